@@ -1,0 +1,46 @@
+"""Learns a handful of photos by heart, to see that the whole chain works: from scratch, no augmentation, minutes on a CPU.
+
+Train: COCO_REAL_ROOT=FOLDER tools/dist_train.sh configs/sapiens_pose/coco_wholebody/sapiens_tiny-overfit_coco_wholebody-256x192.py 2
+Test:  COCO_REAL_ROOT=FOLDER tools/test.py configs/sapiens_pose/coco_wholebody/sapiens_tiny-overfit_coco_wholebody-256x192.py CHECKPOINT
+"""
+_base_ = './sapiens_tiny-210e_coco_wholebody-256x192.py'
+
+# A folder with a few photos and their annotations (COCO-WholeBody format): set the environment variable, or change this.
+data_root = '{{$COCO_REAL_ROOT:data/coco_real}}/'
+ann_file = 'coco_wholebody.json'
+
+# The mirror images of the flip test are none of the photos learnt.
+model = dict(test_cfg=dict(flip_test=False))
+
+train_dataloader = dict(
+    batch_size=7,
+    num_workers=1,
+    dataset=dict(
+        _delete_=True,
+        type='RepeatDataset',
+        times=10,
+        dataset=dict(
+            type=_base_.dataset_type,
+            data_root=data_root,
+            data_mode='topdown',
+            ann_file=ann_file,
+            data_prefix=dict(img=''),
+            pipeline=_base_.test_pipeline[:-1] + [
+                dict(type='GenerateTarget', encoder=_base_.codec),
+                dict(type='PackPoseInputs'),
+            ])))
+val_dataloader = dict(
+    batch_size=14,
+    num_workers=1,
+    dataset=dict(data_root=data_root, ann_file=ann_file, data_prefix=dict(img='')))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + ann_file)
+test_evaluator = val_evaluator
+
+train_cfg = dict(max_epochs=30, val_interval=30)
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=50, start_factor=0.01, by_epoch=False),
+    dict(type='CosineAnnealingLR', begin=0, end=30, eta_min=0, by_epoch=True, convert_to_iter_based=True),
+]
+optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.01))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=5))

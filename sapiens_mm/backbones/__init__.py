@@ -1,0 +1,5 @@
+from .checkpoint import CheckpointMismatch, load_pretrained_backbone
+from .feature_pyramid import SapiensFeaturePyramid
+from .sapiens_vit import SapiensViT
+
+__all__ = ['CheckpointMismatch', 'SapiensFeaturePyramid', 'SapiensViT', 'load_pretrained_backbone']

@@ -1,0 +1,211 @@
+"""Fits public and own checkpoints to a :class:`SapiensViT`, and refuses those that would leave it partly random.
+
+Two ways lead here. ``init_cfg=dict(type='Pretrained', checkpoint=...)`` of the backbone calls
+:func:`load_pretrained_backbone`. Every other way (``load_from``, ``--resume``, ``load_checkpoint``,
+``load_state_dict``) passes :func:`backbone_load_hook`, which the backbone registers as a pre-hook.
+"""
+import math
+
+import torch.nn as nn
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ..engine.checkpoint import load_checkpoint_file
+from .pos_embed import resize_pos_embed
+
+__all__ = ['CheckpointMismatch', 'backbone_load_hook', 'describe_checkpoint', 'load_pretrained_backbone']
+
+StateDict = dict[str, Tensor]
+_LANDMARK = 'patch_embed.projection.weight'  # what every Sapiens backbone has
+
+
+class CheckpointMismatch(RuntimeError):
+    """A checkpoint does not fit the backbone; the message says how and what to change."""
+
+
+def load_pretrained_backbone(model: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
+    """Initialises a backbone from a checkpoint of a backbone or of a whole model.
+
+    Args:
+        model: A ``SapiensViT``.
+        checkpoint: A path, ``http(s)://`` or ``hf://`` (see :mod:`sapiens_mm.engine.checkpoint`). The state dict is
+            found under ``'state_dict'``, under ``'model'`` or at the top.
+        prefix: What precedes the backbone's own keys. By default ``''`` and ``'backbone.'`` are tried, both with
+            and without ``'module.'``.
+
+    Raises:
+        CheckpointMismatch: A tensor of the backbone would stay random.
+    """
+    content = load_checkpoint_file(checkpoint)
+    state_dict = content.get('state_dict', content.get('model', content))
+    state_dict = {key: value for key, value in state_dict.items() if isinstance(value, Tensor)}
+    if prefix is None:
+        prefix = _find_prefix(state_dict) or ''
+    elif prefix and not prefix.endswith('.'):
+        prefix += '.'
+    kind = describe_checkpoint(state_dict, model, prefix)
+    own = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
+    _fit(model, own, kind, checkpoint)
+    expected = model.state_dict()
+    model.load_state_dict({key: value for key, value in own.items() if key in expected})
+    print_log(f'{type(model).__name__} reads {len(expected)} tensors from {checkpoint}: {kind}', logger='current')
+
+
+def backbone_load_hook(model: nn.Module, state_dict: StateDict, prefix: str, local_metadata: dict, strict: bool,
+                       missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str]) -> None:
+    """Fits a state dict to the backbone just before its tensors are copied.
+
+    Registered with ``_register_load_state_dict_pre_hook(..., with_module=True)``; the arguments are those of
+    ``Module._load_from_state_dict``. ``state_dict`` is changed in place; torch and MMEngine hand over a copy of the
+    caller's. If every shape fits (as on resuming), nothing is changed.
+
+    torch and MMEngine both pass ``strict=True`` whatever their caller asked for, and MMEngine only logs
+    ``error_msgs``. So a mismatch raises here in any case. To load other parts of a model only, load them one by one
+    (``model.head.load_state_dict(...)``).
+
+    Raises:
+        CheckpointMismatch: A tensor of the backbone would stay random.
+    """
+    bare = local_metadata.get('bare_backbone')
+    if bare and not any(key.startswith(prefix) for key in state_dict):
+        # A backbone's file for a whole model, whose own keys MMEngine has already listed as unexpected.
+        state_dict.update({prefix + key: value for key, value in bare.items()})
+        unexpected_keys[:] = [key for key in unexpected_keys if key not in bare]
+    # A backbone by itself may be given a whole model's file.
+    source_prefix = prefix or _find_prefix(state_dict) or ''
+    kind = describe_checkpoint(state_dict, model, source_prefix)
+    own = {key[len(source_prefix):]: value for key, value in state_dict.items() if key.startswith(source_prefix)}
+    _fit(model, own, kind, f"The checkpoint's '{prefix}*'" if prefix else 'The checkpoint')
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        del state_dict[key]
+    state_dict.update({prefix + key: value for key, value in own.items()})
+
+
+def describe_checkpoint(state_dict: StateDict, model: nn.Module, prefix: str | None = None) -> str:
+    """Says what a state dict seems to be, such as ``'sapiens_0.6b (1280 wide, 32 layers), pose with 308 keypoints'``.
+
+    Args:
+        state_dict: Of a whole model or a backbone.
+        model: A ``SapiensViT``, for its table of architectures.
+        prefix: What precedes the backbone's keys; looked for by default.
+    """
+    if prefix is None:
+        prefix = _find_prefix(state_dict)
+    if prefix is None or prefix + _LANDMARK not in state_dict:
+        return 'no Sapiens backbone' + (f' (it has {_some(list(state_dict))})' if state_dict else '')
+    width, depth = _size_of({key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)})
+    text = f'{_arch_name(model, width, depth) or "an unknown arch"} ({width} wide, {depth} layers)'
+    for key, value in state_dict.items():
+        if key.endswith('head.final_layer.weight'):
+            return f'{text}, pose with {len(value)} keypoints'
+        if key.endswith('decode_head.conv_seg.weight'):
+            task = {1: 'depth', 3: 'surface normals (or 3 classes)'}.get(len(value), f'{len(value)} part classes')
+            return f'{text}, {task}'
+        if 'neck.decoder_' in key:
+            return f'{text}, MAE encoder and decoder'
+    return f'{text}, encoder' + (' with cls token' if f'{prefix}cls_token' in state_dict else '')
+
+
+def _fit(model: nn.Module, own: StateDict, kind: str, source: str) -> None:
+    """Fits a backbone's own state dict in place, or raises ``CheckpointMismatch``."""
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    _fit_pos_embed(model, own, source)
+    missing = [key for key in expected if key not in own]
+    unexpected = [key for key in own if key not in expected]
+    misshaped = [f'{key} {tuple(own[key].shape)} instead of {shape}' for key, shape in expected.items()
+                 if key in own and tuple(own[key].shape) != shape]
+    # Tensors that a block does not know belong to another block (or to more of them). Other surplus is harmless.
+    foreign = [key for key in unexpected if key.startswith(('layers.', 'patch_embed.'))]
+    if not (missing or misshaped or foreign):
+        return
+    lists = [('missing', missing), ('unexpected', unexpected), ('mis-shaped', misshaped)]
+    raise CheckpointMismatch(
+        ''.join(f'\n  {name} ({len(keys)}): {_some(keys)}' for name, keys in lists if keys) +
+        f'\n{source} does not fit {_describe_model(model)}: it seems to be {kind}. {_advice(model, own)}.')
+
+
+def _fit_pos_embed(model: nn.Module, own: StateDict, source: str) -> None:
+    """Drops a cls token that the model lacks and resizes the position embedding (1, N, C) to its grid, in place."""
+    pos_embed = own.get('pos_embed')
+    if pos_embed is None or pos_embed.dim() != 3 or pos_embed.shape[-1] != model.embed_dims:
+        return
+    num_extra = int('cls_token' in own)
+    drop_cls = num_extra > 0 and not model.with_cls_token
+    if drop_cls:
+        del own['cls_token']
+        pos_embed, num_extra = pos_embed[:, 1:], 0
+    h, w = model.grid_size
+    positions = pos_embed.shape[1] - num_extra
+    grid = (h, w) if positions == h * w else _infer_grid(positions, (h, w), source)
+    own['pos_embed'] = resize_pos_embed(pos_embed, grid, (h, w), num_extra_tokens=num_extra)
+    changes = ['cls token dropped'] if drop_cls else []
+    if grid != (h, w):
+        changes.append(f'resized from {grid[0]}x{grid[1]} to {h}x{w}')
+    if changes:
+        print_log(f'Position embedding of the checkpoint: {", ".join(changes)}', logger='current')
+
+
+def _infer_grid(positions: int, target: tuple[int, int], source: str) -> tuple[int, int]:
+    """The grid (h, w) of a number of positions: a square (pretraining), else 4:3 (fine-tuning) or like the target."""
+    side = math.isqrt(positions)
+    if side * side == positions:
+        return side, side
+    grids = set()
+    for ratio_h, ratio_w in ((4, 3), target):
+        h = math.isqrt(positions * ratio_h // ratio_w)
+        if h and positions % h == 0 and h * ratio_w == positions // h * ratio_h:
+            grids.add((h, positions // h))
+    if len(grids) == 1:
+        return grids.pop()
+    found = ' or '.join(f'{h}x{w}' for h, w in sorted(grids)) or 'neither a square nor 4:3 nor of its shape'
+    raise CheckpointMismatch(
+        f'{source} has a position embedding for {positions} patches ({found}), and the backbone has a grid of '
+        f'{target[0]}x{target[1]}. Give the backbone the img_size that the checkpoint was trained with; it takes '
+        'images of any size all the same')
+
+
+def _find_prefix(state_dict: StateDict) -> str | None:
+    """What precedes the backbone's own keys, or None if there is no backbone."""
+    prefixes = [key[:-len(_LANDMARK)] for key in state_dict if key.endswith(_LANDMARK)]
+    return min((prefix for prefix in prefixes if prefix in ('', 'module.', 'backbone.', 'module.backbone.')),
+               key=len, default=None)
+
+
+def _size_of(own: StateDict) -> tuple[int, int]:
+    """Width and number of layers of a backbone's own state dict."""
+    blocks = {key.split('.')[1] for key in own if key.startswith('layers.')}
+    return own[_LANDMARK].shape[0], len(blocks)
+
+
+def _arch_name(model: nn.Module, width: int, depth: int) -> str | None:
+    for name, settings in model.arch_zoo.items():
+        if (settings['embed_dims'], settings['num_layers']) == (width, depth):
+            return name
+    return None
+
+
+def _describe_model(model: nn.Module) -> str:
+    name = _arch_name(model, model.embed_dims, model.num_layers)
+    return (f'the backbone {name + " " if name else ""}({model.embed_dims} wide, {model.num_layers} layers, '
+            f'grid {model.grid_size[0]}x{model.grid_size[1]}{", cls token" if model.with_cls_token else ""})')
+
+
+def _advice(model: nn.Module, own: StateDict) -> str:
+    """What to change so that a checkpoint fits; ``own`` has the backbone's own keys."""
+    if _LANDMARK not in own:
+        return (f"Name a file that has '{_LANDMARK}', by itself or under 'backbone.', or give init_cfg the prefix of "
+                'the backbone in this one')
+    width, depth = _size_of(own)
+    if (width, depth) != (model.embed_dims, model.num_layers):
+        arch = _arch_name(model, width, depth)
+        wanted = f"arch='{arch}'" if arch else f'an arch dict with embed_dims={width}, num_layers={depth}'
+        have = _arch_name(model, model.embed_dims, model.num_layers) or 'the arch that it has'
+        return f'Set {wanted} in the backbone, or take a checkpoint of {have}'
+    if model.with_cls_token and 'cls_token' not in own:
+        return 'It has no cls token: set with_cls_token=False in the backbone, or take a pretraining checkpoint'
+    return "Compare the keys below with the backbone's patch_size, in_channels, qkv_bias and feedforward_channels"
+
+
+def _some(items: list[str], limit: int = 5) -> str:
+    more = f' and {len(items) - limit} more' if len(items) > limit else ''
+    return ', '.join(items[:limit]) + more

@@ -1,0 +1,53 @@
+"""The convolutional layers that every public Sapiens head is made of."""
+from collections.abc import Sequence
+
+import torch.nn as nn
+
+
+def upsampling_layers(in_channels: int, out_channels: Sequence[int], kernel_sizes: Sequence[int]) -> nn.Sequential:
+    """Transposed convolutions of stride 2, each with InstanceNorm and SiLU: (B, C, h, w) -> (B, C', h * 2^n, w * 2^n).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Output channels of each of the n layers.
+        kernel_sizes: Their kernel sizes, 2 or 4.
+    """
+    _check_lengths('deconv', out_channels, kernel_sizes, allowed=(2, 4))
+    layers = []
+    for width, kernel in zip(out_channels, kernel_sizes):
+        layers += [
+            nn.ConvTranspose2d(in_channels, width, kernel, stride=2, padding=kernel // 2 - 1, bias=False),
+            nn.InstanceNorm2d(width),
+            nn.SiLU(inplace=True)
+        ]
+        in_channels = width
+    return nn.Sequential(*layers)
+
+
+def conv_layers(in_channels: int, out_channels: Sequence[int], kernel_sizes: Sequence[int]) -> nn.Sequential:
+    """Convolutions that keep the size, each with InstanceNorm and SiLU: (B, C, h, w) -> (B, C', h, w).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Output channels of each layer.
+        kernel_sizes: Their kernel sizes, odd.
+    """
+    _check_lengths('conv', out_channels, kernel_sizes, allowed=(1, 3, 5, 7))
+    layers = []
+    for width, kernel in zip(out_channels, kernel_sizes):
+        layers += [
+            nn.Conv2d(in_channels, width, kernel, padding=kernel // 2),
+            nn.InstanceNorm2d(width),
+            nn.SiLU(inplace=True)
+        ]
+        in_channels = width
+    return nn.Sequential(*layers)
+
+
+def _check_lengths(name: str, out_channels: Sequence[int], kernel_sizes: Sequence[int], allowed: Sequence[int]):
+    if len(out_channels) != len(kernel_sizes):
+        raise ValueError(f'{name}_out_channels has {len(out_channels)} entries and {name}_kernel_sizes has '
+                         f'{len(kernel_sizes)}, but each layer needs one of both')
+    for kernel in kernel_sizes:
+        if kernel not in allowed:
+            raise ValueError(f'{name}_kernel_sizes has {kernel}, but each must be one of {allowed}')

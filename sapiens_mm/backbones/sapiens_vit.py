@@ -1,0 +1,330 @@
+"""The Sapiens vision transformer (Khirodkar et al., ECCV 2024, https://arxiv.org/abs/2408.12569)."""
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from mmengine.utils import to_2tuple
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .checkpoint import backbone_load_hook, load_pretrained_backbone
+from .host_memory import return_freed_memory
+from .pos_embed import resize_pos_embed
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches as one strided convolution: (B, in_channels, H, W) -> (B, embed_dims, h, w)."""
+
+    def __init__(self, in_channels: int, embed_dims: int, patch_size: int, padding: int = 0):
+        super().__init__()
+        self.projection = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.projection(x)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; ``qkv`` is one linear layer laid out as (3, heads, head_dim)."""
+
+    def __init__(self, embed_dims: int, num_heads: int, qkv_bias: bool = True, drop_rate: float = 0.):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dims, embed_dims * 3, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.proj_drop = nn.Dropout(drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, N, C = x.shape
+        q, k, v = self.qkv(x).reshape(B, N, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4).unbind(0)
+        x = F.scaled_dot_product_attention(q, k, v)
+        return self.proj_drop(self.proj(x.transpose(1, 2).reshape(B, N, C)))
+
+
+class FFN(nn.Module):
+    """Two-layer MLP with exact (erf) GELU. The nesting gives the public parameter names."""
+
+    def __init__(self, embed_dims: int, feedforward_channels: int, drop_rate: float = 0.):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Sequential(nn.Linear(embed_dims, feedforward_channels), nn.GELU(), nn.Dropout(drop_rate)),
+            nn.Linear(feedforward_channels, embed_dims),
+            nn.Dropout(drop_rate),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, embed_dims: int, num_heads: int, feedforward_channels: int, qkv_bias: bool = True,
+                 drop_rate: float = 0., drop_path_rate: float = 0.):
+        super().__init__()
+        self.ln1 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.attn = Attention(embed_dims, num_heads, qkv_bias, drop_rate)
+        self.ln2 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.ffn = FFN(embed_dims, feedforward_channels, drop_rate)
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0. else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attn(self.ln1(x)))
+        return x + self.drop_path(self.ffn(self.ln2(x)))
+
+
+@MODELS.register_module()
+class SapiensViT(BaseModule):
+    """Plain vision transformer with learned absolute position embedding, for images of any size.
+
+    Height and width that are no multiple of ``patch_size`` are zero-padded on the bottom and right (zero is the mean
+    colour of a normalised image), and the position embedding is resized bicubically to the grid at hand, so a feature
+    map has ``ceil(H / patch_size) x ceil(W / patch_size)`` cells.
+
+    Args:
+        arch: One of ``arch_zoo`` (``'sapiens_0.3b'``, short ``'0.3b'``), or a dict with ``embed_dims``,
+            ``num_layers``, ``num_heads`` and ``feedforward_channels``.
+        img_size: Size (H, W) that the position embedding is stored for, or one int for a square, in pixels.
+        patch_size: Side of a patch in pixels.
+        in_channels: Channels of the input image.
+        patch_cfg: ``dict(padding=2)`` pads the patch convolution by 2 pixels. Of the public models, all pose models,
+            all normal models and the LIP and CIHP part models were trained with it, the others without; the
+            checkpoints do not tell.
+        out_indices: Blocks whose output is returned (0-based, negative from the end), an int or a sequence.
+        out_type: ``'featmap'`` (B, C, h, w); ``'raw'`` (B, [1 +] h * w, C), cls token first; ``'cls_token'`` (B, C);
+            ``'avg_featmap'`` (B, C), the mean over the patch tokens.
+        with_cls_token: Whether there is a cls token, as in pretraining. The fine-tuned public models have none.
+        final_norm: Whether the output of the last block is normalised by ``ln1``.
+        qkv_bias: Whether the qkv layer has a bias.
+        drop_rate: Dropout after the projections of attention and MLP.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
+        frozen_stages: -1 trains everything, 0 freezes the embeddings, n the first n blocks too. With all blocks
+            frozen, the final norm is as well.
+        with_cp: Whether the activations inside a block are recomputed in the backward pass instead of stored.
+            On a CPU this also keeps malloc from hoarding memory (see :mod:`sapiens_mm.backbones.host_memory`).
+        init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` reads any public or own checkpoint
+            (see :mod:`sapiens_mm.backbones.checkpoint`).
+
+    Raises:
+        ValueError: On an unknown ``arch``, ``out_type``, or an out of range ``out_indices`` or ``frozen_stages``.
+    """
+
+    arch_zoo: dict[str, dict] = {
+        'sapiens_tiny': dict(embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=192 * 4),
+        'sapiens_0.1b': dict(embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=768 * 4),
+        'sapiens_0.3b': dict(embed_dims=1024, num_layers=24, num_heads=16, feedforward_channels=1024 * 4),
+        'sapiens_0.6b': dict(embed_dims=1280, num_layers=32, num_heads=16, feedforward_channels=1280 * 4),
+        'sapiens_1b': dict(embed_dims=1536, num_layers=40, num_heads=24, feedforward_channels=1536 * 4),
+        'sapiens_2b': dict(embed_dims=1920, num_layers=48, num_heads=32, feedforward_channels=1920 * 4),
+    }
+    out_types = ('featmap', 'raw', 'cls_token', 'avg_featmap')
+
+    def __init__(self,
+                 arch: str | dict = 'sapiens_0.3b',
+                 img_size: int | tuple[int, int] = (1024, 768),
+                 patch_size: int = 16,
+                 in_channels: int = 3,
+                 patch_cfg: dict | None = None,
+                 out_indices: int | Sequence[int] = -1,
+                 out_type: str = 'featmap',
+                 with_cls_token: bool = False,
+                 final_norm: bool = True,
+                 qkv_bias: bool = True,
+                 drop_rate: float = 0.,
+                 drop_path_rate: float = 0.,
+                 frozen_stages: int = -1,
+                 with_cp: bool = False,
+                 init_cfg: dict | None = None):
+        super().__init__(init_cfg or dict(type='TruncNormal', layer=['Linear', 'Conv2d'], std=.02))
+        settings = self._arch_settings(arch)
+        self.embed_dims = settings['embed_dims']
+        self.num_layers = settings['num_layers']
+        self.num_heads = settings['num_heads']
+        self.img_size = to_2tuple(img_size)
+        if len(self.img_size) != 2:
+            raise ValueError(f'img_size is {img_size}, but must be (height, width) or one int for a square')
+        self.patch_size = patch_size
+        self.grid_size = tuple(-(-side // patch_size) for side in self.img_size)
+        self.with_cls_token = with_cls_token
+        self.with_cp = with_cp
+        self.frozen_stages = frozen_stages
+
+        if out_type not in self.out_types:
+            raise ValueError(f"out_type is '{out_type}', but must be one of {', '.join(self.out_types)}")
+        if out_type == 'cls_token' and not with_cls_token:
+            raise ValueError("out_type='cls_token' needs with_cls_token=True")
+        self.out_type = out_type
+        indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+        self.out_indices = sorted(i + self.num_layers if i < 0 else i for i in indices)
+        if len(set(self.out_indices)) < len(indices):
+            raise ValueError(f'out_indices is {out_indices}, which names a block twice')
+        if not indices or self.out_indices[0] < 0 or self.out_indices[-1] >= self.num_layers:
+            raise ValueError(f'out_indices is {out_indices}, but the {self.num_layers} blocks are numbered 0 to '
+                             f'{self.num_layers - 1} (or -{self.num_layers} to -1)')
+        if not -1 <= frozen_stages <= self.num_layers:
+            raise ValueError(f'frozen_stages is {frozen_stages}, but must be -1 (nothing frozen) to {self.num_layers}')
+
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, patch_size, **(patch_cfg or {}))
+        if with_cls_token:
+            self.cls_token = nn.Parameter(torch.randn(1, 1, self.embed_dims) * .02)
+        num_tokens = self.grid_size[0] * self.grid_size[1] + int(with_cls_token)
+        self.pos_embed = nn.Parameter(torch.randn(1, num_tokens, self.embed_dims) * .02)
+        self._resized_pos_embed: dict[tuple, Tensor] = {}
+        self.layers = nn.ModuleList(
+            Block(self.embed_dims, self.num_heads, settings['feedforward_channels'], qkv_bias, drop_rate,
+                  drop_path_rate * i / max(self.num_layers - 1, 1)) for i in range(self.num_layers))
+        self.ln1 = nn.LayerNorm(self.embed_dims, eps=1e-6) if final_norm else nn.Identity()
+
+        self._register_load_state_dict_pre_hook(_before_loading, with_module=True)
+        self._freeze()
+
+    @classmethod
+    def _arch_settings(cls, arch: str | dict) -> dict:
+        if isinstance(arch, dict):
+            expected = set(cls.arch_zoo['sapiens_0.3b'])
+            if set(arch) != expected:
+                raise ValueError(f'arch is a dict with {sorted(arch)}, but needs exactly {sorted(expected)}')
+            if arch['embed_dims'] % arch['num_heads']:
+                raise ValueError(f"arch has embed_dims={arch['embed_dims']}, which its num_heads={arch['num_heads']} "
+                                 'does not divide')
+            return arch
+        name = str(arch).lower()
+        name = name if name.startswith('sapiens_') else f'sapiens_{name}'
+        if name not in cls.arch_zoo:
+            raise ValueError(f"arch is '{arch}', but must be one of {', '.join(cls.arch_zoo)} or a dict")
+        return cls.arch_zoo[name]
+
+    def init_weights(self):
+        """Reads the checkpoint that ``init_cfg`` names, else draws weights as ViT does (normal, std 0.02)."""
+        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
+            if not self.init_cfg.get('checkpoint'):
+                raise ValueError(f'init_cfg is {dict(self.init_cfg)}, but needs a checkpoint: a path, http(s):// or '
+                                 'hf:// address')
+            load_pretrained_backbone(self, self.init_cfg['checkpoint'], prefix=self.init_cfg.get('prefix'))
+            self._is_init = True
+        else:
+            super().init_weights()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Extracts features.
+
+        Args:
+            x: Normalised images (B, in_channels, H, W), any H and W.
+
+        Returns:
+            One tensor per entry of ``out_indices``, in ascending order of the blocks, shaped as ``out_type`` says.
+        """
+        recompute = self.with_cp and torch.is_grad_enabled()
+        if recompute and x.device.type == 'cpu' and not torch.compiler.is_compiling():
+            return_freed_memory()
+        x, grid = self.embed(x)
+        outs = []
+        for i, block in enumerate(self.layers):
+            if recompute:
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+            if i in self.out_indices:
+                outs.append(self._format(self.ln1(x) if i == self.num_layers - 1 else x, grid))
+            if i == self.out_indices[-1]:
+                break
+        return tuple(outs)
+
+    def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Turns images (B, in_channels, H, W) into tokens with positions (B, [1 +] h * w, C) and their grid (h, w)."""
+        H, W = x.shape[-2:]
+        x = F.pad(x, (0, -W % self.patch_size, 0, -H % self.patch_size))
+        x = self.patch_embed(x)
+        grid = tuple(x.shape[-2:])
+        x = x.flatten(2).transpose(1, 2)
+        if self.with_cls_token:
+            cls_token = self.cls_token.expand(len(x), -1, -1)
+            x = torch.cat([cls_token, x.to(cls_token.dtype)], dim=1)
+        # Under autocast the embedding is float32 and with it everything that the blocks add up.
+        return x + self.pos_embed_for(grid), grid
+
+    def pos_embed_for(self, grid: tuple[int, int]) -> Tensor:
+        """The position embedding (1, [1 +] h * w, C) for a grid (h, w) of patches.
+
+        The stored embedding is resized bicubically (``align_corners=False``, in float32). In evaluation
+        mode the results for the last few grids are kept.
+        """
+        if grid == self.grid_size:
+            return self.pos_embed
+        trained = torch.is_grad_enabled() and self.pos_embed.requires_grad
+        if self.training or trained or self.pos_embed.is_inference():
+            return self._resize_pos_embed(grid)
+        # The version changes with in-place writes such as a loaded checkpoint; `train` and `eval` empty the cache,
+        # which covers writes that bypass it (swapped EMA weights).
+        key = (grid, self.pos_embed.device, self.pos_embed.dtype, self.pos_embed._version)
+        cached = self._resized_pos_embed.get(key)
+        if cached is None or cached.is_inference() != torch.is_inference_mode_enabled():
+            if len(self._resized_pos_embed) >= 8:
+                self._resized_pos_embed.clear()
+            cached = self._resized_pos_embed[key] = self._resize_pos_embed(grid)
+        return cached
+
+    def _resize_pos_embed(self, grid: tuple[int, int]) -> Tensor:
+        return resize_pos_embed(self.pos_embed, self.grid_size, grid, num_extra_tokens=int(self.with_cls_token))
+
+    def _format(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.out_type == 'raw':
+            return x
+        if self.out_type == 'cls_token':
+            return x[:, 0]
+        patches = x[:, int(self.with_cls_token):]
+        if self.out_type == 'avg_featmap':
+            return patches.mean(dim=1)
+        return patches.transpose(1, 2).reshape(len(x), self.embed_dims, *grid)
+
+    def _frozen_modules(self):
+        if self.frozen_stages >= 0:
+            yield self.patch_embed
+            yield from self.layers[:self.frozen_stages]
+        if self.frozen_stages == self.num_layers:
+            yield self.ln1
+
+    def _freeze(self):
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        if self.frozen_stages >= 0:
+            self.pos_embed.requires_grad_(False)
+            if self.with_cls_token:
+                self.cls_token.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        """Sets training mode; frozen blocks stay in evaluation mode, so that their dropout is off."""
+        super().train(mode)
+        self._resized_pos_embed.clear()
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """The depth of a parameter for layer-wise learning rate decay.
+
+        Args:
+            param_name: Full name of the parameter in the model.
+            prefix: What precedes the backbone's own names, such as ``'backbone.'``.
+
+        Returns:
+            Its depth, and the number of depths (``num_layers + 2``): 0 for the embeddings, i + 1 for block i, and
+            ``num_layers + 1`` for the final norm and everything outside of the backbone.
+        """
+        num_depths = self.num_layers + 2
+        if not param_name.startswith(prefix):
+            return num_depths - 1, num_depths
+        name = param_name[len(prefix):]
+        if name in ('cls_token', 'pos_embed') or name.startswith('patch_embed.'):
+            return 0, num_depths
+        if name.startswith('layers.'):
+            return int(name.split('.')[1]) + 1, num_depths
+        return num_depths - 1, num_depths
+
+
+def _before_loading(model: SapiensViT, *args) -> None:
+    model._resized_pos_embed.clear()
+    backbone_load_hook(model, *args)

@@ -1,0 +1,346 @@
+"""Reads checkpoint files without running code that they carry.
+
+Importing this module makes MMEngine's ``CheckpointLoader`` use it, so ``init_cfg=dict(type='Pretrained', ...)``,
+``load_from``, ``--resume`` and ``load_checkpoint`` accept local paths, ``http(s)://`` and ``hf://`` addresses in any
+host (see :func:`sapiens_mm.engine.fetch.fetch_file`). The file may be written by ``torch.save`` (zip, or the format
+before torch 1.6) or be a ``.safetensors`` file. Of pickled types only tensors and those of :func:`allowed_globals` are
+accepted. Schemes that are not listed (``s3://``, ``torchvision://``, ``openmmlab://``) stay MMEngine's.
+"""
+import codecs
+import functools
+import os
+import os.path as osp
+import pickle
+import pickletools
+import re
+import threading
+import zipfile
+from _compat_pickle import IMPORT_MAPPING
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from .fetch import CheckpointError, check_signature, fetch_file
+
+__all__ = ['CheckpointError', 'UnsafeCheckpointError', 'allowed_globals', 'load_checkpoint_file']
+
+MapLocation = str | torch.device | dict[str, str] | Callable | None
+_LEGACY_MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # how torch.save began a file before torch 1.6
+_lock = threading.Lock()
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A checkpoint carries a type that is not allowed."""
+
+
+def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 'cpu') -> dict:
+    """Reads a checkpoint from a path, ``http(s)://`` or ``hf://``.
+
+    Args:
+        source: A path or an address.
+        map_location: Where the tensors go, as for :func:`torch.load`. For ``.safetensors`` a device; else the CPU.
+
+    Returns:
+        The dict that was saved; what it has under ``'model'`` is under ``'state_dict'`` too. If its state dict is that
+        of a bare backbone, its ``_metadata`` also offers it to backbones inside of larger models (see
+        :class:`_BareMetadata`).
+
+    Raises:
+        FileNotFoundError: There is no such local file.
+        CheckpointError: The file cannot be fetched, is damaged or no checkpoint.
+        UnsafeCheckpointError: The file carries a type that is not allowed.
+    """
+    path = fetch_file(os.fspath(source))
+    if osp.isdir(path):
+        raise CheckpointError(f'{path} is a folder; name the checkpoint file in it')
+    if not osp.isfile(path):
+        where = '' if osp.isabs(path) else f' in {os.getcwd()}'
+        raise FileNotFoundError(f"There is no checkpoint file '{path}'{where}; check the path")
+    check_signature(path)
+
+    if path.endswith('.safetensors'):
+        checkpoint = _read_safetensors(path, map_location)
+    else:
+        checkpoint = _read_pickle(path, map_location)
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{path} holds a {type(checkpoint).__name__}, but a checkpoint is a dict: a model's "
+                              "state_dict(), or a dict with one under 'state_dict'")
+    if 'state_dict' not in checkpoint and isinstance(checkpoint.get('model'), dict):
+        checkpoint = {**checkpoint, 'state_dict': checkpoint['model']}  # where MMEngine looks
+    if isinstance(checkpoint.get('state_dict'), dict):
+        return {**checkpoint, 'state_dict': _BareMetadata.attach(checkpoint['state_dict'])}
+    return _BareMetadata.attach(checkpoint)
+
+
+# MMEngine logs the part of the name behind `load_from_`.
+@CheckpointLoader.register_scheme(prefixes='', force=True)
+def load_from_local(filename: str, map_location: MapLocation = None) -> dict:
+    """:func:`load_checkpoint_file` for a local path."""
+    return load_checkpoint_file(filename, map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
+def load_from_http(filename: str, map_location: MapLocation = None) -> dict:
+    """:func:`load_checkpoint_file` for a web address."""
+    return load_checkpoint_file(filename, map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes='hf://', force=True)
+def load_from_hugging_face(filename: str, map_location: MapLocation = None) -> dict:
+    """:func:`load_checkpoint_file` for a file on the Hugging Face Hub."""
+    return load_checkpoint_file(filename, map_location)
+
+
+class _BareMetadata(OrderedDict):
+    """State-dict metadata that hands a bare backbone's weights to whichever module asks for them.
+
+    The public ``*_clean.pth`` files have no prefix, so with ``load_from`` no submodule of a pose estimator would get
+    to see their keys. What torch and MMEngine do hand to every submodule is its entry of the metadata.
+    """
+    key = 'bare_backbone'
+
+    @classmethod
+    def attach(cls, state_dict: dict) -> dict:
+        if not {'pos_embed', 'patch_embed.projection.weight'} <= state_dict.keys():
+            return state_dict
+        metadata = cls(getattr(state_dict, '_metadata', None) or {})
+        metadata.state_dict = dict(state_dict)
+        state_dict = OrderedDict(state_dict)
+        state_dict._metadata = metadata
+        return state_dict
+
+    def get(self, name: str, default: dict | None = None) -> dict:
+        return {**(super().get(name) or {}), self.key: self.state_dict}
+
+    def __reduce__(self):  # written to a file again, it is what it was before
+        return OrderedDict, (list(self.items()), )
+
+
+def _first_line(error: BaseException | str) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip('.') if text else type(error).__name__
+
+
+def _read_safetensors(path: str, map_location: MapLocation) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(f'{path} needs safetensors: pip install safetensors') from error
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f'{path} is truncated or no safetensors file ({_first_line(error)}); get it '
+                              'again') from error
+    if isinstance(map_location, (str, torch.device)):
+        tensors = {name: tensor.to(map_location) for name, tensor in tensors.items()}
+    return tensors
+
+
+def _read_pickle(path: str, map_location: MapLocation) -> Any:
+    with open(path, 'rb') as file:
+        head = file.read(len(_LEGACY_MAGIC))
+    if head.startswith(b'PK'):
+        if not zipfile.is_zipfile(path):
+            raise CheckpointError(f'{path} is truncated: the table of contents at its end is missing; get it again')
+        with zipfile.ZipFile(path) as archive:
+            members = {name.partition('/')[2] for name in archive.namelist()}
+        if 'constants.pkl' in members:
+            raise CheckpointError(f'{path} is a TorchScript program, not a checkpoint; get the .pth file of this model')
+        if 'data.pkl' not in members:
+            raise CheckpointError(f'{path} is a zip archive, but not one that torch.save writes; if the checkpoint is '
+                                  'packed in it, unpack it')
+    elif head != _LEGACY_MAGIC:
+        raise CheckpointError(f'{path} is neither written by torch.save nor a .safetensors file (it begins with '
+                              f'{head[:8]!r}); get it again, or convert it')
+    try:
+        with _lock:  # the allow-list of torch is one for all threads
+            return _torch_load(path, map_location)
+    except Exception as error:
+        foreign = _refused_types(path, error)
+        if foreign:
+            raise UnsafeCheckpointError(
+                f'{path} carries {foreign}, which a checkpoint has no need of and which could run code on loading. If '
+                'you trust its origin, load it where it was made and save its weights alone: '
+                "torch.save({'state_dict': model.state_dict()}, ...)") from None  # torch's own advice is another
+        raise CheckpointError(f'{path} cannot be read ({type(error).__name__}: {_first_line(error)}); if it is '
+                              'damaged, get it again') from error
+
+
+def _torch_load(path: str, map_location: MapLocation) -> Any:
+    if not hasattr(torch.serialization, 'safe_globals'):
+        # Before torch 2.5 `weights_only=True` has no list to add to that could be taken back, or none at all. The
+        # unpickler below is as strict.
+        return torch.load(path, map_location, pickle_module=_ListedPickle, weights_only=False)
+    there = torch.serialization.get_safe_globals()  # what the user allowed stays allowed afterwards
+    ours = [value for value in allowed_globals().values() if value not in there]
+    with torch.serialization.safe_globals(ours):
+        return torch.load(path, map_location, weights_only=True)
+
+
+class _Refused(Exception):
+    """An allowed type is put to another use than its own."""
+
+
+def _stands_for(name: str) -> Callable:
+    """Names a class or function as the one it replaces in a pickle: torch's allow-list goes by these attributes."""
+
+    def rename(target: Callable) -> Callable:
+        target.__module__, target.__name__ = name.rsplit('.', 1)
+        target.__qualname__ = target.__name__
+        return target
+
+    return rename
+
+
+@_stands_for('mmengine.logging.history_buffer.HistoryBuffer')
+class _PickledHistoryBuffer(HistoryBuffer):
+    """Becomes a ``HistoryBuffer`` once it has its values.
+
+    The original takes over functions from the file, for all instances; this one leaves them there.
+    """
+
+    def __setstate__(self, state: dict):
+        self.__class__ = HistoryBuffer
+        self.__init__(state['_log_history'], state['_count_history'], state['max_length'])
+
+
+@_stands_for('builtins.getattr')
+def _pickled_getattr(owner: Any, name: str) -> None:
+    """Gets nothing. A pickled ``HistoryBuffer`` lists its functions by ``getattr``, and they are not used."""
+    if owner is not _PickledHistoryBuffer:
+        raise _Refused(f'getattr of {name!r}')
+
+
+@_stands_for('mmengine.config.config.ConfigDict')
+class _PickledConfigDict:
+    """Makes a ``ConfigDict`` of allowed values and can do nothing else."""
+
+    def __new__(cls, *args):
+        if len(args) == 1 and type(args[0]) is dict:
+            return ConfigDict(args[0])
+        if all(type(arg) is tuple for arg in args):
+            # MMEngine before 0.8: the items come twice, here and as entries to be set, which torch does for a plain
+            # dict only.
+            return OrderedDict()
+        raise _Refused(f'a ConfigDict made of {", ".join(type(arg).__name__ for arg in args)}')
+
+
+@functools.cache
+def allowed_globals() -> dict[str, Any]:
+    """What a checkpoint may hold besides tensors and Python's own containers.
+
+    ``Runner.save_checkpoint`` writes ``HistoryBuffer`` (the message hub), arrays, array scalars and sets (dataset
+    meta, metric values); the public pose files have a ``ConfigDict`` and array scalars in ``meta``. Arrays of Python
+    objects are left out.
+
+    Returns:
+        Name in a pickle -> the object it stands for.
+    """
+    stand_ins = [_PickledHistoryBuffer, _pickled_getattr, _PickledConfigDict]
+    # numpy 1 and numpy 2 name these two after different modules; a file of one has to load with the other.
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        for function in (np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]):
+            stand_ins.append(_stands_for(f'{module}.{function.__name__}')(_copy_of(function)))
+    dtypes = [type(np.dtype(code)) for code in '?bBhHiIlLqQefdFDSU']
+    # torch has encode (for bytes) on its own list since 2.4, set since 2.6.
+    return {f'{item.__module__}.{item.__name__}': item
+            for item in (*stand_ins, np.ndarray, np.dtype, *dtypes, codecs.encode, set)}
+
+
+def _copy_of(function: Callable) -> Callable:
+    return lambda *args: function(*args)
+
+
+@functools.cache
+def _all_globals() -> dict[str, Any]:
+    """:func:`allowed_globals` and what torch's weights-only unpickler allows by itself (tensors, storages, dtypes)."""
+    from torch._weights_only_unpickler import _get_allowed_globals
+    return {**_get_allowed_globals(), **allowed_globals()}
+
+
+class _ListedUnpickler(pickle._Unpickler):
+    """Unpickles types of the list only (the one in Python, since the one in C hides its opcodes)."""
+    # Without the opcodes that make objects in ways which torch.save does not use.
+    dispatch = {code: method for code, method in pickle._Unpickler.dispatch.items()
+                if bytes([code]) not in (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2,
+                                         pickle.EXT4)}
+
+    def find_class(self, module: str, name: str) -> Any:
+        full_name = f'{IMPORT_MAPPING.get(module, module)}.{name}'
+        if full_name not in _all_globals():
+            raise pickle.UnpicklingError(f'{full_name} is not allowed')
+        return _all_globals()[full_name]
+
+    # Calling, making and changing is for what the list names, not for what can be reached from there.
+    def load_reduce(self) -> None:
+        self._check_listed(self.stack[-2])
+        super().load_reduce()
+
+    def load_newobj(self) -> None:
+        self._check_listed(self.stack[-2])
+        super().load_newobj()
+
+    def load_build(self) -> None:
+        self._check_listed(type(self.stack[-2]))
+        super().load_build()
+
+    @staticmethod
+    def _check_listed(target: Any) -> None:
+        if not any(target is listed for listed in _all_globals().values()):
+            raise _Refused(f'{target.__module__}.{target.__qualname__}' if isinstance(target, type) else repr(target))
+
+    dispatch.update({pickle.REDUCE[0]: load_reduce, pickle.NEWOBJ[0]: load_newobj, pickle.BUILD[0]: load_build})
+
+
+class _ListedPickle:
+    """What :func:`torch.load` uses of a ``pickle_module``."""
+    Unpickler = _ListedUnpickler
+
+    @staticmethod
+    def load(file, **kwargs) -> Any:
+        return _ListedUnpickler(file, **kwargs).load()
+
+
+def _refused_types(path: str, error: Exception) -> str:
+    """The types on account of which a checkpoint was refused, or nothing if that was not the cause of the error."""
+    if isinstance(error, _Refused):
+        return str(error)
+    if not isinstance(error, pickle.UnpicklingError):
+        return ''
+    # torch's message names the first type only and differs from release to release. Looking is not unpickling.
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            name, = (name for name in archive.namelist() if name.partition('/')[2] == 'data.pkl')
+            names = _globals_of_pickle(archive.open(name))
+    else:
+        with open(path, 'rb') as file:  # magic number, protocol version, machine, checkpoint: a pickle each
+            names = [name for _ in range(4) for name in _globals_of_pickle(file)]
+    if foreign := sorted(set(names) - set(_all_globals())):
+        return ', '.join(foreign)
+    # What is made of allowed types need not be allowed itself; then torch's own reason tells.
+    reason = str(error).partition('WeightsUnpickler error: ')[2]
+    kind = re.search(r"<class '(.+?)'>", reason)
+    return kind[1] if kind else _first_line(reason) if reason else ''
+
+
+def _globals_of_pickle(file) -> list[str]:
+    names, strings = [], []
+    try:
+        for opcode, arg, _ in pickletools.genops(file):
+            if opcode.name in ('GLOBAL', 'INST'):
+                module, name = arg.split(' ', 1)
+                names.append(f'{IMPORT_MAPPING.get(module, module)}.{name}')
+            elif opcode.name == 'STACK_GLOBAL':
+                names.append('.'.join(strings[-2:]))
+            elif isinstance(arg, str):
+                strings.append(arg)
+    except (ValueError, EOFError):
+        pass  # damaged: what was found so far has to do
+    return names

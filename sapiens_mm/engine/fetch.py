@@ -1,0 +1,213 @@
+"""Fetches checkpoint files from the web and from the Hugging Face Hub."""
+import contextlib
+import hashlib
+import json
+import os
+import os.path as osp
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Iterator
+
+import torch
+from mmengine.dist import barrier, get_dist_info
+from mmengine.logging import print_log
+
+__all__ = ['CheckpointError', 'check_signature', 'fetch_file', 'fetch_with_record']
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be had or read; the message says why and what to do."""
+
+
+def fetch_file(source: str) -> str:
+    """Makes a file local.
+
+    Args:
+        source: ``http(s)://...``, kept in ``torch.hub``'s folder, where MMEngine keeps its own downloads;
+            ``hf://<owner>/<repo>[@<revision>]/<file>``, kept in the cache of ``huggingface_hub``, which honours
+            ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE``; anything else is taken for a path.
+
+    Returns:
+        Its path.
+
+    Raises:
+        CheckpointError: It cannot be fetched.
+    """
+    if source.startswith('hf://'):
+        return _fetch_from_hub(source)
+    if source.startswith(('http://', 'https://')):
+        return _fetch_from_http(source)
+    return osp.expanduser(source)
+
+
+def fetch_with_record(source: str, folder: str) -> str:
+    """Fetches a file of the Hugging Face Hub into a folder and writes beside it what it is.
+
+    The record ``<file>.json`` has its source, commit, size in bytes and SHA-256; the latter is compared with the Hub's
+    own. A file that agrees with its record is not fetched again, and one that does not is.
+
+    Args:
+        source: ``hf://<owner>/<repo>[@<revision>]/<file>``.
+        folder: Where the file goes, whatever folder it has in its repository.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CheckpointError: It cannot be fetched, or is not what the Hub says it is.
+    """
+    repo, revision, filename = _parse_hub(source)
+    path = osp.join(folder, osp.basename(filename))
+    record_path = f'{path}.json'
+    damaged = False
+    if osp.isfile(path) and osp.isfile(record_path):
+        with open(record_path) as file:
+            record = json.load(file)
+        damaged = (record['size'], record['sha256']) != (osp.getsize(path), _sha256(path))
+        if not damaged and record['source'] == source:
+            print_log(f'{path} is there and agrees with its record', logger='current')
+            return path
+        if damaged:
+            print_log(f'{path} does not agree with {record_path}; it is fetched again', logger='current')
+    with _hub_errors(source):
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+        # This first: without a network it fails at once, where the download retries for half a minute.
+        metadata = get_hf_file_metadata(hf_hub_url(repo, filename, revision=revision))
+        fetched = hf_hub_download(repo, filename, revision=revision, local_dir=folder, force_download=damaged)
+    if osp.dirname(filename):
+        os.replace(fetched, path)
+        os.removedirs(osp.dirname(fetched))  # up to the first that is not empty
+    check_signature(path)
+    sha256 = _sha256(path)
+    # For large files the Hub's tag is the SHA-256; for others it is a git hash.
+    if metadata.etag and re.fullmatch('[0-9a-f]{64}', metadata.etag) and metadata.etag != sha256:
+        os.remove(path)
+        raise CheckpointError(f'{source} arrived with SHA-256 {sha256}, but the Hub has {metadata.etag}; the file was '
+                              'removed, try again')
+    record = {'source': source, 'commit': metadata.commit_hash, 'size': osp.getsize(path), 'sha256': sha256}
+    with open(f'{record_path}.partial', 'w') as file:
+        json.dump(record, file, indent=2)
+    os.replace(f'{record_path}.partial', record_path)
+    return path
+
+
+def check_signature(path: str, name: str | None = None) -> None:
+    """Recognises by its first bytes what is commonly mistaken for a checkpoint.
+
+    Raises:
+        CheckpointError: The file, called ``name`` in the message, is empty, a Git LFS pointer or a web page.
+    """
+    name = name or path
+    with open(path, 'rb') as file:
+        head = file.read(512)
+    if not head:
+        raise CheckpointError(f'{name} is empty; get it again')
+    if head.startswith(b'version https://git-lfs'):
+        raise CheckpointError(f"{name} is a Git LFS pointer, not the weights; run 'git lfs pull' where it was cloned")
+    if head.lstrip().lower().startswith((b'<!doctype', b'<html', b'<?xml')):
+        raise CheckpointError(f'{name} is a web page, not a checkpoint; open its address in a browser to see what it '
+                              'says (a login, a moved file), and get the file itself')
+
+
+def _fetch_from_http(url: str) -> str:
+    # Two addresses may end in the same name.
+    stem, extension = osp.splitext(osp.basename(urllib.parse.urlparse(url).path))
+    name = f'{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{extension}'
+    path = osp.join(torch.hub.get_dir(), 'checkpoints', name)
+    if get_dist_info()[0] == 0 or os.environ.get('LOCAL_RANK') == '0':  # one process of each machine
+        try:
+            _download(url, path)
+        finally:  # a failure must not leave the other processes waiting: they try, and say so themselves
+            barrier()
+    else:
+        barrier()
+        _download(url, path)
+    return path
+
+
+def _download(url: str, path: str) -> None:
+    """Downloads to ``path`` unless that exists; an interrupted download never gets that name."""
+    from tqdm import tqdm
+    if osp.exists(path):
+        return
+    os.makedirs(osp.dirname(path), exist_ok=True)
+    partial = f'{path}.{uuid.uuid4().hex}.partial'
+    request = urllib.request.Request(url, headers={'User-Agent': 'sapiens_mm'})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response, open(partial, 'wb') as file:
+            total = int(response.headers.get('Content-Length') or 0)
+            with tqdm(total=total or None, unit='B', unit_scale=True, desc=osp.basename(path), disable=None) as bar:
+                while chunk := response.read(1 << 20):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+            done = file.tell()
+        if total and done != total:
+            raise CheckpointError(f'{url}: the connection ended after {done} of {total} bytes; try again')
+        check_signature(partial, url)
+        os.replace(partial, path)
+    except urllib.error.HTTPError as error:
+        raise CheckpointError(f'{url}: the server answered {error.code} ({error.reason}); check the address') from error
+    except OSError as error:
+        reason = getattr(error, 'reason', error)
+        raise CheckpointError(f'{url}: no download ({reason}); check the network, or put the file at {path}') from error
+    finally:
+        if osp.exists(partial):
+            os.remove(partial)
+
+
+def _fetch_from_hub(source: str) -> str:
+    repo, revision, filename = _parse_hub(source)
+    with _hub_errors(source):
+        from huggingface_hub import hf_hub_download
+        return hf_hub_download(repo, filename, revision=revision)  # it keeps processes from disturbing each other
+
+
+def _parse_hub(source: str) -> tuple[str, str | None, str]:
+    match = re.fullmatch(r'hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)', source)
+    if match is None:
+        raise CheckpointError(f"'{source}' is not of the form hf://<owner>/<repo>[@<revision>]/<file>")
+    repo, revision, filename = match.groups()
+    # A revision with slashes, such as refs/pr/1, is written with %2F.
+    return repo, revision and urllib.parse.unquote(revision), filename
+
+
+@contextlib.contextmanager
+def _hub_errors(source: str) -> Iterator[None]:
+    """Turns what ``huggingface_hub`` raises into one line."""
+    repo, _, filename = _parse_hub(source)
+    page = f'https://huggingface.co/{repo}'
+    try:
+        from huggingface_hub import constants
+        from huggingface_hub.utils import (
+            EntryNotFoundError,
+            LocalEntryNotFoundError,
+            OfflineModeIsEnabled,
+            RepositoryNotFoundError,
+        )
+    except ImportError as error:
+        raise CheckpointError(f'{source} needs huggingface_hub: pip install huggingface_hub') from error
+    try:
+        yield
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        why = 'HF_HUB_OFFLINE is set' if constants.HF_HUB_OFFLINE else 'the Hub cannot be reached'
+        raise CheckpointError(f'{source} is not in the cache ({constants.HF_HUB_CACHE}) and {why}; fetch it once '
+                              'with a network') from error
+    except EntryNotFoundError as error:
+        raise CheckpointError(f"{source}: there is no file '{filename}' at {page}; check its name there") from error
+    except RepositoryNotFoundError as error:  # also where access is restricted
+        raise CheckpointError(f'{source}: no access to {page}; check that it exists, accept its terms there if it asks '
+                              'for it, and set HF_TOKEN') from error
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+        raise CheckpointError(f'{source}: {reason}; check {page} and the network') from error
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,147 @@
+"""What a model costs, computed on tensors without storage."""
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn as nn
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
+
+_HEADS = ('head', 'decode_head')
+_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+@dataclass
+class ModelProfile:
+    """Cost of one forward pass (and of what it keeps for the backward pass).
+
+    Attributes:
+        shape: Image size (H, W) in pixels.
+        batch: Images in the batch.
+        amp: Whether activations are bfloat16 where autocast makes them so.
+        parameters: Number of parameters of each part of the model.
+        macs: Multiply-adds of each part's linear and convolutional layers. This is what the Sapiens paper's Table 2
+            calls FLOPs, at 1024 x 1024.
+        attention_macs: Multiply-adds of the products between tokens, which that table leaves out.
+        activations: Bytes of activations kept for the backward pass.
+        checkpointed_activations: The same with ``backbone.with_cp``: what is kept, plus what one block recomputes;
+            None for backbones without it.
+    """
+    shape: tuple[int, int]
+    batch: int
+    amp: bool
+    parameters: dict[str, int]
+    macs: dict[str, int]
+    attention_macs: dict[str, int]
+    activations: int
+    checkpointed_activations: int | None
+
+    def __str__(self) -> str:
+        lines = [
+            f'{self.batch} x 3 x {self.shape[0]} x {self.shape[1]} (H x W), '
+            f'{"bfloat16 autocast" if self.amp else "float32"}',
+            f'{"part":<12} {"parameters (M)":>15} {"layers (TMACs)":>15} {"attention (TMACs)":>18}'
+        ]
+        for part in [*self.parameters, 'total']:
+            counts = [sum(c.values()) if part == 'total' else c.get(part, 0)
+                      for c in (self.parameters, self.macs, self.attention_macs)]
+            lines.append(f'{part:<12} {counts[0] / 1e6:15.2f} {counts[1] / 1e12:15.4f} {counts[2] / 1e12:18.4f}')
+        lines.append(f'activations kept for the backward pass: {self.activations / 2**30:.2f} GiB')
+        if self.checkpointed_activations is not None:
+            lines.append(f'the same with activation checkpointing: {self.checkpointed_activations / 2**30:.2f} GiB')
+        return '\n'.join(lines)
+
+
+def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int = 1,
+                  amp: bool = False) -> ModelProfile:
+    """Profiles the model of a config of any host; of a detector, only backbone and neck are run.
+
+    Args:
+        cfg: Config with ``model``; its ``custom_imports`` are in effect.
+        shape: Image size (H, W) in pixels; by default the backbone's ``img_size``.
+        batch: Images in the batch.
+        amp: Run under bfloat16 autocast.
+
+    Raises:
+        ValueError: When neither ``shape`` nor the backbone tells the image size.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    # Tensors with shape and device but no storage; in contrast to the meta device, attention takes the fused path.
+    with FakeTensorMode(), torch.autocast('cpu', dtype=torch.bfloat16, enabled=amp):
+        model = MODELS.build(cfg.model).train()
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()  # in training it refuses one value a channel, which a batch of 1 may come to
+        backbone = getattr(model, 'backbone', model)
+        shape = tuple(shape or getattr(backbone, 'img_size', None) or ())
+        if len(shape) != 2:
+            raise ValueError(f'{type(backbone).__name__} does not tell its image size: give --shape H W')
+        inputs = torch.empty(batch, 3, *shape)
+        if any(hasattr(model, head) for head in _HEADS):
+            run = partial(model, inputs, None, mode='tensor')
+        else:  # a detector's heads work on boxes, which there are none of
+            run = partial(model.extract_feat, inputs)
+
+        can_checkpoint = hasattr(backbone, 'with_cp') and hasattr(backbone, 'layers')
+        if can_checkpoint:
+            backbone.with_cp = False
+        counter = FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _cpu_attention_flops})
+        with counter:
+            kept = _saved_bytes(model, run)
+        checkpointed = None
+        if can_checkpoint:
+            backbone.with_cp = True
+            stored = _saved_bytes(model, run)
+            checkpointed = stored + (kept - stored) // len(backbone.layers)
+
+    flops = counter.get_flop_counts()
+    parts = [name for name, _ in model.named_children() if name != 'data_preprocessor']
+    name = type(model).__name__
+    counts = {part: Counter(flops.get(f'{name}.{part}', flops.get(type(getattr(model, part)).__name__, {})))
+              for part in parts}
+    # The hosts call `head.forward` itself, past the hooks by which torch knows the module: the rest is the head's.
+    rest = Counter(flops['Global']) - sum(counts.values(), Counter())
+    for part in parts:
+        if part in _HEADS:
+            counts[part] += rest
+            break
+    attention = {part: sum(n for op, n in counts[part].items() if _is_attention(str(op))) for part in parts}
+    return ModelProfile(
+        shape=shape,
+        batch=batch,
+        amp=amp,
+        parameters={part: sum(p.numel() for p in getattr(model, part).parameters()) for part in parts},
+        macs={part: (sum(counts[part].values()) - attention[part]) // 2 for part in parts},
+        attention_macs={part: attention[part] // 2 for part in parts},
+        activations=kept,
+        checkpointed_activations=checkpointed)
+
+
+def _is_attention(op: str) -> bool:
+    return any(name in op for name in ('bmm', 'attention'))
+
+
+def _cpu_attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *args, **kwargs) -> int:
+    """FLOPs of q @ k^T and of the weights @ v; shapes (B, heads, N, head_dim). torch counts other devices' only."""
+    B, heads, N, dim = q
+    return 2 * B * heads * N * k[2] * (dim + v[3])
+
+
+def _saved_bytes(model: nn.Module, run: Callable) -> int:
+    """Bytes of what ``run`` keeps for the backward pass of ``model``, parameters aside."""
+    saved = {}  # by storage: views of one tensor count once
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.untyped_storage()._cdata] = tensor  # held, so that no other storage takes its place
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = run()
+    own = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
+    del out
+    return sum(tensor.untyped_storage().nbytes() for key, tensor in saved.items() if key not in own)

@@ -1,0 +1,17 @@
+"""Top-down pose estimation: what mmpose's registries need to train, test and draw Sapiens pose models."""
+# ruff: noqa: E402
+from ..version import require
+
+require('mmpose', '1.1.0', '2.0.0', '1.3.2')
+
+from . import datasets, metrics, transforms, vocabularies
+from .codec import SapiensUDPHeatmap
+from .estimator import SapiensPoseEstimator
+from .head import SapiensPoseHead
+from .losses import SapiensOHKMMSELoss
+from .visualization import SapiensSkeletonPictures
+
+__all__ = [
+    'SapiensOHKMMSELoss', 'SapiensPoseEstimator', 'SapiensPoseHead', 'SapiensSkeletonPictures', 'SapiensUDPHeatmap',
+    'datasets', 'metrics', 'transforms', 'vocabularies'
+]

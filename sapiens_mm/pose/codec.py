@@ -1,0 +1,210 @@
+"""Unbiased (UDP) heatmaps, rendered and decoded in batches on the model's device.
+
+The heatmaps and the decoded points are those of mmpose's ``UDPHeatmap`` (Huang et al., CVPR 2020,
+https://arxiv.org/abs/1911.07524; refinement of Zhang et al., CVPR 2020, https://arxiv.org/abs/1910.06278).
+"""
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmpose.codecs.base import BaseKeypointCodec
+from mmpose.registry import KEYPOINT_CODECS
+from torch import Tensor
+
+# Maps at a time that are blurred whole: bounds the memory of the rare keypoints that need it.
+_BLUR_CHUNK = 64
+
+
+@KEYPOINT_CODECS.register_module()
+class SapiensUDPHeatmap(BaseKeypointCodec):
+    """Keypoints to and from Gaussian heatmaps, with the heavy parts as batched torch code.
+
+    The loader only carries the coordinates (:meth:`encode`); the head renders them (:meth:`render`) and decodes its
+    output (:meth:`batch_decode`) where the model runs.
+
+    Args:
+        input_size: Size (W, H) of the model's input in pixels.
+        heatmap_size: Size (w, h) of its heatmaps.
+        sigma: Standard deviation of the Gaussian in heatmap pixels.
+        blur_kernel_size: Side (odd) of the Gaussian blur that precedes the sub-pixel refinement, in heatmap pixels.
+    """
+
+    label_mapping_table = dict(keypoint_labels='keypoint_labels', keypoint_weights='keypoint_weights')
+
+    def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int], sigma: float = 2.,
+                 blur_kernel_size: int = 11):
+        super().__init__()
+        if blur_kernel_size % 2 == 0:
+            raise ValueError(f'blur_kernel_size is {blur_kernel_size}, but must be odd')
+        self.input_size = tuple(input_size)
+        self.heatmap_size = tuple(heatmap_size)
+        self.sigma = sigma
+        self.blur_kernel_size = blur_kernel_size
+        self.scale_factor = ((np.array(input_size) - 1) / (np.array(heatmap_size) - 1)).astype(np.float32)
+
+    @property
+    def support_batch_decoding(self) -> bool:
+        return True
+
+    def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
+        """Prepares the training target of one person, without rendering it.
+
+        Args:
+            keypoints: (1, K, 2), in pixels of the model's input.
+            keypoints_visible: (1, K), 0 for unlabelled.
+
+        Returns:
+            ``keypoint_labels`` float32 (1, K, 2), in heatmap pixels, NaN where nothing is to be rendered;
+            ``keypoint_weights`` (1, K), 0 where the Gaussian lies wholly outside of the heatmap.
+        """
+        if keypoints_visible is None:
+            keypoints_visible = np.ones(keypoints.shape[:2], dtype=np.float32)
+        labels = (keypoints / self.scale_factor).astype(np.float32)
+        weights = keypoints_visible.copy()
+
+        centre, radius = (labels + 0.5).astype(np.int64), self.sigma * 3
+        outside = ((centre - radius).astype(np.int64) >= self.heatmap_size) | \
+            ((centre + radius + 1).astype(np.int64) < 0)
+        labelled = keypoints_visible >= 0.5
+        weights[labelled & outside.any(-1)] = 0
+        labels[~labelled | outside.any(-1)] = np.nan
+        return dict(keypoint_labels=labels, keypoint_weights=weights)
+
+    def render(self, keypoint_labels: Tensor) -> Tensor:
+        """Renders Gaussians of height 1 around the keypoints, cut off 3 sigma from the nearest heatmap pixel.
+
+        Args:
+            keypoint_labels: (B, K, 2), in heatmap pixels, NaN for no keypoint.
+
+        Returns:
+            Heatmaps (B, K, h, w), float32.
+        """
+        # The Gaussian is separable, cut-off included: two vectors a keypoint and one outer product.
+        radius = self.sigma * 3
+        keypoint_labels = keypoint_labels.float()
+        centre = (keypoint_labels + 0.5).trunc()
+        first, last = (centre - radius).trunc(), (centre + radius + 1).trunc() - 1
+        # As in mmpose, the peak is laid from the first pixel, which matters where 3 sigma is no whole number.
+        peak = first + (2 * radius + 1) // 2 + (keypoint_labels - centre)
+        profiles = []
+        for axis, size in enumerate(self.heatmap_size):
+            pixels = torch.arange(size, device=keypoint_labels.device, dtype=torch.float32)
+            low, high, mean = (bound[..., axis, None] for bound in (first, last, peak))
+            gaussian = torch.exp(-(pixels - mean)**2 / (2 * self.sigma**2))
+            profiles.append(torch.where((pixels >= low) & (pixels <= high), gaussian, 0.))
+        x, y = profiles
+        return y[..., :, None] * x[..., None, :]
+
+    def batch_decode(self, batch_encoded: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Decodes heatmaps (B, K, h, w) on their device.
+
+        Returns:
+            Keypoints (1, K, 2) in pixels of the model's input and scores (1, K), for each of the B persons.
+        """
+        keypoints, scores = self.decode_heatmaps(batch_encoded)
+        return list(keypoints.cpu().numpy()[:, None]), list(scores.cpu().numpy()[:, None])
+
+    def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Decodes the heatmaps (K, h, w) of one person; see :meth:`batch_decode`."""
+        keypoints, scores = self.batch_decode(torch.as_tensor(encoded)[None])
+        return keypoints[0], scores[0]
+
+    @torch.no_grad()
+    def decode_heatmaps(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+        """Finds the peaks of heatmaps, refined below the pixel by a Newton step on the blurred log heatmap.
+
+        Args:
+            heatmaps: (B, K, h, w), any floating dtype.
+
+        Returns:
+            Keypoints float32 (B, K, 2) in pixels of the model's input, always finite, and scores float32 (B, K), the
+            heights of the peaks. A map without a positive value gives its (unrefined) maximum and a score <= 0.
+        """
+        B, K, h, w = heatmaps.shape
+        if (w, h) != self.heatmap_size:
+            raise ValueError(f'heatmaps are {w}x{h} (WxH), but the codec was set up for heatmap_size='
+                             f'{self.heatmap_size}')
+        maps = heatmaps.reshape(B * K, h, w)
+        with torch.autocast(heatmaps.device.type, enabled=False):  # the refinement needs float32
+            peaks, scores = heatmap_maximum(maps)
+            refined = peaks + self._refine(maps, peaks, scores)
+        usable = refined.isfinite().all(-1, keepdim=True) & (scores > 0)[:, None]
+        keypoints = torch.where(usable, refined, peaks.float())
+        keypoints = keypoints / keypoints.new_tensor([w - 1, h - 1]) * keypoints.new_tensor(self.input_size)
+        return keypoints.reshape(B, K, 2), scores.reshape(B, K)
+
+    def _refine(self, maps: Tensor, peaks: Tensor, scores: Tensor) -> Tensor:
+        """The Newton step (N, 2) from the integer ``peaks`` (N, 2) of ``maps`` (N, h, w)."""
+        n, h, w = maps.shape
+        kernel = _gaussian_kernel(self.blur_kernel_size, maps.device)
+        blurred = _blur_around(maps, peaks, kernel)
+
+        # mmpose scales the blurred map back to the height of the peak and clips it to [1e-3, 50] before the logarithm.
+        # The scale is a constant in the logarithm, so it (and the blur of the whole map that it takes) only matters
+        # where something is clipped. It lies between 1 and `score / blurred peak`.
+        low, high = blurred.flatten(1).amin(-1), blurred.flatten(1).amax(-1)
+        clipped = ((low <= 1e-3) | (high * scores > 50 * blurred[:, 1, 1])) & (scores > 0)
+        where = clipped.nonzero().squeeze(-1)
+        for index in where.split(_BLUR_CHUNK):
+            blurred[index] *= (scores[index] / _blur(maps[index].float(), kernel).flatten(1).amax(-1))[:, None, None]
+        z = blurred.clamp(1e-3, 50.).log()
+
+        # Beyond its border the map goes on as it is at the border.
+        steps = torch.tensor([-1, 0, 1], device=maps.device)
+        for dim, size in ((2, w), (1, h)):
+            position = peaks[:, 2 - dim, None]
+            inside = (position + steps).clamp(0, size - 1) - position + 1
+            inside = inside[:, :, None] if dim == 1 else inside[:, None, :]
+            z = z.gather(dim, inside.expand(n, 3, 3))
+        dx = (z[:, 1, 2] - z[:, 1, 0]) / 2
+        dy = (z[:, 2, 1] - z[:, 0, 1]) / 2
+        eps = torch.finfo(torch.float32).eps
+        dxx = z[:, 1, 2] - 2 * z[:, 1, 1] + z[:, 1, 0] + eps
+        dyy = z[:, 2, 1] - 2 * z[:, 1, 1] + z[:, 0, 1] + eps
+        dxy = (z[:, 2, 2] - z[:, 1, 2] - z[:, 2, 1] + 2 * z[:, 1, 1] - z[:, 1, 0] - z[:, 0, 1] + z[:, 0, 0]) / 2
+        determinant = dxx * dyy - dxy * dxy
+        return torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1) / determinant[:, None]
+
+
+def heatmap_maximum(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """The first maximum of each map in row-major order.
+
+    Args:
+        maps: (..., h, w).
+
+    Returns:
+        Its integer position (..., 2) as (x, y), and its value (...), float32.
+    """
+    # Rows first: a maximum without its position is several times faster than one with it.
+    rows = maps.amax(-1)
+    scores, y = rows.max(-1)
+    row = maps.gather(-2, y[..., None, None].expand(*y.shape, 1, maps.shape[-1])).squeeze(-2)
+    x = row.argmax(-1)
+    return torch.stack([x, y], dim=-1), scores.float()
+
+
+def _gaussian_kernel(size: int, device: torch.device) -> Tensor:
+    """The (size, ) kernel of ``cv2.GaussianBlur`` with its own choice of sigma."""
+    return torch.as_tensor(cv2.getGaussianKernel(size, 0).ravel(), dtype=torch.float32, device=device)
+
+
+def _blur(maps: Tensor, kernel: Tensor) -> Tensor:
+    """Blurs whole maps (N, h, w), zero outside."""
+    border = len(kernel) // 2
+    maps = F.conv2d(maps[:, None], kernel.view(1, 1, 1, -1), padding=(0, border))
+    return F.conv2d(maps, kernel.view(1, 1, -1, 1), padding=(border, 0)).squeeze(1)
+
+
+def _blur_around(maps: Tensor, peaks: Tensor, kernel: Tensor) -> Tensor:
+    """The 3 x 3 values (N, 3, 3) of the blurred ``maps`` (N, h, w) around ``peaks`` (N, 2)."""
+    n, h, w = maps.shape
+    reach = len(kernel) // 2 + 1
+    offsets = torch.arange(-reach, reach + 1, device=maps.device)
+    x, y = peaks[:, 0, None] + offsets, peaks[:, 1, None] + offsets
+    inside = ((y >= 0) & (y < h))[:, :, None] & ((x >= 0) & (x < w))[:, None, :]
+    index = y.clamp(0, h - 1)[:, :, None] * w + x.clamp(0, w - 1)[:, None, :]
+    patches = maps.flatten(1).gather(1, index.flatten(1)).view(n, len(offsets), len(offsets)).float()
+    patches = torch.where(inside, patches, 0.)
+    band = torch.stack([F.pad(kernel, (i, 2 - i)) for i in range(3)])
+    return band @ patches @ band.T

@@ -1,0 +1,29 @@
+"""Top-down pose estimation with the flip test in one batch."""
+import torch
+from mmpose.models.pose_estimators import TopdownPoseEstimator
+from mmpose.registry import MODELS
+from torch import Tensor
+
+
+@MODELS.register_module()
+class SapiensPoseEstimator(TopdownPoseEstimator):
+    """mmpose's ``TopdownPoseEstimator``, whose flip test takes one forward pass of twice the batch instead of two."""
+
+    def predict(self, inputs: Tensor, data_samples: list) -> list:
+        """Predicts the keypoints of B persons.
+
+        Args:
+            inputs: Normalised person crops (B, 3, H, W).
+            data_samples: B data samples with the crops' place in their images (``input_center``, ``input_scale``,
+                ``input_size``).
+
+        Returns:
+            The data samples, each with ``pred_instances``: ``keypoints`` (1, K, 2) in pixels of the image and
+            ``keypoint_scores`` (1, K); with ``test_cfg.output_heatmaps`` also ``pred_fields``.
+        """
+        if not self.test_cfg.get('flip_test', False):
+            return super().predict(inputs, data_samples)
+        feats = self.extract_feat(torch.cat([inputs, inputs.flip(-1)]))
+        preds = self.head.predict(list(zip(*(feat.chunk(2) for feat in feats))), data_samples, test_cfg=self.test_cfg)
+        instances, fields = preds if isinstance(preds, tuple) else (preds, None)
+        return self.add_pred_to_datasample(instances, fields, data_samples)

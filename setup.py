@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+root = Path(__file__).parent
+
+
+def requirements(name: str) -> list:
+    """The requirements in ``requirements/<name>.txt`` without their comments."""
+    lines = (root / 'requirements' / f'{name}.txt').read_text().splitlines()
+    return [req for req in (line.split('#')[0].strip() for line in lines) if req]
+
+
+version = {}
+exec((root / 'sapiens_mm' / 'version.py').read_text(), version)
+
+setup(
+    name='sapiens_mm',
+    version=version['__version__'],
+    description='Sapiens human vision models for MMEngine, mmpose, mmsegmentation and mmdet',
+    long_description=(root / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    packages=find_packages(include=['sapiens_mm', 'sapiens_mm.*']),
+    python_requires='>=3.10',
+    # torch and the OpenMMLab libraries are left out on purpose: see requirements/runtime.txt.
+    install_requires=requirements('runtime'),
+    extras_require={
+        'openmmlab': requirements('openmmlab'),
+        'synth': requirements('synth'),
+        'test': requirements('test')
+    },
+)

@@ -1,0 +1,95 @@
+"""What several test files share."""
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / 'shared'
+
+# Two cores: more threads than that only slow small models down.
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _no_scope_of_another_test():
+    """A runner sets the default scope, by which registries look names up, for good."""
+    DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(scope='session')
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def reference() -> dict:
+    """Inputs and outputs of the public implementation, measured on tiny random-weight models."""
+    path = SHARED / 'reference' / 'official_tiny.pt'
+    if not path.exists():
+        pytest.skip(f'{path} is not here')
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture(scope='session')
+def coco_real() -> Path:
+    """Four COCO photos of 14 people, with 17 and 133 keypoints and detector boxes."""
+    path = SHARED / 'data' / 'coco_real'
+    if not path.exists():
+        pytest.skip(f'{path} is not here')
+    return path
+
+
+@pytest.fixture(scope='session')
+def tiny_coco(tmp_path_factory) -> Path:
+    """Six images with one person of 17 coloured dots each, as a COCO folder (train2017, val2017, annotations)."""
+    folder = tmp_path_factory.mktemp('coco')
+    rng = np.random.default_rng(0)
+    colours = rng.integers(60, 256, (17, 3)).tolist()
+    images, annotations = [], []
+    (folder / 'annotations').mkdir()
+    (folder / 'train2017').mkdir()
+    (folder / 'val2017').symlink_to('train2017')
+    for i in range(1, 7):
+        image = np.full((120, 100, 3), 30, dtype=np.uint8)
+        points = rng.uniform((20, 20), (80, 100), (17, 2)).round()
+        for (x, y), colour in zip(points, colours):
+            cv2.circle(image, (int(x), int(y)), 4, colour, -1)
+        cv2.imwrite(str(folder / f'train2017/{i}.png'), image)
+        images.append(dict(id=i, file_name=f'{i}.png', width=100, height=120))
+        keypoints = np.concatenate([points, np.full((17, 1), 2)], axis=1)
+        annotations.append(
+            dict(id=i, image_id=i, category_id=1, iscrowd=0, bbox=[10, 10, 80, 100], area=4000, num_keypoints=17,
+                 keypoints=keypoints.ravel().tolist()))
+    content = dict(images=images, annotations=annotations, categories=[dict(id=1, name='person')])
+    for split in ('train', 'val'):
+        (folder / f'annotations/person_keypoints_{split}2017.json').write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def micro_config(tmp_path, tiny_coco) -> Path:
+    """A config that trains a model of a few thousand parameters on `tiny_coco` in seconds."""
+    path = tmp_path / 'micro.py'
+    path.write_text(f"""
+_base_ = '{ROOT}/configs/sapiens_pose/coco/sapiens_tiny-210e_coco-256x192.py'
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
+        drop_path_rate=0.2),
+    head=dict(in_channels=32, deconv_out_channels=(8, 8), conv_out_channels=(8, 8)))
+data_root = '{tiny_coco}/'
+train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(data_root=data_root))
+val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + 'annotations/person_keypoints_val2017.json')
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=4, val_interval=4)
+default_hooks = dict(logger=dict(interval=1))
+""")
+    return path

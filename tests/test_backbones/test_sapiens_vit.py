@@ -1,0 +1,212 @@
+import pytest
+import torch
+from mmengine.registry import MODELS
+
+from sapiens_mm.backbones import SapiensViT
+
+TINY = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
+
+
+def tiny(**kwargs) -> SapiensViT:
+    torch.manual_seed(0)
+    model = SapiensViT(**{**dict(arch=TINY, img_size=(64, 48)), **kwargs})
+    model.init_weights()
+    return model
+
+
+@pytest.mark.parametrize(('kwargs', 'message'), [
+    (dict(arch='0.4b'), 'sapiens_0.3b'),
+    (dict(arch=dict(embed_dims=32)), 'needs exactly'),
+    (dict(arch={**TINY, 'num_heads': 5}), 'does not divide'),
+    (dict(out_type='map'), 'featmap'),
+    (dict(out_type='cls_token'), 'with_cls_token=True'),
+    (dict(out_indices=3), '0 to 2'),
+    (dict(out_indices=(-4, 0)), '0 to 2'),
+    (dict(out_indices=()), '0 to 2'),
+    (dict(out_indices=(2, -1)), 'names a block twice'),
+    (dict(img_size=(64, 48, 3)), r'\(height, width\)'),
+    (dict(init_cfg=dict(type='Pretrained')), 'needs a checkpoint'),
+    (dict(frozen_stages=4), 'nothing frozen'),
+])
+def test_bad_arguments_are_named(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**kwargs)
+
+
+@pytest.mark.parametrize('task', ['pose', 'seg', 'normal', 'depth'])
+def test_equals_public_model(reference, task):
+    entry = reference[task]
+    model = SapiensViT(
+        reference['arch'], img_size=reference['img_size'], patch_cfg=dict(padding=entry['patch_padding'])).eval()
+    prefix = 'backbone.'
+    model.load_state_dict({k[len(prefix):]: v for k, v in entry['state_dict'].items() if k.startswith(prefix)})
+    with torch.no_grad():
+        feat, = model(reference['input'])
+    torch.testing.assert_close(feat, entry['feat'], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(('arch', 'parameters'), [
+    # The fine-tuned backbones (no cls token, 64 x 48 positions), in millions.
+    ('0.3b', 306.24), ('sapiens_0.6b', 634.60), ('1b', 1139.16), ('2b', 2131.94)])
+def test_sizes(arch, parameters):
+    with torch.device('meta'):
+        model = SapiensViT(arch)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(parameters, abs=0.01)
+
+
+@pytest.mark.parametrize(('arch', 'width', 'heads'), [('tiny', 192, 3), ('sapiens_0.1b', 768, 12)])
+def test_small_sizes(arch, width, heads):
+    with torch.device('meta'):
+        model = MODELS.build(dict(type='SapiensViT', arch=arch))
+    assert (model.embed_dims, model.num_layers, model.num_heads) == (width, 12, heads)
+
+
+def test_out_types_agree():
+    x = torch.randn(2, 3, 64, 48)
+    models = {kind: tiny(out_type=kind, with_cls_token=True).eval() for kind in SapiensViT.out_types}
+    with torch.no_grad():
+        outs = {kind: model(x)[0] for kind, model in models.items()}
+    assert {kind: tuple(out.shape) for kind, out in outs.items()} == dict(
+        featmap=(2, 32, 4, 3), raw=(2, 13, 32), cls_token=(2, 32), avg_featmap=(2, 32))
+    patches = outs['raw'][:, 1:]
+    torch.testing.assert_close(outs['featmap'].flatten(2).transpose(1, 2), patches)
+    torch.testing.assert_close(outs['avg_featmap'], patches.mean(1))
+    torch.testing.assert_close(outs['cls_token'], outs['raw'][:, 0])
+
+
+def test_out_indices():
+    x = torch.randn(1, 3, 64, 48)
+    model = tiny(out_indices=(-1, 0)).eval()
+    first, last = model(x)
+    torch.testing.assert_close(last, tiny().eval()(x)[0])
+    torch.testing.assert_close(first, tiny(out_indices=0).eval()(x)[0])
+    assert not torch.allclose(first, last)
+
+
+@pytest.mark.parametrize('size', [(64, 48), (48, 64), (50, 70), (16, 16), (128, 33)])
+@pytest.mark.parametrize('padding', [0, 2])
+def test_any_image_size(size, padding):
+    model = tiny(patch_cfg=dict(padding=padding)).eval()
+    out, = model(torch.randn(1, 3, *size))
+    assert out.shape == (1, 32, -(-size[0] // 16), -(-size[1] // 16))
+    assert out.isfinite().all()
+
+
+def test_odd_size_is_zero_padding_on_the_bottom_and_right():
+    model = tiny().eval()
+    x = torch.randn(1, 3, 50, 70)
+    padded = torch.zeros(1, 3, 64, 80)
+    padded[..., :50, :70] = x
+    torch.testing.assert_close(model(x)[0], model(padded)[0])
+
+
+def test_position_embedding_is_cached_in_evaluation_only():
+    model = tiny().eval()
+    with torch.no_grad():
+        before = model.pos_embed_for((5, 6))
+        assert model.pos_embed_for((5, 6)) is before
+        assert model.pos_embed_for((4, 3)) is model.pos_embed
+        model.pos_embed.add_(1.)
+        torch.testing.assert_close(model.pos_embed_for((5, 6)), before + 1)
+        model.pos_embed.data.add_(1.)  # past the version counter, as EMA does
+        model.eval()
+        torch.testing.assert_close(model.pos_embed_for((5, 6)), before + 2)
+        weights = {name: value + 1 for name, value in model.state_dict().items()}
+        model.load_state_dict(weights, assign=True)
+        torch.testing.assert_close(model.pos_embed_for((5, 6)), before + 3)
+    with torch.inference_mode():
+        model.pos_embed_for((7, 6))
+    model.pos_embed_for((7, 6)).sum().backward()  # no leftover of inference mode
+    assert model.pos_embed.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('size', [(64, 48), (80, 64)])
+def test_every_parameter_gets_a_gradient_and_checkpointing_changes_nothing(size):
+    x = torch.randn(2, 3, *size)
+    gradients = {}
+    for with_cp in (False, True):
+        model = tiny(with_cp=with_cp, with_cls_token=True, out_type='raw').train()
+        out, = model(x)
+        out.square().sum().backward()
+        gradients[with_cp] = {name: param.grad for name, param in model.named_parameters()}
+        assert all(grad is not None and grad.abs().sum() > 0 for grad in gradients[with_cp].values())
+    for name, gradient in gradients[False].items():
+        torch.testing.assert_close(gradients[True][name], gradient, msg=name)
+
+
+def test_checkpointing_keeps_less():
+
+    def kept(with_cp):
+        model, count = tiny(with_cp=with_cp).train(), 0
+
+        def pack(tensor):
+            nonlocal count
+            count += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model(torch.randn(2, 3, 64, 48))
+        return count
+
+    assert kept(True) < kept(False) / 2
+
+
+@pytest.mark.parametrize('frozen_stages', [-1, 0, 2, 3])
+def test_frozen_stages(frozen_stages):
+    model = tiny(frozen_stages=frozen_stages, drop_path_rate=0.5, drop_rate=0.5).train()
+    frozen = {name for name, param in model.named_parameters() if not param.requires_grad}
+    expected = set()
+    if frozen_stages >= 0:
+        expected = {'pos_embed', 'patch_embed.projection.weight', 'patch_embed.projection.bias'}
+        expected |= {n for n, _ in model.named_parameters() if n.startswith('layers.') and int(n[7]) < frozen_stages}
+    if frozen_stages == 3:
+        expected |= {'ln1.weight', 'ln1.bias'}
+    assert frozen == expected
+    for i, block in enumerate(model.layers):
+        assert all(m.training == (i >= frozen_stages) for m in block.modules())
+
+
+def test_initial_weights():
+    model = tiny(with_cls_token=True)
+    for name, param in model.named_parameters():
+        if param.ndim > 1:
+            assert 0.01 < param.std() < 0.03, name
+        else:
+            assert (param == float('ln' in name and name.endswith('weight'))).all(), name
+
+
+def test_drop_path_is_random_in_training_only():
+    model = tiny(drop_path_rate=0.9)
+    x = torch.randn(8, 3, 64, 48)
+    model.train()
+    assert not torch.allclose(model(x)[0], model(x)[0])
+    model.eval()
+    torch.testing.assert_close(model(x)[0], model(x)[0])
+
+
+def test_layer_depth():
+    model = tiny(with_cls_token=True)
+    depths = {name: model.get_layer_depth(f'backbone.{name}', 'backbone.') for name, _ in model.named_parameters()}
+    assert {total for _, total in depths.values()} == {5}
+    assert depths['pos_embed'][0] == depths['cls_token'][0] == depths['patch_embed.projection.bias'][0] == 0
+    assert depths['layers.0.ln1.weight'][0] == 1
+    assert depths['layers.2.ffn.layers.1.bias'][0] == 3
+    assert depths['ln1.weight'][0] == 4
+    assert model.get_layer_depth('head.final_layer.weight', 'backbone.') == (4, 5)
+
+
+def test_residual_stream_is_float32_under_autocast():
+    model, dtypes = tiny(with_cls_token=True), []
+    for block in model.layers:
+        block.register_forward_pre_hook(lambda module, args: dtypes.append(args[0].dtype))
+    for size in ((64, 48), (80, 64)):
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            model(torch.randn(1, 3, *size))
+    assert set(dtypes) == {torch.float32}
+
+
+def test_bf16_weights_run():
+    model = tiny().bfloat16().eval()
+    out, = model(torch.randn(1, 3, 80, 64, dtype=torch.bfloat16))
+    assert out.dtype == torch.bfloat16
+    assert out.isfinite().all()

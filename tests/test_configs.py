@@ -1,0 +1,142 @@
+"""Every config loads, and the examples train a step in their hosts."""
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model.utils import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from sapiens_mm.backbones.model_zoo import released_file
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+TINY = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
+
+
+def ours():
+    return sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+
+
+@pytest.mark.parametrize('name', ours())
+def test_model_and_schedule_build(name):
+    cfg = Config.fromfile(CONFIGS / name)
+    init_default_scope(cfg.default_scope)
+    with FakeTensorMode():  # no memory for the weights
+        model = MODELS.build(cfg.model)
+        build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
+    if 'sapiens_pose' in name:
+        num_keypoints = dict(coco=17, coco_wholebody=133, goliath=308)[Path(name).parent.name]
+        assert model.head.final_layer.out_channels == num_keypoints
+        height, width = model.backbone.img_size
+        assert f'{height}x{width}' in name
+        assert model.head.decoder.input_size == (width, height)
+        assert model.head.decoder.heatmap_size == (width // 4, height // 4)
+        if height == 1024:
+            assert model.backbone.patch_embed.projection.padding == (2, 2)
+            assert model.head.decoder.sigma == 6
+        assert cfg.train_dataloader.dataset.get('pipeline') or cfg.train_dataloader.dataset.dataset.pipeline
+        assert cfg.test_dataloader.dataset.pipeline == cfg.val_dataloader.dataset.pipeline
+
+
+SIZES = ('0.3b', '0.6b', '1b', '2b')
+DECAY = dict(coco=(.85, .85, .85, .85), coco_wholebody=(.75, .75, .85, .85), goliath=(.85, .85, .95, .85))
+
+
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('dataset', DECAY)
+def test_settings_of_the_release(dataset, size):
+    cfg = Config.fromfile(CONFIGS / f'sapiens_pose/{dataset}/sapiens_{size}-210e_{dataset}-1024x768.py')
+    wrapper = cfg.optim_wrapper
+    assert wrapper.optimizer == dict(
+        type='AdamW', lr=5e-5 if dataset == 'goliath' else 5e-4, betas=(0.9, 0.999), weight_decay=0.1)
+    assert wrapper.paramwise_cfg == dict(layer_decay_rate=DECAY[dataset][SIZES.index(size)])
+    assert wrapper.clip_grad.max_norm == 1
+    expected = dict(type='KeypointMSELoss', use_target_weight=True)
+    if dataset == 'goliath' and size in ('0.3b', '1b'):
+        expected = dict(type='SapiensOHKMMSELoss', use_target_weight=True, topk=128)
+    assert cfg.model.head.loss == expected
+    assert cfg.model.backbone.arch == f'sapiens_{size}'
+    assert cfg.model.backbone.init_cfg.checkpoint == released_file(size, 'pretrain').source
+    assert cfg.train_cfg.max_epochs == 210
+    # 512 images a step on 8 GPUs, in several passes where they do not fit; the warm-up is 500 steps.
+    passes = wrapper.get('accumulative_counts', 1)
+    assert 8 * cfg.train_dataloader.batch_size * passes == 512
+    assert cfg.auto_scale_lr.base_batch_size * passes == 512
+    warm_up, steps = cfg.param_scheduler
+    assert (warm_up.end, warm_up.by_epoch) == (500 * passes, False)
+    assert (steps.milestones, steps.gamma) == ([170, 200], 0.1)
+
+
+@pytest.mark.parametrize('name', ours())
+def test_no_lower_bound_lifts_the_decayed_layers(name):
+    for scheduler in Config.fromfile(CONFIGS / name).param_scheduler:
+        assert not scheduler.get('eta_min')
+
+
+def test_data_root_is_one_environment_variable(monkeypatch):
+    monkeypatch.setenv('COCO_ROOT', '/somewhere/coco')
+    cfg = Config.fromfile(CONFIGS / 'sapiens_pose/coco/sapiens_1b-210e_coco-1024x768.py')
+    text = cfg.pretty_text
+    assert cfg.train_dataloader.dataset.data_root == '/somewhere/coco/'
+    assert cfg.val_evaluator.ann_file == '/somewhere/coco/annotations/person_keypoints_val2017.json'
+    assert 'data/coco' not in text
+
+
+def tiny_example(name, **overrides):
+    cfg = Config.fromfile(CONFIGS / 'examples' / name)
+    cfg.model.backbone.update(arch=TINY, init_cfg=None, img_size=128)
+    cfg.merge_from_dict(overrides)
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()
+    model.init_weights()
+    return model, build_optim_wrapper(model, cfg.optim_wrapper)
+
+
+def step(model, optim_wrapper, inputs, data_samples):
+    before = {name: param.detach().clone() for name, param in model.backbone.named_parameters()}
+    losses = model.train_step(dict(inputs=inputs, data_samples=data_samples), optim_wrapper)
+    assert torch.isfinite(losses['loss'])
+    assert losses['loss'] > 0
+    for name, param in model.backbone.named_parameters():
+        assert not torch.equal(param, before[name]), name
+
+
+def test_detector_trains_a_step():
+    from mmdet.structures import DetDataSample
+    model, optim_wrapper = tiny_example('faster-rcnn_sapiens-0.3b_1x_coco.py', **{'model.neck.in_channels': 32})
+    sample = DetDataSample(metainfo=dict(img_shape=(120, 100), pad_shape=(120, 100), scale_factor=(1., 1.)))
+    sample.gt_instances = InstanceData(bboxes=torch.tensor([[10., 10., 70., 90.]]), labels=torch.tensor([0]))
+    step(model, optim_wrapper, [torch.randint(0, 256, (3, 120, 100), dtype=torch.uint8)], [sample])
+
+
+def test_segmentor_trains_a_step():
+    from mmseg.structures import SegDataSample
+    model, optim_wrapper = tiny_example(
+        'upernet_sapiens-0.3b_80k_ade20k-512x512.py', **{
+            'model.neck.in_channels': 32,
+            'model.data_preprocessor.size': (64, 48),
+            'model.decode_head.channels': 16,
+            'model.auxiliary_head.channels': 16
+        })
+    sample = SegDataSample(metainfo=dict(img_shape=(64, 48), pad_shape=(64, 48)))
+    sample.gt_sem_seg = PixelData(data=torch.randint(0, 150, (1, 64, 48)))
+    step(model, optim_wrapper, [torch.randint(0, 256, (3, 64, 48), dtype=torch.uint8)] * 2, [sample, sample.clone()])
+
+
+def test_simcc_pose_trains_a_step():
+    from mmpose.codecs import SimCCLabel
+    from mmpose.structures import PoseDataSample
+    model, optim_wrapper = tiny_example(
+        'rtmpose_sapiens-0.3b_420e_coco-256x192.py', **{'model.head.in_channels': 32})
+    codec = SimCCLabel((192, 256), sigma=(4.9, 5.66), simcc_split_ratio=2.0, normalize=False)
+    encoded = codec.encode(np.random.default_rng(0).uniform(20, 180, (1, 17, 2)))
+    sample = PoseDataSample()
+    sample.gt_instance_labels = InstanceData(
+        **{k: encoded[k] for k in ('keypoint_x_labels', 'keypoint_y_labels', 'keypoint_weights')}).to_tensor()
+    step(model, optim_wrapper, [torch.randint(0, 256, (3, 256, 192), dtype=torch.uint8)] * 2, [sample, sample.clone()])

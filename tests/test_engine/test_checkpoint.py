@@ -1,0 +1,321 @@
+import os
+import pickle
+import pickletools
+import struct
+import zipfile
+from collections import OrderedDict
+
+import addict
+import mmengine.config.config
+import numpy as np
+import pytest
+import torch
+import torch.nn as nn
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import Runner, load_checkpoint
+from safetensors.torch import save_file
+from torch.utils.data import Dataset
+
+from sapiens_mm.engine.checkpoint import CheckpointError, UnsafeCheckpointError, load_checkpoint_file
+
+
+@pytest.fixture(params=['this torch', 'before torch 2.5'], autouse=True)
+def unpickler(request, monkeypatch):
+    """Everything holds for torch's own unpickler and for the one that stands in where torch's takes no list."""
+    if request.param == 'before torch 2.5':
+        monkeypatch.delattr(torch.serialization, 'safe_globals', raising=False)
+    elif not hasattr(torch.serialization, 'safe_globals'):
+        pytest.skip('this torch has no safe_globals')
+
+
+def save_pickle(path, pickled):
+    """A file as torch.save writes it, but around any pickle."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('archive/data.pkl', pickled)
+        archive.writestr('archive/version', '3\n')
+        archive.writestr('archive/byteorder', 'little')
+
+
+def error_of(path, kind=CheckpointError):
+    with pytest.raises(kind) as info:
+        load_checkpoint_file(path)
+    message = str(info.value)
+    assert os.path.basename(path) in message
+    assert '\n' not in message
+    return message
+
+
+# Bad files
+# ---------
+
+
+def test_missing_file(tmp_path):
+    assert 'check the path' in error_of(str(tmp_path / 'none.pth'), FileNotFoundError)
+    assert os.getcwd() in error_of('none.pth', FileNotFoundError)
+
+
+def test_folder(tmp_path):
+    assert 'is a folder' in error_of(str(tmp_path))
+
+
+@pytest.mark.parametrize(('content', 'words'), [
+    (b'', 'is empty'),
+    (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n', 'git lfs pull'),
+    (b'\n<!DOCTYPE html><html></html>', 'web page'),
+    (pickle.dumps({'weight': 1}), 'neither written by torch.save'),
+    (b'PK\x03\x04 and no end', 'truncated'),
+])
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_not_a_checkpoint(tmp_path, content, words, suffix):
+    if suffix == '.safetensors' and words.startswith(('truncated', 'neither')):
+        words = 'no safetensors file'
+    path = tmp_path / f'bad{suffix}'
+    path.write_bytes(content)
+    assert words in error_of(str(path))
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize('part', [.1, .5, .99])
+def test_truncated(tmp_path, zipped, part):
+    path = tmp_path / 'cut.pth'
+    torch.save(nn.Linear(20, 20).state_dict(), path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:int(path.stat().st_size * part)])
+    assert 'get it again' in error_of(str(path))
+
+
+def test_truncated_safetensors(tmp_path):
+    path = tmp_path / 'cut.safetensors'
+    save_file({'weight': torch.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert 'get it again' in error_of(str(path))
+
+
+def test_other_zip(tmp_path):
+    np.savez(tmp_path / 'weights.npz', a=np.zeros(2))
+    assert 'not one that torch.save writes' in error_of(str(tmp_path / 'weights.npz'))
+
+
+def test_torchscript(tmp_path):
+    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / 'script.pth'))
+    assert 'TorchScript' in error_of(str(tmp_path / 'script.pth'))
+
+
+def test_no_dict(tmp_path):
+    torch.save([torch.zeros(2)], tmp_path / 'list.pth')
+    assert 'holds a list' in error_of(str(tmp_path / 'list.pth'))
+
+
+# Foreign types
+# -------------
+
+
+class Runs:
+    """What an attacker puts into a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path, )
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize('wrap', [lambda x: x, lambda x: ConfigDict(a=[x]), lambda x: {'b': (x, )}])
+def test_foreign_code_is_named_and_does_not_run(tmp_path, zipped, wrap):
+    path, trace = tmp_path / 'evil.pth', tmp_path / 'trace'
+    torch.save({'state_dict': {}, 'meta': wrap(Runs(trace))}, path, _use_new_zipfile_serialization=zipped)
+    assert 'posix.mkdir' in error_of(str(path), UnsafeCheckpointError)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize('protocol', [2, 4])
+def test_foreign_code_in_any_protocol(tmp_path, protocol):
+    path, trace = tmp_path / 'evil.pth', tmp_path / 'trace'
+    save_pickle(path, pickle.dumps({'meta': Runs(trace)}, protocol=protocol))
+    assert 'posix.mkdir' in error_of(str(path), UnsafeCheckpointError)
+    assert not trace.exists()
+
+
+def test_pickled_model(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / 'model.pth')
+    assert 'torch.nn.modules.linear.Linear' in error_of(str(tmp_path / 'model.pth'), UnsafeCheckpointError)
+
+
+def test_object_array(tmp_path):
+    torch.save({'meta': np.array([1, None], dtype=object)}, tmp_path / 'objects.pth')
+    assert 'numpy.dtypes.ObjectDType' in error_of(str(tmp_path / 'objects.pth'), UnsafeCheckpointError)
+
+
+
+def _global(name):
+    module, _, name = name.rpartition('.')
+    return f'c{module}\n{name}\n'.encode()
+
+
+def _string(text):
+    return b'X' + struct.pack('<I', len(text)) + text.encode()
+
+
+_BUFFER = _global('mmengine.logging.history_buffer.HistoryBuffer')
+
+
+@pytest.mark.parametrize('pickled', [
+    # getattr(OrderedDict, 'fromkeys')
+    _global('__builtin__.getattr') + _global('collections.OrderedDict') + _string('fromkeys') + b'\x86R',
+    # ConfigDict(set())
+    _global('mmengine.config.config.ConfigDict') + _global('__builtin__.set') + b')R\x85R',
+    # setattr(HistoryBuffer, 'mean', OrderedDict)
+    _BUFFER + b'N}' + _string('mean') + _global('collections.OrderedDict') + b's\x86b',
+], ids=['getattr', 'ConfigDict', 'setattr on a class'])
+def test_allowed_types_have_one_use(tmp_path, pickled):
+    mean = HistoryBuffer.mean
+    save_pickle(tmp_path / 'twisted.pth', b'\x80\x02}' + _string('meta') + pickled + b's.')
+    error_of(str(tmp_path / 'twisted.pth'), UnsafeCheckpointError)
+    assert HistoryBuffer.mean is mean
+
+
+def test_functions_of_a_history_buffer_stay_in_the_file(tmp_path):
+    state = b'}(' + b''.join([
+        _string('_log_history'), b']', _string('_count_history'), b']', _string('max_length'), b'K\x05',
+        _string('statistics_methods'), b'}' + _string('mean') + _global('collections.OrderedDict') + b's']) + b'u'
+    save_pickle(tmp_path / 'buffer.pth', b'\x80\x02}' + _string('hub') + _BUFFER + b')\x81' + state + b'bs.')
+    hub = load_checkpoint_file(tmp_path / 'buffer.pth')['hub']
+    assert type(hub) is HistoryBuffer
+    assert hub.max_length == 5
+    assert HistoryBuffer._statistics_methods['mean'] is HistoryBuffer.mean
+
+
+# Good files
+# ----------
+
+
+def test_what_checkpoints_hold(tmp_path):
+    content = {
+        'state_dict': nn.BatchNorm2d(3).half().state_dict(),
+        'meta': {
+            'scalar': np.float64(.5), 'flag': np.bool_(True), 'text': np.str_('AP'), 'bytes': b'\xff\x00',
+            'array': np.arange(6.).reshape(2, 3), 'names': np.array(['nose', 'eye']), 'set': {1, 2},
+            'config': ConfigDict(a=1, b={'c': [ConfigDict(d=np.int64(2))]}, empty={}), 'none': None, 'tuple': (1, 'x'),
+        },
+    }
+    for zipped in True, False:
+        torch.save(content, tmp_path / 'good.pth', _use_new_zipfile_serialization=zipped)
+        loaded = load_checkpoint_file(tmp_path / 'good.pth')
+        meta, expected = loaded['meta'], content['meta']
+        for key in 'array', 'names':
+            np.testing.assert_array_equal(meta[key], expected[key])
+        rest = expected.keys() - {'array', 'names'}
+        assert {key: meta[key] for key in rest} == {key: expected[key] for key in rest}
+        assert type(meta['config'].b.c[0]) is ConfigDict
+        assert type(meta['scalar']) is np.float64
+        assert loaded['state_dict']['running_var'].dtype == torch.half
+        assert loaded['state_dict']._metadata == content['state_dict']._metadata
+
+
+def test_config_dict_of_old_mmengine(tmp_path, monkeypatch):
+    old = type('ConfigDict', (addict.Dict, ), {'__module__': 'mmengine.config.config'})
+    with monkeypatch.context() as patch:
+        patch.setattr(mmengine.config.config, 'ConfigDict', old)
+        torch.save({'meta': old(a=1, b={'c': 2})}, tmp_path / 'old.pth')
+    assert load_checkpoint_file(tmp_path / 'old.pth')['meta'] == {'a': 1, 'b': {'c': 2}}
+
+
+@pytest.mark.parametrize('module', ['numpy.core.multiarray', 'numpy._core.multiarray'])
+def test_arrays_of_numpy_1_and_2(tmp_path, module):
+    pickled = pickle.dumps({'array': np.arange(3), 'scalar': np.float32(2)}, protocol=2)
+    names = {arg for op, arg, _ in pickletools.genops(pickled) if op.name == 'GLOBAL'}
+    here = next(name for name in names if name.endswith('_reconstruct')).split(' ')[0]
+    save_pickle(tmp_path / 'numpy.pth', pickled.replace(here.encode() + b'\n', module.encode() + b'\n'))
+    loaded = load_checkpoint_file(tmp_path / 'numpy.pth')
+    assert loaded['array'].tolist() == [0, 1, 2]
+    assert loaded['scalar'] == 2
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_loader_of_mmengine(tmp_path, suffix, monkeypatch):
+    source, target = nn.Linear(3, 3), nn.Linear(3, 3)
+    path = tmp_path / f'weights{suffix}'
+    (save_file if suffix == '.safetensors' else torch.save)(source.state_dict(), path)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    load_checkpoint(target, f'~/weights{suffix}', map_location='cpu', strict=True)
+    assert torch.equal(source.weight, target.weight)
+    assert load_checkpoint_file(path, 'meta')['weight'].is_meta
+
+
+def test_torch_allows_no_more_than_before(tmp_path):
+    if not hasattr(torch.serialization, 'get_safe_globals'):
+        pytest.skip('this torch has no list of its own')
+    torch.save({'meta': np.zeros(2)}, tmp_path / 'a.pth')
+    torch.serialization.add_safe_globals([np.ndarray])
+    try:
+        before = set(torch.serialization.get_safe_globals())
+        load_checkpoint_file(tmp_path / 'a.pth')
+        assert set(torch.serialization.get_safe_globals()) == before
+    finally:
+        torch.serialization.clear_safe_globals()
+
+
+def test_bare_backbone_is_saved_as_it_was(tmp_path):
+    content = OrderedDict({'pos_embed': torch.zeros(1), 'patch_embed.projection.weight': torch.zeros(1)})
+    torch.save(content, tmp_path / 'bare.pth')
+    torch.save(load_checkpoint_file(tmp_path / 'bare.pth'), tmp_path / 'again.pth')
+    assert load_checkpoint_file(tmp_path / 'again.pth').keys() == content.keys()
+
+
+# Runner
+# ------
+
+
+class Points(Dataset):
+    metainfo = {
+        'sigmas': np.array([.1, .2], dtype=np.float32), 'flip_pairs': [(0, 1)], 'classes': {'person'},
+        'extra': ConfigDict(names=['a', 'b']), 'count': np.int64(2)
+    }
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return torch.full((3, ), float(index))
+
+
+class Line(BaseModel):
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, *points, mode='tensor'):
+        return {'loss': self.layer(torch.stack(points)).square().mean()}
+
+
+def run(work_dir, resume_from=None):
+    torch.manual_seed(0)
+    runner = Runner(
+        Line(), str(work_dir), train_dataloader={'dataset': Points(), 'batch_size': 2, 'num_workers': 0,
+                                                 'sampler': {'type': 'DefaultSampler', 'shuffle': False}},
+        train_cfg={'by_epoch': True, 'max_epochs': 3},
+        optim_wrapper={'optimizer': {'type': 'AdamW', 'lr': .1}},
+        param_scheduler=[{'type': 'LinearLR', 'start_factor': .1, 'by_epoch': False, 'end': 4},
+                         {'type': 'CosineAnnealingLR', 'T_max': 8, 'by_epoch': False}],
+        default_hooks={'checkpoint': {'type': 'CheckpointHook', 'interval': 1}, 'logger': {'type': 'LoggerHook'}},
+        custom_hooks=[{'type': 'EMAHook'}], load_from=resume_from, resume=resume_from is not None,
+        randomness={'seed': 1}, log_level='ERROR', experiment_name=str(work_dir))
+    runner.train()
+    return runner
+
+
+def test_runner_resumes(tmp_path):
+    unbroken = run(tmp_path / 'unbroken')
+    resumed = run(tmp_path / 'resumed', str(tmp_path / 'unbroken' / 'epoch_2.pth'))
+    assert resumed.iter == unbroken.iter == 12
+    assert torch.equal(resumed.model.layer.weight, unbroken.model.layer.weight)
+    losses = [runner.message_hub.get_scalar('train/loss') for runner in (resumed, unbroken)]
+    np.testing.assert_array_equal(losses[0].data[0], losses[1].data[0])
+    assert len(losses[0].data[0]) == 12
+    assert losses[0].mean(5) == losses[1].mean(5)
+    meta = load_checkpoint_file(tmp_path / 'resumed' / 'epoch_3.pth')['meta']['dataset_meta']
+    assert meta['classes'] == {'person'}
+    assert type(meta['extra']) is ConfigDict

@@ -1,0 +1,231 @@
+import hashlib
+import http.server
+import json
+import os
+import threading
+
+import pytest
+import torch
+from huggingface_hub import constants
+from mmengine.runner import load_checkpoint
+
+from sapiens_mm.engine import load_checkpoint_file
+from sapiens_mm.engine.fetch import CheckpointError, fetch_file, fetch_with_record
+
+COMMIT = '0123456789abcdef0123456789abcdef01234567'
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves ``files`` (path -> bytes) plainly and as the Hub does (``/<owner>/<repo>/resolve/<revision>/<file>``)."""
+
+    def __init__(self):
+        super().__init__(('127.0.0.1', 0), Handler)
+        self.files, self.cut, self.requests = {}, set(), []
+        self.etag, self.private = None, False
+        self.url = f'http://127.0.0.1:{self.server_port}'
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        self.server.requests.append((self.command, self.path))
+        body = self.server.files.get(self.path)
+        self.send_response(401 if self.server.private else 404 if body is None else 200)
+        if body is None and '/resolve/' in self.path:
+            self.send_header('X-Error-Code', 'RepoNotFound' if self.server.private else 'EntryNotFound')
+        body = body or b''
+        self.send_header('Content-Length', len(body))
+        self.send_header('X-Repo-Commit', COMMIT)
+        self.send_header('ETag', f'"{self.server.etag or hashlib.sha256(body).hexdigest()}"')
+        self.end_headers()
+        if self.command == 'GET':
+            self.wfile.write(body[:len(body) // 2] if self.path in self.server.cut else body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    threading.Thread(target=server.serve_forever, args=(.01, ), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """State dict of a linear layer, and a file of it as bytes."""
+    state_dict = torch.nn.Linear(2, 2).state_dict()
+    torch.save(state_dict, tmp_path / 'source.pth')
+    return state_dict, (tmp_path / 'source.pth').read_bytes()
+
+
+@pytest.fixture
+def hub_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+    return tmp_path / 'torch' / 'hub' / 'checkpoints'
+
+
+@pytest.fixture
+def hub(server, tmp_path, monkeypatch):
+    """``huggingface_hub`` with the server as its Hub and an empty cache."""
+    monkeypatch.setattr(constants, 'ENDPOINT', server.url)
+    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE',
+                        server.url + '/{repo_id}/resolve/{revision}/{filename}')
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hf'))
+    return server
+
+
+# http
+# ----
+
+
+@pytest.mark.usefixtures('hub_folder')
+def test_http_no_server():
+    with pytest.raises(CheckpointError, match='check the network, or put the file at .*/w-[0-9a-f]{8}.pth'):
+        fetch_file('http://127.0.0.1:9/w.pth')
+
+
+def test_http_missing(server, hub_folder):
+    with pytest.raises(CheckpointError, match='w.pth: the server answered 404'):
+        fetch_file(f'{server.url}/w.pth')
+    assert not os.listdir(hub_folder)
+
+
+def test_http_truncated_is_not_kept(server, weights, hub_folder):
+    server.files['/w.pth'] = weights[1]
+    server.cut.add('/w.pth')
+    with pytest.raises(CheckpointError, match=rf'ended after \d+ of {len(weights[1])} bytes'):
+        fetch_file(f'{server.url}/w.pth')
+    assert not os.listdir(hub_folder)
+
+
+def test_http_web_page_is_not_kept(server, hub_folder):
+    server.files['/w.pth'] = b'<html>Please log in</html>'
+    with pytest.raises(CheckpointError, match='is a web page'):
+        fetch_file(f'{server.url}/w.pth')
+    assert not os.listdir(hub_folder)
+
+
+def test_http_is_fetched_once(server, weights, hub_folder):
+    state_dict, content = weights
+    server.files['/a/w.pth'] = content
+    target = torch.nn.Linear(2, 2)
+    for _ in range(2):
+        load_checkpoint(target, f'{server.url}/a/w.pth', strict=True)
+    assert torch.equal(target.weight, state_dict['weight'])
+    assert server.requests == [('GET', '/a/w.pth')]
+    assert len(os.listdir(hub_folder)) == 1
+
+
+def test_http_addresses_that_end_alike_are_two_files(server, weights, hub_folder):
+    _, content = weights
+    server.files['/a/w.pth'] = server.files['/b/w.pth'] = content
+    for folder in 'ab':
+        load_checkpoint(torch.nn.Linear(2, 2), f'{server.url}/{folder}/w.pth', strict=True)
+    assert len(os.listdir(hub_folder)) == 2
+
+
+# Hub
+# ---
+
+
+@pytest.mark.parametrize('source', ['hf://owner/w.pth', 'hf://owner/repo', 'hf://owner/repo@/w.pth', 'hf:///repo/w.pth'])
+def test_hub_malformed(source):
+    with pytest.raises(CheckpointError, match='is not of the form'):
+        load_checkpoint_file(source)
+
+
+def test_hub_missing_file(hub):
+    with pytest.raises(CheckpointError, match="there is no file 'w.pth' at .*owner/repo"):
+        fetch_file('hf://owner/repo/w.pth')
+
+
+def test_hub_missing_repo(hub):
+    hub.private = True
+    with pytest.raises(CheckpointError, match='no access to .*owner/repo.*HF_TOKEN'):
+        fetch_file('hf://owner/repo/w.pth')
+
+
+def test_hub_offline(hub, weights, monkeypatch):
+    hub.files['/owner/repo/resolve/main/w.pth'] = weights[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, 'HF_HUB_OFFLINE', True)
+        with pytest.raises(CheckpointError, match='not in the cache .* and HF_HUB_OFFLINE is set') as info:
+            load_checkpoint_file('hf://owner/repo/w.pth')
+        assert '\n' not in str(info.value)
+    load_checkpoint_file('hf://owner/repo/w.pth')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    loaded = load_checkpoint_file('hf://owner/repo/w.pth')
+    assert torch.equal(loaded['weight'], weights[0]['weight'])
+
+
+@pytest.mark.parametrize(('source', 'path'), [
+    ('hf://owner/repo/w.pth', '/owner/repo/resolve/main/w.pth'),
+    ('hf://owner/repo@v1.0/sub/w.pth', '/owner/repo/resolve/v1.0/sub/w.pth'),
+    ('hf://owner/repo@refs%2Fpr%2F1/w.pth', '/owner/repo/resolve/refs%2Fpr%2F1/w.pth'),
+])
+def test_hub(hub, weights, source, path):
+    hub.files[path] = weights[1]
+    target = torch.nn.Linear(2, 2)
+    load_checkpoint(target, source, strict=True)
+    assert torch.equal(target.weight, weights[0]['weight'])
+
+
+# Record
+# ------
+
+SOURCE = 'hf://owner/repo/w.pth'
+
+
+@pytest.fixture
+def fetched(hub, weights, tmp_path):
+    hub.files['/owner/repo/resolve/main/w.pth'] = weights[1]
+    return fetch_with_record(SOURCE, str(tmp_path / 'out'))
+
+
+def test_record(fetched, weights):
+    with open(fetched, 'rb') as file:
+        assert file.read() == weights[1]
+    with open(f'{fetched}.json') as file:
+        assert json.load(file) == {'source': SOURCE, 'commit': COMMIT, 'size': len(weights[1]),
+                                   'sha256': hashlib.sha256(weights[1]).hexdigest()}
+
+
+def test_record_saves_the_network(fetched, hub):
+    hub.requests.clear()
+    assert fetch_with_record(SOURCE, os.path.dirname(fetched)) == fetched
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize('damage', [lambda content: content[:-1], lambda content: b'X' + content[1:]])
+def test_damaged_file_is_fetched_again(fetched, weights, damage):
+    with open(fetched, 'wb') as file:
+        file.write(damage(weights[1]))
+    fetch_with_record(SOURCE, os.path.dirname(fetched))
+    with open(fetched, 'rb') as file:
+        assert file.read() == weights[1]
+
+
+def test_file_that_the_hub_does_not_have(hub, weights, tmp_path):
+    hub.files['/owner/repo/resolve/main/w.pth'] = weights[1]
+    hub.etag = '0' * 64
+    with pytest.raises(CheckpointError, match='but the Hub has 0000'):
+        fetch_with_record(SOURCE, str(tmp_path))
+    assert not (tmp_path / 'w.pth').exists()
+
+
+def test_truncated_from_hub_looks_incomplete(hub, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr('time.sleep', lambda seconds: None)  # between the attempts
+    hub.files['/owner/repo/resolve/main/w.pth'] = weights[1]
+    hub.cut.add('/owner/repo/resolve/main/w.pth')
+    with pytest.raises(CheckpointError):
+        fetch_with_record(SOURCE, str(tmp_path))
+    assert not (tmp_path / 'w.pth').exists()
+    assert not (tmp_path / 'w.pth.json').exists()

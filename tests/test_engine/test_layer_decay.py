@@ -1,0 +1,138 @@
+import logging
+
+import pytest
+import torch.nn as nn
+from mmengine.optim import build_optim_wrapper
+
+from sapiens_mm.backbones import SapiensViT
+
+TINY = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
+
+
+class Model(nn.Module):
+
+    def __init__(self, backbone=None):
+        super().__init__()
+        self.backbone = backbone or SapiensViT(arch=TINY, img_size=32, with_cls_token=True)
+        self.head = nn.Conv2d(32, 5, 1)
+
+
+class ForeignViT(nn.Module):
+    """Has mmpretrain's parameter names, but no `get_layer_depth`."""
+
+    def __init__(self):
+        super().__init__()
+        vit = SapiensViT(arch=TINY, img_size=32, with_cls_token=True)
+        self.patch_embed, self.layers, self.ln1 = vit.patch_embed, vit.layers, vit.ln1
+        self.pos_embed, self.cls_token = vit.pos_embed, vit.cls_token
+
+
+def build(model, lr=1., weight_decay=0.1, **paramwise_cfg):
+    return build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=lr, weight_decay=weight_decay),
+            constructor='SapiensLayerDecayConstructor',
+            paramwise_cfg=paramwise_cfg)).optimizer
+
+
+def settings(model, optimizer):
+    """Name of each parameter -> (lr, weight decay)."""
+    names = {id(param): name for name, param in model.named_parameters()}
+    return {names[id(param)]: (group['lr'], group['weight_decay'])
+            for group in optimizer.param_groups for param in group['params']}
+
+
+@pytest.mark.parametrize(('cfg', 'message'), [
+    (dict(layer_decay=0.9), r"\['layer_decay'\]"),
+    (dict(custom_keys=dict(bias=dict(decay_multi=0.))), 'decay_multi.*only lr_mult and decay_mult'),
+    (dict(layer_decay_rate=1.5), r'\(0, 1\]'),
+    (dict(layer_decay_rate=0), r'\(0, 1\]'),
+    (dict(layer_decay_rate=0.9, num_layers=12), 'num_layers is 12, but SapiensViT has 3'),
+    (dict(lr=None), 'needs both lr and weight_decay'),
+])
+def test_bad_settings_are_named(cfg, message):
+    with pytest.raises(ValueError, match=message):
+        build(Model(), **cfg)
+
+
+def test_unknown_backbone_is_refused():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1))
+    with pytest.raises(ValueError, match='Sequential has no backbone'):
+        build(model, layer_decay_rate=0.9)
+    assert settings(model, build(model)) == {'0.weight': (1., 0.1), '0.bias': (1., 0.)}
+
+
+@pytest.mark.parametrize('backbone', [None, ForeignViT])
+def test_rates_of_the_release(backbone):
+    """Scale rate^(L + 1 - id): embeddings 0, block i has i + 1, final norm and head L + 1."""
+    model = Model(backbone and backbone())
+    found = settings(model, build(model, layer_decay_rate=0.5))
+    assert set(found) == {name for name, _ in model.named_parameters()}
+    assert found['backbone.pos_embed'] == found['backbone.cls_token'] == (0.5**4, 0.)
+    assert found['backbone.patch_embed.projection.weight'] == (0.5**4, 0.1)
+    assert found['backbone.patch_embed.projection.bias'] == (0.5**4, 0.)
+    assert found['backbone.layers.0.attn.qkv.weight'] == (0.5**3, 0.1)
+    assert found['backbone.layers.2.ln2.weight'] == (0.5, 0.)
+    assert found['backbone.ln1.weight'] == (1., 0.)
+    assert found['head.weight'] == (1., 0.1)
+    assert found['head.bias'] == (1., 0.)
+
+
+def test_groups_are_few():
+    model = Model()
+    optimizer = build(model, layer_decay_rate=0.9)
+    # Weights and the rest, for the embeddings, three blocks and the head.
+    assert len(optimizer.param_groups) == 2 * (3 + 2)
+    keys = [(group['lr'], group['weight_decay']) for group in optimizer.param_groups]
+    assert len(set(keys)) == len(keys)
+    assert len(build(model).param_groups) == 2
+
+
+def test_decay_rules():
+    model = Model()
+    found = settings(model, build(model, norm_decay_mult=2., bias_decay_mult=3., token_decay_mult=4.,
+                                  pos_embed_decay_mult=5.))
+    assert [found[name][1] for name in ('backbone.ln1.weight', 'backbone.ln1.bias', 'backbone.cls_token',
+                                        'backbone.pos_embed', 'head.weight')] == pytest.approx([.2, .3, .4, .5, .1])
+
+
+def test_custom_keys():
+    """The longest fitting key wins; its lr_mult multiplies the layer's rate."""
+    model = Model()
+    found = settings(model, build(model, layer_decay_rate=0.5, custom_keys={
+        'layers.1': dict(lr_mult=3.), 'layers.1.attn': dict(decay_mult=7.), 'head': dict(lr_mult=10., decay_mult=0.)}))
+    assert found['backbone.layers.1.ffn.layers.1.weight'] == (3 * 0.5**2, 0.1)
+    assert found['backbone.layers.1.ffn.layers.1.bias'] == (3 * 0.5**2, 0.)
+    assert found['backbone.layers.1.attn.qkv.bias'] == pytest.approx((0.5**2, 0.7))
+    assert found['head.weight'] == (10., 0.)
+
+
+def test_frozen_and_shared_parameters():
+    model = Model(SapiensViT(arch=TINY, img_size=32, frozen_stages=2))
+    model.twin = model.head
+    found = settings(model, build(model, layer_decay_rate=0.5))
+    assert set(found) == {name for name, param in model.named_parameters() if param.requires_grad}
+    assert 'backbone.layers.1.ln1.weight' not in found
+
+
+def test_bare_backbone():
+    model = SapiensViT(arch=TINY, img_size=32)
+    found = settings(model, build(model, layer_decay_rate=0.5))
+    assert found['pos_embed'][0] == 0.5**4
+    assert found['ln1.weight'][0] == 1.
+
+
+def test_groups_are_logged(caplog):
+    from mmengine.logging import MMLogger
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.INFO):
+            build(Model(), layer_decay_rate=0.5)
+    finally:
+        logger.removeHandler(caplog.handler)
+    table = caplog.text
+    assert '10 parameter groups (layer decay 0.5)' in table
+    assert 'weight decay' in table

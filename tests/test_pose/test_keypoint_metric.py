@@ -1,0 +1,299 @@
+import copy
+import json
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+from mmengine.evaluator import Evaluator
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.evaluation.metrics import CocoMetric, CocoWholeBodyMetric
+
+from sapiens_mm.pose.metrics import SapiensCommon114Metric, SapiensKeypointMetric
+from sapiens_mm.pose.vocabularies import COMMON_114_IN_133, COMMON_114_IN_308, get_metainfo, get_parts
+
+FIELDS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')
+STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
+
+
+def flat(annotation):
+    fields = FIELDS if 'foot_kpts' in annotation else FIELDS[:1]
+    return np.reshape([number for field in fields for number in annotation[field]], (-1, 3)).astype(np.float64)
+
+
+def predictions(path, noise=0., layout=None, seed=0):
+    """The annotations of a file as a model's output, displaced by ``noise`` times the size of the person."""
+    random = np.random.default_rng(seed)
+    samples = []
+    for annotation in json.loads(path.read_text())['annotations']:
+        keypoints = flat(annotation)
+        if layout is not None:
+            keypoints, common = np.zeros((layout, 3)), keypoints
+            keypoints[COMMON_114_IN_308] = common[COMMON_114_IN_133]
+        visible = keypoints[:, 2] > 0
+        if annotation['iscrowd'] or not visible.any():
+            continue
+        x, y, w, h = annotation['bbox']
+        # A model has an opinion on unlabelled keypoints, too. Inside of the box it is neither rewarded nor punished.
+        keypoints[~visible, :2] = x + w / 2, y + h / 2
+        moved = keypoints[:, :2] + random.normal(size=(len(keypoints), 2)) * noise * np.sqrt(annotation['area'])
+        samples.append({
+            'id': annotation['id'], 'img_id': annotation['image_id'], 'category_id': 1,
+            'pred_instances': {
+                'keypoints': moved[None],
+                'keypoint_scores': random.uniform(0.3, 1, (1, len(keypoints))),
+                'bboxes': np.array([[x, y, x + w, y + h]]),
+                'bbox_scores': random.uniform(0.5, 1, 1)
+            },
+            'gt_instances': {'bbox_scales': np.array([[w, h]]) * 1.25, 'bbox_scores': np.ones(1)}
+        })  # fmt: skip
+    return samples
+
+
+def evaluate(metric, samples, metainfo):
+    evaluator = Evaluator(metric)
+    evaluator.dataset_meta = metainfo
+    for sample in samples:
+        evaluator.process([sample])
+    return evaluator.evaluate(len(samples))
+
+
+@pytest.fixture
+def file_17(coco_real):
+    return coco_real / 'person_keypoints.json'
+
+
+@pytest.fixture
+def file_133(coco_real):
+    return coco_real / 'coco_wholebody.json'
+
+
+@pytest.fixture
+def file_308(file_133, tmp_path):
+    """The real whole-body annotations as 308 keypoints in one list, of which the common 114 are labelled."""
+    data = json.loads(file_133.read_text())
+    for annotation in data['annotations']:
+        keypoints = np.zeros((308, 3))
+        keypoints[COMMON_114_IN_308] = flat(annotation)[COMMON_114_IN_133]
+        annotation['keypoints'] = keypoints.ravel().tolist()
+        for field in FIELDS[1:]:
+            del annotation[field]
+    path = tmp_path / 'goliath.json'
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_no_predictions(file_17):
+    with pytest.raises(ValueError, match='got no predictions: the data set is empty.*bbox_file'):
+        evaluate(SapiensKeypointMetric(ann_file=str(file_17)), [], get_metainfo(17))
+
+
+def test_crowd_metric_is_refused():
+    with pytest.raises(ValueError, match="iou_type should be 'keypoints', got 'keypoints_crowd'"):
+        SapiensKeypointMetric(iou_type='keypoints_crowd')
+
+
+def test_model_of_another_vocabulary(file_17):
+    samples = predictions(file_17)
+    with pytest.raises(ValueError, match="predicts 17 keypoints, but .* 'goliath' has 308: make out_channels"):
+        evaluate(SapiensKeypointMetric(ann_file=str(file_17)), samples, get_metainfo(308))
+    with pytest.raises(ValueError, match='predicts 17 keypoints, but the 114 common ones'):
+        evaluate(SapiensCommon114Metric(ann_file=str(file_17)), samples, get_metainfo(308))
+
+
+def test_annotations_of_another_vocabulary(file_17, file_133):
+    with pytest.raises(ValueError, match=r"annotation \d+ has 17 keypoints, .*'coco_wholebody' has 133: check ann_"):
+        evaluate(SapiensKeypointMetric(ann_file=str(file_17)), predictions(file_133), get_metainfo(133))
+    with pytest.raises(ValueError, match=r'annotation \d+ has 17 keypoints, but the 114 common ones'):
+        evaluate(SapiensCommon114Metric(ann_file=str(file_17)), predictions(file_133), get_metainfo(133))
+
+
+def test_annotations_of_another_split(file_17):
+    samples = predictions(file_17)
+    samples[3]['img_id'] = 1
+    with pytest.raises(ValueError, match='image 1 has predictions, but is not in the annotations'):
+        evaluate(SapiensKeypointMetric(ann_file=str(file_17)), samples, get_metainfo(17))
+
+
+def test_annotations_without_area(file_17, tmp_path):
+    data = json.loads(file_17.read_text())
+    for annotation in data['annotations']:
+        del annotation['area']
+    path = tmp_path / 'no_area.json'
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r'annotation \d+ has no area.*use_area=False'):
+        evaluate(SapiensKeypointMetric(ann_file=str(path)), predictions(file_17), get_metainfo(17))
+    metric = SapiensKeypointMetric(ann_file=str(path), use_area=False)
+    figures = evaluate(metric, predictions(file_17), get_metainfo(17))
+    assert figures['coco/AP'] == pytest.approx(1)
+
+
+def test_unknown_part():
+    metric = SapiensKeypointMetric(parts={'arm': ['left_wrist', 'left_claw']})
+    with pytest.raises(ValueError, match="part 'arm' has keypoints that 'coco' has not: left_claw"):
+        metric.dataset_meta = get_metainfo(17)
+
+
+@pytest.mark.parametrize('noise', [0., 0.03, 0.08])
+def test_17_keypoints_as_mmpose(noise, file_17):
+    samples = predictions(file_17, noise)
+    theirs = evaluate(CocoMetric(ann_file=str(file_17)), copy.deepcopy(samples), get_metainfo(17))
+    ours = evaluate(SapiensKeypointMetric(ann_file=str(file_17)), samples, get_metainfo(17))
+    assert ours == pytest.approx(theirs)
+    assert list(ours) == [f'coco/{stat}' for stat in STATS]
+    if noise == 0:
+        assert ours['coco/AP'] == pytest.approx(1)
+    else:
+        assert 0 < ours['coco/AP'] < 1
+
+
+@pytest.mark.filterwarnings("ignore:'.*_score' not found")
+@pytest.mark.parametrize('noise', [0., 0.01, 0.03])
+def test_133_keypoints_as_mmpose(noise, file_133, capsys):
+    samples = predictions(file_133, noise)
+    theirs = evaluate(CocoWholeBodyMetric(ann_file=str(file_133)), copy.deepcopy(samples), get_metainfo(133))
+    # mmpose returns the whole body only; it prints the parts, AP first and AR in the sixth place of ten.
+    printed = [float(line.rsplit('=', 1)[1]) for line in capsys.readouterr().out.splitlines() if 'maxDets=' in line]
+    parts = dict(zip(('body', 'foot', 'face', 'left_hand', 'right_hand'), np.reshape(printed, (-1, 10))[:, [0, 5]],
+                     strict=False))
+    ours = evaluate(SapiensKeypointMetric(ann_file=str(file_133)), samples, get_metainfo(133))
+    for stat in ('AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75'):
+        assert ours[f'coco_wholebody/{stat}'] == pytest.approx(theirs[f'coco-wholebody/{stat}'])
+    for part, (precision, recall) in parts.items():
+        assert ours[f'coco_wholebody/{part}/AP'] == pytest.approx(precision, abs=6e-4)
+        assert ours[f'coco_wholebody/{part}/AR'] == pytest.approx(recall, abs=6e-4)
+    hands = [ours[f'coco_wholebody/{side}_hand/AP'] for side in ('left', 'right')]
+    assert ours['coco_wholebody/hand/AP'] == pytest.approx(np.mean(hands))
+    if noise == 0:
+        # Not so for the face: where people overlap, one without a labelled face may take another's place.
+        assert [ours[f'coco_wholebody/{part}AP'] for part in ('', 'body/', 'foot/', 'hand/')] == pytest.approx([1] * 4)
+    else:
+        assert ours['coco_wholebody/face/AP'] < ours['coco_wholebody/body/AP']
+
+
+def test_308_keypoints(file_308):
+    perfect = evaluate(SapiensKeypointMetric(ann_file=str(file_308)), predictions(file_308), get_metainfo(308))
+    extra = [name for name in perfect if '/extra/' in name]
+    assert len(extra) == 2
+    for name, value in perfect.items():  # nobody has one of the 7 extra keypoints
+        assert value == pytest.approx(-1 if name in extra else 1)
+    # One part astray and the others not: it alone loses.
+    samples = predictions(file_308)
+    names = get_metainfo(308)['keypoint_name2id']
+    hand = [names[name] for name in get_parts(308)['left_hand']]
+    for sample in samples:
+        sample['pred_instances']['keypoints'][:, hand] += 200
+    figures = evaluate(SapiensKeypointMetric(ann_file=str(file_308)), samples, get_metainfo(308))
+    assert figures['goliath/left_hand/AP'] == 0
+    assert figures['goliath/hand/AP'] == pytest.approx(0.5)
+    assert figures['goliath/AP'] < 1
+    for part in ('body', 'foot', 'face', 'right_hand'):
+        assert figures[f'goliath/{part}/AP'] == pytest.approx(1)
+
+
+@pytest.mark.parametrize('noise', [0., 0.02])
+def test_common_114_from_either_vocabulary(noise, file_133, file_308):
+    """Predictions and annotations may each be in 133 or in 308 keypoints: the same people give the same figures."""
+    samples_133 = predictions(file_133, noise)
+    samples_308 = copy.deepcopy(samples_133)
+    for sample in samples_308:
+        for key, shape in (('keypoints', (1, 308, 2)), ('keypoint_scores', (1, 308))):
+            common = sample['pred_instances'][key][:, COMMON_114_IN_133]
+            sample['pred_instances'][key] = np.full(shape, 1e4)  # must not be looked at
+            sample['pred_instances'][key][:, COMMON_114_IN_308] = common
+    reference = None
+    for samples, size in ((samples_133, 133), (samples_308, 308)):
+        for file in (file_133, file_308):
+            figures = evaluate(SapiensCommon114Metric(ann_file=str(file)), copy.deepcopy(samples), get_metainfo(size))
+            reference = reference or figures
+            assert figures == pytest.approx(reference)
+    parts = {name.split('/')[1] for name in reference if name.count('/') == 2}
+    assert parts == {'body', 'foot', 'face', 'left_hand', 'right_hand', 'hand'}
+    assert (reference['common_114/AP'] == pytest.approx(1)) == (noise == 0)
+
+
+def test_predictions_are_shared_with_other_metrics(file_133):
+    samples = predictions(file_133)
+    before = copy.deepcopy(samples)
+    evaluate(SapiensCommon114Metric(ann_file=str(file_133)), samples, get_metainfo(133))
+    for sample, other in zip(samples, before, strict=True):
+        np.testing.assert_array_equal(sample['pred_instances']['keypoints'], other['pred_instances']['keypoints'])
+
+
+def test_duplicates_are_suppressed(file_17):
+    """A second detection of every person, slightly off and scored lower, is removed by the OKS-NMS."""
+    samples = predictions(file_17)
+    doubles = copy.deepcopy(samples)
+    for double in doubles:
+        double['id'] += 10**8
+        double['pred_instances']['keypoints'] += 0.1
+        double['pred_instances']['bbox_scores'] /= 2
+    metric = SapiensKeypointMetric(ann_file=str(file_17))
+    assert evaluate(metric, samples + doubles, get_metainfo(17))['coco/AP'] == pytest.approx(1)
+    assert len(metric._detections) == len(samples)
+    metric = SapiensKeypointMetric(ann_file=str(file_17), nms_mode='none')
+    evaluate(metric, samples + doubles, get_metainfo(17))
+    assert len(metric._detections) == 2 * len(samples)
+
+
+def test_annotations_that_come_with_the_samples(file_133):
+    """Without an annotation file the annotations are taken from the samples."""
+    annotations = {annotation['id']: annotation for annotation in json.loads(file_133.read_text())['annotations']}
+    samples = predictions(file_133)
+    for sample in samples:
+        sample['raw_ann_info'] = annotations[sample['id']]
+        sample['ori_shape'] = (480, 640)
+    metainfo = {**get_metainfo(133), 'dataset_name': 'mine', 'CLASSES': [{'id': 1, 'name': 'person'}]}
+    assert evaluate(SapiensKeypointMetric(), copy.deepcopy(samples), metainfo)['mine/AP'] == pytest.approx(1)
+    figures = evaluate(SapiensCommon114Metric(), samples, metainfo)
+    assert figures['common_114/AP'] == figures['common_114/hand/AP'] == pytest.approx(1)
+
+
+def test_predictions_are_written_where_asked(file_17, tmp_path):
+    samples = predictions(file_17)
+    figures = evaluate(
+        SapiensKeypointMetric(ann_file=str(file_17), format_only=True, outfile_prefix=str(tmp_path / 'out')), samples,
+        get_metainfo(17))
+    assert figures == {}
+    written = json.loads((tmp_path / 'out.keypoints.json').read_text())
+    assert len(written) == len(samples)
+    assert len(written[0]['keypoints']) == 51
+
+
+def evaluate_share(rank, samples, file, folder):
+    """One of two processes, each of which has seen every other sample."""
+    dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    metric = SapiensKeypointMetric(ann_file=str(file))
+    metric.dataset_meta = get_metainfo(133)
+    metric.process({}, samples[rank::2])
+    (folder / f'{rank}.json').write_text(json.dumps(metric.evaluate(len(samples))))
+    dist.destroy_process_group()
+
+
+def test_two_processes(file_133, tmp_path):
+    samples = predictions(file_133, 0.02)
+    context = multiprocessing.get_context('fork')
+    processes = [context.Process(target=evaluate_share, args=(rank, samples, file_133, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    alone = evaluate(SapiensKeypointMetric(ann_file=str(file_133)), samples, get_metainfo(133))
+    for rank in range(2):
+        assert json.loads((tmp_path / f'{rank}.json').read_text()) == pytest.approx(alone)
+
+
+def test_own_parts_and_prefix(file_17):
+    metric = SapiensKeypointMetric(ann_file=str(file_17), parts={'eyes': ['left_eye', 'right_eye']}, prefix='mine')
+    figures = evaluate(metric, predictions(file_17), get_metainfo(17))
+    assert figures['mine/eyes/AP'] == pytest.approx(1)
+
+
+def test_own_vocabulary_has_no_parts():
+    metric = SapiensKeypointMetric()
+    metric.dataset_meta = parse_pose_metainfo({
+        'dataset_name': 'own', 'keypoint_info': {0: {'id': 0, 'name': 'a', 'color': [0, 0, 0], 'type': '', 'swap': ''}},
+        'skeleton_info': {}, 'joint_weights': [1.], 'sigmas': [.05]
+    })  # fmt: skip
+    assert metric.parts == {}
+    assert metric.prefix == 'own'

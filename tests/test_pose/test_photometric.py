@@ -1,0 +1,18 @@
+import numpy as np
+from mmpose.registry import TRANSFORMS
+
+import sapiens_mm.pose  # noqa: F401
+
+
+def test_equals_mmpose():
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    ours, stock = (TRANSFORMS.build(dict(type=f'{name}PhotometricDistortion')) for name in ('Sapiens', ''))
+    changed = 0
+    for seed in range(60):
+        outs = []
+        for transform in (ours, stock):
+            np.random.seed(seed)
+            outs.append(transform(dict(img=image.copy()))['img'])
+        np.testing.assert_array_equal(*outs)
+        changed += not np.array_equal(outs[0], image)
+    assert changed > 40

@@ -1,0 +1,39 @@
+import argparse
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SPEC = importlib.util.spec_from_file_location(
+    'run_arguments', Path(__file__).resolve().parents[2] / 'tools/run_arguments.py')
+run_arguments = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(run_arguments)
+
+
+def read(*words):
+    parser = argparse.ArgumentParser()
+    run_arguments.add_run_arguments(parser)
+    return run_arguments.read_config(parser.parse_args([str(word) for word in words]))
+
+
+def test_latest_checkpoint(tmp_path):
+    assert run_arguments.latest_checkpoint(str(tmp_path)) is None
+    note = tmp_path / 'last_checkpoint'
+    note.write_text('/somewhere/else/epoch_3.pth')
+    with pytest.raises(SystemExit, match=f'delete {note} to start anew'):
+        run_arguments.latest_checkpoint(str(tmp_path))
+    (tmp_path / 'epoch_2.pth').touch()
+    with pytest.raises(SystemExit, match=f'epoch_3.pth, which is not there.*--resume {tmp_path}/epoch_2.pth'):
+        run_arguments.latest_checkpoint(str(tmp_path))
+    (tmp_path / 'epoch_3.pth').touch()
+    assert run_arguments.latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_3.pth')
+
+
+def test_command_line_overrides_the_config(tmp_path):
+    path = tmp_path / 'some.name.py'
+    path.write_text("value = 1\nnested = dict(value=[1, 2])\nwork_dir = 'from_config'\n")
+    cfg = read(path, '--cfg-options', 'value=2', 'nested.value=[3,4]')
+    assert (cfg.value, cfg.nested.value, cfg.work_dir, cfg.launcher) == (2, [3, 4], 'from_config', 'none')
+    assert read(path, '--work-dir', 'here').work_dir == 'here'
+    path.write_text('value = 1')
+    assert read(path).work_dir == 'work_dirs/some.name'

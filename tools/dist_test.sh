@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Tests on GPUS devices of each node (on a machine without a GPU: in so many CPU processes).
+# Several nodes: set NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT on each. PYTHON chooses the interpreter.
+set -eu
+if [ $# -lt 3 ] || ! [ "$3" -ge 1 ] 2>/dev/null; then
+  echo "usage: tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]" >&2
+  exit 2
+fi
+config=$1 checkpoint=$2 gpus=$3
+shift 3
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-python}
+if [ "${NNODES:-1}" -eq 1 ] && [ -z "${MASTER_PORT:-}" ]; then
+  rendezvous=(--standalone) # a free port of its own: runs do not get in each other's way
+else
+  rendezvous=(--node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${MASTER_PORT:-29500}")
+fi
+exec "$python" -m torch.distributed.run --nnodes "${NNODES:-1}" --nproc_per_node "$gpus" "${rendezvous[@]}" \
+  "$root/tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

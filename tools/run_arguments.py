@@ -1,0 +1,48 @@
+"""What train.py and test.py share."""
+import argparse
+import glob
+import os
+import os.path as osp
+
+from mmengine.config import Config, DictAction
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what every tool that starts a run takes: ``config``, ``--work-dir``, ``--cfg-options``, ``--launcher``."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<config name>)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override the config: key=value or nested.key=[a,b]')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config that the arguments of :func:`add_run_arguments` name, with their changes."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    name = osp.splitext(osp.basename(args.config))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    return cfg
+
+
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint that a run in ``work_dir`` wrote last, or None where there was no run.
+
+    ``last_checkpoint`` has its full path; if the folder was copied or moved since, the file is looked for in it.
+    """
+    note = osp.join(work_dir, 'last_checkpoint')
+    if not osp.isfile(note):
+        return None
+    with open(note) as file:
+        path = file.read().strip()
+    here = osp.join(work_dir, osp.basename(path))
+    if osp.exists(here):
+        return here
+    others = sorted(glob.glob(osp.join(work_dir, '*.pth')), key=osp.getmtime)
+    raise SystemExit(f'{note} names {osp.basename(path)}, which is not there. ' +
+                     (f'Go on from the newest that is: --resume {others[-1]}' if others else
+                      f'There is no other checkpoint either: delete {note} to start anew'))

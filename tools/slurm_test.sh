@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Tests under Slurm, one task per GPU.
+# GPUS in all (8), GPUS_PER_NODE (8), CPUS_PER_TASK (8), SRUN_ARGS and PYTHON are read from the environment.
+set -eu
+if [ $# -lt 4 ]; then
+  echo "usage: tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of tools/test.py]" >&2
+  exit 2
+fi
+partition=$1 job=$2 config=$3 checkpoint=$4
+shift 4
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+gpus=${GPUS:-8}
+per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+# shellcheck disable=SC2086  (SRUN_ARGS is several words)
+exec srun --partition="$partition" --job-name="$job" --gres="gpu:$per_node" --ntasks="$gpus" \
+  --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-8}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+  "${PYTHON:-python}" -u "$root/tools/test.py" "$config" "$checkpoint" --launcher slurm "$@"

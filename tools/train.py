@@ -1,0 +1,61 @@
+"""Trains a model of any task and host from a config.
+
+    python tools/train.py configs/sapiens_pose/coco/sapiens_tiny-210e_coco-256x192.py
+"""
+import argparse
+
+from mmengine.config import Config
+from run_arguments import add_run_arguments, latest_checkpoint, read_config
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from sapiens_mm.engine import load_checkpoint_file
+from sapiens_mm.engine.launch import build_runner
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model')
+    add_run_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from this checkpoint, or without a value from the latest one in the work dir')
+    parser.add_argument('--amp', action='store_true', help='train in bfloat16 mixed precision')
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the lr by batch size / auto_scale_lr.base_batch_size')
+    return parser.parse_args()
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with the command line's changes."""
+    cfg = read_config(args)
+    if args.resume:
+        cfg.load_from = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+        cfg.resume = cfg.load_from is not None
+    if args.resume not in (None, 'auto') and 'optimizer' not in load_checkpoint_file(args.resume):
+        print(f'{args.resume} has weights only, no optimizer and no epoch: training starts from them at epoch 0')
+        cfg.resume = False
+    if args.amp:
+        kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+        if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'SapiensBF16OptimWrapper'):
+            raise SystemExit(f'--amp cannot change optim_wrapper.type {kind}: set the precision in the config')
+        cfg.optim_wrapper.type = 'SapiensBF16OptimWrapper'
+        for key in ('dtype', 'loss_scale'):
+            cfg.optim_wrapper.pop(key, None)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise SystemExit(f'--auto-scale-lr needs auto_scale_lr.base_batch_size, which {args.config} does not set')
+        cfg.auto_scale_lr.enable = True
+    return cfg
+
+
+@record
+def main() -> None:
+    build_runner(load_config(parse_args())).train()
+
+
+if __name__ == '__main__':
+    main()

@@ -12,7 +12,8 @@ shift 3
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python}
 if [ "${NNODES:-1}" -eq 1 ] && [ -z "${MASTER_PORT:-}" ]; then
-  rendezvous=(--standalone) # a free port of its own: runs do not get in each other's way
+  # A free port of its own, so that runs do not get in each other's way, and no look-up of the machine's name.
+  rendezvous=(--standalone --local_addr 127.0.0.1)
 else
   rendezvous=(--node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${MASTER_PORT:-29500}")
 fi

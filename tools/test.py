@@ -14,7 +14,7 @@ from run_arguments import add_run_arguments, read_config
 from torch.distributed.elastic.multiprocessing.errors import record
 
 import sapiens_mm
-from sapiens_mm.engine.launch import build_runner
+from sapiens_mm.engine.launch import build_runner, leave_process_group
 
 
 def parse_args() -> argparse.Namespace:
@@ -84,6 +84,7 @@ def main() -> None:
         with open(out, 'w') as file:
             json.dump(record, file, indent=2)
         runner.logger.info(f'Figures written to {out}')
+    leave_process_group()
 
 
 if __name__ == '__main__':

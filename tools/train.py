@@ -9,7 +9,7 @@ from run_arguments import add_run_arguments, latest_checkpoint, read_config
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from sapiens_mm.engine import load_checkpoint_file
-from sapiens_mm.engine.launch import build_runner
+from sapiens_mm.engine.launch import build_runner, leave_process_group
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,6 +55,7 @@ def load_config(args: argparse.Namespace) -> Config:
 @record
 def main() -> None:
     build_runner(load_config(parse_args())).train()
+    leave_process_group()
 
 
 if __name__ == '__main__':

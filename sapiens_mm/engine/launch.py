@@ -27,6 +27,13 @@ def build_runner(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg)
 
 
+def leave_process_group() -> None:
+    """Ends a distributed run in good order; call it once all processes are done. Does nothing in a lone process."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def _use_cpu_processes(cfg: Config, local_processes: int) -> None:
     if cfg.launcher != 'pytorch':
         raise RuntimeError(f"launcher is '{cfg.launcher}', but this machine has no GPU, where processes are started "

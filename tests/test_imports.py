@@ -13,7 +13,9 @@ ALLOWED = {
     # room: (libraries, own rooms)
     'backbones': (BASE, {'engine'}),
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, set()),  # these where a checkpoint asks for them
-    'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine'}),
+    'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', 'vocabularies'}),
+    'synth': ({'numpy', 'cv2', 'torch', 'anny', 'mitsuba', 'trimesh', *sys.stdlib_module_names}, {'vocabularies'}),
+    'vocabularies': (set(sys.stdlib_module_names), set()),
 }
 
 

@@ -89,8 +89,8 @@ def test_train_test_and_resume_after_a_kill_on_two_processes(micro_config, tmp_p
 
     out = tmp_path / 'metrics.json'
     checkpoint = tmp_path / 'unbroken/epoch_4.pth'
-    run(tmp_path, ROOT / 'tools/dist_test.sh', micro_config, checkpoint, 2, '--out', out, '--show-dir', tmp_path / 'pictures',
-        '--dump', tmp_path / 'predictions.pkl', '--work-dir', tmp_path / 'test')
+    run(tmp_path, ROOT / 'tools/dist_test.sh', micro_config, checkpoint, 2, '--out', out, '--show-dir',
+        tmp_path / 'pictures', '--dump', tmp_path / 'predictions.pkl', '--work-dir', tmp_path / 'test')
     record = json.loads(out.read_text())
     assert record['checkpoint'] == str(checkpoint)
     assert 0 <= record['metrics']['coco/AP'] <= 1
@@ -98,7 +98,8 @@ def test_train_test_and_resume_after_a_kill_on_two_processes(micro_config, tmp_p
     assert (tmp_path / 'predictions.pkl').stat().st_size > 1000
 
     alone = tmp_path / 'alone.json'
-    run(tmp_path, sys.executable, 'tools/test.py', micro_config, checkpoint, '--out', alone, '--work-dir', tmp_path / 'test')
+    run(tmp_path, sys.executable, 'tools/test.py', micro_config, checkpoint, '--out', alone, '--work-dir',
+        tmp_path / 'test')
     assert json.loads(alone.read_text())['metrics'] == pytest.approx(record['metrics'])
 
 
@@ -113,20 +114,21 @@ def test_amp_and_scaled_learning_rate(micro_config, tmp_path):
 
 def test_boxes_of_a_detector(micro_config, tiny_coco, tmp_path):
     """Two boxes for each person, one of them poor, and one of another class: rescored and OKS-NMSed to AP."""
-    run(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path, '--no-validate', '--cfg-options',
-        'train_cfg.max_epochs=1')
+    run(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path, '--no-validate',
+        '--cfg-options', 'train_cfg.max_epochs=1')
     boxes = [dict(image_id=i, category_id=category, bbox=[x, 10, 80, 100], score=score)
              for i in range(1, 7) for category, x, score in ((1, 10, 0.9), (1, 12, 0.2), (2, 10, 0.9))]
     (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
-    out = run(tmp_path, sys.executable, 'tools/test.py', micro_config, tmp_path / 'epoch_1.pth', '--work-dir', tmp_path, '--dump',
-              tmp_path / 'predictions.pkl', '--cfg-options', f'test_dataloader.dataset.bbox_file={tmp_path}/boxes.json')
+    out = run(tmp_path, sys.executable, 'tools/test.py', micro_config, tmp_path / 'epoch_1.pth', '--work-dir', tmp_path,
+              '--dump', tmp_path / 'predictions.pkl', '--cfg-options',
+              f'test_dataloader.dataset.bbox_file={tmp_path}/boxes.json')
     assert 'coco/AP' in out
     assert len(pickle.loads((tmp_path / 'predictions.pkl').read_bytes())) == 12
 
 
 def test_checkpoint_of_another_head_is_not_tested(micro_config, tmp_path):
-    run(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path, '--no-validate', '--cfg-options',
-        'train_cfg.max_epochs=1')
+    run(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path, '--no-validate',
+        '--cfg-options', 'train_cfg.max_epochs=1')
     checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
     weights = {key: value[:5] if 'final_layer' in key else value for key, value in checkpoint['state_dict'].items()}
     torch.save(dict(state_dict=weights), tmp_path / 'other.pth')
@@ -138,8 +140,8 @@ def test_checkpoint_of_another_head_is_not_tested(micro_config, tmp_path):
     assert not (tmp_path / 'test/metrics.json').exists()
 
     # For training it will do, and resuming from weights alone is starting from them.
-    out = run(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path / 'again', '--no-validate',
-              '--resume', tmp_path / 'other.pth', '--cfg-options', 'train_cfg.max_epochs=1')
+    out = run(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path / 'again',
+              '--no-validate', '--resume', tmp_path / 'other.pth', '--cfg-options', 'train_cfg.max_epochs=1')
     assert 'has weights only' in out
     assert 'Epoch(train) [1]' in out
 

@@ -182,11 +182,13 @@ def training_batches(codecs: tuple, size: tuple[int, int], num_keypoints: int, b
 
 def benchmark_step(args: argparse.Namespace, cfg: Config) -> Iterator[dict]:
     for size in dict.fromkeys(('256x192', args.size)):
+        # A small step is over soon, and disturbed the more.
+        rounds = args.rounds * (1 if args.quick or size == '1024x768' else 8)
         for num_keypoints in (17, 308):
-            yield from step_rows(args, size, num_keypoints)
+            yield from step_rows(args, size, num_keypoints, rounds)
 
 
-def step_rows(args: argparse.Namespace, size: str, num_keypoints: int) -> list[dict]:
+def step_rows(args: argparse.Namespace, size: str, num_keypoints: int, rounds: int) -> list[dict]:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     codec = Config.fromfile(CONFIGS / f'_base_/pipelines/pose_{size}.py').codec
     models, optimizers = [], []
@@ -212,12 +214,12 @@ def step_rows(args: argparse.Namespace, size: str, num_keypoints: int) -> list[d
 
     case = f'{size}, K={num_keypoints}, batch {args.batch}, {device}'
     losses = [step(i)['loss'].item() for i in (0, 1)]
-    whole = step_row(case, step, args.rounds)
+    whole = step_row(case, step, rounds)
     whole['relative_difference'] = abs(losses[0] / losses[1] - 1)
     for model in models:
         for name in ('deconv_layers', 'conv_layers', 'final_layer'):
             setattr(model.head, name, nn.Identity())
-    return [whole, step_row(case + ', loss alone', loss_alone, 3 * args.rounds)]
+    return [whole, step_row(case + ', loss alone', loss_alone, 3 * rounds)]
 
 
 def step_row(case: str, function: Callable[[int], object], rounds: int) -> dict:
@@ -252,7 +254,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--only', nargs='+', choices=PARTS, default=list(PARTS), help='parts to run')
     parser.add_argument('--size', choices=['1024x768', '256x192'], default='1024x768', help='input size (HxW)')
-    parser.add_argument('--rounds', type=int, default=5, help='timed rounds')
+    parser.add_argument('--rounds', type=int, default=3, help='timed rounds (of a 256x192 step: 8 times as many)')
     parser.add_argument('--images', type=int, default=64, help='images of a loader round')
     parser.add_argument('--persons', type=int, default=8, help='persons to decode')
     parser.add_argument('--batch', type=int, default=2, help='batch size of loader and step')

@@ -7,7 +7,8 @@ import re
 
 import numpy as np
 
-from .goliath import METAINFO_308, mirror_name
+from sapiens_mm.vocabularies.goliath import METAINFO_308, mirror_name
+
 from .metainfo import get_metainfo
 
 __all__ = ['COMMON_114', 'COMMON_114_IN_133', 'COMMON_114_IN_308']

@@ -6,7 +6,7 @@ from pathlib import Path
 import mmpose
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-from .goliath import GOLIATH_PARTS, METAINFO_308
+from sapiens_mm.vocabularies.goliath import GOLIATH_PARTS, METAINFO_308
 
 __all__ = ['METAINFO_17', 'METAINFO_133', 'get_metainfo', 'get_parts', 'get_vocabulary']
 

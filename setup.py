@@ -21,6 +21,7 @@ setup(
     long_description=(root / 'README.md').read_text(),
     long_description_content_type='text/markdown',
     packages=find_packages(include=['sapiens_mm', 'sapiens_mm.*']),
+    package_data={'sapiens_mm.synth': ['data/*.json']},
     python_requires='>=3.10',
     # torch and the OpenMMLab libraries are left out on purpose: see requirements/runtime.txt.
     install_requires=requirements('runtime'),

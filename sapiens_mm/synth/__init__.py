@@ -1,0 +1,1 @@
+"""Synthetic humans with labels for every task (optional extra ``synth``: Anny's bodies, Mitsuba's renderer)."""

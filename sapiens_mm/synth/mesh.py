@@ -1,0 +1,52 @@
+"""What the makers of people, the renderer and the labels hand each other: triangles in the world."""
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Mesh:
+    """A triangle mesh in the world: metres, z up.
+
+    Attributes:
+        name: What it is, for people: ``'skin'``, ``'hair'``, ``'floor'``.
+        vertices: (V, 3) float32.
+        faces: (F, 3) int32, counter-clockwise seen from outside.
+        parts: (F,) uint8: each face's class among the 28 body parts (``0``: Background).
+        instance: 1, 2, ... for the persons of a scene, 0 for everything else.
+        uv: (V, 2) float32 texture coordinates (0..1, v up), or None where ``albedo`` is one colour.
+        albedo: Linear RGB (3,) of 0..1, or a texture of sRGB bytes (h, w, 3) uint8.
+        roughness: 0 (mirror) .. 1 (chalk).
+        normals: (V, 3) float32 unit vertex normals for smooth shading, or None for flat faces.
+    """
+
+    name: str
+    vertices: np.ndarray
+    faces: np.ndarray
+    parts: np.ndarray
+    instance: int = 0
+    uv: np.ndarray | None = None
+    albedo: np.ndarray | tuple = (0.5, 0.5, 0.5)
+    roughness: float = 0.6
+    normals: np.ndarray | None = None
+
+
+def triangles(quads: np.ndarray) -> np.ndarray:
+    """(2 F, 3) int32 triangles of (F, 4) quads: first all first halves, then all second ones."""
+    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
+
+
+def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(F, 3) normals of the faces, as long as twice their area."""
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    return np.cross(b - a, c - a)
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V, 3) float32 unit normals: the means of the faces around a vertex, weighted by area. Zero for a lone vertex."""
+    per_face = face_normals(vertices.astype(np.float64), faces)
+    normals = np.zeros((len(vertices), 3))
+    for corner in range(3):
+        for axis in range(3):
+            normals[:, axis] += np.bincount(faces[:, corner], per_face[:, axis], len(vertices))
+    return (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)).astype(np.float32)

@@ -1,0 +1,256 @@
+"""Plausible poses within joint limits, from standing to sitting, and the check that no limb goes through the trunk.
+
+A pose is a rotation vector for each bone that turns, along the axes of the rest pose (see
+:meth:`sapiens_mm.synth.body.Body.pose`): +x is the person's left, -y ahead, z up.
+"""
+import cv2
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .body import Body, PosedBody
+from .mesh import triangles, vertex_normals
+
+#: How deep, in metres, a hand, arm or leg may sink into the trunk, the head or the other leg before a pose is rejected.
+#: Soft parts that touch do sink into each other by about this much.
+PENETRATION_TOLERANCE = 0.03
+
+#: Ranges in degrees of the joints, from anatomical ranges of motion (American Academy of Orthopaedic Surgeons), made
+#: narrower where linear blend skinning collapses. Flexion and abduction are positive.
+JOINT_LIMITS = {
+    'shoulder_elevation': (0, 165),  # of the upper arm from hanging down
+    'elbow': (5, 140),
+    'forearm_twist': (-60, 60),
+    'wrist': (-40, 40),
+    'finger': (0, 80),
+    'hip_flexion': (-20, 110),
+    'hip_abduction': (-5, 40),
+    'hip_rotation': (-25, 35),
+    'knee': (0, 130),
+    'ankle': (-20, 20),
+    'spine': (-20, 45),
+    'neck': (-40, 40),
+}
+_SPINE = ('spine05', 'spine04', 'spine03', 'spine02', 'spine01')
+_NECK = ('neck01', 'neck02', 'neck03', 'head')
+# name: chance in a random draw
+KINDS = dict(standing=0.26, walking=0.16, sitting=0.12, reaching=0.14, crossed_arms=0.08, hands_on_hips=0.08,
+             arms_raised=0.08, crouching=0.08)
+
+
+def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -> dict:
+    """Draws a pose.
+
+    Args:
+        body: The body model, for the directions of its bones.
+        rng: Where the random numbers come from.
+        kind: One of :data:`KINDS`; drawn if None.
+
+    Returns:
+        ``kind`` and ``rotations``: bone to rotation vector in radians, as lists, for a manifest.
+
+    Raises:
+        ValueError: On an unknown kind.
+    """
+    if kind is None:
+        kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of pose '{kind}': expected one of {', '.join(KINDS)}")
+    joints = _joints(kind, rng)
+    for side in 'LR':
+        joints[f'fingers.{side}'] = (rng.choice([5, 25, 50], p=[0.4, 0.4, 0.2]) + rng.normal(0, 5, 5)).tolist()
+    return dict(kind=kind, joints=joints, rotations=_rotations(body, joints))
+
+
+def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
+    """Joint angles in degrees. An arm is (elevation, direction, elbow, twist): the upper arm rises by the elevation from
+    hanging down towards the direction (0: to the side, 90: ahead). A leg is (flexion, abduction, rotation, knee)."""
+
+    def around(*means, spread=6.):
+        return [float(value) for value in rng.normal(means, spread)]
+
+    def loose_arm():
+        return around(14, 40, 25, 0, spread=(6, 30, 12, 20))
+
+    joints = {f'arm.{side}': loose_arm() for side in 'LR'}
+    joints.update({f'leg.{side}': around(2, 4, 5, 5, spread=(3, 3, 6, 4)) for side in 'LR'})
+    joints['spine'] = around(3, 0, 0, spread=(4, 4, 6))  # bend ahead, to the left, turn to the left
+    joints['neck'] = around(0, 0, 0, spread=(10, 6, 18))
+    swap = rng.random() < 0.5
+    first, second = ('R', 'L') if swap else ('L', 'R')
+    if kind == 'walking':
+        step = rng.uniform(12, 30)
+        joints[f'leg.{first}'] = around(step, 2, 3, 8, spread=3)
+        joints[f'leg.{second}'] = around(-0.5 * step, 2, 3, 0.9 * step, spread=3)
+        joints[f'arm.{first}'] = around(18, -80, 20, 0, spread=(5, 6, 6, 8))
+        joints[f'arm.{second}'] = around(24, 80, 30, 0, spread=(6, 6, 10, 8))
+    elif kind == 'sitting':
+        lean = rng.uniform(-5, 15)
+        for side in 'LR':
+            joints[f'leg.{side}'] = around(85, 8, 5, 88, spread=(5, 5, 5, 12))
+            joints[f'arm.{side}'] = around(32, 78, 45, 10, spread=(8, 8, 15, 15))
+        joints['spine'][0] = lean
+    elif kind == 'reaching':
+        joints[f'arm.{first}'] = around(rng.uniform(60, 150), rng.uniform(20, 90), 20, 0, spread=(5, 5, 12, 20))
+        joints['spine'] = around(10, 0, 8 if first == 'R' else -8, spread=6)
+    elif kind == 'crossed_arms':
+        joints[f'arm.{first}'] = around(38, 82, 108, 20, spread=(3, 4, 4, 5)) + [62 + float(rng.normal(0, 4))]
+        joints[f'arm.{second}'] = around(46, 84, 100, 20, spread=(3, 4, 4, 5)) + [62 + float(rng.normal(0, 4))]
+    elif kind == 'hands_on_hips':
+        for side in 'LR':
+            joints[f'arm.{side}'] = around(46, -15, 92, -20, spread=(4, 6, 5, 8)) + [38 + float(rng.normal(0, 4))]
+    elif kind == 'arms_raised':
+        for side in 'LR':
+            joints[f'arm.{side}'] = around(rng.uniform(80, 155), rng.uniform(-10, 60), rng.uniform(10, 90), 0, spread=6)
+    elif kind == 'crouching':
+        bend = rng.uniform(30, 75)
+        for side in 'LR':
+            joints[f'leg.{side}'] = around(bend, 4, 5, 1.25 * bend, spread=3)
+            joints[f'arm.{side}'] = around(45, 75, 40, 0, spread=(10, 10, 15, 15))
+        joints['spine'] = around(0.35 * bend, 0, 0, spread=5)
+        joints['neck'][0] -= 0.25 * bend
+    return joints
+
+
+def _clip(value: float, limit: str) -> float:
+    return float(np.clip(value, *JOINT_LIMITS[limit]))
+
+
+def _axis_angle(axis: np.ndarray, degrees: float) -> np.ndarray:
+    return axis / np.linalg.norm(axis) * np.radians(degrees)
+
+
+def _compose(*vectors: np.ndarray) -> np.ndarray:
+    """One rotation vector for several rotations, the last one applied first."""
+    matrix = np.eye(3)
+    for vector in vectors:
+        matrix = matrix @ cv2.Rodrigues(np.asarray(vector, np.float64))[0]
+    return cv2.Rodrigues(matrix)[0].ravel()
+
+
+def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Shortest rotation of one direction onto another."""
+    axis = np.cross(start, end)
+    angle = np.degrees(np.arctan2(np.linalg.norm(axis), start @ end))
+    return _axis_angle(axis, angle) if np.linalg.norm(axis) > 1e-9 else np.zeros(3)
+
+
+def _rotations(body: Body, joints: dict) -> dict[str, list[float]]:
+    heads, tails = body.rest.bone_heads, body.rest.bone_tails
+    out = {}
+    bend, lean, turn = (np.clip(value, *JOINT_LIMITS['spine']) for value in joints['spine'])
+    for bone in _SPINE:
+        out[bone] = np.radians([bend, -lean, turn]) / len(_SPINE)
+    nod, tilt, look = (np.clip(value, *JOINT_LIMITS['neck']) for value in joints['neck'])
+    for bone in _NECK:
+        out[bone] = np.radians([nod, -tilt, look]) / len(_NECK)
+    for side, sign in (('L', 1.), ('R', -1.)):
+        out.update(_arm(heads, joints[f'arm.{side}'], side, sign))
+        out.update(_leg(heads, joints[f'leg.{side}'], side, sign))
+        out.update(_fingers(heads, tails, joints[f'fingers.{side}'], side))
+    return {bone: [round(float(value), 6) for value in vector] for bone, vector in out.items()}
+
+
+def _arm(heads: dict, arm: list[float], side: str, sign: float) -> dict[str, np.ndarray]:
+    shoulder, elbow, wrist = (heads[f'{bone}.{side}'] for bone in ('upperarm01', 'lowerarm01', 'wrist'))
+    upper, fore = elbow - shoulder, wrist - elbow
+    upper, fore = upper / np.linalg.norm(upper), fore / np.linalg.norm(fore)
+    hinge = np.cross(upper, fore)
+    rest_bend = np.degrees(np.arccos(np.clip(upper @ fore, -1, 1)))
+    elevation, direction = _clip(arm[0], 'shoulder_elevation'), np.radians(arm[1])
+    sine, cosine = np.sin(np.radians(elevation)), np.cos(np.radians(elevation))
+    target = np.array([sign * sine * np.cos(direction), -sine * np.sin(direction), -cosine])
+    # The arm may also roll about itself, inwards, as it does when arms are crossed or hands lie on the hips.
+    roll = arm[4] if len(arm) > 4 else 0.
+    raised = max(0., elevation - 60) / 100  # the shoulder blade follows an arm that goes up
+    lift = np.array([0., -sign * np.radians(25 * raised), 0.])
+    return {
+        f'shoulder01.{side}': lift,
+        f'upperarm01.{side}': _compose(-lift, _axis_angle(target, sign * roll), _turn(upper, target)),
+        f'lowerarm01.{side}': _axis_angle(hinge, _clip(arm[2], 'elbow') - rest_bend),
+        f'lowerarm02.{side}': _axis_angle(fore, sign * _clip(arm[3], 'forearm_twist')),
+    }
+
+
+def _leg(heads: dict, leg: list[float], side: str, sign: float) -> dict[str, np.ndarray]:
+    hip, knee, ankle = (heads[f'{bone}.{side}'] for bone in ('upperleg01', 'lowerleg01', 'foot'))
+    thigh = (knee - hip) / np.linalg.norm(knee - hip)
+    flexion, abduction = np.radians(_clip(leg[0], 'hip_flexion')), np.radians(_clip(leg[1], 'hip_abduction'))
+    target = np.array([sign * np.sin(abduction), -np.sin(flexion) * np.cos(abduction),
+                       -np.cos(flexion) * np.cos(abduction)])
+    bend = _clip(leg[3], 'knee')
+    # The foot stays level as far as the ankle allows.
+    tilt = np.clip(np.degrees(flexion) - bend, *JOINT_LIMITS['ankle'])
+    return {
+        f'upperleg01.{side}': _compose(_axis_angle(target, sign * _clip(leg[2], 'hip_rotation')), _turn(thigh, target)),
+        f'lowerleg01.{side}': np.radians([bend, 0, 0]),
+        f'foot.{side}': np.radians([tilt, 0, 0]),
+    }
+
+
+def _fingers(heads: dict, tails: dict, curls: list[float], side: str) -> dict[str, np.ndarray]:
+    out = {}
+    # The rest pose curls the fingers a little; the way they bend there is the way they bend further.
+    points = [[heads[f'finger{finger}-{joint}.{side}'] for joint in (1, 2, 3)] + [tails[f'finger{finger}-3.{side}']]
+              for finger in range(1, 6)]
+    hinges = [np.cross(p[1] - p[0], p[3] - p[1]) for p in points]
+    common = sum(hinge / np.linalg.norm(hinge) for hinge in hinges[1:])
+    for finger in range(1, 6):
+        hinge = hinges[0] if finger == 1 else common
+        curl = _clip(curls[finger - 1], 'finger') * (0.4 if finger == 1 else 1.)
+        for joint, share in ((1, 0.7), (2, 1.), (3, 0.6)):
+            out[f'finger{finger}-{joint}.{side}'] = _axis_angle(hinge, share * curl)
+    return out
+
+
+def penetration(body: Body, posed: PosedBody) -> float:
+    """How deep, in metres, hands, forearms and legs sink into trunk, head or each other at the deepest place."""
+    regions = _regions(body)
+    normals = _point_normals(body, posed)
+    deepest = 0.
+    for moving, fixed in _PAIRS:
+        if len(regions[moving]) == 0:
+            continue
+        points, target = posed.vertices[regions[moving]], regions[fixed]
+        distance, nearest = cKDTree(posed.vertices[target]).query(points, distance_upper_bound=0.15)
+        close = np.isfinite(distance)
+        nearest = target[nearest[close]]
+        offset = points[close] - posed.vertices[nearest]
+        depth = -(offset * normals[nearest]).sum(axis=1)
+        # A point is inside where it lies against the normal, not just beside the nearest vertex.
+        inside = depth > 0.5 * distance[close]
+        if inside.any():
+            deepest = max(deepest, float(depth[inside].max()))
+    return deepest
+
+
+_PAIRS = (('arm.L', 'trunk'), ('arm.R', 'trunk'), ('arm.L', 'head'), ('arm.R', 'head'), ('arm.L', 'arm.R'),
+          ('arm.L', 'legs'), ('arm.R', 'legs'), ('leg.L', 'leg.R'), ('knees', 'trunk'))
+_CACHE = {}
+
+
+def _regions(body: Body) -> dict[str, np.ndarray]:
+    """Vertices of the parts that may collide, without those next to their common joint. Every second or third vertex
+    of a moving part will do: they are a centimetre apart."""
+    if id(body) not in _CACHE:
+        skin = np.zeros(len(body.rest.vertices), bool)
+        skin[body.skin.ravel()] = True
+
+        def region(*bones):
+            return np.flatnonzero(skin & (body.bone_weights(*bones) > 0.8))
+
+        _CACHE[id(body)] = {
+            # (the keys are the names in _PAIRS)
+            'trunk': region('root', 'pelvis', 'spine', 'breast'),
+            'head': region('head', 'neck'),
+            'legs': region('upperleg', 'lowerleg'),
+            'knees': region('lowerleg'),
+            **{f'arm.{s}': region(*(f'{bone}.{s}' for bone in (
+                'lowerarm01', 'lowerarm02', 'wrist', 'metacarpal2', 'metacarpal3', 'finger2-1', 'finger2-2', 'finger2-3',
+                'finger3-3', 'finger5-3'))) for s in 'LR'},
+            **{f'leg.{s}': region(f'lowerleg01.{s}', f'lowerleg02.{s}', f'foot.{s}', f'upperleg02.{s}') for s in 'LR'},
+        }
+    return _CACHE[id(body)]
+
+
+def _point_normals(body: Body, posed: PosedBody) -> np.ndarray:
+    return vertex_normals(posed.vertices, triangles(body.skin))

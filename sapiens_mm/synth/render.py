@@ -1,0 +1,415 @@
+"""Pictures and exact label buffers of triangle meshes, by Mitsuba 3 (variant ``scalar_rgb``).
+
+Two passes over one scene. The picture: a path tracer with `samples` rays per pixel and a box filter. The labels: one
+ray through the centre of each pixel says which triangle is seen; depth and normal are then computed in float64 from
+that triangle and the camera, so that they hold at the pixel's centre.
+
+The bytes depend on the arguments alone, not on the number of threads or processes: blocks of pixels have a fixed
+size (left alone, Mitsuba chooses it by the number of threads, and each block has a seed of its own), and the box filter
+gives every pixel to one block (wider filters add up blocks in the order in which threads finish).
+"""
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .camera import Camera
+from .mesh import Mesh
+
+#: Pixels on a side of a block, fixed: see above.
+BLOCK = 16
+#: A pixel's labels are computed this many at a time, so that 4K images do not take gigabytes.
+CHUNK = 1 << 18
+#: Face indices travel through a float32 image.
+MAX_FACES = 1 << 24
+
+
+class MissingExtra(ImportError):
+    """The optional extra ``synth`` is not installed."""
+
+
+@dataclass
+class Buffers:
+    """What one rendering gives; all arrays share the image's height and width.
+
+    Attributes:
+        rgb: (H, W, 3) uint8 sRGB in RGB order; None from `label_buffers`.
+        alpha: (H, W) float32 of 0..1: the share of a pixel's rays that met a surface; None from `label_buffers`.
+        depth: (H, W) float32 metres along the optical axis, at the pixel's centre. 0 where no mesh is.
+        normal: (H, W, 3) float32 unit normals in the camera's frame: x right, y up, z to the viewer. 0 where no mesh
+            is.
+        instance: (H, W) uint8: the person's number from 1; 0 for everything else.
+        part: (H, W) uint8: class among the 28 body parts; 0 for everything else.
+        mesh: (H, W) int32 index into the list of meshes, -1 where none is.
+        face: (H, W) int32 index into that mesh's faces, -1 where none is.
+        seconds: What each stage took: ``scene``, ``labels``, ``rgb``.
+    """
+
+    rgb: np.ndarray | None
+    alpha: np.ndarray | None
+    depth: np.ndarray
+    normal: np.ndarray
+    instance: np.ndarray
+    part: np.ndarray
+    mesh: np.ndarray
+    face: np.ndarray
+    seconds: dict = field(default_factory=dict)
+
+    @property
+    def person(self) -> np.ndarray:
+        """(H, W) bool: a person is seen here."""
+        return self.instance > 0
+
+    def person_depth(self) -> np.ndarray:
+        """(H, W) float32 depth on persons, 0 elsewhere: what the tasks are trained on and scored by."""
+        return np.where(self.person, self.depth, np.float32(0))
+
+    def person_normal(self) -> np.ndarray:
+        """(H, W, 3) float32 normals on persons, 0 elsewhere."""
+        return np.where(self.person[..., None], self.normal, np.float32(0))
+
+
+def mitsuba():
+    """The module ``mitsuba`` with the variant that needs no library beside it.
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
+    try:
+        import mitsuba as mi
+    except ImportError as error:
+        raise MissingExtra(f"rendering needs Mitsuba 3 ({error}): pip install 'sapiens_mm[synth]'") from error
+    if mi.variant() != 'scalar_rgb':
+        mi.set_variant('scalar_rgb')
+        mi.set_log_level(mi.LogLevel.Error)
+    return mi
+
+
+def set_threads(threads: int):
+    """How many threads this process renders with (by default as many as there are cores).
+
+    A tool that starts one process per core gives each of them 1, so that they do not fight. The pictures do not change.
+    """
+    mitsuba()
+    import drjit
+
+    if threads < 1:
+        raise ValueError(f'rendering needs at least 1 thread, not {threads}')
+    drjit.set_thread_count(threads)
+
+
+def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, seed: int = 0,
+           backdrop: np.ndarray | None = None, key: float = 0.3, max_depth: int = 3) -> Buffers:
+    """A picture of meshes with its labels.
+
+    Args:
+        meshes: `Mesh` objects in the world (metres, z up).
+        camera: Where from; pixels must be square.
+        lights: Light descriptions, see `emitter`; at least one.
+        samples: Rays per pixel for the picture, at least 1; rounded up to a product of two similar numbers.
+        seed: 0 .. 2**32 - 1. The same arguments and seed give the same bytes.
+        backdrop: (H, W, 3) uint8 sRGB picture of the camera's size to put behind the meshes, or None to see the
+            environment's light there. It is blended in linear light by each pixel's alpha, and not lit: a photo keeps
+            its own pixels, free of noise, whatever the exposure of the meshes.
+        key: Exposure: linear brightness 0..1 that the persons (without persons: all that is seen) get on
+            (geometric) average.
+        max_depth: Longest light path, in segments: 1 shows lights only, 2 direct light, 3 one bounce.
+
+    Raises:
+        MissingExtra: Mitsuba is not installed.
+        ValueError: No lights, a mesh that is broken, a backdrop of another size, or non-square pixels.
+    """
+    if samples < 1:
+        raise ValueError(f'samples per pixel must be at least 1, not {samples}')
+    if not 0 <= seed < 2**32:
+        raise ValueError(f'the seed must be in 0 .. 2**32 - 1, not {seed}')
+    if not lights:
+        raise ValueError('a picture without lights is black; give at least one light')
+    if abs(camera.intrinsics[0, 0] / camera.intrinsics[1, 1] - 1) > 1e-6:
+        raise ValueError(f'pictures need square pixels, but fx, fy are {camera.intrinsics[0, 0]}, '
+                         f'{camera.intrinsics[1, 1]}; only label_buffers() takes such a camera')
+    if backdrop is not None and (backdrop.shape != (camera.height, camera.width, 3) or backdrop.dtype != np.uint8):
+        raise ValueError(f'the backdrop is {backdrop.dtype} {backdrop.shape}; expected uint8 '
+                         f'{(camera.height, camera.width, 3)}')
+    start = time.perf_counter()
+    mi = mitsuba()
+    check_meshes(meshes)
+    shapes = {f'mesh{i:05d}': shape(mesh, mesh.vertices) for i, mesh in enumerate(meshes) if len(mesh.faces)}
+    # The meshes come first, so that a shape's number is its place among the meshes that have faces.
+    scene = mi.load_dict(dict(type='scene', **shapes, **{f'light{i:03d}': emitter(light)
+                                                         for i, light in enumerate(lights)}), optimize=False)
+    built = time.perf_counter()
+    buffers = _labels(scene, meshes, camera, sensor(camera, 1, centred=True))
+    labelled = time.perf_counter()
+    integrator = mi.load_dict(dict(type='path', max_depth=max_depth, rr_depth=max_depth + 1, block_size=BLOCK,
+                                   hide_emitters=backdrop is not None))
+    # spp=0: as many as the sampler made of `samples`.
+    image = np.array(mi.render(scene, sensor=sensor(camera, samples), integrator=integrator, spp=0, seed=seed))
+    alpha = image[..., 3]
+    buffers.alpha = np.clip(alpha, 0, 1).astype(np.float32)
+    linear = expose(image[..., :3], buffers, key)
+    if backdrop is not None:
+        linear = linear + (1 - buffers.alpha[..., None]) * to_linear(backdrop)
+    buffers.rgb = to_srgb(linear)
+    buffers.seconds = dict(scene=built - start, labels=labelled - built, rgb=time.perf_counter() - labelled)
+    return buffers
+
+
+def label_buffers(meshes: list, camera: Camera) -> Buffers:
+    """The labels alone, for scans over real photos; pixels need not be square.
+
+    Args:
+        meshes: `Mesh` objects in the world.
+        camera: Where from.
+    """
+    start = time.perf_counter()
+    mi = mitsuba()
+    check_meshes(meshes)
+    # Mitsuba's pixels are square: squeeze the world along the camera's x instead. It then stands at the origin.
+    fx, fy = camera.intrinsics[0, 0], camera.intrinsics[1, 1]
+    squeeze = np.array([fx / fy, 1.0, 1.0])
+    bare = [Mesh(m.name, (camera.transform(m.vertices) * squeeze).astype(np.float32), m.faces, m.parts) for m in meshes]
+    squared = Camera(np.array([[fy, 0, camera.intrinsics[0, 2]], [0, fy, camera.intrinsics[1, 2]], [0, 0, 1]]),
+                     np.eye(3), np.zeros(3), camera.width, camera.height)
+    shapes = {f'mesh{i:05d}': shape(mesh, mesh.vertices) for i, mesh in enumerate(bare) if len(mesh.faces)}
+    scene = mi.load_dict(dict(type='scene', **shapes), optimize=False)
+    built = time.perf_counter()
+    buffers = _labels(scene, meshes, camera, sensor(squared, 1, centred=True))
+    buffers.seconds = dict(scene=built - start, labels=time.perf_counter() - built)
+    return buffers
+
+
+def check_meshes(meshes: list):
+    """Refuses what would crash the renderer or give wrong labels.
+
+    Raises:
+        ValueError: It says which mesh, and what is wrong with it.
+    """
+    for i, mesh in enumerate(meshes):
+        where = f'mesh {i} ({mesh.name!r})'
+        v, f = mesh.vertices, mesh.faces
+        if v.ndim != 2 or v.shape[1] != 3 or f.ndim != 2 or f.shape[1] != 3:
+            raise ValueError(f'{where} has vertices {v.shape} and faces {f.shape}; expected (V, 3) and (F, 3)')
+        if not np.isfinite(v).all():
+            raise ValueError(f'{where} has vertices that are not finite')
+        if len(f) and not (f.min() >= 0 and f.max() < len(v)):
+            raise ValueError(f'{where} has faces of vertices {f.min()} .. {f.max()}, but only {len(v)} vertices')
+        if len(f) >= MAX_FACES:
+            raise ValueError(f'{where} has {len(f)} faces; at most {MAX_FACES - 1} can be told apart')
+        if np.shape(mesh.parts) != (len(f),):
+            raise ValueError(f'{where} has parts of shape {np.shape(mesh.parts)} for {len(f)} faces')
+        if not 0 <= mesh.instance <= 255:
+            raise ValueError(f'{where} is instance {mesh.instance}; labels hold 0 .. 255')
+        if mesh.uv is not None and np.shape(mesh.uv) != (len(v), 2):
+            raise ValueError(f'{where} has texture coordinates of shape {np.shape(mesh.uv)} for {len(v)} vertices')
+        if mesh.normals is not None and np.shape(mesh.normals) != (len(v), 3):
+            raise ValueError(f'{where} has normals of shape {np.shape(mesh.normals)} for {len(v)} vertices')
+
+
+def shape(mesh: Mesh, vertices: np.ndarray):
+    """``mesh`` with its material as a shape of Mitsuba, at other ``vertices``."""
+    mi = mitsuba()
+    properties = mi.Properties()
+    properties['bsdf'] = mi.load_dict(material(mesh))
+    made = mi.Mesh(mesh.name, len(vertices), len(mesh.faces), props=properties,
+                   has_vertex_normals=mesh.normals is not None, has_vertex_texcoords=mesh.uv is not None)
+    arrays = mi.traverse(made)
+    arrays['vertex_positions'] = np.ascontiguousarray(vertices, np.float32).ravel()
+    arrays['faces'] = np.ascontiguousarray(mesh.faces, np.uint32).ravel()
+    if mesh.normals is not None:
+        arrays['vertex_normals'] = np.ascontiguousarray(mesh.normals, np.float32).ravel()
+    if mesh.uv is not None:
+        # Mitsuba's textures have their first row at v = 0; here v points up.
+        arrays['vertex_texcoords'] = (np.asarray(mesh.uv, np.float32) * [1, -1] + [0, 1]).astype(np.float32).ravel()
+    arrays.update()
+    return made
+
+
+def material(mesh: Mesh) -> dict:
+    """The surface of a mesh for Mitsuba: seen from both sides, so that thin cloth is not black inside."""
+    mi = mitsuba()
+    albedo = np.asarray(mesh.albedo)
+    if albedo.ndim == 3:
+        if mesh.uv is None:
+            raise ValueError(f'mesh {mesh.name!r} has a texture and no texture coordinates')
+        if albedo.dtype != np.uint8 or albedo.shape[2] != 3:
+            raise ValueError(f'mesh {mesh.name!r} has a texture of {albedo.dtype} {albedo.shape}; expected uint8 '
+                             '(h, w, 3)')
+        # A copy: the binding takes no read-only arrays.
+        colour = dict(type='bitmap', bitmap=mi.Bitmap(np.array(albedo, order='C')))
+    else:
+        colour = dict(type='rgb', value=[float(c) for c in np.clip(albedo, 0, 1)])
+    if mesh.roughness >= 0.95:
+        inside = dict(type='diffuse', reflectance=colour)
+    else:
+        inside = dict(type='principled', base_color=colour, roughness=float(max(mesh.roughness, 0.05)), specular=0.5)
+    return dict(type='twosided', bsdf=inside)
+
+
+def emitter(light: dict):
+    """A light of Mitsuba from its description in plain numbers (so that it can go into a manifest).
+
+    Args:
+        light: One of
+            ``{'type': 'constant', 'radiance': [r, g, b]}``: the same from everywhere;
+            ``{'type': 'sunsky', 'sun_direction': [x, y, z], 'turbidity': 1..10, 'sun_scale': s, 'sky_scale': s,
+            'albedo': ground's 0..1}``: sun and sky, z up;
+            ``{'type': 'hdri', 'file': path, 'yaw': degrees, 'scale': s}``: the user's environment picture;
+            ``{'type': 'panel', 'centre': [x, y, z], 'target': [x, y, z], 'size': [w, h], 'radiance': [r, g, b]}``:
+            a rectangle (metres) that shines towards its target.
+
+    Raises:
+        ValueError: Another type.
+    """
+    mi = mitsuba()
+    transform = mi.ScalarTransform4f
+    kind = light.get('type')
+    if kind == 'constant':
+        return dict(type='constant', radiance=dict(type='rgb', value=list(light['radiance'])))
+    if kind == 'sunsky':
+        return dict(type='sunsky', sun_direction=list(light['sun_direction']), turbidity=light['turbidity'],
+                    sun_scale=light['sun_scale'], sky_scale=light['sky_scale'], albedo=light['albedo'])
+    if kind == 'hdri':
+        # Mitsuba's environments have y up, our world z.
+        turn = transform().rotate([0, 0, 1], light['yaw']) @ transform().rotate([1, 0, 0], 90)
+        return dict(type='envmap', filename=str(light['file']), scale=light['scale'], to_world=turn)
+    if kind == 'panel':
+        centre, target = np.asarray(light['centre'], float), np.asarray(light['target'], float)
+        direction = target - centre
+        upright = np.linalg.norm(direction[:2]) < 1e-3 * np.linalg.norm(direction)
+        up = [0, 1, 0] if upright else [0, 0, 1]
+        place = transform().look_at(centre.tolist(), target.tolist(), up)
+        width, height = light['size']
+        return dict(type='rectangle', to_world=place @ transform().scale([width / 2, height / 2, 1]),
+                    emitter=dict(type='area', radiance=dict(type='rgb', value=list(light['radiance']))))
+    raise ValueError(f'no light of type {kind!r}; known: constant, sunsky, hdri, panel')
+
+
+def sensor(camera: Camera, samples: int, centred: bool = False):
+    """The camera for Mitsuba.
+
+    Args:
+        camera: Pixels must be square.
+        samples: Rays per pixel.
+        centred: One ray through each pixel's centre instead of random ones.
+    """
+    mi = mitsuba()
+    k = camera.intrinsics
+    # Mitsuba's camera has x to the left and y up: half a turn about the viewing axis.
+    pose = np.eye(4)
+    pose[:3, :3] = camera.rotation.T @ np.diag([-1.0, -1.0, 1.0])
+    pose[:3, 3] = camera.centre
+    if centred:
+        sampler = dict(type='stratified', sample_count=1, jitter=False)
+    else:
+        # Half the noise of independent samples at 16 rays, at the same cost.
+        sampler = dict(type='multijitter', sample_count=samples)
+    return mi.load_dict(
+        dict(type='perspective', fov_axis='x', fov=float(2 * np.degrees(np.arctan(camera.width / (2 * k[0, 0])))),
+             # How far the image's middle lies from the principal point, in shares of the image.
+             principal_point_offset_x=float(0.5 - (k[0, 2] + 0.5) / camera.width),
+             principal_point_offset_y=float(0.5 - (k[1, 2] + 0.5) / camera.height),
+             near_clip=0.01, far_clip=1e5, to_world=mi.ScalarTransform4f(pose), sampler=sampler,
+             film=dict(type='hdrfilm', width=camera.width, height=camera.height, rfilter=dict(type='box'),
+                       pixel_format='rgb' if centred else 'rgba', component_format='float32')))
+
+
+def trace(scene, view, aovs: str) -> np.ndarray:
+    """(H, W, C) float32: what the one ray through each pixel's centre met. ``aovs`` names the columns for Mitsuba."""
+    mi = mitsuba()
+    integrator = mi.load_dict(dict(type='aov', aovs=aovs, block_size=BLOCK))
+    return np.array(mi.render(scene, sensor=view, integrator=integrator, spp=1, seed=0))
+
+
+def _labels(scene, meshes: list, camera: Camera, view) -> Buffers:
+    """The triangle under each pixel from Mitsuba, everything else from the triangle."""
+    seen = trace(scene, view, 'shape:shape_index,face:prim_index')[..., -2:]
+    # 0 is nothing; the shapes follow in the scene's order, first the meshes that have faces, then lit panels.
+    filled = [i for i, mesh in enumerate(meshes) if len(mesh.faces)]
+    number = np.rint(seen[..., 0]).astype(np.int32) - 1
+    mesh = np.full(number.shape, -1, np.int32)
+    hit = (number >= 0) & (number < len(filled))
+    mesh[hit] = np.array(filled, np.int32)[number[hit]]
+    face = np.where(hit, np.rint(seen[..., 1]).astype(np.int32), -1)
+
+    height, width = hit.shape
+    depth = np.zeros((height, width), np.float32)
+    normal = np.zeros((height, width, 3), np.float32)
+    instance = np.zeros((height, width), np.uint8)
+    part = np.zeros((height, width), np.uint8)
+    for i in np.unique(mesh[hit]):
+        rows, columns = np.nonzero(mesh == i)
+        faces = face[rows, columns]
+        instance[rows, columns] = meshes[i].instance
+        part[rows, columns] = meshes[i].parts[faces]
+        local = camera.transform(meshes[i].vertices)
+        smooth = None if meshes[i].normals is None else np.asarray(meshes[i].normals, np.float64) @ camera.rotation.T
+        for begin in range(0, len(rows), CHUNK):
+            piece = slice(begin, begin + CHUNK)
+            at = rows[piece], columns[piece]
+            rays = camera.rays(np.stack(at[::-1], axis=1))
+            depth[at], normal[at] = surface(local, smooth, meshes[i].faces[faces[piece]], rays)
+    return Buffers(None, None, depth, normal, instance, part, mesh, face)
+
+
+def surface(vertices: np.ndarray, normals: np.ndarray | None, faces: np.ndarray, rays: np.ndarray) -> tuple:
+    """Depth and normal where rays from the origin meet a triangle each.
+
+    Args:
+        vertices: (V, 3) float64 in the camera's frame (x right, y down, z forward), metres.
+        normals: (V, 3) float64 vertex normals in that frame, or None for flat triangles.
+        faces: (N, 3) the triangle of each ray.
+        rays: (N, 3) float64 directions with z = 1.
+
+    Returns:
+        (N,) float64 depths in metres and (N, 3) float64 unit normals with x right, y up, z to the viewer. A normal
+        faces the viewer: the smooth one, or the triangle's own where the smooth one looks away (at silhouettes).
+    """
+    corners = vertices[faces]
+    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    # Shares of the corners: volumes of the ray with each edge.
+    shares = np.stack([np.einsum('ni,ni->n', rays, np.cross(corners[:, (i + 1) % 3], corners[:, (i + 2) % 3]))
+                       for i in range(3)], axis=1)
+    total = shares.sum(axis=1, keepdims=True)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        shares = np.where(np.abs(total) > 1e-30, shares / total, 1 / 3)
+    # The renderer's rays are float32: at an edge they may have met what these miss by a hair.
+    shares = np.clip(shares, 0, 1)
+    shares /= shares.sum(axis=1, keepdims=True)
+    points = np.einsum('ni,nij->nj', shares, corners)
+
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-30)
+    away = np.sign(np.einsum('ni,ni->n', flat, rays))[:, None]
+    # Seen from behind (a thin sheet): turn it over.
+    over = np.where(away > 0, -1.0, 1.0)
+    flat = flat * over
+    if normals is not None:
+        smooth = np.einsum('ni,nij->nj', shares, normals[faces]) * over
+        length = np.linalg.norm(smooth, axis=1, keepdims=True)
+        good = (length[:, 0] > 1e-6) & (np.einsum('ni,ni->n', smooth, rays) < 0)
+        flat = np.where(good[:, None], smooth / np.maximum(length, 1e-6), flat)
+    return points[:, 2], flat * [1.0, -1.0, -1.0]
+
+
+def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
+    """(H, W, 3) radiance scaled so that the persons' (else: everything's) geometric mean brightness is ``key``."""
+    brightness = np.maximum(linear, 0) @ [0.2126, 0.7152, 0.0722]
+    chosen = buffers.person if buffers.person.any() else buffers.mesh >= 0
+    values = brightness[chosen] if chosen.any() else brightness.ravel()
+    values = values[np.isfinite(values)]
+    level = np.exp(np.log(values + 1e-4 * max(values.max(), 1e-12)).mean()) if len(values) and values.max() > 0 else 1.0
+    return np.nan_to_num(linear * (key / level), nan=0.0, posinf=10.0, neginf=0.0)
+
+
+def to_linear(srgb: np.ndarray) -> np.ndarray:
+    """float64 linear light of 0..1 from sRGB bytes."""
+    table = np.arange(256) / 255
+    return np.where(table <= 0.04045, table / 12.92, ((table + 0.055) / 1.055)**2.4)[srgb]
+
+
+def to_srgb(linear: np.ndarray) -> np.ndarray:
+    """sRGB bytes from linear light. What is brighter than 0.8 rolls off softly, as on film, instead of clipping."""
+    x = np.maximum(linear, 0)
+    x = np.where(x > 0.8, 1 - 0.2 * np.exp(-(x - 0.8) / 0.2), x)
+    x = np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-9)**(1 / 2.4) - 0.055)
+    return np.clip(np.rint(x * 255), 0, 255).astype(np.uint8)

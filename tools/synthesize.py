@@ -1,0 +1,67 @@
+"""Makes a set of synthetic people with labels for every task.
+
+    python tools/synthesize.py data/people --num 1000 --workers 8
+    python tools/synthesize.py data/people --num 1000 --shard 0/4       # one of four machines
+
+The same command continues an interrupted run. docs/synthetic_humans.md tells what is written.
+"""
+import argparse
+import sys
+
+from tqdm import tqdm
+
+from sapiens_mm.synth.generate import FRAMINGS, TASKS, Settings, generate
+from sapiens_mm.synth.preview import write_preview
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Make synthetic people with labels')
+    parser.add_argument('out', help='folder of the set')
+    parser.add_argument('--num', type=int, required=True, help='number of images')
+    parser.add_argument('--size', type=int, nargs=2, default=(1024, 768), metavar=('HEIGHT', 'WIDTH'))
+    parser.add_argument('--samples', type=int, default=32, help='light paths per pixel')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--workers', type=int, default=1, help='processes; the bytes do not depend on it')
+    parser.add_argument('--tasks', nargs='+', choices=TASKS, default=TASKS, help='labels to write')
+    parser.add_argument('--framing', nargs='+', choices=FRAMINGS, default=tuple(FRAMINGS), help='what images show')
+    parser.add_argument('--max-persons', type=int, default=4, help='persons in an image, 1 to 4')
+    parser.add_argument('--backgrounds', help='folder of images without people')
+    parser.add_argument('--hdris', help='folder of environment maps (.hdr, .exr)')
+    parser.add_argument('--shard', default='0/1', metavar='I/N', help='make only images I, I + N, I + 2 N, ...')
+    parser.add_argument('--preview', type=int, default=24, help='images on OUT/preview.png; 0 for none')
+    args = parser.parse_args()
+    try:
+        index, count = map(int, args.shard.split('/'))
+    except ValueError:
+        parser.error(f"--shard is two numbers such as 0/4, got '{args.shard}'")
+    args.shard = index, count
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        settings = Settings(
+            seed=args.seed, size=tuple(args.size), samples=args.samples, tasks=tuple(args.tasks),
+            framings=tuple(args.framing), max_persons=args.max_persons, backgrounds=args.backgrounds, hdris=args.hdris)
+        total = {}
+        with tqdm(desc=f'synthesize {args.out}', unit='image', disable=None) as bar:
+            bar.total = len(range(args.shard[0], args.num, args.shard[1]))
+            for _, seconds in generate(args.out, args.num, settings, args.workers, args.shard):
+                bar.update()
+                for stage, value in seconds.items():
+                    total[stage] = total.get(stage, 0) + value
+            made = bar.n
+        if made:
+            stages = ', '.join(f'{stage} {value / made:.2f}' for stage, value in total.items())
+            print(f'{made} images; seconds per image on one core: {sum(total.values()) / made:.2f} ({stages})')
+        if args.preview:
+            print(f'contact sheet: {write_preview(args.out, args.preview)}')
+    except KeyboardInterrupt:
+        sys.exit('interrupted: finished images are kept, the same command continues')
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f'{type(error).__name__}: {error}')
+
+
+if __name__ == '__main__':
+    main()

@@ -44,14 +44,14 @@ def main() -> None:
         settings = Settings(
             seed=args.seed, size=tuple(args.size), samples=args.samples, tasks=tuple(args.tasks),
             framings=tuple(args.framing), max_persons=args.max_persons, backgrounds=args.backgrounds, hdris=args.hdris)
-        total = {}
+        total, made = {}, 0
         with tqdm(desc=f'synthesize {args.out}', unit='image', disable=None) as bar:
             bar.total = len(range(args.shard[0], args.num, args.shard[1]))
             for _, seconds in generate(args.out, args.num, settings, args.workers, args.shard):
                 bar.update()
+                made += 1
                 for stage, value in seconds.items():
                     total[stage] = total.get(stage, 0) + value
-            made = bar.n
         if made:
             stages = ', '.join(f'{stage} {value / made:.2f}' for stage, value in total.items())
             print(f'{made} images; seconds per image on one core: {sum(total.values()) / made:.2f} ({stages})')

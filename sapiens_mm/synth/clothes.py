@@ -175,8 +175,9 @@ def sample_outfit(rng: np.random.Generator, wardrobe: Wardrobe) -> dict:
         outfit['socks'] = dict(start=str(rng.choice(list(_SOCKS))), **cloth(0.0015, 0.002))
     if rng.random() < 0.88:
         outfit['hair'] = dict(
-            kind=str(rng.choice(['short', 'long', 'bun'], p=[0.55, 0.3, 0.15])), volume=float(rng.uniform(0.008, 0.028)),
-            length=float(rng.uniform(0.1, 0.34)), color=_hair_color(rng), fold=int(rng.integers(2**31)))
+            kind=str(rng.choice(['short', 'long', 'bun'], p=[0.55, 0.3, 0.15])),
+            volume=float(rng.uniform(0.008, 0.028)), length=float(rng.uniform(0.1, 0.34)),
+            color=_hair_color(rng), fold=int(rng.integers(2**31)))
     if rng.random() < 0.22:
         outfit['hat'] = dict(brim=str(rng.choice(['none', 'visor', 'round'])), **cloth(0.014, 0.02))
     if rng.random() < 0.2:

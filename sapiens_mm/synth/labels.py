@@ -1,5 +1,6 @@
 """Labels of the people in a rendered image: keypoints with visibility, boxes, and the annotations of COCO's formats."""
 import numpy as np
+from xtcocotools import mask as mask_tools
 
 from sapiens_mm.vocabularies.goliath import METAINFO_308
 
@@ -12,7 +13,7 @@ from .render import Buffers
 #: Visibility of a keypoint, as in COCO: outside of the image (or undefined), occluded, visible.
 ABSENT, OCCLUDED, VISIBLE = 0, 1, 2
 # Cloth, shoes and hats lie on the body: what is this far (metres) under them counts as seen, as annotators do for hips
-# under trousers and toes in shoes. It does not hold for the face, which hair covers.
+# under trousers and toes in shoes. It does not hold for the face, which hair covers, nor for hands, which are bare.
 _UNDER_CLOTH = 0.035
 #: Persons with fewer visible pixels than this share of the image are not annotated.
 SMALLEST_PERSON = 0.0005
@@ -20,6 +21,8 @@ _ADULT_THIGH = 0.4  # metres
 _NUM_GOLIATH = len(METAINFO_308['keypoint_info'])
 # The 308's face comes last, then COCO-WholeBody's jaw (17) and the roots of the hands (2).
 _IS_FACE = np.repeat([False, True, False], [_NUM_GOLIATH - 238, 238 + 17, 2])
+_IS_BARE = _IS_FACE | np.array([any(word in name for word in ('finger', 'thumb', 'wrist', 'hand_root'))
+                                for name in LANDMARK_NAMES])
 _BARE = ('skin', 'eye', 'upper_teeth', 'lower_teeth', 'tongue')
 COCO_PARTS = dict(body=slice(0, 17), foot=slice(17, 23), face=slice(23, 91), lefthand=slice(91, 112),
                   righthand=slice(112, 133))
@@ -45,7 +48,7 @@ def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, m
     thigh = np.linalg.norm(person.body.bone_heads['upperleg01.L'] - person.body.bone_heads['lowerleg01.L'])
     depth = DEPTH_TOLERANCE * min(1., thigh / _ADULT_THIGH)
     cloth = np.array([mesh.name not in _BARE for mesh in meshes] + [False])
-    tolerance = depth[:, None] + np.where(_IS_FACE, 0., _UNDER_CLOTH)[:, None] * [[0, 1]]
+    tolerance = depth[:, None] + np.where(_IS_BARE, 0., _UNDER_CLOTH)[:, None] * [[0, 1]]
     indices = np.flatnonzero(inside)
     columns, rows = np.rint(uv[indices]).astype(int).T
     seen = np.zeros(len(indices), bool)
@@ -68,8 +71,8 @@ def annotate(person: Person, instance: int, camera: Camera, buffers: Buffers, me
     """What a person's annotations have in common: box and area of the visible pixels, and all landmarks.
 
     Returns:
-        ``instance``, ``bbox`` (x, y, w, h in pixels), ``area`` (pixels), ``landmarks`` (N rows of x, y, visibility), or
-        None for a person of whom too little is seen.
+        ``instance``, ``bbox`` (x, y, w, h in pixels), ``area`` (pixels), ``segmentation`` (the mask as COCO's compressed
+        run lengths), ``landmarks`` (N rows of x, y, visibility), or None for a person of whom too little is seen.
     """
     mask = buffers.instance == instance
     area = int(mask.sum())
@@ -78,7 +81,10 @@ def annotate(person: Person, instance: int, camera: Camera, buffers: Buffers, me
     ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)]
     points = keypoints(person, instance, camera, buffers, meshes)
-    return dict(instance=instance, bbox=box, area=area, landmarks=np.round(points, 2).tolist())
+    runs = mask_tools.encode(np.asfortranarray(mask, np.uint8))
+    segmentation = dict(size=list(mask.shape), counts=runs['counts'].decode())
+    return dict(instance=instance, bbox=box, area=area, segmentation=segmentation,
+                landmarks=np.round(points, 2).tolist())
 
 
 def _flat(points: np.ndarray) -> list:
@@ -93,7 +99,7 @@ def coco_annotation(common: dict, vocabulary: str) -> dict:
         vocabulary: ``coco`` (17 keypoints), ``coco_wholebody`` (133 in COCO-WholeBody's fields), ``goliath`` (308).
     """
     landmarks = np.array(common['landmarks'])
-    out = dict(category_id=1, iscrowd=0, bbox=common['bbox'], area=common['area'], instance=common['instance'])
+    out = dict(category_id=1, iscrowd=0, **{name: common[name] for name in ('bbox', 'area', 'segmentation', 'instance')})
     if vocabulary == 'goliath':
         points = landmarks[:_NUM_GOLIATH]
     elif vocabulary == 'coco':
@@ -104,7 +110,7 @@ def coco_annotation(common: dict, vocabulary: str) -> dict:
         for part in ('foot', 'face', 'lefthand', 'righthand'):
             own = whole[COCO_PARTS[part]]
             out[f'{part}_kpts'] = _flat(own)
-            there = own[own[:, 2] > 0, :2]
+            there = np.maximum(own[own[:, 2] > 0, :2], 0)  # pixels at the border reach from -0.5 on
             out[f'{part}_valid'] = bool((own[:, 2] == VISIBLE).any())
             if part != 'foot':
                 low, high = (there.min(axis=0), there.max(axis=0)) if len(there) else (np.zeros(2), np.zeros(2))

@@ -62,8 +62,11 @@ def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -
 
 
 def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
-    """Joint angles in degrees. An arm is (elevation, direction, elbow, twist): the upper arm rises by the elevation from
-    hanging down towards the direction (0: to the side, 90: ahead). A leg is (flexion, abduction, rotation, knee)."""
+    """Joint angles in degrees.
+
+    An arm is (elevation, direction, elbow, twist[, roll]): the upper arm rises by the elevation from hanging down
+    towards the direction (0: to the side, 90: ahead). A leg is (flexion, abduction, rotation, knee).
+    """
 
     def around(*means, spread=6.):
         return [float(value) for value in rng.normal(means, spread)]
@@ -245,8 +248,8 @@ def _regions(body: Body) -> dict[str, np.ndarray]:
             'legs': region('upperleg', 'lowerleg'),
             'knees': region('lowerleg'),
             **{f'arm.{s}': region(*(f'{bone}.{s}' for bone in (
-                'lowerarm01', 'lowerarm02', 'wrist', 'metacarpal2', 'metacarpal3', 'finger2-1', 'finger2-2', 'finger2-3',
-                'finger3-3', 'finger5-3'))) for s in 'LR'},
+                'lowerarm01', 'lowerarm02', 'wrist', 'metacarpal2', 'metacarpal3', 'finger2-1', 'finger2-2',
+                'finger2-3', 'finger3-3', 'finger5-3'))) for s in 'LR'},
             **{f'leg.{s}': region(f'lowerleg01.{s}', f'lowerleg02.{s}', f'foot.{s}', f'upperleg02.{s}') for s in 'LR'},
         }
     return _CACHE[id(body)]

@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: env test test-all lint
+.PHONY: env quickstart test test-all lint
 
 env:
 	@bash tools/setup/make_env.sh "$(PYTHON)" "$(VENV)"
+
+# Makes synthetic people, trains a small pose model on them, tests it on others: work_dirs/quickstart/report.html
+quickstart: env
+	@$(RUN) tools/quickstart.py
 
 test: env
 	$(RUN) -m pytest tests -m "not slow"

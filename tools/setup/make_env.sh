@@ -73,6 +73,6 @@ stage "virtual environment $venv (Python $version)" make_venv
 stage "build tools and torch" $pip install -r requirements/build.txt
 stage "mmcv's compiled ops" build_mmcv
 stage "OpenMMLab libraries" $pip install --no-build-isolation -r requirements/openmmlab.txt -c requirements/build.txt
-stage "sapiens_mm and its test tools" $pip install --no-build-isolation -e . -r requirements/test.txt -c requirements/build.txt
+stage "sapiens_mm, synthetic humans, test tools" $pip install --no-build-isolation -e . -r requirements/synth.txt -r requirements/test.txt -c requirements/build.txt
 stage "check of the environment" $pip check
 echo "$hash" >"$stamp"

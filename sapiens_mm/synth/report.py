@@ -1,0 +1,116 @@
+"""One page about a model that was trained and tested on synthetic people: figures, curves and pictures."""
+import base64
+import html
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+# Links between COCO's 17 keypoints; green is the person's left, orange the right, blue between them.
+_LINKS = ((0, 1, 'b'), (0, 2, 'b'), (1, 3, 'l'), (2, 4, 'r'), (5, 6, 'b'), (5, 7, 'l'), (7, 9, 'l'), (6, 8, 'r'),
+          (8, 10, 'r'), (5, 11, 'b'), (6, 12, 'b'), (11, 12, 'b'), (11, 13, 'l'), (13, 15, 'l'), (12, 14, 'r'),
+          (14, 16, 'r'))
+_COLORS = dict(b=(255, 153, 51), l=(0, 255, 0), r=(0, 128, 255))  # BGR
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>sapiens_mm quickstart</title>
+<style>body{{font:15px/1.5 sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}}table{{border-collapse:collapse}}
+td,th{{padding:.2em .9em;border-bottom:1px solid #ccc;text-align:right}}td:first-child,th:first-child{{text-align:left}}
+figure{{display:inline-block;margin:.4em}}img{{max-width:100%}}figcaption{{color:#555;font-size:.85em}}</style>
+<h1>Quickstart: pose of synthetic people</h1>
+<p>{summary}</p>
+<h2>Accuracy on people that were not trained on</h2>{metrics}
+<h2>Time</h2>{times}
+<h2>Training</h2><img alt="loss and accuracy by iteration" src="{curves}">
+<h2>Predictions beside the truth</h2>
+<p>Left: the labels. Right: what the trained model sees in the same image.</p>{pictures}
+</html>
+"""
+
+
+def write_report(path: Path, metrics: dict[str, dict[str, float]], seconds: dict[str, float], run_dir: Path,
+                 data: Path, predictions: Path, num_pictures: int = 12) -> None:
+    """Writes the page, with all pictures in the one file.
+
+    Args:
+        path: The HTML file.
+        metrics: Column name (``untrained``, ``trained``) to figures by name.
+        seconds: By stage.
+        run_dir: The training's work dir, whose logs have the curves.
+        data: The test set (see :mod:`sapiens_mm.synth.generate`).
+        predictions: Folder of pictures of predicted skeletons, named as the images.
+        num_pictures: At most so many are shown.
+    """
+    names = list(next(iter(metrics.values())))
+    table = _table(['', *metrics], [[name, *(f'{column[name]:.3f}' for column in metrics.values())] for name in names])
+    times = _table(['stage', 'seconds'], [[name, f'{value:.0f}'] for name, value in
+                                          [*seconds.items(), ('all', sum(seconds.values()))]])
+    record = json.loads((data / 'settings.json').read_text())
+    summary = (f'Images of {record["size"][0]} x {record["size"][1]} pixels made with sapiens_mm '
+               f'{record["sapiens_mm"]}. The people are drawn; these figures say nothing about photos.')
+    path.write_text(_PAGE.format(summary=html.escape(summary), metrics=table, times=times, curves=_curves(run_dir),
+                                 pictures=_pictures(data, predictions, num_pictures)))
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    def line(cells, tag):
+        return '<tr>' + ''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells) + '</tr>'
+
+    return '<table>' + line(head, 'th') + ''.join(line(row, 'td') for row in rows) + '</table>'
+
+
+def _inline(content: bytes, kind: str = 'png') -> str:
+    return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
+
+
+def _curves(run_dir: Path) -> str:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    curves = {}
+    for log in sorted(run_dir.glob('*/vis_data/scalars.json')):  # one for each start of the run, in order
+        for line in log.read_text().splitlines():
+            record = json.loads(line)
+            for name in ('loss', 'acc_pose'):
+                if name in record:
+                    curves.setdefault(name, {})[record['step']] = record[name]
+    figure = Figure(figsize=(9, 3), layout='constrained')
+    FigureCanvasAgg(figure)
+    for axes, (name, curve) in zip(figure.subplots(1, max(1, len(curves)), squeeze=False)[0], curves.items()):
+        axes.plot(sorted(curve), [curve[step] for step in sorted(curve)])
+        axes.set(xlabel='iteration', title={'acc_pose': 'PCK on training images'}.get(name, name))
+        axes.grid(alpha=0.3)
+        if name == 'loss':
+            axes.set_yscale('log')
+    content = io.BytesIO()
+    figure.savefig(content, format='png', dpi=110)
+    return _inline(content.getvalue())
+
+
+def _pictures(data: Path, predictions: Path, num: int) -> str:
+    annotated = json.loads((data / 'annotations' / 'person_keypoints.json').read_text())
+    drawn = {path.stem: path for path in predictions.iterdir()}
+    figures = []
+    for image in annotated['images']:
+        stem = Path(image['file_name']).stem
+        if stem not in drawn or len(figures) == num:
+            continue
+        truth = cv2.imread(str(data / 'images' / image['file_name']))
+        for annotation in annotated['annotations']:
+            if annotation['image_id'] == image['id']:
+                _skeleton(truth, np.array(annotation['keypoints']).reshape(-1, 3))
+        found = cv2.resize(cv2.imread(str(drawn[stem])), truth.shape[1::-1], interpolation=cv2.INTER_AREA)
+        content = cv2.imencode('.png', np.hstack([truth, found]))[1].tobytes()
+        figures.append(f'<figure><img alt="labels and prediction of {stem}" src="{_inline(content)}">'
+                       f'<figcaption>{stem}</figcaption></figure>')
+    return ''.join(figures)
+
+
+def _skeleton(image: np.ndarray, points: np.ndarray) -> None:
+    for a, b, color in _LINKS:
+        if points[a, 2] and points[b, 2]:
+            ends = points[[a, b], :2].round().astype(int).tolist()
+            cv2.line(image, *ends, _COLORS[color], 1, cv2.LINE_AA)
+    for x, y, visibility in points:
+        if visibility:
+            cv2.circle(image, (round(x), round(y)), 2, (255, 255, 255), -1 if visibility == 2 else 1, cv2.LINE_AA)

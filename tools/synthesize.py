@@ -7,6 +7,7 @@ The same command continues an interrupted run. docs/synthetic_humans.md tells wh
 """
 import argparse
 import sys
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -34,6 +35,8 @@ def parse_args() -> argparse.Namespace:
         index, count = map(int, args.shard.split('/'))
     except ValueError:
         parser.error(f"--shard is two numbers such as 0/4, got '{args.shard}'")
+    if not 0 <= index < count:
+        parser.error(f'--shard I/N needs 0 <= I < N, got {args.shard}')
     args.shard = index, count
     return args
 
@@ -45,8 +48,9 @@ def main() -> None:
             seed=args.seed, size=tuple(args.size), samples=args.samples, tasks=tuple(args.tasks),
             framings=tuple(args.framing), max_persons=args.max_persons, backgrounds=args.backgrounds, hdris=args.hdris)
         total, made = {}, 0
-        with tqdm(desc=f'synthesize {args.out}', unit='image', disable=None) as bar:
-            bar.total = len(range(args.shard[0], args.num, args.shard[1]))
+        own = range(args.shard[0], args.num, args.shard[1])
+        done = sum((Path(args.out) / 'samples' / f'{index:06d}.json').exists() for index in own)
+        with tqdm(desc=f'synthesize {args.out}', unit='image', disable=None, initial=done, total=len(own)) as bar:
             for _, seconds in generate(args.out, args.num, settings, args.workers, args.shard):
                 bar.update()
                 made += 1

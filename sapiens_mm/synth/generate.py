@@ -14,11 +14,16 @@ Layout of a set::
 """
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
@@ -33,9 +38,9 @@ from .clothes import Wardrobe
 from .labels import annotate, category, coco_annotation
 from .mesh import Mesh
 from .people import Person, build_person, sample_person
-from .render import Buffers, render, set_threads
+from .render import Buffers, mitsuba, render, set_threads
 from .scenery import Assets, block, draw_scenery, draw_texture
-from .writer import clean, write_array, write_image, write_json, write_parts
+from .writer import TEMPORARY, write_array, write_image, write_json, write_parts
 
 TASKS = ('pose', 'parts', 'depth', 'normal')
 #: What an image shows, and how often.
@@ -226,14 +231,23 @@ def write_sample(sample: Sample, index: int, folder: Path, settings: Settings) -
 _WORKER = {}
 
 
-def _start_worker(settings: Settings) -> None:
+def _start_worker(settings: Settings, parent: Connection) -> None:
     """One thread each, whatever the number of workers: threads would change the order of sums, and so the bytes."""
+    threading.Thread(target=_end_with, args=(parent, ), daemon=True).start()
     os.environ['OMP_NUM_THREADS'] = '1'
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     set_threads(1)
     body = load_body()
     _WORKER.update(body=body, wardrobe=Wardrobe(body), assets=Assets.find(settings.backgrounds, settings.hdris))
+
+
+def _end_with(parent: Connection) -> None:
+    """Ends this process as soon as the other end of the pipe is closed: by its process, or with it."""
+    try:
+        parent.recv()
+    except (EOFError, OSError):
+        os._exit(1)
 
 
 def _make(index: int, folder: Path, settings: Settings) -> tuple[int, dict]:
@@ -260,7 +274,8 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
 
     Raises:
         ValueError: If the folder holds a set of other settings, or ``num``, ``workers`` or ``shard`` is out of range.
-        OSError: If a file cannot be written.
+        OSError: If a file cannot be written, or a worker died.
+        ImportError: If the extra ``synth`` is not installed.
     """
     folder = Path(folder)
     if num < 1 or workers < 1:
@@ -268,25 +283,55 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f'--shard I/N needs 0 <= I < N, got {shard[0]}/{shard[1]}')
     Assets.find(settings.backgrounds, settings.hdris)  # a bad file is told now, not by a worker
+    mitsuba()  # and that it is missing, too
     _claim(folder, settings)
-    if shard == (0, 1):  # other shards may be writing
-        clean(folder)
+    _clean(folder, shard)
     missing = [index for index in range(shard[0], num, shard[1])
                if not (folder / 'samples' / f'{index:06d}.json').exists()]
     if missing:
         # Without this, each of the workers would build Anny's cache the first time.
         load_body()
     workers = min(workers, max(1, len(missing)))
-    # Always in processes of their own, one too, so that nothing of this process has a say.
-    with ProcessPoolExecutor(workers, get_context('spawn'), _start_worker, (settings, )) as pool:
-        futures = [pool.submit(_make, index, folder, settings) for index in missing]
-        try:
+    context = get_context('spawn')
+    theirs, mine = context.Pipe(duplex=False)
+    try:
+        # Always in processes of their own, one too, so that nothing of this process has a say.
+        with ProcessPoolExecutor(workers, context, _start_worker, (settings, theirs)) as pool, mine:
+            with _no_interrupts():  # Ctrl-C reaches all processes; this one tells the workers
+                futures = [pool.submit(_make, index, folder, settings) for index in missing]
             for future in as_completed(futures):
                 yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    except BaseException as error:
+        # The workers have ended in the middle of what they did.
+        _clean(folder, shard)
+        if isinstance(error, BrokenProcessPool):
+            raise ChildProcessError('a worker died, perhaps for lack of memory: try fewer --workers; finished samples '
+                                    'are kept, the same command continues') from None
+        raise
+    finally:
+        theirs.close()
     collect(folder)
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile will ignore Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # only there it can be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _clean(folder: Path, shard: tuple[int, int]) -> None:
+    """Removes what killed workers left half-written; of this shard only, as others may be writing."""
+    for path in folder.rglob(f'*{TEMPORARY}*'):
+        index = path.name.split('.')[0]
+        if shard == (0, 1) or (index.isdigit() and int(index) % shard[1] == shard[0]):
+            path.unlink(missing_ok=True)
 
 
 def _claim(folder: Path, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 import numpy as np
 from xtcocotools import mask as mask_tools
 
+from sapiens_mm.vocabularies.body_parts import PART_IDS
 from sapiens_mm.vocabularies.goliath import METAINFO_308
 
 from .camera import Camera
@@ -23,6 +24,12 @@ _NUM_GOLIATH = len(METAINFO_308['keypoint_info'])
 _IS_FACE = np.repeat([False, True, False], [_NUM_GOLIATH - 238, 238 + 17, 2])
 _IS_BARE = _IS_FACE | np.array([any(word in name for word in ('finger', 'thumb', 'wrist', 'hand_root'))
                                 for name in LANDMARK_NAMES])
+# Names of each hand's points, and what they are seen on.
+_HANDS = tuple(
+    (np.array([name.startswith(f'{side.lower()}_') and any(word in name for word in words) for name in LANDMARK_NAMES]),
+     [PART_IDS[part] for part in (f'{side}_Hand', *others)])
+    for side in ('Left', 'Right') for words, others in ((('finger', 'thumb'), ()), (
+        ('wrist', 'hand_root'), (f'{side}_Lower_Arm', 'Upper_Clothing'))))
 _BARE = ('skin', 'eye', 'upper_teeth', 'lower_teeth', 'tongue')
 COCO_PARTS = dict(body=slice(0, 17), foot=slice(17, 23), face=slice(23, 91), lefthand=slice(91, 112),
                   righthand=slice(112, 133))
@@ -63,6 +70,9 @@ def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, m
             seen |= own & (gap <= tolerance[indices, covered] + pixel)
     # The pixel itself must be the person's, so that what is called visible lies in the person's mask.
     seen &= buffers.instance[rows, columns] == instance
+    # A hand that touches something lies within the tolerance of that, too.
+    for names, parts in _HANDS:
+        seen &= ~names[indices] | np.isin(buffers.part[rows, columns], parts)
     out[indices[seen], 2] = VISIBLE
     return out
 

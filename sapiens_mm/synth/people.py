@@ -152,11 +152,12 @@ def _skin_texture(body: Body, complexion: dict, hair: list[float]) -> np.ndarray
 def _eyes(body: Body, posed: PosedBody, complexion: dict, instance: int) -> list[Mesh]:
     texture = draw_eye(complexion, IRIS_RADIUS, PUPIL_RADIUS)
     meshes = []
-    for group, bone in (('helper-l-eye', 'eye.L'), ('helper-r-eye', 'eye.R')):
-        faces, used = compact(triangles(body.groups[group]))
-        rest = body.rest.vertices[used] - body.rest.bone_heads[bone]
-        # Seen from ahead in the rest pose; the back of the ball, which nobody sees, gets the same picture.
-        uv = 0.5 + rest[:, [0, 2]] / (2 * np.linalg.norm(rest, axis=1).max())
+    for side, bone in (('l', 'eye.L'), ('r', 'eye.R')):
+        faces, used = compact(triangles(body.groups[f'helper-{side}-eye']))
+        radius = np.linalg.norm(body.rest.vertices[used] - body.rest.bone_heads[bone], axis=1).max()
+        # Seen from before the pole, where the keypoints are; the back of the ball, which nobody sees, gets the same.
+        pole = interpolate(body.rest.vertices, [f'{side}_center_of_iris'])[0]
+        uv = 0.5 + (body.rest.vertices[used] - pole)[:, [0, 2]] / (2 * radius)
         vertices = posed.vertices[used]
         meshes.append(Mesh('eye', vertices, faces, np.full(len(faces), PART_IDS['Face_Neck'], np.uint8), instance,
                            uv.astype(np.float32), texture, 0.15, vertex_normals(vertices, faces)))

@@ -27,7 +27,9 @@ JOINT_LIMITS = {
     'hip_rotation': (-25, 35),
     'knee': (0, 130),
     'ankle': (-20, 20),
-    'spine': (-20, 45),
+    'spine': (-20, 45),  # bending ahead; leaning and turning go as far to either side
+    'spine_lean': (-30, 30),
+    'spine_turn': (-40, 40),
     'neck': (-40, 40),
 }
 _SPINE = ('spine05', 'spine04', 'spine03', 'spine02', 'spine01')
@@ -140,7 +142,8 @@ def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 def _rotations(body: Body, joints: dict) -> dict[str, list[float]]:
     heads, tails = body.rest.bone_heads, body.rest.bone_tails
     out = {}
-    bend, lean, turn = (np.clip(value, *JOINT_LIMITS['spine']) for value in joints['spine'])
+    bend, lean, turn = (
+        _clip(value, limit) for value, limit in zip(joints['spine'], ('spine', 'spine_lean', 'spine_turn')))
     for bone in _SPINE:
         out[bone] = np.radians([bend, -lean, turn]) / len(_SPINE)
     nod, tilt, look = (np.clip(value, *JOINT_LIMITS['neck']) for value in joints['neck'])

@@ -46,7 +46,7 @@ def draw_keypoints(image: np.ndarray, landmarks: np.ndarray, radius: int | None 
         landmarks: (>= 308, 3) x, y in pixels and visibility.
         radius: Pixels; by the image's size if None.
     """
-    image = np.ascontiguousarray(image)
+    image = np.array(image, order='C')  # a copy
     info = METAINFO_308['keypoint_info']
     index = {entry['name']: i for i, entry in info.items()}
     radius = radius or max(1, image.shape[0] // 300)

@@ -133,7 +133,7 @@ def draw_eye(complexion: dict, iris: float, pupil: float, size: int = 128) -> np
     color = np.array(complexion['eyes']) * streaks * (0.7 + 0.6 * radius / iris)
 
     def inside(limit):
-        return np.clip((limit - radius) * size / 3, 0, 1)
+        return np.clip((limit - radius) * size / 3 + 0.5, 0, 1)
 
     image = white + inside(iris) * (color * np.clip((iris - radius) / 0.06 + 0.35, 0.35, 1) - white)
     return srgb(image + inside(pupil) * (0.004 - image))

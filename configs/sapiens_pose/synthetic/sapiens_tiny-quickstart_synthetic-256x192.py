@@ -14,7 +14,7 @@ ann_file = 'annotations/person_keypoints.json'
 
 model = dict(
     backbone=dict(arch=dict(_delete_=True, embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=192 * 4)),
-    head=dict(deconv_out_channels=(128, 128), conv_out_channels=(128, 128)))
+    head=dict(deconv_out_channels=(128, 64), conv_out_channels=(64, 64)))
 
 train_pipeline = [
     dict(type='SapiensSeedSample'),
@@ -27,7 +27,7 @@ train_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     dataset=dict(
         data_root=data_root + 'train/',
@@ -42,10 +42,10 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'test/' + ann_file)
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=30, val_interval=30)
+train_cfg = dict(max_epochs=24, val_interval=24)
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=50, start_factor=0.01, by_epoch=False),
-    dict(type='CosineAnnealingLR', begin=0, end=30, eta_min=0, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=0, end=24, eta_min=0, by_epoch=True, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05))
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=2))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=4))

@@ -1,0 +1,43 @@
+"""tools/quickstart.py at toy size: every stage, the report, and that a second run makes nothing anew."""
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip('anny')
+pytest.importorskip('mitsuba')
+
+
+def quickstart(root, folder, *options):
+    return subprocess.run(
+        [sys.executable, 'tools/quickstart.py', '--work-dir', str(folder), '--processes', '2', '--train-images', '6',
+         '--test-images', '3', '--epochs', '1', *options], cwd=root, capture_output=True, text=True, timeout=500)
+
+
+def test_runs_reports_and_continues(root, tmp_path):
+    first = quickstart(root, tmp_path / 'out')
+    assert first.returncode == 0, first.stdout + first.stderr
+    report = (tmp_path / 'out/report.html').read_text()
+    assert report.count('<figure>') == 3
+    figures = [json.loads((tmp_path / f'out/test_{name}.json').read_text())['metrics']['coco/AP']
+               for name in ('untrained', 'trained')]
+    row = re.search(r'<tr><td>AP</td><td>(.*?)</td><td>(.*?)</td>', report)
+    assert [float(value) for value in row.groups()] == pytest.approx(figures, abs=5e-4)
+    images = sorted((tmp_path / 'out/data').rglob('*.png'))
+    stamps = [path.stat().st_mtime_ns for path in images]
+    assert len([path for path in images if path.parent.name == 'images']) == 9
+
+    (tmp_path / 'out/report.html').unlink()
+    second = quickstart(root, tmp_path / 'out')
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert second.stdout.count('done before') == 6
+    assert (tmp_path / 'out/report.html').exists()
+    assert [path.stat().st_mtime_ns for path in images] == stamps
+
+
+def test_a_stage_that_fails_says_what_and_where(root, tmp_path):
+    out = quickstart(root, tmp_path / 'out', '--config', 'configs/none.py')
+    assert out.returncode != 0
+    assert 'configs/none.py' in out.stderr.splitlines()[-1]

@@ -81,8 +81,9 @@ def annotate(person: Person, instance: int, camera: Camera, buffers: Buffers, me
     """What a person's annotations have in common: box and area of the visible pixels, and all landmarks.
 
     Returns:
-        ``instance``, ``bbox`` (x, y, w, h in pixels), ``area`` (pixels), ``segmentation`` (the mask as COCO's compressed
-        run lengths), ``landmarks`` (N rows of x, y, visibility), or None for a person of whom too little is seen.
+        ``instance``, ``bbox`` (x, y, w, h in pixels), ``area`` (pixels), ``segmentation`` (the mask as COCO's
+        compressed run lengths), ``landmarks`` (N rows of x, y, visibility), or None for a person of whom too little is
+        seen.
     """
     mask = buffers.instance == instance
     area = int(mask.sum())
@@ -109,7 +110,8 @@ def coco_annotation(common: dict, vocabulary: str) -> dict:
         vocabulary: ``coco`` (17 keypoints), ``coco_wholebody`` (133 in COCO-WholeBody's fields), ``goliath`` (308).
     """
     landmarks = np.array(common['landmarks'])
-    out = dict(category_id=1, iscrowd=0, **{name: common[name] for name in ('bbox', 'area', 'segmentation', 'instance')})
+    shared = {name: common[name] for name in ('bbox', 'area', 'segmentation', 'instance')}
+    out = dict(category_id=1, iscrowd=0, **shared)
     if vocabulary == 'goliath':
         points = landmarks[:_NUM_GOLIATH]
     elif vocabulary == 'coco':

@@ -1,0 +1,126 @@
+"""Colours of cloth, skin and eyes."""
+import numpy as np
+import pytest
+
+from sapiens_mm.synth.textures import (
+    SKIN_SIZE,
+    draw_cloth,
+    draw_eye,
+    draw_skin,
+    outline_mask,
+    sample_cloth,
+    sample_complexion,
+    skin_masks,
+    smooth_noise,
+    srgb,
+)
+
+PATTERNS = ('plain', 'stripes', 'checks', 'dots', 'noise', 'denim')
+
+
+def cloth(pattern: str, **changes) -> dict:
+    return dict(dict(pattern=pattern, color=[0.9, 0.1, 0.1], second=[0.1, 0.1, 0.9], repeat=5, seed=3), **changes)
+
+
+def test_srgb_is_the_standard_curve():
+    linear = np.linspace(0, 1, 1001)
+    expected = 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear**(1 / 2.4) - 0.055)
+    assert srgb(linear).dtype == np.uint8
+    assert np.abs(srgb(linear).astype(float) - expected).max() <= 1
+    np.testing.assert_array_equal(srgb(np.array([-1., 2.])), [0, 255])
+
+
+def test_cloths_are_drawn_in_every_pattern_and_many_colours():
+    rng = np.random.default_rng(0)
+    drawn = [sample_cloth(rng) for _ in range(200)]
+    assert {entry['pattern'] for entry in drawn} == set(PATTERNS)
+    colors = np.array([entry['color'] for entry in drawn])
+    assert colors.min() >= 0
+    assert colors.max() <= 1
+    assert len(np.unique(colors, axis=0)) == 200
+
+
+@pytest.mark.parametrize('pattern', PATTERNS)
+def test_a_cloth_is_the_same_bytes_from_the_same_numbers(pattern):
+    image = draw_cloth(cloth(pattern))
+    assert image.dtype == np.uint8
+    assert image.shape == (128, 128, 3)
+    np.testing.assert_array_equal(image, draw_cloth(cloth(pattern)))
+    assert (image != draw_cloth(cloth(pattern, seed=4))).any()
+
+
+@pytest.mark.parametrize('pattern', ['stripes', 'checks', 'dots', 'noise'])
+def test_patterns_show_both_colours(pattern):
+    image = draw_cloth(cloth(pattern)).astype(int)
+    red = (image[..., 0] - image[..., 2] > 60).mean()
+    blue = (image[..., 2] - image[..., 0] > 60).mean()
+    assert red > 0.1
+    assert blue > 0.1
+
+
+def test_plain_cloth_has_one_colour():
+    image = draw_cloth(cloth('plain')).astype(int)
+    assert (image[..., 0] - image[..., 2] > 60).all()
+
+
+def test_noise_is_smooth_and_fits_together_at_the_edges():
+    noise = smooth_noise(np.random.default_rng(0), (128, 128), 4)
+    assert noise.shape == (128, 128)
+    assert noise.min() >= 0
+    assert noise.max() <= 1
+    inside = np.abs(np.diff(noise, axis=0)).max()
+    assert inside < 0.1
+    assert np.abs(noise[0] - noise[-1]).max() < 2 * inside
+    assert np.abs(noise[:, 0] - noise[:, -1]).max() < 2 * inside
+
+
+def test_skins_range_from_light_to_dark():
+    rng = np.random.default_rng(0)
+    tones = np.array([sample_complexion(rng)['skin'] for _ in range(200)])
+    assert tones[:, 0].max() > 0.6
+    assert tones[:, 0].min() < 0.2
+    assert (tones[:, 0] > tones[:, 2]).all()  # never blue
+
+
+def masks(**shown) -> dict:
+    """Masks that are empty but for given rectangles of rows and columns."""
+    out = {name: np.zeros((SKIN_SIZE, SKIN_SIZE), np.uint8)
+           for name in ('lips', 'face', 'fingernails', 'toenails', 'inside-mouth', 'brows')}
+    for name, place in shown.items():
+        out[name][place] = 255
+    return skin_masks(out)
+
+
+def test_lips_are_redder_and_brows_have_the_colour_of_the_hair():
+    complexion = dict(sample_complexion(np.random.default_rng(1)), skin=[0.66, 0.43, 0.32], lips=0.9, brows=0.9)
+    lips, brows = (slice(100, 150), slice(100, 150)), (slice(300, 320), slice(50, 80))
+    bare = draw_skin(complexion, masks(), [0.02, 0.02, 0.02]).astype(int)
+    image = draw_skin(complexion, masks(lips=lips, brows=brows), [0.02, 0.02, 0.02]).astype(int)
+    assert image.shape == (SKIN_SIZE, SKIN_SIZE, 3)
+    ratio = [picture[lips][..., 0].mean() / picture[lips][..., 1].mean() for picture in (bare, image)]
+    assert ratio[1] > 1.2 * ratio[0]
+    assert image[brows].mean() < 0.6 * bare[brows].mean()
+    elsewhere = np.ones((SKIN_SIZE, SKIN_SIZE), bool)
+    elsewhere[lips] = elsewhere[brows] = False
+    np.testing.assert_array_equal(image[elsewhere], bare[elsewhere])
+
+
+def test_outlines_are_filled_with_v_upwards():
+    square = np.array([[0.1, 0.7], [0.3, 0.7], [0.3, 0.9], [0.1, 0.9]])
+    mask = outline_mask([square])[..., 0]
+    assert mask.shape == (SKIN_SIZE, SKIN_SIZE)
+    rows, columns = np.nonzero(mask > 0.5)
+    np.testing.assert_allclose([rows.min(), rows.max(), columns.min(), columns.max()],
+                               np.array([0.1, 0.3, 0.1, 0.3]) * SKIN_SIZE, atol=2)
+
+
+def test_an_eye_has_a_dark_pupil_in_a_coloured_iris_in_white():
+    complexion = dict(sample_complexion(np.random.default_rng(2)), eyes=[0.1, 0.2, 0.36])
+    image = draw_eye(complexion, 0.39, 0.135).astype(int)
+    y, x = (np.mgrid[:128, :128] + 0.5) / 64 - 1
+    radius = np.hypot(x, y)
+    pupil, iris, white = (image[(radius > low) & (radius < high)].mean(axis=0)
+                          for low, high in ((0, 0.09), (0.18, 0.3), (0.5, 0.8)))
+    assert pupil.max() < 40
+    assert iris[2] > iris[0] + 30
+    assert white.min() > iris.max()

@@ -169,6 +169,12 @@ class Body:
                 tips[index] = int(own[along.argmax()])
         return tips
 
+    @cached_property
+    def skin_places(self) -> tuple[np.ndarray, np.ndarray]:
+        """(N, 2) distinct texture coordinates of the skin, and (F, 4) which of them each corner of a quad has."""
+        places, ids = np.unique(self.skin_uv.reshape(-1, 2), axis=0, return_inverse=True)
+        return places, ids.reshape(self.skin.shape)
+
     def bone_weights(self, *beginnings: str) -> np.ndarray:
         """(19158,) how far the bones whose names begin with one of these move each vertex, 0 to 1."""
         columns = [i for i, bone in enumerate(self.bones) if bone.startswith(beginnings)]

@@ -232,9 +232,7 @@ _WORKER = {}
 
 
 def _start_worker(settings: Settings, parent: Connection) -> None:
-    """One thread each, whatever the number of workers: threads would change the order of sums, and so the bytes."""
     threading.Thread(target=_end_with, args=(parent, ), daemon=True).start()
-    os.environ['OMP_NUM_THREADS'] = '1'
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     set_threads(1)
@@ -297,7 +295,7 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
     try:
         # Always in processes of their own, one too, so that nothing of this process has a say.
         with ProcessPoolExecutor(workers, context, _start_worker, (settings, theirs)) as pool, mine:
-            with _no_interrupts():  # Ctrl-C reaches all processes; this one tells the workers
+            with _one_thread_each(), _no_interrupts():  # Ctrl-C reaches all processes; this one tells the workers
                 futures = [pool.submit(_make, index, folder, settings) for index in missing]
             for future in as_completed(futures):
                 yield future.result()
@@ -311,6 +309,25 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
     finally:
         theirs.close()
     collect(folder)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that are started meanwhile use one thread, whose number the order of sums, and so the bytes, depend on.
+
+    Libraries read these variables once, when they are loaded.
+    """
+    names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, '1'))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Whole people: a body with a pose, a face, clothes and colours, drawn as plain numbers and built as meshes."""
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.
     outfit, complexion = parameters['outfit'], parameters['complexion']
     clothes, hidden = dress(wardrobe, posed, outfit, instance)
     hair = outfit.get('hair', {}).get('color', [0.03, 0.02, 0.015])
-    meshes = [_skin(body, posed, ~hidden, _skin_texture(body, complexion, hair), instance)]
+    meshes = [_skin(body, posed, ~hidden, draw_skin(complexion, _skin_masks(body), hair), instance)]
     meshes += _eyes(body, posed, complexion, instance) + _mouth(body, posed, instance) + clothes
     landmarks = place_landmarks(posed.vertices, posed.bone_heads, posed.bone_tails)
     return Person(meshes, landmarks, posed)
@@ -117,36 +118,23 @@ def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.
 def _skin(body: Body, posed: PosedBody, shown: np.ndarray, texture: np.ndarray, instance: int) -> Mesh:
     normals = vertex_normals(posed.vertices, triangles(body.skin))
     # One vertex for each pair of a vertex and a place in the texture: seams have two of them.
-    corners = np.stack([body.skin[shown].ravel(), _uv_ids(body)[shown].ravel()], axis=1)
+    corners = np.stack([body.skin[shown].ravel(), body.skin_places[1][shown].ravel()], axis=1)
     pairs, corner = np.unique(corners, axis=0, return_inverse=True)
     faces = triangles(corner.reshape(-1, 4))
     parts = body.skin_parts[shown]
-    uv = body.skin_uv.reshape(-1, 2)[_uv_first(body)][pairs[:, 1]]
-    return Mesh('skin', posed.vertices[pairs[:, 0]], faces, np.concatenate([parts, parts]), instance, uv, texture, 0.5,
-                normals[pairs[:, 0]])
+    vertices, places = pairs.T
+    return Mesh('skin', posed.vertices[vertices], faces, np.concatenate([parts, parts]), instance,
+                body.skin_places[0][places], texture, 0.5, normals[vertices])
 
 
-def _uv_ids(body: Body) -> np.ndarray:
-    """(F, 4) number of each distinct texture coordinate."""
-    if not hasattr(body, '_uv_table'):
-        _, first, ids = np.unique(body.skin_uv.reshape(-1, 2), axis=0, return_index=True, return_inverse=True)
-        body._uv_table = ids.reshape(body.skin.shape), first
-    return body._uv_table[0]
-
-
-def _uv_first(body: Body) -> np.ndarray:
-    _uv_ids(body)
-    return body._uv_table[1]
-
-
-def _skin_texture(body: Body, complexion: dict, hair: list[float]) -> np.ndarray:
-    if not hasattr(body, '_masks'):
-        names = ('lips', 'face', 'fingernails', 'toenails', 'inside-mouth')
-        body._masks = skin_masks({name: body.mask(name) for name in names})
-        vertex_uv = np.zeros((len(body.rest.vertices), 2), np.float32)
-        vertex_uv[body.skin.ravel()] = body.skin_uv.reshape(-1, 2)
-        body._masks['brows'] = outline_mask([interpolate(vertex_uv, outline) for outline in BROW_OUTLINES])
-    return draw_skin(complexion, body._masks, hair)
+@cache
+def _skin_masks(body: Body) -> dict[str, np.ndarray]:
+    """What :func:`draw_skin` tints: MakeHuman's masks and the brows, which lie on their keypoints."""
+    names = ('lips', 'face', 'fingernails', 'toenails', 'inside-mouth')
+    uv = np.zeros((len(body.rest.vertices), 2), np.float32)
+    uv[body.skin.ravel()] = body.skin_uv.reshape(-1, 2)
+    return dict(skin_masks({name: body.mask(name) for name in names}),
+                brows=outline_mask([interpolate(uv, outline) for outline in BROW_OUTLINES]))
 
 
 def _eyes(body: Body, posed: PosedBody, complexion: dict, instance: int) -> list[Mesh]:

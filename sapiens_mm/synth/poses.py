@@ -3,6 +3,8 @@
 A pose is a rotation vector for each bone that turns, along the axes of the rest pose (see
 :meth:`sapiens_mm.synth.body.Body.pose`): +x is the person's left, -y ahead, z up.
 """
+from functools import cache
+
 import cv2
 import numpy as np
 from scipy.spatial import cKDTree
@@ -231,31 +233,28 @@ def penetration(body: Body, posed: PosedBody) -> float:
 
 _PAIRS = (('arm.L', 'trunk'), ('arm.R', 'trunk'), ('arm.L', 'head'), ('arm.R', 'head'), ('arm.L', 'arm.R'),
           ('arm.L', 'legs'), ('arm.R', 'legs'), ('leg.L', 'leg.R'), ('knees', 'trunk'))
-_CACHE = {}
 
 
+@cache
 def _regions(body: Body) -> dict[str, np.ndarray]:
-    """Vertices of the parts that may collide, without those next to their common joint. Every second or third vertex
-    of a moving part will do: they are a centimetre apart."""
-    if id(body) not in _CACHE:
-        skin = np.zeros(len(body.rest.vertices), bool)
-        skin[body.skin.ravel()] = True
+    """Vertices of the parts in :data:`_PAIRS`, without those next to their common joint."""
+    skin = np.zeros(len(body.rest.vertices), bool)
+    skin[body.skin.ravel()] = True
 
-        def region(*bones):
-            return np.flatnonzero(skin & (body.bone_weights(*bones) > 0.8))
+    def region(*bones):
+        return np.flatnonzero(skin & (body.bone_weights(*bones) > 0.8))
 
-        _CACHE[id(body)] = {
-            # (the keys are the names in _PAIRS)
-            'trunk': region('root', 'pelvis', 'spine', 'breast'),
-            'head': region('head', 'neck'),
-            'legs': region('upperleg', 'lowerleg'),
-            'knees': region('lowerleg'),
-            **{f'arm.{s}': region(*(f'{bone}.{s}' for bone in (
-                'lowerarm01', 'lowerarm02', 'wrist', 'metacarpal2', 'metacarpal3', 'finger2-1', 'finger2-2',
-                'finger2-3', 'finger3-3', 'finger5-3'))) for s in 'LR'},
-            **{f'leg.{s}': region(f'lowerleg01.{s}', f'lowerleg02.{s}', f'foot.{s}', f'upperleg02.{s}') for s in 'LR'},
-        }
-    return _CACHE[id(body)]
+    arm = ('lowerarm01', 'lowerarm02', 'wrist', 'metacarpal2', 'metacarpal3', 'finger2-1', 'finger2-2', 'finger2-3',
+           'finger3-3', 'finger5-3')
+    leg = ('lowerleg01', 'lowerleg02', 'foot', 'upperleg02')
+    return {
+        'trunk': region('root', 'pelvis', 'spine', 'breast'),
+        'head': region('head', 'neck'),
+        'legs': region('upperleg', 'lowerleg'),
+        'knees': region('lowerleg'),
+        **{f'arm.{side}': region(*(f'{bone}.{side}' for bone in arm)) for side in 'LR'},
+        **{f'leg.{side}': region(*(f'{bone}.{side}' for bone in leg)) for side in 'LR'},
+    }
 
 
 def _point_normals(body: Body, posed: PosedBody) -> np.ndarray:

@@ -72,6 +72,7 @@ def test_a_sample_depends_on_its_seed_and_number_alone(tiny_set, body, wardrobe)
         assert np.isclose(sample.buffers.person_depth(), depth, rtol=1e-4).mean() > 0.995
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_half_written_is_made_and_the_rest_left_alone(tiny_set, tmp_path, digests):
     shutil.copytree(tiny_set, tmp_path / 'set')
     (tmp_path / 'set/samples/000002.json').unlink()
@@ -246,6 +247,7 @@ def test_without_mitsuba_nothing_is_begun(tmp_path, monkeypatch):
     assert not (tmp_path / 'set').exists()
 
 
+@pytest.mark.slow
 def test_the_error_of_a_worker_reaches_the_caller(tmp_path):
     (tmp_path / 'set').mkdir()
     (tmp_path / 'set/images').write_text('a file where a folder should be')
@@ -258,6 +260,7 @@ def _die(*_):
     os._exit(1)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(module, '_make', _die)
     with pytest.raises(OSError, match='a worker died'):

@@ -111,6 +111,7 @@ def test_a_killed_run_leaves_no_process_and_continues_to_the_same_bytes(root, wh
     assert contents(folder) == contents(whole[0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc').exists(), reason='looks at /proc')
 def test_ctrl_c_ends_within_seconds_with_one_line_and_nothing_half_written(root, tmp_path):
     folder = tmp_path / 'set'

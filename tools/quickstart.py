@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = 'configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-256x192.py'
+CONFIG = 'configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py'
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Synthesize, train, test and report')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/quickstart')
     parser.add_argument('--processes', type=int, default=min(2, os.cpu_count() or 1), help='for every stage')
-    parser.add_argument('--train-images', type=int, default=480)
+    parser.add_argument('--train-images', type=int, default=640)
     parser.add_argument('--test-images', type=int, default=60)
     parser.add_argument('--epochs', type=int, help="instead of the config's")
     parser.add_argument('--config', default=CONFIG)
@@ -74,8 +74,8 @@ class Quickstart:
             marker.unlink()
         self.stage(name, marker, [
             sys.executable, 'tools/synthesize.py', out, '--num', num, '--seed', seed, '--size', 256, 192,
-            '--samples', 4, '--workers', self.args.processes, '--tasks', 'pose', '--framing', 'full_body', 'upper_body',
-            '--max-persons', 2, '--preview', 0])
+            '--samples', 4, '--workers', self.args.processes, '--tasks', 'pose', '--framing', 'full_body',
+            '--max-persons', 1, '--preview', 0])
 
     def test(self, name: str, checkpoint: Path) -> None:
         out = self.folder / f'{name.replace(" ", "_")}.json'

@@ -30,12 +30,13 @@ def test_model_and_schedule_build(name):
         model = MODELS.build(cfg.model)
         build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
     if 'sapiens_pose' in name:
-        num_keypoints = dict(coco=17, coco_wholebody=133, goliath=308)[Path(name).parent.name]
+        num_keypoints = dict(coco=17, coco_wholebody=133, goliath=308, synthetic=17)[Path(name).parent.name]
         assert model.head.final_layer.out_channels == num_keypoints
         height, width = model.backbone.img_size
         assert f'{height}x{width}' in name
         assert model.head.decoder.input_size == (width, height)
-        assert model.head.decoder.heatmap_size == (width // 4, height // 4)
+        stride = 16 // 2**len(cfg.model.head.deconv_out_channels)
+        assert model.head.decoder.heatmap_size == (width // stride, height // stride)
         if height == 1024:
             assert model.backbone.patch_embed.projection.padding == (2, 2)
             assert model.head.decoder.sigma == 6

@@ -40,4 +40,5 @@ def test_runs_reports_and_continues(root, tmp_path):
 def test_a_stage_that_fails_says_what_and_where(root, tmp_path):
     out = quickstart(root, tmp_path / 'out', '--config', 'configs/none.py')
     assert out.returncode != 0
-    assert 'configs/none.py' in out.stderr.splitlines()[-1]
+    assert "stage 'prepare' failed" in out.stderr.splitlines()[-1]
+    assert 'configs/none.py' in out.stdout  # the end of the stage's own output

@@ -14,7 +14,7 @@ _base_ = '../coco/sapiens_tiny-210e_coco-256x192.py'
 data_root = '{{$SYNTHETIC_ROOT:data/synthetic}}/'
 ann_file = 'annotations/person_keypoints.json'
 
-codec = dict(type='SapiensUDPHeatmap', input_size=(144, 192), heatmap_size=(18, 24), sigma=1.5, blur_kernel_size=9)
+codec = dict(type='SapiensUDPHeatmap', input_size=(144, 192), heatmap_size=(18, 24), sigma=2, blur_kernel_size=11)
 model = dict(
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=192 * 4),

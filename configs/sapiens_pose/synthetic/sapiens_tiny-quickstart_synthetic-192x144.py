@@ -1,7 +1,7 @@
 """A small model (2.9 M parameters in the backbone) on a few hundred synthetic people, 17 keypoints, from scratch: what
 `make quickstart` trains.
 
-On 2 CPU cores it trained for 5.5 minutes and reached AP 0.15, AP50 0.65 on 60 held-out synthetic people. Small inputs,
+On 2 CPU cores it trains in 6 to 10 minutes and reached AP 0.18, AP50 0.63 on 60 held-out synthetic people. Small inputs,
 coarse heatmaps (an eighth of the input) and a high learning rate make it learn fast, not well.
 Data:  tools/synthesize.py data/synthetic/train --num 640 --size 256 192 --seed 1 --framing full_body --max-persons 1
        (and data/synthetic/test with --num 60 --seed 2)

@@ -126,7 +126,7 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
             raise ValueError(f'heatmaps are {w}x{h} (WxH), but the codec was set up for heatmap_size='
                              f'{self.heatmap_size}')
         maps = heatmaps.reshape(B * K, h, w)
-        with torch.autocast(heatmaps.device.type, enabled=False):  # the refinement needs float32
+        with torch.autocast(heatmaps.device.type, enabled=False):  # the refinement needs all digits
             peaks, scores = heatmap_maximum(maps)
             refined = peaks + self._refine(maps, peaks, scores)
         usable = refined.isfinite().all(-1, keepdim=True) & (scores > 0)[:, None]
@@ -138,6 +138,7 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         """The Newton step (N, 2) from the integer ``peaks`` (N, 2) of ``maps`` (N, h, w)."""
         n, h, w = maps.shape
         kernel = _gaussian_kernel(self.blur_kernel_size, maps.device)
+        # Second differences of flat, noisy peaks magnify float32's rounding to hundredths of a pixel.
         blurred = _blur_around(maps, peaks, kernel)
 
         # mmpose scales the blurred map back to the height of the peak and clips it to [1e-3, 50] before the logarithm.
@@ -147,7 +148,8 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         clipped = ((low <= 1e-3) | (high * scores > 50 * blurred[:, 1, 1])) & (scores > 0)
         where = clipped.nonzero().squeeze(-1)
         for index in where.split(_BLUR_CHUNK):
-            blurred[index] *= (scores[index] / _blur(maps[index].float(), kernel).flatten(1).amax(-1))[:, None, None]
+            scale = scores[index] / _blur(maps[index].float(), kernel.float()).flatten(1).amax(-1)
+            blurred[index] *= scale[:, None, None]
         z = blurred.clamp(1e-3, 50.).log()
 
         # Beyond its border the map goes on as it is at the border.
@@ -164,7 +166,8 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         dyy = z[:, 2, 1] - 2 * z[:, 1, 1] + z[:, 0, 1] + eps
         dxy = (z[:, 2, 2] - z[:, 1, 2] - z[:, 2, 1] + 2 * z[:, 1, 1] - z[:, 1, 0] - z[:, 0, 1] + z[:, 0, 0]) / 2
         determinant = dxx * dyy - dxy * dxy
-        return torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1) / determinant[:, None]
+        step = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1) / determinant[:, None]
+        return step.float()
 
 
 def heatmap_maximum(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,8 +188,9 @@ def heatmap_maximum(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gaussian_kernel(size: int, device: torch.device) -> Tensor:
-    """The (size, ) kernel of ``cv2.GaussianBlur`` with its own choice of sigma."""
-    return torch.as_tensor(cv2.getGaussianKernel(size, 0).ravel(), dtype=torch.float32, device=device)
+    """The (size, ) kernel of ``cv2.GaussianBlur`` with its own choice of sigma, float64 where there is that."""
+    dtype = torch.float32 if device.type == 'mps' else torch.float64  # which MPS does not have
+    return torch.as_tensor(cv2.getGaussianKernel(size, 0).ravel(), dtype=dtype, device=device)
 
 
 def _blur(maps: Tensor, kernel: Tensor) -> Tensor:
@@ -197,14 +201,14 @@ def _blur(maps: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _blur_around(maps: Tensor, peaks: Tensor, kernel: Tensor) -> Tensor:
-    """The 3 x 3 values (N, 3, 3) of the blurred ``maps`` (N, h, w) around ``peaks`` (N, 2)."""
+    """The 3 x 3 values (N, 3, 3) of the blurred ``maps`` (N, h, w) around ``peaks`` (N, 2), in the kernel's dtype."""
     n, h, w = maps.shape
     reach = len(kernel) // 2 + 1
     offsets = torch.arange(-reach, reach + 1, device=maps.device)
     x, y = peaks[:, 0, None] + offsets, peaks[:, 1, None] + offsets
     inside = ((y >= 0) & (y < h))[:, :, None] & ((x >= 0) & (x < w))[:, None, :]
     index = y.clamp(0, h - 1)[:, :, None] * w + x.clamp(0, w - 1)[:, None, :]
-    patches = maps.flatten(1).gather(1, index.flatten(1)).view(n, len(offsets), len(offsets)).float()
+    patches = maps.flatten(1).gather(1, index.flatten(1)).view(n, len(offsets), len(offsets)).to(kernel.dtype)
     patches = torch.where(inside, patches, 0.)
     band = torch.stack([F.pad(kernel, (i, 2 - i)) for i in range(3)])
     return band @ patches @ band.T

@@ -7,7 +7,7 @@ Layout of a set::
     instances/000000.png    number of the person, from 1
     parts/000000.png        body part (28 classes), indexed by colour
     depth/000000.npy        float32 metres along the optical axis, 0 off the persons
-    normal/000000.npy       float16 (H, W, 3): x right, y up, z to the viewer; 0 off the persons
+    normal/000000.npy       float32 (H, W, 3): x right, y up, z to the viewer; 0 off the persons
     samples/000000.json     camera, every parameter, annotations; written last, so it says that the sample is whole
     annotations/            person_keypoints.json (17), coco_wholebody.json (133), goliath.json (308): COCO's format
     settings.json           what the set was made with
@@ -221,7 +221,7 @@ def write_sample(sample: Sample, index: int, folder: Path, settings: Settings) -
     if 'depth' in settings.tasks:
         write_array(folder / 'depth' / f'{name}.npy', buffers.person_depth())
     if 'normal' in settings.tasks:
-        write_array(folder / 'normal' / f'{name}.npy', buffers.person_normal().astype(np.float16))
+        write_array(folder / 'normal' / f'{name}.npy', buffers.person_normal())
     write_json(folder / 'samples' / f'{name}.json', dict(
         id=index, image=f'{name}.png', seed=[settings.seed, index], camera=sample.camera.to_dict(),
         normals=NORMAL_CONVENTION, depth='metres along the optical axis', annotations=sample.annotations,

@@ -22,7 +22,6 @@ JOINT_LIMITS = {
     'shoulder_elevation': (0, 165),  # of the upper arm from hanging down
     'elbow': (5, 140),
     'forearm_twist': (-60, 60),
-    'wrist': (-40, 40),
     'finger': (0, 80),
     'hip_flexion': (-20, 110),
     'hip_abduction': (-5, 40),

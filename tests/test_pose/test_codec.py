@@ -86,10 +86,9 @@ def test_decode_equals_mmpose(noise, height, sigma):
     found, found_scores = ours.decode(heatmaps)
     assert found.shape == (1, 40, 2)
     np.testing.assert_array_equal(found_scores, scores)
-    # Where noise makes the peak, the Newton step of both is an amplified rounding error, of hundreds of pixels now and
-    # then: with noise, only peaks that mmpose finds again are defined well enough to be compared.
-    clear = (scores > 0) & (visible > 0) & (np.abs(expected - keypoints) < (4 if noise else 300)).all(-1)
-    assert clear.sum() > 10
+    # Where noise alone makes the peak the Newton step of both is hundreds of pixels of rounding error.
+    clear = (scores > 0) & (visible > 0) & (np.abs(expected - 128) < 300).all(-1)
+    assert clear.sum() > 20
     np.testing.assert_allclose(found[clear], expected[clear], atol=1e-2)
     assert np.isfinite(found).all()
 

@@ -34,7 +34,7 @@ def test_a_set_has_every_file_of_its_layout(tiny_set):
     assert {path.name for path in (tiny_set / 'annotations').iterdir()} == {
         'person_keypoints.json', 'coco_wholebody.json', 'goliath.json'}
     depth, normal = np.load(tiny_set / 'depth/000000.npy'), np.load(tiny_set / 'normal/000000.npy')
-    assert (depth.dtype, depth.shape, normal.dtype, normal.shape) == (np.float32, (64, 48), np.float16, (64, 48, 3))
+    assert (depth.dtype, depth.shape, normal.dtype, normal.shape) == (np.float32, (64, 48), np.float32, (64, 48, 3))
 
 
 def test_images_differ_from_one_another_and_from_those_of_another_seed(tiny_set, tmp_path, body, wardrobe, digests):

@@ -74,7 +74,7 @@ def test_normals_are_unit_and_face_the_camera(samples):
     for sample in samples:
         person = sample.masks > 0
         normals = sample.normal.astype(np.float64)
-        np.testing.assert_allclose(np.linalg.norm(normals[person], axis=1), 1, atol=2e-3)  # float16
+        np.testing.assert_allclose(np.linalg.norm(normals[person], axis=1), 1, atol=1e-5)
         assert not normals[~person].any()
         rays = points_of(sample)[person] * [1, -1, -1]  # x right, y up, z to the viewer
         facing.append((normals[person] * rays).sum(axis=1) < 0)

@@ -23,7 +23,7 @@ def fake(folder, name, body):
     ('broken', dict(broken='exit 1'), {}, "'broken' does not run"),
     ('old', dict(old='echo 3.9'), {}, "'old' is Python 3.9, but the OpenMMLab set needs 3.10 to 3.12"),
     (sys.executable, {}, dict(CXX='no-compiler'), "no C++ compiler 'no-compiler' found"),
-    (sys.executable, dict(df='echo; echo x x x 2097152'), {}, '2 GB free here, but torch, its CUDA libraries, mmcv'),
+    (sys.executable, dict(df='echo; echo x x x 2097152'), {}, '2 GB free here, but torch, its CUDA libraries and mmcv'),
 ])
 def test_one_line_says_what_to_do(tmp_path, python, commands, env, message):
     for name, body in commands.items():

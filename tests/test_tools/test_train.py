@@ -134,7 +134,7 @@ def test_checkpoint_of_another_head_is_not_tested(micro_config, tmp_path):
     torch.save(dict(state_dict=weights), tmp_path / 'other.pth')
     started = Command(tmp_path, sys.executable, 'tools/test.py', micro_config, tmp_path / 'other.pth', '--work-dir',
                       tmp_path / 'test')
-    assert started.wait() != 0
+    assert started.wait(120) != 0
     last = started.output().strip().splitlines()[-1]
     assert 'head.final_layer.weight (5, 8, 1, 1) instead of (17, 8, 1, 1)' in last
     assert not (tmp_path / 'test/metrics.json').exists()
@@ -182,7 +182,7 @@ def test_bad_input_is_told_in_one_line(micro_config, tiny_coco, tmp_path, kind):
     options, message = corrupt(data, kind)
     started = Command(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path / 'run',
                       *options)
-    assert started.wait() != 0
+    assert started.wait(120) != 0
     lines = started.output().strip().splitlines()
     assert any(message in line for line in lines[-5:]), started.output()[-3000:]
     assert not list((tmp_path / 'run').glob('*.pth'))

@@ -40,7 +40,7 @@ else
   mkdir -p "$(dirname "$venv")"
   free_gb=$(($(df -Pk "$(dirname "$venv")" | awk 'NR==2 {print $4}') / 1048576))
   [ "$free_gb" -ge "$need_gb" ] ||
-    die "$free_gb GB free here, but torch, its CUDA libraries, mmcv and the cache of the synthetic bodies need $need_gb GB; free some, or choose a folder on another disk with VENV="
+    die "$free_gb GB free here, but torch, its CUDA libraries and mmcv, and the cache of the synthetic bodies, need $need_gb GB; free some, or choose a folder on another disk with VENV="
 fi
 
 stage() { # NAME COMMAND...: runs it, its output kept for the case that it fails

@@ -1,0 +1,22 @@
+import numpy as np
+
+from sapiens_mm.synth.mesh import face_normals, triangles, vertex_normals
+
+SQUARE = np.array([[0, 0, 0], [2, 0, 0], [2, 1, 0], [0, 1, 0], [9, 9, 9]], np.float32)
+
+
+def test_triangles_keep_the_quads_area_and_side():
+    faces = triangles(np.array([[0, 1, 2, 3]]))
+    assert faces.tolist() == [[0, 1, 2], [0, 2, 3]]
+    np.testing.assert_array_equal(face_normals(SQUARE, faces), [[0, 0, 2], [0, 0, 2]])
+
+
+def test_vertex_normals_are_unit_and_zero_for_a_lone_vertex():
+    normals = vertex_normals(SQUARE, triangles(np.array([[0, 1, 2, 3]])))
+    np.testing.assert_allclose(normals, [[0, 0, 1]] * 4 + [[0, 0, 0]])
+
+
+def test_larger_faces_count_more():
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 3, 0], [0, 0, 1]], np.float32)
+    normals = vertex_normals(vertices, np.array([[0, 1, 2], [0, 3, 1]]))  # areas 1.5 to +z and 0.5 to +y
+    np.testing.assert_allclose(normals[0], np.array([0, 1, 3]) / 10**0.5, rtol=1e-6)

@@ -1,8 +1,36 @@
 """Position embeddings of plain vision transformers."""
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def sincos_pos_embed(grid: tuple[int, int], embed_dims: int, num_extra_tokens: int = 0,
+                     temperature: float = 10000.) -> Tensor:
+    """The fixed 2-D sine-cosine embedding of MAE (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377).
+
+    The first half of the channels encodes a patch's row, the second half its column, as in the public checkpoints; in
+    each half the sines come before the cosines.
+
+    Args:
+        grid: Rows and columns (h, w) of patches.
+        embed_dims: Channels C, a multiple of 4.
+        num_extra_tokens: Leading tokens without a place in the grid (the cls token); theirs is zero.
+        temperature: Wavelengths grow geometrically from 2 pi to 2 pi times this.
+
+    Returns:
+        (1, num_extra_tokens + h * w, C) float32, row-major.
+
+    Raises:
+        ValueError: ``embed_dims`` is no multiple of 4.
+    """
+    if embed_dims % 4:
+        raise ValueError(f'embed_dims is {embed_dims}, but sines and cosines of two coordinates need a multiple of 4')
+    # float64, so that the result does not depend on how a device rounds its sines.
+    frequencies = temperature**-(torch.arange(embed_dims // 4, dtype=torch.float64) / (embed_dims // 4))
+    rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid), indexing='ij')
+    angles = [coordinate.flatten()[:, None] * frequencies for coordinate in (rows, columns)]
+    embedding = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1).float()
+    return torch.cat([embedding.new_zeros(num_extra_tokens, embed_dims), embedding])[None]
 
 
 def resize_pos_embed(pos_embed: Tensor, source: tuple[int, int], target: tuple[int, int],

@@ -1,5 +1,5 @@
 """The Sapiens vision transformer (Khirodkar et al., ECCV 2024, https://arxiv.org/abs/2408.12569)."""
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn as nn
@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .checkpoint import backbone_load_hook, load_pretrained_backbone
 from .host_memory import return_freed_memory
-from .pos_embed import resize_pos_embed
+from .pos_embed import resize_pos_embed, sincos_pos_embed
 
 
 class PatchEmbed(nn.Module):
@@ -76,9 +76,27 @@ class Block(nn.Module):
         return x + self.drop_path(self.ffn(self.ln2(x)))
 
 
+def run_blocks(blocks: Sequence[nn.Module], x: Tensor, with_cp: bool = False) -> Iterator[Tensor]:
+    """Runs tokens (B, N, C) through blocks; yields what each one makes of them.
+
+    Args:
+        blocks: The blocks.
+        x: Their input.
+        with_cp: Whether the activations inside a block are recomputed in the backward pass instead of stored.
+    """
+    recompute = with_cp and torch.is_grad_enabled()
+    if recompute and x.device.type == 'cpu' and not torch.compiler.is_compiling():
+        return_freed_memory()
+    for block in blocks:
+        x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+        yield x
+
+
 @MODELS.register_module()
 class SapiensViT(BaseModule):
-    """Plain vision transformer with learned absolute position embedding, for images of any size.
+    """Plain vision transformer with absolute position embedding, for images of any size.
+
+    The embedding starts as MAE's sines and cosines, and is trained unless its owner freezes it.
 
     Height and width that are no multiple of ``patch_size`` are zero-padded on the bottom and right (zero is the mean
     colour of a normalised image), and the position embedding is resized bicubically to the grid at hand, so a feature
@@ -170,8 +188,7 @@ class SapiensViT(BaseModule):
         self.patch_embed = PatchEmbed(in_channels, self.embed_dims, patch_size, **(patch_cfg or {}))
         if with_cls_token:
             self.cls_token = nn.Parameter(torch.randn(1, 1, self.embed_dims) * .02)
-        num_tokens = self.grid_size[0] * self.grid_size[1] + int(with_cls_token)
-        self.pos_embed = nn.Parameter(torch.randn(1, num_tokens, self.embed_dims) * .02)
+        self.pos_embed = nn.Parameter(sincos_pos_embed(self.grid_size, self.embed_dims, int(with_cls_token)))
         self._resized_pos_embed: dict[tuple, Tensor] = {}
         self.layers = nn.ModuleList(
             Block(self.embed_dims, self.num_heads, settings['feedforward_channels'], qkv_bias, drop_rate,
@@ -217,20 +234,11 @@ class SapiensViT(BaseModule):
         Returns:
             One tensor per entry of ``out_indices``, in ascending order of the blocks, shaped as ``out_type`` says.
         """
-        recompute = self.with_cp and torch.is_grad_enabled()
-        if recompute and x.device.type == 'cpu' and not torch.compiler.is_compiling():
-            return_freed_memory()
         x, grid = self.embed(x)
         outs = []
-        for i, block in enumerate(self.layers):
-            if recompute:
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+        for i, x in enumerate(run_blocks(self.layers[:self.out_indices[-1] + 1], x, self.with_cp)):
             if i in self.out_indices:
                 outs.append(self._format(self.ln1(x) if i == self.num_layers - 1 else x, grid))
-            if i == self.out_indices[-1]:
-                break
         return tuple(outs)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:

@@ -1,6 +1,9 @@
+import math
+
+import pytest
 import torch
 
-from sapiens_mm.backbones.pos_embed import resize_pos_embed
+from sapiens_mm.backbones.pos_embed import resize_pos_embed, sincos_pos_embed
 
 
 def test_same_grid_is_untouched():
@@ -31,3 +34,18 @@ def test_low_precision_is_computed_in_float32():
     assert low.dtype == torch.bfloat16
     exact = resize_pos_embed(pos_embed.bfloat16().float(), (4, 3), (7, 9))
     torch.testing.assert_close(low, exact.bfloat16())
+
+
+def test_sincos_refuses_a_width_that_is_no_multiple_of_4():
+    with pytest.raises(ValueError, match='embed_dims is 30, but sines and cosines of two coordinates need a multiple'):
+        sincos_pos_embed((4, 3), 30)
+
+
+def test_sincos_by_hand():
+    out = sincos_pos_embed((3, 5), 8, num_extra_tokens=2)
+    assert out.shape == (1, 2 + 15, 8)
+    assert out[0, :2].abs().max() == 0
+    row, column = 2, 4
+    angles = [row, row / 100, column, column / 100]  # temperature ** (1 / 2) is 100
+    wanted = [f(a) for pair in (angles[:2], angles[2:]) for f in (math.sin, math.cos) for a in pair]
+    torch.testing.assert_close(out[0, 2 + row * 5 + column], torch.tensor(wanted))

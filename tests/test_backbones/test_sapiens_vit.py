@@ -3,6 +3,7 @@ import torch
 from mmengine.registry import MODELS
 
 from sapiens_mm.backbones import SapiensViT
+from sapiens_mm.backbones.pos_embed import sincos_pos_embed
 
 TINY = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
 
@@ -168,7 +169,10 @@ def test_frozen_stages(frozen_stages):
 
 def test_initial_weights():
     model = tiny(with_cls_token=True)
+    assert torch.equal(model.pos_embed, sincos_pos_embed((4, 3), 32, num_extra_tokens=1))
     for name, param in model.named_parameters():
+        if name == 'pos_embed':
+            continue
         if param.ndim > 1:
             assert 0.01 < param.std() < 0.03, name
         else:

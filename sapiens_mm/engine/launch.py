@@ -1,5 +1,6 @@
 """Starting a run from a config, with or without GPUs, in one process or several."""
 import os
+import subprocess
 
 import torch
 import torch.distributed as dist
@@ -15,7 +16,10 @@ def build_runner(cfg: Config) -> Runner:
     Where there is no accelerator, a distributed run goes over gloo on the CPU: MMEngine's own start assumes a GPU for
     each process.
     """
-    if cfg.get('launcher', 'none') != 'none':
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'slurm':
+        _name_process_as_slurm()
+    if launcher != 'none':
         local_processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
         if get_device() == 'cpu':
             _use_cpu_processes(cfg, local_processes)
@@ -34,14 +38,43 @@ def leave_process_group() -> None:
         dist.destroy_process_group()
 
 
+def _name_process_as_slurm() -> None:
+    """Sets what torch reads from the environment to what srun set, as MMEngine's own start on GPUs does after us."""
+    if 'SLURM_STEP_TASKS_PER_NODE' not in os.environ:
+        raise RuntimeError("launcher is 'slurm', but SLURM_STEP_TASKS_PER_NODE is not set: srun starts the processes "
+                           '(tools/slurm_train.sh and tools/slurm_test.sh call it)')
+    counts = []
+    for part in os.environ['SLURM_STEP_TASKS_PER_NODE'].split(','):  # '2(x3),1' is two on each of three nodes, then one
+        count, _, nodes = part.rstrip(')').partition('(x')
+        counts += [count] * int(nodes or 1)
+    os.environ.update(
+        RANK=os.environ['SLURM_PROCID'],
+        WORLD_SIZE=os.environ['SLURM_NTASKS'],
+        LOCAL_RANK=os.environ['SLURM_LOCALID'],
+        LOCAL_WORLD_SIZE=counts[int(os.environ['SLURM_NODEID'])])
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        # MMEngine would take the first node of the whole job, on which nothing of this step need run.
+        nodes = os.environ['SLURM_STEP_NODELIST']
+        try:
+            hosts = subprocess.run(['scontrol', 'show', 'hostnames', nodes], check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise RuntimeError(f'scontrol does not tell the first of {nodes} ({error}): set MASTER_ADDR') from error
+        os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
+
+
 def _use_cpu_processes(cfg: Config, local_processes: int) -> None:
-    if cfg.launcher != 'pytorch':
+    if cfg.launcher not in ('pytorch', 'slurm'):
         raise RuntimeError(f"launcher is '{cfg.launcher}', but this machine has no GPU, where processes are started "
-                           'with --launcher pytorch only (tools/dist_train.sh does so)')
+                           'with --launcher pytorch (tools/dist_train.sh) or slurm (tools/slurm_train.sh) only')
     if not dist.is_initialized():
         dist.init_process_group('gloo')
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // local_processes))
+    share = max(1, cores // local_processes)
+    if cfg.launcher == 'slurm' and 'SLURM_CPUS_PER_TASK' in os.environ:
+        # Slurm may have bound each process to cores of its own, which then are not to be divided.
+        share = min(cores, int(os.environ['SLURM_CPUS_PER_TASK']))
+    torch.set_num_threads(share)
     # A given `device_ids` keeps MMEngine from naming GPUs; the rest are its own defaults.
     defaults = dict(
         type='MMDistributedDataParallel',

@@ -118,11 +118,12 @@ def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.
 def _skin(body: Body, posed: PosedBody, shown: np.ndarray, texture: np.ndarray, instance: int) -> Mesh:
     normals = vertex_normals(posed.vertices, triangles(body.skin))
     # One vertex for each pair of a vertex and a place in the texture: seams have two of them.
-    corners = np.stack([body.skin[shown].ravel(), body.skin_places[1][shown].ravel()], axis=1)
-    pairs, corner = np.unique(corners, axis=0, return_inverse=True)
+    num_places = len(body.skin_places[0])
+    corners = body.skin[shown].astype(np.int64) * num_places + body.skin_places[1][shown]
+    pairs, corner = np.unique(corners.ravel(), return_inverse=True)
     faces = triangles(corner.reshape(-1, 4))
     parts = body.skin_parts[shown]
-    vertices, places = pairs.T
+    vertices, places = np.divmod(pairs, num_places)
     return Mesh('skin', posed.vertices[vertices], faces, np.concatenate([parts, parts]), instance,
                 body.skin_places[0][places], texture, 0.5, normals[vertices])
 

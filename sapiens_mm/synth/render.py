@@ -1,21 +1,23 @@
 """Pictures and exact label buffers of triangle meshes, by Mitsuba 3 (variant ``scalar_rgb``).
 
-Two passes over one scene. The picture: a path tracer with `samples` rays per pixel and a box filter. The labels: one
-ray through the centre of each pixel says which triangle is seen; depth and normal are then computed in float64 from
-that triangle and the camera, so that they hold at the pixel's centre. (A second ray, beside it by a thousandth of a
-pixel, closes the holes that float32 rays find between triangles: see `_labels`.)
+Two scenes of the same meshes. The picture: a path tracer with `samples` rays per pixel and a box filter. The labels:
+every triangle glows in a colour that is its number, and one ray through the centre of each pixel reads it (Mitsuba's
+own integrator for indices takes ten times as long); depth and normal are then computed in float64 from that triangle
+and the camera, so that they hold at the pixel's centre. (A second ray, beside it by a thousandth of a pixel, closes the
+holes that float32 rays find between triangles: see `_labels`.)
 
 The bytes depend on the arguments alone, not on the number of threads or processes: blocks of pixels have a fixed
 size (left alone, Mitsuba chooses it by the number of threads, and each block has a seed of its own), and the box filter
 gives every pixel to one block (wider filters add up blocks in the order in which threads finish).
 """
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .camera import Camera
-from .mesh import Mesh
+from .mesh import Mesh, face_normals
 
 #: Pixels on a side of a block, fixed: see above.
 BLOCK = 16
@@ -142,12 +144,13 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     start = time.perf_counter()
     mi = mitsuba()
     check_meshes(meshes)
-    shapes = {f'mesh{i:05d}': shape(mesh, mesh.vertices) for i, mesh in enumerate(meshes) if len(mesh.faces)}
-    # The meshes come first, so that a shape's number is its place among the meshes that have faces.
+    shapes = {f'mesh{i:05d}': shape(mesh) for i, mesh in enumerate(meshes) if len(mesh.faces)}
     scene = mi.load_dict(dict(type='scene', **shapes, **{f'light{i:03d}': emitter(light)
                                                          for i, light in enumerate(lights)}), optimize=False)
     built = time.perf_counter()
-    buffers = _labels(scene, meshes, camera, camera)
+    # Behind a backdrop the lamps are not seen.
+    panels = [emitter(light) for light in lights if light['type'] == 'panel' and backdrop is None]
+    buffers = _labels(meshes, camera, [mesh.vertices for mesh in meshes], camera, panels)
     labelled = time.perf_counter()
     integrator = mi.load_dict(dict(type='path', max_depth=max_depth, rr_depth=max_depth + 1, block_size=BLOCK,
                                    hide_emitters=backdrop is not None))
@@ -171,19 +174,14 @@ def label_buffers(meshes: list, camera: Camera) -> Buffers:
         camera: Where from.
     """
     start = time.perf_counter()
-    mi = mitsuba()
     check_meshes(meshes)
     # Mitsuba's pixels are square: squeeze the world along the camera's x instead. It then stands at the origin.
     fx, fy = camera.intrinsics[0, 0], camera.intrinsics[1, 1]
     squeeze = np.array([fx / fy, 1.0, 1.0])
-    bare = [Mesh(m.name, (camera.transform(m.vertices) * squeeze).astype(np.float32), m.faces, m.parts) for m in meshes]
     squared = Camera(np.array([[fy, 0, camera.intrinsics[0, 2]], [0, fy, camera.intrinsics[1, 2]], [0, 0, 1]]),
                      np.eye(3), np.zeros(3), camera.width, camera.height)
-    shapes = {f'mesh{i:05d}': shape(mesh, mesh.vertices) for i, mesh in enumerate(bare) if len(mesh.faces)}
-    scene = mi.load_dict(dict(type='scene', **shapes), optimize=False)
-    built = time.perf_counter()
-    buffers = _labels(scene, meshes, camera, squared)
-    buffers.seconds = dict(scene=built - start, labels=time.perf_counter() - built)
+    buffers = _labels(meshes, camera, [camera.transform(mesh.vertices) * squeeze for mesh in meshes], squared)
+    buffers.seconds = dict(labels=time.perf_counter() - start)
     return buffers
 
 
@@ -214,21 +212,41 @@ def check_meshes(meshes: list):
             raise ValueError(f'{where} has normals of shape {np.shape(mesh.normals)} for {len(v)} vertices')
 
 
-def shape(mesh: Mesh, vertices: np.ndarray):
-    """``mesh`` with its material as a shape of Mitsuba, at other ``vertices``."""
+def shape(mesh: Mesh):
+    """``mesh`` with its material as a shape of Mitsuba."""
     mi = mitsuba()
     properties = mi.Properties()
     properties['bsdf'] = mi.load_dict(material(mesh))
-    made = mi.Mesh(mesh.name, len(vertices), len(mesh.faces), props=properties,
+    made = mi.Mesh(mesh.name, len(mesh.vertices), len(mesh.faces), props=properties,
                    has_vertex_normals=mesh.normals is not None, has_vertex_texcoords=mesh.uv is not None)
     arrays = mi.traverse(made)
-    arrays['vertex_positions'] = np.ascontiguousarray(vertices, np.float32).ravel()
+    arrays['vertex_positions'] = np.ascontiguousarray(mesh.vertices, np.float32).ravel()
     arrays['faces'] = np.ascontiguousarray(mesh.faces, np.uint32).ravel()
     if mesh.normals is not None:
         arrays['vertex_normals'] = np.ascontiguousarray(mesh.normals, np.float32).ravel()
     if mesh.uv is not None:
         # Mitsuba's textures have their first row at v = 0; here v points up.
         arrays['vertex_texcoords'] = (np.asarray(mesh.uv, np.float32) * [1, -1] + [0, 1]).astype(np.float32).ravel()
+    arrays.update()
+    return made
+
+
+def glowing_shape(number: int, vertices: np.ndarray, faces: np.ndarray, viewer: np.ndarray):
+    """A shape of Mitsuba whose triangles shine towards a viewer (3,) in the colour (triangle, number, 1)."""
+    mi = mitsuba()
+    vertices = np.asarray(vertices, np.float32)
+    # Mitsuba's surfaces shine to their front only, and cloth, hair and walls are seen from behind as well.
+    away = np.einsum('fi,fi->f', face_normals(vertices, faces), viewer.astype(np.float32) - vertices[faces[:, 0]]) < 0
+    faces = np.where(away[:, None], faces[:, ::-1], faces)
+    properties = mi.Properties()
+    properties['emitter'] = mi.load_dict(
+        dict(type='area', radiance=dict(type='mesh_attribute', name='face_number')))
+    made = mi.Mesh(f'mesh{number}', len(vertices), len(faces), props=properties)
+    colors = np.stack([np.arange(len(faces)), np.full(len(faces), number), np.ones(len(faces))], axis=1)
+    made.add_attribute('face_number', 3, colors.astype(np.float32).ravel())
+    arrays = mi.traverse(made)
+    arrays['vertex_positions'] = np.ascontiguousarray(vertices).ravel()
+    arrays['faces'] = np.ascontiguousarray(faces, np.uint32).ravel()
     arrays.update()
     return made
 
@@ -322,14 +340,14 @@ def sensor(camera: Camera, samples: int, centred: bool = False):
                        pixel_format='rgb' if centred else 'rgba', component_format='float32')))
 
 
-def trace(scene, view, aovs: str) -> np.ndarray:
-    """(H, W, C) float32: what the one ray through each pixel's centre met. ``aovs`` names the columns for Mitsuba."""
+def trace(scene, view, integrator: str, **options) -> np.ndarray:
+    """(H, W, C) float32: what an integrator of Mitsuba says of the one ray through each pixel's centre."""
     mi = mitsuba()
-    integrator = mi.load_dict(dict(type='aov', aovs=aovs, block_size=BLOCK))
-    return np.array(mi.render(scene, sensor=view, integrator=integrator, spp=1, seed=0))
+    integrator = mi.load_dict(dict(type=integrator, block_size=BLOCK, **options))
+    return np.array(mi.render(scene, sensor=sensor(view, 1, centred=True), integrator=integrator, spp=1, seed=0))
 
 
-def _labels(scene, meshes: list, camera: Camera, view: Camera) -> Buffers:
+def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Sequence[dict] = ()) -> Buffers:
     """The triangle under each pixel from Mitsuba, everything else from the triangle.
 
     Mitsuba's triangles are not watertight: a ray that passes an edge by less than float32 resolves slips through now
@@ -338,20 +356,26 @@ def _labels(scene, meshes: list, camera: Camera, view: Camera) -> Buffers:
     too, this triangle counts.
 
     Args:
-        scene: Of Mitsuba.
         meshes: All, in order.
         camera: For the labels.
-        view: The same camera as the scene was built for.
+        places: The vertices of each mesh as Mitsuba shall see them,
+        view: and the camera that sees them so, with square pixels.
+        panels: Shapes for Mitsuba that are no meshes, but hide what is behind them.
     """
-    mi = mitsuba()
     filled = np.array([i for i, mesh in enumerate(meshes) if len(mesh.faces)], np.int32)
-    seen = trace(scene, sensor(view, 1, centred=True), 'shape:shape_index,face:prim_index')[..., -2:]
-    # 0 is nothing; the shapes follow in the scene's order, first the meshes that have faces, then lit panels.
-    number = np.rint(seen[..., 0]).astype(np.int32) - 1
-    hit = (number >= 0) & (number < len(filled))
-    mesh = np.full(number.shape, -1, np.int32)
-    mesh[hit] = filled[number[hit]]
-    face = np.where(hit, np.rint(seen[..., 1]).astype(np.int32), -1)
+    mi = mitsuba()
+    glowing = {f'mesh{i:05d}': glowing_shape(i, places[i], meshes[i].faces, view.centre)
+               for i in filled.tolist()}
+    dark = {f'panel{i:03d}': {key: value for key, value in panel.items() if key != 'emitter'}
+            for i, panel in enumerate(panels)}
+    # The meshes come first, so that a shape's number is its place among the meshes that have faces.
+    scene = mi.load_dict(dict(type='scene', **glowing, **dark), optimize=False)
+    shapes = scene.shapes()
+
+    seen = trace(scene, view, 'path', max_depth=1)
+    hit = seen[..., 2] > 0
+    mesh = np.where(hit, np.rint(seen[..., 1]).astype(np.int32), -1)
+    face = np.where(hit, np.rint(seen[..., 0]).astype(np.int32), -1)
     depth, normal = np.zeros(mesh.shape), np.zeros((*mesh.shape, 3))
     at = np.nonzero(hit)
     depth[at], normal[at], _ = _evaluate(meshes, camera, at, mesh[at], face[at])
@@ -359,18 +383,16 @@ def _labels(scene, meshes: list, camera: Camera, view: Camera) -> Buffers:
     intrinsics = view.intrinsics.copy()
     intrinsics[:2, 2] -= ASIDE
     beside = Camera(intrinsics, view.rotation, view.translation, view.width, view.height)
-    length = np.array(mi.render(scene, sensor=sensor(beside, 1, centred=True), spp=1, seed=0,
-                                integrator=mi.load_dict(dict(type='depth', block_size=BLOCK))))[..., 0]
+    length = trace(scene, beside, 'depth')[..., 0]
     rays = beside.rays(np.stack(np.meshgrid(np.arange(view.width), np.arange(view.height)), -1).reshape(-1, 2))
     # Mitsuba measures along the ray, from the near plane on.
     near = length / np.linalg.norm(rays, axis=1).reshape(length.shape) + NEAR
     rows, columns = np.nonzero((length > 0) & (~hit | (near < depth * (1 - 1e-4))))
-    shapes = scene.shapes()
     for row, column in zip(rows.tolist(), columns.tolist()):
         direction = beside.rotation.T @ rays[row * view.width + column]
         met = scene.ray_intersect(mi.Ray3f(beside.centre.tolist(), (direction / np.linalg.norm(direction)).tolist()))
-        number = shapes.index(met.shape) if met.is_valid() else -1
-        if not 0 <= number < len(filled):
+        number = shapes.index(met.shape) if met.is_valid() else len(filled)
+        if number >= len(filled):
             continue
         at, i, f = (np.array([row]), np.array([column])), filled[[number]], np.array([met.prim_index])
         z, turned, off = _evaluate(meshes, camera, at, i, f)

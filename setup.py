@@ -27,6 +27,7 @@ setup(
     install_requires=requirements('runtime'),
     extras_require={
         'openmmlab': requirements('openmmlab'),
+        'pretrain': requirements('pretrain'),
         'synth': requirements('synth'),
         'test': requirements('test')
     },

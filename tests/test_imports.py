@@ -14,6 +14,7 @@ ALLOWED = {
     'backbones': (BASE, {'engine'}),
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, set()),  # these where a checkpoint asks for them
     'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', 'vocabularies'}),
+    'pretrain': (BASE | {'torchvision', 'cv2', 'PIL', 'webdataset'}, {'backbones', 'engine'}),
     'synth': ({'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'drjit', 'trimesh',
                'xtcocotools', *sys.stdlib_module_names}, {'vocabularies'}),
     'vocabularies': (set(sys.stdlib_module_names), set()),

@@ -5,18 +5,23 @@ Two ways lead here. ``init_cfg=dict(type='Pretrained', checkpoint=...)`` of the 
 ``load_state_dict``) passes :func:`backbone_load_hook`, which the backbone registers as a pre-hook.
 """
 import math
+import os
 
+import torch
 import torch.nn as nn
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..engine.checkpoint import load_checkpoint_file
+from ..engine.checkpoint import CheckpointError, load_checkpoint_file
 from .pos_embed import resize_pos_embed
 
-__all__ = ['CheckpointMismatch', 'backbone_load_hook', 'describe_checkpoint', 'load_pretrained_backbone']
+__all__ = [
+    'CheckpointMismatch', 'backbone_load_hook', 'describe_checkpoint', 'export_backbone', 'load_pretrained_backbone'
+]
 
 StateDict = dict[str, Tensor]
 _LANDMARK = 'patch_embed.projection.weight'  # what every Sapiens backbone has
+_OWN_KEYS = ('cls_token', 'pos_embed', 'patch_embed.', 'layers.', 'ln1.')
 
 
 class CheckpointMismatch(RuntimeError):
@@ -36,9 +41,7 @@ def load_pretrained_backbone(model: nn.Module, checkpoint: str, prefix: str | No
     Raises:
         CheckpointMismatch: A tensor of the backbone would stay random.
     """
-    content = load_checkpoint_file(checkpoint)
-    state_dict = content.get('state_dict', content.get('model', content))
-    state_dict = {key: value for key, value in state_dict.items() if isinstance(value, Tensor)}
+    state_dict = _tensors_of(checkpoint)
     if prefix is None:
         prefix = _find_prefix(state_dict) or ''
     elif prefix and not prefix.endswith('.'):
@@ -49,6 +52,56 @@ def load_pretrained_backbone(model: nn.Module, checkpoint: str, prefix: str | No
     expected = model.state_dict()
     model.load_state_dict({key: value for key, value in own.items() if key in expected})
     print_log(f'{type(model).__name__} reads {len(expected)} tensors from {checkpoint}: {kind}', logger='current')
+
+
+def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
+    """Writes the backbone of a checkpoint as a file of its own, in the layout of the public ``*_clean.pth``.
+
+    Keys have no prefix; cls token and position embedding stay as they were trained. Whoever reads the file
+    (``init_cfg``, ``load_from``) fits both to his backbone. The file is written under another name first, so that an
+    interrupted export leaves none.
+
+    Args:
+        checkpoint: Of a pretraining run or of any task's model: a path, ``http(s)://`` or ``hf://``.
+        out: The file to write, ``.pth`` or ``.safetensors``.
+
+    Returns:
+        Name -> shape of what was written.
+
+    Raises:
+        CheckpointError: There is no Sapiens backbone in the checkpoint.
+        ValueError: ``out`` has another ending.
+    """
+    kind = os.path.splitext(out)[1]
+    if kind not in ('.pth', '.safetensors'):
+        raise ValueError(f"out is '{out}', but a backbone is written as .pth or .safetensors")
+    state_dict = _tensors_of(checkpoint)
+    prefix = _find_prefix(state_dict)
+    if prefix is None:
+        raise CheckpointError(f"{checkpoint} has no Sapiens backbone: '{_LANDMARK}' is not there, by itself or under "
+                              f"'backbone.'; it has {_some(list(state_dict)) or 'no tensor'}")
+    # Copies: a view would bring the whole storage that it looks into.
+    own = {key[len(prefix):]: value.cpu().contiguous().clone() for key, value in state_dict.items()
+           if key.startswith(prefix) and (prefix or key.startswith(_OWN_KEYS))}
+    os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
+    part = f'{out}.part'
+    try:
+        if kind == '.pth':
+            torch.save(own, part)
+        else:
+            from safetensors.torch import save_file
+            save_file(own, part, metadata=dict(format='pt'))
+        os.replace(part, out)
+    finally:
+        if os.path.exists(part):
+            os.remove(part)
+    return {key: tuple(value.shape) for key, value in own.items()}
+
+
+def _tensors_of(checkpoint: str) -> StateDict:
+    content = load_checkpoint_file(checkpoint)
+    state_dict = content.get('state_dict', content.get('model', content))
+    return {key: value for key, value in state_dict.items() if isinstance(value, Tensor)}
 
 
 def backbone_load_hook(model: nn.Module, state_dict: StateDict, prefix: str, local_metadata: dict, strict: bool,

@@ -1,5 +1,5 @@
 """The Sapiens vision transformer (Khirodkar et al., ECCV 2024, https://arxiv.org/abs/2408.12569)."""
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
@@ -76,20 +76,19 @@ class Block(nn.Module):
         return x + self.drop_path(self.ffn(self.ln2(x)))
 
 
-def run_blocks(blocks: Sequence[nn.Module], x: Tensor, with_cp: bool = False) -> Iterator[Tensor]:
-    """Runs tokens (B, N, C) through blocks; yields what each one makes of them.
+def run_block(block: nn.Module, x: Tensor, with_cp: bool = False) -> Tensor:
+    """Runs tokens (B, N, C) through a block.
 
     Args:
-        blocks: The blocks.
-        x: Their input.
-        with_cp: Whether the activations inside a block are recomputed in the backward pass instead of stored.
+        block: The block.
+        x: Its input.
+        with_cp: Whether the activations inside it are recomputed in the backward pass instead of stored.
     """
-    recompute = with_cp and torch.is_grad_enabled()
-    if recompute and x.device.type == 'cpu' and not torch.compiler.is_compiling():
+    if not (with_cp and torch.is_grad_enabled()):
+        return block(x)
+    if x.device.type == 'cpu' and not torch.compiler.is_compiling():
         return_freed_memory()
-    for block in blocks:
-        x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
-        yield x
+    return checkpoint(block, x, use_reentrant=False)
 
 
 @MODELS.register_module()
@@ -236,7 +235,8 @@ class SapiensViT(BaseModule):
         """
         x, grid = self.embed(x)
         outs = []
-        for i, x in enumerate(run_blocks(self.layers[:self.out_indices[-1] + 1], x, self.with_cp)):
+        for i, block in enumerate(self.layers[:self.out_indices[-1] + 1]):
+            x = run_block(block, x, self.with_cp)
             if i in self.out_indices:
                 outs.append(self._format(self.ln1(x) if i == self.num_layers - 1 else x, grid))
         return tuple(outs)

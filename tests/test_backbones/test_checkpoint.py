@@ -11,7 +11,8 @@ from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.checkpoint import load_state_dict
 
 from sapiens_mm.backbones import CheckpointMismatch, SapiensViT
-from sapiens_mm.backbones.checkpoint import describe_checkpoint, load_pretrained_backbone
+from sapiens_mm.backbones.checkpoint import describe_checkpoint, export_backbone, load_pretrained_backbone
+from sapiens_mm.engine import CheckpointError
 
 REFERENCE = Path(__file__).parents[3] / 'shared' / 'reference' / 'official_tiny.pt'
 ARCH = {'embed_dims': 32, 'num_layers': 2, 'num_heads': 2, 'feedforward_channels': 64}
@@ -285,3 +286,30 @@ def test_reference(saved):
     with torch.no_grad():
         feat, = model.eval()(reference['input'])
     torch.testing.assert_close(feat, clean['feat'], atol=1e-4, rtol=0)
+
+
+def test_export_refuses_other_files_and_endings(saved, tmp_path):
+    with pytest.raises(ValueError, match="out is '.*backbone.pt', but a backbone is written as .pth or .safetensors"):
+        export_backbone(saved(pretrained()), str(tmp_path / 'backbone.pt'))
+    with pytest.raises(CheckpointError, match='has no Sapiens backbone.*it has head.weight'):
+        export_backbone(saved({'head.weight': torch.zeros(2)}), str(tmp_path / 'backbone.pth'))
+    assert [path.name for path in tmp_path.iterdir()] == ['checkpoint.pth']
+
+
+@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
+@pytest.mark.parametrize('nested', [False, True])
+def test_exported_backbones_load_where_public_ones_do(saved, tmp_path, ending, nested):
+    weights = pretrained()
+    content = weights
+    if nested:  # as a run of pretraining writes it
+        decoder = {'neck.mask_token': torch.zeros(1, 1, 8), 'neck.ln1.weight': torch.zeros(8)}
+        content = dict(state_dict={**{f'backbone.{k}': v for k, v in weights.items()}, **decoder}, optimizer={})
+    out = str(tmp_path / f'sub/backbone.{ending}')
+    shapes = export_backbone(saved(content), out)
+    assert shapes == {key: tuple(value.shape) for key, value in weights.items()}
+    assert [path.name for path in (tmp_path / 'sub').iterdir()] == [f'backbone.{ending}']
+    expected, found = vit(), vit()
+    load_pretrained_backbone(expected, saved(weights))
+    load_pretrained_backbone(found, out)
+    for name, param in expected.named_parameters():
+        assert torch.equal(param, found.get_parameter(name)), name

@@ -1,0 +1,167 @@
+"""Masked autoencoding (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377), as Sapiens is pretrained."""
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from ..backbones.sapiens_vit import run_block
+
+
+@MODELS.register_module()
+class SapiensMAE(BaseModel):
+    """Hides most patches of an image, encodes the others, and predicts the pixels of the hidden ones.
+
+    Its parameters have the public names, ``backbone.*`` and ``neck.*``. The backbone is an ordinary ``SapiensViT`` with
+    a cls token, of which only the visible patches pass; its position embedding is frozen.
+
+    Args:
+        backbone: Config of a ``SapiensViT``; ``with_cls_token`` is set here.
+        neck: Config of a ``SapiensMAEDecoder``; ``in_channels``, ``grid_size`` and ``patch_size`` are taken from the
+            backbone, its type too if it has none.
+        mask_ratio: Share of the patches that is hidden, in (0, 1).
+        norm_target: Whether a patch's pixels are normalised by their own mean and variance before they are compared.
+        data_preprocessor: Config of a preprocessor for images (B, 3, H, W) or a list of them.
+        init_cfg: See :class:`mmengine.model.BaseModule`.
+
+    Raises:
+        ValueError: ``mask_ratio`` is out of its range.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 neck: dict | None = None,
+                 mask_ratio: float = 0.75,
+                 norm_target: bool = True,
+                 data_preprocessor: dict | None = None,
+                 init_cfg: dict | None = None):
+        super().__init__(data_preprocessor, init_cfg)
+        self.mask_ratio = _checked_ratio(mask_ratio)
+        self.norm_target = norm_target
+        self.backbone = MODELS.build({**backbone, 'with_cls_token': True})
+        self.backbone.pos_embed.requires_grad_(False)
+        self.neck = MODELS.build({
+            'type': 'SapiensMAEDecoder',
+            **(neck or {}), 'in_channels': self.backbone.embed_dims,
+            'grid_size': self.backbone.grid_size,
+            'patch_size': self.backbone.patch_size
+        })
+
+    def forward(self, inputs: Tensor, data_samples: dict | None = None,
+                mode: str = 'tensor') -> dict | tuple[Tensor, Tensor]:
+        """Runs encoder and decoder.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W); H and W are multiples of the patch size.
+            data_samples: Names and positions of the images, unused: there are no labels.
+            mode: ``'loss'`` returns ``dict(loss=...)``; ``'tensor'`` what :meth:`predict` returns, for a new mask.
+        """
+        if mode == 'loss':
+            return self.loss(inputs)
+        if mode == 'tensor':
+            return self.predict(inputs)
+        raise ValueError(f"mode is '{mode}', but pretraining knows 'loss' and 'tensor' only")
+
+    def loss(self, inputs: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:
+        """Mean squared error over the hidden patches.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W).
+            noise: See :meth:`random_mask`.
+        """
+        pred, mask = self.predict(inputs, noise=noise)
+        error = F.mse_loss(pred.float(), self.target(inputs), reduction='none').mean(dim=-1)
+        return dict(loss=(error * mask).sum() / mask.sum())
+
+    def predict(self, inputs: Tensor, mask_ratio: float | None = None,
+                noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Predicts all patches from the visible ones.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W).
+            mask_ratio: Share of the patches that is hidden, in (0, 1); by default the model's own.
+            noise: See :meth:`random_mask`.
+
+        Returns:
+            The prediction (B, N, patch_size ** 2 * 3), of normalised patches with ``norm_target``; and the mask (B, N)
+            float, 1 for hidden.
+
+        Raises:
+            ValueError: The images' sides are no multiples of the patch size, or the ratio hides all patches or none.
+        """
+        latent, mask, ids_restore, grid = self.encode(inputs, mask_ratio, noise)
+        return self.neck(latent, ids_restore, grid), mask
+
+    def encode(self, inputs: Tensor, mask_ratio: float | None = None,
+               noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+        """Encodes the visible patches: (B, 1 + V, C), the mask (B, N), ``ids_restore`` (B, N) and the grid (h, w)."""
+        size = self.backbone.patch_size
+        if any(side % size for side in inputs.shape[-2:]):
+            raise ValueError(f'The images are {inputs.shape[-2]} x {inputs.shape[-1]} (H x W), but masked patches are '
+                             f'{size} pixels wide: crop or resize them to multiples of {size}')
+        tokens, grid = self.backbone.embed(inputs)
+        ids_keep, mask, ids_restore = self.random_mask(len(tokens), tokens.shape[1] - 1, mask_ratio, noise,
+                                                       tokens.device)
+        visible = tokens[:, 1:].gather(1, ids_keep[..., None].expand(-1, -1, tokens.shape[-1]))
+        x = torch.cat([tokens[:, :1], visible], dim=1)
+        for block in self.backbone.layers:
+            x = run_block(block, x, self.backbone.with_cp)
+        return self.backbone.ln1(x), mask, ids_restore, grid
+
+    def random_mask(self, batch: int, num_patches: int, mask_ratio: float | None = None, noise: Tensor | None = None,
+                    device: torch.device | str = 'cpu') -> tuple[Tensor, Tensor, Tensor]:
+        """Draws which patches stay visible, for each image by itself.
+
+        Args:
+            batch: Number of images B.
+            num_patches: Patches of an image N.
+            mask_ratio: Share that is hidden, in (0, 1); by default the model's own.
+            noise: (B, N); the patches with the smallest noise stay. Uniform random numbers by default.
+            device: Where to draw.
+
+        Returns:
+            The places of the V visible patches (B, V) int64; the mask (B, N) float, 1 for hidden; and (B, N) int64,
+            each patch's number among the visible ones followed by the hidden ones.
+        """
+        ratio = self.mask_ratio if mask_ratio is None else _checked_ratio(mask_ratio)
+        num_visible = int(num_patches * (1 - ratio))
+        if not 0 < num_visible < num_patches:
+            raise ValueError(f'mask_ratio {ratio} leaves {num_visible} of {num_patches} patches visible, but some must '
+                             'be visible and some hidden: change the ratio, or take larger images')
+        if noise is None:
+            noise = torch.rand(batch, num_patches, device=device)
+        elif noise.shape != (batch, num_patches):
+            raise ValueError(f'noise is {tuple(noise.shape)}, but must be {(batch, num_patches)}: images, patches')
+        ids_shuffle = noise.argsort(dim=1)
+        ids_restore = ids_shuffle.argsort(dim=1)
+        return ids_shuffle[:, :num_visible], (ids_restore >= num_visible).float(), ids_restore
+
+    def target(self, inputs: Tensor) -> Tensor:
+        """What is to be predicted: (B, N, patch_size ** 2 * 3) float32 from normalised images (B, 3, H, W)."""
+        patches = patchify(inputs.float(), self.backbone.patch_size)
+        if self.norm_target:
+            patches = (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+        return patches
+
+
+def _checked_ratio(mask_ratio: float) -> float:
+    if not 0 < mask_ratio < 1:
+        raise ValueError(f'mask_ratio is {mask_ratio}, but must lie between 0 and 1, both excluded')
+    return mask_ratio
+
+
+def patchify(images: Tensor, patch_size: int) -> Tensor:
+    """Cuts images (B, C, H, W) into (B, h * w, patch_size ** 2 * C): row-major, a pixel's channels together."""
+    B, C, H, W = images.shape
+    h, w = H // patch_size, W // patch_size
+    patches = images.reshape(B, C, h, patch_size, w, patch_size).permute(0, 2, 4, 3, 5, 1)
+    return patches.reshape(B, h * w, patch_size**2 * C)
+
+
+def unpatchify(patches: Tensor, grid: tuple[int, int], patch_size: int) -> Tensor:
+    """Puts patches (B, h * w, patch_size ** 2 * C) together to images (B, C, h * patch_size, w * patch_size)."""
+    B, _, values = patches.shape
+    h, w = grid
+    channels = values // patch_size**2
+    images = patches.reshape(B, h, w, patch_size, patch_size, channels).permute(0, 5, 1, 3, 2, 4)
+    return images.reshape(B, channels, h * patch_size, w * patch_size)

@@ -1,0 +1,123 @@
+"""Pictures of what a masked autoencoder makes of hidden patches (figure 3 of the Sapiens paper)."""
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from torch import Tensor
+
+from .mae import SapiensMAE, patchify, unpatchify
+
+_HIDDEN = 128  # grey of hidden patches
+_GAP = 6  # pixels between pictures
+
+
+@torch.no_grad()
+def reconstruct(model: SapiensMAE, inputs: Tensor, mask_ratio: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Fills in the hidden patches of images.
+
+    A model with ``norm_target`` predicts patches without their mean and contrast. These are taken from the visible
+    patches around, weighted by one over the squared distance, and never from the hidden patch itself.
+
+    Args:
+        model: In evaluation mode.
+        inputs: Normalised images (B, 3, H, W) on the model's device.
+        mask_ratio: Share of the patches that is hidden, in (0, 1).
+        seed: Of the mask, which does not depend on the device.
+
+    Returns:
+        The images (B, 3, H, W) with predicted patches in place of the hidden ones, and the mask (B, 1, H, W), 1 where
+        a pixel is hidden.
+    """
+    size = model.backbone.patch_size
+    grid = tuple(side // size for side in inputs.shape[-2:])
+    noise = torch.rand(len(inputs), grid[0] * grid[1], generator=torch.Generator().manual_seed(seed))
+    pred, mask = model.predict(inputs, mask_ratio, noise.to(inputs.device))
+    patches, pred = patchify(inputs.float(), size), pred.float()
+    if model.norm_target:
+        mean, std = (_from_around(values, mask, grid) for values in (patches.mean(-1), patches.std(-1)))
+        pred = pred * std[..., None] + mean[..., None]
+    hidden = mask[..., None]
+    filled = unpatchify(torch.where(hidden > 0, pred, patches), grid, size)
+    return filled, unpatchify(hidden.expand(-1, -1, size**2), grid, size)
+
+
+def _from_around(values: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, N) the values of the visible patches, spread over the hidden ones."""
+    rows, columns = torch.meshgrid(*(torch.arange(side, device=values.device) for side in grid), indexing='ij')
+    places = torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
+    near = 1 / (torch.cdist(places, places)**2 + 1e-3)
+    # One image at a time: the weights are as large as the number of patches squared.
+    return torch.stack([(near * (1 - hidden)) @ value / (near @ (1 - hidden)) for value, hidden in zip(values, mask)])
+
+
+def reconstruction_sheet(model: SapiensMAE, inputs: Tensor, mask_ratios: Sequence[float] = (0.75, 0.85, 0.95),
+                         seed: int = 0) -> np.ndarray:
+    """Draws truth, masked images and reconstructions side by side, a row an image.
+
+    Args:
+        model: Its preprocessor's mean and std turn the images back into pixels.
+        inputs: Normalised images (B, 3, H, W).
+        mask_ratios: Two columns for each: what the model sees, and what it makes of it.
+        seed: Of the masks.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+    """
+    was_training = model.training
+    model.eval()
+    columns = [('image', _pixels(model, inputs))]
+    for ratio in mask_ratios:
+        filled, hidden = reconstruct(model, inputs, ratio, seed)
+        masked = np.where(hidden.permute(0, 2, 3, 1).cpu().numpy() > 0, np.uint8(_HIDDEN), columns[0][1])
+        columns += [(f'{ratio:.0%} hidden', masked), ('reconstructed', _pixels(model, filled))]
+    model.train(was_training)
+
+    height, width = inputs.shape[-2:]
+    scale = max(width / 240, 0.35)
+    title = int(34 * scale)
+    sheet = np.full((title + len(inputs) * (height + _GAP), len(columns) * (width + _GAP) - _GAP, 3), 255, np.uint8)
+    for i, (name, pictures) in enumerate(columns):
+        left = i * (width + _GAP)
+        cv2.putText(sheet, name, (left + 4, int(title * 0.7)), cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, (0, 0, 0),
+                    max(1, round(1.5 * scale)), cv2.LINE_AA)
+        for row, picture in enumerate(pictures):
+            top = title + row * (height + _GAP)
+            sheet[top:top + height, left:left + width] = picture
+    return sheet
+
+
+def _pixels(model: SapiensMAE, images: Tensor) -> np.ndarray:
+    """(B, H, W, 3) uint8 RGB of normalised images."""
+    preprocessor = model.data_preprocessor
+    images = images.float() * preprocessor.std + preprocessor.mean
+    return images.round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+@HOOKS.register_module()
+class SapiensReconstructionHook(Hook):
+    """Shows reconstructions of the first images of a batch in the visualizer (on disk, in TensorBoard).
+
+    Args:
+        interval: Iterations between pictures.
+        num_images: Rows of the picture.
+        mask_ratios: See :func:`reconstruction_sheet`.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, interval: int = 1000, num_images: int = 4, mask_ratios: Sequence[float] = (0.75, 0.85, 0.95)):
+        self.interval, self.num_images, self.mask_ratios = interval, num_images, mask_ratios
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs=None) -> None:
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        images = dict(data_batch, inputs=data_batch['inputs'][:self.num_images])
+        inputs = model.data_preprocessor(images, False)['inputs']
+        sheet = reconstruction_sheet(model, inputs, self.mask_ratios)  # on every rank: FSDP's forward needs all
+        if runner.rank == 0:
+            runner.visualizer.add_image('reconstruction', sheet, runner.iter + 1)

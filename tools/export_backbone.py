@@ -1,0 +1,24 @@
+"""Writes the backbone of a checkpoint as a file that `init_cfg` of any config loads, as the public `*_clean.pth` are.
+
+    python tools/export_backbone.py work_dirs/pretraining/iter_10000.pth checkpoints/backbone.safetensors
+"""
+import argparse
+
+import sapiens_mm  # noqa: F401  (teaches the reader hf:// and safe loading)
+from sapiens_mm.backbones.checkpoint import export_backbone
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('checkpoint', help='of pretraining or of any task: a path, http(s):// or hf:// address')
+    parser.add_argument('out', help='.pth or .safetensors')
+    args = parser.parse_args()
+    shapes = export_backbone(args.checkpoint, args.out)
+    width, positions = shapes['patch_embed.projection.weight'][0], shapes['pos_embed'][1]
+    layers = len({key.split('.')[1] for key in shapes if key.startswith('layers.')})
+    print(f'{args.out}: {len(shapes)} tensors, {width} wide, {layers} layers, {positions} positions'
+          f'{" with cls token" if "cls_token" in shapes else ""}')
+
+
+if __name__ == '__main__':
+    main()

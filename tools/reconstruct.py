@@ -17,8 +17,7 @@ from torchvision.transforms.v2 import functional as F
 
 from sapiens_mm.pretrain.images import decode
 from sapiens_mm.pretrain.reconstruction import reconstruction_sheet
-
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
+from sapiens_mm.pretrain.sources import folder_source
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,10 +41,7 @@ def find_images(paths: list[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise SystemExit(f'{path} does not exist')
-        inside = sorted(file for file in path.rglob('*') if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        if not inside:
-            raise SystemExit(f"{path} holds no image ({', '.join(SUFFIXES)})")
-        found += inside
+        found += [path / name for name in folder_source(path).names] if path.is_dir() else [path]
     return found
 
 

@@ -5,14 +5,12 @@ Two ways lead here. ``init_cfg=dict(type='Pretrained', checkpoint=...)`` of the 
 ``load_state_dict``) passes :func:`backbone_load_hook`, which the backbone registers as a pre-hook.
 """
 import math
-import os
 
-import torch
 import torch.nn as nn
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..engine.checkpoint import CheckpointError, load_checkpoint_file
+from ..engine.checkpoint import CheckpointError, load_checkpoint_file, save_weights
 from .pos_embed import resize_pos_embed
 
 __all__ = [
@@ -58,8 +56,7 @@ def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
     """Writes the backbone of a checkpoint as a file of its own, in the layout of the public ``*_clean.pth``.
 
     Keys have no prefix; cls token and position embedding stay as they were trained. Whoever reads the file
-    (``init_cfg``, ``load_from``) fits both to his backbone. The file is written under another name first, so that an
-    interrupted export leaves none.
+    (``init_cfg``, ``load_from``) fits both to his backbone.
 
     Args:
         checkpoint: Of a pretraining run or of any task's model: a path, ``http(s)://`` or ``hf://``.
@@ -72,29 +69,14 @@ def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
         CheckpointError: There is no Sapiens backbone in the checkpoint.
         ValueError: ``out`` has another ending.
     """
-    kind = os.path.splitext(out)[1]
-    if kind not in ('.pth', '.safetensors'):
-        raise ValueError(f"out is '{out}', but a backbone is written as .pth or .safetensors")
     state_dict = _tensors_of(checkpoint)
     prefix = _find_prefix(state_dict)
     if prefix is None:
         raise CheckpointError(f"{checkpoint} has no Sapiens backbone: '{_LANDMARK}' is not there, by itself or under "
                               f"'backbone.'; it has {_some(list(state_dict)) or 'no tensor'}")
-    # Copies: a view would bring the whole storage that it looks into.
-    own = {key[len(prefix):]: value.cpu().contiguous().clone() for key, value in state_dict.items()
+    own = {key[len(prefix):]: value for key, value in state_dict.items()
            if key.startswith(prefix) and (prefix or key.startswith(_OWN_KEYS))}
-    os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
-    part = f'{out}.part'
-    try:
-        if kind == '.pth':
-            torch.save(own, part)
-        else:
-            from safetensors.torch import save_file
-            save_file(own, part, metadata=dict(format='pt'))
-        os.replace(part, out)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
+    save_weights(own, out)
     return {key: tuple(value.shape) for key, value in own.items()}
 
 

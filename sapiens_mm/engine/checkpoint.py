@@ -28,7 +28,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from .fetch import CheckpointError, check_signature, fetch_file
 
-__all__ = ['CheckpointError', 'UnsafeCheckpointError', 'allowed_globals', 'load_checkpoint_file']
+__all__ = ['CheckpointError', 'UnsafeCheckpointError', 'allowed_globals', 'load_checkpoint_file', 'save_weights']
 
 MapLocation = str | torch.device | dict[str, str] | Callable | None
 _LEGACY_MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # how torch.save began a file before torch 1.6
@@ -76,6 +76,35 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
     if isinstance(checkpoint.get('state_dict'), dict):
         return {**checkpoint, 'state_dict': _BareMetadata.attach(checkpoint['state_dict'])}
     return _BareMetadata.attach(checkpoint)
+
+
+def save_weights(state_dict: dict[str, torch.Tensor], path: str) -> None:
+    """Writes tensors to a file; where that fails or is interrupted, there is no file.
+
+    Args:
+        state_dict: Name -> tensor, on any device.
+        path: The file, ``.pth`` or ``.safetensors``; its folder is made.
+
+    Raises:
+        ValueError: ``path`` has another ending.
+    """
+    kind = osp.splitext(path)[1]
+    if kind not in ('.pth', '.safetensors'):
+        raise ValueError(f"the file is '{path}', but weights are written as .pth or .safetensors")
+    os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+    # Copies: a view would bring the whole storage that it looks into.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    part = f'{path}.part'
+    try:
+        if kind == '.pth':
+            torch.save(tensors, part)
+        else:
+            from safetensors.torch import save_file
+            save_file(tensors, part, metadata=dict(format='pt'))
+        os.replace(part, path)
+    finally:
+        if osp.exists(part):
+            os.remove(part)
 
 
 # MMEngine logs the part of the name behind `load_from_`.

@@ -18,7 +18,7 @@ from mmengine.runner import Runner, load_checkpoint
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
-from sapiens_mm.engine.checkpoint import CheckpointError, UnsafeCheckpointError, load_checkpoint_file
+from sapiens_mm.engine.checkpoint import CheckpointError, UnsafeCheckpointError, load_checkpoint_file, save_weights
 
 
 @pytest.fixture(params=['this torch', 'before torch 2.5'], autouse=True)
@@ -319,3 +319,32 @@ def test_runner_resumes(tmp_path):
     meta = load_checkpoint_file(tmp_path / 'resumed' / 'epoch_3.pth')['meta']['dataset_meta']
     assert meta['classes'] == {'person'}
     assert type(meta['extra']) is ConfigDict
+
+
+def test_weights_are_written_as_two_kinds_of_file(tmp_path):
+    with pytest.raises(ValueError, match="the file is 'weights.bin', but weights are written as .pth or .safetensors"):
+        save_weights({}, 'weights.bin')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_written_weights_are_read(tmp_path, suffix):
+    whole = torch.randn(1000, 4)
+    path = tmp_path / f'new/folder/weights{suffix}'
+    save_weights(dict(a=whole[:2], b=whole.T[:1]), str(path))
+    found = load_checkpoint_file(path)
+    assert torch.equal(found['a'], whole[:2])
+    assert torch.equal(found['b'], whole.T[:1])
+    assert path.stat().st_size < 8000  # not the whole that they are views of
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_writing_leaves_no_file(tmp_path, monkeypatch):
+
+    def full(state_dict, path):
+        open(path, 'wb').close()
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr(torch, 'save', full)
+    with pytest.raises(OSError, match='No space left'):
+        save_weights(dict(a=torch.zeros(1)), str(tmp_path / 'weights.pth'))
+    assert not list(tmp_path.iterdir())

@@ -79,6 +79,27 @@ def test_no_lower_bound_lifts_the_decayed_layers(name):
         assert not scheduler.get('eta_min')
 
 
+@pytest.mark.parametrize(('size', 'batch'), [('0.3b', 98304), ('0.6b', 65536), ('1b', 40960), ('2b', 20480)])
+def test_pretraining_as_in_the_paper(size, batch):
+    cfg = Config.fromfile(CONFIGS / f'sapiens_pretrain/humans_300m/sapiens_{size}-1pass_humans_300m-1024x1024.py')
+    model, wrapper, loader = cfg.model, cfg.optim_wrapper, cfg.train_dataloader
+    assert (model.backbone.arch, model.backbone.img_size, model.backbone.patch_size) == (f'sapiens_{size}', 1024, 16)
+    assert (model.mask_ratio, model.norm_target) == (0.75, True)
+    assert (model.neck.embed_dims, model.neck.num_layers, model.neck.num_heads) == (512, 8, 16)
+    assert loader.dataset.size == (1024, 1024)
+    passes = wrapper.accumulative_counts
+    assert cfg.gpus * loader.batch_size * passes == batch
+    optimizer = wrapper.optimizer
+    assert optimizer.lr == pytest.approx(1.5e-4 * batch / 256)
+    assert (optimizer.betas, optimizer.weight_decay, wrapper.clip_grad.max_norm) == ((0.9, 0.95), 0.05, 1)
+    images = cfg.train_cfg.max_iters // passes * batch
+    assert 300_000_000 - batch < images <= 300_000_000
+    assert images * (1024 // 16)**2 == pytest.approx(1.2e12, rel=0.03)
+    warm_up, cosine = cfg.param_scheduler
+    assert warm_up.end == cosine.begin == pytest.approx(cfg.train_cfg.max_iters / 40, abs=passes)
+    assert cosine.end == cfg.train_cfg.max_iters
+
+
 def test_data_root_is_one_environment_variable(monkeypatch):
     monkeypatch.setenv('COCO_ROOT', '/somewhere/coco')
     cfg = Config.fromfile(CONFIGS / 'sapiens_pose/coco/sapiens_1b-210e_coco-1024x768.py')

@@ -64,6 +64,7 @@ class Body:
 
     Attributes:
         skin: (F, 4) quads of the skin, with the insides of mouth and eye sockets.
+        skin_vertices: (N,) the vertices that the skin uses.
         skin_uv: (F, 4, 2) their texture coordinates, v up.
         groups: Quads of the other geometry by group of ``base.obj``.
         skin_parts: (F,) class among the 28 body parts of each skin quad, left and right being the person's.
@@ -89,6 +90,7 @@ class Body:
         _, _, groups = load_obj_file(str(self._data / '3dobjs' / 'base.obj'))
         self.groups = {name: groups[name]['face_vertex_indices'].numpy() for name in _GROUPS}
         self.skin = self._model.faces.numpy()
+        self.skin_vertices = np.unique(self.skin)
         uv = self._model.texture_coordinates.numpy()
         self.skin_uv = uv[self._model.face_texture_coordinate_indices.numpy()].astype(np.float32)
         weights = np.zeros((NUM_VERTICES, len(self.bones)), np.float32)

@@ -123,7 +123,7 @@ def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, 
             props.append(_seat(body, person, rng, np.radians(place['yaw'])))
     height, width = settings.size
     camera, view = _draw_camera(rng, framing, body, people, (width, height))
-    crowd = np.concatenate([person.body.vertices[np.unique(body.skin)[::40]] for person in people])
+    crowd = np.concatenate([person.body.vertices[body.skin_vertices[::40]] for person in people])
     scenery = draw_scenery(rng, camera, crowd, assets)
     meshes = [mesh for person in people for mesh in person.meshes] + props + scenery.meshes
     seconds['people'] = time.perf_counter() - start
@@ -150,7 +150,7 @@ def _place_person(body, wardrobe, rng, parameters, others, number) -> tuple[Pers
         spot = np.array([side * rng.uniform(0.35, 0.9), rng.uniform(-0.1, 1.4), 0.])
     person = build_person(body, wardrobe, parameters, rotation, spot, number)
     # Step aside until nobody stands in anybody.
-    skin = np.unique(body.skin)[::8]
+    skin = body.skin_vertices[::8]
     for _ in range(12):
         if not any(_touch(person.body.vertices[skin], other.body.vertices[skin]) for other in others):
             break
@@ -174,11 +174,11 @@ def _touch(points: np.ndarray, others: np.ndarray, distance: float = 0.06) -> bo
 
 def _seat(body: Body, person: Person, rng: np.random.Generator, yaw: float) -> Mesh:
     """A box from the ground to the underside of a sitting person."""
-    bottom = np.unique(body.skin)
+    bottom = body.skin_vertices
     bottom = bottom[body.bone_weights('root', 'pelvis', 'upperleg01')[bottom] > 0.6]
     points = person.body.vertices[bottom]
     top = float(points[:, 2].min()) + 0.015  # cloth and flesh give way
-    floor = float(person.body.vertices[np.unique(body.skin), 2].min())
+    floor = float(person.body.vertices[body.skin_vertices, 2].min())
     middle = points.mean(axis=0)
     height = max(0.05, top - floor)
     texture, _ = draw_texture(rng)
@@ -187,7 +187,7 @@ def _seat(body: Body, person: Person, rng: np.random.Generator, yaw: float) -> M
 
 def _draw_camera(rng, framing, body, people, size) -> tuple[Camera, dict]:
     person = people[0]
-    skin = np.unique(body.skin)
+    skin = body.skin_vertices
     vertices = person.body.vertices
     if framing == 'full_body':
         everybody = len(people) > 1 and rng.random() < 0.6

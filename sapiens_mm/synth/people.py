@@ -102,9 +102,8 @@ def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.
         instance: Number of the person in the scene, from 1.
     """
     posed = body.pose(parameters['phenotypes'], parameters['face'], parameters['pose']['rotations'])
-    skin_vertices = np.unique(body.skin)
     pelvis = posed.bone_heads['root']
-    ground = np.array([pelvis[0], pelvis[1], posed.vertices[skin_vertices, 2].min()])
+    ground = np.array([pelvis[0], pelvis[1], posed.vertices[body.skin_vertices, 2].min()])
     posed = posed.moved(np.eye(3), -ground).moved(rotation, translation)
     outfit, complexion = parameters['outfit'], parameters['complexion']
     clothes, hidden = dress(wardrobe, posed, outfit, instance)

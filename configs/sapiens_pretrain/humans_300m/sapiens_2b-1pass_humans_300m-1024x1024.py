@@ -1,0 +1,31 @@
+"""Sapiens 2B pretrained on 300 million images of people, 1024 x 1024: masked autoencoding of 1.2 T tokens.
+
+Encoder and decoder have 2162.61 M parameters. Fine-tuned, the public model reaches COCO AP 82.2 (17 keypoints) and mIoU 81.2 (28 parts).
+14648 steps of 20,480 images of 4096 patches, of which a quarter is encoded. The release took 1024 A100 and 18 days.
+Data:  any images; the paper's 300 M are private. tools/curate_humans.py filters your own as the paper did.
+Train: PRETRAIN_ROOT=/path/to/images NNODES=128 NODE_RANK=... MASTER_ADDR=... tools/dist_train.sh \
+           configs/sapiens_pretrain/humans_300m/sapiens_2b-1pass_humans_300m-1024x1024.py 8
+On other than 1024 GPUs change `gpus` below: the gradients of more passes are added up, and the steps stay the same.
+"""
+_base_ = [
+    '../../_base_/pretrain_runtime.py',
+    '../../_base_/models/sapiens_mae.py',
+    '../../_base_/schedules/pretrain_adamw.py',
+    '../../_base_/datasets/pretrain_images.py',
+]
+
+gpus = 1024
+per_gpu = 20
+batch = 20480
+passes = batch // (gpus * per_gpu)
+steps = 300_000_000 // batch
+warm_up = steps * 40 // 1600
+
+model = dict(backbone=dict(arch='sapiens_2b'))
+train_dataloader = dict(batch_size=per_gpu)
+train_cfg = dict(type='SapiensStreamTrainLoop', max_iters=steps * passes)
+optim_wrapper = dict(accumulative_counts=passes, optimizer=dict(lr=1.5e-4 * batch / 256))
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=warm_up * passes, start_factor=1e-4, by_epoch=False),
+    dict(type='CosineAnnealingLR', begin=warm_up * passes, end=steps * passes, eta_min=0, by_epoch=False),
+]

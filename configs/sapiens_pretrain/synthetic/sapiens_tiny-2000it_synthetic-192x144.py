@@ -1,0 +1,28 @@
+"""A tiny model (5.5 M parameters in the encoder) pretrained on synthetic people or any small folder, on a laptop.
+
+For trying pretraining out. It predicts pixels themselves, not normalised patches, so that reconstructions have colours.
+Data:  tools/synthesize.py data/synthetic/pretrain --num 512 --size 256 192 --seed 1 --tasks pose
+Train: PRETRAIN_ROOT=data/synthetic/pretrain/images tools/dist_train.sh \
+           configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-192x144.py 2
+Look:  tools/reconstruct.py configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-192x144.py \
+           work_dirs/sapiens_tiny-2000it_synthetic-192x144/iter_2000.pth data/synthetic/pretrain/images/00000?.png
+"""
+_base_ = [
+    '../../_base_/pretrain_runtime.py',
+    '../../_base_/models/sapiens_mae.py',
+    '../../_base_/schedules/pretrain_adamw.py',
+    '../../_base_/datasets/pretrain_images.py',
+]
+
+model = dict(
+    backbone=dict(arch='sapiens_tiny', img_size=(192, 144), with_cp=False),
+    neck=dict(embed_dims=128, num_layers=2, num_heads=4, with_cp=False),
+    norm_target=False)
+train_dataloader = dict(
+    batch_size=16, num_workers=1, pin_memory=False, dataset=dict(size=(192, 144), scale=(0.4, 1.)))
+train_cfg = dict(type='SapiensStreamTrainLoop', max_iters=2000)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=1e-3))
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=100, start_factor=0.01, by_epoch=False),
+    dict(type='CosineAnnealingLR', begin=100, end=2000, eta_min=0, by_epoch=False),
+]

@@ -28,6 +28,7 @@ setup(
     extras_require={
         'openmmlab': requirements('openmmlab'),
         'pretrain': requirements('pretrain'),
+        'ray': requirements('ray'),
         'synth': requirements('synth'),
         'test': requirements('test')
     },

@@ -89,7 +89,7 @@ def folder_source(path: str | os.PathLike, chunk: int = 64) -> FileSource:
         raise SourceError(f'there is no folder {path}; check the path of the image source')
     names = sorted(
         os.path.relpath(os.path.join(folder, file), path)
-        for folder, _, files in os.walk(path, followlinks=True) for file in files if _is_image(file))
+        for folder, _, files in os.walk(path, followlinks=True) for file in files if is_image(file))
     if not names:
         raise SourceError(f'folder {path} holds no image at any depth; expected files named {_expected()}')
     return FileSource(path, names, chunk)
@@ -175,26 +175,47 @@ class TarSource:
 
     def _members(self, url: str) -> Iterator[tuple[str, bytes]]:
         """Names and bytes of the images in a tar file."""
-        from webdataset.tariterators import tar_file_iterator
-        given = 0
-        for attempt in itertools.count():
-            try:
-                with contextlib.closing(_Stream(url)) as stream:
-                    for member in itertools.islice(tar_file_iterator(stream, select_files=_is_image), given, None):
-                        given += 1
-                        yield member['fname'], member['data']
-                    if not stream.ended:
-                        raise tarfile.ReadError('it has no end-of-archive mark')
-                break
-            except _DAMAGED as error:
-                refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
-                if not url.startswith(('http://', 'https://')) or refused or attempt == self.retries:
-                    raise SourceError(f'shard {url} is damaged or cannot be had: {_reason(error)}, after {given} '
-                                      'images; expected a complete tar file: get it again, or take it out of the '
-                                      'source, and resume') from error
-                time.sleep(_WAIT * 4**attempt)
-        if not given:
+        empty = True
+        for member in tar_members(url, self.retries, is_image):
+            empty = False
+            yield member
+        if empty:
             raise SourceError(f'shard {url} holds no image; expected members named {_expected()}')
+
+
+def tar_members(url: str, retries: int = 3, select: Callable[[str], bool] | None = None) -> Iterator[tuple[str, bytes]]:
+    """Reads a tar file from its beginning to its end.
+
+    Args:
+        url: Path or address, as for :class:`TarSource`.
+        retries: As for :class:`TarSource`.
+        select: Which names are wanted; by default all.
+
+    Yields:
+        Name and content of each member.
+
+    Raises:
+        SourceError: The file is truncated, is none, or its address answers with an error.
+    """
+    from webdataset.tariterators import tar_file_iterator
+    given = images = 0
+    for attempt in itertools.count():
+        try:
+            with contextlib.closing(_Stream(url)) as stream:
+                for member in itertools.islice(tar_file_iterator(stream, select_files=select), given, None):
+                    given += 1
+                    images += is_image(member['fname'])
+                    yield member['fname'], member['data']
+                if not stream.ended:
+                    raise tarfile.ReadError('it has no end-of-archive mark')
+            return
+        except _DAMAGED as error:
+            refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            if not url.startswith(('http://', 'https://')) or refused or attempt == retries:
+                raise SourceError(f'shard {url} is damaged or cannot be had: {_reason(error)}, after {images} '
+                                  'images; expected a complete tar file: get it again, or take it out of the '
+                                  'source, and resume') from error
+            time.sleep(_WAIT * 4**attempt)
 
 
 def build_source(cfg: dict) -> FileSource | TarSource:
@@ -214,7 +235,7 @@ class _Stream:
     """
 
     def __init__(self, url: str):
-        self._file = _open(url)
+        self._file = open_url(url)
         self._last = b''
 
     def read(self, size: int) -> bytes:
@@ -231,7 +252,8 @@ class _Stream:
             self._file.close()
 
 
-def _open(url: str) -> BinaryIO:
+def open_url(url: str) -> BinaryIO:
+    """Opens a path or address, as for :class:`TarSource`, for reading once."""
     if url.startswith(('http://', 'https://')):
         # WebDataset's own opener runs curl, which does not tell what the server answered.
         return urllib.request.urlopen(url, timeout=60)
@@ -265,7 +287,8 @@ def _shuffled(items: Iterator[Any], size: int, rng: random.Random) -> Iterator[A
     yield from buffer
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a path is that of an image, by its ending (:data:`EXTENSIONS`); hidden files are none."""
     base = name.rpartition('/')[2]
     return base.lower().endswith(EXTENSIONS) and not base.startswith('.')
 

@@ -1,0 +1,202 @@
+"""tools/curate_humans.py: what it writes, in one process, in an array's jobs, on Ray, and after it was killed."""
+import io
+import json
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+SHARDS, IMAGES = 4, 5
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """Shards as img2dataset writes them, and the boxes: image i of a shard has i people, of 400 pixels."""
+    folder = tmp_path_factory.mktemp('data')
+    boxes = []
+    for shard in range(SHARDS):
+        with tarfile.open(folder / f'{shard:05}.tar', 'w') as tar:
+            for i in range(IMAGES):
+                key = f'{shard:05}{i:04}'
+                image = cv2.imencode('.jpg', np.full((500, 500, 3), 50 * i, np.uint8))[1].tobytes()
+                for kind, content in (('jpg', image), ('json', json.dumps(dict(pwatermark=i / 5)).encode())):
+                    info = tarfile.TarInfo(f'{key}.{kind}')
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+                boxes.append(json.dumps(dict(key=key, boxes=[[50, 50, 450, 450, .99 - j / 100] for j in range(i)])))
+    (folder / 'boxes.jsonl').write_text('\n'.join(boxes))
+    return folder
+
+
+@pytest.fixture
+def run(root, monkeypatch, capfd):
+    """Runs the tool's main() in this process: exit status, output, errors."""
+
+    def run(*arguments) -> tuple:
+        monkeypatch.setattr(sys, 'argv', ['curate_humans.py', *map(str, arguments)])
+        status, message = 0, ''
+        try:
+            runpy.run_path(str(root / 'tools/curate_humans.py'), run_name='__main__')
+        except SystemExit as end:
+            status, message = (end.code, '') if isinstance(end.code, int) else (1, end.code)
+        out, errors = capfd.readouterr()
+        return status, out, errors + message
+
+    return run
+
+
+@pytest.fixture
+def whole(run, data, tmp_path):
+    assert run(data, '--out', tmp_path / 'whole', '--boxes', data / 'boxes.jsonl')[0] == 0
+    return tmp_path / 'whole'
+
+
+def contents(folder):
+    """Tar files as they are, reports without times."""
+    found = {}
+    for path in folder.iterdir():
+        found[path.name] = path.read_bytes()
+        if path.suffix == '.json':
+            found[path.name] = json.loads(path.read_text())
+            found[path.name].pop('seconds')
+    return found
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['--boxes', 'b.jsonl'], 'the following arguments are required: --out'),
+    (['{data}', '--out', 'o'], 'people are found by --detector CONFIG CHECKPOINT, or were found before: --boxes FILE'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--detector', 'c', 'd'], 'not allowed with argument'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--max-score', 'text'], 'COLUMN=VALUE such as pwatermark=0.8, got text'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--max-score', 'text=low'], 'COLUMN=VALUE such as pwatermark=0.8'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--shard', '4/4'], '--shard I/N needs 0 <= I < N, got 4/4'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--shard', 'x'], "--shard is two numbers such as 0/4, got 'x'"),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--batch', '0'], '--batch and --workers are at least 1'),
+    (['{data}', '--out', 'o', '--boxes', 'nowhere.jsonl'], 'No such file or directory'),
+    (['{data}', '--out', 'o', '--boxes', 'b.jsonl', '--min-score', '1'], 'min_score=1.0; expected 0 to 1'),
+    (['{data}', '--out', '{data}', '--boxes', 'b.jsonl'], 'would be overwritten; choose another folder'),
+    (['nowhere-{{0..3}}.tar', '--out', 'o', '--boxes', 'b.jsonl'], '4 of 4 shards are not there'),
+    (['{data}', '--out', 'o', '--detector', 'nowhere.py', 'nowhere.pth'], "there is no config file 'nowhere.py'"),
+    (['--out', 'o'], 'o has no report of a shard'),
+])
+def test_bad_arguments_are_told_in_one_line(run, data, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'b.jsonl').touch()
+    status, _, errors = run(*(argument.format(data=data) for argument in arguments))
+    assert status not in (0, None)
+    assert message in errors.splitlines()[-1]
+    assert 'Traceback' not in errors
+    assert not (tmp_path / 'o').exists()
+
+
+def test_other_settings_are_refused(run, data, whole):
+    before = contents(whole)
+    status, _, errors = run(data, '--out', whole, '--boxes', data / 'boxes.jsonl', '--min-side', 200)
+    assert status == 1
+    assert '00000.json was made with min_side 300.0 instead of 200.0' in errors.splitlines()[-1]
+    assert contents(whole) == before
+
+
+def test_a_damaged_shard_fails_and_the_others_go_on(run, data, whole, tmp_path):
+    for shard in range(SHARDS):
+        content = (data / f'{shard:05}.tar').read_bytes()
+        (tmp_path / f'{shard:05}.tar').write_bytes(content[:4000 if shard == 1 else None])
+    arguments = [str(tmp_path / '{00000..00003}.tar'), '--out', tmp_path / 'out', '--boxes', data / 'boxes.jsonl']
+    status, out, errors = run(*arguments)
+    assert status == 1
+    assert errors.splitlines()[-2] == '1 shards failed; the same command tries them again:'
+    assert f'shard {tmp_path}/00001.tar is damaged' in errors.splitlines()[-1]
+    assert sorted(path.name for path in (tmp_path / 'out').glob('*.tar')) == ['00000.tar', '00002.tar', '00003.tar']
+    assert list(json.loads((tmp_path / 'out/report.json').read_text())['failed']) == ['00001']
+    (tmp_path / '00001.tar').write_bytes((data / '00001.tar').read_bytes())
+    status, out, _ = run(*arguments)
+    assert status == 0
+    assert '1 shards curated, 3 were done before; 4 of 5 images kept' in out
+    for shard in range(SHARDS):
+        assert (tmp_path / f'out/{shard:05}.tar').read_bytes() == (whole / f'{shard:05}.tar').read_bytes()
+
+
+def test_without_ray(run, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    status, _, errors = run(data, '--out', tmp_path / 'out', '--boxes', data / 'boxes.jsonl', '--ray', 'local')
+    assert status == 1
+    assert re.search(r"Ray needs the optional extra ray .*: pip install 'sapiens_mm\[ray\]'", errors.splitlines()[-1])
+
+
+# What it writes
+
+
+def test_what_is_written(whole):
+    report = json.loads((whole / 'report.json').read_text())
+    assert (report['shards'], report['images'], report['kept'], report['failed']) == (4, 20, 16, {})
+    assert report['persons'] == {'1': 4, '2': 4, '3': 4, '4': 4}
+    assert report['dropped']['no person'] == 4
+    assert sorted(path.name for path in whole.iterdir()) == sorted(
+        ['report.json', 'report.png'] + [f'{shard:05}.{kind}' for shard in range(SHARDS) for kind in ('tar', 'json')])
+
+
+def test_pretraining_reads_it(whole):
+    from sapiens_mm.pretrain.images import SapiensImages
+    images = SapiensImages(dict(type='shards', urls=str(whole)), size=(8, 8))
+    sample = next(iter(images))
+    assert sample['inputs'].shape == (3, 8, 8)
+    assert sample['data_samples']['bad'] == ''
+
+
+def test_score_columns(run, data, tmp_path):
+    status, _, _ = run(data, '--out', tmp_path / 'out', '--boxes', data / 'boxes.jsonl', '--max-score',
+                       'pwatermark=.5', '--max-score', 'pwatermark=.4')
+    assert status == 0
+    report = json.loads((tmp_path / 'out/report.json').read_text())
+    assert (report['kept'], report['dropped']['pwatermark'], report['settings']['max_scores']) == (
+        8, 8, dict(pwatermark=.4))
+
+
+def test_jobs_of_an_array_make_the_same(run, data, whole, tmp_path):
+    for job in (2, 0, 1):
+        status, _, _ = run(data, '--out', tmp_path / 'out', '--boxes', data / 'boxes.jsonl', '--shard', f'{job}/3')
+        assert status == 0
+        assert not (tmp_path / 'out/report.json').exists()
+    assert run('--out', tmp_path / 'out')[0] == 0
+    assert contents(tmp_path / 'out') == contents(whole)
+
+
+def test_killed_and_started_again(root, run, data, whole, tmp_path):
+    """Killed as soon as the first shard is done, wherever the second is then."""
+    command = [sys.executable, root / 'tools/curate_humans.py', data, '--out', tmp_path / 'out', '--boxes',
+               data / 'boxes.jsonl', '--batch', '1']
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / 'out/00000.json').exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    done = {path.stem: path.stat().st_mtime_ns for path in (tmp_path / 'out').glob('*.json')}
+    assert not (tmp_path / 'out/report.json').exists(), 'it was through before it could be killed'
+    status, out, _ = run(*command[2:-2])
+    assert status == 0
+    assert f'{SHARDS - len(done)} shards curated, {len(done)} were done before' in out
+    assert all((tmp_path / f'out/{name}.json').stat().st_mtime_ns == then for name, then in done.items())
+    assert contents(tmp_path / 'out') == contents(whole)
+
+
+def test_ray_makes_the_same(run, data, whole, tmp_path):
+    pytest.importorskip('ray.data', reason='Ray is not there: pip install -r requirements/ray.txt (490 MB)',
+                        exc_type=ImportError)
+    arguments = [data, '--out', tmp_path / 'out', '--boxes', data / 'boxes.jsonl', '--ray', 'local']
+    status, out, errors = run(*arguments, '--workers', 2)
+    assert status == 0, errors
+    assert '4 shards curated' in out
+    assert contents(tmp_path / 'out') == contents(whole)
+    assert '0 shards curated, 4 were done before' in run(*arguments)[1]

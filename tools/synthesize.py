@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=1, help='processes; the bytes do not depend on it')
     parser.add_argument('--tasks', nargs='+', choices=TASKS, default=TASKS, help='labels to write')
     parser.add_argument('--framing', nargs='+', choices=FRAMINGS, default=tuple(FRAMINGS), help='what images show')
-    parser.add_argument('--max-persons', type=int, default=4, help='persons in an image, 1 to 4')
+    parser.add_argument('--max-persons', type=int, default=4, help='persons in an image, 1 to 4; 0: none')
     parser.add_argument('--backgrounds', help='folder of images without people')
     parser.add_argument('--hdris', help='folder of environment maps (.hdr, .exr)')
     parser.add_argument('--shard', default='0/1', metavar='I/N', help='make only images I, I + N, I + 2 N, ...')

@@ -61,7 +61,7 @@ class Settings:
         samples: Light paths per pixel.
         tasks: Which labels to write, of :data:`TASKS`.
         framings: Which framings to draw, of :data:`FRAMINGS`.
-        max_persons: 1 to 4 in an image.
+        max_persons: Up to 4 in an image; with 0 the place alone is shown, as it would be with a person: backgrounds.
         backgrounds: Folder with images without people, or None for procedural surroundings.
         hdris: Folder with environment maps, or None for procedural light.
 
@@ -83,8 +83,8 @@ class Settings:
             raise ValueError(f'--size is the height and width of an image, 16 to 8192 pixels each, got {self.size}')
         if self.samples < 1:
             raise ValueError(f'--samples is the number of light paths per pixel, at least 1, got {self.samples}')
-        if not 1 <= self.max_persons <= 4:
-            raise ValueError(f'--max-persons is 1 to 4, got {self.max_persons}')
+        if not 0 <= self.max_persons <= 4:
+            raise ValueError(f'--max-persons is 1 to 4, or 0 for places without people, got {self.max_persons}')
         if self.seed < 0:
             raise ValueError(f'--seed is a number from 0, got {self.seed}')
         for name, values, known in (('tasks', self.tasks, TASKS), ('framing', self.framings, FRAMINGS)):
@@ -111,8 +111,8 @@ def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, 
     start = time.perf_counter()
     chances = np.array([FRAMINGS[name] for name in settings.framings])
     framing = str(rng.choice(list(settings.framings), p=chances / chances.sum()))
-    chances = np.array(_PERSONS[:settings.max_persons])
-    count = int(rng.choice(settings.max_persons, p=chances / chances.sum())) + 1
+    chances = np.array(_PERSONS[:max(settings.max_persons, 1)])
+    count = int(rng.choice(len(chances), p=chances / chances.sum())) + 1
     people, drawn, props = [], [], []
     for number in range(1, count + 1):
         parameters = sample_person(body, wardrobe, rng)
@@ -125,6 +125,8 @@ def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, 
     camera, view = _draw_camera(rng, framing, body, people, (width, height))
     crowd = np.concatenate([person.body.vertices[body.skin_vertices[::40]] for person in people])
     scenery = draw_scenery(rng, camera, crowd, assets)
+    if settings.max_persons == 0:
+        people, drawn, props = [], [], []
     meshes = [mesh for person in people for mesh in person.meshes] + props + scenery.meshes
     seconds['people'] = time.perf_counter() - start
     buffers = render(meshes, camera, scenery.lights, samples=settings.samples, seed=int(rng.integers(2**32)),

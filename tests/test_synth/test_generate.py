@@ -191,7 +191,7 @@ def test_a_folder_of_other_settings_is_refused_and_named(tiny_set, tmp_path, dig
 
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(size=(0, 64)), '--size'), (dict(size=(64, 9000)), '--size'), (dict(samples=0), '--samples'),
-    (dict(max_persons=0), '--max-persons'), (dict(max_persons=5), '--max-persons'), (dict(seed=-1), '--seed'),
+    (dict(max_persons=-1), '--max-persons'), (dict(max_persons=5), '--max-persons'), (dict(seed=-1), '--seed'),
     (dict(tasks=()), '--tasks'), (dict(tasks=('colour', )), 'colour'), (dict(framings=('feet', )), '--framing')])
 def test_settings_out_of_range_are_refused_by_name(options, message):
     with pytest.raises(ValueError, match=message):
@@ -265,3 +265,13 @@ def test_a_worker_that_dies_is_told_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(module, '_make', _die)
     with pytest.raises(OSError, match='a worker died'):
         list(generate(tmp_path / 'set', 1, TINY))
+
+
+def test_places_without_people(body, wardrobe):
+    sample = make_sample(3, Settings(seed=4, size=(64, 48), samples=1, max_persons=0), body, wardrobe,
+                         Assets.find(None, None))
+    assert not sample.buffers.person.any()
+    assert sample.annotations == []
+    assert sample.parameters['people'] == []
+    assert {mesh.instance for mesh in sample.meshes} <= {0}
+    assert np.ptp(sample.buffers.rgb) > 30

@@ -118,9 +118,8 @@ def test_the_renderers_ray_goes_through_the_pixels_centre(name):
     camera = CAMERAS[name]
     mi = R.mitsuba()
     wall = sheet((np.array([[-9, 9, 5], [9, 9, 5], [9, -9, 5], [-9, -9, 5]]) - camera.translation) @ camera.rotation)
-    scene = mi.load_dict(dict(type='scene', ball=R.shape(sphere(), sphere().vertices),
-                              wall=R.shape(wall, wall.vertices)))
-    position = R.trace(scene, R.sensor(camera, 1, centred=True), 'position:position')[..., -3:]
+    scene = mi.load_dict(dict(type='scene', ball=R.shape(sphere()), wall=R.shape(wall)))
+    position = R.trace(scene, camera, 'aov', aovs='position:position')[..., -3:]
     uv, z = camera.project(position.reshape(-1, 3))
     assert (z > 0).all()
     assert np.abs(uv - pixels(camera).reshape(-1, 2)).max() < 0.01
@@ -290,3 +289,23 @@ def test_normals_agree_with_the_gradient_of_depth():
     _, _, sure = sphere_truth(camera, 0.45, (0, 0, 0))
     angle = degrees(from_depth * [1, -1, -1], buffers.normal[1:-1, 1:-1])
     assert np.median(angle[sure[1:-1, 1:-1]]) < 0.5
+
+
+def test_surfaces_seen_from_behind_are_labelled():
+    """Each triangle glows to the viewer, whichever way it is turned."""
+    camera = look_at([0, -2, 0.1], [0, 0, 0], (48, 64), 1.5)
+    for turned in (False, True):
+        wall = sheet(np.array([[-1, 0, 1], [1, 0, 1], [1, 0, -1], [-1, 0, -1]], float))
+        if turned:
+            wall.faces = wall.faces[:, ::-1].copy()
+        buffers = R.label_buffers([wall], camera)
+        assert (buffers.mesh == 0).all()
+        assert set(np.unique(buffers.face)) == {0, 1}
+
+
+def test_a_lamp_hides_what_is_behind_it_unless_a_backdrop_does():
+    camera = look_at([0, -3, 0], [0, 0, 0], (48, 64), 1.5)
+    lamp = dict(type='panel', centre=[0, -1, 0], target=[0, 0, 0], size=[0.2, 0.2], radiance=[5, 5, 5])
+    hidden = R.render([sphere()], camera, [lamp], samples=1).mesh[32, 24]
+    shown = R.render([sphere()], camera, [lamp], samples=1, backdrop=np.zeros((64, 48, 3), np.uint8)).mesh[32, 24]
+    assert (hidden, shown) == (-1, 0)

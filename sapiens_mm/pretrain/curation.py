@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import socket
 import tarfile
 import time
 import urllib.error
@@ -240,6 +241,7 @@ def curate_with_ray(urls: Sequence[str], out_dir: str | os.PathLike, rules: Rule
                           ) from error
     settings = dict(out_dir=os.path.abspath(out_dir), rules=rules, detector=detector, batch_size=batch_size)
     try:
+        _check_reachable(address)
         local = dict(include_dashboard=False, num_cpus=max(workers, os.cpu_count())) if address == 'local' else {}
         ray.init(address, log_to_driver=False, logging_level='error', **local)
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -255,6 +257,18 @@ def curate_with_ray(urls: Sequence[str], out_dir: str | os.PathLike, rules: Rule
         raise RuntimeError(f'Ray ({address}): {lines[-1]}') from error
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str, timeout: float = 10.) -> None:
+    """Raises a ConnectionError if nothing answers at ``host:port``; Ray itself would try for minutes, silently."""
+    host, _, port = address.removeprefix('ray://').rpartition(':')
+    if not (host and port.isdigit()):
+        return  # 'local', 'auto'
+    try:
+        socket.create_connection((host, int(port)), timeout).close()
+    except OSError as error:
+        raise ConnectionError(f'nothing answers there ({error}); give the address of a running cluster (`ray start '
+                              "--head` prints it), 'auto' on one of its machines, or 'local'") from error
 
 
 class _Worker:

@@ -2,6 +2,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -11,7 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
-from sapiens_mm.pretrain.curation import Rules, check_names, curate_shard, merge_reports, read_boxes, shard_name
+from sapiens_mm.pretrain.curation import (
+    Rules,
+    check_names,
+    curate_shard,
+    curate_with_ray,
+    merge_reports,
+    read_boxes,
+    shard_name,
+)
 
 LARGE, SMALL = [10, 20, 311, 321, .95], [10, 20, 311, 320, .95]  # 301 x 301 and 301 x 300 pixels
 UNSURE = [10, 20, 400, 500, .9]
@@ -341,3 +350,12 @@ def test_totals(tmp_path):
     assert sum(total['dropped'].values()) == 3
     assert merge_reports(tmp_path / 'out') == total == json.loads((tmp_path / 'out/report.json').read_text())
     assert cv2.imread(str(tmp_path / 'out/report.png')).shape[1] == 1210
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once(tmp_path):
+    pytest.importorskip('ray', reason="needs the optional extra ray: pip install 'sapiens_mm[ray]'")
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        address = f'127.0.0.1:{free.getsockname()[1]}'
+        with pytest.raises(RuntimeError, match=f'Ray .{address}.: nothing answers there .*address of a running'):
+            list(curate_with_ray(['a.tar'], tmp_path, Rules(), None, address=address))

@@ -10,7 +10,8 @@ from sapiens_mm.backbones.checkpoint import export_backbone
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint', help='of pretraining or of any task: a path, http(s):// or hf:// address')
+    parser.add_argument('checkpoint', help='of pretraining or of any task: a file, the folder of a sharded '
+                        'run, http(s):// or hf:// address')
     parser.add_argument('out', help='.pth or .safetensors')
     args = parser.parse_args()
     shapes = export_backbone(args.checkpoint, args.out)

@@ -59,7 +59,8 @@ def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
     (``init_cfg``, ``load_from``) fits both to his backbone.
 
     Args:
-        checkpoint: Of a pretraining run or of any task's model: a path, ``http(s)://`` or ``hf://``.
+        checkpoint: Of a pretraining run or of any task's model: a path (of a file, or of the folder that a sharded run
+            writes), ``http(s)://`` or ``hf://``.
         out: The file to write, ``.pth`` or ``.safetensors``.
 
     Returns:

@@ -1,18 +1,26 @@
 from .amp import SapiensBF16OptimWrapper
 from .checkpoint import CheckpointError, UnsafeCheckpointError, load_checkpoint_file
+from .compile import SapiensCompileBlocksHook
 from .complete_weights import SapiensCompleteWeightsHook
+from .fsdp import SapiensFSDPStrategy
 from .layer_decay import SapiensLayerDecayConstructor
 from .logged_iter import SapiensLoggedIterHook
+from .nonfinite import SapiensNonFiniteHook
 from .reproducibility import SapiensSeedHook, SapiensSeedSample
+from .throughput import SapiensThroughputHook
 
 __all__ = [
     'CheckpointError',
     'SapiensBF16OptimWrapper',
+    'SapiensCompileBlocksHook',
     'SapiensCompleteWeightsHook',
+    'SapiensFSDPStrategy',
     'SapiensLayerDecayConstructor',
     'SapiensLoggedIterHook',
+    'SapiensNonFiniteHook',
     'SapiensSeedHook',
     'SapiensSeedSample',
+    'SapiensThroughputHook',
     'UnsafeCheckpointError',
     'load_checkpoint_file',
 ]

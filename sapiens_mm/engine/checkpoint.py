@@ -3,8 +3,9 @@
 Importing this module makes MMEngine's ``CheckpointLoader`` use it, so ``init_cfg=dict(type='Pretrained', ...)``,
 ``load_from``, ``--resume`` and ``load_checkpoint`` accept local paths, ``http(s)://`` and ``hf://`` addresses in any
 host (see :func:`sapiens_mm.engine.fetch.fetch_file`). The file may be written by ``torch.save`` (zip, or the format
-before torch 1.6) or be a ``.safetensors`` file. Of pickled types only tensors and those of :func:`allowed_globals` are
-accepted. Schemes that are not listed (``s3://``, ``torchvision://``, ``openmmlab://``) stay MMEngine's.
+before torch 1.6) or be a ``.safetensors`` file; a folder may be one of :mod:`sapiens_mm.engine.sharded_checkpoint`. Of
+pickled types only tensors and those of :func:`allowed_globals` are accepted. Schemes that are not listed (``s3://``,
+``torchvision://``, ``openmmlab://``) stay MMEngine's.
 """
 import codecs
 import functools
@@ -45,11 +46,12 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
     Args:
         source: A path or an address.
         map_location: Where the tensors go, as for :func:`torch.load`. For ``.safetensors`` a device; else the CPU.
+            A folder's stay on the CPU.
 
     Returns:
-        The dict that was saved; what it has under ``'model'`` is under ``'state_dict'`` too. If its state dict is that
-        of a bare backbone, its ``_metadata`` also offers it to backbones inside of larger models (see
-        :class:`_BareMetadata`).
+        The dict that was saved (of a folder without the optimizer's tensors); what it has under ``'model'`` is under
+        ``'state_dict'`` too. If its state dict is that of a bare backbone, its ``_metadata`` also offers it to
+        backbones inside of larger models (see :class:`_BareMetadata`).
 
     Raises:
         FileNotFoundError: There is no such local file.
@@ -58,16 +60,19 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
     """
     path = fetch_file(os.fspath(source))
     if osp.isdir(path):
-        raise CheckpointError(f'{path} is a folder; name the checkpoint file in it')
-    if not osp.isfile(path):
+        from .sharded_checkpoint import is_sharded, read_sharded
+        if not is_sharded(path):
+            raise CheckpointError(f'{path} is a folder; name the checkpoint file in it')
+        checkpoint = read_sharded(path)
+    elif not osp.isfile(path):
         where = '' if osp.isabs(path) else f' in {os.getcwd()}'
         raise FileNotFoundError(f"There is no checkpoint file '{path}'{where}; check the path")
-    check_signature(path)
-
-    if path.endswith('.safetensors'):
-        checkpoint = _read_safetensors(path, map_location)
     else:
-        checkpoint = _read_pickle(path, map_location)
+        check_signature(path)
+        if path.endswith('.safetensors'):
+            checkpoint = _read_safetensors(path, map_location)
+        else:
+            checkpoint = _read_pickle(path, map_location)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} holds a {type(checkpoint).__name__}, but a checkpoint is a dict: a model's "
                               "state_dict(), or a dict with one under 'state_dict'")
@@ -301,11 +306,13 @@ class _ListedUnpickler(pickle._Unpickler):
                 if bytes([code]) not in (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2,
                                          pickle.EXT4)}
 
+    listed = staticmethod(_all_globals)
+
     def find_class(self, module: str, name: str) -> Any:
         full_name = f'{IMPORT_MAPPING.get(module, module)}.{name}'
-        if full_name not in _all_globals():
+        if full_name not in self.listed():
             raise pickle.UnpicklingError(f'{full_name} is not allowed')
-        return _all_globals()[full_name]
+        return self.listed()[full_name]
 
     # Calling, making and changing is for what the list names, not for what can be reached from there.
     def load_reduce(self) -> None:
@@ -320,9 +327,8 @@ class _ListedUnpickler(pickle._Unpickler):
         self._check_listed(type(self.stack[-2]))
         super().load_build()
 
-    @staticmethod
-    def _check_listed(target: Any) -> None:
-        if not any(target is listed for listed in _all_globals().values()):
+    def _check_listed(self, target: Any) -> None:
+        if not any(target is listed for listed in self.listed().values()):
             raise _Refused(f'{target.__module__}.{target.__qualname__}' if isinstance(target, type) else repr(target))
 
     dispatch.update({pickle.REDUCE[0]: load_reduce, pickle.NEWOBJ[0]: load_newobj, pickle.BUILD[0]: load_build})

@@ -29,8 +29,8 @@ class ModelProfile:
             calls FLOPs, at 1024 x 1024.
         attention_macs: Multiply-adds of the products between tokens, which that table leaves out.
         activations: Bytes of activations kept for the backward pass.
-        checkpointed_activations: The same with ``backbone.with_cp``: what is kept, plus what one block recomputes;
-            None for backbones without it.
+        checkpointed_activations: The same with ``with_cp`` in backbone and neck: what is kept, plus what one block
+            recomputes; None for backbones without it.
     """
     shape: tuple[int, int]
     batch: int
@@ -61,6 +61,8 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
                   amp: bool = False) -> ModelProfile:
     """Profiles the model of a config of any host; of a detector, only backbone and neck are run.
 
+    Models without a head, such as ``SapiensMAE``, are run as a whole, without their loss.
+
     Args:
         cfg: Config with ``model``; its ``custom_imports`` are in effect.
         shape: Image size (H, W) in pixels; by default the backbone's ``img_size``.
@@ -82,27 +84,36 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
         if len(shape) != 2:
             raise ValueError(f'{type(backbone).__name__} does not tell its image size: give --shape H W')
         inputs = torch.empty(batch, 3, *shape)
-        if any(hasattr(model, head) for head in _HEADS):
+        if any(hasattr(model, head) for head in _HEADS) or not hasattr(model, 'extract_feat'):
             run = partial(model, inputs, None, mode='tensor')
         else:  # a detector's heads work on boxes, which there are none of
             run = partial(model.extract_feat, inputs)
 
-        can_checkpoint = hasattr(backbone, 'with_cp') and hasattr(backbone, 'layers')
-        if can_checkpoint:
-            backbone.with_cp = False
+        stacks = {}  # what can be checkpointed -> its number of blocks
+        for part in (backbone, getattr(model, 'neck', None)):
+            blocks = getattr(part, 'layers', None) or getattr(part, 'decoder_blocks', None)
+            if hasattr(part, 'with_cp') and blocks is not None:
+                stacks[part] = len(blocks)
+                part.with_cp = False
         counter = FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _cpu_attention_flops})
         with counter:
             kept = _saved_bytes(model, run)
         checkpointed = None
-        if can_checkpoint:
-            backbone.with_cp = True
-            stored = _saved_bytes(model, run)
-            checkpointed = stored + (kept - stored) // len(backbone.layers)
+        if backbone in stacks:
+            one_block = 0
+            for part, num_blocks in stacks.items():
+                part.with_cp = True
+                stored = _saved_bytes(model, run)
+                part.with_cp = False
+                one_block = max(one_block, (kept - stored) // num_blocks)
+            for part in stacks:
+                part.with_cp = True
+            checkpointed = _saved_bytes(model, run) + one_block
 
     flops = counter.get_flop_counts()
     parts = [name for name, _ in model.named_children() if name != 'data_preprocessor']
     name = type(model).__name__
-    counts = {part: Counter(flops.get(f'{name}.{part}', flops.get(type(getattr(model, part)).__name__, {})))
+    counts = {part: _flops_of(flops, f'{name}.{part}') or _flops_of(flops, type(getattr(model, part)).__name__)
               for part in parts}
     # The hosts call `head.forward` itself, past the hooks by which torch knows the module: the rest is the head's.
     rest = Counter(flops['Global']) - sum(counts.values(), Counter())
@@ -120,6 +131,13 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
         attention_macs={part: attention[part] // 2 for part in parts},
         activations=kept,
         checkpointed_activations=checkpointed)
+
+
+def _flops_of(flops: dict[str, dict], module: str) -> Counter:
+    """What a module did, by operator; if it was not called itself, what was called inside of it did."""
+    inside = [name for name in flops if f'{name}.'.startswith(f'{module}.')]
+    outermost = [name for name in inside if not any(name.startswith(f'{other}.') for other in inside)]
+    return sum((Counter(flops[name]) for name in outermost), Counter())
 
 
 def _is_attention(op: str) -> bool:

@@ -2,6 +2,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config
 
+import sapiens_mm.pretrain  # noqa: F401  (registers)
 from sapiens_mm.engine.profile import profile_model
 
 # Table 2 of the paper: TFLOPs (multiply-adds of the layers) at 1024 x 1024; fine-tuned backbones in M parameters.
@@ -28,6 +29,18 @@ def test_counts_of_a_model_by_hand(root):
     assert profile.checkpointed_activations < profile.activations
     assert profile_model(cfg, batch=4).activations == pytest.approx(2 * profile.activations, rel=0.01)
     assert profile_model(cfg, batch=2, amp=True).activations < profile.activations
+
+
+def test_published_figure_of_pretraining():
+    """335.53 M parameters in encoder and decoder; the encoder sees a quarter of the patches."""
+    backbone = dict(type='SapiensViT', arch='sapiens_0.3b', img_size=1024)
+    profile = profile_model(Config(dict(model=dict(type='SapiensMAE', backbone=backbone))))
+    assert sum(profile.parameters.values()) / 1e6 == pytest.approx(335.53, rel=0.005)
+    D, d, patches, visible = 1024, 512, 4096, 1025
+    assert profile.macs['backbone'] == 24 * 12 * D * D * visible + 3 * 16 * 16 * D * patches
+    assert profile.macs['neck'] == D * d * visible + 8 * 12 * d * d * 4097 + d * 768 * patches
+    assert profile.attention_macs == dict(backbone=24 * 2 * visible**2 * D, neck=8 * 2 * 4097**2 * d)
+    assert 4 * profile.checkpointed_activations < profile.activations
 
 
 @pytest.mark.parametrize('name', ['faster-rcnn', 'upernet', 'rtmpose'])

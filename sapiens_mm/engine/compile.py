@@ -1,0 +1,48 @@
+"""Compiled transformer blocks."""
+import torch
+import torch.nn as nn
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
+    """The modules of a model whose class, or a parent of it, has one of the names.
+
+    Parents count since FSDP gives the modules that it shards classes of its own.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = [module for module in model.modules() if any(kind.__name__ in names for kind in type(module).__mro__)]
+    if not found:
+        raise ValueError(f'{type(model).__name__} has no module of class {" or ".join(names)}: name the class of its '
+                         'transformer blocks')
+    return found
+
+
+@HOOKS.register_module()
+class SapiensCompileBlocksHook(Hook):
+    """Compiles each transformer block of the model before training.
+
+    Blocks are compiled one by one and in place: equal blocks share their code, so a deep model starts as fast as a
+    shallow one, and names in checkpoints stay. Models that are wrapped (DDP), sharded or checkpointed are fine.
+
+    Args:
+        block_names: Class names of the blocks.
+        **options: Of :func:`torch.compile`, such as ``mode='max-autotune-no-cudagraphs'``.
+
+    Raises:
+        ValueError: The model has no such blocks.
+    """
+
+    def __init__(self, block_names: tuple[str, ...] = ('Block', ), **options):
+        self.block_names, self.options = tuple(block_names), options
+
+    def before_train(self, runner) -> None:
+        blocks = blocks_of(runner.model, self.block_names)
+        # All blocks are one piece of code to torch, which by default gives up after 8 versions of it: encoder and
+        # decoder, training and evaluation, several image sizes and drop path come to more.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+        for block in blocks:
+            block.compile(**self.options)
+        runner.logger.info(f'{len(blocks)} blocks are compiled: the first iterations are slow')

@@ -1,0 +1,175 @@
+import json
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset
+
+import sapiens_mm  # noqa: F401
+from sapiens_mm.engine.nonfinite import images_of
+
+
+class Numbers(Dataset):
+    """Samples i = 0, 1, ... with the input 1, or another one where told."""
+
+    def __init__(self, length, special):
+        self.length, self.special = length, special
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, i):
+        return dict(inputs=torch.tensor([self.special.get(i, 1.)]), data_samples=dict(key=f'{i}.jpg'))
+
+
+class Linear(BaseModel):
+    """The gradient of the first weight is the mean input, that of the second is finite always."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.other = torch.nn.Parameter(torch.ones(1))
+        self.seen = []
+
+    def forward(self, inputs, data_samples, mode):
+        self.seen.append([self.weight.item(), self.other.item()])
+        return dict(loss=(inputs * self.weight).mean() + self.other.sum())
+
+
+def train(tmp_path, special, length=8, batch_size=1, hook=True, fused=False, resume=False, **optim):
+    model = Linear()
+    runner = Runner(
+        model=model,
+        work_dir=str(tmp_path),
+        train_dataloader=DataLoader(Numbers(length, special), batch_size),
+        train_cfg=dict(by_epoch=True, max_epochs=2 if resume else 1),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1, fused=fused), **optim),
+        custom_hooks=[dict(type='SapiensNonFiniteHook', max_consecutive=3)] if hook else [],
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
+        default_scope='mmengine',
+        resume=resume,
+        log_level='ERROR',
+        experiment_name=f'nonfinite_{tmp_path}_{time.time()}')
+    runner.train()
+    return model, runner
+
+
+def logged(tmp_path):
+    return [json.loads(line)['skipped_steps'] for log in sorted(tmp_path.glob('*/vis_data/scalars.json'))
+            for line in log.read_text().splitlines()]
+
+
+def test_refuses_a_limit_below_one():
+    with pytest.raises(ValueError, match='max_consecutive is 0'):
+        HOOKS.build(dict(type='SapiensNonFiniteHook', max_consecutive=0))
+
+
+@pytest.mark.parametrize('optim', [dict(), dict(clip_grad=dict(max_norm=0.5)), dict(fused=True),
+                                   dict(clip_grad=dict(max_norm=0.5), fused=True)])
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_the_step_is_skipped_and_counted(tmp_path, value, optim):
+    model, runner = train(tmp_path, {2: value, 4: value}, **optim)
+    # Weights stay as they are from step 2 to 3 and from 4 to 5, and go on from there.
+    assert model.seen[3] == model.seen[2]
+    assert model.seen[5] == model.seen[4]
+    assert len({tuple(weights) for weights in model.seen}) == 6
+    assert logged(tmp_path) == [0, 0, 1, 1, 2, 2, 2, 2]
+    state = runner.optim_wrapper.optimizer.state[model.weight]
+    assert int(state['step']) == 6
+    # Nothing of the bad steps is left in the optimizer: as if they had not been.
+    clean, _ = train(tmp_path / 'clean', {}, length=6, **optim)
+    torch.testing.assert_close(model.weight, clean.weight)
+    torch.testing.assert_close(model.other, clean.other)
+    if not optim:
+        assert train(tmp_path / 'without', {2: value}, hook=False)[0].weight.isnan()
+
+
+def test_finite_gradients_are_left_alone(tmp_path):
+    """As large as squares of them are not."""
+    model, _ = train(tmp_path, {1: 1e30})
+    assert logged(tmp_path) == [0] * 8
+    assert model.weight.isfinite()
+    plain, _ = train(tmp_path / 'plain', {1: 1e30}, hook=False)
+    assert torch.equal(model.weight, plain.weight)
+
+
+def test_accumulated_batches(tmp_path):
+    """A bad batch spoils the step that it is part of, and no other."""
+    model, _ = train(tmp_path, {3: float('nan')}, length=8, accumulative_counts=2)
+    assert logged(tmp_path) == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert len({weights[0] for weights in model.seen}) == 3
+    assert model.weight.isfinite()
+
+
+def test_the_run_stops_and_names_the_images(tmp_path):
+    nan = float('nan')
+    with pytest.raises(RuntimeError, match='gradients of 3 steps in a row were not finite, the last at iteration 5: '
+                       f'.*{tmp_path}/nonfinite_rank0.json.*lower the learning rate'):
+        train(tmp_path, {4: nan, 5: nan, 7: float('inf'), 8: nan, 10: nan}, length=12, batch_size=2)
+    assert json.loads((tmp_path / 'nonfinite_rank0.json').read_text()) == [
+        dict(iteration=3, loss='nan', images=['4.jpg', '5.jpg']),
+        dict(iteration=4, loss='inf', images=['6.jpg', '7.jpg']),
+        dict(iteration=5, loss='nan', images=['8.jpg', '9.jpg'])]
+
+
+def test_a_resumed_run_counts_on(tmp_path):
+    train(tmp_path, {2: float('nan')})
+    train(tmp_path, {2: float('nan')}, resume=True)
+    assert logged(tmp_path)[-1] == 2
+
+
+def test_names_of_the_hosts():
+    samples = [SimpleNamespace(img_path='a.jpg'), SimpleNamespace(img_path='b.jpg')]
+    assert images_of(dict(inputs=[], data_samples=samples)) == ['a.jpg', 'b.jpg']
+    assert images_of(dict(inputs=[])) == images_of(None) == []
+
+
+# One of two processes has a bad gradient, as with shards.
+TWO = """
+import sys
+import torch
+import torch.distributed as dist
+from types import SimpleNamespace
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
+from sapiens_mm.engine import SapiensNonFiniteHook
+
+dist.init_process_group('gloo')
+rank = dist.get_rank()
+weight = torch.nn.Parameter(torch.ones(2))
+empty = torch.nn.Parameter(torch.ones(0))
+runner = SimpleNamespace(optim_wrapper=OptimWrapper(torch.optim.AdamW([weight, empty], lr=0.1)), work_dir=sys.argv[1],
+                         message_hub=MessageHub.get_instance('two'), iter=0)
+hook = SapiensNonFiniteHook(max_consecutive=2)
+hook.before_train(runner)
+for i in range(4):
+    runner.iter = i
+    loss = weight.sum() * (float('nan') if rank == 1 and i > 1 else 1.)
+    before = weight.detach().clone()
+    empty.grad = torch.zeros(0)
+    runner.optim_wrapper.update_params(loss)
+    assert torch.equal(before, weight) == (i > 1), i
+    try:
+        hook.after_train_iter(runner, i, dict(data_samples=dict(key=[f'{rank}-{i}'])), dict(loss=loss))
+    except RuntimeError as error:
+        assert i == 3
+        print('stopped:', error)
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes(tmp_path):
+    (tmp_path / 'two.py').write_text(TWO)
+    done = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--local_addr', '127.0.0.1', '--nproc_per_node',
+         '2', tmp_path / 'two.py', tmp_path], capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout.count(f'listed in {tmp_path}/nonfinite_rank1.json. Look') == 2, done.stdout + done.stderr[-3000:]
+    assert [path.name for path in tmp_path.glob('*.json')] == ['nonfinite_rank1.json']
+    batches = json.loads((tmp_path / 'nonfinite_rank1.json').read_text())
+    assert [batch['images'] for batch in batches] == [['1-2'], ['1-3']]

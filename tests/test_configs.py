@@ -35,8 +35,7 @@ def test_model_and_schedule_build(name):
         height, width = model.backbone.img_size
         assert f'{height}x{width}' in name
         assert model.head.decoder.input_size == (width, height)
-        stride = 8 if 'quickstart' in name else 4
-        assert model.head.decoder.heatmap_size == (width // stride, height // stride)
+        assert model.head.decoder.heatmap_size == (width // 4, height // 4)
         if height == 1024:
             assert model.backbone.patch_embed.projection.padding == (2, 2)
             assert model.head.decoder.sigma == 6
@@ -79,8 +78,10 @@ def test_no_lower_bound_lifts_the_decayed_layers(name):
         assert not scheduler.get('eta_min')
 
 
+@pytest.mark.parametrize('gpus', [1024, 8, 1])
 @pytest.mark.parametrize(('size', 'batch'), [('0.3b', 98304), ('0.6b', 65536), ('1b', 40960), ('2b', 20480)])
-def test_pretraining_as_in_the_paper(size, batch):
+def test_pretraining_as_in_the_paper(size, batch, gpus, monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', str(gpus))
     cfg = Config.fromfile(CONFIGS / f'sapiens_pretrain/humans_300m/sapiens_{size}-1pass_humans_300m-1024x1024.py')
     model, wrapper, loader = cfg.model, cfg.optim_wrapper, cfg.train_dataloader
     assert (model.backbone.arch, model.backbone.img_size, model.backbone.patch_size) == (f'sapiens_{size}', 1024, 16)
@@ -88,7 +89,7 @@ def test_pretraining_as_in_the_paper(size, batch):
     assert (model.neck.embed_dims, model.neck.num_layers, model.neck.num_heads) == (512, 8, 16)
     assert loader.dataset.size == (1024, 1024)
     passes = wrapper.accumulative_counts
-    assert cfg.gpus * loader.batch_size * passes == batch
+    assert gpus * loader.batch_size * passes == batch
     optimizer = wrapper.optimizer
     assert optimizer.lr == pytest.approx(1.5e-4 * batch / 256)
     assert (optimizer.betas, optimizer.weight_decay, wrapper.clip_grad.max_norm) == ((0.9, 0.95), 0.05, 1)

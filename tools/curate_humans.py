@@ -52,6 +52,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.shards and not (args.detector or args.boxes):
         parser.error('people are found by --detector CONFIG CHECKPOINT, or were found before: --boxes FILE')
+    if args.workers > 1 and not args.ray:
+        parser.error('--workers needs --ray; without it, start jobs of their own with --shard I/N')
     if min(args.batch, args.workers) < 1:
         parser.error(f'--batch and --workers are at least 1, got {args.batch} and {args.workers}')
     try:
@@ -68,9 +70,10 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def load_detector(config: str, checkpoint: str, device: str | None, batch: int) -> Detect:
+def load_detector(config: str, checkpoint: str, device: str | None, batch: int, min_score: float) -> Detect:
     from sapiens_mm.apis import PersonDetector
-    detector = PersonDetector(config, checkpoint, device, batch_size=batch)
+    # Boxes of lower scores than a person needs tell "low score" from "no person" in the report.
+    detector = PersonDetector(config, checkpoint, device, score_threshold=min(.3, min_score), batch_size=batch)
     return lambda images, keys: detector(images)
 
 
@@ -80,7 +83,7 @@ def find_people(args: argparse.Namespace) -> tuple[Callable[[], Detect], str]:
         digest = hashlib.sha1(Path(args.boxes).read_bytes()).hexdigest()[:12]
         return functools.partial(read_boxes, Path(args.boxes).absolute()), f'{Path(args.boxes).name} {digest}'
     config, checkpoint = args.detector
-    return (functools.partial(load_detector, config, checkpoint, args.device, args.batch),
+    return (functools.partial(load_detector, config, checkpoint, args.device, args.batch, args.min_score),
             f"{config.rpartition('/')[2]} {checkpoint.rpartition('/')[2]}")
 
 

@@ -3,9 +3,10 @@
     python tools/export_backbone.py work_dirs/pretraining/iter_10000.pth checkpoints/backbone.safetensors
 """
 import argparse
+import sys
 
-import sapiens_mm  # noqa: F401  (teaches the reader hf:// and safe loading)
 from sapiens_mm.backbones.checkpoint import export_backbone
+from sapiens_mm.engine import CheckpointError
 
 
 def main() -> None:
@@ -14,7 +15,10 @@ def main() -> None:
                         'run, http(s):// or hf:// address')
     parser.add_argument('out', help='.pth or .safetensors')
     args = parser.parse_args()
-    shapes = export_backbone(args.checkpoint, args.out)
+    try:
+        shapes = export_backbone(args.checkpoint, args.out)
+    except (CheckpointError, ValueError, OSError) as error:
+        sys.exit(f'{type(error).__name__}: {error}')
     width, positions = shapes['patch_embed.projection.weight'][0], shapes['pos_embed'][1]
     layers = len({key.split('.')[1] for key in shapes if key.startswith('layers.')})
     print(f'{args.out}: {len(shapes)} tensors, {width} wide, {layers} layers, {positions} positions'

@@ -39,6 +39,9 @@ class Quickstart:
         self.seconds_file = self.folder / 'seconds.json'
         self.folder.mkdir(parents=True, exist_ok=True)
         self.seconds = json.loads(self.seconds_file.read_text()) if self.seconds_file.exists() else {}
+        import torch
+        # A GPU for each process of training and testing; drawing people is the processor's.
+        self.ranks = min(args.processes, torch.cuda.device_count()) if torch.cuda.is_available() else args.processes
         self.env = dict(os.environ, PYTHON=sys.executable, SYNTHETIC_ROOT=str(self.data), PYTHONWARNINGS='ignore')
         # Only the length of a run that the user asks for differs from the config.
         self.options = [f'train_cfg.max_epochs={args.epochs}', f'train_cfg.val_interval={args.epochs}',
@@ -83,11 +86,12 @@ class Quickstart:
             out.unlink()
         options = ['--cfg-options', *self.options] if self.options else []
         self.stage(name, out, [
-            'bash', 'tools/dist_test.sh', self.args.config, checkpoint, self.args.processes, '--out', out, '--work-dir',
+            'bash', 'tools/dist_test.sh', self.args.config, checkpoint, self.ranks, '--out', out, '--work-dir',
             self.folder / 'test', '--show-dir', self.folder / name.replace(' ', '_'), *options])
 
     def run(self) -> Path:
         args = self.args
+        self.check_settings(dict(config=args.config, epochs=args.epochs, train_images=args.train_images))
         self.synthesize('synthesize training people', 'train', args.train_images, 1)
         self.synthesize('synthesize test people', 'test', args.test_images, 2)
         # One iteration at a learning rate of 0: its checkpoint has the weights that training begins with.
@@ -102,11 +106,20 @@ class Quickstart:
         amp = ['--amp'] if self.fast_bfloat16() else []
         finished = self.run_dir / 'finished'
         self.stage('train', finished, [
-            'bash', 'tools/dist_train.sh', args.config, args.processes, '--work-dir', self.run_dir, '--resume',
+            'bash', 'tools/dist_train.sh', args.config, self.ranks, '--work-dir', self.run_dir, '--resume',
             '--no-validate', *amp, *options], ['touch', finished])
         checkpoint = Path((self.run_dir / 'last_checkpoint').read_text().strip())
         self.test('test trained', checkpoint)
         return self.report()
+
+    def check_settings(self, settings: dict) -> None:
+        """Refuses to go on with, or to report, a run of other settings."""
+        file = self.folder / 'settings.json'
+        before = json.loads(file.read_text()) if file.exists() else settings
+        if before != settings:
+            sys.exit(f'quickstart: {self.folder} was begun with {before}, not with {settings}; delete it, or '
+                     'give another --work-dir')
+        file.write_text(json.dumps(settings))
 
     @staticmethod
     def fast_bfloat16() -> bool:

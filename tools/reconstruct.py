@@ -5,6 +5,7 @@
 Images are scaled to cover the model's size and cropped around their middle. Visible patches are shown as they are.
 """
 import argparse
+import sys
 from pathlib import Path
 
 import cv2
@@ -15,9 +16,10 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from torchvision.transforms.v2 import functional as F
 
+from sapiens_mm.engine import CheckpointError
 from sapiens_mm.pretrain.images import decode
 from sapiens_mm.pretrain.reconstruction import reconstruction_sheet
-from sapiens_mm.pretrain.sources import folder_source
+from sapiens_mm.pretrain.sources import SourceError, folder_source
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,12 +29,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('images', nargs='+', type=Path, help='images and folders of images')
     parser.add_argument('--mask-ratio', nargs='+', type=float, default=[.75, .85, .95], help='between 0 and 1')
     parser.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help="pixels (default: the model's)")
+    parser.add_argument('--num', type=int, default=8, help='images at most')
     parser.add_argument('--out', type=Path, default=Path('reconstruction.png'))
     parser.add_argument('--batch', type=int, default=8, help='images at a time')
     parser.add_argument('--seed', type=int, default=0, help='of the masks')
     parser.add_argument('--device', default=get_device())
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if min(args.num, args.batch) < 1:
+        parser.error(f'--num and --batch are at least 1, got {args.num} and {args.batch}')
+    return args
 
 
 def find_images(paths: list[Path]) -> list[Path]:
@@ -58,7 +64,15 @@ def read_image(path: Path, size: tuple[int, int]) -> torch.Tensor:
 
 def main() -> None:
     args = parse_args()
-    paths = find_images(args.images)
+    try:
+        reconstruct(args)
+    except (CheckpointError, SourceError, ValueError, RuntimeError, OSError) as error:
+        sys.exit(f'{type(error).__name__}: {error}')
+
+
+def reconstruct(args: argparse.Namespace) -> None:
+    found = find_images(args.images)
+    paths = found[:args.num]
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
@@ -76,7 +90,8 @@ def main() -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(args.out), cv2.vconcat(sheets)[..., ::-1]):
         raise SystemExit(f'{args.out} cannot be written; give a .png or .jpg file in a folder that you may write to')
-    print(f'{args.out}: {len(paths)} images')
+    rest = f' of {len(found)}; --num takes more' if len(found) > len(paths) else ''
+    print(f'{args.out}: {len(paths)} images{rest}')
 
 
 if __name__ == '__main__':

@@ -20,6 +20,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def read_config(args: argparse.Namespace) -> Config:
     """The config that the arguments of :func:`add_run_arguments` name, with their changes."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    # For configs that depend on the number of processes; torchrun sets it itself.
+    os.environ.setdefault('WORLD_SIZE', os.environ.get('SLURM_NTASKS', '1') if args.launcher == 'slurm' else '1')
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)

@@ -11,8 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sapiens_mm.synth.generate import FRAMINGS, TASKS, Settings, generate
-from sapiens_mm.synth.preview import write_preview
+try:
+    from sapiens_mm.synth.generate import FRAMINGS, TASKS, Settings, generate
+    from sapiens_mm.synth.preview import write_preview
+except ImportError as error:
+    sys.exit(f"synthetic humans need the optional extra synth ({error}): pip install 'sapiens_mm[synth]'")
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """Masked autoencoding (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377), as Sapiens is pretrained."""
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
@@ -46,6 +47,15 @@ class SapiensMAE(BaseModel):
             'grid_size': self.backbone.grid_size,
             'patch_size': self.backbone.patch_size
         })
+
+    def init_weights(self) -> None:
+        """As the backbone's and the neck's ``init_cfg`` say; the patch projection as MAE does."""
+        super().init_weights()
+        settings = self.backbone.init_cfg
+        if not (isinstance(settings, dict) and settings['type'] == 'Pretrained'):
+            # A linear layer over a patch, and not a convolution, whose fan-out would count each pixel.
+            nn.init.xavier_uniform_(self.backbone.patch_embed.projection.weight.data.flatten(1))
+            nn.init.zeros_(self.backbone.patch_embed.projection.bias)
 
     def forward(self, inputs: Tensor, data_samples: dict | None = None,
                 mode: str = 'tensor') -> dict | tuple[Tensor, Tensor]:

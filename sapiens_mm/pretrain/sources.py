@@ -57,7 +57,7 @@ class FileSource:
     def __len__(self) -> int:
         return -(-len(self.names) // self.chunk)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Changes where a shard would have other images, or the same ones in another order."""
         return _digest(f'{self.chunk} files', *self.names)
@@ -126,7 +126,8 @@ class TarSource:
         urls: A folder of ``.tar`` files, a path or address with WebDataset's braces (``'shards-{0000..0099}.tar'``),
             or a list of these. ``http(s)://`` is read by Python, other schemes as the ``webdataset`` library does.
         buffer: Images, still encoded, that each data worker keeps in memory to draw the next one from.
-        retries: How often a broken ``http(s)://`` connection is taken up where it broke before the run stops.
+        retries: How often, after a broken ``http(s)://`` connection, a file is read again up to there before the run
+            stops.
 
     Raises:
         SourceError: There are no tar files, local ones are missing, one is listed twice, or compressed.
@@ -153,7 +154,7 @@ class TarSource:
     def __len__(self) -> int:
         return len(self.urls)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Changes where a shard would have other images, or the same ones in another order."""
         return _digest(f'tar files, buffer of {self.buffer}', *self.names)

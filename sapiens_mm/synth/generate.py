@@ -40,7 +40,7 @@ from .mesh import Mesh
 from .people import Person, build_person, sample_person
 from .render import Buffers, mitsuba, render, set_threads
 from .scenery import Assets, block, draw_scenery, draw_texture
-from .writer import TEMPORARY, write_array, write_image, write_json, write_parts
+from .writer import clean, write_array, write_image, write_json, write_parts
 
 TASKS = ('pose', 'parts', 'depth', 'normal')
 #: What an image shows, and how often.
@@ -124,7 +124,8 @@ def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, 
     height, width = settings.size
     camera, view = _draw_camera(rng, framing, body, people, (width, height))
     crowd = np.concatenate([person.body.vertices[body.skin_vertices[::40]] for person in people])
-    scenery = draw_scenery(rng, camera, crowd, assets)
+    floor = min(float(mesh.vertices[:, 2].min()) for person in people for mesh in person.meshes)
+    scenery = draw_scenery(rng, camera, crowd, floor, assets)
     if settings.max_persons == 0:
         people, drawn, props = [], [], []
     meshes = [mesh for person in people for mesh in person.meshes] + props + scenery.meshes
@@ -233,13 +234,13 @@ def write_sample(sample: Sample, index: int, folder: Path, settings: Settings) -
 _WORKER = {}
 
 
-def _start_worker(settings: Settings, parent: Connection) -> None:
+def _start_worker(assets: Assets, parent: Connection) -> None:
     threading.Thread(target=_end_with, args=(parent, ), daemon=True).start()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     set_threads(1)
     body = load_body()
-    _WORKER.update(body=body, wardrobe=Wardrobe(body), assets=Assets.find(settings.backgrounds, settings.hdris))
+    _WORKER.update(body=body, wardrobe=Wardrobe(body), assets=assets)
 
 
 def _end_with(parent: Connection) -> None:
@@ -282,7 +283,7 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
         raise ValueError(f'--num and --workers are at least 1, got {num} and {workers}')
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f'--shard I/N needs 0 <= I < N, got {shard[0]}/{shard[1]}')
-    Assets.find(settings.backgrounds, settings.hdris)  # a bad file is told now, not by a worker
+    assets = Assets.find(settings.backgrounds, settings.hdris)  # a bad file is told now, not by a worker
     mitsuba()  # and that it is missing, too
     _claim(folder, settings)
     _clean(folder, shard)
@@ -296,7 +297,7 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
     theirs, mine = context.Pipe(duplex=False)
     try:
         # Always in processes of their own, one too, so that nothing of this process has a say.
-        with ProcessPoolExecutor(workers, context, _start_worker, (settings, theirs)) as pool, mine:
+        with ProcessPoolExecutor(workers, context, _start_worker, (assets, theirs)) as pool, mine:
             with _one_thread_each(), _no_interrupts():  # Ctrl-C reaches all processes; this one tells the workers
                 futures = [pool.submit(_make, index, folder, settings) for index in missing]
             for future in as_completed(futures):
@@ -347,10 +348,7 @@ def _no_interrupts() -> Iterator[None]:
 
 def _clean(folder: Path, shard: tuple[int, int]) -> None:
     """Removes what killed workers left half-written; of this shard only, as others may be writing."""
-    for path in folder.rglob(f'*{TEMPORARY}*'):
-        index = path.name.split('.')[0]
-        if shard == (0, 1) or (index.isdigit() and int(index) % shard[1] == shard[0]):
-            path.unlink(missing_ok=True)
+    clean(folder, lambda name: shard == (0, 1) or (name.isdigit() and int(name) % shard[1] == shard[0]))
 
 
 def _claim(folder: Path, settings: Settings) -> None:

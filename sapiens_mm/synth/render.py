@@ -484,13 +484,17 @@ def surface(vertices: np.ndarray, normals: np.ndarray | None, faces: np.ndarray,
 
 
 def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
-    """(H, W, 3) radiance scaled so that the persons' (else: everything's) geometric mean brightness is ``key``."""
+    """(H, W, 3) radiance scaled so that the persons' (else: everything's) geometric mean brightness is ``key``.
+
+    What is then brighter than 0.8 rolls off softly, as on film, instead of clipping.
+    """
     brightness = np.maximum(linear, 0) @ [0.2126, 0.7152, 0.0722]
     chosen = buffers.person if buffers.person.any() else buffers.mesh >= 0
     values = brightness[chosen] if chosen.any() else brightness.ravel()
     values = values[np.isfinite(values)]
     level = np.exp(np.log(values + 1e-4 * max(values.max(), 1e-12)).mean()) if len(values) and values.max() > 0 else 1.0
-    return np.nan_to_num(linear * (key / level), nan=0.0, posinf=10.0, neginf=0.0)
+    linear = np.nan_to_num(linear * (key / level), nan=0.0, posinf=10.0, neginf=0.0)
+    return np.where(linear > 0.8, 1 - 0.2 * np.exp(-(linear - 0.8) / 0.2), linear)
 
 
 def to_linear(srgb: np.ndarray) -> np.ndarray:
@@ -500,8 +504,7 @@ def to_linear(srgb: np.ndarray) -> np.ndarray:
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:
-    """sRGB bytes from linear light. What is brighter than 0.8 rolls off softly, as on film, instead of clipping."""
-    x = np.maximum(linear, 0)
-    x = np.where(x > 0.8, 1 - 0.2 * np.exp(-(x - 0.8) / 0.2), x)
+    """sRGB bytes from linear light."""
+    x = np.clip(linear, 0, 1)
     x = np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-9)**(1 / 2.4) - 0.055)
     return np.clip(np.rint(x * 255), 0, 255).astype(np.uint8)

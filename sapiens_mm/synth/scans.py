@@ -363,8 +363,8 @@ def render_scans(source, out, *, size: tuple = (768, 1024), samples: int = 32, s
     stray = sorted(set(yaws) - set(scans))
     if stray:
         raise ValueError(f'yaws for scans that are not there: {", ".join(stray[:5])}')
-    clean(out)
     mine = list(scans.items())[shard[0]::shard[1]]
+    clean(out, {f'{name}_{framing}' for name, _ in mine for framing in FRAMINGS}.__contains__)
     made, total = 0, len(mine) * len(framings)
     for number, (name, path) in enumerate(mine):
         pose = Placement(placement.up, placement.unit, placement.height, placement.yaw + yaws.get(name, 0.0))
@@ -382,7 +382,8 @@ def render_scans(source, out, *, size: tuple = (768, 1024), samples: int = 32, s
                 view = dict(focal=float(rng.uniform(low, high)), azimuth=float(rng.uniform(-turn, turn)),
                             elevation=float(rng.uniform(-5, 10)), roll=float(rng.normal(0, 2)))
                 camera = frame_box(region(meshes, framing), size, margin=margin, **view)
-                scenery = draw_scenery(rng, camera, vertices[::max(1, len(vertices) // 2000)], assets)
+                scenery = draw_scenery(rng, camera, vertices[::max(1, len(vertices) // 2000)],
+                                       float(vertices[:, 2].min()), assets)
                 noise = int(rng.integers(2**32))
                 buffers = render(meshes + scenery.meshes, camera, scenery.lights, samples=samples, seed=noise,
                                  backdrop=scenery.backdrop, key=scenery.key)
@@ -539,11 +540,11 @@ def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAM
             if not photo.is_file():
                 raise FileNotFoundError(f'{photo} is missing, the photo of frames/mesh-f{frame:05d}.obj')
             work.append((sequence, frame, photo))
-    clean(out)
     settings = dict(camera=camera)
     made, mine = 0, work[shard[0]::shard[1]]
-    for k, (sequence, frame, photo) in enumerate(mine):
-        id_ = f'{sequence.parent.name}_{sequence.name}_{camera}_{frame:06d}'
+    ids = [f'{sequence.parent.name}_{sequence.name}_{camera}_{frame:06d}' for sequence, frame, _ in mine]
+    clean(out, set(ids).__contains__)
+    for k, ((sequence, frame, photo), id_) in enumerate(zip(mine, ids)):
         if not finished(out, id_, settings):
             image = read_photo(photo)
             view, distortion = hi4d_camera(sequence, camera, image.shape[1::-1])

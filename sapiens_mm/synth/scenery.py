@@ -121,8 +121,8 @@ class Scenery:
     parameters: dict
 
 
-def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, assets: Assets | None = None,
-                 kind: str | None = None) -> Scenery:
+def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, floor: float,
+                 assets: Assets | None = None, kind: str | None = None) -> Scenery:
     """Random surroundings and light that leave the view of the people free.
 
     Photos are put behind by `render`'s alpha (see there), not onto a wall: they keep their own light and sharpness. No
@@ -131,7 +131,8 @@ def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, a
     Args:
         rng: All choices come from it.
         camera: The picture's camera.
-        people: (N, 3) metres: vertices of all people (a sample is enough). The ground lies under the lowest one.
+        people: (N, 3) metres: vertices of all people (a sample is enough).
+        floor: Height of the ground, metres: that of their lowest vertex, soles included.
         assets: The user's pictures.
         kind: ``'room'``, ``'outdoors'``, ``'photo'`` or ``'hdri'`` (seen as it is); by default photos if there are any,
             else drawn among the others.
@@ -148,7 +149,7 @@ def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, a
         raise ValueError(f'no scenery {kind!r}; known: {", ".join(KINDS)}')
     if kind == 'photo' and not assets.photos or kind == 'hdri' and not assets.hdris:
         raise ValueError(f'scenery {kind!r} needs pictures of its kind, and none were given')
-    place = _Place(camera, people)
+    place = _Place(camera, people, floor)
     parameters = dict(kind=kind)
     if assets.hdris:
         path = assets.hdris[rng.integers(len(assets.hdris))]
@@ -184,9 +185,9 @@ class _Place:
         back: (2,) unit direction from the camera's side to behind the people.
     """
 
-    def __init__(self, camera: Camera, people: np.ndarray):
+    def __init__(self, camera: Camera, people: np.ndarray, floor: float):
         self.camera = camera
-        self.floor = float(people[:, 2].min())
+        self.floor = floor
         self.top = float(people[:, 2].max())
         self.middle = (people[:, :2].min(axis=0) + people[:, :2].max(axis=0)) / 2
         self.radius = float(np.linalg.norm(people[:, :2] - self.middle, axis=1).max())
@@ -268,7 +269,7 @@ def _photo(rng, camera: Camera, assets: Assets) -> tuple:
 
 
 def _room(rng, place: _Place, lights: list) -> tuple:
-    """Two or three walls behind and beside the people, a floor, and things along the walls. The front stays open."""
+    """Three walls behind and beside the people, a floor, and things along the walls. The front stays open."""
     turn = np.radians(rng.uniform(-35, 35))
     inward = -_turned(place.back, turn)
     aside = np.array([-inward[1], inward[0]])

@@ -7,6 +7,8 @@ import errno
 import io
 import json
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -27,7 +29,7 @@ def write_bytes(path, content: bytes):
         OSError: It names the file; a full disk says so.
     """
     path = Path(path)
-    temporary = path.with_name(f'{path.name}{TEMPORARY}{os.getpid()}')
+    temporary = path.with_name(f'{path.name}{TEMPORARY}{socket.gethostname()}-{os.getpid()}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, 'wb') as file:
@@ -74,10 +76,16 @@ def write_json(path, content):
     write_bytes(path, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + '\n').encode())
 
 
-def clean(folder):
-    """Removes what a killed run left half-written. Call it before any process writes there."""
+def clean(folder, mine: Callable[[str], bool] = lambda name: True):
+    """Removes what a killed run left half-written. Call it before any process writes there.
+
+    Args:
+        folder: With all folders in it.
+        mine: Of the names of files without their endings, those that nobody else may be writing at the moment.
+    """
     for path in Path(folder).rglob(f'*{TEMPORARY}*'):
-        path.unlink(missing_ok=True)
+        if mine(path.name.split('.')[0]):
+            path.unlink(missing_ok=True)
 
 
 def write_parts(path, parts: np.ndarray):

@@ -69,6 +69,19 @@ def test_starts_with_the_public_position_embeddings(reference):
         model.neck.decoder_pos_embed.detach(), state_dict['neck.decoder_pos_embed'], atol=1e-6, rtol=0)
 
 
+def test_the_patch_projection_starts_as_a_linear_layer(tmp_path):
+    weight = mae().backbone.patch_embed.projection.weight
+    bound = (6 / (3 * 256 + 32))**0.5
+    assert 0.95 * bound < weight.abs().max() <= bound
+    torch.save(mae(seed=1).backbone.state_dict(), tmp_path / 'clean.pth')
+    read = MODELS.build(
+        dict(type='SapiensMAE', backbone=dict(
+            type='SapiensViT', arch=ARCH, img_size=(128, 96),
+            init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'clean.pth')))))
+    read.init_weights()
+    assert torch.equal(read.backbone.patch_embed.projection.weight, mae(seed=1).backbone.patch_embed.projection.weight)
+
+
 def slow_patchify(images, size):
     """As a child would do it."""
     patches = []

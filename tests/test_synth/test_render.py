@@ -228,7 +228,7 @@ def test_same_seed_same_bytes_whatever_the_threads(scene):
 
 def test_backdrop_keeps_its_bytes_and_mixes_at_edges(scene):
     camera = CAMERAS['plain']
-    photo = np.random.default_rng(2).integers(0, 200, (72, 96, 3), dtype=np.uint8)
+    photo = np.random.default_rng(2).integers(0, 256, (72, 96, 3), dtype=np.uint8)
     buffers = R.render(scene[:1], camera, SKY, samples=16, backdrop=photo)
     away = buffers.alpha == 0
     assert away.mean() > 0.3

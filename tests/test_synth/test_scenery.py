@@ -9,6 +9,7 @@ from sapiens_mm.synth.camera import frame_box
 from sapiens_mm.synth.scenery import FURNITURE, TEXTURES, Assets, block, draw_scenery, furnish, read_photo
 
 PEOPLE = np.random.default_rng(0).uniform([-0.4, -0.2, 0], [0.4, 0.2, 1.8], (300, 3))
+FLOOR = float(PEOPLE[:, 2].min())
 
 
 def camera(rng=None, elevation: float = 5.0, size: tuple = (96, 72)):
@@ -64,7 +65,7 @@ def test_the_view_of_the_people_stays_free(kind):
     for seed in range(25):
         rng = np.random.default_rng(seed)
         view = camera(rng, elevation=rng.uniform(-10, 40))
-        scenery = draw_scenery(rng, view, PEOPLE, kind=kind)
+        scenery = draw_scenery(rng, view, PEOPLE, FLOOR, kind=kind)
         targets = PEOPLE[::10] + [0, 0, 0.01]
         for mesh in scenery.meshes:
             assert mesh.instance == 0
@@ -97,7 +98,8 @@ def crosses(eye, targets, mesh) -> bool:
 def test_same_generator_same_scenery(folder):
     assets = Assets.find(backgrounds=folder)
     for kind in (None, 'room', 'outdoors'):
-        first, second = (draw_scenery(np.random.default_rng(7), camera(), PEOPLE, assets, kind) for _ in range(2))
+        first, second = (
+            draw_scenery(np.random.default_rng(7), camera(), PEOPLE, FLOOR, assets, kind) for _ in range(2))
         assert json.dumps(first.parameters) == json.dumps(second.parameters)
         for a, b in zip(first.meshes, second.meshes):
             np.testing.assert_array_equal(a.vertices, b.vertices)
@@ -108,7 +110,7 @@ def test_a_camera_under_the_ground_gets_no_ground():
     view = camera(elevation=-40)
     assert view.centre[2] < 0
     names = [mesh.name for kind in ('room', 'outdoors') for mesh in
-             draw_scenery(np.random.default_rng(0), view, PEOPLE, kind=kind).meshes]
+             draw_scenery(np.random.default_rng(0), view, PEOPLE, FLOOR, kind=kind).meshes]
     assert 'floor' not in names
     assert 'ground' not in names
 
@@ -117,7 +119,7 @@ def test_photos_are_used_when_there_are_any(folder):
     assets = Assets.find(backgrounds=folder)
     assert [path.name for path in assets.photos] == ['b.jpg', 'a.PNG']
     for seed in range(4):
-        scenery = draw_scenery(np.random.default_rng(seed), camera(size=(64, 96)), PEOPLE, assets)
+        scenery = draw_scenery(np.random.default_rng(seed), camera(size=(64, 96)), PEOPLE, FLOOR, assets)
         assert scenery.parameters['kind'] == 'photo'
         assert scenery.backdrop.shape == (96, 64, 3)
         assert scenery.backdrop.dtype == np.uint8
@@ -142,7 +144,7 @@ def test_unreadable_and_missing_pictures_are_named_at_the_start(folder, tmp_path
     with pytest.raises(FileNotFoundError, match='not a folder'):
         Assets.find(hdris=tmp_path / 'nowhere')
     with pytest.raises(ValueError, match='needs pictures'):
-        draw_scenery(np.random.default_rng(0), camera(), PEOPLE, kind='photo')
+        draw_scenery(np.random.default_rng(0), camera(), PEOPLE, FLOOR, kind='photo')
     with pytest.raises(ValueError, match='cannot read'):
         read_photo(tmp_path / 'gone.jpg')
 
@@ -159,7 +161,7 @@ def test_hdris_light_the_scene(tmp_path):
     assets = Assets.find(hdris=tmp_path)
     kinds = set()
     for seed in range(6):
-        scenery = draw_scenery(np.random.default_rng(seed), camera(), PEOPLE, assets)
+        scenery = draw_scenery(np.random.default_rng(seed), camera(), PEOPLE, FLOOR, assets)
         kinds.add(scenery.parameters['kind'])
         assert scenery.lights[0]['type'] == 'hdri'
     assert kinds == {'room', 'hdri'}

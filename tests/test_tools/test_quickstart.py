@@ -36,6 +36,11 @@ def test_runs_reports_and_continues(root, tmp_path):
     assert (tmp_path / 'out/report.html').exists()
     assert [path.stat().st_mtime_ns for path in images] == stamps
 
+    other = quickstart(root, tmp_path / 'out', '--epochs', '2')
+    assert other.returncode != 0
+    assert "'epochs': 1" in other.stderr
+    assert 'give another --work-dir' in other.stderr
+
 
 def test_a_stage_that_fails_says_what_and_where(root, tmp_path):
     out = quickstart(root, tmp_path / 'out', '--config', 'configs/none.py')

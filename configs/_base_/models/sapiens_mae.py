@@ -8,7 +8,7 @@ model = dict(
         img_size=1024,
         patch_size=16,
         with_cp=True,
-        init_cfg=dict(type='Xavier', layer=['Linear', 'Conv2d'], distribution='uniform')),
+        init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform')),
     neck=dict(type='SapiensMAEDecoder', embed_dims=512, num_layers=8, num_heads=16, with_cp=True),
     mask_ratio=0.75,
     norm_target=True)

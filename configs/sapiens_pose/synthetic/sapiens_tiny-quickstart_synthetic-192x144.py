@@ -14,15 +14,14 @@ _base_ = '../coco/sapiens_tiny-210e_coco-256x192.py'
 data_root = '{{$SYNTHETIC_ROOT:data/synthetic}}/'
 ann_file = 'annotations/person_keypoints.json'
 
-codec = dict(type='SapiensUDPHeatmap', input_size=(144, 192), heatmap_size=(18, 24), sigma=2, blur_kernel_size=11)
+codec = dict(type='SapiensUDPHeatmap', input_size=(144, 192), heatmap_size=(36, 48), sigma=2, blur_kernel_size=11)
 model = dict(
     backbone=dict(
-        arch=dict(_delete_=True, embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=192 * 4),
+        arch=dict(_delete_=True, embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=192 * 2),
         img_size=(192, 144)),
     head=dict(
-        deconv_out_channels=(128, ),
-        deconv_kernel_sizes=(4, ),
-        conv_out_channels=(128, ),
+        deconv_out_channels=(64, 64),
+        conv_out_channels=(64, ),
         conv_kernel_sizes=(1, ),
         loss=dict(loss_weight=100.),
         decoder=codec))
@@ -44,7 +43,7 @@ test_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=1,
     dataset=dict(
         data_root=data_root + 'train/',
@@ -63,10 +62,10 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'test/' + ann_file)
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=28, val_interval=28)
+train_cfg = dict(max_epochs=36, val_interval=36)
 param_scheduler = [
-    dict(type='LinearLR', begin=0, end=50, start_factor=0.01, by_epoch=False),
-    dict(type='CosineAnnealingLR', begin=0, end=28, eta_min=0, by_epoch=True, convert_to_iter_based=True),
+    dict(type='LinearLR', begin=0, end=100, start_factor=0.01, by_epoch=False),
+    dict(type='CosineAnnealingLR', begin=0, end=36, eta_min=0, by_epoch=True, convert_to_iter_based=True),
 ]
-optim_wrapper = dict(optimizer=dict(lr=8e-4, weight_decay=0.05))
+optim_wrapper = dict(optimizer=dict(lr=1.2e-3, betas=(0.9, 0.98), weight_decay=0.05))
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=4))

@@ -5,7 +5,7 @@ Encoder and decoder have 664.28 M parameters. Fine-tuned, the public model reach
 Data:  any images; the paper's 300 M are private. tools/curate_humans.py filters your own as the paper did.
 Train: PRETRAIN_ROOT=/path/to/images NNODES=128 NODE_RANK=... MASTER_ADDR=... tools/dist_train.sh \
            configs/sapiens_pretrain/humans_300m/sapiens_0.6b-1pass_humans_300m-1024x1024.py 8
-On other than 1024 GPUs change `gpus` below: the gradients of more passes are added up, and the steps stay the same.
+On fewer GPUs the gradients of more passes are added up: the batch, the learning rate and the steps stay the same.
 """
 _base_ = [
     '../../_base_/pretrain_runtime.py',
@@ -14,10 +14,10 @@ _base_ = [
     '../../_base_/datasets/pretrain_images.py',
 ]
 
-gpus = 1024
+gpus = {{'$WORLD_SIZE:1024'}}  # set by the launchers
 per_gpu = 32
 batch = 65536
-passes = batch // (gpus * per_gpu)
+passes = max(1, round(batch / (gpus * per_gpu)))  # of which the gradients are added up
 steps = 300_000_000 // batch
 warm_up = steps * 40 // 1600
 

@@ -29,6 +29,8 @@ ASIDE = np.array([1.7e-3, -1.3e-3])
 ON_CENTRE = 5e-4
 #: Metres: nothing nearer is seen.
 NEAR = 0.01
+#: Linear brightness that exposure leaves nearly all pixels of the persons below.
+BRIGHT = 0.8
 #: Face indices travel through a float32 image.
 MAX_FACES = 1 << 24
 
@@ -121,7 +123,8 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
             environment's light there. It is blended in linear light by each pixel's alpha, and not lit: a photo keeps
             its own pixels, free of noise, whatever the exposure of the meshes.
         key: Exposure: linear brightness 0..1 that the persons (without persons: all that is seen) get on
-            (geometric) average.
+            (geometric) average,
+            or less: see `expose`.
         max_depth: Longest light path, in segments: 2 is direct light (from lamps, sky and surroundings alike), 3 adds
             one bounce between surfaces, for 1.6 times the time.
 
@@ -486,14 +489,19 @@ def surface(vertices: np.ndarray, normals: np.ndarray | None, faces: np.ndarray,
 def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
     """(H, W, 3) radiance scaled so that the persons' (else: everything's) geometric mean brightness is ``key``.
 
-    What is then brighter than 0.8 rolls off softly, as on film, instead of clipping.
+    It is less where more than a twentieth of their pixels would become brighter than :data:`BRIGHT`. What is then
+    brighter than 0.8 rolls off softly, as on film, instead of clipping.
     """
     brightness = np.maximum(linear, 0) @ [0.2126, 0.7152, 0.0722]
     chosen = buffers.person if buffers.person.any() else buffers.mesh >= 0
     values = brightness[chosen] if chosen.any() else brightness.ravel()
     values = values[np.isfinite(values)]
-    level = np.exp(np.log(values + 1e-4 * max(values.max(), 1e-12)).mean()) if len(values) and values.max() > 0 else 1.0
-    linear = np.nan_to_num(linear * (key / level), nan=0.0, posinf=10.0, neginf=0.0)
+    scale = 1.0
+    if len(values) and values.max() > 0:
+        scale = key / np.exp(np.log(values + 1e-4 * values.max()).mean())
+        # Faces stay what they are above dark clothes.
+        scale = min(scale, BRIGHT / max(np.quantile(values, 0.95), 1e-12))
+    linear = np.nan_to_num(linear * scale, nan=0.0, posinf=10.0, neginf=0.0)
     return np.where(linear > 0.8, 1 - 0.2 * np.exp(-(linear - 0.8) / 0.2), linear)
 
 

@@ -3,7 +3,7 @@
 
 On 2 CPU cores it trains in 6 to 10 minutes and reached AP 0.18, AP50 0.63 on 60 held-out synthetic people. Small inputs,
 coarse heatmaps (an eighth of the input) and a high learning rate make it learn fast, not well.
-Data:  tools/synthesize.py data/synthetic/train --num 640 --size 256 192 --seed 1 --framing full_body --max-persons 1
+Data:  tools/synthesize.py data/synthetic/train --num 600 --size 256 192 --seed 1 --framing full_body --max-persons 1
        (and data/synthetic/test with --num 60 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
            configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py 2
@@ -17,11 +17,12 @@ ann_file = 'annotations/person_keypoints.json'
 codec = dict(type='SapiensUDPHeatmap', input_size=(144, 192), heatmap_size=(36, 48), sigma=2, blur_kernel_size=11)
 model = dict(
     backbone=dict(
-        arch=dict(_delete_=True, embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=192 * 2),
+        arch=dict(_delete_=True, embed_dims=160, num_layers=6, num_heads=5, feedforward_channels=160 * 2),
         img_size=(192, 144)),
     head=dict(
-        deconv_out_channels=(64, 64),
-        conv_out_channels=(64, ),
+        in_channels=160,
+        deconv_out_channels=(64, 32),
+        conv_out_channels=(32, ),
         conv_kernel_sizes=(1, ),
         loss=dict(loss_weight=100.),
         decoder=codec))
@@ -62,10 +63,10 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'test/' + ann_file)
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=36, val_interval=36)
+train_cfg = dict(max_epochs=37, val_interval=37)
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=100, start_factor=0.01, by_epoch=False),
-    dict(type='CosineAnnealingLR', begin=0, end=36, eta_min=0, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=0, end=37, eta_min=0, by_epoch=True, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(optimizer=dict(lr=1.2e-3, betas=(0.9, 0.98), weight_decay=0.05))
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=4))

@@ -35,7 +35,7 @@ JOINT_LIMITS = {
 }
 _SPINE = ('spine05', 'spine04', 'spine03', 'spine02', 'spine01')
 _NECK = ('neck01', 'neck02', 'neck03', 'head')
-# name: chance in a random draw
+# name: chance in a random draw; poses in which a limb sinks into the body are drawn again, so hard ones come out rarer
 KINDS = dict(standing=0.26, walking=0.16, sitting=0.12, reaching=0.14, crossed_arms=0.08, hands_on_hips=0.08,
              arms_raised=0.08, crouching=0.08)
 

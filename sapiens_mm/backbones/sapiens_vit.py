@@ -86,8 +86,6 @@ def run_block(block: nn.Module, x: Tensor, with_cp: bool = False) -> Tensor:
     """
     if not (with_cp and torch.is_grad_enabled()):
         return block(x)
-    if x.device.type == 'cpu' and not torch.compiler.is_compiling():
-        return_freed_memory()
     return checkpoint(block, x, use_reentrant=False)
 
 
@@ -243,6 +241,9 @@ class SapiensViT(BaseModule):
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Turns images (B, in_channels, H, W) into tokens with positions (B, [1 +] h * w, C) and their grid (h, w)."""
+        if (self.with_cp and torch.is_grad_enabled() and x.device.type == 'cpu' and
+                not torch.compiler.is_compiling()):
+            return_freed_memory()
         H, W = x.shape[-2:]
         x = F.pad(x, (0, -W % self.patch_size, 0, -H % self.patch_size))
         x = self.patch_embed(x)

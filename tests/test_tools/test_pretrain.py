@@ -100,10 +100,12 @@ def test_a_resumed_run_ends_with_the_losses_of_an_unbroken_one(config, trained, 
 def test_reconstruction_of_a_folder(config, trained, images, tmp_path):
     out = tmp_path / 'new/sheet.png'
     tool('tools/reconstruct.py', config, trained / 'iter_6.pth', images / '3.png', images, '--mask-ratio', .5, .9,
-         '--batch', 4, '--out', out)
+         '--batch', 4, '--num', 9, '--out', out)
     sheet = cv2.imread(str(out))
     assert sheet.shape[1] == 5 * 54 - 6
     assert sheet.shape[0] == 3 * 11 + 9 * 70
+    assert '2 images of 8; --num takes more' in tool(
+        'tools/reconstruct.py', config, trained / 'iter_6.pth', images, '--num', 2, '--out', tmp_path / 'few.png')
     wanted = cv2.resize(cv2.imread(str(images / '3.png')), (48, 64), interpolation=cv2.INTER_AREA)
     assert np.abs(sheet[11:75, :48].astype(int) - wanted).mean() < 6
 

@@ -105,7 +105,8 @@ def test_reconstruction_of_a_folder(config, trained, images, tmp_path):
     assert sheet.shape[1] == 5 * 54 - 6
     assert sheet.shape[0] == 3 * 11 + 9 * 70
     assert '2 images of 8; --num takes more' in tool(
-        'tools/reconstruct.py', config, trained / 'iter_6.pth', images, '--num', 2, '--out', tmp_path / 'few.png')
+        'tools/reconstruct.py', config, trained / 'iter_6.pth', images, '--num', 2, '--mask-ratio', .5, '--out',
+        tmp_path / 'few.png')
     wanted = cv2.resize(cv2.imread(str(images / '3.png')), (48, 64), interpolation=cv2.INTER_AREA)
     assert np.abs(sheet[11:75, :48].astype(int) - wanted).mean() < 6
 

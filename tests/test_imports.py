@@ -11,14 +11,16 @@ HOSTS = {'mmpose', 'mmseg', 'mmdet', 'mmpretrain'}
 BASE = {'torch', 'mmengine', 'mmcv', 'numpy', *sys.stdlib_module_names}
 ALLOWED = {
     # room: (libraries, own rooms)
-    'apis': (BASE | {'mmpose', 'mmseg', 'mmdet'}, {'backbones', 'dense', 'engine', 'pose', 'vocabularies'}),
+    'apis': (BASE | {'mmpose', 'mmseg', 'mmdet'}, {'backbones', 'dense', 'engine', 'pose', 'visualization', 'vocabularies'}),
     'backbones': (BASE, {'engine'}),
+    'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', 'visualization', 'vocabularies'}),
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, set()),  # these where a checkpoint asks for them
     'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', 'vocabularies'}),
     'pretrain': (BASE | {'torchvision', 'cv2', 'PIL', 'webdataset', 'pyarrow', 'matplotlib', 'ray'},
                  {'backbones', 'engine'}),
     'synth': ({'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'drjit', 'trimesh',
-               'xtcocotools', *sys.stdlib_module_names}, {'vocabularies'}),
+               'xtcocotools', *sys.stdlib_module_names}, {'visualization', 'vocabularies'}),
+    'visualization': ({'numpy', 'cv2', *sys.stdlib_module_names}, {'vocabularies'}),
     'vocabularies': (set(sys.stdlib_module_names), set()),
 }
 

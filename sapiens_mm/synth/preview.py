@@ -5,37 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sapiens_mm.vocabularies.body_parts import PART_COLORS
+from sapiens_mm.visualization.maps import color_depth, color_normals, color_parts
 from sapiens_mm.vocabularies.goliath import METAINFO_308
 
 from .writer import write_image
 
 _ROWS_OF_TILES = 2  # samples side by side
-
-
-def color_parts(parts: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of (H, W) class ids; 255 is white."""
-    colors = np.full((256, 3), 255, np.uint8)
-    colors[:len(PART_COLORS)] = PART_COLORS
-    return colors[parts]
-
-
-def color_depth(depth: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of (H, W) metres: near is yellow, far is violet, 0 (nobody) is black."""
-    there = depth > 0
-    if not there.any():
-        return np.zeros((*depth.shape, 3), np.uint8)
-    near, far = depth[there].min(), depth[there].max()
-    scaled = ((far - depth) / max(far - near, 1e-6) * 255).clip(0, 255).astype(np.uint8)
-    image = cv2.applyColorMap(scaled, cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
-    image[~there] = 0
-    return image
-
-
-def color_normals(normals: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of unit normals: (n + 1) / 2, so red is right, green up, blue to the viewer; 0 is black."""
-    there = np.abs(normals).sum(axis=-1) > 0
-    return (((normals.astype(np.float32) + 1) * 127.5 + 0.5) * there[..., None]).clip(0, 255).astype(np.uint8)
 
 
 def draw_keypoints(image: np.ndarray, landmarks: np.ndarray, radius: int | None = None) -> np.ndarray:

@@ -5,31 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sapiens_mm.synth.preview import color_depth, color_normals, color_parts, draw_keypoints, write_preview
-from sapiens_mm.vocabularies.body_parts import IGNORED_PART, PART_COLORS
+from sapiens_mm.synth.preview import draw_keypoints, write_preview
 from sapiens_mm.vocabularies.goliath import METAINFO_308
-
-
-def test_parts_have_the_colours_of_their_vocabulary():
-    parts = np.array([[0, 5, 27, IGNORED_PART]], np.uint8)
-    np.testing.assert_array_equal(color_parts(parts)[0], [PART_COLORS[0], PART_COLORS[5], PART_COLORS[27], [255] * 3])
-
-
-def test_near_is_yellow_far_is_violet_and_nobody_is_black():
-    near, middle, far, nobody = color_depth(np.array([[1., 2, 3, 0]], np.float32))[0].astype(int)
-    assert min(near[:2]) > 200 > near[2]
-    assert far[2] > far[1]
-    assert far[0] > far[1]
-    assert far.sum() < middle.sum() < near.sum()
-    assert nobody.tolist() == [0, 0, 0]
-    assert not color_depth(np.zeros((2, 2), np.float32)).any()
-    assert color_depth(np.full((1, 1), 2, np.float32)).any()
-
-
-def test_normals_to_the_right_are_red_up_green_and_to_the_viewer_blue():
-    normals = np.array([[[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, 0, 0]]], np.float16)
-    np.testing.assert_array_equal(
-        color_normals(normals)[0], [[255, 128, 128], [128, 255, 128], [128, 128, 255], [0, 128, 128], [0, 0, 0]])
 
 
 def test_visible_keypoints_are_filled_occluded_hollow_and_absent_not_drawn():

@@ -1,0 +1,140 @@
+"""Parts, depth and normals as pictures: the panels, and the visualizer that mmseg's hook calls."""
+from collections.abc import Sequence
+
+import mmcv
+import numpy as np
+from mmengine.dist import master_only
+from mmseg.registry import VISUALIZERS
+from mmseg.structures import SegDataSample
+from mmseg.visualization import SegLocalVisualizer
+
+from ..visualization.maps import color_depth, color_normals, color_parts, legend, overlay
+
+
+def draw_parts(img: np.ndarray, labels: np.ndarray, palette: Sequence) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: the image under the colours of its parts; background (0) and ignored pixels are left.
+
+    Args:
+        img: (H, W, 3) uint8 RGB.
+        labels: (H, W) class ids.
+        palette: RGB colour of each class.
+    """
+    return overlay(img, color_parts(labels.astype(np.uint8), palette), (labels > 0) & (labels < len(palette)))
+
+
+def draw_depth(depth: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: near is yellow, far is violet, what is no person is black.
+
+    The colours span the middle 98 % of the values, since a few outliers of a prediction would take all the contrast.
+
+    Args:
+        depth: (H, W), smaller is nearer, in any unit.
+        mask: (H, W), non-zero on persons; None: all pixels.
+    """
+    mask = np.ones(depth.shape, bool) if mask is None else np.asarray(mask) > 0
+    values = depth[mask & np.isfinite(depth)]
+    limits = tuple(np.percentile(values, (1, 99))) if values.size else None
+    return color_depth(depth, mask, limits)
+
+
+def draw_normals(normals: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: red is right, green up, blue to the viewer; what is no person is black.
+
+    Args:
+        normals: (H, W, 3) unit vectors, x right, y up, z to the viewer.
+        mask: (H, W), non-zero on persons; None: where the normals are not zero.
+    """
+    return color_normals(normals, mask)
+
+
+@VISUALIZERS.register_module()
+class SapiensDenseVisualizer(SegLocalVisualizer):
+    """Draws whatever of parts, depth and normals a sample has: the image, its labels, and below them the predictions.
+
+    Depth and normals are shown on the person: under the labelled mask, or the predicted parts where there is none.
+    Arguments are those of mmengine's ``Visualizer``; pictures go to disk and TensorBoard alike.
+    """
+
+    @master_only
+    def add_datasample(self,
+                       name: str,
+                       image: np.ndarray,
+                       data_sample: SegDataSample | None = None,
+                       draw_gt: bool = True,
+                       draw_pred: bool = True,
+                       show: bool = False,
+                       wait_time: float = 0,
+                       out_file: str | None = None,
+                       step: int = 0,
+                       with_labels: bool = True) -> None:
+        """Draws one sample and gives the picture to the backends.
+
+        Args:
+            name: Of the picture.
+            image: (H, W, 3) uint8 RGB.
+            data_sample: With maps of the image's size.
+            draw_gt: Whether to draw the labels.
+            draw_pred: Whether to draw the predictions.
+            show: Opens a window instead.
+            wait_time: Seconds that the window stays; 0: until a key is pressed.
+            out_file: Writes this file instead.
+            step: Iteration, for the backends.
+            with_labels: Whether to explain the colours of the parts that are seen.
+        """
+        picture = self.draw(image, data_sample, draw_gt, draw_pred, with_labels)
+        if show:
+            self.show(picture, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            mmcv.imwrite(mmcv.rgb2bgr(picture), out_file)
+        else:
+            self.add_image(name, picture, step)
+
+    def draw(self, image: np.ndarray, data_sample: SegDataSample | None, draw_gt: bool = True, draw_pred: bool = True,
+             with_labels: bool = True) -> np.ndarray:
+        """The picture that :meth:`add_datasample` stores, (H', W', 3) uint8 RGB."""
+        maps = {}
+        for name in data_sample.keys() if data_sample is not None else ():  # noqa: SIM118 (no mapping)
+            if name.startswith(('gt_', 'pred_')):
+                data = data_sample.get(name).data.cpu().numpy()
+                maps[name] = data.transpose(1, 2, 0) if name.endswith('normal_map') else data[0]
+        sides = [side for side, wanted in (('gt', draw_gt), ('pred', draw_pred)) if wanted]
+        tasks = [task for task in ('sem_seg', 'depth_map', 'normal_map')
+                 if any(f'{side}_{task}' in maps for side in sides)]
+        mask = self._persons(maps)
+        palette = self.dataset_meta.get('palette') or []
+        rows, seen = [], set()
+        for side in sides:
+            panels = []
+            for task in tasks:
+                found = maps.get(f'{side}_{task}')
+                if found is None:
+                    panels.append(np.zeros_like(image))
+                elif task == 'sem_seg':
+                    panels.append(draw_parts(image, found, palette))
+                    seen |= set(np.unique(found).tolist())
+                elif task == 'depth_map':
+                    labelled = mask if side == 'pred' else found > 0
+                    panels.append(draw_depth(found, labelled))
+                else:
+                    panels.append(draw_normals(found, mask if side == 'pred' else None))
+            if any(f'{side}_{task}' in maps for task in tasks):
+                rows.append(np.hstack([image if not rows else np.zeros_like(image), *panels]))
+        if not rows:
+            return image
+        picture = np.vstack(rows)
+        parts = sorted(label for label in seen if label < len(palette))
+        if with_labels and parts:
+            names = [self.dataset_meta['classes'][i] for i in parts]
+            picture = np.hstack([picture, legend(len(picture), names, [palette[i] for i in parts])])
+        return picture
+
+    @staticmethod
+    def _persons(maps: dict) -> np.ndarray | None:
+        """(H, W) boolean mask of persons by what is known best, or None."""
+        if 'gt_person_mask' in maps:
+            return maps['gt_person_mask'] > 0
+        if 'gt_depth_map' in maps:
+            return maps['gt_depth_map'] > 0
+        if 'gt_normal_map' in maps:
+            return np.abs(maps['gt_normal_map']).sum(axis=-1) > 0
+        return maps['pred_sem_seg'] > 0 if 'pred_sem_seg' in maps else None

@@ -1,0 +1,1 @@
+"""Pictures of labels and predictions, for every room; NumPy and OpenCV only."""

@@ -1,0 +1,81 @@
+"""Body parts, depth and normals as colours."""
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from ..vocabularies.body_parts import PART_COLORS
+
+
+def color_parts(parts: np.ndarray, palette: Sequence = PART_COLORS) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of (H, W) class ids, by the palette's RGB colours; what it has not (255) is white."""
+    colors = np.full((256, 3), 255, np.uint8)
+    colors[:len(palette)] = palette
+    return colors[parts]
+
+
+def color_depth(depth: np.ndarray, mask: np.ndarray | None = None, limits: tuple[float, float] | None = None
+                ) -> np.ndarray:
+    """Depth as colours: near is yellow, far is violet, what is no person or not finite is black.
+
+    Args:
+        depth: (H, W), smaller is nearer, in any unit.
+        mask: (H, W), non-zero on persons; None: where depth is positive.
+        limits: What is shown as nearest and farthest; None: the extremes under the mask.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    there = np.isfinite(depth) & ((depth > 0) if mask is None else (np.asarray(mask) > 0))
+    if not there.any():
+        return np.zeros((*depth.shape, 3), np.uint8)
+    near, far = limits or (depth[there].min(), depth[there].max())
+    scaled = ((far - np.where(there, depth, far)) / max(far - near, 1e-6) * 255).clip(0, 255).astype(np.uint8)
+    image = cv2.applyColorMap(scaled, cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
+    image[~there] = 0
+    return image
+
+
+def color_normals(normals: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Normals as colours, (n + 1) / 2: red is right, green up, blue to the viewer; what is no person is black.
+
+    Args:
+        normals: (H, W, 3) unit vectors, x right, y up, z to the viewer.
+        mask: (H, W), non-zero on persons; None: where the normals are not zero.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    there = (np.abs(normals).sum(axis=-1) > 0) if mask is None else (np.asarray(mask) > 0)
+    there = there & np.isfinite(normals).all(axis=-1)
+    shown = np.where(there[..., None], normals, -1).astype(np.float32)
+    return np.where(there[..., None], ((shown + 1) * 127.5 + 0.5).clip(0, 255), 0).astype(np.uint8)
+
+
+def overlay(image: np.ndarray, colors: np.ndarray, mask: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+    """(H, W, 3) uint8: ``colors`` over ``image`` where ``mask`` (H, W) is non-zero, through which it shines."""
+    mixed = cv2.addWeighted(np.ascontiguousarray(image), 1 - opacity, np.ascontiguousarray(colors), opacity, 0)
+    return np.where((np.asarray(mask) > 0)[..., None], mixed, image)
+
+
+def legend(height: int, names: Sequence[str], colors: Sequence) -> np.ndarray:
+    """A white column of coloured squares with names, as high as the picture that it explains.
+
+    Args:
+        height: Pixels.
+        names: One for each line; they shrink until all of them fit.
+        colors: RGB, as many as names.
+
+    Returns:
+        (height, W, 3) uint8; W depends on the names.
+    """
+    line = min(max(12, height // 28), max(1, height // max(1, len(names))))
+    scale = line / 34
+    width = max((cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] for name in names), default=0)
+    column = np.full((height, width + 2 * line, 3), 255, np.uint8)
+    for row, (name, color) in enumerate(zip(names, colors)):
+        top = row * line
+        cv2.rectangle(column, (line // 5, top + line // 6), (line, top + line * 5 // 6), [int(c) for c in color], -1)
+        cv2.putText(column, name, (line * 5 // 4, top + line * 3 // 4), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1,
+                    cv2.LINE_AA)
+    return column

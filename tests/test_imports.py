@@ -11,7 +11,8 @@ HOSTS = {'mmpose', 'mmseg', 'mmdet', 'mmpretrain'}
 BASE = {'torch', 'mmengine', 'mmcv', 'numpy', *sys.stdlib_module_names}
 ALLOWED = {
     # room: (libraries, own rooms)
-    'apis': (BASE | {'mmpose', 'mmseg', 'mmdet'}, {'backbones', 'dense', 'engine', 'pose', 'visualization', 'vocabularies'}),
+    'apis': (BASE | {'mmpose', 'mmseg', 'mmdet'},
+             {'backbones', 'dense', 'engine', 'pose', 'visualization', 'vocabularies'}),
     'backbones': (BASE, {'engine'}),
     'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', 'visualization', 'vocabularies'}),
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, set()),  # these where a checkpoint asks for them

@@ -1,10 +1,16 @@
 """Tests a checkpoint of any task and host, and writes the figures.
 
     python tools/test.py CONFIG CHECKPOINT --out metrics.json --show-dir pictures
+
+For dense models, the figures of each image, the worst as pictures, and the predictions themselves:
+
+    python tools/test.py CONFIG CHECKPOINT --per-image scores.csv --worst 20 --dump-dir predictions --dump-format png16
 """
 import argparse
 import json
+import math
 import os.path as osp
+from typing import Any
 
 import mmengine
 import torch
@@ -24,10 +30,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help='JSON file for the figures (default: metrics.json in the work dir)')
     parser.add_argument('--dump', help='pickle file for the predictions')
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--per-image', help='JSON or CSV file for the figures of each image (dense models)')
+    parser.add_argument('--worst', type=int, metavar='N',
+                        help='draw the N worst images, with truth and error, to worst/ in --show-dir or, without one, '
+                        'in the work dir (dense models)')
+    parser.add_argument('--dump-dir', help='folder for the predicted maps, a file for each image (dense models)')
+    parser.add_argument('--dump-format', choices=['npz', 'png16'], default='npz',
+                        help='of --dump-dir: NumPy archives, or PNG with up to 16 bits and its scale in a JSON file')
     parser.add_argument('--amp', action='store_true', help='test in bfloat16 mixed precision')
     args = parser.parse_args()
     if args.dump and not args.dump.endswith(('.pkl', '.pickle')):
         parser.error(f'--dump is {args.dump}, but predictions are written as a .pkl file')
+    if args.per_image and not args.per_image.endswith(('.json', '.csv')):
+        parser.error(f'--per-image is {args.per_image}, but figures are written as a .json or .csv file')
+    if args.worst is not None and args.worst < 1:
+        parser.error(f'--worst is {args.worst}, expected at least 1')
     return args
 
 
@@ -45,10 +62,50 @@ def load_config(args: argparse.Namespace) -> Config:
         extra.append(dict(type='mmengine.DumpResults', out_file_path=args.dump))
     if args.show_dir:
         extra += show_predictions(cfg, args.show_dir)
+    extra += write_samples(cfg, args)
     if extra:
-        evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-        cfg.test_evaluator = [*evaluators, *extra]
+        cfg.test_evaluator = [*evaluators_of(cfg), *extra]
     return cfg
+
+
+def evaluators_of(cfg: Config) -> list:
+    """The test evaluators of a config, which may be a list or one."""
+    return list(cfg.test_evaluator) if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
+
+
+def write_samples(cfg: Config, args: argparse.Namespace) -> list:
+    """The evaluators that write what is asked for of each sample of a dense model."""
+    flags = dict(per_image=args.per_image, worst=args.worst, dump_dir=args.dump_dir)
+    asked = ', '.join('--' + name.replace('_', '-') for name, value in flags.items() if value)
+    if not asked:
+        return []
+    if cfg.get('default_scope') != 'mmseg':
+        raise SystemExit(f"{asked}: for dense models, whose default_scope is 'mmseg', but that of {args.config} is "
+                         f"'{cfg.get('default_scope')}'. --dump and --show-dir are for all models")
+    import sapiens_mm.dense.metrics  # noqa: F401  (a config may have imported the backbone only)
+    scored = ('SapiensPartsMetric', 'SapiensDepthMetric', 'SapiensNormalMetric')
+    metrics = [str(evaluator['type']).removeprefix('mmseg.') for evaluator in evaluators_of(cfg)]
+    if (args.per_image or args.worst) and not set(scored).intersection(metrics):
+        raise SystemExit(f"{asked}: figures of single images come from {', '.join(scored)}, but test_evaluator has "
+                         f"{', '.join(metrics)}")
+    extra = []
+    if args.per_image:
+        extra.append(dict(type='SapiensSampleScores', out_file=args.per_image))
+    if args.worst:
+        folder = osp.join(args.show_dir or cfg.work_dir, 'worst')
+        extra.append(dict(type='SapiensWorstPictures', out_dir=folder, count=args.worst))
+    if args.dump_dir:
+        extra.append(dict(type='SapiensDumpPredictions', out_dir=args.dump_dir, format=args.dump_format))
+    return extra
+
+
+def to_json(value: Any) -> Any:
+    """Figures as JSON has them, which knows no NaN: that becomes null."""
+    if isinstance(value, dict):
+        return {str(name): to_json(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show_predictions(cfg: Config, folder: str) -> list:
@@ -77,10 +134,16 @@ def main() -> None:
         out = args.out or osp.join(cfg.work_dir, 'metrics.json')
         mmengine.mkdir_or_exist(osp.dirname(osp.abspath(out)))
         record = dict(
-            metrics={name: float(value) for name, value in metrics.items()},
+            metrics=to_json({name: float(value) for name, value in metrics.items()}),
             config=args.config,
             checkpoint=args.checkpoint,
             sapiens_mm=sapiens_mm.__version__)
+        # Of dense models: the protocol, the figures of each group of samples and of each class.
+        evaluators = runner.test_loop.evaluator.metrics
+        if reports := [report for metric in evaluators if (report := getattr(metric, 'report', None))]:
+            from sapiens_mm.dense.metrics.table import paper_table
+            runner.logger.info(f'Figures of {args.config}\n{paper_table(reports)}')
+            record['reports'] = to_json(reports)
         with open(out, 'w') as file:
             json.dump(record, file, indent=2)
         runner.logger.info(f'Figures written to {out}')

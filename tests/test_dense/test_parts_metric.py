@@ -1,0 +1,159 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sapiens_mm.dense.metrics import SapiensPartsMetric
+from sapiens_mm.vocabularies.body_parts import PART_NAMES
+from sapiens_mm.vocabularies.lip import LIP_NAMES
+
+
+def sample(labels, predicted, **meta):
+    labels, predicted = (torch.as_tensor(np.asarray(array))[None] for array in (labels, predicted))
+    return dict(gt_sem_seg=dict(data=labels), pred_sem_seg=dict(data=predicted), sample_name='a', **meta)
+
+
+def metric(count=3, **kwargs):
+    out = SapiensPartsMetric(**kwargs)
+    out.dataset_meta = dict(classes=[f'class{i}' for i in range(count)])
+    return out
+
+
+def evaluate(samples, count=3, **kwargs):
+    evaluator = metric(count, **kwargs)
+    evaluator.process(None, samples)
+    return evaluator.evaluate(len(samples)), evaluator.report
+
+
+@pytest.mark.parametrize(('labels', 'predicted', 'message'), [
+    ([[0, 3]], [[0, 0]], r"'a' has 1 pixels with label 3, but classes are 0 to 2, and 255 for none"),
+    ([[0, 1]], [[0, 7]], r'1 pixels with prediction 7, but classes are 0 to 2: data set, model'),
+    ([[0, 1]], [[0, 255]], 'with prediction 255'),
+    ([[0, 300]], [[0, 0]], 'reaches from 0 to 300, expected classes from 0 to 254'),
+    ([[0, -1]], [[0, 0]], 'reaches from -1 to 0'),
+    ([[0, 1]], [[0., 0.5]], 'is float64, expected integers'),
+    ([[0, 1]], [[0], [1]], r"'pred_sem_seg' of sample 'a' is 2x1 \(height x width\), but its ground truth 1x2"),
+])
+def test_bad_maps(labels, predicted, message):
+    with pytest.raises(ValueError, match=message):
+        metric().process(None, [sample(labels, predicted)])
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="mapping is '20to28', expected None, '28to20' or '28to20-cihp'"):
+        SapiensPartsMetric(mapping='20to28')
+    with pytest.raises(ValueError, match='needs labels of 28 or 20 classes, the data set has 3'):
+        metric(mapping='28to20')
+    with pytest.raises(ValueError, match='needs the classes of the data set'):
+        SapiensPartsMetric().process(None, [sample([[0]], [[0]])])
+    with pytest.raises(KeyError, match="'a' has no 'pred_sem_seg': see that the model predicts it"):
+        metric().process(None, [{**sample([[0]], [[0]]), 'pred_sem_seg': None}])
+    with pytest.raises(ValueError, match=r"has shape \(1, 2\), expected \(1, height, width\)"):
+        metric().process(None, [{**sample([[0]], [[0]]), 'gt_sem_seg': dict(data=torch.zeros(1, 2))}])
+
+
+def test_by_hand():
+    # Class 0: 2 right of 3 labelled, one more predicted: IoU 2/4. Class 1: 1 of 2, IoU 1/2. Class 2: only predicted.
+    figures, report = evaluate([sample([[0, 0, 0], [1, 1, 255]], [[0, 0, 2], [1, 0, 1]])])
+    assert figures == pytest.approx({
+        'parts/mIoU': 100 * (2 / 4 + 1 / 2 + 0) / 3,
+        'parts/mIoU_present': 100 * (2 / 4 + 1 / 2) / 2,
+        'parts/mAcc': 100 * (2 / 3 + 1 / 2) / 2,
+        'parts/aAcc': 100 * 3 / 5,
+        'parts/images': 1,
+        'parts/skipped': 0,
+    })
+    assert report['classes']['class1'] == dict(IoU=50.0, Acc=50.0, pixels=2, counted=True)
+    assert report['classes']['class2'] == dict(IoU=0.0, Acc=None, pixels=0, counted=True)
+    assert report['protocol']['classes'] == 3
+
+
+def test_groups_and_images_without_labels():
+    figures, report = evaluate([
+        sample([[0, 1]], [[0, 1]], region='face'),
+        sample([[0, 1]], [[1, 0]], region='full_body'),
+        sample([[255, 255]], [[0, 0]], region='upper_body'),
+    ])
+    assert figures['parts/face/mIoU'] == 100
+    assert figures['parts/full_body/mIoU'] == 0
+    assert math.isnan(figures['parts/upper_body/mIoU'])
+    assert figures['parts/upper_body/skipped'] == figures['parts/skipped'] == 1
+    assert figures['parts/images'] == 2
+    assert figures['parts/aAcc'] == 50
+    assert list(report['figures']) == ['face', 'full_body', 'upper_body', 'all']
+
+
+def test_scores_of_each_image():
+    samples = [sample([[0, 1]], [[0, 1]]), sample([[0, 1]], [[1, 1]])]
+    metric().process(None, samples)
+    assert samples[0]['scores']['parts/mIoU'] == 100
+    assert samples[1]['scores'] == {'parts/mIoU': 25, 'parts/mIoU_present': 25, 'parts/mAcc': 50, 'parts/aAcc': 50}
+
+
+def ids(names, *chosen):
+    return [[255 if name is None else names.index(name) for name in chosen]]
+
+
+def test_mapping():
+    parts28 = ids(PART_NAMES, 'Left_Hand', 'Upper_Lip', 'Upper_Clothing', 'Torso', 'Apparel', 'Right_Sock')
+    lip20 = ids(LIP_NAMES, 'Left-arm', 'Face', 'Coat', None, 'Hat', 'Socks')
+    arms = ids(LIP_NAMES, 'Right-arm', 'Face', 'UpperClothes', 'Face', 'Face', 'Socks')
+    # A model of 28 on labels of 20; a coat is upper clothes, a hat has no counterpart.
+    figures, report = evaluate([sample(lip20, parts28)], 20, mapping='28to20')
+    assert figures['parts/28to20/mIoU'] == figures['parts/28to20/aAcc'] == 100
+    assert report['classes']['Left-arm'] == dict(IoU=100.0, Acc=100.0, pixels=1, counted=True)
+    assert report['classes']['Hat'] == dict(IoU=None, Acc=None, pixels=0, counted=False)
+    assert report['protocol'] == dict(
+        mapping='28to20', classes=20, label_classes=20, prediction_classes=28, average='pixel')
+    # A model of 20 on labels of 28, of which four have a counterpart; the wrong arm.
+    figures, _ = evaluate([sample(parts28, arms)], 28, mapping='28to20', map_pred=False)
+    assert figures['parts/28to20/aAcc'] == 75
+    assert figures['parts/28to20/mIoU'] == pytest.approx(60)
+    # A model of 28 on labels of 28, and one of 20 on labels of 20.
+    assert evaluate([sample(parts28, parts28)], 28, mapping='28to20')[0]['parts/28to20/mIoU'] == 100
+    assert evaluate([sample(lip20, arms)], 20, mapping='28to20', map_pred=False)[0]['parts/28to20/aAcc'] == 75
+    # A prediction without a counterpart is an error.
+    figures, _ = evaluate([sample(ids(LIP_NAMES, 'Hair', 'Hair'), ids(PART_NAMES, 'Hair', 'Apparel'))], 20,
+                          mapping='28to20')
+    assert figures['parts/28to20/mIoU'] == 50
+    # CIHP has the torso.
+    figures, _ = evaluate([sample(parts28, parts28)], 28, mapping='28to20-cihp')
+    assert figures['parts/28to20-cihp/mIoU'] == 100
+    with pytest.raises(ValueError, match='2 pixels with prediction 25, but classes are 0 to 19'):
+        evaluate([sample([[0, 0]], [[25, 25]])], 20, mapping='28to20', map_pred=False)
+
+
+def plain(pairs, count):
+    """The figures, pixel sets by pixel sets."""
+    labels = np.concatenate([a[a != 255].ravel() for a, _ in pairs])
+    predicted = np.concatenate([b[a != 255].ravel() for a, b in pairs])
+    ious, present, recalls = [], [], []
+    for k in range(count):
+        both = np.sum((labels == k) & (predicted == k))
+        either = np.sum((labels == k) | (predicted == k))
+        if either:
+            ious.append(both / either)
+        if np.sum(labels == k):
+            present.append(both / either)
+            recalls.append(both / np.sum(labels == k))
+    return 100 * np.array([np.mean(ious), np.mean(present), np.mean(recalls), np.mean(labels == predicted)])
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.long])
+def test_against_plain_numpy(dtype):
+    rng = np.random.default_rng(0)
+    pairs = []
+    for i in range(50):
+        shape = rng.integers(1, 400, 2) * 2 + 1
+        labels = rng.integers(0, 26, shape).astype(np.uint8)
+        predicted = np.where(rng.random(shape) < 0.6, labels, rng.integers(0, 27, shape)).astype(np.uint8)
+        labels[rng.random(shape) < 0.1] = 255
+        if i % 10 == 9:
+            labels[:] = 255
+        pairs.append((labels, predicted))
+    samples = [sample(torch.as_tensor(a).to(dtype), b) for a, b in pairs]
+    figures, _ = evaluate(samples, 28)
+    np.testing.assert_allclose([figures[f'parts/{name}'] for name in SapiensPartsMetric.figure_names], plain(pairs, 28),
+                               rtol=1e-12)
+    assert figures['parts/skipped'] == 5

@@ -1,0 +1,171 @@
+"""Brings a head's output to the size of the original image, on its device and in bounded memory.
+
+The public models are resized twice, to the input's size and to the image's. Here it is once: between the two lies
+nothing but blur, and for 28 classes a gigabyte at 4K.
+"""
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_ELEMENTS = 2**22  # what is interpolated at a time: 16 MB of float32
+
+
+def placement(metainfo: dict, cells: Sequence[int], input_size: Sequence[int]) -> dict:
+    """Where a head's output belongs in the original image.
+
+    Args:
+        metainfo: Of a data sample. ``ori_shape`` (H, W); ``img_shape`` of the image before it was padded on the right
+            and at the bottom (by default there is no padding); ``crop_box`` (x0, y0, x1, y1) if the input shows that
+            part of the original image, in its pixels, of which any side may lie outside (by default all of it).
+        cells: Size (h, w) of the head's output.
+        input_size: Size (H', W') of the model's input with its padding, which ``cells`` cover.
+
+    Returns:
+        The arguments ``size``, ``box`` and ``cells`` of :func:`resize_argmax` and :func:`resize_map`.
+
+    Raises:
+        ValueError: The image arrives mirrored, or there is no ``ori_shape``.
+    """
+    if metainfo.get('flip', False):
+        raise ValueError('the metainfo says that the image arrives mirrored (flip=True), and predictions belong to the '
+                         'original image: take the flip out of the test pipeline and set test_cfg=dict(flip_test=True)')
+    if 'ori_shape' not in metainfo:
+        raise ValueError(f'the metainfo has {sorted(metainfo)}, but predictions need ori_shape: list it among the '
+                         'meta_keys of the transform that packs the sample')
+    height, width = metainfo['ori_shape'][:2]
+    img_shape = metainfo.get('img_shape', input_size)[:2]
+    box = metainfo.get('crop_box')
+    return dict(
+        size=(int(height), int(width)),
+        box=(0., 0., width, height) if box is None else tuple(float(side) for side in box),
+        cells=tuple(n * side / padded for n, side, padded in zip(cells, img_shape, input_size)))
+
+
+def resize_argmax(logits: Tensor, size: Sequence[int], box: Sequence[float] | None = None,
+                  cells: Sequence[float] | None = None, max_elements: int = MAX_ELEMENTS) -> Tensor:
+    """The class of each pixel of an image: bilinear interpolation of logits (``align_corners=False``), then arg max.
+
+    Where one class wins in all four cells around a pixel it wins in the pixel too, as that is a mean of the four. So
+    only pixels near a border between classes are interpolated, some rows at a time.
+
+    Args:
+        logits: (C, h, w), at most 256 classes.
+        size: Size (H, W) of the image.
+        box: Its part (x0, y0, x1, y1), in pixels, that the logits cover; by default all of it.
+        cells: How many rows and columns of the logits do so, from the top left; may be fractions. By default all.
+        max_elements: Bound of the number of values that are interpolated at a time; at least one row is.
+
+    Returns:
+        (H, W) uint8; 0 outside of the box.
+    """
+    if len(logits) > 256:
+        raise ValueError(f'there are {len(logits)} classes, but labels are uint8: at most 256')
+    labels = torch.zeros(tuple(size), dtype=torch.uint8, device=logits.device)
+    logits, rows, columns = _axes(logits, size, box, cells)
+    if not (len(rows) and len(columns)):
+        return labels
+    inside = labels[rows.inside, columns.inside]
+    winner = logits.argmax(0).to(torch.uint8)
+    below = torch.cat([winner[1:], winner[-1:]])
+    differs = torch.cat([winner[:, 1:], winner[:, -1:]], dim=1) != winner
+    differs_below = torch.cat([differs[1:], differs[-1:]])
+    border = differs | differs_below | (winner != below)
+
+    table = logits.permute(1, 2, 0).contiguous()  # a cell's classes side by side: what is read together lies together
+    flat, width = table.flatten(0, 1), table.shape[1]
+    for band in rows.bands(max(1, max_elements // (len(logits) * len(columns)))):
+        out = winner.index_select(0, band.lower).index_select(1, columns.lower)
+        near = border.index_select(0, band.lower).index_select(1, columns.lower)
+        y, x = near.nonzero(as_tuple=True)
+        if 2 * len(y) > out.numel():
+            out = _interpolate(table, band, columns).max(-1).indices.to(torch.uint8)
+        elif len(y):
+            top, bottom, left, right = band.lower[y] * width, band.upper[y] * width, columns.lower[x], columns.upper[x]
+            weight = columns.weight[x, None]
+            upper = torch.lerp(flat.index_select(0, top + left), flat.index_select(0, top + right), weight)
+            lower = torch.lerp(flat.index_select(0, bottom + left), flat.index_select(0, bottom + right), weight)
+            out[y, x] = torch.lerp(upper, lower, band.weight[y, None]).max(-1).indices.to(torch.uint8)
+        inside[band.inside] = out
+    return labels
+
+
+def resize_map(maps: Tensor, size: Sequence[int], box: Sequence[float] | None = None,
+               cells: Sequence[float] | None = None, max_elements: int = MAX_ELEMENTS) -> Tensor:
+    """Maps (C, h, w) at the size of an image (C, H, W): bilinear interpolation (``align_corners=False``).
+
+    Args:
+        maps: (C, h, w), of any kind of number; computed in float32.
+        size: See :func:`resize_argmax`, as for the rest.
+        box: Part of the image that the maps cover.
+        cells: How many rows and columns of the maps do so.
+        max_elements: Bound of the number of values that are interpolated at a time.
+
+    Returns:
+        (C, H, W) float32; 0 outside of the box.
+    """
+    if (box is None or tuple(box) == (0, 0, size[1], size[0])) and (cells is None or tuple(cells) == maps.shape[-2:]):
+        return F.interpolate(maps[None].float(), tuple(size), mode='bilinear', align_corners=False)[0]
+    resized = torch.zeros((len(maps), *size), device=maps.device)
+    maps, rows, columns = _axes(maps, size, box, cells)
+    if not (len(rows) and len(columns)):
+        return resized
+    inside, table = resized[:, rows.inside, columns.inside], maps.permute(1, 2, 0).contiguous()
+    for band in rows.bands(max(1, max_elements // (len(maps) * len(columns)))):
+        inside[:, band.inside] = _interpolate(table, band, columns).permute(2, 0, 1)
+    return resized
+
+
+class _Axis:
+    """Along one axis, the pixels of an image that lie in a box and the two cells that each lies between."""
+
+    def __init__(self, inside: slice, lower: Tensor, upper: Tensor, weight: Tensor):
+        self.inside = inside  # the pixels
+        self.lower, self.upper = lower, upper  # indices of cells
+        self.weight = weight  # of the upper cell, 0 to 1
+
+    @classmethod
+    def between(cls, size: int, start: float, end: float, cells: float, device: torch.device) -> '_Axis':
+        """The pixels of ``range(size)`` whose centre lies in [start, end), which is as long as ``cells``."""
+        first, last = max(math.ceil(start - 0.5), 0), min(math.ceil(end - 0.5), size)
+        centre = torch.arange(first, max(first, last), device=device, dtype=torch.float32) + 0.5
+        if start:
+            centre -= start
+        last_cell = math.ceil(cells) - 1
+        source = (centre * (cells / (end - start)) - 0.5).clamp(0, last_cell)
+        lower = source.long()
+        return cls(slice(first, max(first, last)), lower, (lower + 1).clamp(max=last_cell), source - lower)
+
+    def __len__(self) -> int:
+        return len(self.lower)
+
+    def bands(self, length: int):
+        """Parts of at most ``length`` pixels; their ``inside`` counts from the first pixel of this one."""
+        for i in range(0, len(self), length):
+            part = slice(i, i + length)
+            yield _Axis(part, self.lower[part], self.upper[part], self.weight[part])
+
+
+def _axes(maps: Tensor, size: Sequence[int], box: Sequence[float] | None,
+          cells: Sequence[float] | None) -> tuple[Tensor, _Axis, _Axis]:
+    """The maps without the cells that cover nothing, and what lies where."""
+    cells = maps.shape[-2:] if cells is None else cells
+    left, top, right, bottom = (0, 0, size[1], size[0]) if box is None else box
+    if not (right > left and bottom > top):
+        raise ValueError(f'the box is {tuple(box)}, but must be (x0, y0, x1, y1) with x1 > x0 and y1 > y0')
+    rows = _Axis.between(size[0], top, bottom, cells[0], maps.device)
+    columns = _Axis.between(size[1], left, right, cells[1], maps.device)
+    return maps[:, :math.ceil(cells[0]), :math.ceil(cells[1])].float(), rows, columns
+
+
+def _interpolate(table: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
+    """Values (rows, columns, C) of maps (h, w, C)."""
+    first = int(rows.lower[0])
+    table = table[first:int(rows.upper[-1]) + 1]
+    table = torch.lerp(
+        table.index_select(1, columns.lower), table.index_select(1, columns.upper), columns.weight[:, None])
+    return torch.lerp(
+        table.index_select(0, rows.lower - first), table.index_select(0, rows.upper - first),
+        rows.weight[:, None, None])

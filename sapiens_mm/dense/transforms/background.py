@@ -1,0 +1,136 @@
+"""Another place behind the person."""
+import os
+import os.path as osp
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmseg.registry import TRANSFORMS
+
+from ...vocabularies.body_parts import IGNORED_PART
+from ..label_files import IMAGE_SUFFIXES, file_size, read_image
+
+
+@TRANSFORMS.register_module()
+class SapiensRandomBackground(BaseTransform):
+    """Puts a random photo behind the person, with clean edges; labels stay as they are.
+
+    At the person's edge the pixels of a photo are a mixture of the person and what was behind. So the colours of a band
+    of 2 pixels inside and outside of the edge are taken from the person farther inside, and blended with the new
+    background by a soft mask: nothing of the old one is left. It stands after `SapiensRandomWarp`, when the image has
+    the size of the input, and fills the padding too (which stays without labels).
+
+    Required keys: ``img``; ``gt_person_mask`` or else ``gt_seg_map``, ``gt_depth_map`` or ``gt_normal_map``.
+
+    Args:
+        folder: Photos without people (png, jpg, webp), at any depth.
+        prob: Probability of doing it at all.
+        softness: Standard deviation of the soft mask, in pixels.
+
+    Raises:
+        FileNotFoundError: If the folder is missing or holds no photo.
+    """
+
+    def __init__(self, folder: str, prob: float = 0.8, softness: float = 0.8):
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob is {prob}, but must be 0 to 1')
+        if not osp.isdir(folder):
+            raise FileNotFoundError(f"'{folder}' is not a folder; expected photos without people in it. Correct the "
+                                    'path, or leave SapiensRandomBackground out of the pipeline')
+        self.folder = folder
+        self.prob = prob
+        self.softness = softness
+        self.photos = sorted(
+            osp.relpath(osp.join(place, name), folder) for place, _, names in os.walk(folder, followlinks=True)
+            for name in names if name.lower().endswith(IMAGE_SUFFIXES))
+        if not self.photos:
+            raise FileNotFoundError(f"'{folder}' holds no photos ({', '.join(IMAGE_SUFFIXES)})")
+
+    def transform(self, results: dict) -> dict:
+        if np.random.rand() >= self.prob:
+            return results
+        image = results['img']
+        results['img'] = replace_background(image, person_mask(results), self._draw(image.shape[:2]), self.softness)
+        return results
+
+    def _draw(self, shape: tuple[int, int]) -> np.ndarray:
+        """A random cut, 1 to 1/1.5 of the largest, from a random photo, mirrored or not."""
+        path = osp.join(self.folder, self.photos[np.random.randint(len(self.photos))])
+        goal, size = np.array(shape), np.array(file_size(path))
+        zoom = (goal / size).max() * np.random.uniform(1, 1.5)
+        reduction = 1
+        if path.lower().endswith(('.jpg', '.jpeg')):
+            while reduction < 8 and 2 * reduction * zoom <= 1:
+                reduction *= 2
+        photo = read_image(path, reduction)
+        cut = np.minimum(np.maximum(np.round(goal / (zoom * reduction)), 1), photo.shape[:2]).astype(int)
+        top, left = np.random.randint(0, np.array(photo.shape[:2]) - cut + 1)
+        photo = photo[top:top + cut[0], left:left + cut[1]]
+        if np.random.rand() < 0.5:
+            photo = photo[:, ::-1]
+        # Where it shrinks by less than half, linear interpolation is as good as the mean, and faster.
+        shrinks = (cut > 2 * goal).any()
+        return cv2.resize(photo, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(folder='{self.folder}', prob={self.prob}, softness={self.softness})"
+
+
+def person_mask(results: dict) -> np.ndarray:
+    """(H, W) uint8, 1 on the person: the sample's mask or what its labels say.
+
+    Raises:
+        ValueError: If it has no label.
+    """
+    if 'gt_person_mask' in results:
+        return results['gt_person_mask']
+    if 'gt_seg_map' in results:
+        parts = results['gt_seg_map']
+        return ((parts > 0) & (parts != IGNORED_PART)).astype(np.uint8)
+    if 'gt_depth_map' in results:
+        return (results['gt_depth_map'] > 0).astype(np.uint8)
+    if 'gt_normal_map' in results:
+        return results['gt_normal_map'].any(axis=2).astype(np.uint8)
+    raise ValueError(f"'{results.get('img_path')}' has neither a mask nor a label that shows where the person is. Load "
+                     'the labels (SapiensLoadLabels) before')
+
+
+def replace_background(image: np.ndarray, mask: np.ndarray, background: np.ndarray,
+                       softness: float = 0.8) -> np.ndarray:
+    """Puts a person before another background.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) uint8, 1 on the person.
+        background: (H, W, 3) uint8.
+        softness: Standard deviation in pixels of the edge.
+
+    Returns:
+        (H, W, 3) uint8, a new array.
+    """
+    out = np.array(background, order='C')
+    left, top, width, height = cv2.boundingRect(mask)
+    margin = 4  # the soft edge reaches as far
+    near = slice(max(top - margin, 0), top + height + margin), slice(max(left - margin, 0), left + width + margin)
+    if width:
+        out[near] = _blend(image[near], mask[near], out[near], softness)
+    return out
+
+
+def _blend(image: np.ndarray, mask: np.ndarray, background: np.ndarray, softness: float) -> np.ndarray:
+    inner = cv2.erode(mask, np.ones((5, 5), np.uint8), borderValue=1)
+    alpha = cv2.GaussianBlur(mask * np.uint8(255), (0, 0), softness, borderType=cv2.BORDER_REPLICATE)
+    out = cv2.copyTo(image, inner, background.copy())
+    # Sums over 9 x 9 pixels, of those inside alone.
+    weight = cv2.boxFilter(inner, cv2.CV_16U, (9, 9), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    colour = cv2.boxFilter(cv2.bitwise_and(image, image, mask=inner), cv2.CV_32F, (9, 9), normalize=False,
+                           borderType=cv2.BORDER_CONSTANT)
+    # Fingers and the like have no inside: they keep their colours, up to the hard edge.
+    rows, columns = np.nonzero((alpha > 0) & (inner == 0) & ((weight > 0) | (mask > 0)))
+    near = weight[rows, columns].astype(np.float32)[:, None]
+    own = image[rows, columns].astype(np.float32)
+    person = np.where(near > 0, colour[rows, columns] / np.maximum(near, 1), own)
+    share = alpha[rows, columns].astype(np.float32)[:, None] / 255
+    behind = out[rows, columns].astype(np.float32)
+    out[rows, columns] = np.rint(behind + (person - behind) * share).astype(np.uint8)
+    return out

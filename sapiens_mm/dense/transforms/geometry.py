@@ -1,0 +1,354 @@
+"""Geometry of images and labels at once: one interpolation from the file to the input, and the cuts of testing."""
+import os.path as osp
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmseg.registry import TRANSFORMS
+
+from ...vocabularies.body_parts import IGNORED_PART
+from ..label_files import file_size, read_image
+from .loading import check_depth
+
+#: Value of a pixel without a label, by key.
+NO_LABEL = dict(gt_seg_map=IGNORED_PART, gt_depth_map=0, gt_normal_map=0, gt_person_mask=0, gt_instance_map=0)
+#: The colour that becomes 0 when the image is normalised, BGR.
+MEAN_COLOR = (104, 116, 124)
+#: Crops are judged by their class shares at this fraction of their size.
+_COARSE = 8
+
+
+def window(matrix: np.ndarray, size: tuple[int, int], shape: tuple[int, int]) -> tuple:
+    """What of a source a warp reads.
+
+    Args:
+        matrix: (2, 3), pixels of the source to pixels of the output.
+        size: (H, W) of the output.
+        shape: (H, W) of the source.
+
+    Returns:
+        Slices of rows and columns, with a step where the output is less than half as fine, and the (2, 3) matrix from
+        what they leave to the output. None where the output shows nothing of the source.
+    """
+    height, width = size
+    step = max(1, int(1 / zoom_of(matrix) + 1e-6))
+    inverse = cv2.invertAffineTransform(matrix)
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) - 0.5
+    corners = corners @ inverse[:, :2].T + inverse[:, 2]
+    low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 2 * step, 0)
+    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 2 * step + 1, shape[::-1])
+    if (high <= low).any():
+        return None
+    inner = matrix.copy()
+    inner[:, 2] += matrix[:, :2] @ low
+    inner[:, :2] *= step
+    return slice(low[1], high[1], step), slice(low[0], high[0], step), inner
+
+
+def zoom_of(matrix: np.ndarray) -> float:
+    """Pixels of the output per pixel of the source."""
+    return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+
+
+def warp_label(label: np.ndarray, matrix: np.ndarray, size: tuple[int, int], no_label: float,
+               flags: int = cv2.INTER_NEAREST) -> np.ndarray:
+    """Samples a label (H, W) or (H, W, 3), also one on disk, of which only what is needed is read.
+
+    Args:
+        label: The label.
+        matrix: (2, 3), pixels of the label to pixels of the output.
+        size: (H, W) of the output.
+        no_label: Value outside of the label.
+        flags: Interpolation of OpenCV.
+    """
+    part = window(matrix, size, label.shape[:2])
+    if part is None:
+        return np.full((*size, *label.shape[2:]), no_label, label.dtype)
+    rows, columns, inner = part
+    return cv2.warpAffine(np.ascontiguousarray(label[rows, columns]), inner, size[::-1], flags=flags,
+                          borderMode=cv2.BORDER_CONSTANT, borderValue=(no_label, ) * 3)
+
+
+def warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_COLOR) -> np.ndarray:
+    """Warps an image (H, W, 3); where it shrinks to less than half, pixels are averaged first."""
+    part = window(matrix, size, image.shape[:2])
+    if part is None:
+        return np.full((*size, 3), pad_val, image.dtype)
+    rows, columns, inner = part
+    step = rows.step
+    region = image[rows.start:rows.stop, columns.start:columns.stop]
+    if step > 1 and min(region.shape[:2]) >= step:
+        height, width = (side // step for side in region.shape[:2])
+        region = cv2.resize(region[:height * step, :width * step], (width, height), interpolation=cv2.INTER_AREA)
+        # A mean lies in the middle of its pixels, not on the first of them.
+        inner[:, 2] += inner[:, :2] @ np.full(2, (step - 1) / 2 / step)
+    elif step > 1:
+        region = region[::step, ::step]
+    return cv2.warpAffine(region, inner, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
+                          borderValue=pad_val)
+
+
+def warp_normals(normals: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Warps (H, W, 3) normals, turns or mirrors them with the image, and makes their length 1 again.
+
+    Where half of what is averaged, or more, has no label or looks the other way, there is none.
+    """
+    normals = warp_label(normals, matrix, size, 0, cv2.INTER_LINEAR)
+    turn = np.eye(3, dtype=np.float32)
+    turn[:2, :2] = matrix[:, :2] / zoom_of(matrix)
+    turn[[0, 1], [1, 0]] *= -1  # the image's y is down, the normals' up
+    normals = cv2.transform(normals, turn)
+    x, y, z = cv2.split(normals)
+    length = cv2.sqrt(x * x + y * y + z * z)
+    factor = 1 / np.maximum(length, np.float32(0.5))
+    factor[length < 0.5] = 0
+    return cv2.multiply(normals, cv2.merge([factor] * 3))
+
+
+def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_COLOR) -> dict:
+    """Warps an image and all its labels: an output as if the camera had been turned, mirrored, moved or zoomed.
+
+    Args:
+        results: A sample. An image that has not been read is decoded from ``img_path``, at a fraction of its size
+            where that suffices.
+        matrix: (2, 3), pixels of the source to pixels of the output: a similarity, with or without a mirror.
+        size: (H, W) of the output.
+        pad_val: BGR of the image outside of the source.
+
+    Returns:
+        The sample.
+
+    Raises:
+        ValueError: If a label's crop is not finite.
+    """
+    matrix = np.asarray(matrix, np.float64)
+    image_matrix = matrix
+    if 'img' not in results:
+        path, reduction = results['img_path'], 1
+        if osp.splitext(path)[1].lower() in ('.jpg', '.jpeg'):
+            while reduction < 8 and 2 * reduction * zoom_of(matrix) <= 1:
+                reduction *= 2
+        results['img'] = read_image(path, reduction)
+        image_matrix = matrix.copy()
+        image_matrix[:, 2] += matrix[:, :2] @ np.full(2, (reduction - 1) / 2)
+        image_matrix[:, :2] *= reduction
+    results['img'] = warp_image(results['img'], image_matrix, size, pad_val)
+    mirrored = bool(np.linalg.det(matrix[:, :2]) < 0)
+    for key in results.get('seg_fields', ()):
+        if key == 'gt_normal_map':
+            results[key] = warp_normals(results[key], matrix, size)
+            if not np.isfinite(results[key]).all():
+                raise ValueError(f"'{results.get('normal_map_path')}' has normals with inf or NaN. Expected (0, 0, 0) "
+                                 'where there is no normal')
+        else:
+            results[key] = warp_label(results[key], matrix, size, NO_LABEL[key])
+        if key == 'gt_depth_map':
+            check_depth(results[key], results.get('depth_map_path'))
+        if key == 'gt_seg_map' and mirrored:
+            table = np.arange(256, dtype=np.uint8)
+            table[:len(results['flip_indices'])] = results['flip_indices']
+            results[key] = cv2.LUT(results[key], table)
+    results['img_shape'] = results['pad_shape'] = tuple(size)
+    results['scale_factor'] = (zoom_of(matrix), ) * 2
+    results['flip'] = mirrored
+    if mirrored:
+        results['flip_direction'] = 'horizontal'
+    return results
+
+
+@TRANSFORMS.register_module()
+class SapiensRandomWarp(BaseTransform):
+    """Random size, place, rotation and mirror image, in one interpolation from the file to the input.
+
+    The steps of the release (resize, crop, pad, rotate, flip) each make a new image of the full size before it is
+    cropped. Here they are one matrix: nothing is computed but the crop's pixels, a JPEG is decoded at the fraction of
+    its size that the crop needs, and of labels on disk (``SapiensLoadLabels(mmap=True)``) only the crop is read.
+    Corners that a rotation turns into view show the image where it goes on, not padding. With the range ``(1, 1)`` and
+    probabilities of 0 any of the steps can be left out.
+
+    * The image is averaged where it shrinks to less than half, then interpolated linearly.
+    * Parts, depth, masks: the nearest pixel; depth keeps its values. In a mirror image left and right parts change.
+    * Normals: interpolated linearly, turned or mirrored in the image plane, of unit length again.
+    * What lies outside of the image has no label.
+
+    Required keys: ``img`` or ``img_path``; ``seg_fields``; ``flip_indices`` with ``gt_seg_map``. Modified: ``img``, the
+    labels, ``img_shape``, ``pad_shape``, ``scale_factor``, ``flip``.
+
+    Args:
+        size: (H, W) of the crop.
+        scale_range: Range of the factor, evenly drawn, by which the image is larger than the largest that fits into
+            ``base_size`` in the same or the other orientation (as in mmcv's ``RandomResize``).
+        base_size: (H, W); ``size`` by default.
+        cat_max_ratio: Places are drawn up to 10 times, until no class takes more than this share of the labelled pixels
+            (parts or, without these, person and background) and there are two classes at least.
+        rotate_prob: Probability of a rotation about the crop's middle.
+        rotate_range: Degrees, either way.
+        flip_prob: Probability of a mirror image.
+        pad_val: BGR outside of the image.
+    """
+
+    def __init__(self, size: tuple[int, int] = (1024, 768), scale_range: tuple[float, float] = (0.2, 2.),
+                 base_size: tuple[int, int] | None = None, cat_max_ratio: float = 0.75, rotate_prob: float = 0.5,
+                 rotate_range: float = 45., flip_prob: float = 0.5, pad_val: tuple = MEAN_COLOR):
+        if not 0 < scale_range[0] <= scale_range[1]:
+            raise ValueError(f'scale_range is {scale_range}, but must be (least, most) with 0 < least <= most')
+        for name, value in (('rotate_prob', rotate_prob), ('flip_prob', flip_prob), ('cat_max_ratio', cat_max_ratio)):
+            if not 0 <= value <= 1:
+                raise ValueError(f'{name} is {value}, but must be 0 to 1')
+        self.size = check_size(size)
+        self.scale_range = tuple(scale_range)
+        self.base_size = self.size if base_size is None else check_size(base_size)
+        self.cat_max_ratio = cat_max_ratio
+        self.rotate_prob = rotate_prob
+        self.rotate_range = rotate_range
+        self.flip_prob = flip_prob
+        self.pad_val = tuple(pad_val)
+
+    def transform(self, results: dict) -> dict:
+        if 'img' in results:
+            shape = results['img'].shape[:2]
+        else:
+            shape = results['ori_shape'] = results.get('ori_shape') or file_size(results['img_path'])
+        fit = min(max(self.base_size) / max(shape), min(self.base_size) / min(shape))
+        zoom = fit * np.random.uniform(*self.scale_range)
+        turned, angle = np.random.rand() < self.rotate_prob, np.random.uniform(-self.rotate_range, self.rotate_range)
+        flip = np.random.rand() < self.flip_prob
+        judged = next((key for key in ('gt_seg_map', 'gt_person_mask', 'gt_depth_map', 'gt_normal_map')
+                       if key in results), None)
+        for _ in range(10):
+            matrix = self.matrix(shape, zoom, np.random.rand(2), angle if turned else 0., flip)
+            if self.cat_max_ratio == 1 or judged is None or self._is_varied(results[judged], matrix):
+                break
+        return warp(results, matrix, self.size, self.pad_val)
+
+    def matrix(self, shape: tuple[int, int], zoom: float, place, angle: float, flip: bool) -> np.ndarray:
+        """(2, 3) matrix from pixels of the image to pixels of the crop.
+
+        Args:
+            shape: (H, W) of the image.
+            zoom: Pixels of the crop per pixel of the image.
+            place: Across and down, 0 to 1: where the crop lies in the image, or the image in the crop.
+            angle: Degrees that the content turns counter-clockwise about the crop's middle.
+            flip: Whether it is mirrored, after that.
+        """
+        height, width = self.size
+        offset = (np.array(shape[::-1]) * zoom - (width, height)) * place
+        matrix = np.array([[zoom, 0, (zoom - 1) / 2 - offset[0]], [0, zoom, (zoom - 1) / 2 - offset[1]], [0, 0, 1]])
+        turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
+        if flip:
+            turn[0] = -turn[0]
+            turn[0, 2] += width - 1
+        return turn @ matrix
+
+    def _is_varied(self, label: np.ndarray, matrix: np.ndarray) -> bool:
+        size = tuple(-(-side // _COARSE) for side in self.size)
+        if label.dtype == np.uint8:
+            ids = warp_label(label, matrix / _COARSE, size, IGNORED_PART)
+        else:
+            values = warp_label(label if label.ndim == 2 else label[..., 2], matrix / _COARSE, size, -2)
+            ids = np.where(values == -2, IGNORED_PART, values != 0)
+        counts = np.bincount(ids.ravel(), minlength=256)[:IGNORED_PART]
+        return np.count_nonzero(counts) > 1 and counts.max() < self.cat_max_ratio * counts.sum()
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(size={self.size}, scale_range={self.scale_range}, base_size={self.base_size}, '
+                f'cat_max_ratio={self.cat_max_ratio}, rotate_prob={self.rotate_prob}, '
+                f'rotate_range={self.rotate_range}, flip_prob={self.flip_prob}, pad_val={self.pad_val})')
+
+
+@TRANSFORMS.register_module()
+class SapiensResize(BaseTransform):
+    """Resizes the image, and the labels that are loaded by then, to a fixed size.
+
+    In a test pipeline it stands before the labels are loaded. The image is averaged where it shrinks; labels take the
+    nearest pixel, so that depth keeps its values and normals their length.
+
+    Args:
+        size: (H, W).
+    """
+
+    def __init__(self, size: tuple[int, int] = (1024, 768)):
+        self.size = check_size(size)
+
+    def transform(self, results: dict) -> dict:
+        shape = results['img'].shape[:2]
+        shrinks = self.size[0] < shape[0] or self.size[1] < shape[1]
+        results['img'] = cv2.resize(results['img'], self.size[::-1],
+                                    interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        for key in results.get('seg_fields', ()):
+            results[key] = cv2.resize(results[key], self.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        results['img_shape'] = results['pad_shape'] = self.size
+        results['scale_factor'] = self.size[1] / shape[1], self.size[0] / shape[0]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(size={self.size})'
+
+
+@TRANSFORMS.register_module()
+class SapiensCropPerson(BaseTransform):
+    """Cuts the person's box from the image, for a test on persons; labels stay as they are.
+
+    The box of ``gt_person_mask`` (the whole image where nobody is) is widened by ``padding``, then in the direction in
+    which the input has room. It becomes ``crop_box`` (x0, y0, x1, y1): floats in pixels of the original image, whose
+    whole is (0, 0, width, height); it may reach outside.
+
+    Required keys: ``img``; ``gt_person_mask`` unless ``whole_image``.
+
+    Args:
+        size: (H, W) of the input.
+        padding: Factor by which the box is larger than the person.
+        whole_image: Take the image's box, without ``padding``: all of it in the input, undistorted.
+        pad_val: BGR outside of the image.
+
+    Raises:
+        ValueError: If there is no mask.
+    """
+
+    def __init__(self, size: tuple[int, int] = (1024, 768), padding: float = 1.25, whole_image: bool = False,
+                 pad_val: tuple = MEAN_COLOR):
+        if not padding >= 1:
+            raise ValueError(f'padding is {padding}, but must be 1 or more')
+        self.size = check_size(size)
+        self.padding = padding
+        self.whole_image = whole_image
+        self.pad_val = tuple(pad_val)
+
+    def transform(self, results: dict) -> dict:
+        image = results['img']
+        low, high, padding = np.zeros(2), np.array(image.shape[1::-1], np.float64), 1.
+        if not self.whole_image:
+            if 'gt_person_mask' not in results:
+                raise ValueError(f"'{results.get('img_path')}' has no gt_person_mask, by which persons are cut out. "
+                                 'Load the labels before, from a dataset with masks, or set whole_image=True')
+            left, top, width, height = cv2.boundingRect(results['gt_person_mask'])
+            if width:
+                low, high = np.array([left, top], np.float64), np.array([left + width, top + height], np.float64)
+                padding = self.padding
+        size = np.array(self.size[::-1], np.float64)
+        half = size * ((high - low) * padding / size).max() / 2
+        middle = (low + high) / 2
+        box = np.concatenate([middle - half, middle + half])
+        zoom = size[0] / (2 * half[0])
+        shift = (zoom - 1) / 2 - zoom * box[:2]
+        matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
+        results['img'] = warp_image(image, matrix, self.size, self.pad_val)
+        results['crop_box'] = tuple(box.tolist())
+        results['img_shape'] = results['pad_shape'] = self.size
+        results['scale_factor'] = (float(zoom), ) * 2
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(size={self.size}, padding={self.padding}, whole_image={self.whole_image}, '
+                f'pad_val={self.pad_val})')
+
+
+def check_size(size) -> tuple[int, int]:
+    """(H, W) as two whole numbers of at least 1.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
+        raise ValueError(f'size is {size}, but must be (height, width) in whole pixels')
+    return int(size[0]), int(size[1])

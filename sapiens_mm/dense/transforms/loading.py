@@ -1,0 +1,227 @@
+"""Loading of images and labels; what is wrong with a file is said, with its name."""
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmseg.registry import TRANSFORMS
+
+from ...vocabularies.body_parts import IGNORED_PART
+from ..label_files import file_size, read_array, read_image
+
+#: Rows of a memory-mapped array that are looked at before a crop is read from it.
+SAMPLED_ROWS = 64
+
+
+@TRANSFORMS.register_module()
+class SapiensLoadImage(BaseTransform):
+    """Reads ``img_path`` into ``img`` (H, W, 3) uint8 BGR, with ``img_shape`` and ``ori_shape`` (H, W).
+
+    A training pipeline does without: `SapiensRandomWarp` reads the image at the size that its crop needs. An ``img``
+    that is there already stays.
+
+    Raises:
+        FileNotFoundError, ValueError: If the file is missing or cannot be decoded; it is named.
+    """
+
+    def transform(self, results: dict) -> dict:
+        if 'img' not in results:
+            results['img'] = read_image(results['img_path'])
+        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
+class SapiensLoadLabels(BaseTransform):
+    """Reads the labels that a sample has files of, and checks them.
+
+    ===================== ================= ==========================================================================
+    file                  key               value
+    ===================== ================= ==========================================================================
+    ``seg_map_path``      gt_seg_map        (H, W) uint8 class ids, 255 ignored
+    ``depth_map_path``    gt_depth_map      (H, W) float32 along the optical axis, times ``depth_scale``; 0: no label
+    ``normal_map_path``   gt_normal_map     (H, W, 3) float32, x right, y up, z to the viewer; 0: no label
+    ``mask_path``         gt_person_mask    (H, W) uint8, 0 or 1
+    ``instance_map_path`` gt_instance_map   (H, W) uint8 number of the person, 0: none
+    ===================== ================= ==========================================================================
+
+    In a test pipeline it stands after the resize of the image, so that labels keep their original size.
+
+    Args:
+        mmap: Leave float32 ``.npy`` labels on disk, for `SapiensRandomWarp` to read its crop from. Of these 64 rows are
+            checked here, and the crop after it was read.
+        mask: Read the mask. Without it the person is where the other labels are, and a training on large images is
+            spared decoding a PNG.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file holds something else than it should; the message names it and says what to do.
+    """
+
+    def __init__(self, mmap: bool = False, mask: bool = True):
+        self.mmap = mmap
+        self.mask = mask
+
+    def transform(self, results: dict) -> dict:
+        results.setdefault('seg_fields', [])
+        if 'ori_shape' not in results:
+            results['ori_shape'] = file_size(results['img_path'])
+        for path_key, key, load in (('mask_path', 'gt_person_mask', self._mask),
+                                    ('instance_map_path', 'gt_instance_map', self._instances),
+                                    ('seg_map_path', 'gt_seg_map', self._parts),
+                                    ('depth_map_path', 'gt_depth_map', self._depth),
+                                    ('normal_map_path', 'gt_normal_map', self._normals)):
+            if results.get(path_key) is None or (key == 'gt_person_mask' and not self.mask):
+                continue
+            path = results[path_key]
+            label = load(path, results)
+            if label.shape[:2] != results['ori_shape']:
+                height, width = results['ori_shape']
+                raise ValueError(f"'{path}' is {label.shape[1]}x{label.shape[0]}, but its image "
+                                 f"'{results['img_path']}' is {width}x{height}. Labels must have its size")
+            results[key] = label
+            if key not in results['seg_fields']:
+                results['seg_fields'].append(key)
+        return results
+
+    @staticmethod
+    def _mask(path: str, results: dict) -> np.ndarray:
+        mask = read_array(path)
+        if mask.ndim == 3:
+            mask = mask[..., 0]
+        return (mask > (127 if mask.dtype == np.uint8 and mask.max() > 127 else 0)).astype(np.uint8)
+
+    @staticmethod
+    def _instances(path: str, results: dict) -> np.ndarray:
+        return _class_ids(path, read_array(path), 'numbers of persons')
+
+    @staticmethod
+    def _parts(path: str, results: dict) -> np.ndarray:
+        parts = _class_ids(path, read_array(path), 'class ids')
+        num_classes = results.get('num_classes')
+        if num_classes is not None:
+            # OpenCV counts 4K labels in 2 ms, NumPy in 60.
+            counts = cv2.calcHist([parts], [0], None, [256], [0, 256]).ravel()
+            wrong = [value for value in np.flatnonzero(counts) if num_classes <= value != IGNORED_PART]
+            if wrong:
+                shown = ', '.join(f'{value} ({int(counts[value])} pixels)' for value in wrong[:5])
+                raise ValueError(f"'{path}' has the labels {shown}, but the vocabulary has {num_classes} classes: 0 to "
+                                 f'{num_classes - 1}, and {IGNORED_PART} to ignore. Use the dataset class of its '
+                                 'vocabulary, or correct the file')
+        return parts
+
+    def _depth(self, path: str, results: dict) -> np.ndarray:
+        scale = results.get('depth_scale', 1.)
+        masked = results.get('mask_labels', False)
+        depth = read_array(path, self.mmap and scale == 1 and not masked)
+        if depth.dtype == np.uint8:
+            raise ValueError(f"'{path}' has 8 bits, which hold 256 depths. Expected npy, npz, exr or 16-bit PNG")
+        if depth.ndim == 3 and depth.shape[2] in (1, 3) and path.lower().endswith('.exr'):
+            depth = depth[..., 0]  # one channel, which OpenCV may give three times
+        if depth.ndim != 2 or depth.dtype.kind not in 'fu':
+            raise ValueError(f"'{path}' holds {depth.dtype} {depth.shape}; expected depth (H, W) as floats or as "
+                             '16-bit PNG')
+        if masked:
+            depth = np.where(self._person(results, path), depth, depth.dtype.type(0))
+        check_depth(depth if not _on_disk(depth) else _rows(depth), path)
+        if depth.dtype != np.float32 or scale != 1:
+            depth = depth.astype(np.float32) * np.float32(scale)
+        return depth
+
+    def _normals(self, path: str, results: dict) -> np.ndarray:
+        signs = results.get('normal_signs', (1, 1, 1))
+        masked = results.get('mask_labels', False)
+        normals = read_array(path, self.mmap and signs == (1, 1, 1) and not masked)
+        if normals.ndim == 3 and normals.shape[0] == 3 and normals.shape[2] != 3:
+            raise ValueError(f"'{path}' has shape {normals.shape}: its channels come first. Expected (H, W, 3); save "
+                             'numpy.moveaxis(normals, 0, -1)')
+        if normals.ndim != 3 or normals.shape[2] != 3:
+            raise ValueError(f"'{path}' has shape {normals.shape}; expected normals (H, W, 3)")
+        if normals.dtype.kind == 'u' and not path.lower().endswith(('.npy', '.npz')):
+            # 0 is the middle of the range; what lies near it is no direction.
+            normals = normals.astype(np.float32) * np.float32(2 / np.iinfo(normals.dtype).max) - 1
+            length = np.linalg.norm(normals, axis=2, keepdims=True)
+            black = (normals == -1).all(axis=2, keepdims=True)
+            normals = np.where((length > 0.5) & ~black, normals / np.maximum(length, 0.5), np.float32(0))
+        if normals.dtype.kind != 'f':
+            raise ValueError(f"'{path}' holds {normals.dtype}; expected unit vectors as float32 or float16. Normals "
+                             'that are encoded as colours belong in a PNG; an array of them is n = 2 * v / 255 - 1')
+        if masked:
+            normals = np.where(self._person(results, path)[..., None], normals, normals.dtype.type(0))
+        if signs != (1, 1, 1):
+            normals = normals * np.asarray(signs, normals.dtype)
+        check_normals(normals if not _on_disk(normals) else _rows(normals), path)
+        return normals if normals.dtype == np.float32 else normals.astype(np.float32)
+
+    @staticmethod
+    def _person(results: dict, path: str) -> np.ndarray:
+        if 'gt_person_mask' not in results:
+            raise ValueError(f"'{path}' is to be masked (mask_labels=True), but the sample has no mask_path, or "
+                             'SapiensLoadLabels has mask=False')
+        if results['gt_person_mask'].shape != tuple(file_size(path)):
+            raise ValueError(f"'{path}' and '{results['mask_path']}' have different sizes")
+        return results['gt_person_mask'] > 0
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(mmap={self.mmap}, mask={self.mask})'
+
+
+def check_depth(depth: np.ndarray, path: str) -> None:
+    """Refuses depth that is not finite or is negative."""
+    if depth.dtype.kind != 'f':
+        return
+    if not np.isfinite(depth).all():
+        wrong = int((~np.isfinite(depth)).sum())
+        raise ValueError(f"'{path}' has {wrong} pixels of {depth.size} with inf or NaN. Expected 0 where there is no "
+                         'depth; or set mask_labels=True in the dataset, to take depth from the person alone')
+    if depth.min(initial=0) < 0:
+        raise ValueError(f"'{path}' has negative depth (least {depth.min():.4g}). Expected distances along the "
+                         'optical axis, positive on the person and 0 where there is none; negate the z of a camera '
+                         'that looks to -z')
+
+
+def check_normals(normals: np.ndarray, path: str) -> None:
+    """Refuses normals that are not finite, not of unit length, or all turned away from the viewer."""
+    normals = normals.astype(np.float32, copy=False)
+    length = np.sqrt(np.einsum('hwc,hwc->hw', normals, normals))
+    if not np.isfinite(length).all():
+        raise ValueError(f"'{path}' has {int((~np.isfinite(length)).sum())} normals with inf or NaN. Expected "
+                         '(0, 0, 0) where there is no normal')
+    labelled = length > 0
+    total = np.count_nonzero(labelled)
+    if not total:
+        return
+    wrong = labelled & (np.abs(length - 1) > 0.05)
+    if np.count_nonzero(wrong) > 0.01 * total:
+        hint = ('They look like colours: n = 2 * v - 1' if normals.min() >= 0 else 'Divide them by their length')
+        raise ValueError(f"'{path}' has normals of length {length[wrong].min():.3g} to {length[wrong].max():.3g} at "
+                         f'{np.count_nonzero(wrong)} of {total} pixels. Expected unit vectors. {hint}')
+    away = np.count_nonzero(normals[..., 2] < 0)
+    if away > 0.95 * total:
+        raise ValueError(f"'{path}' has z < 0 at {away} of {total} pixels: its normals point away from the viewer, as "
+                         'with OpenCV\'s axes (y down, z forward). Expected x right, y up, z to the viewer. Set '
+                         'normal_signs=(1, -1, -1) in the dataset (or (1, 1, -1), where y is up)')
+
+
+def _class_ids(path: str, ids: np.ndarray, what: str) -> np.ndarray:
+    if ids.ndim == 3 and ids.shape[2] == 3 and (ids[..., 1:] == ids[..., :1]).all():
+        ids = ids[..., 0]
+    if ids.ndim != 2:
+        raise ValueError(f"'{path}' has shape {ids.shape}, as a picture in colours; expected (H, W) {what}. Convert "
+                         'the colours to ids, or save it with a palette')
+    if ids.dtype.kind not in 'ui':
+        raise ValueError(f"'{path}' holds {ids.dtype}; expected {what} as uint8")
+    if ids.dtype != np.uint8:
+        if ids.min(initial=0) < 0 or ids.max(initial=0) > 255:
+            raise ValueError(f"'{path}' has values from {ids.min()} to {ids.max()}; expected {what}, 0 to 255")
+        ids = ids.astype(np.uint8)
+    return np.ascontiguousarray(ids)
+
+
+def _on_disk(array: np.ndarray) -> bool:
+    return isinstance(array, np.memmap)
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array[::max(1, len(array) // SAMPLED_ROWS)])

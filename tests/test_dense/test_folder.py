@@ -1,0 +1,160 @@
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.dataset import DefaultSampler
+from mmseg.registry import DATASETS
+
+from sapiens_mm.dense.datasets import SapiensDenseDataset
+
+
+def build(people, **options):
+    return SapiensDenseDataset(data_root=str(people), **options)
+
+
+def test_missing_folder(people):
+    with pytest.raises(FileNotFoundError, match=r"img_path'\] '.*nowhere/images' is not a folder. Set data_root"):
+        build(people / 'nowhere')
+    shutil.rmtree(people / 'normals')
+    with pytest.raises(FileNotFoundError, match='normals'):
+        build(people)
+    assert len(build(people, tasks=('parts', 'depth'))) == 3
+
+
+def test_no_images(people):
+    for path in people.glob('*/*'):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"no sample in '.*images': expected images \(\*.png, \*.jpg"):
+        build(people)
+
+
+def test_image_without_mask(people):
+    (people / 'masks/b.png').unlink()
+    with pytest.raises(ValueError, match='1 of 3 images have no mask in .*: b. Add these files or remove'):
+        build(people)
+    assert len(build(people, data_prefix=dict(mask_path=None))) == 3
+
+
+def test_first_five_without_a_partner_are_named(people):
+    for i in range(7):
+        (people / f'images/x{i}.png').write_bytes((people / 'images/a.png').read_bytes())
+        (people / f'masks/x{i}.png').write_bytes((people / 'masks/a.png').read_bytes())
+    with pytest.raises(ValueError, match='7 of 10 images have no seg in') as info:
+        build(people)
+    assert 'x0, x1, x2, x3, x4 and 2 more' in str(info.value)
+    assert 'x5' not in str(info.value)
+
+
+def test_label_without_image(people):
+    (people / 'images/a.png').unlink()
+    with pytest.raises(ValueError, match="1 files in '.*masks' have no image in '.*images': a. Remove"):
+        build(people)
+
+
+def test_name_with_two_files(people):
+    (people / 'images/a.jpg').write_bytes((people / 'images/a.png').read_bytes())
+    with pytest.raises(ValueError, match='has both a.(png|jpg) and a.(png|jpg)'):
+        build(people)
+
+
+@pytest.mark.parametrize('kind', ['masks', 'parts', 'depths', 'normals'])
+def test_sizes_differ(people, kind):
+    path, = people.glob(f'{kind}/b.*')
+    if path.suffix == '.npy':
+        np.save(path, np.load(path)[:-1])
+    else:
+        cv2.imwrite(str(path), cv2.imread(str(path), 0)[:-1])
+    with pytest.raises(ValueError, match=f'1 of 3 samples .* sizes .*b.png is 32x40, but .*{kind}/b.* is 32x39'):
+        build(people, check_sizes='all')
+    assert len(build(people, check_sizes=0)) == 3
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (dict(tasks=('pose', )), 'tasks is'), (dict(tasks=()), 'tasks is'), (dict(check_sizes='some'), 'check_sizes is'),
+    (dict(depth_scale=0), 'depth_scale is 0'), (dict(normal_signs=(1, 2, 1)), 'normal_signs is'),
+    (dict(data_prefix=dict(img='images')), 'data_prefix has img; expected'),
+    (dict(data_prefix=dict(seg_map_path=None)), r"needs data_prefix seg_map_path"),
+    (dict(filter_cfg=dict(regions=('face', ))), 'leave none of 3 samples, which are of: no region')])
+def test_bad_options(people, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(people, **options)
+
+
+def test_bad_list_of_samples(people):
+    with pytest.raises(FileNotFoundError, match='val.txt'):
+        build(people, ann_file='val.txt')
+    (people / 'val.txt').write_text('a\nd\n')
+    with pytest.raises(ValueError, match="1 of 2 names in '.*val.txt' have no image in '.*images': d"):
+        build(people, ann_file='val.txt')
+
+
+def test_samples_are_sorted_and_complete(people):
+    dataset = DATASETS.build(dict(type='SapiensDenseDataset', data_root=str(people)))
+    assert [dataset.get_data_info(i)['sample_name'] for i in range(3)] == ['a', 'b', 'c']
+    info = dataset[1]
+    assert info['img_path'] == str(people / 'images/b.png')
+    assert info['normal_map_path'] == str(people / 'normals/b.npy')
+    assert info['num_classes'] == 28
+    assert info['flip_indices'][4] == 13
+    assert info['seg_fields'] == []
+    assert 'instance_map_path' not in info
+
+
+def test_listed_samples(people):
+    (people / 'val.txt').write_text('c.png\na\n\n')
+    (people / 'images/d.png').write_bytes(b'')  # not listed, so its partners are not missed
+    dataset = build(people, ann_file='val.txt')
+    assert [dataset.get_data_info(i)['sample_name'] for i in range(2)] == ['a', 'c']
+
+
+def test_instances_where_they_exist(people):
+    (people / 'instances').mkdir()
+    shutil.copy(people / 'masks/b.png', people / 'instances/b.png')
+    dataset = build(people)
+    assert ['instance_map_path' in dataset[i] for i in range(3)] == [False, True, False]
+
+
+def test_indices_serialization_and_lazy_init(people):
+    assert [build(people, indices=2)[i]['sample_name'] for i in range(2)] == ['a', 'b']
+    assert build(people, indices=[2], serialize_data=False)[0]['sample_name'] == 'c'
+    lazy = build(people / 'nowhere', lazy_init=True)
+    assert lazy.metainfo['classes'][2] == 'Face_Neck'
+
+
+def test_order_is_that_of_the_names_whatever_the_disk_says(people, monkeypatch):
+    """Each rank's share is its part of the one-process order."""
+    from sapiens_mm.dense.datasets import folder
+    scandir = folder.os.scandir
+
+    class Reversed:
+
+        def __init__(self, path):
+            self.entries = sorted(scandir(path), key=lambda entry: entry.name, reverse=True)
+
+        def __enter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *error):
+            pass
+
+    for i in range(4):
+        for kind in ('images', 'masks', 'parts', 'depths', 'normals'):
+            source, = people.glob(f'{kind}/a.*')
+            shutil.copy(source, source.with_stem(f'x{i}'))
+    here = build(people)
+    monkeypatch.setattr(folder.os, 'scandir', Reversed)
+    there = build(people)
+
+    def order(dataset, rank, world, shuffle):
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda: (rank, world))
+        sampler = DefaultSampler(dataset, shuffle=shuffle, seed=3)
+        return [dataset.get_data_info(i)['sample_name'] for i in sampler]
+
+    for shuffle in (False, True):
+        single = order(here, 0, 1, shuffle)
+        first, second = order(here, 0, 2, shuffle), order(there, 1, 2, shuffle)
+        padded = single + single[:1]  # seven samples for two ranks
+        assert (first, second) == (padded[::2], padded[1::2])
+        assert (single == ['a', 'b', 'c', 'x0', 'x1', 'x2', 'x3']) is not shuffle
+        assert len(set(single)) == 7

@@ -1,0 +1,12 @@
+# For the tiny models, on images of a few hundred pixels.
+load_and_warp = [
+    dict(type='SapiensSeedSample'),
+    dict(type='SapiensLoadLabels'),
+    dict(type='SapiensRandomWarp', size=(256, 192), scale_range=(0.5, 2.), rotate_range=30.),
+]
+test_pipeline = [
+    dict(type='SapiensLoadImage'),
+    dict(type='SapiensResize', size=(256, 192)),
+    dict(type='SapiensLoadLabels'),
+    dict(type='SapiensPackDense'),
+]

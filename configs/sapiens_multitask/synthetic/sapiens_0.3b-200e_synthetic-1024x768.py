@@ -1,0 +1,38 @@
+"""Sapiens 0.3B with heads for body parts, depth and normals, trained together on synthetic people.
+
+The heads can begin with those of the public single models: `tools/fetch_weights.py sapiens_0.3b seg-28` (depth, normal), and
+`--cfg-options model.heads.parts.init_cfg.type=Pretrained model.heads.parts.init_cfg.checkpoint=FILE`.
+Data:  tools/synthesize.py data/synthetic/train --num 20000 --seed 1 --workers 64   (and data/synthetic/test with --seed 2)
+Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
+           configs/sapiens_multitask/synthetic/sapiens_0.3b-200e_synthetic-1024x768.py 8 --amp
+Test:  SYNTHETIC_ROOT=data/synthetic tools/dist_test.sh \
+           configs/sapiens_multitask/synthetic/sapiens_0.3b-200e_synthetic-1024x768.py CHECKPOINT 8
+"""
+_base_ = [
+    '../../_base_/dense_runtime.py',
+    '../../_base_/models/sapiens_multitask.py',
+    '../../_base_/pipelines/dense_1024x768.py',
+    '../../_base_/schedules/dense_200e.py',
+    '../../_base_/datasets/dense_synthetic.py',
+]
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')))
+
+# 64 images a step on 8 GPUs of 80 GB, in two passes.
+optim_wrapper = dict(accumulative_counts=2)
+train_dataloader = dict(batch_size=4, num_workers=4, dataset=dict(pipeline=_base_.depth_pipeline))
+val_dataloader = dict(num_workers=4, dataset=dict(pipeline=_base_.test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type='SapiensPartsMetric'),
+    dict(type='SapiensDepthMetric', alignment='scale-shift'),
+    dict(type='SapiensNormalMetric'),
+]
+test_evaluator = val_evaluator
+param_scheduler = _base_.param_scheduler
+param_scheduler[0]['end'] = 800  # 400 steps
+auto_scale_lr = dict(base_batch_size=32)

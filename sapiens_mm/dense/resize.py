@@ -13,7 +13,8 @@ from torch import Tensor
 MAX_ELEMENTS = 2**22  # what is interpolated at a time: 16 MB of float32
 
 
-def placement(metainfo: dict, cells: Sequence[int], input_size: Sequence[int]) -> dict:
+def placement(metainfo: dict, cells: Sequence[int], input_size: Sequence[int],
+              covered: Sequence[int] | None = None) -> dict:
     """Where a head's output belongs in the original image.
 
     Args:
@@ -21,7 +22,8 @@ def placement(metainfo: dict, cells: Sequence[int], input_size: Sequence[int]) -
             and at the bottom (by default there is no padding); ``crop_box`` (x0, y0, x1, y1) if the input shows that
             part of the original image, in its pixels, of which any side may lie outside (by default all of it).
         cells: Size (h, w) of the head's output.
-        input_size: Size (H', W') of the model's input with its padding, which ``cells`` cover.
+        input_size: Size (H', W') of the model's input with its padding.
+        covered: Size in pixels of the input that the cells cover, if the model pads further to whole patches.
 
     Returns:
         The arguments ``size``, ``box`` and ``cells`` of :func:`resize_argmax` and :func:`resize_map`.
@@ -41,7 +43,7 @@ def placement(metainfo: dict, cells: Sequence[int], input_size: Sequence[int]) -
     return dict(
         size=(int(height), int(width)),
         box=(0., 0., width, height) if box is None else tuple(float(side) for side in box),
-        cells=tuple(n * side / padded for n, side, padded in zip(cells, img_shape, input_size)))
+        cells=tuple(n * side / padded for n, side, padded in zip(cells, img_shape, covered or input_size)))
 
 
 def resize_argmax(logits: Tensor, size: Sequence[int], box: Sequence[float] | None = None,

@@ -1,0 +1,139 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+import sapiens_mm.dense.multitask  # noqa: F401
+
+FLIP_INDICES = [0, 2, 1, 3, 5, 4]
+BACKBONE = dict(
+    type='SapiensViT', arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64), img_size=(64, 48))
+HEADS = dict(
+    parts=dict(type='SapiensDenseHead', in_channels=32, num_classes=6, deconv_out_channels=(8, 8, 8),
+               conv_out_channels=(8, 8, 8)),
+    depth=dict(type='SapiensDenseHead', in_channels=32, deconv_out_channels=(8, ) * 4, deconv_kernel_sizes=(4, ) * 4,
+               conv_out_channels=(8, 8), conv_kernel_sizes=(1, 1)),
+    normal=dict(type='SapiensDenseHead', in_channels=32, deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8)))
+SINGLE = dict(parts='SapiensPartsSegmentor', depth='SapiensDepthEstimator', normal='SapiensNormalEstimator')
+FIELDS = dict(parts='gt_sem_seg', depth='gt_depth_map', normal='gt_normal_map')
+
+
+def build(**kwargs):
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    cfg = dict(type='SapiensMultiTask', backbone=BACKBONE, heads=HEADS, test_cfg=dict(mode='whole', flip_test=True))
+    model = MODELS.build(copy.deepcopy({**cfg, **kwargs}))
+    model.init_weights()
+    return model.eval()
+
+
+def samples(*tasks_of_each, size=(64, 48)):
+    torch.manual_seed(1)
+    out = []
+    for tasks in tasks_of_each:
+        label = torch.randint(0, 6, (1, *size))
+        labels = dict(parts=label, depth=torch.rand(1, *size), normal=F.normalize(torch.randn(3, *size), dim=0))
+        out.append(SegDataSample(metainfo=dict(
+            ori_shape=(91, 67), img_shape=size, pad_shape=size, flip_indices=FLIP_INDICES)))
+        out[-1].set_data({FIELDS[task]: PixelData(data=labels[task]) for task in tasks})
+    return out
+
+
+def single(model, task):
+    """The segmentor of one task with the weights of the model."""
+    other = MODELS.build(dict(
+        type=SINGLE[task], backbone=BACKBONE, decode_head=HEADS[task], test_cfg=dict(mode='whole', flip_test=True)))
+    other.backbone.load_state_dict(model.backbone.state_dict())
+    other.decode_head.load_state_dict(model.heads[task].state_dict())
+    return other.eval()
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match=r"heads has \['pose'\], but needs one or more of parts, depth, normal"):
+        build(heads=dict(pose=HEADS['parts']))
+    with pytest.raises(ValueError, match=r"loss_weights has \['depth'\], but heads only \['parts'\]"):
+        build(heads=dict(parts=HEADS['parts']), loss_weights=dict(depth=1))
+    with pytest.raises(ValueError, match='each must be above 0'):
+        build(loss_weights=dict(depth=0))
+    with pytest.raises(ValueError, match="the head of normal has task='depth'"):
+        build(heads=dict(normal=dict(HEADS['depth'], task='depth')))
+    with pytest.raises(ValueError, match="mode='slide', but SapiensMultiTask takes the image whole"):
+        build(test_cfg=dict(mode='slide'))
+
+
+def test_equals_the_segmentors_of_each_task():
+    model, x = build(loss_weights=dict(depth=3, parts=0.5)), torch.randn(2, 3, 64, 48)
+    with torch.no_grad():
+        found = model(x, samples(FIELDS, FIELDS), mode='predict')
+        losses = model(x, samples(FIELDS, FIELDS), mode='loss')
+        outputs = model(x)
+    assert outputs.keys() == HEADS.keys()
+    for task in HEADS:
+        other = single(model, task)
+        with torch.no_grad():
+            expected = other(x, samples(FIELDS, FIELDS), mode='predict')
+            expected_losses = other(x, samples(FIELDS, FIELDS), mode='loss')
+            torch.testing.assert_close(outputs[task], other(x))
+        field = other.pred_field
+        for one, two in zip(found, expected):
+            torch.testing.assert_close(one.get(field).data, two.get(field).data)
+            assert one.get(field).data.shape == (3 if task == 'normal' else 1, 91, 67)
+        weight = dict(depth=3, parts=0.5).get(task, 1)
+        for name, value in expected_losses.items():
+            torch.testing.assert_close(
+                losses[name.replace('decode', task)], value * weight if 'loss' in name else value)
+    assert losses.keys() == {'parts.loss_ce', 'parts.acc_seg', 'depth.loss_silog', 'normal.loss_cos', 'normal.loss_l1'}
+
+
+def test_one_pass_of_the_backbone():
+    model, sizes = build(), []
+    model.backbone.register_forward_hook(lambda module, args, out: sizes.append(len(args[0])))
+    with torch.no_grad():
+        model(torch.randn(2, 3, 64, 48), samples(FIELDS, FIELDS), mode='predict')
+        model(torch.randn(2, 3, 64, 48), None, mode='tensor')
+    assert sizes == [4, 2]
+
+
+def test_samples_without_a_label_count_for_the_other_tasks():
+    model, x = build(), torch.randn(3, 3, 64, 48)
+    data = samples(['parts', 'depth'], ['parts'], ['depth', 'parts'])
+    losses = model(x, data, mode='loss')
+    depth = single(model, 'depth')(x[[0, 2]], [data[0], data[2]], mode='loss')
+    torch.testing.assert_close(losses['depth.loss_silog'], depth['decode.loss_silog'])
+    parts = single(model, 'parts')(x, data, mode='loss')
+    torch.testing.assert_close(losses['parts.loss_ce'], parts['decode.loss_ce'])
+    assert losses['normal.loss_none'] == 0
+
+
+@pytest.mark.parametrize('tasks', [list(FIELDS), ['parts'], ['normal'], []])
+def test_every_parameter_gets_a_gradient(tasks):
+    """Also those of tasks without a label, or training on several processes would stop."""
+    model = build().train()
+    total, _ = model.parse_losses(model(torch.randn(2, 3, 64, 48), samples(tasks, tasks), mode='loss'))
+    total.backward()
+    assert all(param.grad is not None and param.grad.isfinite().all() for param in model.parameters())
+    for task, head in model.heads.items():
+        assert bool(head.conv_seg.weight.grad.any()) == (task in tasks)
+
+
+def test_begins_with_public_checkpoints(reference, tmp_path):
+    """Each head from the public model of its task, the backbone from one of them."""
+    heads, backbone = copy.deepcopy(HEADS), dict(BACKBONE, arch=reference['arch'], img_size=reference['img_size'])
+    for task in heads:
+        path = tmp_path / f'{task}.pth'
+        torch.save(dict(state_dict=reference['seg' if task == 'parts' else task]['state_dict']), path)
+        heads[task]['init_cfg'] = dict(type='Pretrained', checkpoint=str(path), prefix='decode_head.')
+    backbone['init_cfg'] = dict(type='Pretrained', checkpoint=str(tmp_path / 'parts.pth'))
+    model = build(backbone=backbone, heads=heads)
+    with torch.no_grad():
+        out = model(reference['input'])['parts']
+    torch.testing.assert_close(out, reference['seg']['out'], atol=1e-4, rtol=0)
+    for task, head in model.heads.items():
+        state = reference['seg' if task == 'parts' else task]['state_dict']
+        for name, value in head.state_dict().items():
+            assert torch.equal(value, state[f'decode_head.{name}'])

@@ -1,0 +1,313 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+import sapiens_mm.dense.depth
+import sapiens_mm.dense.normal
+import sapiens_mm.dense.preprocessor
+import sapiens_mm.dense.segmentor  # noqa: F401
+
+KINDS = dict(parts='SapiensPartsSegmentor', depth='SapiensDepthEstimator', normal='SapiensNormalEstimator')
+WIDTHS = dict(
+    parts=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8), num_classes=6),
+    depth=dict(deconv_out_channels=(8, 8, 8, 8), deconv_kernel_sizes=(4, 4, 4, 4), conv_out_channels=(8, 8),
+               conv_kernel_sizes=(1, 1)),
+    normal=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8)))
+FLIP_INDICES = [0, 2, 1, 3, 5, 4]
+
+
+def config(task, **kwargs):
+    cfg = dict(
+        type=KINDS[task],
+        data_preprocessor=dict(type='SapiensDensePreprocessor', mean=[120.] * 3, std=[60.] * 3, bgr_to_rgb=True),
+        backbone=dict(
+            type='SapiensViT', arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
+            img_size=(64, 48)),
+        decode_head=dict(type='SapiensDenseHead', in_channels=32, **WIDTHS[task]),
+        test_cfg=dict(mode='whole'))
+    cfg.update(copy.deepcopy(kwargs))
+    return cfg
+
+
+def build(task, **kwargs):
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(config(task, **kwargs))
+    model.init_weights()
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    return model.eval()
+
+
+def samples(num=2, size=(64, 48), ori_shape=None, **metainfo):
+    torch.manual_seed(1)
+    out = []
+    for _ in range(num):
+        label = torch.randint(0, 6, (1, *size))
+        label[:, :5] = 255
+        out.append(SegDataSample(metainfo=dict(
+            ori_shape=ori_shape or size, img_shape=size, pad_shape=size, flip_indices=FLIP_INDICES, **metainfo)))
+        out[-1].set_data(dict(
+            gt_sem_seg=PixelData(data=label),
+            gt_depth_map=PixelData(data=torch.rand(1, *size) * (label < 5)),
+            gt_normal_map=PixelData(data=F.normalize(torch.randn(3, *size), dim=0) * (label < 5))))
+    return out
+
+
+@torch.no_grad()
+def predict(model, inputs, data, task):
+    field = dict(parts='pred_sem_seg', depth='pred_depth_map', normal='pred_normal_map')[task]
+    return [sample.get(field).data for sample in model(inputs, data, mode='predict')]
+
+
+def full_size(model, task, inputs, size):
+    """What mmseg would make of a model's output, by whole interpolation."""
+    with torch.no_grad():
+        outputs = F.interpolate(model(inputs), size, mode='bilinear', align_corners=False)
+    if task == 'parts':
+        return outputs.argmax(1, keepdim=True).to(torch.uint8)
+    return outputs if task == 'depth' else F.normalize(outputs, dim=1)
+
+
+def assert_same(found, expected, task):
+    if task == 'parts':  # but for pixels where two classes are as good as equal
+        assert found.dtype == torch.uint8
+        assert (found != expected).float().mean() < 2e-3
+    else:
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+
+
+def test_bad_input():
+    x = torch.randn(1, 3, 64, 48)
+    data = samples(1)
+    data[0].set_metainfo(dict(flip_indices=None))
+    model = build('parts', test_cfg=dict(flip_test=True))
+    with pytest.raises(ValueError, match='there are no flip_indices: set them in test_cfg'):
+        model.predict(x, data)
+    for indices in ([0, 1], [0, 0, 1, 2, 3, 4]):
+        data[0].set_metainfo(dict(flip_indices=indices))
+        with pytest.raises(ValueError, match='must name each of the 6 classes once'):
+            model.predict(x, data)
+    with pytest.raises(ValueError, match='arrives mirrored'):
+        build('depth').predict(x, samples(1, flip=True))
+    cfg = config('normal')
+    cfg['decode_head']['task'] = 'depth'
+    with pytest.raises(ValueError, match="task='depth', but SapiensNormalEstimator needs 'normal'"):
+        MODELS.build(cfg)
+
+
+# The table of the public checkpoints' tensors: (parts of the name, shape), W channels after the first deconvolution.
+def public_tensors(width, layers, outputs, head_width, deconvs, convs):
+    table = {'backbone.patch_embed.projection.weight': (width, 3, 16, 16),
+             'backbone.patch_embed.projection.bias': (width, ),
+             'backbone.pos_embed': (1, 3072, width)}
+    linears = {'attn.qkv': (3 * width, width), 'attn.proj': (width, width), 'ffn.layers.0.0': (4 * width, width),
+               'ffn.layers.1': (width, 4 * width)}
+    for name in ['ln1', *(f'layers.{i}.{norm}' for i in range(layers) for norm in ('ln1', 'ln2'))]:
+        table[f'backbone.{name}.weight'] = table[f'backbone.{name}.bias'] = (width, )
+    for i in range(layers):
+        for name, (rows, columns) in linears.items():
+            table[f'backbone.layers.{i}.{name}.weight'] = (rows, columns)
+            table[f'backbone.layers.{i}.{name}.bias'] = (rows, )
+    for i in range(deconvs):
+        table[f'decode_head.deconv_layers.{3 * i}.weight'] = (head_width if i else width, head_width, 4, 4)
+    for i in range(convs):
+        table[f'decode_head.conv_layers.{3 * i}.weight'] = (head_width, head_width, 1, 1)
+        table[f'decode_head.conv_layers.{3 * i}.bias'] = (head_width, )
+    table['decode_head.conv_seg.weight'] = (outputs, head_width, 1, 1)
+    table['decode_head.conv_seg.bias'] = (outputs, )
+    return table
+
+
+@pytest.mark.parametrize(('task', 'head', 'padding', 'layout'), [
+    ('parts', dict(num_classes=28), 0, dict(outputs=28, head_width=768, deconvs=3, convs=3)),
+    ('parts', dict(num_classes=20), 2, dict(outputs=20, head_width=768, deconvs=3, convs=3)),  # LIP, CIHP
+    ('normal', dict(), 2, dict(outputs=3, head_width=768, deconvs=3, convs=3)),
+    ('depth', dict(deconv_out_channels=(384, ) * 4, deconv_kernel_sizes=(4, ) * 4, conv_out_channels=(384, 384),
+                   conv_kernel_sizes=(1, 1)), 0, dict(outputs=1, head_width=384, deconvs=4, convs=2)),
+])
+def test_public_checkpoints_load_strictly_at_full_size(task, head, padding, layout):
+    table = public_tensors(1024, 24, **layout)
+    with torch.device('meta'):
+        model = MODELS.build(dict(
+            type=KINDS[task],
+            backbone=dict(
+                type='SapiensViT', arch='sapiens_0.3b', img_size=(1024, 768), patch_cfg=dict(padding=padding)),
+            decode_head=dict(type='SapiensDenseHead', in_channels=1024, **head)))
+        state = {name: torch.empty(shape) for name, shape in table.items()}
+        assert {name: tuple(value.shape) for name, value in model.state_dict().items()} == table
+        model.load_state_dict(state, strict=True)
+        out = model.eval()(torch.empty(1, 3, 1024, 768))
+    assert out.shape == ((1, 1, 1024, 768) if task == 'depth' else (1, layout['outputs'], 512, 384))
+    assert sum(value.numel() for name, value in model.named_parameters() if name.startswith('backbone.')) / 1e6 == \
+        pytest.approx(306.24, abs=0.01)
+
+
+@pytest.mark.parametrize('task', KINDS)
+def test_reference_checkpoint_gives_the_reference_output(reference, tmp_path, task):
+    entry = reference['seg' if task == 'parts' else task]
+    path = str(tmp_path / 'public.pth')
+    torch.save(dict(state_dict=entry['state_dict']), path)
+    model = build(task, backbone=dict(
+        type='SapiensViT', arch=reference['arch'], img_size=reference['img_size'],
+        patch_cfg=dict(padding=entry['patch_padding'])))
+    load_checkpoint(model, path, strict=True)
+    x = reference['input']
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), entry['out'], atol=1e-4, rtol=0)
+    assert_same(torch.stack(predict(model, x, samples(ori_shape=(203, 155), size=(128, 96)), task)),
+                full_size(model, task, x, (203, 155)), task)
+
+
+@pytest.mark.parametrize('task', KINDS)
+@pytest.mark.parametrize(('size', 'ori_shape'), [((64, 48), (64, 48)), ((64, 48), (301, 177)), ((80, 32), (33, 29))])
+def test_predictions_have_the_size_of_the_original_image(task, size, ori_shape):
+    x, model = torch.randn(2, 3, *size), build(task)
+    found = torch.stack(predict(model, x, samples(size=size, ori_shape=ori_shape), task))
+    assert found.shape == (2, 3 if task == 'normal' else 1, *ori_shape)
+    assert_same(found, full_size(model, task, x, ori_shape), task)
+    if task == 'normal':
+        torch.testing.assert_close(found.norm(dim=1), torch.ones(2, *ori_shape))
+    assert_same(torch.stack(predict(model, x, None, task)), full_size(model, task, x, size), task)
+
+
+@pytest.mark.parametrize('task', KINDS)
+@pytest.mark.parametrize('flip_test', [False, True])
+def test_images_of_odd_sizes_are_not_stretched_to_whole_patches(task, flip_test):
+    model = build(task, test_cfg=dict(flip_test=flip_test))
+    x = torch.randn(2, 3, 50, 71)
+    found = torch.stack(predict(model, x, samples(size=(50, 71), ori_shape=(100, 142)), task))
+    padded = F.pad(x, (0, 9, 0, 14))
+    expected = torch.stack(predict(model, padded, samples(size=(64, 80), ori_shape=(128, 160)), task))
+    away = (..., slice(0, 98), slice(0, 140))  # from where the padding begins
+    assert_same(found[away], expected[away], task)
+
+
+@pytest.mark.parametrize('task', KINDS)
+def test_prediction_in_a_crop_is_pasted_back(task):
+    x, model = torch.randn(1, 3, 64, 48), build(task)
+    whole, = predict(model, x, samples(1, ori_shape=(90, 70)), task)
+    found, = predict(model, x, samples(1, ori_shape=(100, 110), crop_box=(-20., 30., 50., 120.)), task)
+    assert_same(found[:, 30:, :50], whole[:, :70, 20:], task)
+    found[:, 30:, :50] = 0
+    assert not found.any()
+
+
+@pytest.mark.parametrize('task', KINDS)
+def test_padding_does_not_reach_the_prediction(task):
+    model = build(task)
+    images = [torch.randint(0, 256, size, dtype=torch.uint8) for size in ((3, 64, 48), (3, 48, 32))]
+    data = model.data_preprocessor(dict(inputs=images, data_samples=samples(2, ori_shape=(97, 65))))
+    assert data['inputs'].shape == (2, 3, 64, 48)
+    found = predict(model, data['inputs'], data['data_samples'], task)
+    with torch.no_grad():
+        output = model(data['inputs'][1:])
+    scale = output.shape[-1] / 48
+    cut = output[..., :int(48 * scale), :int(32 * scale)]
+    expected = F.interpolate(cut, (97, 65), mode='bilinear')
+    if task == 'parts':
+        expected = expected.argmax(1, keepdim=True).to(torch.uint8)
+    elif task == 'normal':
+        expected = F.normalize(expected, dim=1)
+    assert_same(found[1], expected[0], task)
+
+
+@pytest.mark.parametrize('task', KINDS)
+def test_flip_test(task):
+    x = torch.randn(2, 3, 64, 48)
+    model, plain = build(task, test_cfg=dict(flip_test=True)), build(task)
+    found = torch.stack(predict(model, x, samples(ori_shape=(80, 60)), task))
+    with torch.no_grad():
+        straight, mirrored = model(x), model(x.flip(-1)).flip(-1)
+    if task == 'parts':
+        mirrored = mirrored[:, FLIP_INDICES]
+    elif task == 'normal':
+        mirrored = torch.stack([-mirrored[:, 0], mirrored[:, 1], mirrored[:, 2]], dim=1)
+    expected = F.interpolate((straight + mirrored) / 2, (80, 60), mode='bilinear')
+    if task == 'parts':
+        expected = expected.argmax(1, keepdim=True).to(torch.uint8)
+    elif task == 'normal':
+        expected = F.normalize(expected, dim=1)
+    assert_same(found, expected, task)
+    differs = found != torch.stack(predict(plain, x, samples(ori_shape=(80, 60)), task))
+    assert differs.float().mean() > 0.05
+
+
+@pytest.mark.parametrize('task', KINDS)
+def test_flip_test_of_the_mirrored_image_is_the_mirrored_prediction(task):
+    """In a mirrored image left is right; a model with the flip test knows that exactly."""
+    x, model = torch.randn(1, 3, 64, 48), build(task, test_cfg=dict(flip_test=True, flip_indices=FLIP_INDICES))
+    found, = predict(model, x, samples(1), task)
+    mirrored, = predict(model, x.flip(-1), samples(1), task)
+    mirrored = mirrored.flip(-1)
+    if task == 'parts':
+        mirrored = torch.tensor(FLIP_INDICES, dtype=torch.uint8)[mirrored.long()]
+    elif task == 'normal':
+        mirrored = mirrored * torch.tensor([-1., 1, 1])[:, None, None]
+    assert_same(found, mirrored, task)
+
+
+def test_runs_in_the_stock_segmentor():
+    """It gives the same losses, and the same labels where mmseg resizes once too."""
+    x = torch.randn(2, 3, 64, 48)
+    ours, stock = (build('parts', type=kind, test_cfg=ConfigDict(mode='whole'))
+                   for kind in (KINDS['parts'], 'EncoderDecoder'))
+    assert type(stock).__module__.startswith('mmseg')
+    torch.testing.assert_close(ours(x, samples(), mode='loss'), stock(x, samples(), mode='loss'))
+    assert ours(x, samples(), mode='loss').keys() == {'decode.loss_ce', 'decode.acc_seg'}
+    with torch.no_grad():
+        expected = torch.stack([sample.pred_sem_seg.data for sample in stock(x, samples(), mode='predict')])
+        logits = ours.encode_decode(x, [sample.metainfo for sample in samples()])
+    assert_same(torch.stack(predict(ours, x, samples(), 'parts')), expected.to(torch.uint8), 'parts')
+    assert logits.shape == (2, 6, 64, 48)
+    torch.testing.assert_close(logits, F.interpolate(ours(x), (64, 48), mode='bilinear'))
+
+
+def test_windows():
+    x = torch.randn(1, 3, 64, 48)
+    sliding = build('normal', test_cfg=ConfigDict(mode='slide', crop_size=(64, 48), stride=(32, 24)))
+    found, = predict(sliding, x, samples(1, ori_shape=(80, 60)), 'normal')
+    with torch.no_grad():  # one window; mmseg resizes it to its own size before
+        output = F.interpolate(F.interpolate(sliding(x), (64, 48), mode='bilinear'), (80, 60), mode='bilinear')
+    torch.testing.assert_close(found, F.normalize(output, dim=1)[0], atol=1e-4, rtol=1e-4)
+    wide = torch.randn(1, 3, 64, 96)
+    found, = predict(sliding, wide, samples(1, size=(64, 96)), 'normal')
+    assert found.shape == (3, 64, 96)
+
+
+@pytest.mark.parametrize('task', KINDS)
+def test_every_parameter_gets_a_gradient(task):
+    model = build(task).train()
+    losses = model(torch.randn(2, 3, 64, 48), samples(), mode='loss')
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    for name, param in model.named_parameters():
+        assert param.grad is not None, name
+        assert param.grad.isfinite().all(), name
+    zero = [name for name, param in model.named_parameters() if not param.grad.any()]
+    assert all('decode_head.conv_layers' in name and name.endswith('bias') for name in zero)  # before an InstanceNorm
+
+
+@pytest.mark.parametrize('task', KINDS)
+def test_bfloat16_is_close(task):
+    x, model = torch.randn(2, 3, 64, 48), build(task)
+    with torch.no_grad():
+        plain, exact = predict(model, x, samples(), task), model(x, samples(), mode='loss')
+        with torch.autocast('cpu', torch.bfloat16):
+            found, losses = predict(model, x, samples(), task), model(x, samples(), mode='loss')
+    for name, value in exact.items():
+        assert losses[name].item() == pytest.approx(value.item(), rel=0.05)
+    for one, other in zip(plain, found):
+        assert one.dtype == other.dtype
+        if task == 'parts':
+            assert (one != other).float().mean() < 0.1
+        else:
+            assert (one - other).abs().mean() < 0.05

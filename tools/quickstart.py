@@ -1,8 +1,9 @@
-"""From nothing to a tested model: makes synthetic people, trains a small pose model on them, tests it on others.
+"""From nothing to tested models of all four tasks: makes synthetic people, trains on them, tests on others.
 
     make quickstart                                   # or, in an environment of your own:
     python tools/quickstart.py
 
+A small backbone with heads for body parts, depth and normals is trained first; the model of keypoints starts from it.
 Run again, it continues with the stage that was interrupted. The result is work_dirs/quickstart/report.html.
 """
 import argparse
@@ -14,7 +15,21 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = 'configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py'
+CONFIGS = dict(
+    dense='configs/sapiens_multitask/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py',
+    pose='configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py')
+#: What the table shows: the figure's name, its format, and its name in the JSON files.
+FIGURES = (
+    ('keypoints: AP', '.3f', 'coco/AP'),
+    ('keypoints: AP50', '.3f', 'coco/AP .5'),
+    ('parts: mIoU (%)', '.1f', 'parts/mIoU'),
+    ('depth: RMSE (m)', '.4f', 'depth/scale-shift/per-image/RMSE'),
+    ('depth: AbsRel', '.4f', 'depth/scale-shift/per-image/AbsRel'),
+    ('depth: delta1', '.3f', 'depth/scale-shift/per-image/delta1'),
+    ('normals: mean (degrees)', '.1f', 'normal/pooled/mean'),
+    ('normals: median (degrees)', '.1f', 'normal/pooled/median'),
+    ('normals: within 11.25 degrees (%)', '.1f', 'normal/pooled/within_11.25'),
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +39,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--train-images', type=int, default=600)
     parser.add_argument('--test-images', type=int, default=60)
     parser.add_argument('--epochs', type=int, help="instead of the config's")
-    parser.add_argument('--config', default=CONFIG)
+    parser.add_argument('--dense-config', default=CONFIGS['dense'])
+    parser.add_argument('--pose-config', default=CONFIGS['pose'])
     return parser.parse_args()
 
 
@@ -35,7 +51,7 @@ class Quickstart:
         self.args = args
         self.folder = args.work_dir.resolve()
         self.data = self.folder / 'data'
-        self.run_dir = self.folder / 'run'
+        self.configs = dict(dense=args.dense_config, pose=args.pose_config)
         self.seconds_file = self.folder / 'seconds.json'
         self.folder.mkdir(parents=True, exist_ok=True)
         self.seconds = json.loads(self.seconds_file.read_text()) if self.seconds_file.exists() else {}
@@ -77,39 +93,55 @@ class Quickstart:
             marker.unlink()
         self.stage(name, marker, [
             sys.executable, 'tools/synthesize.py', out, '--num', num, '--seed', seed, '--size', 256, 192,
-            '--samples', 4, '--workers', self.args.processes, '--tasks', 'pose', '--framing', 'full_body',
+            '--samples', 4, '--workers', self.args.processes, '--framing', 'full_body',
             '--max-persons', 1, '--preview', 0])
 
-    def test(self, name: str, checkpoint: Path) -> None:
+    def prepare(self, model: str) -> Path:
+        """One iteration at a learning rate of 0: its checkpoint has the weights that training begins with."""
+        start = self.folder / f'start_{model}'
+        self.stage(f'prepare {model}', start / 'epoch_1.pth', [
+            sys.executable, 'tools/train.py', self.configs[model], '--work-dir', start, '--no-validate',
+            '--cfg-options', 'randomness.seed=0', 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.',
+            'train_dataloader.dataset.indices=1'])
+        return start / 'epoch_1.pth'
+
+    def train(self, model: str, *options: str) -> Path:
+        run_dir = self.folder / f'run_{model}'
+        finished = run_dir / 'finished'
+        # bfloat16 takes half the time where the processor has instructions for it, and more where it has not.
+        amp = ['--amp'] if self.fast_bfloat16() else []
+        self.stage(f'train {model}', finished, [
+            'bash', 'tools/dist_train.sh', self.configs[model], self.ranks, '--work-dir', run_dir, '--resume',
+            '--no-validate', *amp, '--cfg-options', 'randomness.seed=0', *self.options, *options], ['touch', finished])
+        return Path((run_dir / 'last_checkpoint').read_text().strip())
+
+    def test(self, model: str, state: str, checkpoint: Path) -> None:
+        name = f'test {state} {model}'
         out = self.folder / f'{name.replace(" ", "_")}.json'
         if out.exists() and out.stat().st_mtime < checkpoint.stat().st_mtime:
             out.unlink()
+        show = ['--show-dir', self.folder / f'pictures_{model}'] if state == 'trained' else []
         options = ['--cfg-options', *self.options] if self.options else []
         self.stage(name, out, [
-            'bash', 'tools/dist_test.sh', self.args.config, checkpoint, self.ranks, '--out', out, '--work-dir',
-            self.folder / 'test', '--show-dir', self.folder / name.replace(' ', '_'), *options])
+            'bash', 'tools/dist_test.sh', self.configs[model], checkpoint, self.ranks, '--out', out, '--work-dir',
+            self.folder / 'test', *show, *options])
 
     def run(self) -> Path:
         args = self.args
-        self.check_settings(dict(config=args.config, epochs=args.epochs, train_images=args.train_images))
+        self.check_settings(dict(
+            configs=self.configs, epochs=args.epochs, train_images=args.train_images))
         self.synthesize('synthesize training people', 'train', args.train_images, 1)
         self.synthesize('synthesize test people', 'test', args.test_images, 2)
-        # One iteration at a learning rate of 0: its checkpoint has the weights that training begins with.
-        start = self.folder / 'start'
-        self.stage('prepare', start / 'epoch_1.pth', [
-            sys.executable, 'tools/train.py', args.config, '--work-dir', start, '--no-validate', '--cfg-options',
-            'randomness.seed=0', 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.',
-            'train_dataloader.dataset.indices=1'])
-        self.test('test untrained', start / 'epoch_1.pth')
-        options = ['--cfg-options', 'randomness.seed=0', *self.options]
-        # bfloat16 takes half the time where the processor has instructions for it, and more where it has not.
-        amp = ['--amp'] if self.fast_bfloat16() else []
-        finished = self.run_dir / 'finished'
-        self.stage('train', finished, [
-            'bash', 'tools/dist_train.sh', args.config, self.ranks, '--work-dir', self.run_dir, '--resume',
-            '--no-validate', *amp, *options], ['touch', finished])
-        checkpoint = Path((self.run_dir / 'last_checkpoint').read_text().strip())
-        self.test('test trained', checkpoint)
+        for model in self.configs:
+            self.test(model, 'untrained', self.prepare(model))
+        self.stage('measure constants', self.folder / 'test_constant_dense.json', [
+            sys.executable, 'tools/constant_baseline.py', self.configs['dense'], '--out',
+            self.folder / 'test_constant_dense.json'])
+        dense = self.train('dense')
+        self.test('dense', 'trained', dense)
+        pose = self.train('pose', 'model.backbone.init_cfg.type=Pretrained',
+                          f'model.backbone.init_cfg.checkpoint={dense}')
+        self.test('pose', 'trained', pose)
         return self.report()
 
     def check_settings(self, settings: dict) -> None:
@@ -128,16 +160,20 @@ class Quickstart:
         return torch.cuda.is_available() or supported()
 
     def report(self) -> Path:
-        from sapiens_mm.synth.report import write_report
-        metrics = {}
-        for name in ('untrained', 'trained'):
-            found = json.loads((self.folder / f'test_{name}.json').read_text())['metrics']
-            metrics[name] = {key.removeprefix('coco/'): value for key, value in found.items()}
-        print(f'\n{"":12}{"untrained":>12}{"trained":>12}')
-        for key in ('AP', 'AP .5', 'AP .75', 'AR'):
-            print(f'{key:12}{metrics["untrained"][key]:12.3f}{metrics["trained"][key]:12.3f}')
+        from quickstart_report import write_report
+        columns = {}
+        for name in ('constant', 'untrained', 'trained'):
+            found = {}
+            for file in sorted(self.folder.glob(f'test_{name}_*.json')):
+                found.update(json.loads(file.read_text())['metrics'])
+            columns[name] = [format(found[key], form) if found.get(key) is not None else ''
+                             for _, form, key in FIGURES]
+        rows = [[name, *cells] for (name, _, _), *cells in zip(FIGURES, *columns.values())]
+        width = max(len(row[0]) for row in rows) + 2
+        for name, *cells in [['', *columns], *rows]:
+            print(f'{name:{width}}' + ''.join(f'{cell:>12}' for cell in cells))
         path = self.folder / 'report.html'
-        write_report(path, metrics, self.seconds, self.run_dir, self.data / 'test', self.folder / 'test_trained')
+        write_report(path, ['', *columns], rows, self.seconds, self.folder)
         return path
 
 

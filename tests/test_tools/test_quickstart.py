@@ -20,11 +20,16 @@ def test_runs_reports_and_continues(root, tmp_path):
     first = quickstart(root, tmp_path / 'out')
     assert first.returncode == 0, first.stdout + first.stderr
     report = (tmp_path / 'out/report.html').read_text()
-    assert report.count('<figure>') == 3
-    figures = [json.loads((tmp_path / f'out/test_{name}.json').read_text())['metrics']['coco/AP']
-               for name in ('untrained', 'trained')]
-    row = re.search(r'<tr><td>AP</td><td>(.*?)</td><td>(.*?)</td>', report)
-    assert [float(value) for value in row.groups()] == pytest.approx(figures, abs=5e-4)
+    assert report.count('<figure>') == 2 * 3
+    for row, name, places in (('keypoints: AP', 'coco/AP', 3), (r'parts: mIoU \(%\)', 'parts/mIoU', 1),
+                              (r'normals: mean \(degrees\)', 'normal/pooled/mean', 1)):
+        model = 'pose' if 'keypoints' in row else 'dense'
+        cells = re.search(f'<tr><td>{row}</td><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td>', report).groups()
+        for state, cell in zip(('constant', 'untrained', 'trained'), cells):
+            file = tmp_path / f'out/test_{state}_{model}.json'
+            assert cell == (f'{json.loads(file.read_text())["metrics"][name]:.{places}f}' if file.exists() else '')
+    assert not (tmp_path / 'out/test_constant_pose.json').exists()
+    assert 'reads' in (tmp_path / 'out/train_pose.log').read_text()  # the backbone of the other model
     images = sorted((tmp_path / 'out/data').rglob('*.png'))
     stamps = [path.stat().st_mtime_ns for path in images]
     assert len([path for path in images if path.parent.name == 'images']) == 9
@@ -32,7 +37,7 @@ def test_runs_reports_and_continues(root, tmp_path):
     (tmp_path / 'out/report.html').unlink()
     second = quickstart(root, tmp_path / 'out')
     assert second.returncode == 0, second.stdout + second.stderr
-    assert second.stdout.count('done before') == 6
+    assert second.stdout.count('done before') == 11
     assert (tmp_path / 'out/report.html').exists()
     assert [path.stat().st_mtime_ns for path in images] == stamps
 
@@ -43,7 +48,7 @@ def test_runs_reports_and_continues(root, tmp_path):
 
 
 def test_a_stage_that_fails_says_what_and_where(root, tmp_path):
-    out = quickstart(root, tmp_path / 'out', '--config', 'configs/none.py')
+    out = quickstart(root, tmp_path / 'out', '--dense-config', 'configs/none.py')
     assert out.returncode != 0
-    assert "stage 'prepare' failed" in out.stderr.splitlines()[-1]
+    assert "stage 'prepare dense' failed" in out.stderr.splitlines()[-1]
     assert 'configs/none.py' in out.stdout  # the end of the stage's own output

@@ -26,6 +26,7 @@ model = dict(
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=160, num_layers=6, num_heads=5, feedforward_channels=160 * 2),
         img_size=(192, 144),
+        patch_cfg=dict(padding=2),  # as in the model of keypoints
         with_cp=False),
     heads=dict(parts=small, depth=small, normal=small))
 

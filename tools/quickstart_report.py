@@ -1,4 +1,4 @@
-"""One page about a model that was trained and tested on synthetic people: figures, curves and pictures."""
+"""The quickstart's page: figures, curves and pictures of the models that were trained on synthetic people."""
 import base64
 import html
 import io
@@ -13,43 +13,58 @@ _LINKS = ((0, 1, 'b'), (0, 2, 'b'), (1, 3, 'l'), (2, 4, 'r'), (5, 6, 'b'), (5, 7
           (8, 10, 'r'), (5, 11, 'b'), (6, 12, 'b'), (11, 12, 'b'), (11, 13, 'l'), (13, 15, 'l'), (12, 14, 'r'),
           (14, 16, 'r'))
 _COLORS = dict(b=(255, 153, 51), l=(0, 255, 0), r=(0, 128, 255))  # BGR
+_POSE_CURVES = dict(loss='loss', acc_pose='PCK on training images')
+_DENSE_CURVES = {'parts.loss_ce': 'parts: cross entropy', 'depth.loss_silog': 'depth: SiLog',
+                 'normal.loss_cos': 'normals: 1 - cosine'}
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>sapiens_mm quickstart</title>
 <style>body{{font:15px/1.5 sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}}table{{border-collapse:collapse}}
 td,th{{padding:.2em .9em;border-bottom:1px solid #ccc;text-align:right}}td:first-child,th:first-child{{text-align:left}}
 figure{{display:inline-block;margin:.4em}}img{{max-width:100%}}figcaption{{color:#555;font-size:.85em}}</style>
-<h1>Quickstart: pose of synthetic people</h1>
+<h1>Quickstart: keypoints, parts, depth and normals of synthetic people</h1>
 <p>{summary}</p>
-<h2>Accuracy on people that were not trained on</h2>{metrics}
+<h2>Figures on people that were not trained on</h2>{metrics}
+<p>"constant" never looks at the image: the most frequent class, one depth for all pixels, normals to the viewer.
+Depth is measured in metres after a scale and a shift for each image, depth and normals on the person.</p>
 <h2>Time</h2>{times}
-<h2>Training</h2><img alt="loss and accuracy by iteration" src="{curves}">
-<h2>Predictions beside the truth</h2>
-<p>Left: the labels. Right: what the trained model sees in the same image.</p>{pictures}
+<h2>Training</h2>
+<p>Parts, depth and normals</p><img alt="losses of parts, depth and normals by iteration" src="{dense_curves}">
+<p>Keypoints, from that backbone</p><img alt="loss and accuracy of keypoints by iteration" src="{pose_curves}">
+<h2>Parts, depth and normals</h2>
+<p>In each picture: the image, above beside it the labels, below what the trained model sees. Near is yellow; normals
+are red to the right, green upwards, blue to the viewer. Off the person depth and normals are not shown.</p>
+{dense_pictures}
+<h2>Keypoints</h2>
+<p>Left: the labels. Right: what the trained model sees in the same image. Green is the person's left, orange the
+right.</p>
+{pose_pictures}
 </html>
 """
 
 
-def write_report(path: Path, metrics: dict[str, dict[str, float]], seconds: dict[str, float], run_dir: Path,
-                 data: Path, predictions: Path, num_pictures: int = 12) -> None:
+def write_report(path: Path, head: list[str], rows: list[list[str]], seconds: dict[str, float], folder: Path,
+                 num_pictures: int = 12) -> None:
     """Writes the page, with all pictures in the one file.
 
     Args:
         path: The HTML file.
-        metrics: Column name (``untrained``, ``trained``) to figures by name.
+        head: Titles of the table's columns.
+        rows: The table.
         seconds: By stage.
-        run_dir: The training's work dir, whose logs have the curves.
-        data: The test set (see :mod:`sapiens_mm.synth.generate`).
-        predictions: Folder of pictures of predicted skeletons, named as the images.
-        num_pictures: At most so many are shown.
+        folder: The quickstart's work dir.
+        num_pictures: At most so many are shown of each model.
     """
-    names = list(next(iter(metrics.values())))
-    table = _table(['', *metrics], [[name, *(f'{column[name]:.3f}' for column in metrics.values())] for name in names])
+    data = folder / 'data' / 'test'
     times = _table(['stage', 'seconds'], [[name, f'{value:.0f}'] for name, value in
                                           [*seconds.items(), ('all', sum(seconds.values()))]])
     record = json.loads((data / 'settings.json').read_text())
     summary = (f'Images of {record["size"][0]} x {record["size"][1]} pixels made with sapiens_mm '
                f'{record["sapiens_mm"]}. The people are drawn; these figures say nothing about photos.')
-    path.write_text(_PAGE.format(summary=html.escape(summary), metrics=table, times=times, curves=_curves(run_dir),
-                                 pictures=_pictures(data, predictions, num_pictures)))
+    path.write_text(_PAGE.format(
+        summary=html.escape(summary), metrics=_table(head, rows), times=times,
+        dense_curves=_curves(folder / 'run_dense', _DENSE_CURVES),
+        pose_curves=_curves(folder / 'run_pose', _POSE_CURVES),
+        dense_pictures=_dense_pictures(folder / 'pictures_dense', num_pictures),
+        pose_pictures=_pose_pictures(data, folder / 'pictures_pose', num_pictures)))
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -63,7 +78,7 @@ def _inline(content: bytes, kind: str = 'png') -> str:
     return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
 
 
-def _curves(run_dir: Path) -> str:
+def _curves(run_dir: Path, titles: dict[str, str]) -> str:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -71,23 +86,32 @@ def _curves(run_dir: Path) -> str:
     for log in sorted(run_dir.glob('*/vis_data/scalars.json')):  # one for each start of the run, in order
         for line in log.read_text().splitlines():
             record = json.loads(line)
-            for name in ('loss', 'acc_pose'):
+            for name in titles:
                 if name in record:
                     curves.setdefault(name, {})[record['step']] = record[name]
     figure = Figure(figsize=(9, 3), layout='constrained')
     FigureCanvasAgg(figure)
     for axes, (name, curve) in zip(figure.subplots(1, max(1, len(curves)), squeeze=False)[0], curves.items()):
         axes.plot(sorted(curve), [curve[step] for step in sorted(curve)])
-        axes.set(xlabel='iteration', title={'acc_pose': 'PCK on training images'}.get(name, name))
+        axes.set(xlabel='iteration', title=titles[name])
         axes.grid(alpha=0.3)
-        if name == 'loss':
+        if 'loss' in name:
             axes.set_yscale('log')
     content = io.BytesIO()
     figure.savefig(content, format='png', dpi=110)
     return _inline(content.getvalue())
 
 
-def _pictures(data: Path, predictions: Path, num: int) -> str:
+def _dense_pictures(folder: Path, num: int) -> str:
+    figures = []
+    for picture in sorted(folder.rglob('*.png'))[:num]:
+        stem = picture.stem.removeprefix('test_').partition('.')[0]
+        figures.append(f'<figure><img alt="labels and predictions of {stem}" src="{_inline(picture.read_bytes())}">'
+                       f'<figcaption>{stem}</figcaption></figure>')
+    return ''.join(figures)
+
+
+def _pose_pictures(data: Path, predictions: Path, num: int) -> str:
     annotated = json.loads((data / 'annotations' / 'person_keypoints.json').read_text())
     drawn = {path.stem: path for path in predictions.iterdir()}
     figures = []

@@ -54,16 +54,20 @@ def test_bad_depth(people, mmap, value, message):
         load(people, mmap)
 
 
-@pytest.mark.parametrize('kind', ['depth', 'normal'])
+@pytest.mark.parametrize('kind', ['parts', 'depth', 'normal'])
 def test_what_the_sampled_rows_miss_is_found_in_the_crop(people, kind, tmp_path):
     from .conftest import write_people
     folder = write_people(tmp_path / 'high', ('a', ), (256, 32))
-    array = np.load(folder / f'{kind}s/a.npy')
-    array[129, 16] = np.inf  # of 256 rows every fourth is looked at
-    np.save(folder / f'{kind}s/a.npy', array)
+    path = folder / f'{kind.removesuffix("s")}s/a.npy'
+    if kind == 'parts':
+        np.save(path, cv2.imread(str(path.with_suffix('.png')), 0))
+        path.with_suffix('.png').unlink()
+    array = np.load(path)
+    array[129, 16] = 99 if kind == 'parts' else np.inf  # of 256 rows every fourth is looked at
+    np.save(path, array)
     info = load(folder, mmap=True)
     warp = SapiensRandomWarp((256, 32), (1, 1), rotate_prob=0, flip_prob=0)
-    with pytest.raises(ValueError, match=f"{kind}s/a.npy' has .*inf or NaN"):
+    with pytest.raises(ValueError, match=r"s/a.npy' has .*(inf or NaN|the labels 99 \(1 pixels\))"):
         warp(info)
 
 

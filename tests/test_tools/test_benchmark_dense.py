@@ -39,11 +39,11 @@ def test_usage(dense, argv):
 
 
 @pytest.mark.usefixtures('_scope')
-def test_loader_prints_both_cases(dense, capsys, tmp_path):
+def test_loader_prints_all_cases(dense, capsys, tmp_path):
     rows = dense.main(['--quick', '--only', 'loader', '--out', str(tmp_path / 'dense.json')])
     assert json.loads((tmp_path / 'dense.json').read_text()) == rows
-    lines = capsys.readouterr().out.splitlines()[-2:]
-    assert [entry['case'].split(':')[0] for entry in rows] == ['parts', 'parts, depth, normals']
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert [entry['case'].split(':')[0] for entry in rows] == ['parts', 'parts, depth, normals', 'all as npy']
     for entry, line in zip(rows, lines):
         assert entry['part'] == line.split()[0] == 'loader'
         assert entry['goal'] == 3

@@ -7,7 +7,8 @@
 * loader: 4K images (JPEG, with masks and labels as PNG) to 1024x768 training samples, through a DataLoader with 2
   worker processes; backgrounds of half the size. The plain order of operations is the release's, with mmseg's
   transforms where there are any: load all, random background, resize, crop, rotate, flip, photometric, pack. Both sides
-  draw from the same ranges. Case `parts` has the 28 parts; case `parts, depth, normals` the other labels too, as .npy.
+  draw from the same ranges. Case `parts` has the 28 parts; case `parts, depth, normals` the other labels too, as .npy;
+  in `all as npy` the parts are .npy as well.
   Ours takes the person from these labels, the plain way from the mask, which it decodes.
 * postprocess: logits of 28 parts (28x512x384, batch 1) to the label map of a 4K image. Plain is mmseg's: logits to the
   input's size, to the image's, arg max; the data sample keeps logits and labels. `memory` is the case again, by the
@@ -71,13 +72,14 @@ def row(part: str, case: str, ours: float, plain: float, **more: float) -> dict:
 
 @TRANSFORMS.register_module()
 class PlainLoadLabels(BaseTransform):
-    """All labels but parts, whole."""
+    """The labels that mmseg does not load, whole."""
 
     def transform(self, results: dict) -> dict:
         results['gt_person_mask'] = (cv2.imread(results['mask_path'], cv2.IMREAD_GRAYSCALE) > 0).astype(np.uint8)
         results['seg_fields'].append('gt_person_mask')
-        for path, key in (('depth_map_path', 'gt_depth_map'), ('normal_map_path', 'gt_normal_map')):
-            if path in results:
+        for path, key in (('seg_map_path', 'gt_seg_map'), ('depth_map_path', 'gt_depth_map'),
+                          ('normal_map_path', 'gt_normal_map')):
+            if path in results and key not in results:
                 results[key] = np.load(results[path])
                 results['seg_fields'].append(key)
         return results
@@ -155,10 +157,10 @@ def our_pipeline(photos: str, size: tuple[int, int], depth: bool) -> list[dict]:
     ]
 
 
-def plain_pipeline(photos: str, size: tuple[int, int]) -> list[dict]:
+def plain_pipeline(photos: str, size: tuple[int, int], npy: bool = False) -> list[dict]:
     return [
         dict(type='LoadImageFromFile'),
-        dict(type='LoadAnnotations', reduce_zero_label=False),
+        *[dict(type='LoadAnnotations', reduce_zero_label=False)] * (not npy),
         dict(type='PlainLoadLabels'),
         dict(type='PlainBackground', folder=photos, prob=0.8),
         dict(type='RandomResize', scale=size, ratio_range=(0.2, 2.), keep_ratio=True),
@@ -176,7 +178,7 @@ def write_dataset(root: Path, num_images: int, size: tuple[int, int]) -> None:
     large."""
     rng = np.random.default_rng(0)
     height, width = size
-    for folder in ('images', 'masks', 'parts', 'depths', 'normals', 'photos'):
+    for folder in ('images', 'masks', 'parts', 'parts_npy', 'depths', 'normals', 'photos'):
         (root / folder).mkdir()
     y, x = np.mgrid[:height, :width].astype(np.float32)
     for i in range(num_images):
@@ -195,6 +197,7 @@ def write_dataset(root: Path, num_images: int, size: tuple[int, int]) -> None:
         cv2.imwrite(str(root / f'masks/{i}.png'), person.astype(np.uint8) * 255)
         parts = np.where(person, np.clip((v + 1) * 2.5, 0, 4).astype(np.uint8) * 5 + 2 + (u > 0), 0)
         cv2.imwrite(str(root / f'parts/{i}.png'), parts.astype(np.uint8))
+        np.save(root / f'parts_npy/{i}.npy', parts.astype(np.uint8))
         np.save(root / f'depths/{i}.npy', np.where(person, 3 - 0.3 * up, 0).astype(np.float32))
         np.save(root / f'normals/{i}.npy', np.where(person[..., None], np.stack([u, -v, up], -1), 0).astype(np.float32))
 
@@ -206,20 +209,23 @@ def benchmark_loader(args: argparse.Namespace) -> Iterator[dict]:
         write_dataset(Path(folder), args.images, args.source)
         photos = str(Path(folder) / 'photos')
 
-        def loader(pipeline: list[dict], tasks: tuple):
+        def loader(pipeline: list[dict], tasks: tuple, parts: str):
             return Runner.build_dataloader(
                 dict(
                     batch_size=args.batch,
                     num_workers=2,
                     persistent_workers=True,
                     sampler=dict(type='DefaultSampler', shuffle=True),
-                    dataset=dict(type='SapiensDenseDataset', data_root=folder, tasks=tasks, pipeline=pipeline)))
+                    dataset=dict(type='SapiensDenseDataset', data_root=folder, tasks=tasks, pipeline=pipeline,
+                                 data_prefix=dict(seg_map_path=parts))))
 
-        for tasks in (('parts', ), ('parts', 'depth', 'normal')):
-            pipelines = our_pipeline(photos, args.size, len(tasks) > 1), plain_pipeline(photos, args.size)
-            loaders = [loader(pipeline, tasks) for pipeline in pipelines]
+        every = ('parts', 'depth', 'normal')
+        for tasks, parts in ((('parts', ), 'parts'), (every, 'parts'), (every, 'parts_npy')):
+            npy = parts == 'parts_npy'
+            pipelines = our_pipeline(photos, args.size, len(tasks) > 1), plain_pipeline(photos, args.size, npy)
+            loaders = [loader(pipeline, tasks, parts) for pipeline in pipelines]
             ours, plain = take_turns([lambda one=one: sum(1 for _ in one) for one in loaders], args.rounds)
-            case = ', '.join(tasks).replace('normal', 'normals')
+            case = 'all as npy' if npy else ', '.join(tasks).replace('normal', 'normals')
             case = f'{case}: {args.source[1]}x{args.source[0]} to {args.size[1]}x{args.size[0]}'
             yield row('loader', case, ours, plain, ours_per_s=args.images / ours, plain_per_s=args.images / plain)
 

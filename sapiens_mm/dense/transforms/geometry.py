@@ -8,7 +8,7 @@ from mmseg.registry import TRANSFORMS
 
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import file_size, read_image
-from .loading import check_depth
+from .loading import check_depth, check_parts
 
 #: Value of a pixel without a label, by key.
 NO_LABEL = dict(gt_seg_map=IGNORED_PART, gt_depth_map=0, gt_normal_map=0, gt_person_mask=0, gt_instance_map=0)
@@ -119,7 +119,7 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
         The sample.
 
     Raises:
-        ValueError: If a label's crop is not finite.
+        ValueError: If a label's crop is not finite, or not of the vocabulary.
     """
     matrix = np.asarray(matrix, np.float64)
     image_matrix = matrix
@@ -144,10 +144,12 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
             results[key] = warp_label(results[key], matrix, size, NO_LABEL[key])
         if key == 'gt_depth_map':
             check_depth(results[key], results.get('depth_map_path'))
-        if key == 'gt_seg_map' and mirrored:
-            table = np.arange(256, dtype=np.uint8)
-            table[:len(results['flip_indices'])] = results['flip_indices']
-            results[key] = cv2.LUT(results[key], table)
+        if key == 'gt_seg_map':
+            check_parts(results[key], results.get('seg_map_path'), results.get('num_classes'))
+            if mirrored:
+                table = np.arange(256, dtype=np.uint8)
+                table[:len(results['flip_indices'])] = results['flip_indices']
+                results[key] = cv2.LUT(results[key], table)
     results['img_shape'] = results['pad_shape'] = tuple(size)
     results['scale_factor'] = (zoom_of(matrix), ) * 2
     results['flip'] = mirrored

@@ -1,5 +1,6 @@
 """Every config loads, and the examples train a step in their hosts."""
 import copy
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+import sapiens_mm.dense  # noqa: F401  (registers)
 from sapiens_mm.backbones.model_zoo import released_file
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -41,6 +43,73 @@ def test_model_and_schedule_build(name):
             assert model.head.decoder.sigma == 6
         assert cfg.train_dataloader.dataset.get('pipeline') or cfg.train_dataloader.dataset.dataset.pipeline
         assert cfg.test_dataloader.dataset.pipeline == cfg.val_dataloader.dataset.pipeline
+
+
+# (task, data set): epochs, outputs, padding of the patch embedding
+DENSE = {
+    ('seg', 'goliath'): (200, 28, 0), ('seg', 'lip'): (400, 20, 2), ('seg', 'cihp'): (400, 20, 2),
+    ('depth', 'render_people'): (200, 1, 0), ('depth', 'synthhuman'): (200, 1, 0),
+    ('normal', 'render_people'): (200, 3, 2), ('normal', 'synthhuman'): (200, 3, 2),
+}
+
+
+@pytest.mark.parametrize('size', ['0.3b', '0.6b', '1b', '2b'])
+@pytest.mark.parametrize(('task', 'dataset'), DENSE)
+def test_dense_settings_of_the_release(task, dataset, size):
+    epochs, outputs, padding = DENSE[task, dataset]
+    cfg = Config.fromfile(CONFIGS / f'sapiens_{task}/{dataset}/sapiens_{size}-{epochs}e_{dataset}-1024x768.py')
+    model, wrapper = cfg.model, cfg.optim_wrapper
+    assert model.backbone.arch == f'sapiens_{size}'
+    assert model.backbone.init_cfg.checkpoint == released_file(size, 'pretrain').source
+    assert wrapper.optimizer == dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.1)
+    assert wrapper.paramwise_cfg == dict(layer_decay_rate=0.85)
+    assert wrapper.clip_grad.max_norm == 1
+    passes = wrapper.get('accumulative_counts', 1)
+    assert 8 * cfg.train_dataloader.batch_size * passes == cfg.auto_scale_lr.base_batch_size * passes == 64
+    warm_up, linear = cfg.param_scheduler
+    assert (warm_up.end, warm_up.by_epoch) == (400 * passes, False)
+    assert (linear.type, linear.power, linear.end, cfg.train_cfg.max_epochs) == ('PolyLR', 1, epochs, epochs)
+    init_default_scope('mmseg')
+    with FakeTensorMode():
+        built = MODELS.build(model)
+    assert built.decode_head.conv_seg.out_channels == outputs
+    assert built.backbone.patch_embed.projection.padding == (padding, padding)
+    layers = 4 if task == 'depth' else 3
+    assert len(model.decode_head.deconv_out_channels) == layers
+    assert set(model.decode_head.deconv_out_channels) == {384 if task == 'depth' else 768}
+    if task == 'seg' and dataset == 'goliath':
+        assert len(model.decode_head.loss_decode.class_weight) == 28
+    kinds = [step['type'] for step in cfg.train_dataloader.dataset.pipeline]
+    assert kinds.index('SapiensLoadLabels') < kinds.index('SapiensRandomWarp')
+    assert ('SapiensNormalizeDepth' in kinds) == (task == 'depth')
+    assert ('SapiensRandomBackground' in kinds) == (task == 'seg')
+    best = cfg.default_hooks.checkpoint
+    assert (best.save_best, best.rule) == dict(
+        seg=('parts/mIoU', 'greater'), depth=('depth/scale-shift/per-image/RMSE', 'less'),
+        normal=('normal/pooled/mean', 'less'))[task]
+
+
+@pytest.mark.parametrize('size', ['0.3b', '0.6b', '1b', '2b'])
+@pytest.mark.parametrize('dataset', ['thuman2', 'hi4d'])
+@pytest.mark.parametrize('task', ['depth', 'normal'])
+def test_benchmarks_differ_from_training_in_the_data_alone(task, dataset, size):
+    cfg = Config.fromfile(CONFIGS / f'sapiens_{task}/{dataset}/sapiens_{size}-test_{dataset}-1024x768.py')
+    trained = Config.fromfile(
+        CONFIGS / f'sapiens_{task}/render_people/sapiens_{size}-200e_render_people-1024x768.py')
+    assert cfg.model == trained.model
+    assert cfg.test_evaluator == trained.test_evaluator
+    tested = cfg.test_dataloader.dataset
+    assert tested.type == dict(thuman2='SapiensTHuman2Dataset', hi4d='SapiensHi4DDataset')[dataset]
+    assert tested.pipeline == trained.test_dataloader.dataset.pipeline
+    assert tuple(tested.tasks) == (task, )
+
+
+@pytest.mark.parametrize('readme', sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('README.md')))
+def test_links_of_readmes_lead_somewhere(readme):
+    path = CONFIGS / readme
+    links = re.findall(r'\]\(([^)#]+)\)', path.read_text())
+    assert links
+    assert [link for link in links if '://' not in link and not (path.parent / link).exists()] == []
 
 
 SIZES = ('0.3b', '0.6b', '1b', '2b')

@@ -3,3 +3,19 @@
 from ..version import require
 
 require('mmseg', '1.0.0', '2.0.0', '1.2.2')
+
+from . import datasets, metrics, transforms
+from .depth import SapiensDepthEstimator
+from .head import SapiensDenseHead
+from .losses import SapiensNormalLoss, SapiensSiLogLoss, SapiensWeightedCrossEntropyLoss
+from .multitask import SapiensMultiTask
+from .normal import SapiensNormalEstimator
+from .preprocessor import SapiensDensePreprocessor
+from .segmentor import SapiensPartsSegmentor
+from .visualization import SapiensDenseVisualizer
+
+__all__ = [
+    'SapiensDenseHead', 'SapiensDensePreprocessor', 'SapiensDenseVisualizer', 'SapiensDepthEstimator',
+    'SapiensMultiTask', 'SapiensNormalEstimator', 'SapiensNormalLoss', 'SapiensPartsSegmentor', 'SapiensSiLogLoss',
+    'SapiensWeightedCrossEntropyLoss', 'datasets', 'metrics', 'transforms'
+]

@@ -25,7 +25,8 @@ class SapiensPackDense(BaseTransform):
     """
 
     def __init__(self, meta_keys: tuple = ('img_path', 'sample_name', 'region', 'ori_shape', 'img_shape', 'pad_shape',
-                                           'scale_factor', 'flip', 'flip_direction', 'crop_box')):
+                                           'scale_factor', 'flip', 'flip_direction', 'flip_indices',
+                                           'crop_box')):
         self.meta_keys = tuple(meta_keys)
 
     def transform(self, results: dict) -> dict:

@@ -42,7 +42,8 @@ class SapiensDenseHead(BaseDecodeHead):
         in_index: Which of the backbone's maps is taken.
         align_corners: How mmseg's segmentors resize the output; the public models need ``False``.
         init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix='decode_head.')`` reads the head of a whole model,
-            every tensor of it (the prefix can be left out). By default the last layer is drawn with std 0.01.
+            every tensor of it (the prefix can be left out). By default the last layer is drawn with std 0.01, and for
+            depth with a bias of 0.5: where a prediction is not positive, SiLog has no gradient.
     """
 
     def __init__(self,
@@ -83,7 +84,8 @@ class SapiensDenseHead(BaseDecodeHead):
             loss_decode=default_loss if loss_decode is None else loss_decode,
             ignore_index=ignore_index,
             align_corners=align_corners,
-            init_cfg=init_cfg or dict(type='Normal', std=0.01, override=dict(name='conv_seg')))
+            init_cfg=init_cfg or dict(type='Normal', std=0.01, override=dict(
+                name='conv_seg', type='Normal', std=0.01, bias=0.5 if task == 'depth' else 0)))
         self.task = task
         self.deconv_layers = upsampling_layers(in_channels, deconv_out_channels, deconv_kernel_sizes)
         self.conv_layers = conv_layers([in_channels, *deconv_out_channels][-1], conv_out_channels, conv_kernel_sizes)

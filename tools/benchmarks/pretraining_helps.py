@@ -54,7 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/pretraining_helps')
     parser.add_argument('--jobs', type=int, default=min(2, os.cpu_count() or 1), help='processes at a time')
     parser.add_argument('--pretrain-images', type=int, default=600, help='of people, and of places')
-    parser.add_argument('--pretrain-iterations', type=int, default=2500, help='of 32 images')
+    parser.add_argument('--pretrain-iterations', type=int, default=1200, help='of 32 images')
     parser.add_argument('--train-images', type=int, default=200, help='that have labels')
     parser.add_argument('--test-images', type=int, default=100)
     parser.add_argument('--epochs', type=int, default=30, help='of the labelled images')

@@ -12,6 +12,10 @@ _base_ = [
     '../../_base_/datasets/parts_cihp.py',
 ]
 
+class_weight = [
+    0.1, 1.5, 1.0, 1.5, 1.5, 0.8, 1.2, 1.0, 1.5, 0.8, 1.2, 1.5, 1.5, 0.7, 1.0, 1.0, 1.0, 1.0, 1.5, 1.5
+]
+
 # Photos without people, that take the place of the background in 80 % of the training images.
 backgrounds = '{{$BACKGROUND_ROOT:data/backgrounds}}'
 parts_pipeline = [
@@ -27,7 +31,7 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint='hf://facebook/sapiens-pretrain-2b/sapiens_2b_epoch_660_clean.pth')),
-    decode_head=dict(in_channels=1920, num_classes=20))
+    decode_head=dict(in_channels=1920, num_classes=20, loss_decode=dict(class_weight=class_weight)))
 
 # 64 images a step on 8 GPUs of 80 GB, in two passes.
 optim_wrapper = dict(accumulative_counts=2)

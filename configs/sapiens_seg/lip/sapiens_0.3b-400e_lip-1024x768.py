@@ -12,6 +12,10 @@ _base_ = [
     '../../_base_/datasets/parts_lip.py',
 ]
 
+class_weight = [
+    0.1, 1.5, 1.0, 1.5, 1.5, 0.8, 1.2, 1.0, 1.5, 0.8, 1.2, 1.5, 1.5, 0.7, 1.0, 1.0, 1.0, 1.0, 1.5, 1.5
+]
+
 # Photos without people, that take the place of the background in 80 % of the training images.
 backgrounds = '{{$BACKGROUND_ROOT:data/backgrounds}}'
 parts_pipeline = [
@@ -26,7 +30,7 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')),
-    decode_head=dict(num_classes=20))
+    decode_head=dict(num_classes=20, loss_decode=dict(class_weight=class_weight)))
 
 # 64 images a step on 8 GPUs of 80 GB.
 train_dataloader = dict(dataset=dict(pipeline=parts_pipeline))

@@ -131,10 +131,11 @@ class SapiensNormalLoss(nn.Module):
         """
         _check_shapes(pred, target)
         pred, target = pred.float(), target.float()
-        valid = (target.norm(dim=1, keepdim=True) - 1).abs() < 0.5  # NaN is not
+        # Squares and sums: torch's norm over channels takes many times as long on a CPU.
+        valid = ((target * target).sum(1, keepdim=True).sqrt() - 1).abs() < 0.5  # NaN is not
         count = valid.sum().clamp(min=1)
         pred, target = torch.where(valid, pred, 0), torch.where(valid, target, 0)
-        length = pred.norm(dim=1, keepdim=True).clamp(min=self.eps)
+        length = (pred * pred).sum(1, keepdim=True).clamp(min=self.eps**2).sqrt()
         cosine = (pred / length * target).sum(1, keepdim=True)
         return dict(
             loss_cos=torch.where(valid, 1 - cosine, 0).sum() / count * self.cos_weight,

@@ -118,7 +118,7 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
                 else:
                     panels.append(draw_normals(found, mask if side == 'pred' else None))
             if any(f'{side}_{task}' in maps for task in tasks):
-                rows.append(np.hstack([image if not rows else np.zeros_like(image), *panels]))
+                rows.append(np.hstack([image, *panels]))
         if not rows:
             return image
         picture = np.vstack(rows)

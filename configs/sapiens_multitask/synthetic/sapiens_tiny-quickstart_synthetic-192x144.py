@@ -15,6 +15,10 @@ _base_ = [
     '../../_base_/datasets/dense_synthetic.py',
 ]
 
+# By class, as in the release: the background counts little, small parts much.
+class_weight = [
+    0.1, 10, 3, 2, 4, 4, 2, 2, 6, 10, 3, 3, 1, 4, 4, 2, 2, 6, 10, 3, 3, 1, 1, 10, 10, 10, 10, 10
+]
 small = dict(
     in_channels=160,
     deconv_out_channels=(64, 32),
@@ -28,7 +32,10 @@ model = dict(
         img_size=(192, 144),
         patch_cfg=dict(padding=2),  # as in the model of keypoints
         with_cp=False),
-    heads=dict(parts=small, depth=small, normal=small))
+    heads=dict(
+        parts=dict(
+            **small, loss_decode=dict(type='SapiensWeightedCrossEntropyLoss', class_weight=class_weight)),
+        depth=small, normal=small))
 
 train_pipeline = [
     dict(type='SapiensSeedSample'),

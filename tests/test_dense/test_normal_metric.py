@@ -33,8 +33,6 @@ def evaluate(samples, **kwargs):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="average is 'unit', expected 'image' or 'pixel'"):
         SapiensNormalMetric(average='unit')
-    with pytest.raises(ValueError, match='bin_width is 0.1, expected more than 0 and at most 0.05'):
-        SapiensNormalMetric(bin_width=0.1)
 
 
 def test_bad_maps():

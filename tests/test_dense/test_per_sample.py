@@ -53,9 +53,6 @@ def test_bad_input(tmp_path):
     for evaluator in (SapiensSampleScores('scores.csv'), SapiensWorstPictures(str(tmp_path))):
         with pytest.raises(ValueError, match='comes after (the metrics )?SapiensPartsMetric'):
             evaluator.process(None, [sample()])
-    with pytest.raises(ValueError, match="the worst by 'depth/none/per-image/RMSE' are asked for, but the figures are "
-                       'parts/mIoU, .*depth/scale-shift/per-image/RMSE'):
-        run([sample()], SapiensWorstPictures(str(tmp_path), figures=['depth/none/per-image/RMSE']))
     with pytest.raises(ValueError, match="'photo' has none of pred_sem_seg, pred_depth_map, pred_normal_map"):
         SapiensDumpPredictions(str(tmp_path)).process(None, [dict(sample_name='photo')])
 

@@ -37,7 +37,7 @@ class Samples:
 
     def __getitem__(self, index):
         rng = np.random.default_rng(index)
-        shape = tuple(rng.integers(10, 60, 2) * 2 + 1)
+        shape = tuple(rng.integers(80, 120, 2) * 2 + 1)  # so many pixels that BLAS would use threads
         mask = (rng.random((1, *shape)) < 0.5) & (index != 3)
         true = rng.uniform(1, 5, (1, *shape)).astype(np.float32)
         maps = dict(

@@ -4,7 +4,7 @@ import math
 import numpy as np
 from mmseg.registry import METRICS
 
-from .streaming import ScoringMetric, exact, get_map, name_of, ratio
+from .streaming import ScoringMetric, dot, exact, get_map, name_of, ratio
 
 ALIGNMENTS = ('none', 'scale', 'scale-shift', 'scale-shift-inverse')
 
@@ -42,7 +42,7 @@ class SapiensDepthMetric(ScoringMetric):
         min_depth, max_depth: In metres. True depth outside of them is an error, for then it is in other units.
         min_pixels: Units with fewer labelled pixels are skipped: a scale and a shift fit any two of them.
         invert_prediction: See above.
-        group_by, collect_device, prefix: See :class:`~.streaming.ScoringMetric`.
+        prefix: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'depth'
@@ -51,8 +51,7 @@ class SapiensDepthMetric(ScoringMetric):
 
     def __init__(self, alignment: str = 'scale-shift', per: str = 'image', average: str = 'unit',
                  min_depth: float = 0.1, max_depth: float = 100.0, min_pixels: int = 10,
-                 invert_prediction: bool = False, group_by: str | None = 'region', collect_device: str = 'cpu',
-                 prefix: str | None = None) -> None:
+                 invert_prediction: bool = False, prefix: str | None = None) -> None:
         if alignment not in ALIGNMENTS:
             raise ValueError(f"alignment is {alignment!r}, expected one of {', '.join(ALIGNMENTS)}")
         if per not in ('image', 'person'):
@@ -73,7 +72,7 @@ class SapiensDepthMetric(ScoringMetric):
             alignment=alignment, per=per, average=average, min_depth=min_depth, max_depth=max_depth,
             min_pixels=min_pixels, invert_prediction=invert_prediction, pixels='person', units='m',
             fit=None if alignment == 'none' else 'least squares in float64')
-        super().__init__(average, group_by, collect_device, prefix)
+        super().__init__(average, prefix)
 
     def units(self, sample: dict) -> tuple[list[dict], dict]:
         """Sums over the pixels of each unit of a sample.
@@ -133,8 +132,8 @@ class SapiensDepthMetric(ScoringMetric):
         """The prediction in metres, within the bounds, and whether the fit turned near into far."""
         wrong_way = False
         if self.alignment == 'scale':
-            power = p @ p
-            scale = (p @ z) / power if power > 0 else 0.0
+            power = dot(p, p)
+            scale = dot(p, z) / power if power > 0 else 0.0
             p, wrong_way = scale * p, scale < 0
         elif self.alignment == 'scale-shift':
             scale, shift = fit_line(p, z)
@@ -152,8 +151,8 @@ def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Slope and offset of the least-squares line; slope 0 where x is constant (to six digits)."""
     mean_x, mean_y = x.mean(), y.mean()
     offset = x - mean_x
-    spread = offset @ offset
-    slope = (offset @ (y - mean_y)) / spread if spread > 1e-12 * (x @ x) else 0.0
+    spread = dot(offset, offset)
+    slope = dot(offset, y - mean_y) / spread if spread > 1e-12 * dot(x, x) else 0.0
     return slope, mean_y - slope * mean_x
 
 
@@ -164,10 +163,10 @@ def _sums(p: np.ndarray, z: np.ndarray) -> dict[str, int]:
     share = np.maximum(share, 1 / share)
     return {
         'pixels': z.size,
-        'squared': exact(error @ error),
+        'squared': exact(dot(error, error)),
         'relative': exact((np.abs(error) / z).sum()),
         **{f'delta{k}': int(np.count_nonzero(share < 1.25**k)) for k in (1, 2, 3)},
         'log': exact(log.sum()),
-        'squared log': exact(log @ log),
+        'squared log': exact(dot(log, log)),
         'absolute log': exact(np.abs(log).sum()),
     }

@@ -4,10 +4,11 @@ import math
 import numpy as np
 from mmseg.registry import METRICS
 
-from .streaming import ScoringMetric, exact, get_map, ratio
+from .streaming import ScoringMetric, dot, exact, get_map, ratio
 
 _BLOCK = 1 << 16  # pixels; the working arrays of a block stay in the processor's cache
 _WITHIN = (5, 7.5, 11.25, 22.5, 30)
+_BIN_WIDTH = 0.01  # degrees
 
 
 @METRICS.register_module()
@@ -19,36 +20,29 @@ class SapiensNormalMetric(ScoringMetric):
     prediction is zero or not finite, the angle is set to 90 degrees, the mean of random directions; ``invalid`` is
     their percentage.
 
-    The median comes from a histogram, interpolated inside of a bin: its error is less than ``bin_width``, in memory
-    that doesn't grow with the data.
+    The median comes from a histogram with bins of 0.01 degrees, interpolated inside of a bin: its error is less than
+    that, in memory that doesn't grow with the data.
 
     Names: ``normal/pooled/mean``, ``normal/pooled/within_11.25``, ``normal/pooled/face/mean`` for a group, and
     ``normal/per-image/mean``. ``images`` have been measured, ``skipped`` were those without a labelled person.
 
     Args:
         average: ``'pixel'``: all pixels of the set pooled. ``'image'``: the mean of the figures of the images.
-        bin_width: Of the histogram, in degrees, at most 0.05.
-        min_pixels: Images with fewer labelled pixels are skipped.
-        group_by, collect_device, prefix: See :class:`~.streaming.ScoringMetric`.
+        prefix: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'normal'
     task = 'normal'
     figure_names = ('mean', 'median', 'RMSE', *(f'within_{degrees}' for degrees in _WITHIN))
 
-    def __init__(self, average: str = 'pixel', bin_width: float = 0.01, min_pixels: int = 1,
-                 group_by: str | None = 'region', collect_device: str = 'cpu', prefix: str | None = None) -> None:
+    def __init__(self, average: str = 'pixel', prefix: str | None = None) -> None:
         if average not in ('image', 'pixel'):
             raise ValueError(f"average is {average!r}, expected 'image' or 'pixel'")
-        if not 0 < bin_width <= 0.05:
-            raise ValueError(f'bin_width is {bin_width}, expected more than 0 and at most 0.05 degrees')
-        self.bin_width = bin_width
-        self.min_pixels = min_pixels
         self.protocol_name = 'pooled' if average == 'pixel' else 'per-image'
         self.protocol = dict(
-            average=average, median=f'histogram of {bin_width} degrees', min_pixels=min_pixels, pixels='person',
-            units='degrees', invalid_prediction='90 degrees')
-        super().__init__(average, group_by, collect_device, prefix)
+            average=average, median=f'histogram of {_BIN_WIDTH} degrees', pixels='person', units='degrees',
+            invalid_prediction='90 degrees')
+        super().__init__(average, prefix)
 
     def units(self, sample: dict) -> tuple[list[dict], dict]:
         """Sums over the pixels of a sample.
@@ -66,21 +60,21 @@ class SapiensNormalMetric(ScoringMetric):
             valid &= get_map(sample, 'gt_person_mask', shape) > 0
         pixels = np.flatnonzero(valid)
         counts = {'skipped': 0, 'invalid': 0, 'unnormalised': 0, 'all pixels': 0}
-        if pixels.size < max(self.min_pixels, 1):
+        if not pixels.size:
             return [], {**counts, 'skipped': 1}
         true, predicted = true.reshape(3, -1), predicted.reshape(3, -1)
-        histogram = np.zeros(math.ceil(180 / self.bin_width), dtype=np.int64)
+        histogram = np.zeros(round(180 / _BIN_WIDTH), dtype=np.int64)
         within = dict.fromkeys(_WITHIN, 0)
         total = squared = 0
         for first in range(0, pixels.size, _BLOCK):
             chosen = pixels[first:first + _BLOCK]
             angles, invalid, unnormalised = angles_between(predicted[:, chosen], true[:, chosen])
-            bins = np.minimum((angles / self.bin_width).astype(np.intp), histogram.size - 1)
+            bins = np.minimum((angles / _BIN_WIDTH).astype(np.intp), histogram.size - 1)
             histogram += np.bincount(bins, minlength=histogram.size)
             for degrees in _WITHIN:
                 within[degrees] += int(np.count_nonzero(angles < degrees))
             total += exact(angles.sum())
-            squared += exact(angles @ angles)
+            squared += exact(dot(angles, angles))
             counts['invalid'] += invalid
             counts['unnormalised'] += unnormalised
         counts['all pixels'] = pixels.size
@@ -91,7 +85,7 @@ class SapiensNormalMetric(ScoringMetric):
         pixels = tally['pixels']
         return {
             'mean': ratio(tally['angles'], pixels),
-            'median': self._median(tally['histogram']),
+            'median': _median(tally['histogram']),
             'RMSE': math.sqrt(ratio(tally['squared'], pixels)),
             **{f'within_{degrees}': 100 * tally[f'within_{degrees}'] / pixels for degrees in _WITHIN},
         }
@@ -104,14 +98,6 @@ class SapiensNormalMetric(ScoringMetric):
             'invalid': 100 * tally['invalid'] / pixels,
             'unnormalised': 100 * tally['unnormalised'] / pixels,
         }
-
-    def _median(self, histogram: np.ndarray) -> float:
-        up_to = np.cumsum(histogram)
-        count = int(up_to[-1])
-        middle = np.array([(count + 1) // 2, count // 2 + 1])  # the one in the middle, or the two around it
-        bins = np.searchsorted(up_to, middle)
-        inside = (middle - 0.5 - (up_to[bins] - histogram[bins])) / histogram[bins]
-        return float((bins + inside).mean() * self.bin_width)
 
 
 def angles_between(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, int, int]:
@@ -129,3 +115,12 @@ def angles_between(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray,
     angles[~valid] = 90
     invalid = valid.size - int(np.count_nonzero(valid))
     return angles, invalid, int(np.count_nonzero(np.abs(length[valid] - 1) > 0.01))
+
+
+def _median(histogram: np.ndarray) -> float:
+    up_to = np.cumsum(histogram)
+    count = int(up_to[-1])
+    middle = np.array([(count + 1) // 2, count // 2 + 1])  # the one in the middle, or the two around it
+    bins = np.searchsorted(up_to, middle)
+    inside = (middle - 0.5 - (up_to[bins] - histogram[bins])) / histogram[bins]
+    return float((bins + inside).mean() * _BIN_WIDTH)

@@ -37,7 +37,7 @@ class SapiensPartsMetric(ScoringMetric):
         mapping: None, ``'28to20'`` or ``'28to20-cihp'``.
         map_pred: With a mapping, whether predictions are of the 28 parts; else they are of the 20 classes.
         ignore_index: Labels of this value don't count.
-        group_by, collect_device, prefix: See :class:`~.streaming.ScoringMetric`.
+        prefix: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'parts'
@@ -45,14 +45,14 @@ class SapiensPartsMetric(ScoringMetric):
     figure_names = ('mIoU', 'mIoU_present', 'mAcc', 'aAcc')
 
     def __init__(self, mapping: str | None = None, map_pred: bool = True, ignore_index: int = 255,
-                 group_by: str | None = 'region', collect_device: str = 'cpu', prefix: str | None = None) -> None:
+                 prefix: str | None = None) -> None:
         if mapping not in (None, *_MAPPINGS):
             raise ValueError(f"mapping is {mapping!r}, expected None, {' or '.join(map(repr, _MAPPINGS))}")
         self.mapping = mapping
         self.map_pred = map_pred
         self.ignore_index = ignore_index
         self.protocol_name = mapping or ''
-        super().__init__('pixel', group_by, collect_device, prefix)
+        super().__init__('pixel', prefix)
 
     @ScoringMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import os.path as osp
-from collections.abc import Sequence
 
 import cv2
 import mmcv
@@ -17,6 +16,9 @@ import numpy as np
 from mmengine.dist import is_main_process
 from mmseg.registry import METRICS
 
+from ...visualization.maps import color_normals
+from ...vocabularies.body_parts import IGNORED_PART, PART_COLORS
+from ..visualization import draw_depth, draw_parts
 from .depth import fit_line
 from .normal import angles_between
 from .streaming import StreamingMetric, get_map, name_of
@@ -37,16 +39,15 @@ class SapiensSampleScores(StreamingMetric):
 
     Args:
         out_file: A ``.json`` or ``.csv`` file. Figures of skipped samples are null, or empty.
-        collect_device: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'scores'
 
-    def __init__(self, out_file: str, collect_device: str = 'cpu') -> None:
+    def __init__(self, out_file: str) -> None:
         if not out_file.endswith(('.json', '.csv')):
             raise ValueError(f"out_file is '{out_file}', expected a .json or .csv file")
         self.out_file = out_file
-        super().__init__(collect_device)
+        super().__init__()
 
     def start(self) -> list:
         return []
@@ -82,78 +83,69 @@ class SapiensSampleScores(StreamingMetric):
 class SapiensWorstPictures(StreamingMetric):
     """Draws the samples with the worst figures: image, truth, prediction and error side by side.
 
-    Each process keeps as many finished pictures as are wanted, so memory doesn't grow with the data set.
+    The worst are those by the first mIoU, RMSE of depth and mean angle that are measured. The picture of the error of
+    depth is that after the scale and shift that fit best, whatever the alignment of the figure. Each process keeps as
+    many finished pictures as are wanted, so memory doesn't grow with the data set.
 
     Args:
-        out_dir: Gets a folder for each figure, ``depth``, say, with ``01_0.4321_NAME.jpg`` for the worst.
-        count: Pictures of each figure.
-        figures: The figures by which to choose, as ``metrics.json`` names them (``depth/scale-shift/per-image/RMSE``).
-            By default the first mIoU, RMSE of depth and mean angle that are measured.
+        out_dir: Gets a folder for each task, ``depth``, say, with ``01_0.4321_NAME.jpg`` for the worst.
+        count: Pictures of each task.
         height: Of the pictures, in pixels.
-        collect_device: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'worst'
 
-    def __init__(self, out_dir: str, count: int = 20, figures: Sequence[str] | None = None, height: int = 384,
-                 collect_device: str = 'cpu') -> None:
+    def __init__(self, out_dir: str, count: int = 20, height: int = 384) -> None:
         if count < 1:
             raise ValueError(f'count is {count}, expected at least 1')
         self.out_dir = out_dir
         self.count = count
-        self.chosen = figures
         self.height = height
-        super().__init__(collect_device)
+        super().__init__()
 
     def start(self) -> dict[str, list]:
         return {}
 
     def measure(self, sample: dict, index: int) -> dict[str, tuple]:
         record = {}
-        for figure in self._figures(sample):
-            task, score = figure.split('/')[0], sample['scores'][figure]
+        for task, figure in self._figures(sample).items():
+            score = sample['scores'][figure]
             if not math.isfinite(score):
                 continue
             badness = -score if _WORST_BY[task][1] else score
-            kept = self.state.get(figure, [])
+            kept = self.state.get(task, [])
             if len(kept) < self.count or (-badness, index) < kept[-1][:2]:
-                record[figure] = (-badness, index, score, _stem(sample), self._draw(sample, figure, score))
+                record[task] = (-badness, index, score, _stem(sample), self._draw(sample, task, figure))
         return record
 
     def absorb(self, record: dict[str, tuple]) -> None:
-        for figure, entry in record.items():
-            self.state[figure] = sorted([*self.state.get(figure, []), entry])[:self.count]
+        for task, entry in record.items():
+            self.state[task] = sorted([*self.state.get(task, []), entry])[:self.count]
 
     def summarise(self, states: list[dict]) -> dict:
-        for figure in sorted({figure for state in states for figure in state}) if is_main_process() else ():
-            entries = sorted(entry for state in states for entry in state.get(figure, []))[:self.count]
-            folder = osp.join(self.out_dir, figure.replace('/', '_') if self.chosen else figure.split('/')[0])
+        for task in sorted({task for state in states for task in state}) if is_main_process() else ():
+            entries = sorted(entry for state in states for entry in state.get(task, []))[:self.count]
+            folder = osp.join(self.out_dir, task)
             mmengine.mkdir_or_exist(folder)
             for place, (_, _, score, stem, picture) in enumerate(entries, 1):
                 with open(osp.join(folder, f'{place:02d}_{score:.4g}_{stem}.jpg'), 'wb') as file:
                     file.write(picture)
         return {}
 
-    def _figures(self, sample: dict) -> list[str]:
-        scores = sample.get('scores', {})
-        if self.chosen:
-            for figure in self.chosen:
-                if figure not in scores or figure.split('/')[0] not in _WORST_BY:
-                    raise ValueError(f"the worst by '{figure}' are asked for, but the figures are {', '.join(scores)}")
-            return list(self.chosen)
+    def _figures(self, sample: dict) -> dict[str, str]:
+        """By task, the name of the figure to choose by."""
         found = {}
-        for figure in scores:
+        for figure in sample.get('scores', {}):
             task, *_, name = figure.split('/')
             if task in _WORST_BY and name == _WORST_BY[task][0]:
                 found.setdefault(task, figure)
         if not found:
             raise ValueError(f"sample '{name_of(sample)}' has no scores to choose by: {type(self).__name__} comes "
                              'after SapiensPartsMetric, SapiensDepthMetric or SapiensNormalMetric in test_evaluator')
-        return list(found.values())
+        return found
 
-    def _draw(self, sample: dict, figure: str, score: float) -> bytes:
+    def _draw(self, sample: dict, task: str, figure: str) -> bytes:
         """The picture of a sample, as the bytes of a JPEG file."""
-        task = figure.split('/')[0]
         truth, predicted = get_map(sample, _TRUTHS[task]), get_map(sample, _PREDICTIONS[task])
         height, width = truth.shape[-2:]
         size = max(1, round(width * self.height / height)), self.height
@@ -174,7 +166,7 @@ class SapiensWorstPictures(StreamingMetric):
         panels = dict(parts=self._parts, depth=_depth, normal=_normals)[task](image, truth, predicted, mask)
         sheet = np.concatenate([image, *panels], axis=1)
         bar = np.zeros((24, sheet.shape[1], 3), dtype=np.uint8)
-        text = f'{_stem(sample)}  {figure} {score:.4g}  (image, truth, prediction, error)'
+        text = f'{_stem(sample)}  {figure} {sample["scores"][figure]:.4g}  (image, truth, prediction, error)'
         cv2.putText(bar, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
         done, data = cv2.imencode('.jpg', np.concatenate([bar, sheet])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         if not done:
@@ -182,17 +174,14 @@ class SapiensWorstPictures(StreamingMetric):
         return data.tobytes()
 
     def _parts(self, image, truth, predicted, mask):
-        from ..visualization import draw_parts
-        palette = (self.dataset_meta or {}).get('palette') or [(37 * i % 256, 91 * i % 256, 151 * i % 256)
-                                                               for i in range(255)]
+        palette = self.dataset_meta.get('palette') or PART_COLORS
         error = np.full_like(image, 60)
         error[truth != predicted] = (220, 40, 40)
-        error[truth == 255] = 0
+        error[truth == IGNORED_PART] = 0
         return draw_parts(image, truth, palette), draw_parts(image, predicted, palette), error
 
 
 def _depth(image, truth, predicted, mask):
-    from ..visualization import draw_depth
     mask = mask & np.isfinite(truth) & (truth > 0)
     usable = mask & np.isfinite(predicted)
     error = np.full(truth.shape, 1e9, dtype=np.float64)
@@ -204,11 +193,10 @@ def _depth(image, truth, predicted, mask):
 
 
 def _normals(image, truth, predicted, mask):
-    from ..visualization import draw_normals
     mask = mask & np.isfinite(truth).all(-1) & (np.abs(truth).sum(-1) > 0)
     angles, _, _ = angles_between(predicted.reshape(-1, 3).T, np.where(mask[..., None], truth, 1).reshape(-1, 3).T)
     shown = np.nan_to_num(predicted, posinf=0, neginf=0)
-    return draw_normals(truth, mask), draw_normals(shown, mask), _heat(angles.reshape(mask.shape) / 60, mask)
+    return color_normals(truth, mask), color_normals(shown, mask), _heat(angles.reshape(mask.shape) / 60, mask)
 
 
 def _heat(share: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -233,17 +221,16 @@ class SapiensDumpPredictions(StreamingMetric):
     Args:
         out_dir: Folder for the files.
         format: ``'npz'`` or ``'png16'``.
-        collect_device: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'dump'
 
-    def __init__(self, out_dir: str, format: str = 'npz', collect_device: str = 'cpu') -> None:
+    def __init__(self, out_dir: str, format: str = 'npz') -> None:
         if format not in ('npz', 'png16'):
             raise ValueError(f"format is {format!r}, expected 'npz' or 'png16'")
         self.out_dir = out_dir
         self.format = format
-        super().__init__(collect_device)
+        super().__init__()
 
     def start(self) -> None:
         return None

@@ -24,6 +24,11 @@ def ratio(total: int, count: int) -> float:
     return total / (int(count) << _UNIT) if count else math.nan
 
 
+def dot(a: np.ndarray, b: np.ndarray) -> float:
+    """The sum of products of two arrays, added by NumPy: BLAS (``a @ b``) adds in the order that its threads give."""
+    return float((a * b).sum())
+
+
 def add_tally(total: dict, more: dict) -> None:
     """Adds the integers, or integer arrays, of one dict to those of another, in place."""
     for name, value in more.items():
@@ -78,8 +83,8 @@ class StreamingMetric(BaseMetric):
     A subclass has :meth:`measure`, :meth:`absorb`, :meth:`start` and :meth:`summarise`.
     """
 
-    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
-        super().__init__(collect_device, prefix)
+    def __init__(self, prefix: str | None = None) -> None:
+        super().__init__(prefix=prefix)
         self._restart()
 
     def start(self) -> Any:
@@ -153,12 +158,14 @@ class ScoringMetric(StreamingMetric):
     It leaves the figures of a sample in ``sample['scores']``, for the evaluators that come after it in the config.
     After :meth:`evaluate`, ``report`` has the protocol and all figures, in plain Python types.
 
+    Samples whose metainfo has a ``region`` are measured by region too: those are the groups.
+
     A subclass has ``task``, ``figure_names``, ``protocol``, ``protocol_name``, :meth:`units` and :meth:`figures`.
 
     Args:
         average: ``'pixel'``: over all pixels of the set. ``'image'`` or another unit: first over the pixels of each
             unit, then over the units.
-        group_by: Key of the samples' metainfo; samples that have it are measured by its values too.
+        prefix: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     task: str
@@ -167,12 +174,10 @@ class ScoringMetric(StreamingMetric):
     #: Stands between the prefix and the name of a figure.
     protocol_name = ''
 
-    def __init__(self, average: str, group_by: str | None = 'region', collect_device: str = 'cpu',
-                 prefix: str | None = None) -> None:
+    def __init__(self, average: str, prefix: str | None = None) -> None:
         self.average = average
-        self.group_by = group_by
         self.report: dict | None = None
-        super().__init__(collect_device, prefix)
+        super().__init__(prefix)
 
     def units(self, sample: dict) -> tuple[list[dict], dict]:
         """A tally for each unit (image or person) of the sample that can be measured, and counts beside them."""
@@ -195,7 +200,7 @@ class ScoringMetric(StreamingMetric):
                 add_tally(tally, {name: exact(value) for name, value in self.figures(unit).items()})
         scores = sample.setdefault('scores', {})
         scores.update({self._full_name(name): value for name, value in self._averaged(tally).items()})
-        return None if self.group_by is None else sample.get(self.group_by), tally
+        return sample.get('region'), tally
 
     def absorb(self, record: tuple[str | None, dict]) -> None:
         group, tally = record

@@ -81,8 +81,11 @@ class SapiensDenseDataset(BaseDataset):
         self.check_sizes = check_sizes
         self._of_all = dict(depth_scale=depth_scale, normal_signs=tuple(normal_signs), mask_labels=mask_labels)
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=folders, **kwargs)
-        self._of_all.update(num_classes=len(self.metainfo['classes']),
-                            flip_indices=tuple(self.metainfo['flip_indices']))
+        num_classes, flip_indices = len(self.metainfo['classes']), tuple(self.metainfo['flip_indices'])
+        if sorted(flip_indices) != list(range(num_classes)):
+            raise ValueError(self._says(f'flip_indices of the metainfo is {flip_indices}, but must name each of the '
+                                        f'{num_classes} classes once: the class that each becomes in a mirror image'))
+        self._of_all.update(num_classes=num_classes, flip_indices=flip_indices)
 
     def load_data_list(self) -> list[dict]:
         """A sample for each image, sorted by name: ``sample_name``, the paths of its files, ``region`` if known."""

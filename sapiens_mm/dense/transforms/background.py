@@ -10,6 +10,8 @@ from mmseg.registry import TRANSFORMS
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import IMAGE_SUFFIXES, file_size, read_image
 
+_SOFTNESS = 0.8  # standard deviation of the edge's blur, in pixels
+
 
 @TRANSFORMS.register_module()
 class SapiensRandomBackground(BaseTransform):
@@ -25,13 +27,12 @@ class SapiensRandomBackground(BaseTransform):
     Args:
         folder: Photos without people (png, jpg, webp), at any depth.
         prob: Probability of doing it at all.
-        softness: Standard deviation of the soft mask, in pixels.
 
     Raises:
         FileNotFoundError: If the folder is missing or holds no photo.
     """
 
-    def __init__(self, folder: str, prob: float = 0.8, softness: float = 0.8):
+    def __init__(self, folder: str, prob: float = 0.8):
         if not 0 <= prob <= 1:
             raise ValueError(f'prob is {prob}, but must be 0 to 1')
         if not osp.isdir(folder):
@@ -39,7 +40,6 @@ class SapiensRandomBackground(BaseTransform):
                                     'path, or leave SapiensRandomBackground out of the pipeline')
         self.folder = folder
         self.prob = prob
-        self.softness = softness
         self.photos = sorted(
             osp.relpath(osp.join(place, name), folder) for place, _, names in os.walk(folder, followlinks=True)
             for name in names if name.lower().endswith(IMAGE_SUFFIXES))
@@ -50,7 +50,7 @@ class SapiensRandomBackground(BaseTransform):
         if np.random.rand() >= self.prob:
             return results
         image = results['img']
-        results['img'] = replace_background(image, person_mask(results), self._draw(image.shape[:2]), self.softness)
+        results['img'] = replace_background(image, person_mask(results), self._draw(image.shape[:2]))
         return results
 
     def _draw(self, shape: tuple[int, int]) -> np.ndarray:
@@ -73,7 +73,7 @@ class SapiensRandomBackground(BaseTransform):
         return cv2.resize(photo, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(folder='{self.folder}', prob={self.prob}, softness={self.softness})"
+        return f"{type(self).__name__}(folder='{self.folder}', prob={self.prob})"
 
 
 def person_mask(results: dict) -> np.ndarray:
@@ -95,15 +95,13 @@ def person_mask(results: dict) -> np.ndarray:
                      'the labels (SapiensLoadLabels) before')
 
 
-def replace_background(image: np.ndarray, mask: np.ndarray, background: np.ndarray,
-                       softness: float = 0.8) -> np.ndarray:
+def replace_background(image: np.ndarray, mask: np.ndarray, background: np.ndarray) -> np.ndarray:
     """Puts a person before another background.
 
     Args:
         image: (H, W, 3) uint8.
         mask: (H, W) uint8, 1 on the person.
         background: (H, W, 3) uint8.
-        softness: Standard deviation in pixels of the edge.
 
     Returns:
         (H, W, 3) uint8, a new array.
@@ -113,13 +111,13 @@ def replace_background(image: np.ndarray, mask: np.ndarray, background: np.ndarr
     margin = 4  # the soft edge reaches as far
     near = slice(max(top - margin, 0), top + height + margin), slice(max(left - margin, 0), left + width + margin)
     if width:
-        out[near] = _blend(image[near], mask[near], out[near], softness)
+        out[near] = _blend(image[near], mask[near], out[near])
     return out
 
 
-def _blend(image: np.ndarray, mask: np.ndarray, background: np.ndarray, softness: float) -> np.ndarray:
+def _blend(image: np.ndarray, mask: np.ndarray, background: np.ndarray) -> np.ndarray:
     inner = cv2.erode(mask, np.ones((5, 5), np.uint8), borderValue=1)
-    alpha = cv2.GaussianBlur(mask * np.uint8(255), (0, 0), softness, borderType=cv2.BORDER_REPLICATE)
+    alpha = cv2.GaussianBlur(mask * np.uint8(255), (0, 0), _SOFTNESS, borderType=cv2.BORDER_REPLICATE)
     out = cv2.copyTo(image, inner, background.copy())
     # Sums over 9 x 9 pixels, of those inside alone.
     weight = cv2.boxFilter(inner, cv2.CV_16U, (9, 9), normalize=False, borderType=cv2.BORDER_CONSTANT)

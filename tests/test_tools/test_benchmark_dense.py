@@ -1,4 +1,4 @@
-"""tools/benchmarks/dense.py, the loader: that its figures are there and what they say, whatever the time it took."""
+"""tools/benchmarks/dense.py: that both sides do the same and the figures are what they say, whatever the time."""
 import importlib.util
 import json
 import math
@@ -71,3 +71,24 @@ def test_both_pipelines_give_samples_of_the_same_kind(dense, tmp_path):
             normals = sample.gt_normal_map.data if 'gt_normal_map' in sample else packed['normals']
             length = normals.norm(dim=0)
             assert ((length == 0) | ((length - 1).abs() < 1e-4)).all()
+
+
+def test_both_evaluators_give_the_same_figures(dense):
+    sample = dense.measured_sample((64, 48))
+    for metric, plain, tolerance in ((dense.SapiensDepthMetric(), dense.plain_depth, 1e-9),
+                                     (dense.SapiensNormalMetric(), dense.plain_normals, 1e-5)):
+        metric.process(None, [sample])
+        figures = metric.evaluate(1)
+        name = metric.report['name']
+        for figure, value in plain(sample).items():
+            limit = 0.01 if figure == 'median' else 0
+            assert figures[f'{name}/{figure}'] == pytest.approx(value, rel=tolerance, abs=limit), figure
+
+
+def test_both_postprocessors_give_the_same_labels(dense):
+    args = dense.parse_args(['--size', '512', '384', '--source', '700', '500'])
+    logits = dense.part_logits()
+    ours, plain = (function(logits) for function in dense.postprocessors(args).values())
+    assert ours.shape == plain.shape == (700, 500)
+    assert len(ours.unique()) > 10
+    assert (ours != plain).float().mean() < 1e-4

@@ -51,13 +51,13 @@ class SapiensSynthHumanDataset(SapiensDenseDataset):
     BEGINNINGS = dict(img_path='rgb_', mask_path='alpha_', depth_map_path='depth_', normal_map_path='normal_')
     TASKS = ('depth', 'normal')
     #: Region and the first number after it.
-    REGIONS = (('face', 98040), ('full_body', 198016), ('upper_body', 298008))
+    REGION_ENDS = (('face', 98040), ('full_body', 198016), ('upper_body', 298008))
 
     def __init__(self, *args, depth_scale: float = 0.01, mask_labels: bool = True, **kwargs):
         super().__init__(*args, depth_scale=depth_scale, mask_labels=mask_labels, **kwargs)
 
     def region(self, name: str) -> str | None:
-        return next((region for region, end in self.REGIONS if name.isdigit() and int(name) < end), None)
+        return next((region for region, end in self.REGION_ENDS if name.isdigit() and int(name) < end), None)
 
 
 @DATASETS.register_module()

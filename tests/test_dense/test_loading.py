@@ -71,6 +71,13 @@ def test_what_the_sampled_rows_miss_is_found_in_the_crop(people, kind, tmp_path)
         warp(info)
 
 
+def sphere(like):
+    """Normals (H, W, 3) of a sphere that fills the picture."""
+    y, x = np.mgrid[-1:1:like.shape[0] * 1j, -1:1:like.shape[1] * 1j]
+    z = np.sqrt(np.maximum(1 - x**2 - y**2, 0))
+    return np.where(z[..., None] > 0, np.stack([x, -y, z], -1), 0)
+
+
 @pytest.mark.parametrize('mmap', [False, True])
 @pytest.mark.parametrize(('change', 'message'), [
     (lambda n: np.moveaxis(n, 2, 0), r"a.npy' has shape \(3, 40, 32\): its channels come first.*moveaxis"),
@@ -79,6 +86,7 @@ def test_what_the_sampled_rows_miss_is_found_in_the_crop(people, kind, tmp_path)
     (lambda n: n * 2, r"a.npy' has normals of length (1.99|2) to 2 .*Divide them by their length"),
     (lambda n: (n + 1) / 2, 'They look like colours: n = 2'),
     (lambda n: n * [1, -1, -1], r"a.npy' has z < 0 at .* pixels: its normals point away .*normal_signs=\(1, -1, -1\)"),
+    (lambda n: sphere(n)[..., ::-1], r"a.npy' has z < 0 at .* pixels.*channels have another order.*\.\.\., ::-1\]"),
     (lambda n: np.where(n > 0.99, np.nan, n), 'inf or NaN')])
 def test_bad_normals(people, mmap, change, message):
     normals = change(np.load(people / 'normals/a.npy'))

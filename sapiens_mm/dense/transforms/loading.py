@@ -188,7 +188,7 @@ def check_depth(depth: np.ndarray, path: str) -> None:
 
 
 def check_normals(normals: np.ndarray, path: str) -> None:
-    """Refuses normals that are not finite, not of unit length, or all turned away from the viewer."""
+    """Refuses normals that are not finite, not of unit length, or in many places turned away from the viewer."""
     normals = normals.astype(np.float32, copy=False)
     length = np.sqrt(np.einsum('hwc,hwc->hw', normals, normals))
     if not np.isfinite(length).all():
@@ -208,6 +208,10 @@ def check_normals(normals: np.ndarray, path: str) -> None:
         raise ValueError(f"'{path}' has z < 0 at {away} of {total} pixels: its normals point away from the viewer, as "
                          'with OpenCV\'s axes (y down, z forward). Expected x right, y up, z to the viewer. Set '
                          'normal_signs=(1, -1, -1) in the dataset (or (1, 1, -1), where y is up)')
+    if away > 0.25 * total:
+        raise ValueError(f"'{path}' has z < 0 at {away} of {total} pixels, though what a camera sees is turned to it: "
+                         'its channels have another order than x, y, z (saved as B, G, R, they need '
+                         'normals[..., ::-1]), or it has normals of the scene instead of those of the camera')
 
 
 def _class_ids(path: str, ids: np.ndarray, what: str) -> np.ndarray:

@@ -135,6 +135,8 @@ class SapiensDenseHead(BaseDecodeHead):
         if without:
             raise ValueError(f"data samples {without} of the batch have no {field}, which task='{self.task}' learns "
                              'from: load it in the pipeline, or train with SapiensMultiTask, which leaves them out')
+        if self.task == 'parts':
+            _check_vocabulary(batch_data_samples[0], self.num_classes)
         labels = torch.stack([sample.get(field).data for sample in batch_data_samples])
         # In float32 before it is resized, lest a value be rounded twice.
         outputs = F.interpolate(
@@ -150,6 +152,14 @@ class SapiensDenseHead(BaseDecodeHead):
         if self.task == 'parts' and MessageHub.get_current_instance().get_info('logged_iter', True):
             losses['acc_seg'] = correct_pixels(outputs.detach(), labels, self.ignore_index)
         return losses
+
+
+def _check_vocabulary(sample, num_classes: int) -> None:
+    """Refuses a data set of another vocabulary, whose labels fail in the loss without a word, on a GPU even later."""
+    indices = sample.metainfo.get('flip_indices')
+    if indices is not None and len(indices) != num_classes:
+        raise ValueError(f'the head has num_classes={num_classes}, but the data set has {len(indices)} classes: set '
+                         'num_classes in the head, or take the dataset class of its vocabulary')
 
 
 def correct_pixels(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:

@@ -94,7 +94,8 @@ class SapiensPartsSegmentor(DenseSegmentor):
                              'of the transform that packs the sample')
         if sorted(indices) != list(range(outputs.shape[1])):
             raise ValueError(f'flip_indices is {list(indices)}, but must name each of the {outputs.shape[1]} classes '
-                             'once')
+                             'once. For a data set of another vocabulary set those of the model, or flip_test=False, '
+                             'in test_cfg')
         return outputs.flip(-1)[:, list(indices)]
 
     @staticmethod

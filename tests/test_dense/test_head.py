@@ -55,6 +55,11 @@ def test_bad_arguments_are_named():
     del data[1].gt_depth_map
     with pytest.raises(ValueError, match=r"data samples \[1\] of the batch have no gt_depth_map, which task='depth'"):
         build('depth').loss((torch.randn(2, 32, 8, 6), ), data, None)
+    data = samples()
+    for each in data:
+        each.set_metainfo(dict(flip_indices=tuple(range(28))))
+    with pytest.raises(ValueError, match='num_classes=20, but the data set has 28 classes: set num_classes'):
+        build('parts', num_classes=20).loss((torch.randn(2, 32, 8, 6), ), data, None)
 
 
 @pytest.mark.parametrize('task', ['parts', 'depth', 'normal'])

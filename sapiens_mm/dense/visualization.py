@@ -3,7 +3,8 @@ from collections.abc import Sequence
 
 import mmcv
 import numpy as np
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process
+from mmengine.visualization import LocalVisBackend
 from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
@@ -52,10 +53,10 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
     """Draws whatever of parts, depth and normals a sample has: the image, its labels, and below them the predictions.
 
     Depth and normals are shown on the person: under the labelled mask, or the predicted parts where there is none.
-    Arguments are those of mmengine's ``Visualizer``; pictures go to disk and TensorBoard alike.
+    Arguments are those of mmengine's ``Visualizer``; pictures go to disk and TensorBoard alike. Every process draws its
+    own samples on disk, TensorBoard gets those of the main process.
     """
 
-    @master_only
     def add_datasample(self,
                        name: str,
                        image: np.ndarray,
@@ -82,12 +83,17 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
             with_labels: Whether to explain the colours of the parts that are seen.
         """
         picture = self.draw(image, data_sample, draw_gt, draw_pred, with_labels)
-        if show:
+        if show and is_main_process():
             self.show(picture, win_name=name, wait_time=wait_time)
         if out_file is not None:
             mmcv.imwrite(mmcv.rgb2bgr(picture), out_file)
-        else:
+        elif is_main_process():
             self.add_image(name, picture, step)
+        else:
+            # MMEngine leaves pictures to the main process, which in a test sees its own samples only.
+            for backend in self._vis_backends.values():
+                if isinstance(backend, LocalVisBackend):
+                    backend.add_image(name, picture, step)
 
     def draw(self, image: np.ndarray, data_sample: SegDataSample | None, draw_gt: bool = True, draw_pred: bool = True,
              with_labels: bool = True) -> np.ndarray:

@@ -72,6 +72,13 @@ def test_labels_above_predictions_and_a_legend_of_what_is_seen(tmp_path):
     np.testing.assert_array_equal(mmcv.imread(str(tmp_path / 'a.png'), channel_order='rgb'), picture)
 
 
+def test_every_process_keeps_its_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr('sapiens_mm.dense.visualization.is_main_process', lambda: False)
+    data = sample(pred_depth_map=np.random.rand(1, 40, 30).astype(np.float32))
+    visualizer(tmp_path).add_datasample('a', np.zeros((40, 30, 3), np.uint8), data, step=2)
+    assert mmcv.imread(str(tmp_path / 'vis_data/vis_image/a_2.png')).shape == (40, 60, 3)
+
+
 def test_one_task_without_labels():
     image = np.full((40, 30, 3), 90, np.uint8)
     data = sample(pred_depth_map=np.random.rand(1, 40, 30).astype(np.float32))

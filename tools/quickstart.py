@@ -129,7 +129,8 @@ class Quickstart:
     def run(self) -> Path:
         args = self.args
         self.check_settings(dict(
-            configs=self.configs, epochs=args.epochs, train_images=args.train_images))
+            configs=self.configs, epochs=args.epochs, train_images=args.train_images,
+            test_images=args.test_images))
         self.synthesize('synthesize training people', 'train', args.train_images, 1)
         self.synthesize('synthesize test people', 'test', args.test_images, 2)
         for model in self.configs:

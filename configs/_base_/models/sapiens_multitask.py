@@ -1,5 +1,9 @@
 # One backbone with the public heads of parts, depth and normals. The 0.3b figures; a larger size changes `arch` and the
 # heads' `in_channels`.
+# Of the parts, by class, as in the release: the background counts little, small parts much.
+class_weight = [
+    0.1, 10, 3, 2, 4, 4, 2, 2, 6, 10, 3, 3, 1, 4, 4, 2, 2, 6, 10, 3, 3, 1, 1, 10, 10, 10, 10, 10
+]
 head = dict(
     type='SapiensDenseHead',
     in_channels=1024,
@@ -24,7 +28,10 @@ model = dict(
         out_type='featmap',
         with_cp=True),
     heads=dict(
-        parts=dict(**head, num_classes=28),
+        parts=dict(
+            **head,
+            num_classes=28,
+            loss_decode=dict(type='SapiensWeightedCrossEntropyLoss', class_weight=class_weight)),
         depth=dict(
             type='SapiensDenseHead',
             in_channels=1024,

@@ -1,4 +1,8 @@
 # The public model of 28 body parts. The 0.3b figures; a larger size changes `arch` and the head's `in_channels`.
+# By class, as in the release: the background counts little, small parts much.
+class_weight = [
+    0.1, 10, 3, 2, 4, 4, 2, 2, 6, 10, 3, 3, 1, 4, 4, 2, 2, 6, 10, 3, 3, 1, 1, 10, 10, 10, 10, 10
+]
 model = dict(
     type='SapiensPartsSegmentor',
     data_preprocessor=dict(
@@ -23,5 +27,5 @@ model = dict(
         deconv_kernel_sizes=(4, 4, 4),
         conv_out_channels=(768, 768, 768),
         conv_kernel_sizes=(1, 1, 1),
-        loss_decode=dict(type='SapiensWeightedCrossEntropyLoss')),
+        loss_decode=dict(type='SapiensWeightedCrossEntropyLoss', class_weight=class_weight)),
     test_cfg=dict(mode='whole', flip_test=True))

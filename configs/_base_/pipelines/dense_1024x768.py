@@ -7,7 +7,15 @@ load_and_warp = [
         type='SapiensRandomWarp', size=(1024, 768), scale_range=(0.2, 2.), cat_max_ratio=0.75, rotate_prob=0.5,
         rotate_range=45., flip_prob=0.5),
 ]
-parts_pipeline = [*load_and_warp, dict(type='SapiensPhotometricDistortion'), dict(type='SapiensPackDense')]
+# Photos without people, that take the place of the background in 80 % of the training images of parts: set the
+# environment variable, or change this line.
+backgrounds = '{{$BACKGROUND_ROOT:data/backgrounds}}'
+parts_pipeline = [
+    *load_and_warp,
+    dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.8),
+    dict(type='SapiensPhotometricDistortion'),
+    dict(type='SapiensPackDense'),
+]
 depth_pipeline = [
     *load_and_warp,
     dict(type='SapiensPhotometricDistortion'),

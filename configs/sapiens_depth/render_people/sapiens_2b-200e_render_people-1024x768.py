@@ -4,13 +4,7 @@ Published: see the test configs in ../thuman2 and ../hi4d.
 Train:     tools/dist_train.sh configs/sapiens_depth/render_people/sapiens_2b-200e_render_people-1024x768.py 8 --amp
 Test:      tools/dist_test.sh configs/sapiens_depth/render_people/sapiens_2b-200e_render_people-1024x768.py CHECKPOINT 8
 """
-_base_ = [
-    '../../_base_/dense_runtime.py',
-    '../../_base_/models/sapiens_depth.py',
-    '../../_base_/pipelines/dense_1024x768.py',
-    '../../_base_/schedules/dense_200e.py',
-    '../../_base_/datasets/depth_render_people.py',
-]
+_base_ = './sapiens_0.3b-200e_render_people-1024x768.py'
 
 model = dict(
     backbone=dict(
@@ -22,10 +16,7 @@ model = dict(
 
 # 64 images a step on 8 GPUs of 80 GB, in two passes.
 optim_wrapper = dict(accumulative_counts=2)
-train_dataloader = dict(batch_size=4, dataset=dict(pipeline=_base_.depth_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
-test_dataloader = val_dataloader
+train_dataloader = dict(batch_size=4)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0]['end'] = 800  # 400 steps
 auto_scale_lr = dict(base_batch_size=32)
-default_hooks = dict(checkpoint=dict(save_best='depth/scale-shift/per-image/RMSE', rule='less'))

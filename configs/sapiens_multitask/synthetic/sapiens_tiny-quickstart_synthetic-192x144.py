@@ -15,10 +15,6 @@ _base_ = [
     '../../_base_/datasets/dense_synthetic.py',
 ]
 
-# By class, as in the release: the background counts little, small parts much.
-class_weight = [
-    0.1, 10, 3, 2, 4, 4, 2, 2, 6, 10, 3, 3, 1, 4, 4, 2, 2, 6, 10, 3, 3, 1, 1, 10, 10, 10, 10, 10
-]
 small = dict(
     in_channels=160,
     deconv_out_channels=(64, 32),
@@ -32,10 +28,7 @@ model = dict(
         img_size=(192, 144),
         patch_cfg=dict(padding=2),  # as in the model of keypoints
         with_cp=False),
-    heads=dict(
-        parts=dict(
-            **small, loss_decode=dict(type='SapiensWeightedCrossEntropyLoss', class_weight=class_weight)),
-        depth=small, normal=small))
+    heads=dict(parts=small, depth=small, normal=small))
 
 train_pipeline = [
     dict(type='SapiensSeedSample'),
@@ -68,4 +61,4 @@ param_scheduler = [
     dict(type='LinearLR', begin=0, end=100, start_factor=0.01, by_epoch=False),
     dict(type='CosineAnnealingLR', begin=0, end=12, eta_min=0, by_epoch=True, convert_to_iter_based=True),
 ]
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=4))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=4), visualization=dict(interval=1))

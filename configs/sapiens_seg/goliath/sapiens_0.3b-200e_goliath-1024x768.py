@@ -12,28 +12,14 @@ _base_ = [
     '../../_base_/datasets/parts_goliath.py',
 ]
 
-# By class, as in the release: the background counts little, small parts much.
-class_weight = [
-    0.1, 10, 3, 2, 4, 4, 2, 2, 6, 10, 3, 3, 1, 4, 4, 2, 2, 6, 10, 3, 3, 1, 1, 10, 10, 10, 10, 10
-]
-
-# Photos without people, that take the place of the background in 80 % of the training images.
-backgrounds = '{{$BACKGROUND_ROOT:data/backgrounds}}'
-parts_pipeline = [
-    *_base_.load_and_warp,
-    dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.8),
-    dict(type='SapiensPhotometricDistortion'),
-    dict(type='SapiensPackDense'),
-]
 model = dict(
     backbone=dict(
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')),
-    decode_head=dict(loss_decode=dict(class_weight=class_weight)))
+            checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')))
 
 # 64 images a step on 8 GPUs of 80 GB.
-train_dataloader = dict(dataset=dict(pipeline=parts_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=_base_.parts_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 auto_scale_lr = dict(base_batch_size=64)

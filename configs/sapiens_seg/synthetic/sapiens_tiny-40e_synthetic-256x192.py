@@ -39,3 +39,4 @@ optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=1.0))
 param_scheduler = _base_.param_scheduler
 param_scheduler[0]['end'] = 100
 param_scheduler[1]['end'] = 40
+default_hooks = dict(visualization=dict(interval=5))

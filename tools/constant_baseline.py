@@ -22,19 +22,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def labels_of(dataset: dict):
-    """The samples of a dataset's config, packed, with labels of full size."""
+def build_dataset(cfg: dict, **changes):
+    """A dataset of a config that loads labels of full size."""
     from mmseg.registry import DATASETS
     pipeline = [dict(type='SapiensLoadImage'), dict(type='SapiensLoadLabels'), dict(type='SapiensPackDense')]
-    dataset = DATASETS.build(dict(copy.deepcopy(dict(dataset)), pipeline=pipeline))
-    return dataset, (dataset[index]['data_samples'] for index in range(len(dataset)))
+    return DATASETS.build({**copy.deepcopy(dict(cfg)), 'pipeline': pipeline, **changes})
 
 
-def most_frequent_class(dataset: dict) -> int:
-    """The class that most labelled pixels of a dataset have."""
+def most_frequent_class(cfg: dict) -> int:
+    """The class that most labelled pixels of a config's dataset have."""
+    dataset = build_dataset(cfg, tasks=('parts', ))
     counts = np.zeros(256, np.int64)
-    for sample in labels_of(dataset)[1]:
-        counts += np.bincount(sample.gt_sem_seg.data.numpy().ravel(), minlength=256)
+    for index in range(len(dataset)):
+        counts += np.bincount(dataset[index]['data_samples'].gt_sem_seg.data.numpy().ravel(), minlength=256)
     return int(counts[:255].argmax())
 
 
@@ -47,12 +47,12 @@ def main() -> None:
     import sapiens_mm.dense  # noqa: F401  (registers)
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
     metrics = [METRICS.build(evaluator) for evaluator in evaluators]
-    dataset, samples = labels_of(cfg.test_dataloader.dataset)
+    dataset = build_dataset(cfg.test_dataloader.dataset)
     for metric in metrics:
         metric.dataset_meta = dataset.metainfo
     parts = most_frequent_class(cfg.train_dataloader.dataset) if 'parts' in dataset.tasks else None
-    for sample in samples:
-        sample = sample.to_dict()
+    for index in range(len(dataset)):
+        sample = dataset[index]['data_samples'].to_dict()
         if 'gt_sem_seg' in sample:
             label = sample['gt_sem_seg']['data']
             sample['pred_sem_seg'] = dict(data=torch.full_like(label, parts, dtype=torch.uint8))

@@ -1,6 +1,7 @@
 """Parts, depth and normals as pictures: the panels, and the visualizer that mmseg's hook calls."""
 from collections.abc import Sequence
 
+import cv2
 import mmcv
 import numpy as np
 from mmengine.dist import is_main_process
@@ -10,6 +11,9 @@ from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
 from ..visualization.maps import color_depth, color_normals, color_parts, legend, overlay
+
+#: Pixels; larger images are shown smaller. Six panels of a 4K image would be 300 MB.
+MAX_HEIGHT = 1024
 
 
 def draw_parts(img: np.ndarray, labels: np.ndarray, palette: Sequence) -> np.ndarray:
@@ -57,6 +61,15 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
     own samples on disk, TensorBoard gets those of the main process.
     """
 
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Metainfo of the data set, in every process; MMEngine's is for the main one."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+
     def add_datasample(self,
                        name: str,
                        image: np.ndarray,
@@ -97,12 +110,17 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
 
     def draw(self, image: np.ndarray, data_sample: SegDataSample | None, draw_gt: bool = True, draw_pred: bool = True,
              with_labels: bool = True) -> np.ndarray:
-        """The picture that :meth:`add_datasample` stores, (H', W', 3) uint8 RGB."""
+        """The picture that :meth:`add_datasample` stores, (H', W', 3) uint8 RGB, of panels of at most MAX_HEIGHT."""
         maps = {}
         for name in data_sample.keys() if data_sample is not None else ():  # noqa: SIM118 (no mapping)
             if name.startswith(('gt_', 'pred_')):
                 data = data_sample.get(name).data.cpu().numpy()
                 maps[name] = data.transpose(1, 2, 0) if name.endswith('normal_map') else data[0]
+        if len(image) > MAX_HEIGHT:
+            size = max(1, round(image.shape[1] * MAX_HEIGHT / len(image))), MAX_HEIGHT
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            maps = {name: cv2.resize(found.astype(np.float32 if found.dtype.kind == 'f' else np.uint8), size,
+                                     interpolation=cv2.INTER_NEAREST) for name, found in maps.items()}
         sides = [side for side, wanted in (('gt', draw_gt), ('pred', draw_pred)) if wanted]
         tasks = [task for task in ('sem_seg', 'depth_map', 'normal_map')
                  if any(f'{side}_{task}' in maps for side in sides)]

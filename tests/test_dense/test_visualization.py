@@ -73,10 +73,11 @@ def test_labels_above_predictions_and_a_legend_of_what_is_seen(tmp_path):
 
 
 def test_every_process_keeps_its_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr('sapiens_mm.dense.visualization.is_main_process', lambda: False)
-    data = sample(pred_depth_map=np.random.rand(1, 40, 30).astype(np.float32))
+    for place in ('mmengine.dist.utils.get_rank', 'mmengine.dist.get_rank'):
+        monkeypatch.setattr(place, lambda group=None: 1)
+    data = sample(pred_sem_seg=np.full((1, 40, 30), 3))
     visualizer(tmp_path).add_datasample('a', np.zeros((40, 30, 3), np.uint8), data, step=2)
-    assert mmcv.imread(str(tmp_path / 'vis_data/vis_image/a_2.png')).shape == (40, 60, 3)
+    assert mmcv.imread(str(tmp_path / 'vis_data/vis_image/a_2.png')).shape[1] > 60
 
 
 def test_one_task_without_labels():
@@ -84,3 +85,14 @@ def test_one_task_without_labels():
     data = sample(pred_depth_map=np.random.rand(1, 40, 30).astype(np.float32))
     assert visualizer().draw(image, data).shape == (40, 60, 3)
     assert visualizer().draw(image, None) is image
+
+
+def test_large_images_are_shown_smaller():
+    image = np.full((4096, 3072, 3), 90, np.uint8)
+    labels = torch.zeros(1, 4096, 3072, dtype=torch.long)
+    labels[:, 1024:3072] = PART_IDS['Hair']
+    data = sample(gt_sem_seg=labels, pred_depth_map=torch.ones(1, 4096, 3072))
+    picture = visualizer().draw(image, data, with_labels=False)
+    assert picture.shape == (2 * 1024, 3 * 768, 3)
+    np.testing.assert_array_equal(picture[100, 768 + 100], 90)
+    assert picture[500, 768 + 100].tolist() != [90, 90, 90]

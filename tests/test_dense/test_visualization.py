@@ -73,8 +73,7 @@ def test_labels_above_predictions_and_a_legend_of_what_is_seen(tmp_path):
 
 
 def test_every_process_keeps_its_pictures(tmp_path, monkeypatch):
-    for place in ('mmengine.dist.utils.get_rank', 'mmengine.dist.get_rank'):
-        monkeypatch.setattr(place, lambda group=None: 1)
+    monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group=None: 1)
     data = sample(pred_sem_seg=np.full((1, 40, 30), 3))
     visualizer(tmp_path).add_datasample('a', np.zeros((40, 30, 3), np.uint8), data, step=2)
     assert mmcv.imread(str(tmp_path / 'vis_data/vis_image/a_2.png')).shape[1] > 60

@@ -31,6 +31,15 @@ def test_counts_of_a_model_by_hand(root):
     assert profile_model(cfg, batch=2, amp=True).activations < profile.activations
 
 
+def test_heads_of_several_tasks_count(root):
+    cfg = Config.fromfile(root / 'configs/sapiens_multitask/synthetic/sapiens_0.3b-200e_synthetic-1024x768.py')
+    profiles = [profile_model(cfg, shape=(64, 48))]
+    for task, data in (('seg', 'goliath'), ('depth', 'render_people'), ('normal', 'render_people')):
+        cfg = Config.fromfile(root / f'configs/sapiens_{task}/{data}/sapiens_0.3b-200e_{data}-1024x768.py')
+        profiles.append(profile_model(cfg, shape=(64, 48)))
+    assert profiles[0].macs['heads'] == sum(profile.macs['decode_head'] for profile in profiles[1:]) > 0
+
+
 def test_published_figure_of_pretraining():
     """335.53 M parameters in encoder and decoder; the encoder sees a quarter of the patches."""
     backbone = dict(type='SapiensViT', arch='sapiens_0.3b', img_size=1024)

@@ -8,7 +8,10 @@ the viewer. An alignment of depth turns any constant into the mean of the labels
 import argparse
 import copy
 import json
+import math
+import os.path as osp
 
+import mmengine
 import numpy as np
 import torch
 from mmengine.registry import init_default_scope
@@ -67,9 +70,10 @@ def main() -> None:
     figures = {}
     for metric in metrics:
         figures.update(metric.evaluate(len(dataset)))
+    mmengine.mkdir_or_exist(osp.dirname(osp.abspath(args.out)))
+    figures = {name: float(value) if math.isfinite(value) else None for name, value in figures.items()}
     with open(args.out, 'w') as file:
-        json.dump(dict(metrics={name: float(value) for name, value in figures.items()}, config=args.config), file,
-                  indent=2)
+        json.dump(dict(metrics=figures, config=args.config), file, indent=2)
 
 
 if __name__ == '__main__':

@@ -10,10 +10,11 @@ from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
-from ..visualization.maps import color_depth, color_normals, color_parts, legend, overlay
+from ..visualization.maps import color_depth, color_normals, color_parts, legend, overlay, titled
 
 #: Pixels; larger images are shown smaller. Six panels of a 4K image would be 300 MB.
 MAX_HEIGHT = 1024
+TITLES = dict(sem_seg='parts', depth_map='depth', normal_map='normals')
 
 
 def draw_parts(img: np.ndarray, labels: np.ndarray, palette: Sequence) -> np.ndarray:
@@ -40,16 +41,6 @@ def draw_depth(depth: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     values = depth[mask & np.isfinite(depth)]
     limits = tuple(np.percentile(values, (1, 99))) if values.size else None
     return color_depth(depth, mask, limits)
-
-
-def draw_normals(normals: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: red is right, green up, blue to the viewer; what is no person is black.
-
-    Args:
-        normals: (H, W, 3) unit vectors, x right, y up, z to the viewer.
-        mask: (H, W), non-zero on persons; None: where the normals are not zero.
-    """
-    return color_normals(normals, mask)
 
 
 @VISUALIZERS.register_module()
@@ -133,14 +124,15 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
                 found = maps.get(f'{side}_{task}')
                 if found is None:
                     panels.append(np.zeros_like(image))
-                elif task == 'sem_seg':
-                    panels.append(draw_parts(image, found, palette))
+                    continue
+                if task == 'sem_seg':
+                    panel = draw_parts(image, found, palette)
                     seen |= set(np.unique(found).tolist())
                 elif task == 'depth_map':
-                    labelled = mask if side == 'pred' else found > 0
-                    panels.append(draw_depth(found, labelled))
+                    panel = draw_depth(found, mask if side == 'pred' else found > 0)
                 else:
-                    panels.append(draw_normals(found, mask if side == 'pred' else None))
+                    panel = color_normals(found, mask if side == 'pred' else None)
+                panels.append(titled(panel, f'{TITLES[task]}, {"label" if side == "gt" else "predicted"}'))
             if any(f'{side}_{task}' in maps for task in tasks):
                 rows.append(np.hstack([image, *panels]))
         if not rows:

@@ -79,3 +79,16 @@ def legend(height: int, names: Sequence[str], colors: Sequence) -> np.ndarray:
         cv2.putText(column, name, (line * 5 // 4, top + line * 3 // 4), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1,
                     cv2.LINE_AA)
     return column
+
+
+def titled(picture: np.ndarray, title: str) -> np.ndarray:
+    """A copy of (H, W, 3) uint8 RGB with a title in its upper left corner; too narrow ones (< 96 pixels) have none."""
+    picture = np.array(picture, order='C')
+    if picture.shape[1] < 96:
+        return picture
+    (width, height), _ = cv2.getTextSize(title, cv2.FONT_HERSHEY_SIMPLEX, 1, 1)
+    scale = min(picture.shape[1] * 0.94 / width, picture.shape[0] / 24 / height)
+    place = round(picture.shape[1] * 0.02), round(height * scale * 1.4)
+    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(picture, title, place, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness, cv2.LINE_AA)
+    return picture

@@ -5,7 +5,7 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from sapiens_mm.dense.visualization import SapiensDenseVisualizer, draw_depth, draw_normals, draw_parts
+from sapiens_mm.dense.visualization import SapiensDenseVisualizer, draw_depth, draw_parts
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_IDS, PART_NAMES
 
 
@@ -41,12 +41,6 @@ def test_outliers_of_a_prediction_do_not_take_the_contrast():
     keep[10, 25] = keep[0, 0] = False
     assert np.abs(plain - outlier)[keep].max() < 12
     assert not draw_depth(depth, np.zeros(depth.shape)).any()
-
-
-def test_normals_off_the_mask_are_black():
-    normals = np.zeros((1, 2, 3), np.float32)
-    normals[..., 2] = 1
-    np.testing.assert_array_equal(draw_normals(normals, np.array([[1, 0]]))[0], [[128, 128, 255], [0, 0, 0]])
 
 
 def test_labels_above_predictions_and_a_legend_of_what_is_seen(tmp_path):

@@ -1,7 +1,7 @@
 """Labels and predictions as colours."""
 import numpy as np
 
-from sapiens_mm.visualization.maps import color_depth, color_normals, color_parts, legend, overlay
+from sapiens_mm.visualization.maps import color_depth, color_normals, color_parts, legend, overlay, titled
 from sapiens_mm.vocabularies.body_parts import IGNORED_PART, PART_COLORS
 
 
@@ -48,3 +48,12 @@ def test_a_legend_is_as_high_as_the_picture_and_has_all_colours():
         assert column.shape[0] == height
         for color in colors:
             assert (column == color).all(axis=-1).any()
+
+
+def test_titles_are_in_the_upper_left_corner_of_what_is_wide_enough():
+    picture = np.full((200, 150, 3), 90, np.uint8)
+    changed = (titled(picture, 'parts, predicted') != picture).any(axis=-1)
+    assert changed[:20].any()
+    assert not changed[20:].any()
+    assert (picture == 90).all()
+    np.testing.assert_array_equal(titled(picture[:, :60], 'parts'), picture[:, :60])

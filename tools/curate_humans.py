@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from run_arguments import add_shard_argument
 from tqdm import tqdm
 
 from sapiens_mm.engine import CheckpointError
@@ -45,7 +46,7 @@ def parse_args() -> argparse.Namespace:
                         help="drop samples with more in a column of their .json or the shard's .parquet or .jsonl")
     parser.add_argument('--batch', type=int, default=8, help='images that the detector gets at a time')
     parser.add_argument('--device', help='of the detector, such as cuda:0')
-    parser.add_argument('--shard', default='0/1', metavar='I/N', help='only shards I, I + N, I + 2 N, ..., no report')
+    add_shard_argument(parser, 'only shards I, I + N, I + 2 N, ..., no report')
     parser.add_argument('--ray', metavar='ADDRESS', help="of a Ray cluster; 'local' starts one here")
     parser.add_argument('--workers', type=int, default=1, help='with --ray: how many')
     parser.add_argument('--num-gpus', type=float, default=0, help='with --ray: GPUs of each worker')
@@ -61,12 +62,6 @@ def parse_args() -> argparse.Namespace:
                            (entry.rsplit('=', 1) for entry in args.max_score)}
     except ValueError:
         parser.error(f"--max-score is COLUMN=VALUE such as pwatermark=0.8, got {' '.join(args.max_score)}")
-    try:
-        args.index, args.count = map(int, args.shard.split('/'))
-    except ValueError:
-        parser.error(f"--shard is two numbers such as 0/4, got '{args.shard}'")
-    if not 0 <= args.index < args.count:
-        parser.error(f'--shard I/N needs 0 <= I < N, got {args.shard}')
     return args
 
 
@@ -93,7 +88,7 @@ def curate(args: argparse.Namespace) -> list[str]:
     urls = TarSource(args.shards).urls
     check_names(urls)
     make_detect, detector = find_people(args)
-    own = urls[args.index::args.count]
+    own = urls[args.shard[0]::args.shard[1]]
     # All are asked before the detector is made: other settings stop the run at once.
     left = [url for url in own if finished_report(url, args.out, rules, detector) is None]
     common = dict(out_dir=args.out, rules=rules, detector=detector, batch_size=args.batch)
@@ -123,7 +118,7 @@ def main() -> None:
     args = parse_args()
     try:
         failed = curate(args) if args.shards else []
-        if args.count == 1:  # each of an array's jobs would read the reports of all
+        if args.shard[1] == 1:  # each of an array's jobs would read the reports of all
             total = merge_reports(args.out)
             print(f"{args.out}/report.json and .png: {total['kept']} of {total['images']} images kept in "
                   f"{total['shards']} shards")

@@ -1,4 +1,4 @@
-"""What train.py and test.py share."""
+"""What several tools share."""
 import argparse
 import glob
 import os
@@ -15,6 +15,26 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         '--cfg-options', nargs='+', action=DictAction, help='override the config: key=value or nested.key=[a,b]')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
+
+
+def add_shard_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Adds ``--shard I/N``, a tuple ``(I, N)``, which is ``(0, 1)`` if it is not given.
+
+    Args:
+        parser: A tool's.
+        what: For its help: what is only done.
+    """
+    parser.add_argument('--shard', type=_shard, default=(0, 1), metavar='I/N', help=what)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    try:
+        index, count = map(int, text.split('/'))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected two numbers such as 0/4, got '{text}'") from None
+    if not 0 <= index < count:
+        raise argparse.ArgumentTypeError(f'I/N needs 0 <= I < N, got {text}')
+    return index, count
 
 
 def read_config(args: argparse.Namespace) -> Config:

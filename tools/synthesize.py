@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from run_arguments import add_shard_argument
 from tqdm import tqdm
 
 try:
@@ -31,16 +32,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--max-persons', type=int, default=4, help='persons in an image, 1 to 4; 0: none')
     parser.add_argument('--backgrounds', help='folder of images without people')
     parser.add_argument('--hdris', help='folder of environment maps (.hdr, .exr)')
-    parser.add_argument('--shard', default='0/1', metavar='I/N', help='make only images I, I + N, I + 2 N, ...')
+    add_shard_argument(parser, 'make only images I, I + N, I + 2 N, ...')
     parser.add_argument('--preview', type=int, default=24, help='images on OUT/preview.png; 0 for none')
     args = parser.parse_args()
-    try:
-        index, count = map(int, args.shard.split('/'))
-    except ValueError:
-        parser.error(f"--shard is two numbers such as 0/4, got '{args.shard}'")
-    if not 0 <= index < count:
-        parser.error(f'--shard I/N needs 0 <= I < N, got {args.shard}')
-    args.shard = index, count
+    if args.preview < 0:
+        parser.error(f'--preview is a number of images, 0 for none, got {args.preview}')
     return args
 
 
@@ -62,7 +58,7 @@ def main() -> None:
         if made:
             stages = ', '.join(f'{stage} {value / made:.2f}' for stage, value in total.items())
             print(f'{made} images; seconds per image on one core: {sum(total.values()) / made:.2f} ({stages})')
-        if args.preview:
+        if args.preview and any((Path(args.out) / 'samples').glob('*.json')):  # a shard may have nothing to do
             print(f'contact sheet: {write_preview(args.out, args.preview)}')
     except KeyboardInterrupt:
         sys.exit('interrupted: finished images are kept, the same command continues')

@@ -41,6 +41,7 @@ def run(root, monkeypatch, capfd):
 
     def run(*arguments) -> tuple:
         monkeypatch.setattr(sys, 'argv', ['curate_humans.py', *map(str, arguments)])
+        monkeypatch.syspath_prepend(root / 'tools')  # as Python does for a script
         status, message = 0, ''
         try:
             runpy.run_path(str(root / 'tools/curate_humans.py'), run_name='__main__')
@@ -78,8 +79,8 @@ def contents(folder):
     (['{data}', '--out', 'o', '--boxes', 'b', '--detector', 'c', 'd'], 'not allowed with argument'),
     (['{data}', '--out', 'o', '--boxes', 'b', '--max-score', 'text'], 'COLUMN=VALUE such as pwatermark=0.8, got text'),
     (['{data}', '--out', 'o', '--boxes', 'b', '--max-score', 'text=low'], 'COLUMN=VALUE such as pwatermark=0.8'),
-    (['{data}', '--out', 'o', '--boxes', 'b', '--shard', '4/4'], '--shard I/N needs 0 <= I < N, got 4/4'),
-    (['{data}', '--out', 'o', '--boxes', 'b', '--shard', 'x'], "--shard is two numbers such as 0/4, got 'x'"),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--shard', '4/4'], '--shard: I/N needs 0 <= I < N, got 4/4'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--shard', 'x'], "--shard: expected two numbers such as 0/4, got 'x'"),
     (['{data}', '--out', 'o', '--boxes', 'b', '--batch', '0'], '--batch and --workers are at least 1'),
     (['{data}', '--out', 'o', '--boxes', 'nowhere.jsonl'], 'No such file or directory'),
     (['{data}', '--out', 'o', '--boxes', 'b.jsonl', '--min-score', '1'], 'min_score=1.0; expected 0 to 1'),

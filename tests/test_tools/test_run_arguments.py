@@ -16,6 +16,25 @@ def read(*words):
     return run_arguments.read_config(parser.parse_args([str(word) for word in words]))
 
 
+@pytest.mark.parametrize(('text', 'message'), [
+    ('first', "expected two numbers such as 0/4, got 'first'"), ('1', 'expected two numbers'),
+    ('1/2/3', 'expected two numbers'), ('2/2', 'I/N needs 0 <= I < N, got 2/2'), ('-1/2', 'I/N needs'),
+    ('0/0', 'I/N needs')])
+def test_shards_that_are_none(text, message, capsys):
+    parser = argparse.ArgumentParser()
+    run_arguments.add_shard_argument(parser, 'only some')
+    with pytest.raises(SystemExit):
+        parser.parse_args([f'--shard={text}'])
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_shards():
+    parser = argparse.ArgumentParser()
+    run_arguments.add_shard_argument(parser, 'only some')
+    assert parser.parse_args([]).shard == (0, 1)
+    assert parser.parse_args(['--shard', '3/64']).shard == (3, 64)
+
+
 def test_latest_checkpoint(tmp_path):
     assert run_arguments.latest_checkpoint(str(tmp_path)) is None
     note = tmp_path / 'last_checkpoint'

@@ -136,9 +136,10 @@ def test_ctrl_c_ends_within_seconds_with_one_line_and_nothing_half_written(root,
     (('--num', '0'), '--num and --workers are at least 1'),
     (('--num', '4', '--samples', '0'), '--samples is the number of light paths'),
     (('--num', '4', '--backgrounds', 'nowhere'), 'nowhere is not a folder'),
-    (('--num', '4', '--shard', '2/2'), '--shard I/N needs 0 <= I < N'),
-    (('--num', '4', '--shard', '0/0'), '--shard I/N needs 0 <= I < N'),
-    (('--num', '4', '--shard', 'first'), "--shard is two numbers such as 0/4, got 'first'")])
+    (('--num', '4', '--preview', '-1'), '--preview is a number of images'),
+    (('--num', '4', '--shard', '2/2'), '--shard: I/N needs 0 <= I < N'),
+    (('--num', '4', '--shard', '0/0'), '--shard: I/N needs 0 <= I < N'),
+    (('--num', '4', '--shard', 'first'), "--shard: expected two numbers such as 0/4, got 'first'")])
 def test_bad_options_are_told_in_one_line(root, tmp_path, options, message, run_here):
     status, errors = run_here(root, tmp_path / 'set', *options)
     assert status not in (0, None)
@@ -155,6 +156,7 @@ def run_here(monkeypatch, capsys):
 
     def run(root, folder, *options) -> tuple:
         monkeypatch.setattr(sys, 'argv', command(root, folder, *options)[1:])
+        monkeypatch.syspath_prepend(root / 'tools')  # as Python does for a script
         try:
             runpy.run_path(str(root / 'tools/synthesize.py'), run_name='__main__')
         except SystemExit as end:
@@ -173,6 +175,11 @@ def test_as_a_process_an_unreadable_background_is_one_line_that_names_it(root, t
     (line, ) = done.stderr.splitlines()
     assert 'photos/broken.jpg' in line
     assert not (tmp_path / 'set').exists()
+
+
+def test_a_shard_without_images_is_no_error(root, tmp_path, run_here):
+    assert run_here(root, tmp_path / 'set', '--num', '1', '--shard', '5/8') == (0, '')
+    assert not list((tmp_path / 'set').glob('samples/*'))
 
 
 def test_a_folder_of_other_settings_is_one_line_that_says_which(root, whole, run_here):

@@ -13,6 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from run_arguments import add_shard_argument  # noqa: E402
+
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Render textured scans with depth, normals and masks')
@@ -42,15 +45,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--camera', type=int, default=4, help='Hi4D: default 4')
     parser.add_argument('--stride', type=int, default=1, help='Hi4D: every so many frames')
     parser.add_argument('--threads', type=int, help='default: all cores')
-    parser.add_argument('--shard', default='0/1', metavar='I/N', help='only the I-th of N parts (from 0)')
-    args = parser.parse_args(argv)
-    try:
-        args.shard = tuple(int(x) for x in args.shard.split('/'))
-        if len(args.shard) != 2 or not 0 <= args.shard[0] < args.shard[1]:
-            raise ValueError
-    except ValueError:
-        parser.error(f'--shard {args.shard}: expected I/N with 0 <= I < N, as in 0/4')
-    return args
+    add_shard_argument(parser, 'only scans (of Hi4D: photos) I, I + N, I + 2 N, ...')
+    return parser.parse_args(argv)
 
 
 def main(argv=None) -> int:
@@ -88,7 +84,10 @@ def run(args) -> int:
                                 stride=args.stride, shard=args.shard, progress=progress)
     yaws = None
     if args.yaws:
-        yaws = json.loads(Path(args.yaws).read_text())
+        try:
+            yaws = json.loads(Path(args.yaws).read_text())
+        except ValueError as error:
+            raise ValueError(f'{args.yaws} cannot be read as JSON: {error}') from error
         if not isinstance(yaws, dict) or not all(isinstance(v, (int, float)) for v in yaws.values()):
             raise ValueError(f'{args.yaws} must hold degrees by scan: {{"0000": 90, ...}}')
     placement = scans.Placement(args.up, args.unit, args.height, args.yaw)

@@ -31,6 +31,12 @@ class Mesh:
     normals: np.ndarray | None = None
 
 
+def rotation_z(angle: float) -> np.ndarray:
+    """(3, 3) rotation about the vertical by radians, counter-clockwise seen from above."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
 def triangles(quads: np.ndarray) -> np.ndarray:
     """(2 F, 3) int32 triangles of (F, 4) quads: first all first halves, then all second ones."""
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)

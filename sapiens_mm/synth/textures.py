@@ -2,24 +2,17 @@
 import cv2
 import numpy as np
 
+from .color import to_srgb_fast
+
 _TILE = 128
 _PATTERNS = {'plain': 0.45, 'stripes': 0.15, 'checks': 0.12, 'dots': 0.08, 'noise': 0.12, 'denim': 0.08}
-
-
-_STEPS = np.linspace(0, 1, 4096)
-_SRGB = (np.where(_STEPS <= 0.0031308, 12.92 * _STEPS, 1.055 * _STEPS**(1 / 2.4) - 0.055) * 255 + 0.5).astype(np.uint8)
-
-
-def srgb(linear: np.ndarray) -> np.ndarray:
-    """sRGB bytes of linear values, any shape (IEC 61966-2-1)."""
-    # By table: powers of a whole texture would take longer than everything else about it.
-    return _SRGB[(np.clip(linear, 0, 1) * (len(_SRGB) - 1) + 0.5).astype(np.uint16)]
 
 
 def _random_color(rng: np.random.Generator) -> list[float]:
     """Linear RGB: grey, muted and strong colours, dark ones more often than light ones, as in wardrobes."""
     saturation = rng.choice([0.05, 0.35, 0.8]) * rng.uniform(0.6, 1.)
     hsv = np.float32([[[rng.uniform(0, 360), saturation, rng.uniform(0.08, 0.95)]]])
+    # 2.2 only shapes the distribution; colors drawn with the true curve would be others.
     return [round(float(value), 4) for value in cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]**2.2]
 
 
@@ -48,7 +41,7 @@ def draw_cloth(cloth: dict) -> np.ndarray:
     color = np.array([0.03, 0.06, 0.16]) if pattern == 'denim' else np.array(cloth['color'])
     image = color + np.asarray(mix, float)[..., None] * (np.array(cloth['second']) - color)
     weave = rng.normal(1, 0.10 if pattern == 'denim' else 0.05, (_TILE, _TILE, 1))
-    return srgb(image * weave)
+    return to_srgb_fast(image * weave)
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
@@ -120,7 +113,7 @@ def draw_skin(complexion: dict, masks: dict[str, np.ndarray], hair_color: list[f
         if len(rows):
             part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
             image[part] += mask[part] * np.float32(strength) * (color - image[part])
-    return srgb(image)
+    return to_srgb_fast(image)
 
 
 def draw_eye(complexion: dict, iris: float, pupil: float, size: int = 128) -> np.ndarray:
@@ -136,4 +129,4 @@ def draw_eye(complexion: dict, iris: float, pupil: float, size: int = 128) -> np
         return np.clip((limit - radius) * size / 3 + 0.5, 0, 1)
 
     image = white + inside(iris) * (color * np.clip((iris - radius) / 0.06 + 0.35, 0.35, 1) - white)
-    return srgb(image + inside(pupil) * (0.004 - image))
+    return to_srgb_fast(image + inside(pupil) * (0.004 - image))

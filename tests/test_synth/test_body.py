@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 pytest.importorskip('anny')
 
 from sapiens_mm.synth.body import NUM_VERTICES, Body  # noqa: E402
+from sapiens_mm.synth.extra import MissingExtra  # noqa: E402
 from sapiens_mm.synth.landmarks import LANDMARK_NAMES, place_landmarks  # noqa: E402
 from sapiens_mm.synth.mesh import face_normals, triangles  # noqa: E402
 from sapiens_mm.synth.poses import KINDS, sample_pose  # noqa: E402
@@ -172,6 +173,6 @@ def test_lips_lie_at_the_landmarks_of_the_mouth(body):
 
 def test_without_the_extra_one_line_tells_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, 'anny', None)
-    with pytest.raises(ModuleNotFoundError, match=r'extra synth .*pip install') as caught:
+    with pytest.raises(MissingExtra, match=r'extra synth .*pip install') as caught:
         Body()
     assert '\n' not in str(caught.value)

@@ -82,13 +82,6 @@ def test_json_keeps_every_digit(points):
         Camera.from_dict({k: v for k, v in camera.to_dict().items() if k != 'translation'})
 
 
-def test_resized_keeps_the_corners(points):
-    camera = frame_box(points, (64, 48), 1.2)
-    half = camera.resized(32, 24)
-    uv, _ = camera.project(points)
-    np.testing.assert_allclose(half.project(points)[0], (uv + 0.5) / 2 - 0.5)
-
-
 def test_bad_cameras_are_refused(points):
     with pytest.raises(ValueError, match='at least 1 x 1'):
         intrinsics_of(1.0, (0, 48))

@@ -36,11 +36,11 @@ from .body import Body, load_body
 from .camera import Camera, frame_box
 from .clothes import Wardrobe
 from .labels import annotate, category, coco_annotation
-from .mesh import Mesh
+from .mesh import Mesh, rotation_z
 from .people import Person, build_person, sample_person
 from .render import Buffers, mitsuba, render, set_threads
 from .scenery import Assets, block, draw_scenery, draw_texture
-from .writer import clean, write_array, write_image, write_json, write_parts
+from .writer import clean, differences, write_files, write_json
 
 TASKS = ('pose', 'parts', 'depth', 'normal')
 #: What an image shows, and how often.
@@ -48,7 +48,6 @@ FRAMINGS = dict(full_body=0.55, upper_body=0.25, face=0.2)
 #: File name of each vocabulary's annotations.
 ANNOTATIONS = dict(coco='person_keypoints.json', coco_wholebody='coco_wholebody.json', goliath='goliath.json')
 _PERSONS = (0.55, 0.25, 0.13, 0.07)  # chances of one to four persons
-NORMAL_CONVENTION = 'camera space, unit length: x right, y up, z to the viewer'
 
 
 @dataclass(frozen=True)
@@ -145,8 +144,7 @@ def _place_person(body, wardrobe, rng, parameters, others, number) -> tuple[Pers
     """The first person at the origin, the next ones beside or behind; the camera will stand on the -y side."""
     # Mostly towards the camera, sometimes anywhere.
     yaw = float(rng.normal(0, 35) if rng.random() < 0.75 else rng.uniform(-180, 180))
-    angle = np.radians(yaw)
-    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    rotation = rotation_z(np.radians(yaw))
     spot = np.zeros(3)
     if others:
         side = rng.choice([-1, 1])
@@ -216,18 +214,8 @@ def write_sample(sample: Sample, index: int, folder: Path, settings: Settings) -
         OSError: If the disk is full; what was written of the sample does not count as one.
     """
     name, buffers = f'{index:06d}', sample.buffers
-    write_image(folder / 'images' / f'{name}.png', buffers.rgb)
-    write_image(folder / 'masks' / f'{name}.png', buffers.person.astype(np.uint8) * 255)
-    write_image(folder / 'instances' / f'{name}.png', buffers.instance)
-    if 'parts' in settings.tasks:
-        write_parts(folder / 'parts' / f'{name}.png', buffers.part)
-    if 'depth' in settings.tasks:
-        write_array(folder / 'depth' / f'{name}.npy', buffers.person_depth())
-    if 'normal' in settings.tasks:
-        write_array(folder / 'normal' / f'{name}.npy', buffers.person_normal())
-    write_json(folder / 'samples' / f'{name}.json', dict(
-        id=index, image=f'{name}.png', seed=[settings.seed, index], camera=sample.camera.to_dict(),
-        normals=NORMAL_CONVENTION, depth='metres along the optical axis', annotations=sample.annotations,
+    write_files(folder, name, buffers.rgb, buffers, sample.camera, ('instances', *settings.tasks), 'samples', dict(
+        id=index, image=f'{name}.png', seed=[settings.seed, index], annotations=sample.annotations,
         parameters=sample.parameters))
 
 
@@ -285,7 +273,7 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
         raise ValueError(f'--shard I/N needs 0 <= I < N, got {shard[0]}/{shard[1]}')
     assets = Assets.find(settings.backgrounds, settings.hdris)  # a bad file is told now, not by a worker
     mitsuba()  # and that it is missing, too
-    _claim(folder, settings)
+    _claim(folder, settings, assets)
     _clean(folder, shard)
     missing = [index for index in range(shard[0], num, shard[1])
                if not (folder / 'samples' / f'{index:06d}.json').exists()]
@@ -351,21 +339,20 @@ def _clean(folder: Path, shard: tuple[int, int]) -> None:
     clean(folder, lambda name: shard == (0, 1) or (name.isdigit() and int(name) % shard[1] == shard[0]))
 
 
-def _claim(folder: Path, settings: Settings) -> None:
+def _claim(folder: Path, settings: Settings, assets: Assets) -> None:
     """Notes the settings, or compares them with those that the folder was begun with."""
-    mine = json.loads(json.dumps(dict(asdict(settings), sapiens_mm=sapiens_mm.__version__)))
+    # Of the user's pictures the names and sizes, wherever their folders are.
+    mine = dict(asdict(settings), **assets.fingerprints, sapiens_mm=sapiens_mm.__version__)
     path = folder / 'settings.json'
     if not path.exists():
         if (folder / 'samples').exists():
             raise ValueError(f'{folder} holds samples but no settings.json: give another folder')
         write_json(path, mine)
         return
-    theirs = json.loads(path.read_text())
-    differ = [f'{name} {theirs.get(name)} instead of {value}' for name, value in mine.items()
-              if theirs.get(name) != value]
+    differ = differences(json.loads(path.read_text()), mine)
     if differ:
-        raise ValueError(f'{folder} holds a set made with {"; ".join(differ)}: give another folder, or the same '
-                         'settings to continue it')
+        raise ValueError(f'{folder} holds a set made with {differ}: give another folder, or the same settings to '
+                         'continue it')
 
 
 def collect(folder: str | Path) -> int:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .camera import Camera
+from .color import to_linear, to_srgb
+from .extra import needs_extra
 from .mesh import Mesh, face_normals
 
 #: Pixels on a side of a block, fixed: see above.
@@ -31,12 +33,11 @@ ON_CENTRE = 5e-4
 NEAR = 0.01
 #: Linear brightness that exposure leaves nearly all pixels of the persons below.
 BRIGHT = 0.8
+#: Segments of a light path: direct light (from lamps, sky and surroundings alike). With 3, one bounce between surfaces
+#: would be added, for 1.6 times the time.
+LONGEST_PATH = 2
 #: Face indices travel through a float32 image.
 MAX_FACES = 1 << 24
-
-
-class MissingExtra(ImportError):
-    """The optional extra ``synth`` is not installed."""
 
 
 @dataclass
@@ -86,10 +87,8 @@ def mitsuba():
     Raises:
         MissingExtra: It is not installed.
     """
-    try:
+    with needs_extra('rendering'):
         import mitsuba as mi
-    except ImportError as error:
-        raise MissingExtra(f"rendering needs Mitsuba 3 ({error}): pip install 'sapiens_mm[synth]'") from error
     if mi.variant() != 'scalar_rgb':
         mi.set_variant('scalar_rgb')
         mi.set_log_level(mi.LogLevel.Error)
@@ -109,8 +108,22 @@ def set_threads(threads: int):
     drjit.set_thread_count(threads)
 
 
+def read_hdri(path):
+    """An environment picture as Mitsuba's bitmap."""
+    mi = mitsuba()
+    import drjit
+
+    # Mitsuba's reader of .exr waits forever where there is a single thread (seen with 3.9.1).
+    threads = drjit.thread_count()
+    drjit.set_thread_count(max(2, threads))
+    try:
+        return mi.Bitmap(str(path))
+    finally:
+        drjit.set_thread_count(threads)
+
+
 def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, seed: int = 0,
-           backdrop: np.ndarray | None = None, key: float = 0.3, max_depth: int = 2) -> Buffers:
+           backdrop: np.ndarray | None = None, key: float = 0.3) -> Buffers:
     """A picture of meshes with its labels.
 
     Args:
@@ -123,10 +136,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
             environment's light there. It is blended in linear light by each pixel's alpha, and not lit: a photo keeps
             its own pixels, free of noise, whatever the exposure of the meshes.
         key: Exposure: linear brightness 0..1 that the persons (without persons: all that is seen) get on
-            (geometric) average,
-            or less: see `expose`.
-        max_depth: Longest light path, in segments: 2 is direct light (from lamps, sky and surroundings alike), 3 adds
-            one bounce between surfaces, for 1.6 times the time.
+            (geometric) average, or less: see `expose`.
 
     Raises:
         MissingExtra: Mitsuba is not installed.
@@ -155,7 +165,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     panels = [emitter(light) for light in lights if light['type'] == 'panel' and backdrop is None]
     buffers = _labels(meshes, camera, [mesh.vertices for mesh in meshes], camera, panels)
     labelled = time.perf_counter()
-    integrator = mi.load_dict(dict(type='path', max_depth=max_depth, rr_depth=max_depth + 1, block_size=BLOCK,
+    integrator = mi.load_dict(dict(type='path', max_depth=LONGEST_PATH, rr_depth=LONGEST_PATH + 1, block_size=BLOCK,
                                    hide_emitters=backdrop is not None))
     # spp=0: as many as the sampler made of `samples`.
     image = np.array(mi.render(scene, sensor=sensor(camera, samples), integrator=integrator, spp=0, seed=seed))
@@ -265,13 +275,13 @@ def material(mesh: Mesh) -> dict:
             raise ValueError(f'mesh {mesh.name!r} has a texture of {albedo.dtype} {albedo.shape}; expected uint8 '
                              '(h, w, 3)')
         # A copy: the binding takes no read-only arrays.
-        colour = dict(type='bitmap', bitmap=mi.Bitmap(np.array(albedo, order='C')))
+        color = dict(type='bitmap', bitmap=mi.Bitmap(np.array(albedo, order='C')))
     else:
-        colour = dict(type='rgb', value=[float(c) for c in np.clip(albedo, 0, 1)])
+        color = dict(type='rgb', value=[float(c) for c in np.clip(albedo, 0, 1)])
     if mesh.roughness >= 0.7:  # a highlight would hardly be seen, and costs a fifth of the time
-        inside = dict(type='diffuse', reflectance=colour)
+        inside = dict(type='diffuse', reflectance=color)
     else:
-        inside = dict(type='principled', base_color=colour, roughness=float(max(mesh.roughness, 0.05)), specular=0.5)
+        inside = dict(type='principled', base_color=color, roughness=float(max(mesh.roughness, 0.05)), specular=0.5)
     return dict(type='twosided', bsdf=inside)
 
 
@@ -301,7 +311,7 @@ def emitter(light: dict):
     if kind == 'hdri':
         # Mitsuba's environments have y up, our world z.
         turn = transform().rotate([0, 0, 1], light['yaw']) @ transform().rotate([1, 0, 0], 90)
-        return dict(type='envmap', filename=str(light['file']), scale=light['scale'], to_world=turn)
+        return dict(type='envmap', bitmap=read_hdri(light['file']), scale=light['scale'], to_world=turn)
     if kind == 'panel':
         centre, target = np.asarray(light['centre'], float), np.asarray(light['target'], float)
         direction = target - centre
@@ -503,16 +513,3 @@ def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
         scale = min(scale, BRIGHT / max(np.quantile(values, 0.95), 1e-12))
     linear = np.nan_to_num(linear * scale, nan=0.0, posinf=10.0, neginf=0.0)
     return np.where(linear > 0.8, 1 - 0.2 * np.exp(-(linear - 0.8) / 0.2), linear)
-
-
-def to_linear(srgb: np.ndarray) -> np.ndarray:
-    """float64 linear light of 0..1 from sRGB bytes."""
-    table = np.arange(256) / 255
-    return np.where(table <= 0.04045, table / 12.92, ((table + 0.055) / 1.055)**2.4)[srgb]
-
-
-def to_srgb(linear: np.ndarray) -> np.ndarray:
-    """sRGB bytes from linear light."""
-    x = np.clip(linear, 0, 1)
-    x = np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-9)**(1 / 2.4) - 0.055)
-    return np.clip(np.rint(x * 255), 0, 255).astype(np.uint8)

@@ -35,11 +35,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .camera import CONVENTION, Camera, check_size, frame_box
-from .mesh import Mesh, vertex_normals
-from .render import Buffers, MissingExtra, label_buffers, mitsuba, render
+from .camera import Camera, check_size, frame_box
+from .extra import needs_extra
+from .mesh import Mesh, rotation_z, vertex_normals
+from .render import label_buffers, mitsuba, render
 from .scenery import Assets, draw_scenery, read_photo
-from .writer import clean, write_array, write_image, write_json
+from .writer import clean, differences, write_files
 
 SUFFIXES = ('.obj', '.ply', '.glb')
 #: Name: share of the height it begins at, focal length (units of the longer side) from .. to, margin.
@@ -52,7 +53,6 @@ FRAMINGS = {
 THUMAN_HEIGHT = 1.7
 HI4D_PAIRS = (28, 32, 37)
 HI4D_CAMERA = 4
-NORMALS = 'unit, camera space: x right, y up, z to the viewer (OpenGL); 0 off the person'
 
 
 class ScanError(ValueError):
@@ -93,8 +93,7 @@ class Placement:
         v = np.asarray(vertices, np.float64)
         if self.up == 'y':
             v = v[:, [0, 2, 1]] * [1, -1, 1]
-        a = np.radians(self.yaw)
-        v = v @ np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]).T
+        v = v @ rotation_z(np.radians(self.yaw)).T
         low, high = v.min(axis=0), v.max(axis=0)
         tall = high[2] - low[2]
         if not tall > 0:
@@ -112,10 +111,8 @@ def trimesh():
     Raises:
         MissingExtra: It is not installed.
     """
-    try:
+    with needs_extra('reading scans'):
         import trimesh as module
-    except ImportError as error:
-        raise MissingExtra(f"reading scans needs trimesh ({error}): pip install 'sapiens_mm[synth]'") from error
     return module
 
 
@@ -158,7 +155,7 @@ def load_scan(path, placement: Placement | None = None, allow_untextured: bool =
     meshes = []
     for piece, start in zip(pieces, starts):
         own = slice(start, start + len(piece.vertices))
-        meshes.append(_coloured(piece, positions[own].astype(np.float32), normals[own], path, allow_untextured))
+        meshes.append(_colored(piece, positions[own].astype(np.float32), normals[own], path, allow_untextured))
     return meshes
 
 
@@ -170,7 +167,7 @@ def seamless_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return vertex_normals(vertices[first], same[faces])[same]
 
 
-def _coloured(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow_untextured: bool) -> Mesh:
+def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow_untextured: bool) -> Mesh:
     """One piece of a scan with the colours that its file gives."""
     faces = np.asarray(piece.faces, np.int32)
     made = dict(name=path.stem, vertices=vertices, faces=faces, parts=np.zeros(len(faces), np.uint8), instance=1,
@@ -186,12 +183,12 @@ def _coloured(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allo
             return Mesh(uv=np.asarray(uv, np.float32)[:, :2], albedo=texture, **made)
     elif visual.kind in ('vertex', 'face'):
         # One texel per triangle: scans have millions of triangles, and textures are what the renderer takes.
-        colours = np.asarray(visual.face_colors)[:, :3].astype(np.uint8)
+        colors = np.asarray(visual.face_colors)[:, :3].astype(np.uint8)
         if visual.kind == 'vertex':
-            colours = np.rint(np.asarray(visual.vertex_colors)[:, :3][faces].mean(axis=1)).astype(np.uint8)
+            colors = np.rint(np.asarray(visual.vertex_colors)[:, :3][faces].mean(axis=1)).astype(np.uint8)
         side = int(np.ceil(np.sqrt(len(faces))))
         texture = np.zeros((side * side, 3), np.uint8)
-        texture[:len(faces)] = colours
+        texture[:len(faces)] = colors
         row, column = np.divmod(np.arange(len(faces)), side)
         uv = np.stack([(column + 0.5) / side, 1 - (row + 0.5) / side], axis=1).astype(np.float32)
         made.update(vertices=vertices[faces.ravel()], normals=normals[faces.ravel()],
@@ -279,29 +276,6 @@ def region(meshes: list, framing: str) -> np.ndarray:
     return chosen
 
 
-def write_sample(out, name: str, buffers: Buffers, image: np.ndarray, camera: Camera, about: dict):
-    """Writes the files of one picture; the JSON, which says that it is finished, last.
-
-    Args:
-        out: The data set's folder.
-        name: The picture's id.
-        buffers: Its labels.
-        image: (H, W, 3) uint8 RGB.
-        camera: Its camera.
-        about: More for the JSON.
-    """
-    out = Path(out)
-    write_image(out / f'images/{name}.png', image)
-    write_image(out / f'masks/{name}.png', buffers.person.astype(np.uint8) * 255)
-    if buffers.instance.max() > 1:
-        write_image(out / f'instances/{name}.png', buffers.instance)
-    write_array(out / f'depth/{name}.npy', buffers.person_depth())
-    # Not float16: its lengths are off by up to 5e-4, which an arccos of a product turns into 1.8 degrees.
-    write_array(out / f'normal/{name}.npy', buffers.person_normal())
-    write_json(out / f'cameras/{name}.json', dict(about, camera=camera.to_dict(), id=name, normals=NORMALS,
-                                                  depth='metres along the optical axis; 0 off the person'))
-
-
 def finished(out, name: str, settings: dict) -> bool:
     """Whether a picture is there already.
 
@@ -311,9 +285,9 @@ def finished(out, name: str, settings: dict) -> bool:
     path = Path(out) / f'cameras/{name}.json'
     if not path.is_file():
         return False
-    before = json.loads(path.read_text()).get('settings')
-    if before != json.loads(json.dumps(settings)):
-        raise ValueError(f'{path} was made with other settings ({before}, now {settings}); give another output folder')
+    differ = differences(json.loads(path.read_text()).get('settings', {}), settings)
+    if differ:
+        raise ValueError(f'{path} was made with other settings ({differ}): give another output folder')
     return True
 
 
@@ -359,7 +333,7 @@ def render_scans(source, out, *, size: tuple = (768, 1024), samples: int = 32, s
         placement = Placement(placement.up, None, THUMAN_HEIGHT, placement.yaw)
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f'shard {shard[0]} of {shard[1]}: expected 0 <= i < n')
-    yaws = yaws or {}
+    assets, yaws = assets or Assets(), yaws or {}
     stray = sorted(set(yaws) - set(scans))
     if stray:
         raise ValueError(f'yaws for scans that are not there: {", ".join(stray[:5])}')
@@ -369,8 +343,7 @@ def render_scans(source, out, *, size: tuple = (768, 1024), samples: int = 32, s
     for number, (name, path) in enumerate(mine):
         pose = Placement(placement.up, placement.unit, placement.height, placement.yaw + yaws.get(name, 0.0))
         settings = dict(size=list(size), samples=samples, seed=seed, up=pose.up, unit=pose.unit, height=pose.height,
-                        yaw=pose.yaw, turn=turn, photos=len(assets.photos) if assets else 0,
-                        hdris=len(assets.hdris) if assets else 0)
+                        yaw=pose.yaw, turn=turn, **assets.fingerprints)
         meshes = None
         for k, framing in enumerate(framings):
             id_ = f'{name}_{framing}'
@@ -389,9 +362,9 @@ def render_scans(source, out, *, size: tuple = (768, 1024), samples: int = 32, s
                                  backdrop=scenery.backdrop, key=scenery.key)
                 if not buffers.person.any():
                     raise ScanError(f'{path}: nothing of it is seen in the framing {framing}')
-                write_sample(out, id_, buffers, buffers.rgb, camera,
-                             dict(scan=name, framing=framing, view=view, scenery=scenery.parameters, noise=noise,
-                                  settings=settings))
+                write_files(out, id_, buffers.rgb, buffers, camera, ('depth', 'normal'), 'cameras',
+                            dict(id=id_, scan=name, framing=framing, view=view, scenery=scenery.parameters,
+                                 noise=noise, settings=settings))
                 made += 1
             if progress:
                 progress(number * len(framings) + k + 1, total, id_)
@@ -554,9 +527,10 @@ def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAM
             if not buffers.person.any():
                 raise ScanError(f'{photo}: camera {camera} does not see the scan of frame {frame}; do mesh and camera '
                                 'file belong together?')
-            write_sample(out, id_, buffers, image, view,
-                         dict(sequence=f'{sequence.parent.name}/{sequence.name}', frame=frame, settings=settings,
-                              undistorted=bool(distortion.any()), camera_id=camera, convention=CONVENTION))
+            kinds = ('instances', 'depth', 'normal') if buffers.instance.max() > 1 else ('depth', 'normal')
+            write_files(out, id_, image, buffers, view, kinds, 'cameras',
+                        dict(id=id_, sequence=f'{sequence.parent.name}/{sequence.name}', frame=frame,
+                             settings=settings, undistorted=bool(distortion.any()), camera_id=camera))
             made += 1
         if progress:
             progress(k + 1, len(mine), id_)

@@ -2,6 +2,7 @@
 
 All choices come from one `numpy.random.Generator`, and are named in `Scenery.parameters`.
 """
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 
 from .camera import Camera
-from .mesh import Mesh
+from .mesh import Mesh, rotation_z
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 HDRI_SUFFIXES = ('.hdr', '.exr')
@@ -25,10 +26,13 @@ class Assets:
     Attributes:
         photos: Pictures without people, sorted by name.
         hdris: Environment pictures, sorted by name.
+        fingerprints: Of ``backgrounds`` and ``hdris``, None where there are none: names and sizes of the files, by
+            which a run that continues knows them, wherever their folder is.
     """
 
     photos: list = field(default_factory=list)
     hdris: list = field(default_factory=list)
+    fingerprints: dict = field(default_factory=lambda: dict(backgrounds=None, hdris=None))
 
     @classmethod
     def find(cls, backgrounds=None, hdris=None) -> 'Assets':
@@ -47,10 +51,12 @@ class Assets:
             made.photos = _listed(Path(backgrounds), PHOTO_SUFFIXES, 'background pictures')
             for path in made.photos:
                 read_photo(path, reduced=True)
+            made.fingerprints['backgrounds'] = _fingerprint(Path(backgrounds), made.photos)
         if hdris is not None:
             made.hdris = _listed(Path(hdris), HDRI_SUFFIXES, 'HDRIs')
             for path in made.hdris:
                 check_hdri(path)
+            made.fingerprints['hdris'] = _fingerprint(Path(hdris), made.hdris)
         return made
 
 
@@ -61,6 +67,11 @@ def _listed(folder: Path, suffixes: tuple, what: str) -> list:
     if not paths:
         raise FileNotFoundError(f'{folder} holds no {what} ({", ".join(suffixes)})')
     return paths
+
+
+def _fingerprint(folder: Path, paths: list) -> str:
+    entries = '\n'.join(f'{path.relative_to(folder).as_posix()} {path.stat().st_size}' for path in paths)
+    return f'{len(paths)} files ({hashlib.sha256(entries.encode()).hexdigest()[:12]})'
 
 
 def read_photo(path, reduced: bool = False) -> np.ndarray:
@@ -90,11 +101,11 @@ def check_hdri(path):
     Raises:
         ValueError: Mitsuba cannot read it.
     """
-    from .render import mitsuba
+    from .render import mitsuba, read_hdri
 
-    mi = mitsuba()
+    mitsuba()  # that it is missing is no fault of the file
     try:
-        size = mi.Bitmap(str(path)).size()
+        size = read_hdri(path).size()
     except Exception as error:
         reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
         raise ValueError(f'cannot read the HDRI {path}: {reason}') from error
@@ -166,7 +177,9 @@ def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, f
     elif kind == 'photo':
         backdrop, parameters['photo'] = _photo(rng, camera, assets)
     key = _round(rng.uniform(0.14, 0.36))
-    parameters.update(lights=lights, key=key)
+    # Of a file the name alone: a set does not depend on where its pictures are.
+    parameters.update(key=key, lights=[dict(light, file=Path(light['file']).name) if 'file' in light else light
+                                       for light in lights])
     return Scenery(meshes, lights, backdrop, key, parameters)
 
 
@@ -346,8 +359,8 @@ def _outdoors(rng, place: _Place) -> tuple:
 
 
 def _turned(direction: np.ndarray, angle: float) -> np.ndarray:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([c * direction[0] - s * direction[1], s * direction[0] + c * direction[1]])
+    """(2,) a direction on the ground's plan, turned counter-clockwise by radians."""
+    return (rotation_z(angle)[:2, :2] * direction).sum(axis=1)
 
 
 def _yaw(direction: np.ndarray) -> float:
@@ -401,9 +414,8 @@ def block(name: str, centre: np.ndarray, size, yaw: float, texture, metres: floa
             vertices.append(square[order] / 2 * size)
             edge = np.array([1.0, 1.0]) if metres is None else np.array([size[u], size[v]]) / metres
             uv.append(np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * edge)
-    c, s = np.cos(yaw), np.sin(yaw)
-    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-    return _mesh(name, np.concatenate(vertices) @ turn.T + centre, faces, np.concatenate(uv), texture, roughness)
+    placed = np.concatenate(vertices) @ rotation_z(yaw).T + centre
+    return _mesh(name, placed, faces, np.concatenate(uv), texture, roughness)
 
 
 #: Things as boxes in a unit cube: (middle x, y, z, width, depth, height), the front at -y; those of ``b`` have the
@@ -433,8 +445,7 @@ FURNITURE = {
 def furnish(rng, name: str, place: np.ndarray, size: np.ndarray, yaw: float) -> tuple:
     """A piece of `FURNITURE` on the ground at ``place``: its one or two meshes and their textures' names."""
     meshes, textures = [], []
-    c, s = np.cos(yaw), np.sin(yaw)
-    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    turn = rotation_z(yaw)
     for group in 'ab':
         boxes = FURNITURE[name][group]
         if not boxes:
@@ -461,7 +472,7 @@ def draw_texture(rng, names: tuple | None = None) -> tuple:
     return np.clip(np.rint(image * 255), 8, 247).astype(np.uint8), name
 
 
-def colour(rng) -> np.ndarray:
+def _color(rng) -> np.ndarray:
     """(3,) sRGB of 0..1: mostly muted, now and then strong."""
     hue, value = rng.uniform(0, 6), rng.uniform(0.25, 0.95)
     saturation = rng.choice([rng.uniform(0, 0.25), rng.uniform(0, 0.25), rng.uniform(0.25, 0.8)])
@@ -471,6 +482,8 @@ def colour(rng) -> np.ndarray:
 
 def periodic_noise(rng, cells: tuple, octaves: int = 5) -> np.ndarray:
     """(TEXTURE, TEXTURE) of about -1..1: sums of ever finer smooth noise, from ``cells`` (rows, columns) on."""
+    # `textures.smooth_noise` does one octave of this, without the faint seam that is left here where a number of cells
+    # does not divide TEXTURE. To use that one would change every picture of every seed.
     total = np.zeros((TEXTURE, TEXTURE))
     for octave in range(octaves):
         rows, columns = (min(TEXTURE, max(1, c << octave)) for c in cells)
@@ -498,23 +511,23 @@ def _grain(rng, strength: float) -> np.ndarray:
 
 
 def _plain(rng):
-    return colour(rng) + _grain(rng, 0.02)
+    return _color(rng) + _grain(rng, 0.02)
 
 
 def _noise(rng):
-    return _mix(0.5 + 0.5 * periodic_noise(rng, (4, 4), 6), colour(rng), colour(rng))
+    return _mix(0.5 + 0.5 * periodic_noise(rng, (4, 4), 6), _color(rng), _color(rng))
 
 
 def _stripes(rng):
     y, x = _axes()
     wave = np.sin(2 * np.pi * int(rng.integers(2, 12)) * (x if rng.random() < 0.5 else y))
-    return _mix((wave > rng.uniform(-0.7, 0.7)).astype(float), colour(rng), colour(rng)) + _grain(rng, 0.03)
+    return _mix((wave > rng.uniform(-0.7, 0.7)).astype(float), _color(rng), _color(rng)) + _grain(rng, 0.03)
 
 
 def _checks(rng):
     y, x = _axes()
     count = 2 * int(rng.integers(1, 5))
-    return _mix((np.floor(x * count) + np.floor(y * count)) % 2, colour(rng), colour(rng)) + _grain(rng, 0.04)
+    return _mix((np.floor(x * count) + np.floor(y * count)) % 2, _color(rng), _color(rng)) + _grain(rng, 0.04)
 
 
 def _masonry(rng, rows: int, columns: int, shift: float, joint: float, spread: float):
@@ -524,7 +537,7 @@ def _masonry(rng, rows: int, columns: int, shift: float, joint: float, spread: f
     along = (x + shift * (row % 2) / columns) % 1 * columns
     shades = rng.normal(0, spread, (rows, columns))[row, np.floor(along).astype(int) % columns]
     gap = (along % 1 < joint * columns) | (y * rows % 1 < joint * rows)
-    return _mix(gap.astype(float), colour(rng), colour(rng) + shades[..., None]) + _grain(rng, 0.06)
+    return _mix(gap.astype(float), _color(rng), _color(rng) + shades[..., None]) + _grain(rng, 0.06)
 
 
 def _bricks(rng):
@@ -557,7 +570,7 @@ def _wood(rng):
 def _speckles(rng):
     spots = cv2.GaussianBlur(np.pad(rng.random((TEXTURE, TEXTURE)), 8, mode='wrap'), (0, 0), rng.uniform(0.6, 2.0))
     spots = spots[8:-8, 8:-8]
-    return _mix((spots > np.quantile(spots, rng.uniform(0.6, 0.9))).astype(float), colour(rng), colour(rng))
+    return _mix((spots > np.quantile(spots, rng.uniform(0.6, 0.9))).astype(float), _color(rng), _color(rng))
 
 
 def _grass(rng):

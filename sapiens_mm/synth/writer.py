@@ -1,4 +1,4 @@
-"""Files that are whole or absent: pictures, arrays and JSON, each put in place at once.
+"""Files that are whole or absent: pictures, arrays and JSON, each put in place at once; and the layout of sets.
 
 A sample is several files. The one that says that it is finished (its JSON) is written last, so that a run that was
 killed at any moment can go on: what has no JSON is made again.
@@ -9,11 +9,18 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from .camera import Camera
+from .render import Buffers
+
+#: Written beside every sample, so that a file explains itself.
+NORMAL_CONVENTION = 'camera space, unit length: x right, y up, z to the viewer'
+DEPTH_CONVENTION = 'metres along the optical axis'
 #: In the names of files that are not yet whole.
 TEMPORARY = '.part-'
 
@@ -39,7 +46,8 @@ def write_bytes(path, content: bytes):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that became read-only nothing can be removed either
+            temporary.unlink()
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(error.errno, f'the disk is full ({len(content)} bytes were to be written); finished samples '
                           'are kept: free some space and run the same command again', str(path)) from None
@@ -102,3 +110,43 @@ def write_parts(path, parts: np.ndarray):
     buffer = io.BytesIO()
     image.save(buffer, format='PNG')
     write_bytes(path, buffer.getvalue())
+
+
+def write_files(folder, name: str, image: np.ndarray, buffers: Buffers, camera: Camera, kinds: tuple, record: str,
+                about: dict):
+    """Writes the files of one image; the JSON, which says that all are there, last.
+
+    Args:
+        folder: The set's.
+        name: The image's, without an ending.
+        image: (H, W, 3) uint8 RGB.
+        buffers: Its labels.
+        camera: Its camera.
+        kinds: Which labels to write besides the person mask, of ``instances``, ``parts``, ``depth``, ``normal``.
+        record: Folder of the JSON.
+        about: What else the JSON says.
+
+    Raises:
+        OSError: If the disk is full; what was written does not count as a sample.
+    """
+    folder = Path(folder)
+    write_image(folder / f'images/{name}.png', image)
+    write_image(folder / f'masks/{name}.png', buffers.person.astype(np.uint8) * 255)
+    if 'instances' in kinds:
+        write_image(folder / f'instances/{name}.png', buffers.instance)
+    if 'parts' in kinds:
+        write_parts(folder / f'parts/{name}.png', buffers.part)
+    if 'depth' in kinds:
+        write_array(folder / f'depth/{name}.npy', buffers.person_depth())
+    if 'normal' in kinds:
+        # Not float16: its lengths are off by up to 5e-4, which an arccos of a product turns into 1.8 degrees.
+        write_array(folder / f'normal/{name}.npy', buffers.person_normal())
+    write_json(folder / f'{record}/{name}.json', dict(
+        about, camera=camera.to_dict(), normals=NORMAL_CONVENTION, depth=DEPTH_CONVENTION))
+
+
+def differences(before: dict, now: dict) -> str:
+    """How the settings that a set was made with differ from those that it is to be continued with, or ''."""
+    now = json.loads(json.dumps(now))  # as they are once written
+    return '; '.join(f'{name} {before.get(name)} instead of {value}' for name, value in now.items()
+                     if before.get(name) != value)

@@ -13,6 +13,7 @@ pytest.importorskip('mitsuba')
 pytest.importorskip('trimesh')
 
 from sapiens_mm.synth import scans as S  # noqa: E402
+from sapiens_mm.synth import writer  # noqa: E402
 from sapiens_mm.synth.camera import Camera, look_at  # noqa: E402
 from sapiens_mm.synth.scenery import Assets  # noqa: E402
 from sapiens_mm.synth.writer import TEMPORARY, write_bytes  # noqa: E402
@@ -150,7 +151,7 @@ def test_framings_show_their_region(rendered):
 
 
 def test_an_interrupted_run_continues_to_the_same_bytes(thuman, rendered, tmp_path, monkeypatch):
-    count, write = [], S.write_json
+    count, write = [], writer.write_json
     with monkeypatch.context() as patch:
 
         def stop(path, content):
@@ -159,7 +160,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(thuman, rendered, tmp_pa
                 raise KeyboardInterrupt
             write(path, content)
 
-        patch.setattr(S, 'write_json', stop)
+        patch.setattr(writer, 'write_json', stop)
         with pytest.raises(KeyboardInterrupt):
             S.render_scans(thuman, tmp_path, size=SIZE, samples=2)
     assert len(list(tmp_path.glob('cameras/*'))) == 2
@@ -169,7 +170,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(thuman, rendered, tmp_pa
     assert (tmp_path / 'images/0000_face.png').stat().st_mtime_ns == before
     assert contents(tmp_path) == contents(rendered)
     assert S.render_scans(thuman, tmp_path, size=SIZE, samples=2) == 0
-    with pytest.raises(ValueError, match='other settings'):
+    with pytest.raises(ValueError, match=r'other settings \(samples 2 instead of 3\)'):
         S.render_scans(thuman, tmp_path, size=SIZE, samples=3)
 
 
@@ -188,6 +189,9 @@ def test_photos_lie_behind_the_scan(thuman, tmp_path):
                    placement=S.Placement(height=1.7), assets=Assets.find(tmp_path / 'photos'))
     picture = cv2.imread(str(tmp_path / 'out/images/0000_full_body.png'))
     np.testing.assert_array_equal(picture[2, 2], [0, 180, 0])
+    with pytest.raises(ValueError, match=r'backgrounds 1 files \(.*\) instead of None\): give another output folder'):
+        S.render_scans(thuman / '0000/0000.obj', tmp_path / 'out', size=SIZE, samples=2, framings=('full_body',),
+                       placement=S.Placement(height=1.7))
 
 
 def test_yaw_shows_the_back(thuman, tmp_path):
@@ -201,15 +205,15 @@ def test_yaw_shows_the_back(thuman, tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.ply', '.glb'])
-@pytest.mark.parametrize('colours', ['vertex', 'texture'])
-def test_other_formats_give_the_same_mesh_and_colours(tmp_path, suffix, colours):
+@pytest.mark.parametrize('colors', ['vertex', 'texture'])
+def test_other_formats_give_the_same_mesh_and_colors(tmp_path, suffix, colors):
     import trimesh
     from PIL import Image
 
     vertices, uv, faces = grid(20)
     path = tmp_path / f'scan{suffix}'
     mesh = trimesh.Trimesh(vertices, faces, process=False)
-    if colours == 'vertex':
+    if colors == 'vertex':
         front = np.abs(uv[:, :1] - 0.5) < 0.25
         mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=np.where(front, FRONT, BACK).astype(np.uint8))
     elif suffix == '.glb':
@@ -226,10 +230,10 @@ def test_other_formats_give_the_same_mesh_and_colours(tmp_path, suffix, colours)
     # Every triangle has its colour: looked up as the renderer does it.
     middle = made.uv[made.faces].mean(axis=1)
     h, w = made.albedo.shape[:2]
-    colour = made.albedo[((1 - middle[:, 1]) * h).astype(int).clip(0, h - 1), (middle[:, 0] * w).astype(int) % w]
+    color = made.albedo[((1 - middle[:, 1]) * h).astype(int).clip(0, h - 1), (middle[:, 0] * w).astype(int) % w]
     y = made.vertices[made.faces].mean(axis=1)[:, 1]
-    assert np.abs(colour[y < -0.1] - np.array(FRONT)).max() < 3
-    assert np.abs(colour[y > 0.1] - np.array(BACK)).max() < 3
+    assert np.abs(color[y < -0.1] - np.array(FRONT)).max() < 3
+    assert np.abs(color[y > 0.1] - np.array(BACK)).max() < 3
 
 
 def test_normals_have_no_seam(thuman):
@@ -409,5 +413,11 @@ def test_the_tool(thuman, root, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith('error: ')
     assert error.count('\n') == 1
+    for content in ('90', '{', '["0000"]'):
+        (tmp_path / 'yaws.json').write_text(content)
+        assert main([*arguments, '--yaws', str(tmp_path / 'yaws.json')]) == 1
+        error = capsys.readouterr().err
+        assert f'error: {tmp_path}/yaws.json ' in error
+        assert error.count('\n') == 1
     write_hi4d(tmp_path / 'Hi4D', 37, frames=(1,))
     assert main([str(tmp_path / 'Hi4D'), str(tmp_path / 'hi4d'), '--layout', 'hi4d', '--pairs', '37']) == 0

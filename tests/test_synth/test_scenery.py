@@ -1,5 +1,6 @@
 """Random light and surroundings."""
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -149,6 +150,17 @@ def test_unreadable_and_missing_pictures_are_named_at_the_start(folder, tmp_path
         read_photo(tmp_path / 'gone.jpg')
 
 
+def test_photos_are_known_by_names_and_sizes_wherever_they_are(folder, tmp_path_factory):
+    before = Assets.find(backgrounds=folder).fingerprints
+    assert before['backgrounds'].startswith('2 files (')
+    assert before['hdris'] is None
+    moved = tmp_path_factory.mktemp('elsewhere') / 'photos'
+    shutil.copytree(folder, moved)
+    assert Assets.find(backgrounds=moved).fingerprints == before
+    (moved / 'sub').rename(moved / 'other')
+    assert Assets.find(backgrounds=moved).fingerprints != before
+
+
 def test_hdris_light_the_scene(tmp_path):
     pytest.importorskip('mitsuba')
     from sapiens_mm.synth.render import mitsuba, render
@@ -164,12 +176,28 @@ def test_hdris_light_the_scene(tmp_path):
         scenery = draw_scenery(np.random.default_rng(seed), camera(), PEOPLE, FLOOR, assets)
         kinds.add(scenery.parameters['kind'])
         assert scenery.lights[0]['type'] == 'hdri'
+        assert scenery.parameters['lights'][0]['file'] in ('a.exr', 'b.hdr')  # not where it is
     assert kinds == {'room', 'hdri'}
     ball = block('ball', np.array([0, 0, 0.9]), (0.5, 0.5, 1.8), 0.0, (0.5, 0.5, 0.5))
     assert render([ball], camera(), scenery.lights, samples=1).rgb.max() > 0
     (tmp_path / 'c.hdr').write_bytes(b'#?RADIANCE\nbroken')
     with pytest.raises(ValueError, match=r'c\.hdr'):
         Assets.find(hdris=tmp_path)
+
+
+def test_a_process_of_one_thread_reads_exr(tmp_path):
+    """As each worker of a set is; Mitsuba alone would wait forever."""
+    drjit = pytest.importorskip('drjit')
+    from sapiens_mm.synth.render import mitsuba, read_hdri, set_threads
+
+    mitsuba().Bitmap(np.ones((4, 8, 3), np.float32)).write(str(tmp_path / 'a.exr'))
+    before = drjit.thread_count()
+    try:
+        set_threads(1)
+        assert tuple(read_hdri(tmp_path / 'a.exr').size()) == (8, 4)
+        assert drjit.thread_count() == 1
+    finally:
+        set_threads(before)
 
 
 def test_up_is_up_for_every_environment(tmp_path):

@@ -1,11 +1,24 @@
 import errno
+import json
 import os
 
 import cv2
 import numpy as np
 import pytest
 
-from sapiens_mm.synth.writer import TEMPORARY, clean, write_array, write_bytes, write_image, write_json, write_parts
+from sapiens_mm.synth.camera import Camera
+from sapiens_mm.synth.render import Buffers
+from sapiens_mm.synth.writer import (
+    TEMPORARY,
+    clean,
+    differences,
+    write_array,
+    write_bytes,
+    write_files,
+    write_image,
+    write_json,
+    write_parts,
+)
 from sapiens_mm.vocabularies.body_parts import PART_COLORS
 
 
@@ -24,6 +37,13 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_cannot_be_written_is_named_itself_not_its_temporary_file(tmp_path):
+    (tmp_path / 'set').write_text('a file where a folder should be')
+    with pytest.raises(OSError, match='cannot write: ') as info:
+        write_bytes(tmp_path / 'set/a.bin', b'new')
+    assert info.value.filename == str(tmp_path / 'set/a.bin')
+
+
 def test_not_a_number_is_no_json(tmp_path):
     with pytest.raises(ValueError, match='JSON'):
         write_json(tmp_path / 'a.json', float('nan'))
@@ -39,13 +59,38 @@ def test_pictures_and_arrays_come_back(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / 'new/a.npy'), array)
 
 
-def test_parts_are_indices_with_their_colours(tmp_path):
+def test_parts_are_indices_with_their_colors(tmp_path):
     image = pytest.importorskip('PIL.Image')
     parts = np.array([[0, 27, 255]], np.uint8)
     write_parts(tmp_path / 'a.png', parts)
     np.testing.assert_array_equal(np.asarray(image.open(tmp_path / 'a.png')), parts)
     colors = np.asarray(image.open(tmp_path / 'a.png').convert('RGB'))
     np.testing.assert_array_equal(colors, [[PART_COLORS[0], PART_COLORS[27], (255, 255, 255)]])
+
+
+def test_a_samples_files_hold_the_persons_alone_and_the_kinds_asked_for(tmp_path):
+    instance = np.uint8([[0, 2]])
+    depth, normal = np.float32([[5, 3]]), np.zeros((1, 2, 3), np.float32)
+    normal[..., 2] = 1
+    buffers = Buffers(None, None, depth, normal, instance, 7 * instance, instance - 1, instance - 1)
+    camera = Camera(np.eye(3), np.eye(3), np.zeros(3), 2, 1)
+    image = np.zeros((1, 2, 3), np.uint8)
+    write_files(tmp_path, 'a', image, buffers, camera, ('depth', 'normal'), 'cameras', dict(more=1))
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*.*')} == {
+        'images/a.png', 'masks/a.png', 'depth/a.npy', 'normal/a.npy', 'cameras/a.json'}
+    np.testing.assert_array_equal(np.load(tmp_path / 'depth/a.npy'), [[0, 3]])
+    np.testing.assert_array_equal(np.load(tmp_path / 'normal/a.npy'), [[[0, 0, 0], [0, 0, 1]]])
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'masks/a.png'), cv2.IMREAD_UNCHANGED), [[0, 255]])
+    content = json.loads((tmp_path / 'cameras/a.json').read_text())
+    assert (content['more'], set(content)) == (1, {'more', 'camera', 'normals', 'depth'})
+    write_files(tmp_path, 'a', image, buffers, camera, ('instances', 'parts'), 'samples', {})
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'instances/a.png'), cv2.IMREAD_UNCHANGED), [[0, 2]])
+    assert (tmp_path / 'parts/a.png').exists()
+
+
+def test_differences_between_settings_as_they_are_written():
+    assert differences(dict(size=[2, 1], seed=0), dict(size=(2, 1), seed=0)) == ''
+    assert differences(dict(seed=0), dict(seed=1, samples=2)) == 'seed 0 instead of 1; samples None instead of 2'
 
 
 def test_clean_removes_half_written_files_only(tmp_path):

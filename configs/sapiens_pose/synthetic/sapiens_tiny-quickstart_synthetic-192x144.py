@@ -64,10 +64,10 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'test/' + ann_file)
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=24, val_interval=24)
+train_cfg = dict(max_epochs=25, val_interval=25)
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=100, start_factor=0.01, by_epoch=False),
-    dict(type='CosineAnnealingLR', begin=0, end=24, eta_min=0, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=0, end=25, eta_min=0, by_epoch=True, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(optimizer=dict(lr=1.2e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True))
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=4))

@@ -42,7 +42,9 @@ def processes_of(folder: Path) -> list:
 def start(root, folder, *options):
     return subprocess.Popen(
         command(root, folder, *options), cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, env=dict(os.environ, SYNTHESIZE_TEST=str(folder)))
+        start_new_session=True, env=dict(os.environ, SYNTHESIZE_TEST=str(folder)),
+        # Where the tests run in a shell's background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def wait_for_sample(folder: Path, process):

@@ -54,12 +54,12 @@ val_evaluator = [
 ]
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=14, val_interval=14)
+train_cfg = dict(max_epochs=8, val_interval=8)
 optim_wrapper = dict(
     optimizer=dict(lr=1.2e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
     paramwise_cfg=dict(layer_decay_rate=1.0))
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=100, start_factor=0.01, by_epoch=False),
-    dict(type='CosineAnnealingLR', begin=0, end=14, eta_min=0, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=0, end=8, eta_min=0, by_epoch=True, convert_to_iter_based=True),
 ]
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=4), visualization=dict(interval=1))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=2), visualization=dict(interval=1))

@@ -17,7 +17,7 @@ _SOFTNESS = 0.8  # standard deviation of the edge's blur, in pixels
 class SapiensRandomBackground(BaseTransform):
     """Puts a random photo behind the person, with clean edges; labels stay as they are.
 
-    At the person's edge the pixels of a photo are a mixture of the person and what was behind. So the colours of a band
+    At the person's edge the pixels of a photo are a mixture of the person and what was behind. So the colors of a band
     of 2 pixels inside and outside of the edge are taken from the person farther inside, and blended with the new
     background by a soft mask: nothing of the old one is left. It stands after `SapiensRandomWarp`, when the image has
     the size of the input, and fills the padding too (which stays without labels).
@@ -121,13 +121,13 @@ def _blend(image: np.ndarray, mask: np.ndarray, background: np.ndarray) -> np.nd
     out = cv2.copyTo(image, inner, background.copy())
     # Sums over 9 x 9 pixels, of those inside alone.
     weight = cv2.boxFilter(inner, cv2.CV_16U, (9, 9), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    colour = cv2.boxFilter(cv2.bitwise_and(image, image, mask=inner), cv2.CV_32F, (9, 9), normalize=False,
+    color = cv2.boxFilter(cv2.bitwise_and(image, image, mask=inner), cv2.CV_32F, (9, 9), normalize=False,
                            borderType=cv2.BORDER_CONSTANT)
-    # Fingers and the like have no inside: they keep their colours, up to the hard edge.
+    # Fingers and the like have no inside: they keep their colors, up to the hard edge.
     rows, columns = np.nonzero((alpha > 0) & (inner == 0) & ((weight > 0) | (mask > 0)))
     near = weight[rows, columns].astype(np.float32)[:, None]
     own = image[rows, columns].astype(np.float32)
-    person = np.where(near > 0, colour[rows, columns] / np.maximum(near, 1), own)
+    person = np.where(near > 0, color[rows, columns] / np.maximum(near, 1), own)
     share = alpha[rows, columns].astype(np.float32)[:, None] / 255
     behind = out[rows, columns].astype(np.float32)
     out[rows, columns] = np.rint(behind + (person - behind) * share).astype(np.uint8)

@@ -16,6 +16,7 @@ def quickstart(root, folder, *options):
          '--test-images', '3', '--epochs', '1', *options], cwd=root, capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.slow
 def test_runs_reports_and_continues(root, tmp_path):
     first = quickstart(root, tmp_path / 'out')
     assert first.returncode == 0, first.stdout + first.stderr

@@ -23,8 +23,8 @@ class SapiensDenseHead(BaseDecodeHead):
     """Transposed convolutions, 1x1 convolutions, InstanceNorm, SiLU, and one value per channel and pixel at the end.
 
     The public models have three transposed convolutions and three convolutions of 768 channels for parts and normals,
-    four and two of 384 for depth. At an input of 1024x768 the former put out 512x384, the latter 1024x768; like the
-    release, the losses compare outputs that are resized to the labels (bilinear, ``align_corners=False``).
+    four and two of 384 for depth. At an input of 1024x768 the former put out 512x384, the latter 1024x768. Like the
+    release, the losses by default compare outputs that are resized to the labels (bilinear, ``align_corners=False``).
 
     Args:
         in_channels: Channels of the backbone's map.
@@ -41,6 +41,8 @@ class SapiensDenseHead(BaseDecodeHead):
         ignore_index: The label of pixels without a part.
         in_index: Which of the backbone's maps is taken.
         align_corners: How mmseg's segmentors resize the output; the public models need ``False``.
+        loss_size: What the losses compare: ``'labels'``, outputs resized to the labels; or ``'outputs'``, the labels of
+            the pixels nearest to the outputs' centres, which is cheaper by the square of the outputs' stride.
         init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix='decode_head.')`` reads the head of a whole model,
             every tensor of it (the prefix can be left out). By default the last layer is drawn with std 0.01, and for
             depth with a bias of 0.5: where a prediction is not positive, SiLog has no gradient.
@@ -60,9 +62,12 @@ class SapiensDenseHead(BaseDecodeHead):
                  ignore_index: int = 255,
                  in_index: int = -1,
                  align_corners: bool = False,
+                 loss_size: str = 'labels',
                  init_cfg: dict | list[dict] | None = None):
         if task not in TASKS:
             raise ValueError(f"task is '{task}', but must be one of {', '.join(TASKS)}")
+        if loss_size not in ('labels', 'outputs'):
+            raise ValueError(f"loss_size is '{loss_size}', but must be 'labels' or 'outputs'")
         self_channels, default_loss = TASKS[task][1:]
         found = {value for value in (num_classes, out_channels, self_channels) if value is not None}
         if len(found) != 1:
@@ -87,6 +92,7 @@ class SapiensDenseHead(BaseDecodeHead):
             init_cfg=init_cfg or dict(type='Normal', std=0.01, override=dict(
                 name='conv_seg', type='Normal', std=0.01, bias=0.5 if task == 'depth' else 0)))
         self.task = task
+        self.loss_size = loss_size
         self.deconv_layers = upsampling_layers(in_channels, deconv_out_channels, deconv_kernel_sizes)
         self.conv_layers = conv_layers([in_channels, *deconv_out_channels][-1], conv_out_channels, conv_kernel_sizes)
 
@@ -138,9 +144,11 @@ class SapiensDenseHead(BaseDecodeHead):
         if self.task == 'parts':
             _check_vocabulary(batch_data_samples[0], self.num_classes)
         labels = torch.stack([sample.get(field).data for sample in batch_data_samples])
-        # In float32 before it is resized, lest a value be rounded twice.
-        outputs = F.interpolate(
-            seg_logits.float(), labels.shape[-2:], mode='bilinear', align_corners=self.align_corners)
+        outputs = seg_logits.float()  # before it is resized, lest a value be rounded twice
+        if self.loss_size == 'labels':
+            outputs = F.interpolate(outputs, labels.shape[-2:], mode='bilinear', align_corners=self.align_corners)
+        else:
+            labels = _labels_at_centers(labels, outputs.shape[-2:])
         kwargs = {}
         if self.task == 'parts':
             labels, kwargs = labels.squeeze(1).long(), dict(ignore_index=self.ignore_index)
@@ -152,6 +160,13 @@ class SapiensDenseHead(BaseDecodeHead):
         if self.task == 'parts' and MessageHub.get_current_instance().get_info('logged_iter', True):
             losses['acc_seg'] = correct_pixels(outputs.detach(), labels, self.ignore_index)
         return losses
+
+
+def _labels_at_centers(labels: Tensor, size: Sequence[int]) -> Tensor:
+    """The labels (B, C, h, w) of the pixels of (B, C, H, W) in which, or beside which, the centres of h x w cells lie."""
+    rows, columns = ((torch.arange(number, device=labels.device) * 2 + 1) * side // (2 * number)
+                     for number, side in zip(size, labels.shape[-2:]))
+    return labels[..., rows[:, None], columns]
 
 
 def _check_vocabulary(sample, num_classes: int) -> None:

@@ -43,6 +43,8 @@ def test_bad_arguments_are_named():
         SapiensDenseHead(32, task='pose')
     with pytest.raises(ValueError, match="out_channels is None, but task='parts' needs the number of classes"):
         SapiensDenseHead(32)
+    with pytest.raises(ValueError, match="loss_size is 'input', but must be 'labels' or 'outputs'"):
+        build(loss_size='input')
     with pytest.raises(ValueError, match='num_classes is 6 and out_channels is 5'):
         SapiensDenseHead(32, num_classes=6, out_channels=5)
     with pytest.raises(ValueError, match="num_classes is 3 .* task='depth' needs 1 or nothing"):
@@ -96,6 +98,23 @@ def test_loss_is_that_of_outputs_at_the_size_of_the_labels(task):
     # The biases before an InstanceNorm cancel out.
     weights = [param for name, param in head.named_parameters() if name.endswith('weight')]
     assert all(param.grad.abs().sum() > 0 for param in weights)
+
+
+@pytest.mark.parametrize('task', ['parts', 'depth', 'normal'])
+def test_loss_at_the_size_of_the_outputs(task):
+    """Where a label fills each cell of outputs, the labels seen are those of the cells, whatever their size."""
+    head, features = build(task, loss_size='outputs'), (torch.randn(2, 32, 8, 6), )
+    size = head(features).shape[-2:]
+    fine, same = samples(size), samples(size)
+    for sample, other in zip(fine, same):
+        for field in ('gt_sem_seg', 'gt_depth_map', 'gt_normal_map'):
+            label = getattr(sample, field).data
+            delattr(sample, field)
+            sample.set_data({field: PixelData(data=label.repeat_interleave(3, 1).repeat_interleave(3, 2))})
+    found, wanted = head.loss(features, fine, None), build(task).loss(features, same, None)
+    assert found.keys() == wanted.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, wanted[name])
 
 
 def test_several_losses():

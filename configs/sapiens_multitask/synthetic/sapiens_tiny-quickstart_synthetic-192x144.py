@@ -23,7 +23,8 @@ small = dict(
     deconv_out_channels=(64, 32),
     deconv_kernel_sizes=(4, 4),
     conv_out_channels=(32, ),
-    conv_kernel_sizes=(1, ))
+    conv_kernel_sizes=(1, ),
+    loss_size='outputs')
 model = dict(
     data_preprocessor=dict(size=(192, 144)),
     backbone=dict(

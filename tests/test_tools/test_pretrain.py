@@ -35,7 +35,7 @@ def images(tmp_path_factory):
 def config(images, tmp_path_factory):
     path = tmp_path_factory.mktemp('config') / 'micro.py'
     path.write_text(f"""
-_base_ = '{ROOT}/configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-192x144.py'
+_base_ = '{ROOT}/configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-384x288.py'
 model = dict(
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64), img_size=(64, 48)),

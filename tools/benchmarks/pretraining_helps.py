@@ -22,10 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 STARTS = ('random', 'places', 'people')
 #: The quickstart's backbone, in both trainings.
 ARCH = 'dict(_delete_=True, embed_dims=160, num_layers=6, num_heads=5, feedforward_channels=320)'
-PRETRAIN = """_base_ = '{root}/configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-192x144.py'
+PRETRAIN = """_base_ = '{root}/configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-384x288.py'
 data_root = '{images}'
-model = dict(backbone=dict(arch={arch}), neck=dict(embed_dims=96), norm_target=True)
-train_dataloader = dict(batch_size=32, dataset=dict(source=dict(path=data_root), scale=(0.3, 1.)))
+model = dict(backbone=dict(arch={arch}, img_size=(192, 144)), neck=dict(embed_dims=96), norm_target=True)
+train_dataloader = dict(
+    batch_size=32, dataset=dict(source=dict(path=data_root), size=(192, 144), scale=(0.3, 1.)))
 train_cfg = dict(max_iters={iterations})
 param_scheduler = [
     dict(type='LinearLR', begin=0, end={warm_up}, start_factor=0.01, by_epoch=False),

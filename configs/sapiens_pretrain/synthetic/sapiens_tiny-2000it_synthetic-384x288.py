@@ -3,9 +3,9 @@
 For trying pretraining out. It predicts pixels themselves, not normalised patches, so that reconstructions have colours.
 Data:  tools/synthesize.py data/synthetic/pretrain --num 512 --size 256 192 --seed 1 --tasks pose
 Train: PRETRAIN_ROOT=data/synthetic/pretrain/images tools/dist_train.sh \
-           configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-192x144.py 2
-Look:  tools/reconstruct.py configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-192x144.py \
-           work_dirs/sapiens_tiny-2000it_synthetic-192x144/iter_2000.pth data/synthetic/pretrain/images/00000?.png
+           configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-384x288.py 2
+Look:  tools/reconstruct.py configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-384x288.py \
+           work_dirs/sapiens_tiny-2000it_synthetic-384x288/iter_2000.pth data/synthetic/pretrain/images/00000?.png
 """
 _base_ = [
     '../../_base_/pretrain_runtime.py',
@@ -15,11 +15,11 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(arch='sapiens_tiny', img_size=(192, 144), with_cp=False),
+    backbone=dict(arch='sapiens_tiny', img_size=(384, 288), with_cp=False),
     neck=dict(embed_dims=128, num_layers=2, num_heads=4, with_cp=False),
     norm_target=False)
 train_dataloader = dict(
-    batch_size=16, num_workers=1, pin_memory=False, dataset=dict(size=(192, 144), scale=(0.4, 1.)))
+    batch_size=8, num_workers=1, pin_memory=False, dataset=dict(size=(384, 288), scale=(0.4, 1.)))
 train_cfg = dict(type='SapiensStreamTrainLoop', max_iters=2000)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=1e-3))
 param_scheduler = [

@@ -15,7 +15,7 @@ import torch
 from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 
-__all__ = ['CheckpointError', 'check_signature', 'fetch_file', 'fetch_with_record']
+__all__ = ['CheckpointError', 'check_signature', 'fetch_file', 'fetch_with_record', 'sha256_of']
 
 
 class CheckpointError(RuntimeError):
@@ -66,7 +66,7 @@ def fetch_with_record(source: str, folder: str) -> str:
     if osp.isfile(path) and osp.isfile(record_path):
         with open(record_path) as file:
             record = json.load(file)
-        damaged = (record['size'], record['sha256']) != (osp.getsize(path), _sha256(path))
+        damaged = (record['size'], record['sha256']) != (osp.getsize(path), sha256_of(path))
         if not damaged and record['source'] == source:
             print_log(f'{path} is there and agrees with its record', logger='current')
             return path
@@ -81,7 +81,7 @@ def fetch_with_record(source: str, folder: str) -> str:
         os.replace(fetched, path)
         os.removedirs(osp.dirname(fetched))  # up to the first that is not empty
     check_signature(path)
-    sha256 = _sha256(path)
+    sha256 = sha256_of(path)
     # For large files the Hub's tag is the SHA-256; for others it is a git hash.
     if metadata.etag and re.fullmatch('[0-9a-f]{64}', metadata.etag) and metadata.etag != sha256:
         os.remove(path)
@@ -205,7 +205,8 @@ def _hub_errors(source: str) -> Iterator[None]:
         raise CheckpointError(f'{source}: {reason}; check {page} and the network') from error
 
 
-def _sha256(path: str) -> str:
+def sha256_of(path: str) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while chunk := file.read(1 << 20):

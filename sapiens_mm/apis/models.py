@@ -1,0 +1,439 @@
+"""Models that run: a network from images to heatmaps and maps, and what is known about it.
+
+A model comes from the released checkpoints by size and task, from a config and checkpoint of your own training, from a
+checkpoint alone that says what it is (MMEngine's ``meta``, or the metadata that :func:`save_model` writes), or from an
+ONNX file of ours. Reading a checkpoint runs no code of it, and its config may name registered classes only.
+"""
+import ast
+import copy
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn as nn
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+from ..backbones import SapiensViT
+from ..backbones.model_zoo import RELEASED, released_file
+from ..engine.checkpoint import CheckpointError, load_checkpoint_file
+from ..engine.fetch import fetch_file, sha256_of
+from ..vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
+from ..vocabularies.lip import FLIPPED_LIP, LIP_COLORS, LIP_NAMES
+
+__all__ = ['EMBEDDED', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device', 'embedded_tasks',
+           'fastest_dtype', 'load_model', 'load_released', 'released_config', 'save_model']
+
+#: Files of the model that comes with the package, ``--size tiny``; each says in its metadata what it is.
+EMBEDDED = Path(__file__).resolve().parents[1] / 'weights'
+#: What the released models do, by the names of the zoo.
+TASKS = {'pose-308': 'pose-308', 'pose-133': 'pose-133', 'pose-17': 'pose-17', 'parts': 'seg-28', 'depth': 'depth',
+         'normal': 'normal'}
+SIZES = ('tiny', '0.3b', '0.6b', '1b', '2b')
+_PARTS = {28: dict(classes=PART_NAMES, palette=PART_COLORS, flip_indices=FLIPPED_PARTS),
+          20: dict(classes=LIP_NAMES, palette=LIP_COLORS, flip_indices=FLIPPED_LIP)}
+_SCOPES = ('mmengine', 'mmcv', 'mmpose', 'mmseg')
+
+
+class SapiensNetwork(nn.Module):
+    """From images to the raw outputs of a model's heads.
+
+    Args:
+        model: A pose estimator or dense segmentor.
+        mean: Of the three channels of its input, 0 to 255.
+        std: Their standard deviations.
+        bgr: Whether that input is BGR.
+    """
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], bgr: bool = False):
+        super().__init__()
+        self.model = model
+        self.bgr = bgr
+        self.dtype = torch.float32
+        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
+        """Runs RGB images (B, 3, H, W), 0 to 255 in any dtype, of the model's input size.
+
+        Returns:
+            Float32 heatmaps (B, K, h, w), logits of parts (B, C, h, w), depth (B, 1, h, w) or normals (B, 3, h, w), not
+            of unit length. Of several tasks a dict by task.
+        """
+        images = images.flip(1) if self.bgr else images
+        images = (images.float() - self.mean) / self.std
+        return self.model(images.to(self.dtype), None, mode='tensor')
+
+    def cast(self, dtype: torch.dtype) -> 'SapiensNetwork':
+        """Computes in another dtype, but for the input's scale and the last layers.
+
+        Peaks of heatmaps are refined far below the pixel, and bfloat16 has 8 bits.
+        """
+        self.dtype = dtype
+        self.model.to(dtype)
+        for layer in self.last_layers():
+            layer.float().register_forward_pre_hook(_to_float32)
+        return self
+
+    def last_layers(self) -> list[nn.Module]:
+        """The layers that the outputs come from."""
+        return [module for name, module in self.model.named_modules()
+                if name.rpartition('.')[2] in ('final_layer', 'conv_seg')]
+
+
+def _to_float32(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    return tuple(arg.float() for arg in args)
+
+
+@dataclass
+class TaskModel:
+    """A network and what its outputs mean.
+
+    Attributes:
+        tasks: What it puts out: ``'pose-<keypoints>'`` alone, or some of ``'parts'``, ``'depth'``, ``'normal'``.
+        input_size: (H, W) of the images that it takes, in pixels.
+        metainfo: By task. Keypoints have what mmpose's ``parse_pose_metainfo`` gives (``keypoint_id2name``,
+            ``skeleton_links``, ``flip_indices``, colours); parts ``classes``, ``palette``, ``flip_indices``.
+        network: Images to raw outputs as :class:`SapiensNetwork` does it.
+        source: Where the weights came from.
+        path: Their local file.
+        device: Where the images have to be.
+        codec: Decodes heatmaps: a ``SapiensUDPHeatmap``; None without keypoints.
+        config: The model's config, None for ONNX.
+    """
+    tasks: tuple[str, ...]
+    input_size: tuple[int, int]
+    metainfo: dict[str, dict]
+    network: Any
+    source: str
+    path: str
+    device: torch.device
+    codec: Any = None
+    config: dict | None = None
+
+    @cached_property
+    def sha256(self) -> str | None:
+        """SHA-256 of the weights' file; of a folder None."""
+        return sha256_of(self.path) if os.path.isfile(self.path) else None
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Raw outputs by task of images (B, 3, H, W) on the model's device."""
+        outputs = self.network(images)
+        return outputs if isinstance(outputs, dict) else {self.tasks[0]: outputs}
+
+
+def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict | None = None,
+               tasks: Sequence[str] | None = None, device: str | torch.device = 'cpu',
+               dtype: torch.dtype = torch.float32) -> TaskModel:
+    """Builds a model and fills it with its weights, every tensor of it.
+
+    Args:
+        checkpoint: A path, ``http(s)://`` or ``hf://`` address; also an ``.onnx`` file of ours.
+        config: Config of a top-down pose estimator with ``SapiensUDPHeatmap`` or of our dense segmentors, or its
+            contents. None where the checkpoint tells: one that a training wrote, one of :func:`save_model`, or a
+            released one under its own name.
+        tasks: What of a model of several tasks is wanted; by default all.
+        device: Where it goes.
+        dtype: What it computes in.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ImportError: There is no mmpose or mmseg for it.
+        CheckpointError: The weights cannot be had, or are not those of this model.
+        ValueError: The config is of a model that is not run here.
+    """
+    source = os.fspath(checkpoint)
+    path = fetch_file(source)
+    if path.endswith('.onnx'):
+        from .onnx_model import load_onnx_model
+        return load_onnx_model(path, device)
+    content = load_checkpoint_file(path)
+    meta = _metadata(path, content)
+    if config is None:
+        cfg = _read_own_config(source, meta)
+    elif isinstance(config, dict):
+        cfg = Config(copy.deepcopy(dict(config)))
+    elif os.path.isfile(config):
+        cfg = Config.fromfile(config)
+    else:
+        raise FileNotFoundError(f"there is no config file '{os.fspath(config)}'; check the path")
+    state_dict = content.get('state_dict', content)
+    model, cfg_model = _build(cfg, source)
+    weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    try:
+        model.load_state_dict(weights, strict=True, assign=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        found = next((line for line in lines[1:] if line), lines[0])
+        found = found.rstrip('.') if len(found) < 200 else f'{found[:200]} ...'
+        raise CheckpointError(f'{source} does not fill a {type(model).__name__} of this config ({found}); take the '
+                              'config and the checkpoint of one training') from error
+    model.float().requires_grad_(False).eval()
+
+    found, metainfo, codec = _describe(model, cfg, meta.get('dataset_meta'), source)
+    if tasks is not None and not set(tasks) & set(found):
+        raise ValueError(f'{source} has {", ".join(found)}, but none of {", ".join(tasks)}')
+    for task in set(found) - set(tasks or found):
+        del model.heads[task]  # of a multi-task model, the only one with several
+        del metainfo[task]
+    preprocessor = cfg_model.get('data_preprocessor') or {}
+    network = SapiensNetwork(model, preprocessor['mean'], preprocessor['std'], not preprocessor.get('bgr_to_rgb'))
+    return TaskModel(tuple(metainfo), _input_size(model, cfg, codec), metainfo, network.to(device).cast(dtype), source,
+                     path, torch.device(device), codec, dict(model=cfg_model))
+
+
+def load_released(size: str, task: str, **kwargs) -> TaskModel:
+    """A released model, fetched once, or the part of the embedded model that does the task.
+
+    Args:
+        size: One of `SIZES`.
+        task: One of `TASKS`.
+        **kwargs: ``device`` and ``dtype`` of :func:`load_model`.
+
+    Raises:
+        ValueError: There is no such size or task, or not this one for that size.
+        CheckpointError: The weights cannot be had.
+    """
+    if size != 'tiny':
+        if task not in TASKS:
+            raise ValueError(f"task is '{task}', but must be one of {', '.join(TASKS)}")
+        return load_model(released_file(size, TASKS[task]).source, **kwargs)
+    there = embedded_tasks()
+    if task not in there:
+        raise ValueError(f"the embedded model has no '{task}'" + (f', but {", ".join(there)}' if there else
+                         f': no weights lie in {EMBEDDED}; take another size, or weights of your own'))
+    return load_model(there[task], tasks=[task], **kwargs)
+
+
+def embedded_tasks() -> dict[str, Path]:
+    """Task -> file of the embedded model."""
+    return {task: path for path in sorted(EMBEDDED.glob('*.safetensors'))
+            for task in json.loads(_metadata(os.fspath(path), {})['tasks'])}
+
+
+def save_model(model: TaskModel, path: str | os.PathLike, dtype: torch.dtype = torch.float32) -> None:
+    """Writes a ``.safetensors`` file that :func:`load_model` needs no config for.
+
+    Args:
+        model: As :func:`load_model` gave it.
+        path: The file.
+        dtype: Of the tensors in it.
+    """
+    from safetensors.torch import save_file
+    config = {**model.config, 'test_dataloader': dict(dataset=dict(pipeline=[dict(size=model.input_size)]))}
+    dataset_meta = next(iter(model.metainfo.values())) if len(model.tasks) == 1 else model.metainfo.get('parts', {})
+    metadata = dict(format='pt', tasks=json.dumps(model.tasks), cfg=json.dumps(config, default=list),
+                    dataset_meta=json.dumps(dataset_meta, default=lambda array: array.tolist()))
+    tensors = {name: tensor.to(dtype).cpu().contiguous() for name, tensor in model.network.model.state_dict().items()}
+    part = f'{os.fspath(path)}.part'
+    save_file(tensors, part, metadata=metadata)
+    os.replace(part, path)
+
+
+def released_config(size: str, task: str) -> dict:
+    """The config of a released model, of which an installed package has no files.
+
+    Args:
+        size: ``'0.3b'``, ``'0.6b'``, ``'1b'``, ``'2b'``.
+        task: One of `TASKS`.
+    """
+    width = SapiensViT.arch_zoo[f'sapiens_{size}']['embed_dims']
+    # What the checkpoints do not tell: models of keypoints and normals pad the patches.
+    padding = 0 if task in ('parts', 'depth') else 2
+    backbone = dict(type='SapiensViT', arch=f'sapiens_{size}', img_size=(1024, 768), patch_size=16,
+                    patch_cfg=dict(padding=padding))
+    preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+    if task.startswith('pose'):
+        codec = dict(type='SapiensUDPHeatmap', input_size=(768, 1024), heatmap_size=(192, 256), sigma=6)
+        head = dict(type='SapiensPoseHead', in_channels=width, out_channels=int(task[5:]), decoder=codec)
+        return dict(default_scope='mmpose', model=dict(
+            type='SapiensPoseEstimator', data_preprocessor=preprocessor, backbone=backbone, head=head))
+    head = dict(type='SapiensDenseHead', in_channels=width)
+    if task == 'depth':
+        head |= dict(deconv_out_channels=(384, ) * 4, deconv_kernel_sizes=(4, ) * 4, conv_out_channels=(384, ) * 2,
+                     conv_kernel_sizes=(1, ) * 2)
+    if task == 'parts':
+        head |= dict(num_classes=28)
+    kind = dict(parts='SapiensPartsSegmentor', depth='SapiensDepthEstimator', normal='SapiensNormalEstimator')[task]
+    return dict(default_scope='mmseg',
+                model=dict(type=kind, data_preprocessor=preprocessor, backbone=backbone, decode_head=head))
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """A device by name; None: a GPU if there is one, else MPS, else the CPU.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    try:
+        chosen = torch.device(device or get_device())
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip('.')
+        raise ValueError(f"device '{device}' cannot be used ({reason}); leave it out to take what there is") from error
+    return chosen
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes with it, else float32."""
+    if device.type == 'cuda':
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == 'cpu':
+        fast = any(getattr(torch.cpu, name, bool)() for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'))
+    else:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _metadata(path: str, content: dict) -> dict:
+    """What a checkpoint says of itself: MMEngine's ``meta``, or the metadata of ``.safetensors``."""
+    if not path.endswith('.safetensors'):
+        return content.get('meta') or {}
+    from safetensors import safe_open
+    with safe_open(path, 'pt') as file:
+        metadata = file.metadata() or {}
+    if 'dataset_meta' in metadata:
+        dataset_meta = json.loads(metadata['dataset_meta'])
+        if 'keypoint_id2name' in dataset_meta:  # JSON has no numbers for keys
+            dataset_meta['keypoint_id2name'] = dict(enumerate(dataset_meta['keypoint_id2name'].values()))
+        metadata['dataset_meta'] = dataset_meta
+    return metadata
+
+
+def _read_own_config(source: str, meta: dict) -> Config:
+    """The config of a checkpoint that comes alone."""
+    if isinstance(meta.get('cfg'), str):
+        text = meta['cfg']
+        cfg = json.loads(text) if text.startswith('{') else {
+            node.targets[0].id: _literal(node.value) for node in ast.parse(text).body if isinstance(node, ast.Assign)}
+        for kind in _types(cfg['model']):
+            scope, _, name = kind.rpartition('.')
+            if scope not in ('', *_SCOPES) or not name.isidentifier():
+                raise CheckpointError(f"the config in {source} names the type '{kind}', which no registry has; if you "
+                                      'trust it, give the config file too')
+        return Config(cfg)
+    for (size, name), file in RELEASED.items():
+        task = next((task for task, zoo in TASKS.items() if zoo == name), None)
+        if task and os.path.basename(file.path) == os.path.basename(source):
+            return Config(released_config(size, task))
+    raise CheckpointError(f'{source} does not say which model it is of; give its config too')
+
+
+def _literal(node: ast.expr) -> Any:
+    """A value as MMEngine writes it into configs: literals and ``dict(...)``. Nothing is run."""
+    if isinstance(node, ast.Call) and getattr(node.func, 'id', None) == 'dict' and not node.args:
+        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Dict):
+        return {ast.literal_eval(key): _literal(value) for key, value in zip(node.keys, node.values)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return (tuple if isinstance(node, ast.Tuple) else list)(_literal(item) for item in node.elts)
+    return ast.literal_eval(node)
+
+
+def _types(config: Any) -> list[str]:
+    if isinstance(config, dict):
+        own = [config['type']] if 'type' in config else []
+        return own + [kind for value in config.values() for kind in _types(value)]
+    return [kind for item in config for kind in _types(item)] if isinstance(config, (list, tuple)) else []
+
+
+def _build(cfg: Config, source: str) -> tuple[nn.Module, dict]:
+    """The model without storage for its weights, and its config as plain values."""
+    if 'model' not in cfg:
+        raise ValueError(f'the config for {source} has no model')
+    scope = cfg.get('default_scope') or ('mmpose' if 'head' in cfg.model else 'mmseg')
+    host, version = dict(mmpose=('mmpose', '1.3.2'), mmseg=('mmsegmentation', '1.2.2')).get(scope, (None, None))
+    if host is None:
+        raise ValueError(f"the config for {source} has default_scope='{scope}'; models of mmpose and mmseg are run")
+    try:
+        if scope == 'mmpose':
+            from mmpose.registry import MODELS
+
+            from .. import pose  # noqa: F401  (registers)
+        else:
+            from mmseg.registry import MODELS
+
+            from .. import dense  # noqa: F401  (registers)
+    except ModuleNotFoundError as error:
+        raise ImportError(f'{source} is run by {host} ({error}): pip install {host}=={version}') from error
+    plain = Config(dict(model=cfg.model)).to_dict()['model']
+    config = copy.deepcopy(plain)
+    # Neither losses nor first weights are needed, and images are normalised in the network.
+    for part in [config.get('head'), config.get('decode_head'), *(config.get('heads') or {}).values()]:
+        for name in ('loss', 'loss_decode', 'init_cfg'):
+            (part or {}).pop(name, None)
+    for name in ('data_preprocessor', 'auxiliary_head', 'train_cfg', 'init_cfg', 'pretrained'):
+        config.pop(name, None)
+    config['backbone'].pop('init_cfg', None)
+    config['backbone'].pop('with_cp', None)
+    with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
+        return MODELS.build(config), plain
+
+
+def _describe(model: nn.Module, cfg: Config, dataset_meta: dict | None, source: str) -> tuple[tuple, dict, Any]:
+    """The tasks of a model, their metainfo and the codec of its keypoints."""
+    if getattr(model, 'head', None) is not None:
+        codec = getattr(model.head, 'decoder', None)
+        if not hasattr(codec, 'decode_heatmaps'):
+            raise ValueError(f'the pose model for {source} has the codec {type(codec).__name__}; those with '
+                             'SapiensUDPHeatmap are run')
+        number = model.head.out_channels
+        task = f'pose-{number}'
+        return (task, ), {task: _keypoints(number, cfg, dataset_meta, source)}, codec
+    from ..dense.multitask import SEGMENTORS, SapiensMultiTask
+    if isinstance(model, SapiensMultiTask):
+        heads = dict(model.heads.items())
+    elif isinstance(model, tuple(SEGMENTORS.values())):
+        heads = {model.task: model.decode_head}
+    else:
+        raise ValueError(f'the config for {source} is of a {type(model).__name__}; top-down pose estimators and '
+                         f'{", ".join(segmentor.__name__ for segmentor in SEGMENTORS.values())}, SapiensMultiTask '
+                         'are run')
+    metainfo = {task: _classes(head.out_channels, cfg, dataset_meta, source) if task == 'parts' else {}
+                for task, head in heads.items()}
+    return tuple(heads), metainfo, None
+
+
+def _keypoints(number: int, cfg: Config, dataset_meta: dict | None, source: str) -> dict:
+    from mmpose.apis.inference import dataset_meta_from_config
+
+    from ..pose.vocabularies import get_metainfo
+    if not dataset_meta:
+        with DefaultScope.overwrite_default_scope('mmpose'):
+            dataset_meta = dataset_meta_from_config(cfg, 'test')
+    if dataset_meta and dataset_meta.get('num_keypoints') == number:
+        return dict(dataset_meta)
+    if number in (17, 133, 308):
+        return get_metainfo(number)
+    raise ValueError(f'{source} has {number} keypoints, and neither it nor its config says which; set the dataset of '
+                     'test_dataloader in the config')
+
+
+def _classes(number: int, cfg: Config, dataset_meta: dict | None, source: str) -> dict:
+    from mmseg.registry import DATASETS
+    if not dataset_meta and cfg.get('test_dataloader'):
+        dataset = cfg.test_dataloader.dataset
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            kind = DATASETS.get(dataset.type) if 'type' in dataset else None
+        dataset_meta = dataset.get('metainfo') or getattr(kind, 'METAINFO', None)
+    for meta in (dataset_meta, _PARTS.get(number)):
+        if meta and len(meta.get('classes') or ()) == number:
+            return {name: meta[name] for name in ('classes', 'palette', 'flip_indices') if name in meta}
+    raise ValueError(f'{source} has {number} classes of parts, and neither it nor its config says which; set the '
+                     'dataset of test_dataloader in the config')
+
+
+def _input_size(model: nn.Module, cfg: Config, codec: Any) -> tuple[int, int]:
+    if codec is not None:
+        return tuple(codec.input_size[::-1])
+    pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
+    sizes = [step['size'] for step in pipeline if 'size' in step]
+    return tuple(int(side) for side in (sizes or [model.backbone.img_size])[0])
+

@@ -1,0 +1,72 @@
+"""Small models of random weights, as a training leaves them: a config and a checkpoint each."""
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+SMALL = """
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
+        img_size=(64, 48)),
+    {heads})
+"""
+DENSE_HEAD = ("dict(type='SapiensDenseHead', in_channels=32, deconv_out_channels=(16, 8), deconv_kernel_sizes=(4, 4), "
+              'conv_out_channels=(8, ), conv_kernel_sizes=(1, )')
+RESIZE = "test_dataloader = dict(dataset=dict(pipeline=[dict(type='SapiensLoadImage'), " \
+         "dict(type='SapiensResize', size=(64, 48)), dict(type='SapiensPackDense')]))\n"
+
+
+def _pose(root, number, folder):
+    return f"""
+_base_ = '{root}/configs/sapiens_pose/{folder}/sapiens_tiny-210e_{folder}-256x192.py'
+codec = dict(type='SapiensUDPHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2, blur_kernel_size=11)
+""" + SMALL.format(heads=f'head=dict(in_channels=32, out_channels={number}, deconv_out_channels=(16, ), '
+                         'deconv_kernel_sizes=(4, ), conv_out_channels=(16, ), conv_kernel_sizes=(1, ), decoder=codec)')
+
+
+def _dense(root, kind, heads):
+    return f"""
+_base_ = ['{root}/configs/_base_/dense_runtime.py', '{root}/configs/_base_/models/sapiens_{kind}.py']
+{RESIZE}""" + SMALL.format(heads=heads)
+
+
+@pytest.fixture(scope='session')
+def small_models(root, tmp_path_factory):
+    """Name (pose-17, pose-133, pose-308, parts, depth, normal, multi) -> config and checkpoint."""
+    folder = tmp_path_factory.mktemp('models')
+    heads = DENSE_HEAD + '{more})'
+    texts = {
+        'pose-17': _pose(root, 17, 'coco'),
+        'pose-133': _pose(root, 133, 'coco_wholebody'),
+        'pose-308': _pose(root, 308, 'goliath'),
+        'parts': _dense(root, 'parts', 'decode_head=' + heads.format(
+            more=", num_classes=28, loss_decode=dict(type='SapiensWeightedCrossEntropyLoss'), _delete_=True")),
+        'depth': _dense(root, 'depth', 'decode_head=' + heads.format(more=', _delete_=True')),
+        'normal': _dense(root, 'normal', 'decode_head=' + heads.format(more=', _delete_=True')),
+        'multi': _dense(root, 'multitask', f"heads=dict(_delete_=True, parts={heads.format(more=', num_classes=28')}, "
+                        f"depth={heads.format(more='')}, normal={heads.format(more='')})"),
+    }
+    models = {}
+    for name, text in texts.items():
+        config, checkpoint = folder / f'{name}.py', folder / f'{name}.pth'
+        config.write_text(text)
+        cfg = Config.fromfile(config)
+        torch.save(dict(state_dict=random_weights(cfg)), checkpoint)
+        models[name] = config, checkpoint
+    return models
+
+
+def random_weights(cfg, seed=0):
+    """Weights by which outputs depend on the image, unlike those that a training starts from."""
+    if cfg.default_scope == 'mmpose':
+        from mmpose.registry import MODELS
+    else:
+        from mmseg.registry import MODELS
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build({**cfg.model, 'backbone': {**cfg.model.backbone, 'init_cfg': None}})
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1 and 'pos_embed' not in name:
+            torch.nn.init.normal_(parameter, std=.15 if 'backbone' in name else .3)
+    return model.state_dict()

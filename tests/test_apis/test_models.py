@@ -1,0 +1,208 @@
+import sys
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import BaseDataElement
+
+from sapiens_mm.apis import models
+from sapiens_mm.apis.models import (
+    choose_device,
+    fastest_dtype,
+    load_model,
+    load_released,
+    released_config,
+    save_model,
+)
+from sapiens_mm.engine.checkpoint import CheckpointError
+
+IMAGES = torch.randint(0, 256, (2, 3, 64, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+CONFIGS = {
+    'pose-17': 'sapiens_pose/coco/sapiens_{}-210e_coco-1024x768.py',
+    'pose-133': 'sapiens_pose/coco_wholebody/sapiens_{}-210e_coco_wholebody-1024x768.py',
+    'pose-308': 'sapiens_pose/goliath/sapiens_{}-210e_goliath-1024x768.py',
+    'parts': 'sapiens_seg/goliath/sapiens_{}-200e_goliath-1024x768.py',
+    'depth': 'sapiens_depth/render_people/sapiens_{}-200e_render_people-1024x768.py',
+    'normal': 'sapiens_normal/render_people/sapiens_{}-200e_render_people-1024x768.py',
+}
+
+
+def test_a_config_that_is_not_there(small_models):
+    with pytest.raises(FileNotFoundError, match="no config file 'nowhere.py'; check the path"):
+        load_model(small_models['depth'][1], 'nowhere.py')
+
+
+def test_a_checkpoint_that_is_not_there(small_models):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint file 'nowhere\.pth'"):
+        load_model('nowhere.pth', small_models['depth'][0])
+
+
+@pytest.mark.parametrize(('name', 'other', 'says'), [
+    ('depth', 'normal', 'size mismatch for decode_head.conv_seg'), ('parts', 'pose-17', 'Missing key.s.'),
+    ('pose-17', 'pose-133', 'size mismatch for head.final_layer')])
+def test_a_checkpoint_of_another_model(small_models, name, other, says):
+    with pytest.raises(CheckpointError, match=f'does not fill a Sapiens.* of this config .{says}') as error:
+        load_model(small_models[other][1], small_models[name][0])
+    assert '\n' not in str(error.value)
+
+
+def test_a_tensor_too_many(small_models, tmp_path):
+    config, checkpoint = small_models['depth']
+    weights = torch.load(checkpoint, weights_only=True)['state_dict']
+    torch.save({**weights, 'backbone.layers.2.ln1.weight': torch.ones(32)}, tmp_path / 'deeper.pth')
+    with pytest.raises(CheckpointError, match='unexpected .1.: layers.2.ln1.weight'):
+        load_model(tmp_path / 'deeper.pth', config)
+
+
+def test_a_checkpoint_that_does_not_say_what_it_is(small_models):
+    with pytest.raises(CheckpointError, match='depth.pth does not say which model it is of; give its config too'):
+        load_model(small_models['depth'][1])
+
+
+def test_a_model_that_is_not_run(small_models, tmp_path):
+    config, checkpoint = small_models['pose-17']
+    other = tmp_path / 'other.py'
+    other.write_text(f"_base_ = '{config}'\ndefault_scope = 'mmdet'")
+    with pytest.raises(ValueError, match="default_scope='mmdet'; models of mmpose and mmseg are run"):
+        load_model(checkpoint, other)
+    other.write_text('default_scope = "mmseg"')
+    with pytest.raises(ValueError, match='the config for .* has no model'):
+        load_model(checkpoint, other)
+
+
+def test_tasks_that_a_model_has_not(small_models):
+    config, checkpoint = small_models['multi']
+    with pytest.raises(ValueError, match='has parts, depth, normal, but none of pose-17'):
+        load_model(checkpoint, config, tasks=['pose-17'])
+
+
+def test_names_that_there_are_not(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="task is 'hair', but must be one of pose-308"):
+        load_released('1b', 'hair')
+    with pytest.raises(ValueError, match='pose-308 was not released for 2b, only for 0.3b'):
+        load_released('2b', 'pose-308')
+    with pytest.raises(ValueError, match="size is '3b', but must be one of"):
+        load_released('3b', 'depth')
+    monkeypatch.setattr(models, 'EMBEDDED', tmp_path)
+    with pytest.raises(ValueError, match="the embedded model has no 'depth': no weights lie in"):
+        load_released('tiny', 'depth')
+
+
+def test_without_mmseg(small_models, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith('sapiens_mm.dense')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(sys.modules['sapiens_mm'], 'dense', raising=False)
+    monkeypatch.setitem(sys.modules, 'mmseg', None)
+    config = Config(released_config('0.3b', 'depth'))
+    with pytest.raises(ImportError, match='is run by mmsegmentation .*: pip install mmsegmentation==1.2.2'):
+        load_model(small_models['depth'][1], dict(config))
+
+
+def test_a_checkpoint_that_names_a_function(small_models, tmp_path):
+    config, checkpoint = small_models['depth']
+    cfg = Config.fromfile(config)
+    cfg.model.backbone.type = 'subprocess.check_output'
+    torch.save(dict(torch.load(checkpoint, weights_only=True), meta=dict(cfg=cfg.pretty_text)), tmp_path / 'bad.pth')
+    with pytest.raises(CheckpointError, match="names the type 'subprocess.check_output'"):
+        load_model(tmp_path / 'bad.pth')
+
+
+def test_a_device_that_there_is_not():
+    with pytest.raises(ValueError, match="device 'cuda:99' cannot be used .*; leave it out"):
+        choose_device('cuda:99')
+
+
+def test_the_device_and_its_dtype():
+    assert choose_device('cpu') == torch.device('cpu')
+    assert choose_device(None).type in ('cpu', 'cuda', 'mps')
+    assert fastest_dtype(torch.device('mps')) == torch.float32
+    assert fastest_dtype(torch.device('cpu')) in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize('name', ['pose-17', 'parts', 'depth', 'normal', 'multi'])
+def test_outputs_are_those_of_the_host(small_models, name):
+    config, checkpoint = small_models[name]
+    model = load_model(checkpoint, config)
+    outputs = model(IMAGES)
+    cfg = Config.fromfile(config)
+    if name.startswith('pose'):
+        from mmpose.registry import MODELS
+    else:
+        from mmseg.registry import MODELS
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        host = MODELS.build({**cfg.model, 'backbone': {**cfg.model.backbone, 'init_cfg': None}}).eval()
+    host.load_state_dict(torch.load(checkpoint, weights_only=True)['state_dict'])
+    data = dict(inputs=list(IMAGES.flip(1)), data_samples=[BaseDataElement() for _ in IMAGES])
+    with torch.no_grad():
+        expected = host(host.data_preprocessor(data)['inputs'], None, mode='tensor')
+    expected = expected if isinstance(expected, dict) else {model.tasks[0]: expected}
+    assert model.tasks == tuple(expected) == tuple(outputs)
+    for task, output in outputs.items():
+        assert output.std() > 0
+        torch.testing.assert_close(output, expected[task])
+
+
+def test_what_is_known_about_a_model(small_models):
+    model = load_model(*small_models['pose-308'][::-1])
+    assert model.tasks == ('pose-308', )
+    assert model.input_size == (64, 48)
+    assert model.metainfo['pose-308']['keypoint_id2name'][0] == 'nose'
+    assert len(model.sha256) == 64
+    parts = load_model(*small_models['parts'][::-1])
+    assert parts.metainfo['parts']['classes'][2] == 'Face_Neck'
+    assert parts.input_size == (64, 48)
+    assert parts.codec is None
+
+
+def test_of_several_tasks_one_is_kept(small_models):
+    model = load_model(*small_models['multi'][::-1], tasks=['pose-17', 'depth'])
+    assert model.tasks == ('depth', )
+    assert list(model.network.model.heads) == ['depth']
+    assert list(model(IMAGES)) == ['depth']
+
+
+@pytest.mark.parametrize('name', ['pose-17', 'multi'])
+def test_in_bfloat16(small_models, name):
+    config, checkpoint = small_models[name]
+    exact, rough = load_model(checkpoint, config)(IMAGES), load_model(checkpoint, config, dtype=torch.bfloat16)(IMAGES)
+    for task in exact:
+        assert rough[task].dtype == torch.float32
+        assert 0 < (rough[task] - exact[task]).abs().mean() < .1 * exact[task].std()
+
+
+@pytest.mark.parametrize('name', ['pose-308', 'multi', 'normal'])
+def test_a_file_that_says_what_it_is(small_models, tmp_path, monkeypatch, name):
+    model = load_model(*small_models[name][::-1])
+    save_model(model, tmp_path / 'model.safetensors')
+    again = load_model(tmp_path / 'model.safetensors')
+    assert (again.tasks, again.input_size) == (model.tasks, model.input_size)
+    for task in model.tasks:
+        assert list(again.metainfo[task]) == list(model.metainfo[task])
+        assert torch.equal(again(IMAGES)[task], model(IMAGES)[task])
+    monkeypatch.setattr(models, 'EMBEDDED', tmp_path)
+    assert load_released('tiny', model.tasks[-1]).tasks == model.tasks[-1:]
+    with pytest.raises(ValueError, match=f"has no 'pose-133', but {model.tasks[0]}"):
+        load_released('tiny', 'pose-133')
+
+
+def test_what_a_training_wrote_needs_no_config(small_models, tmp_path):
+    config, checkpoint = small_models['pose-17']
+    meta = dict(cfg=Config.fromfile(config).pretty_text)
+    torch.save(dict(torch.load(checkpoint, weights_only=True), meta=meta), tmp_path / 'epoch_1.pth')
+    model = load_model(tmp_path / 'epoch_1.pth')
+    assert torch.equal(model(IMAGES)['pose-17'], load_model(checkpoint, config)(IMAGES)['pose-17'])
+
+
+@pytest.mark.parametrize('task', models.TASKS)
+@pytest.mark.parametrize('size', ['0.3b', '1b'])
+def test_released_models_are_those_of_the_configs(root, size, task):
+    built = []
+    for cfg in (Config(released_config(size, task)), Config.fromfile(root / 'configs' / CONFIGS[task].format(size))):
+        model, config = models._build(cfg, 'this')
+        codec = getattr(getattr(model, 'head', None), 'decoder', None)
+        shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        built.append((str(model), shapes, vars(codec)['scale_factor'].tolist() if codec else None,
+                      codec and codec.blur_kernel_size, config['data_preprocessor']['mean'],
+                      config['data_preprocessor']['bgr_to_rgb']))
+    assert built[0] == built[1]

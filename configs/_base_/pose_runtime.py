@@ -1,23 +1,7 @@
+_base_ = './default_runtime.py'
+
 custom_imports = dict(imports=['sapiens_mm.pose'], allow_failed_imports=False)
 default_scope = 'mmpose'
 
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='PoseVisualizationHook', enable=False))
-custom_hooks = [dict(type='SapiensSeedHook'), dict(type='SapiensLoggedIterHook')]
-
-env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
-
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='PoseLocalVisualizer', vis_backends=vis_backends, name='visualizer')
-log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True, num_digits=6)
-log_level = 'INFO'
-load_from = None
-resume = False
+default_hooks = dict(visualization=dict(type='PoseVisualizationHook', enable=False))
+visualizer = dict(type='PoseLocalVisualizer')

@@ -1,23 +1,12 @@
 # Folders of your own renders: train/ and test/, each with images/, masks/ and depths/. Set the environment variable,
 # or change this line.
+_base_ = './dense_loaders.py'
+
 data_root = '{{$RENDER_PEOPLE_ROOT:data/render_people}}/'
 
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type='SapiensDenseDataset',
-        data_root=data_root + 'train/',
-        tasks=('depth', )))
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-    dataset=dict(
-        type='SapiensDenseDataset', data_root=data_root + 'test/', tasks=('depth', ), test_mode=True))
+folders = dict(type='SapiensDenseDataset', tasks=('depth', ))
+train_dataloader = dict(dataset=dict(**folders, data_root=data_root + 'train/'))
+val_dataloader = dict(dataset=dict(**folders, data_root=data_root + 'test/', test_mode=True))
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='SapiensDepthMetric', alignment='scale-shift', per='image')

@@ -1,24 +1,9 @@
-# Folders of your own renders: train/ and test/, each with images/, masks/ and normals/. Set the environment variable,
-# or change this line.
-data_root = '{{$RENDER_PEOPLE_ROOT:data/render_people}}/'
+# The folders of depth_render_people.py, with normals/ in place of depths/.
+_base_ = './depth_render_people.py'
 
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type='SapiensDenseDataset',
-        data_root=data_root + 'train/',
-        tasks=('normal', )))
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-    dataset=dict(
-        type='SapiensDenseDataset', data_root=data_root + 'test/', tasks=('normal', ), test_mode=True))
+train_dataloader = dict(dataset=dict(tasks=('normal', )))
+val_dataloader = dict(dataset=dict(tasks=('normal', )))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='SapiensNormalMetric')
+val_evaluator = dict(_delete_=True, type='SapiensNormalMetric')
 test_evaluator = val_evaluator

@@ -1,21 +1,8 @@
 # CIHP as it is unpacked: set the environment variable, or change this line.
+_base_ = './parts_lip.py'
+
 data_root = '{{$CIHP_ROOT:data/cihp}}/'
 
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type='SapiensCIHPDataset', data_root=data_root, split='train'))
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-    dataset=dict(
-        type='SapiensCIHPDataset', data_root=data_root, split='val', test_mode=True))
+train_dataloader = dict(dataset=dict(type='SapiensCIHPDataset', data_root=data_root))
+val_dataloader = dict(dataset=dict(type='SapiensCIHPDataset', data_root=data_root))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(type='SapiensPartsMetric')
-test_evaluator = val_evaluator

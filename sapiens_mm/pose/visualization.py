@@ -8,10 +8,9 @@ import mmcv
 import mmengine
 import numpy as np
 from mmengine.evaluator import BaseMetric
-from mmengine.structures import InstanceData
 from mmpose.registry import METRICS
-from mmpose.structures import PoseDataSample
-from mmpose.visualization import PoseLocalVisualizer
+
+from ..visualization.skeleton import draw_skeleton
 
 
 @METRICS.register_module()
@@ -59,26 +58,12 @@ class SapiensSkeletonPictures(BaseMetric):
         names = set()
         for path in sorted(persons)[:self.max_images]:
             image = mmcv.imread(path, channel_order='rgb')
-            picture = self._draw(image, persons[path])
+            keypoints, scores = (np.concatenate([person[name] for person in persons[path]])
+                                 for name in ('keypoints', 'keypoint_scores'))
+            picture = draw_skeleton(image, keypoints, scores, self.dataset_meta, self.kpt_thr)
             name = osp.splitext(osp.basename(path))[0]
             if name in names:  # the same name in another folder
                 name = re.sub(r'[^\w.-]+', '_', osp.splitext(path)[0]).strip('_')
             names.add(name)
             mmcv.imwrite(mmcv.rgb2bgr(picture), osp.join(self.out_dir, f'{name}.jpg'))
         return {}
-
-    def _draw(self, image: np.ndarray, persons: list[dict]) -> np.ndarray:
-        # In pixels of an image of 640; points of hands and faces are close together.
-        radius = 2 if persons[0]['keypoints'].shape[1] < 50 else 0.5
-        scale = max(image.shape[:2]) / 640
-        visualizer = PoseLocalVisualizer(radius=max(1, round(radius * scale)), line_width=max(1, round(2 * scale)))
-        visualizer.set_dataset_meta(self.dataset_meta, skeleton_style='mmpose')
-        scores = np.concatenate([person['keypoint_scores'] for person in persons])
-        sample = PoseDataSample(
-            pred_instances=InstanceData(
-                keypoints=np.concatenate([person['keypoints'] for person in persons]),
-                keypoint_scores=scores,
-                keypoints_visible=scores))  # what mmpose compares with kpt_thr
-        visualizer.add_datasample(
-            'picture', image, sample, draw_gt=False, draw_bbox=False, kpt_thr=self.kpt_thr, show=False)
-        return visualizer.get_image()

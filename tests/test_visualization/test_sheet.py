@@ -1,0 +1,39 @@
+"""Pictures side by side."""
+import numpy as np
+import pytest
+
+from sapiens_mm.visualization.sheet import MAX_HEIGHT, sheet
+
+
+def pictures(*sizes):
+    return {f'picture {i}': np.full((*size, 3), 20 * i + 20, np.uint8) for i, size in enumerate(sizes)}
+
+
+@pytest.mark.parametrize(('sizes', 'columns'), [
+    ([(400, 300)] * 4 + [(400, 420)], 3),  # portrait, one with a legend beside it
+    ([(300, 400)] * 5, 3),
+    ([(300, 400)], 1),
+])
+def test_rows_are_those_that_a_screen_shows_largest(sizes, columns):
+    shown = sheet(pictures(*sizes))
+    height, width = sizes[0]
+    margin = height // 100 + 1
+    assert shown.dtype == np.uint8
+    assert shown.shape[0] == -(-len(sizes) // columns) * (height + 2 * margin)
+    for i in range(len(sizes)):  # row by row
+        row, column = divmod(i, columns)
+        y, x = ((row + 0.5) * (height + 2 * margin), (column + 0.5) * (width + 2 * margin))
+        assert shown[round(y), round(x)].tolist() == [20 * i + 20] * 3
+    assert (shown[0] == 255).all()
+
+
+def test_heights_become_those_of_the_first_which_is_bounded():
+    shown = sheet(pictures((200, 100), (100, 100)))
+    assert shown.shape == (206, 100 + 200 + 4 * 3, 3)
+    assert len(sheet(pictures((3000, 1500)))) == MAX_HEIGHT + 2 * 11
+
+
+def test_every_picture_has_its_title():
+    shown = sheet(pictures((200, 300), (200, 300)))
+    for begin in (0, 306):
+        assert (shown[3:20, begin + 3:begin + 300] > 150).any()

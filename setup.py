@@ -21,7 +21,9 @@ setup(
     long_description=(root / 'README.md').read_text(),
     long_description_content_type='text/markdown',
     packages=find_packages(include=['sapiens_mm', 'sapiens_mm.*']),
-    package_data={'sapiens_mm.synth': ['data/*.json']},
+    py_modules=['sapiens_mm_cli'],
+    package_data={'sapiens_mm': ['weights/*'], 'sapiens_mm.synth': ['data/*.json']},
+    entry_points={'console_scripts': ['sapiens-mm = sapiens_mm_cli:main']},
     python_requires='>=3.10',
     # torch and the OpenMMLab libraries are left out on purpose: see requirements/runtime.txt.
     install_requires=requirements('runtime'),
@@ -30,6 +32,7 @@ setup(
         'pretrain': requirements('pretrain'),
         'ray': requirements('ray'),
         'synth': requirements('synth'),
-        'test': requirements('test')
+        'test': requirements('test'),
+        'video': requirements('video')
     },
 )

@@ -93,3 +93,21 @@ train_cfg = dict(max_epochs=4, val_interval=4)
 default_hooks = dict(logger=dict(interval=1))
 """)
     return path
+
+
+@pytest.fixture(scope='session')
+def write_video():
+    """Writes a video of grey frames, each lighter than the one before."""
+    av = pytest.importorskip('av')
+
+    def write(path, frames=5, size=(48, 64), rate=10):
+        with av.open(str(path), 'w') as container:
+            stream = container.add_stream('libx264', rate=rate)
+            stream.height, stream.width, stream.pix_fmt = *size, 'yuv420p'
+            for i in range(frames):
+                picture = np.full((*size, 3), 40 * i % 256, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
+            container.mux(stream.encode())
+        return path
+
+    return write

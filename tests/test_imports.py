@@ -11,7 +11,7 @@ HOSTS = {'mmpose', 'mmseg', 'mmdet', 'mmpretrain'}
 BASE = {'torch', 'mmengine', 'mmcv', 'numpy', *sys.stdlib_module_names}
 ALLOWED = {
     # room: (libraries, own rooms)
-    'apis': (BASE | {'mmpose', 'mmseg', 'mmdet'},
+    'apis': (BASE | {'mmpose', 'mmseg', 'mmdet', 'torchvision', 'cv2', 'PIL', 'av', 'safetensors'},
              {'backbones', 'dense', 'engine', 'pose', 'visualization', 'vocabularies'}),
     'backbones': (BASE, {'engine'}),
     'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', 'visualization', 'vocabularies'}),

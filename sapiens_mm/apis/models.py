@@ -28,8 +28,10 @@ from ..engine.fetch import fetch_file, sha256_of
 from ..vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
 from ..vocabularies.lip import FLIPPED_LIP, LIP_COLORS, LIP_NAMES
 
-__all__ = ['EMBEDDED', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device', 'embedded_tasks',
-           'fastest_dtype', 'load_model', 'load_released', 'released_config', 'save_model']
+__all__ = [
+    'EMBEDDED', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device', 'count_parameters', 'embedded_tasks',
+    'fastest_dtype', 'load_model', 'load_released', 'released_config', 'save_model'
+]
 
 #: Files of the model that comes with the package, ``--size tiny``; each says in its metadata what it is.
 EMBEDDED = Path(__file__).resolve().parents[1] / 'weights'
@@ -123,6 +125,14 @@ class TaskModel:
         """SHA-256 of the weights' file; of a folder None."""
         return sha256_of(self.path) if os.path.isfile(self.path) else None
 
+    def keep(self, tasks: Sequence[str]) -> None:
+        """Leaves out what is not wanted; of several heads, only those of these tasks are run from then on."""
+        if len(self.tasks) > 1 and isinstance(self.network, SapiensNetwork):
+            for task in set(self.tasks) - set(tasks):
+                del self.network.model.heads[task]
+        self.tasks = tuple(task for task in self.tasks if task in tasks)
+        self.metainfo = {task: self.metainfo[task] for task in self.tasks}
+
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Raw outputs by task of images (B, 3, H, W) on the model's device."""
         outputs = self.network(images)
@@ -180,13 +190,13 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     found, metainfo, codec = _describe(model, cfg, meta.get('dataset_meta'), source)
     if tasks is not None and not set(tasks) & set(found):
         raise ValueError(f'{source} has {", ".join(found)}, but none of {", ".join(tasks)}')
-    for task in set(found) - set(tasks or found):
-        del model.heads[task]  # of a multi-task model, the only one with several
-        del metainfo[task]
     preprocessor = cfg_model.get('data_preprocessor') or {}
     network = SapiensNetwork(model, preprocessor['mean'], preprocessor['std'], not preprocessor.get('bgr_to_rgb'))
-    return TaskModel(tuple(metainfo), _input_size(model, cfg, codec), metainfo, network.to(device).cast(dtype), source,
-                     path, torch.device(device), codec, dict(model=cfg_model))
+    loaded = TaskModel(found, _input_size(model, cfg, codec), metainfo, network, source, path, torch.device(device),
+                       codec, dict(model=cfg_model))
+    loaded.keep(tasks or found)
+    network.to(device).cast(dtype)
+    return loaded
 
 
 def load_released(size: str, task: str, **kwargs) -> TaskModel:
@@ -264,6 +274,12 @@ def released_config(size: str, task: str) -> dict:
     kind = dict(parts='SapiensPartsSegmentor', depth='SapiensDepthEstimator', normal='SapiensNormalEstimator')[task]
     return dict(default_scope='mmseg',
                 model=dict(type=kind, data_preprocessor=preprocessor, backbone=backbone, decode_head=head))
+
+
+def count_parameters(size: str, task: str) -> int:
+    """Parameters of a released model, which takes no weights to tell."""
+    model, _ = _build(Config(released_config(size, task)), f'{size} {task}')
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -435,5 +451,10 @@ def _input_size(model: nn.Module, cfg: Config, codec: Any) -> tuple[int, int]:
         return tuple(codec.input_size[::-1])
     pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
     sizes = [step['size'] for step in pipeline if 'size' in step]
-    return tuple(int(side) for side in (sizes or [model.backbone.img_size])[0])
+    size = tuple(int(side) for side in (sizes or [model.backbone.img_size])[0])
+    patch = getattr(model.backbone, 'patch_size', 1)
+    if any(side % patch for side in size):
+        raise ValueError(f'the test pipeline makes images of {size} (H, W), but a model is run on whole patches of '
+                         f'{patch}: change the size there')
+    return size
 

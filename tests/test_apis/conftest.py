@@ -21,8 +21,8 @@ def _pose(root, number, folder):
     return f"""
 _base_ = '{root}/configs/sapiens_pose/{folder}/sapiens_tiny-210e_{folder}-256x192.py'
 codec = dict(type='SapiensUDPHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2, blur_kernel_size=11)
-""" + SMALL.format(heads=f'head=dict(in_channels=32, out_channels={number}, deconv_out_channels=(16, ), '
-                         'deconv_kernel_sizes=(4, ), conv_out_channels=(16, ), conv_kernel_sizes=(1, ), decoder=codec)')
+""" + SMALL.format(heads=f'head=dict(in_channels=32, out_channels={number}, deconv_out_channels=(16, 16), '
+                         'conv_out_channels=(16, ), conv_kernel_sizes=(1, ), decoder=codec)')
 
 
 def _dense(root, kind, heads):

@@ -1,0 +1,455 @@
+"""All tasks on anything: images, folders, videos, cameras."""
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.checkpoint import CheckpointError
+from ..engine.compile import blocks_of
+from ..version import __version__
+from .models import TaskModel, choose_device, embedded_tasks, fastest_dtype, load_model, load_released
+from .persons import DETECTORS, BoxFile, Finder, Tracker, keep_best, whole_frames
+from .reading import Frame, InputError, Source, find_sources, frames_of, prefetch
+from .result import Result
+
+#: A person's box is taken this much larger, as in training.
+PADDING = 1.25
+DENSE = ('parts', 'depth', 'normal')
+_OTHER_WAYS = 'or give the boxes (--boxes FILE), or take the whole frame as one person (--detector none)'
+_ZERO_WHEN_NORMALISED = (124, 116, 104)
+
+
+@dataclass
+class _Job:
+    """A frame and what remains to be done for it."""
+    frame: Frame
+    result: Result
+    left: int = 0
+    maps: dict[str, Tensor] = field(default_factory=dict)
+
+
+class _Crop(NamedTuple):
+    """An image for a model.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, of the model's input size.
+        box: Part of the frame that it shows: x0, y0, x1, y1 in pixels of the frame, of which any may lie outside.
+    """
+    image: np.ndarray
+    box: tuple[float, float, float, float]
+
+
+class _Sample(NamedTuple):
+    """A person, or a whole frame, for the pose model or for all dense ones.
+
+    Attributes:
+        kind: ``'pose'`` or ``'dense'``.
+        job: Its frame.
+        person: Number of its box; None: the whole frame.
+        crops: By the models' input sizes.
+    """
+    kind: str
+    job: _Job
+    person: int | None
+    crops: dict[tuple[int, int], _Crop]
+
+
+class SapiensInferencer:
+    """Keypoints, parts, depth and normals of people in images and videos.
+
+    Each frame goes through one list of stages: it is read, people are found, they are cut out in one interpolation,
+    the models run on batches over people and frames, and what they put out is decoded and pasted on their device.
+    Reading and cutting out run ahead in threads; what is in memory at a time depends on ``batch_size`` alone.
+
+    Args:
+        tasks: At most one of ``'pose-308'``, ``'pose-133'``, ``'pose-17'``, and ``'parts'``, ``'depth'``, ``'normal'``.
+            By default all that the weights can do; of the released ones pose-308 and the maps.
+        size: Of the released models: ``'0.3b'``, ``'0.6b'``, ``'1b'``, ``'2b'``; ``'tiny'`` is the embedded one.
+        weights: In place of these a checkpoint, a pair of config and checkpoint, or a list of both: see
+            :func:`sapiens_mm.apis.models.load_model`.
+        device: Such as ``'cuda:0'``; by default a GPU if there is one.
+        dtype: What is computed in; by default bfloat16 where that is faster.
+        compile: Compile the transformer blocks; the first batches are slow.
+        detector: ``'rtmdet-m'``, a config and checkpoint of mmdet, a function from frames to boxes, or None: the whole
+            frame is one person.
+        score_threshold: People of lower scores are left out.
+        nms_threshold: Of boxes that overlap by more than this IoU one stays.
+        max_persons: At most so many in a frame, those of the highest scores.
+        per_person: Parts, depth and normals of each person's crop instead of the whole frame.
+        flip_test: Average with the mirror image, as the published figures do; takes twice the time.
+        batch_size: Crops that go through a model at a time.
+        track: Number the people of a video.
+        detect_every: With ``track``, look for people in every n-th frame; boxes stay in between.
+
+    Raises:
+        ValueError: An argument is none of these.
+        CheckpointError: Weights cannot be had, or are not those of the model.
+    """
+
+    def __init__(self,
+                 tasks: Sequence[str] | None = None,
+                 size: str = '1b',
+                 weights: str | os.PathLike | tuple | list | None = None,
+                 device: str | torch.device | None = None,
+                 dtype: torch.dtype | None = None,
+                 compile: bool = False,
+                 detector: str | tuple | Finder | None = 'rtmdet-m',
+                 score_threshold: float = .3,
+                 nms_threshold: float = .65,
+                 max_persons: int | None = None,
+                 per_person: bool = False,
+                 flip_test: bool = False,
+                 batch_size: int = 4,
+                 track: bool = False,
+                 detect_every: int = 1):
+        for name, value in (('batch_size', batch_size), ('detect_every', detect_every), ('max_persons', max_persons)):
+            if value is not None and value < 1:
+                raise ValueError(f'{name} is {value}, but must be 1 or more')
+        if detect_every > 1 and not track:
+            raise ValueError(f'detect_every is {detect_every}, but boxes are kept over frames with track=True only')
+        tasks = [tasks] if isinstance(tasks, str) else tasks
+        self.device = choose_device(device)
+        self.dtype = dtype or fastest_dtype(self.device)
+        self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
+        self.per_person, self.flip_test, self.batch_size = per_person, flip_test, batch_size
+        self.tracker, self.detect_every = Tracker() if track else None, detect_every
+        self.models = _load_models(tasks, size, weights, dict(device=self.device, dtype=self.dtype))
+        self.tasks = tuple(task for model in self.models for task in model.tasks)
+        poses = [model for model in self.models if model.codec is not None]
+        if len(poses) > 1 or len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f'the models do {", ".join(self.tasks)}, but each task may come once, and one kind of '
+                             'keypoints')
+        self.pose = poses[0] if poses else None
+        self.dense = [model for model in self.models if model.codec is None]
+        self.dense.sort(key=lambda model: 'parts' not in model.tasks)  # they tell the others where people are
+        self.metainfo = {task.partition('-')[0]: model.metainfo[task] for model in self.models for task in model.tasks}
+        if compile:
+            for model in self.models:
+                for block in blocks_of(model.network, ('Block', )):
+                    block.compile()
+        self.finder = self._choose_finder(detector)
+
+    def _choose_finder(self, detector: str | tuple | Finder | None) -> Finder:
+        if detector in (None, 'none') or not (self.pose or self.per_person):
+            return whole_frames
+        if callable(detector):
+            return detector
+        if isinstance(detector, str) and detector not in DETECTORS:
+            raise ValueError(f"detector is '{detector}', but must be {', '.join(DETECTORS)}, none, or a config and "
+                             'checkpoint of mmdet')
+        config, checkpoint = DETECTORS[detector] if isinstance(detector, str) else detector
+        from .detector import PersonDetector
+        try:
+            found = PersonDetector(config, checkpoint, self.device, self.score_threshold, self.batch_size)
+        except (ImportError, CheckpointError) as error:
+            raise type(error)(f'there is no person detector: {error}; {_OTHER_WAYS}') from error
+        return lambda frames: found([frame.image for frame in frames])
+
+    def __call__(self, inputs, boxes: Sequence[np.ndarray] | BoxFile | None = None) -> list[Result]:
+        """Runs everything on inputs that fit into memory; see :meth:`stream`."""
+        return list(self.stream(inputs, boxes))
+
+    def stream(self, inputs, boxes: Sequence[np.ndarray] | BoxFile | None = None,
+               on_error: Callable[[Source, InputError], None] | None = None) -> Iterator[Result]:
+        """Runs everything on inputs of any number and length, in order.
+
+        Args:
+            inputs: One or several of: an image (H, W, 3) uint8 RGB; a path of an image, folder or video, a pattern,
+                the number of a camera as a string; a :class:`~sapiens_mm.apis.reading.Source`.
+            boxes: (N, 4) or (N, 5) x0, y0, x1, y1, score, one array for each frame, or a `BoxFile`; by default those of
+                the detector.
+            on_error: Called with a source that cannot be read and the reason; by default that is raised.
+
+        Yields:
+            A result for each frame.
+        """
+        finder = self.finder if boxes is None else boxes if callable(boxes) else _given_boxes(boxes)
+        frames = prefetch(_frames(inputs, on_error), 2)
+        yield from self._run(prefetch(self._samples(self._find_persons(frames, finder)), 2 * self.batch_size))
+
+    def _find_persons(self, frames: Iterable[Frame], finder: Finder) -> Iterator[Frame]:
+        """Frames with their ``boxes`` and, where people are tracked, their ``track_ids``."""
+        # Only a detector gains from several frames at once, and a camera must not wait for them.
+        for group in _groups(frames, self.batch_size if finder is self.finder is not whole_frames else 1):
+            asked = [frame for frame in group if not frame.index or frame.index % self.detect_every == 0]
+            found = dict(zip(map(id, asked), finder(asked) if asked else []))
+            for frame in group:
+                if self.tracker is not None and not frame.index:
+                    self.tracker.reset()
+                if id(frame) in found:
+                    boxes = keep_best(found[id(frame)], frame.image.shape[:2], self.score_threshold,
+                                      self.nms_threshold, self.max_persons)
+                    ids = self.tracker.update(boxes) if self.tracker is not None and frame.index is not None else None
+                frame.boxes, frame.track_ids = boxes, ids
+                yield frame
+
+    def _samples(self, frames: Iterable[Frame]) -> Iterator[_Job | _Sample]:
+        """Of each frame a job, then its samples: people for the pose model, people or the frame for the others."""
+        for frame in frames:
+            job = _Job(frame, Result(frame.source, frame.image, frame.index, frame.rate, frame.boxes, frame.track_ids,
+                                     metainfo=self.metainfo))
+            number = len(frame.boxes)
+            if self.pose is not None:
+                shape = number, len(self.metainfo['pose']['keypoint_id2name'])
+                job.result.keypoints = np.zeros((*shape, 2), np.float32)
+                job.result.keypoint_scores = np.zeros(shape, np.float32)
+                job.left += number
+            # The highest score comes last, on top of the others.
+            shown = ([None] if not self.per_person else range(number - 1, -1, -1)) if self.dense else ()
+            job.left += len(shown)
+            yield job
+            for person in range(number) if self.pose is not None else ():
+                yield _Sample('pose', job, person, {self.pose.input_size: cut_person(
+                    frame.image, frame.boxes[person, :4], self.pose.input_size)})
+            sizes = {model.input_size for model in self.dense}
+            for person in shown:
+                yield _Sample('dense', job, person, {
+                    size: resize_frame(frame.image, size) if person is None else
+                    cut_person_evenly(frame.image, frame.boxes[person, :4], size) for size in sizes})
+
+    def _run(self, items: Iterable[_Job | _Sample]) -> Iterator[Result]:
+        """Gathers samples to batches, runs them, and hands out frames in order as soon as they are complete."""
+        waiting: deque[_Job] = deque()
+        batches = dict(pose=[], dense=[])
+
+        def run(*kinds: str) -> Iterator[Result]:
+            for kind in kinds:
+                batch, batches[kind] = batches[kind], []
+                for _ in getattr(self, f'_run_{kind}')(batch) if batch else ():
+                    yield from complete()
+
+        def complete() -> Iterator[Result]:
+            while waiting and waiting[0].left == 0:
+                yield self._finish(waiting.popleft())
+
+        for item in items:
+            if isinstance(item, _Job):
+                waiting.append(item)
+                yield from complete()
+                if len(waiting) > 2 * self.batch_size:  # many frames with few people
+                    yield from run('pose', 'dense')
+                continue
+            batches[item.kind].append(item)
+            if len(batches[item.kind]) == self.batch_size:
+                # Maps wait for the keypoints of their frame, and are large: keypoints first.
+                yield from run(*(('pose', ) if item.kind == 'pose' else ('pose', 'dense')))
+        yield from run('pose', 'dense')
+        yield from complete()
+
+    def _run_pose(self, batch: list[_Sample]) -> Iterator[None]:
+        size = self.pose.input_size
+        keypoints, scores = self._keypoints(self._images(batch, size))
+        for sample, points, heights in zip(batch, keypoints, scores):
+            x0, y0, x1, y1 = sample.crops[size].box
+            # mmpose's: the crop's pixels are as wide as if its centres' distance were its width.
+            sample.job.result.keypoints[sample.person] = points / size[::-1] * (x1 - x0, y1 - y0) + (x0, y0)
+            sample.job.result.keypoint_scores[sample.person] = heights
+            sample.job.left -= 1
+            yield
+
+    @torch.inference_mode()
+    def _keypoints(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (B, K, 2) in pixels of the input, and scores (B, K)."""
+        heatmaps, = self.pose(images).values()
+        if self.flip_test:
+            from mmpose.models.utils.tta import flip_heatmaps
+            mirrored, = self.pose(images.flip(-1)).values()
+            indices = list(self.metainfo['pose']['flip_indices'])
+            heatmaps = (heatmaps + flip_heatmaps(mirrored, indices, shift_heatmap=False)) / 2
+        keypoints, scores = self.pose.codec.decode_heatmaps(heatmaps)
+        return keypoints.cpu().numpy(), scores.cpu().numpy()
+
+    def _run_dense(self, batch: list[_Sample]) -> Iterator[None]:
+        outputs = self._outputs(batch)
+        for i, sample in enumerate(batch):
+            self._paste(sample, {task: (output[i], size) for task, (output, size) in outputs.items()})
+            sample.job.left -= 1
+            yield
+
+    @torch.inference_mode()
+    def _outputs(self, batch: list[_Sample]) -> dict[str, tuple[Tensor, tuple[int, int]]]:
+        """Of each task what the head puts out (B, C, h, w), on the device, and the model's input size."""
+        from ..dense.multitask import SEGMENTORS
+        images = {size: self._images(batch, size) for size in {model.input_size for model in self.dense}}
+        outputs = {}
+        for model in self.dense:
+            found = model(images[model.input_size])
+            mirrored = model(images[model.input_size].flip(-1)) if self.flip_test else {}
+            for task in model.tasks:
+                output = found[task]
+                if self.flip_test:
+                    flipped = SEGMENTORS[task].unmirror(mirrored[task], model.metainfo[task], {})
+                    output = (output + flipped) / 2
+                outputs[task] = output, model.input_size
+        return outputs
+
+    @torch.inference_mode()
+    def _paste(self, sample: _Sample, outputs: dict[str, tuple[Tensor, tuple[int, int]]]) -> None:
+        """Brings the outputs of a sample to the size of its frame, and on top of what is there.
+
+        With parts, depth and normals are kept where these are not background; else in the person's box.
+        """
+        from ..dense.multitask import SEGMENTORS
+        from ..dense.resize import placement
+        height, width = sample.job.frame.image.shape[:2]
+        mask = None
+        for task in sorted(outputs, key=DENSE.index):
+            output, input_size = outputs[task]
+            box = np.asarray(sample.crops[input_size].box)
+            # Of a crop, only the part of the frame that it shows is filled.
+            low = np.maximum(np.floor(box[:2]), 0).astype(int)
+            high = np.minimum(np.ceil(box[2:]), (width, height)).astype(int)
+            place = placement(
+                dict(ori_shape=tuple(high - low)[::-1], img_shape=input_size, crop_box=box - np.tile(low, 2)),
+                output.shape[-2:], input_size)
+            found = SEGMENTORS[task].restore(output, place)
+            window = slice(low[1], high[1]), slice(low[0], high[0])
+            if sample.person is not None and mask is None:
+                mask = torch.zeros((height, width), dtype=torch.bool, device=found.device)
+                x0, y0, x1, y1 = np.maximum(np.rint(sample.job.frame.boxes[sample.person, :4]), 0).astype(int)
+                mask[y0:y1, x0:x1] = True
+            if task == 'parts':
+                mask = torch.zeros((height, width), dtype=torch.bool, device=found.device)
+                mask[window] = found[0] != 0
+            if sample.person is None:
+                sample.job.maps[task] = found if mask is None or task == 'parts' else found.mul_(mask)
+                continue
+            if task not in sample.job.maps:
+                sample.job.maps[task] = found.new_zeros((len(found), height, width))
+            canvas = sample.job.maps[task][:, window[0], window[1]]
+            canvas.copy_(torch.where(mask[window], found, canvas))
+
+    def _images(self, batch: list[_Sample], size: tuple[int, int]) -> Tensor:
+        images = torch.from_numpy(np.stack([sample.crops[size].image for sample in batch]))
+        if self.device.type == 'cuda':
+            images = images.pin_memory()
+        return images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+
+    def _finish(self, job: _Job) -> Result:
+        for task in DENSE:
+            if task not in self.tasks:
+                continue
+            if task in job.maps:
+                found = job.maps.pop(task).cpu().numpy()
+            else:  # nobody is there
+                found = np.zeros((3 if task == 'normal' else 1, *job.frame.image.shape[:2]),
+                                 np.uint8 if task == 'parts' else np.float32)
+            setattr(job.result, task, np.ascontiguousarray(found.transpose(1, 2, 0)) if task == 'normal' else found[0])
+        return job.result
+
+    def describe(self) -> dict:
+        """What was run, for ``meta.json``."""
+        return dict(
+            sapiens_mm=__version__, torch=torch.__version__, device=str(self.device),
+            dtype=str(self.dtype).removeprefix('torch.'),
+            models=[dict(tasks=list(model.tasks), source=model.source, sha256=model.sha256,
+                         input_size=list(model.input_size)) for model in self.models],
+            protocol=dict(
+                box_padding=PADDING, flip_test=self.flip_test, maps_of='persons' if self.per_person else 'frame',
+                score_threshold=self.score_threshold, nms_threshold=self.nms_threshold, max_persons=self.max_persons,
+                track=self.tracker is not None, detect_every=self.detect_every, batch_size=self.batch_size))
+
+
+def cut_person(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> _Crop:
+    """Cuts a person out for a pose model as mmpose's ``TopdownAffine(use_udp=True)`` does, black outside of the image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        box: x0, y0, x1, y1.
+        size: (H, W) of the crop.
+    """
+    from mmpose.structures.bbox import bbox_xyxy2cs, get_udp_warp_matrix
+    center, scale = bbox_xyxy2cs(np.asarray(box, np.float32), PADDING)
+    aspect = size[1] / size[0]
+    width, height = scale
+    scale = np.array([width, width / aspect] if width > height * aspect else [height * aspect, height], np.float32)
+    matrix = get_udp_warp_matrix(center, scale, 0., size[::-1])
+    crop = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR)
+    return _Crop(crop, (*(center - scale / 2).tolist(), *(center + scale / 2).tolist()))
+
+
+def cut_person_evenly(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> _Crop:
+    """Cuts a person out for a dense model as ``SapiensCropPerson`` does: averaged where it shrinks, the mean colour
+    outside of the image.
+    """
+    from ..dense.transforms.geometry import warp_image
+    low, high = np.asarray(box[:2], np.float64), np.asarray(box[2:4], np.float64)
+    sides = np.array(size[::-1], np.float64)
+    half = sides * ((high - low) * PADDING / sides).max() / 2
+    middle = (low + high) / 2
+    zoom = sides[0] / (2 * half[0])
+    shift = (zoom - 1) / 2 - zoom * (middle - half)
+    crop = warp_image(image, np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]]), size, _ZERO_WHEN_NORMALISED)
+    return _Crop(crop, (*(middle - half).tolist(), *(middle + half).tolist()))
+
+
+def resize_frame(image: np.ndarray, size: tuple[int, int]) -> _Crop:
+    """A whole frame at a model's size, as ``SapiensResize`` makes it."""
+    height, width = image.shape[:2]
+    shrinks = size[0] < height or size[1] < width
+    crop = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return _Crop(crop, (0., 0., width, height))
+
+
+def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict) -> list[TaskModel]:
+    if weights is None:
+        if tasks is None:
+            tasks = tuple(embedded_tasks()) if size == 'tiny' else ('pose-308', *DENSE)
+        if size != 'tiny':
+            return [load_released(size, task, **options) for task in dict.fromkeys(tasks)]
+        there = embedded_tasks()
+        missing = [task for task in tasks if task not in there]
+        if missing or not there:
+            load_released(size, (missing or ['pose-17'])[0])  # says what there is
+        files = {there[task]: None for task in tasks}
+        return [load_model(file, tasks=[task for task in tasks if there[task] == file], **options) for file in files]
+    found = []
+    for entry in weights if isinstance(weights, list) else [weights]:
+        config, checkpoint = entry if isinstance(entry, tuple) else (None, entry)
+        found.append(load_model(checkpoint, config, **options))
+    there = {task for model in found for task in model.tasks}
+    missing = [task for task in tasks or () if task not in there]
+    if missing:
+        raise ValueError(f'the weights do {", ".join(sorted(there))}, but not {", ".join(missing)}')
+    for model in found:
+        model.keep(tasks or model.tasks)
+    return [model for model in found if model.tasks]
+
+
+def _frames(inputs, on_error: Callable[[Source, InputError], None] | None) -> Iterator[Frame]:
+    for number, entry in enumerate(inputs if isinstance(inputs, (list, tuple)) else [inputs]):
+        if isinstance(entry, np.ndarray):
+            if entry.dtype != np.uint8 or entry.ndim != 3 or entry.shape[2] != 3 or not entry.size:
+                raise InputError(f'image {number} is {entry.shape} {entry.dtype}; expected (H, W, 3) uint8 RGB')
+            yield Frame(Source('', f'{number:06d}'), entry)
+        else:
+            yield from frames_of([entry] if isinstance(entry, Source) else find_sources([entry]), on_error)
+
+
+def _given_boxes(boxes: Sequence[np.ndarray]) -> Finder:
+    remaining = iter(boxes)
+
+    def take(frames: Sequence[Frame]) -> list[np.ndarray]:
+        found = [box for _, box in zip(frames, remaining)]
+        if len(found) < len(frames):
+            raise ValueError('there are more frames than arrays of boxes; give one for each, empty where nobody is')
+        return found
+
+    return take
+
+
+def _groups(items: Iterable, size: int) -> Iterator[list]:
+    group = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,143 @@
+"""Where people are in frames: found by a detector, listed in a file, or anywhere; and who is who in a video."""
+import json
+import os
+import os.path as osp
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from .reading import Frame
+
+#: The detector by default: its config, as mmdet brings it, and its weights' address.
+DETECTORS = {
+    'rtmdet-m': ('mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py',
+                 'https://download.openmmlab.com/mmdetection/v3.0/rtmdet/rtmdet_m_8xb32-300e_coco/'
+                 'rtmdet_m_8xb32-300e_coco_20220719_112220-229f527c.pth')
+}
+#: Boxes (N, 5) of each of some frames: x0, y0, x1, y1, score.
+Finder = Callable[[Sequence[Frame]], list[np.ndarray]]
+
+
+def whole_frames(frames: Sequence[Frame]) -> list[np.ndarray]:
+    """One box for each frame: all of it."""
+    return [np.array([[0, 0, *frame.image.shape[1::-1], 1]], np.float32) for frame in frames]
+
+
+class BoxFile:
+    """Boxes that a file lists.
+
+    Args:
+        path: JSON. COCO annotations (``images`` and ``annotations``; images are told apart by ``file_name``), COCO
+            results (a list of ``image_id``, ``bbox``, ``score``; an image is told by the number that its name is), or
+            ``{"name or path of an image": [[x0, y0, x1, y1, score], ...]}``, the score may be left out. COCO's boxes
+            are x, y, width, height; of several categories the one called ``person``, or number 1, is taken.
+
+    Raises:
+        ValueError: It is missing or none of these.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = os.fspath(path)
+        try:
+            with open(self.path, encoding='utf-8') as file:
+                content = json.load(file)
+            self.boxes, self.by_id = self._read(content)
+        except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'{self.path} cannot be used as boxes ({type(error).__name__}: {error}); expected COCO '
+                             'annotations, COCO results, or {"image": [[x0, y0, x1, y1, score], ...]}') from error
+
+    @staticmethod
+    def _read(content: dict | list) -> tuple[dict[str, np.ndarray], bool]:
+        if isinstance(content, dict) and 'annotations' not in content:
+            return {name: np.array([[*box, 1.][:5] for box in boxes], np.float32).reshape(-1, 5)
+                    for name, boxes in content.items()}, False
+        names = {}
+        if isinstance(content, dict):
+            names = {image['id']: image['file_name'] for image in content['images']}
+            person = {category['id'] for category in content.get('categories', ())
+                      if category['name'] == 'person'} or {1}
+            content = [entry for entry in content['annotations'] if not entry.get('iscrowd')]
+        else:
+            person = {1}
+        boxes = {str(name): [] for name in names.values()}
+        for entry in content:
+            if entry.get('category_id', 1) in person:
+                x, y, width, height = entry['bbox']
+                name = str(names.get(entry['image_id'], entry['image_id']))
+                boxes.setdefault(name, []).append([x, y, x + width, y + height, entry.get('score', 1.)])
+        return {name: np.array(found, np.float32).reshape(-1, 5) for name, found in boxes.items()}, not names
+
+    def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
+        return [self._of(frame) for frame in frames]
+
+    def _of(self, frame: Frame) -> np.ndarray:
+        name = frame.source.name if frame.index is None else f'{frame.source.name}/{frame.index:06d}'
+        base = osp.basename(name)
+        stem = osp.splitext(base)[0]
+        for key in (name, frame.source.path, base, str(int(stem)) if self.by_id and stem.isdecimal() else None):
+            if key in self.boxes:
+                return self.boxes[key]
+        return np.zeros((0, 5), np.float32)
+
+
+def keep_best(boxes: np.ndarray, size: tuple[int, int], score_threshold: float, nms_threshold: float,
+              max_persons: int | None) -> np.ndarray:
+    """The boxes to go on with: those of enough score and area, without doubles, highest score first.
+
+    Args:
+        boxes: (N, 4) or (N, 5) x0, y0, x1, y1, score.
+        size: (H, W) of the frame, to which boxes are not cut, but in which a part of each must lie.
+        score_threshold: Least score.
+        nms_threshold: Of boxes that overlap by more than this IoU, greedily, the highest score stays.
+        max_persons: At most so many; None: all.
+
+    Returns:
+        (N', 5) float32.
+    """
+    from torchvision.ops import nms
+    boxes = np.asarray(boxes, np.float32).reshape(-1, np.shape(boxes)[-1] if np.size(boxes) else 5)
+    if boxes.shape[1] == 4:
+        boxes = np.column_stack([boxes, np.ones(len(boxes), np.float32)])
+    if boxes.shape[1] != 5:
+        raise ValueError(f'boxes have shape {boxes.shape}; expected (N, 4) or (N, 5): x0, y0, x1, y1, score')
+    low, high = np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:4], size[::-1])
+    boxes = boxes[np.isfinite(boxes).all(axis=1) & (high > low).all(axis=1) & (boxes[:, 4] >= score_threshold)]
+    kept = nms(torch.from_numpy(boxes[:, :4]), torch.from_numpy(boxes[:, 4]), nms_threshold).numpy()
+    return boxes[kept[:max_persons]]
+
+
+class Tracker:
+    """Gives the people of a video numbers that stay, by the overlap of boxes from frame to frame.
+
+    Args:
+        iou_threshold: Least IoU of a person's box with that person's last one.
+        max_age: Frames for which a person who is not seen is remembered.
+    """
+
+    def __init__(self, iou_threshold: float = .3, max_age: int = 30):
+        self.iou_threshold, self.max_age = iou_threshold, max_age
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everyone: another video begins."""
+        self.boxes, self.ids, self.ages = np.zeros((0, 5), np.float32), np.zeros(0, int), np.zeros(0, int)
+        self.count = 0
+
+    def update(self, boxes: np.ndarray) -> np.ndarray:
+        """The numbers (N, ) of the people in the boxes (N, 5) of the next frame, from 1 on."""
+        from torchvision.ops import box_iou
+        iou = box_iou(torch.from_numpy(self.boxes[:, :4]), torch.from_numpy(boxes[:, :4])).numpy()
+        ids = np.zeros(len(boxes), int)
+        while iou.size and iou.max() >= self.iou_threshold:  # the best pair first
+            old, new = np.unravel_index(iou.argmax(), iou.shape)
+            ids[new] = self.ids[old]
+            iou[old], iou[:, new] = -1, -1
+        for new in np.flatnonzero(ids == 0):
+            self.count += 1
+            ids[new] = self.count
+        lost = ~np.isin(self.ids, ids) & (self.ages < self.max_age)
+        self.boxes = np.concatenate([boxes, self.boxes[lost]])
+        self.ages = np.concatenate([np.zeros(len(boxes), int), self.ages[lost] + 1])
+        self.ids = np.concatenate([ids, self.ids[lost]])
+        return ids

@@ -1,0 +1,275 @@
+"""Images, folders, videos and cameras as one stream of frames."""
+import glob
+import os
+import os.path as osp
+import queue
+import threading
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
+VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
+_MAX_DOWNLOAD = 256 * 2**20
+
+
+class InputError(ValueError):
+    """An input cannot be read; the message names it and says why."""
+
+
+@dataclass
+class Source:
+    """An input.
+
+    Attributes:
+        path: File, address, or the number of a camera.
+        name: What its outputs are called: its path below the folder that all inputs share, with slashes.
+        kind: ``'image'``, ``'video'`` or ``'camera'``.
+    """
+    path: str
+    name: str
+    kind: str = 'image'
+
+
+@dataclass
+class Frame:
+    """An image on its way through the models.
+
+    Attributes:
+        source: Where it comes from.
+        image: (H, W, 3) uint8 RGB.
+        index: Its number in a video or of a camera; None for an image.
+        rate: Frames per second of the video.
+        boxes: (N, 5) float32, highest score first: x0, y0, x1, y1 in pixels and the score.
+        track_ids: (N, ) int64.
+    """
+    source: Source
+    image: np.ndarray
+    index: int | None = None
+    rate: float = 0.
+    boxes: np.ndarray | None = None
+    track_ids: np.ndarray | None = None
+
+
+def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False) -> list[Source]:
+    """Files, folders (with the folders in them), patterns, numbers of cameras and addresses as sources.
+
+    Those of a folder or pattern are sorted by name, and what is no image or video by its suffix is left out.
+
+    Raises:
+        InputError: There is no such input, a folder or pattern has nothing in it, or addresses are not allowed.
+    """
+    files, others, roots = [], [], []
+    for entry in map(os.fspath, inputs):
+        if entry.startswith(('http://', 'https://')):
+            if not allow_urls:
+                raise InputError(f'{entry} is an address; to fetch it, add --allow-urls (allow_urls=True)')
+            address = urllib.parse.urlsplit(entry)
+            others.append(Source(entry, _safe(f'{address.netloc}{address.path}'), _kind(address.path)))
+        elif entry.isdecimal() and not osp.exists(entry):
+            others.append(Source(entry, f'camera{entry}', 'camera'))
+        elif osp.isdir(entry):
+            found = sorted(osp.join(folder, name) for folder, _, names in os.walk(entry) for name in names)
+            files += _known(found, entry)
+            roots.append(osp.abspath(entry))
+        elif osp.isfile(entry):
+            files.append(entry)
+            roots.append(osp.dirname(osp.abspath(entry)))
+        elif glob.has_magic(entry):
+            found = _known(sorted(path for path in glob.glob(entry, recursive=True) if osp.isfile(path)), entry)
+            files += found
+            roots += [osp.dirname(osp.abspath(path)) for path in found]
+        else:
+            raise InputError(f"there is no '{entry}'; an input is an image, a video, a folder, a pattern or the number "
+                             'of a camera')
+    root = osp.commonpath(roots) if roots else ''
+    sources = [Source(path, osp.relpath(osp.abspath(path), root).replace(os.sep, '/'), _kind(path)) for path in files]
+    return list({source.name: source for source in sources + others}.values())  # the same file twice is one
+
+
+def _known(paths: list[str], entry: str) -> list[str]:
+    found = [path for path in paths if path.lower().endswith(IMAGES + VIDEOS)]
+    if not found:
+        raise InputError(f"'{entry}' has no image ({', '.join(IMAGES)}) or video ({', '.join(VIDEOS)}) in it")
+    return found
+
+
+def _kind(path: str) -> str:
+    return 'video' if path.lower().endswith(VIDEOS) else 'image'
+
+
+def _safe(name: str) -> str:
+    return '/'.join(part for part in name.replace(':', '_').split('/') if part not in ('', '.', '..'))
+
+
+def read_frames(source: Source) -> Iterator[Frame]:
+    """The frames of a source; of an image one.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    if source.kind == 'camera':
+        yield from _read_camera(source)
+    elif source.kind == 'video':
+        yield from _read_video(source)
+    else:
+        yield Frame(source, read_image(source.path))
+
+
+def read_image(path: str) -> np.ndarray:
+    """An image as people see it, (H, W, 3) uint8 RGB.
+
+    It is turned as its camera says (EXIF). Grey becomes RGB, CMYK is converted, of 16 bits the upper 8 are taken, what
+    is transparent lies on white, of an animation the first image is taken.
+
+    Args:
+        path: File or address.
+
+    Raises:
+        InputError: It is missing, damaged, truncated or no image.
+    """
+    try:
+        file = BytesIO(_download(path)) if path.startswith(('http://', 'https://')) else path
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # from 89 megapixels; 179 are refused
+            with Image.open(file) as opened:
+                image = ImageOps.exif_transpose(opened)
+                return _to_rgb(image)
+    except FileNotFoundError as error:
+        raise InputError(f'{path}: there is no such file') from error
+    except Image.UnidentifiedImageError as error:
+        size = osp.getsize(path) if osp.isfile(path) else None
+        raise InputError(f'{path}: {"the file is empty" if size == 0 else "this is no image"}') from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(f'{path}: {_first_line(error)}') from error
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith('I'):
+        return np.repeat((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        white = Image.new('RGBA', image.size, 'white')
+        white.alpha_composite(image)
+        image = white
+    if image.mode == 'F':
+        raise ValueError('its pixels are floating-point numbers; save it with 8 or 16 bits')
+    return np.array(image.convert('RGB'))
+
+
+def _download(address: str) -> bytes:
+    request = urllib.request.Request(address, headers={'User-Agent': 'sapiens_mm'})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        content = response.read(_MAX_DOWNLOAD + 1)
+    if len(content) > _MAX_DOWNLOAD:
+        raise ValueError(f'it is larger than {_MAX_DOWNLOAD >> 20} MB')
+    return content
+
+
+def _read_video(source: Source) -> Iterator[Frame]:
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(f'{source.path}: videos are read by PyAV ({error}): pip install av') from error
+    try:
+        with av.open(source.path) as container:
+            if not container.streams.video:
+                raise InputError(f'{source.path}: there is no video in it')
+            stream = container.streams.video[0]
+            stream.thread_type = 'AUTO'
+            rate = float(stream.average_rate or 25)
+            for index, frame in enumerate(container.decode(stream)):
+                image = frame.to_ndarray(format='rgb24')
+                turns = round(getattr(frame, 'rotation', 0) / 90) % 4
+                yield Frame(source, np.ascontiguousarray(np.rot90(image, turns)), index, rate)
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f'{source.path}: {_first_line(error)}') from error
+
+
+def _read_camera(source: Source) -> Iterator[Frame]:
+    import cv2
+    camera = cv2.VideoCapture(int(source.path))
+    try:
+        if not camera.isOpened():
+            raise InputError(f'camera {source.path} cannot be opened; check its number, and that no one else uses it')
+        rate, index = camera.get(cv2.CAP_PROP_FPS) or 25., 0
+        while (read := camera.read())[0]:
+            yield Frame(source, cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), index, rate)
+            index += 1
+    finally:
+        camera.release()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def prefetch(items: Iterable, depth: int) -> Iterator:
+    """Runs an iterator in a thread, at most ``depth`` items ahead of who takes them.
+
+    What it raises is raised here. When the taker stops early, the iterator is closed and the thread ends.
+    """
+    slots: queue.Queue = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(entry: tuple) -> bool:
+        while not stop.is_set():
+            try:
+                slots.put(entry, timeout=.1)
+                return True
+            except queue.Full:
+                pass
+        return False
+
+    def work() -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not put((item, None)):
+                    break
+            else:
+                put((None, StopIteration()))
+        except BaseException as error:  # raised where the items are taken
+            put((None, error))
+        finally:
+            if hasattr(iterator, 'close'):
+                iterator.close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = slots.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def frames_of(sources: Iterable[Source], on_error: Callable[[Source, InputError], None] | None = None
+              ) -> Iterator[Frame]:
+    """The frames of sources, one after the other.
+
+    Args:
+        sources: The sources.
+        on_error: Called with a source that cannot be read and the reason, after which the next one follows. None: that
+            is raised.
+    """
+    for source in sources:
+        try:
+            yield from read_frames(source)
+        except InputError as error:
+            if on_error is None:
+                raise
+            on_error(source, error)

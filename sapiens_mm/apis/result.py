@@ -1,0 +1,175 @@
+"""What was found in one image."""
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .reading import Source
+
+#: Name of a format of keypoints -> vocabulary of :mod:`sapiens_mm.pose.vocabularies`; None: as the model gives them.
+KEYPOINT_FORMATS = {'model': None, 'coco-17': 'coco', 'wholebody-133': 'coco_wholebody', 'openpose': 'openpose25'}
+# Of OpenPose's people, by the places of COCO-WholeBody's keypoints.
+_OPENPOSE_PARTS = {'face_keypoints_2d': slice(23, 91), 'hand_left_keypoints_2d': slice(91, 112),
+                   'hand_right_keypoints_2d': slice(112, 133)}
+
+
+@dataclass
+class Result:
+    """People and maps of one image, all in its pixels.
+
+    Attributes:
+        source: Where the image comes from.
+        image: (H, W, 3) uint8 RGB.
+        index: Number of the frame in a video; None for an image.
+        rate: Frames per second of the video.
+        boxes: (N, 5) float32: x0, y0, x1, y1, score; highest score first.
+        track_ids: (N, ) int, numbers that stay over a video; None without tracking.
+        keypoints: (N, K, 2) float32; None without a pose model, as with the rest.
+        keypoint_scores: (N, K) float32, about 0 to 1.
+        parts: (H, W) uint8 class ids, 0 for background.
+        depth: (H, W) float32, smaller is nearer, without a unit. 0 where no person is, as far as parts or boxes tell.
+        normal: (H, W, 3) float32 unit vectors, x right, y up, z to the viewer; 0 where no person is, likewise.
+        metainfo: By task (``'pose'``, ``'parts'``): names, links, colours; see :class:`TaskModel`.
+    """
+    source: Source
+    image: np.ndarray
+    index: int | None = None
+    rate: float = 0.
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 5), np.float32))
+    track_ids: np.ndarray | None = None
+    keypoints: np.ndarray | None = None
+    keypoint_scores: np.ndarray | None = None
+    parts: np.ndarray | None = None
+    depth: np.ndarray | None = None
+    normal: np.ndarray | None = None
+    metainfo: dict = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What its outputs are called: that of its source, and the number of the frame."""
+        return self.source.name if self.index is None else f'{self.source.name}.frames/{self.index:06d}'
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """(H, W) boolean, True on people; None where nothing tells."""
+        if self.parts is not None:
+            return self.parts != 0
+        if self.depth is not None:
+            return self.depth != 0
+        return None if self.normal is None else (self.normal != 0).any(axis=-1)
+
+    def to_json(self, keypoint_format: str = 'model') -> dict:
+        """The people as numbers for JSON; ``docs/outputs.md`` has the fields.
+
+        Args:
+            keypoint_format: One of `KEYPOINT_FORMATS`; ``'openpose'`` gives a file of OpenPose's.
+
+        Raises:
+            ValueError: There is no such format, or these keypoints do not convert to it.
+        """
+        if keypoint_format not in KEYPOINT_FORMATS:
+            raise ValueError(f"keypoint_format is '{keypoint_format}', but must be one of "
+                             f'{", ".join(KEYPOINT_FORMATS)}')
+        if keypoint_format == 'openpose':
+            return self._to_openpose()
+        names, keypoints, scores = self._converted(KEYPOINT_FORMATS[keypoint_format])
+        height, width = self.image.shape[:2]
+        content = dict(image=dict(file=self.source.path, width=width, height=height))
+        if self.index is not None:
+            content['image'] |= dict(frame=self.index, time=round(self.index / self.rate, 4))
+        if names is not None:
+            content['keypoint_names'] = names
+        content['instances'] = []
+        for person, (x0, y0, x1, y1, score) in enumerate(self.boxes.tolist()):
+            instance = dict(category_id=1, bbox=_rounded([x0, y0, x1 - x0, y1 - y0]), score=round(score, 4))
+            if self.track_ids is not None:
+                instance['track_id'] = int(self.track_ids[person])
+            if names is not None:
+                instance['keypoints'] = _triples(keypoints[person], scores[person])
+            content['instances'].append(instance)
+        return content
+
+    def _converted(self, vocabulary: str | None) -> tuple[list[str] | None, np.ndarray | None, np.ndarray | None]:
+        """Names, coordinates and scores of the keypoints in a vocabulary, None: in that of the model."""
+        if self.keypoints is None:
+            return None, None, None
+        own = list(self.metainfo['pose']['keypoint_id2name'].values())
+        if vocabulary is None:
+            return own, self.keypoints, self.keypoint_scores
+        from ..pose.vocabularies import OPENPOSE_25, convert_keypoints, get_metainfo
+        names = list(OPENPOSE_25) if vocabulary == 'openpose25' else list(get_metainfo(vocabulary)['keypoint_name2id'])
+        if names == own:
+            return own, self.keypoints, self.keypoint_scores
+        if len(own) not in (17, 133, 308) or own != list(get_metainfo(len(own))['keypoint_name2id']):
+            raise ValueError(f'these {len(own)} keypoints are of a vocabulary of your own, which does not convert; '
+                             "take keypoint_format='model'")
+        return names, *convert_keypoints(self.keypoints, self.keypoint_scores, len(own), vocabulary)
+
+    def _to_openpose(self) -> dict:
+        people = []
+        if self.keypoints is not None:
+            _, body, body_scores = self._converted('openpose25')
+            parts = dict.fromkeys(_OPENPOSE_PARTS)
+            if self.keypoints.shape[1] != 17:
+                _, whole, whole_scores = self._converted('coco_wholebody')
+                parts = {name: (whole[:, part], whole_scores[:, part]) for name, part in _OPENPOSE_PARTS.items()}
+            for person in range(len(body)):
+                ids = [-1] if self.track_ids is None else [int(self.track_ids[person])]
+                people.append(dict(
+                    person_id=ids, pose_keypoints_2d=_triples(body[person], body_scores[person]),
+                    **{name: [] if part is None else _triples(part[0][person], part[1][person])
+                       for name, part in parts.items()},
+                    pose_keypoints_3d=[], face_keypoints_3d=[], hand_left_keypoints_3d=[], hand_right_keypoints_3d=[]))
+        return dict(version=1.3, people=people)
+
+    def draw(self, threshold: float = .3) -> np.ndarray:
+        """The image under what was found, (H, W, 3) uint8 RGB: parts (else depth, else normals), then skeletons.
+
+        Args:
+            threshold: Keypoints with a lower score are left out.
+        """
+        pictures = self._maps()
+        if 'parts' in pictures or not pictures:
+            picture = pictures.get('parts', self.image)
+        else:
+            from ..visualization.maps import overlay
+            picture = overlay(self.image, next(iter(pictures.values())), self.mask)
+        return self._with_skeletons(picture, threshold)
+
+    def sheet(self, threshold: float = .3) -> np.ndarray:
+        """The image, keypoints and maps side by side, (H', W', 3) uint8 RGB."""
+        from ..visualization.sheet import sheet
+        pictures = {'image': self.image}
+        if self.keypoints is not None:
+            pictures['keypoints'] = self._with_skeletons(self.image, threshold)
+        return sheet({**pictures, **self._maps()})
+
+    def _with_skeletons(self, picture: np.ndarray, threshold: float) -> np.ndarray:
+        if self.keypoints is None:
+            return picture
+        from ..visualization.skeleton import draw_skeleton
+        return draw_skeleton(picture, self.keypoints, self.keypoint_scores, self.metainfo['pose'], threshold,
+                             None if self.track_ids is None else self.boxes, self.track_ids)
+
+    def _maps(self) -> dict[str, np.ndarray]:
+        pictures = {}
+        if self.mask is None:
+            return pictures
+        from ..dense.visualization import draw_depth, draw_parts
+        from ..visualization.maps import color_normals
+        if self.parts is not None:
+            pictures['parts'] = draw_parts(self.image, self.parts, self.metainfo['parts']['palette'])
+        if self.depth is not None:
+            pictures['depth'] = draw_depth(self.depth, self.mask)
+        if self.normal is not None:
+            pictures['normals'] = color_normals(self.normal, self.mask)
+        return pictures
+
+
+def _rounded(values) -> list[float]:
+    return [round(value, 3) for value in values]
+
+
+def _triples(points: np.ndarray, scores: np.ndarray) -> list[float]:
+    """x, y, score of each keypoint in a row; one that the vocabulary has and the model has not is 0, 0, 0."""
+    points = np.nan_to_num(np.column_stack([points, scores]).astype(float))
+    return _rounded(points.ravel().tolist())

@@ -1,0 +1,226 @@
+"""Results as files: ``docs/outputs.md`` has the formats.
+
+Everything is written to a temporary name in its folder and moved, so that a file that is there is whole.
+"""
+import json
+import os
+import os.path as osp
+from collections.abc import Callable, Collection
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ..visualization.maps import color_normals
+from .reading import Source
+from .result import KEYPOINT_FORMATS, Result
+
+KINDS = ('json', 'npz', 'png', 'overlay', 'sheet', 'video')
+#: The largest value of a 16-bit depth PNG, whose 0 means no depth.
+_FARTHEST = 65535
+
+
+class ResultWriter:
+    """Writes results below a folder, under the names of their sources.
+
+    Args:
+        folder: The folder.
+        kinds: What to write, some of `KINDS`; JSON is always written.
+        keypoint_format: One of :data:`sapiens_mm.apis.result.KEYPOINT_FORMATS`.
+        threshold: Keypoints with a lower score are not drawn.
+
+    Raises:
+        ValueError: A kind or format is none of these.
+    """
+
+    def __init__(self, folder: str | os.PathLike, kinds: Collection[str] = ('json', ), keypoint_format: str = 'model',
+                 threshold: float = .3):
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown:
+            raise ValueError(f"'{unknown[0]}' cannot be saved; choose some of {', '.join(KINDS)}")
+        if keypoint_format not in KEYPOINT_FORMATS:
+            raise ValueError(f"keypoint_format is '{keypoint_format}', but must be one of "
+                             f'{", ".join(KEYPOINT_FORMATS)}')
+        if 'video' in kinds:
+            _import_av()
+        self.folder, self.kinds = os.fspath(folder), {'json', *kinds}
+        self.keypoint_format, self.threshold = keypoint_format, threshold
+        self.broken: set[str] = set()  # names of sources that could not be read to their end
+        self._video: VideoWriter | None = None
+        self._source: Source | None = None
+        self._frames = 0
+
+    def __enter__(self) -> 'ResultWriter':
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close(complete=error[0] is None)
+
+    def is_done(self, source: Source) -> bool:
+        """Whether all of a source has been written; its own JSON comes last."""
+        kinds = {'json', 'video'} if source.kind != 'image' else self.kinds - {'png', 'video'}
+        return all(osp.exists(self._path(source.name, kind)) for kind in kinds & self.kinds)
+
+    def write(self, result: Result) -> None:
+        """Writes what there is of a result; the frames of a video have to come in order."""
+        if result.source is not self._source:
+            self.close()
+            self._source, self._frames = result.source, 0
+        content = result.to_json(self.keypoint_format)
+        for kind in self.kinds & {'npz', 'overlay', 'sheet'}:
+            self._write(result.name, kind, getattr(self, f'_write_{kind}'), result)
+        if 'png' in self.kinds:
+            content |= self._write_pngs(result)
+        if 'video' in self.kinds and result.index is not None:
+            self._append(result)
+        self._write(result.name, 'json', _write_json, content)
+        self._frames += 1
+
+    def write_meta(self, content: dict) -> None:
+        """Writes ``meta.json``: how all this came about."""
+        with _moved(osp.join(self.folder, 'meta.json')) as path:
+            _write_json(path, content, indent=2)
+
+    def close(self, complete: bool = True) -> None:
+        """Ends the source at hand.
+
+        Args:
+            complete: Whether it came to its end.
+        """
+        video, source = self._video, self._source
+        self._video = self._source = None
+        if video is not None:
+            video.close()
+        if source is not None and source.kind != 'image' and complete and source.name not in self.broken:
+            self._write(source.name, 'json', _write_json, dict(video=dict(file=source.path, frames=self._frames)))
+
+    def _path(self, name: str, kind: str) -> str:
+        ending = dict(json='.json', npz='.npz', overlay='.overlay.jpg', sheet='.sheet.jpg', video='.overlay.mp4')[kind]
+        return osp.join(self.folder, *name.split('/')) + ending
+
+    def _write(self, name: str, kind: str, write: Callable, *values) -> None:
+        with _moved(self._path(name, kind)) as path:
+            write(path, *values)
+
+    @staticmethod
+    def _write_npz(path: str, result: Result) -> None:
+        maps = dict(parts=result.parts, depth=result.depth, normal=result.normal)
+        with open(path, 'wb') as file:  # given a name, NumPy changes it
+            np.savez_compressed(file, **{name: value for name, value in maps.items() if value is not None})
+
+    def _write_overlay(self, path: str, result: Result) -> None:
+        Image.fromarray(result.draw(self.threshold)).save(path, 'JPEG', quality=92)
+
+    def _write_sheet(self, path: str, result: Result) -> None:
+        Image.fromarray(result.sheet(self.threshold)).save(path, 'JPEG', quality=92)
+
+    def _write_pngs(self, result: Result) -> dict:
+        """Writes a PNG for each map; what JSON says about them."""
+        base, content = osp.join(self.folder, *result.name.split('/')), {}
+        if result.parts is not None:
+            image = Image.fromarray(result.parts)
+            image.putpalette(np.array(result.metainfo['parts']['palette'], np.uint8).tobytes())
+            _save_png(f'{base}.parts.png', image)
+            content['part_names'] = list(result.metainfo['parts']['classes'])
+        if result.depth is not None:
+            values, near, step = encode_depth(result.depth)
+            _save_png(f'{base}.depth.png', Image.fromarray(values), near=near, step=step)
+            content['depth'] = dict(near=near, step=step)
+        if result.normal is not None:
+            _save_png(f'{base}.normal.png', Image.fromarray(color_normals(result.normal)))
+        return content
+
+    def _append(self, result: Result) -> None:
+        if self._video is None:
+            self._video = VideoWriter(self._path(result.source.name, 'video'), result.rate)
+        self._video.append(result.draw(self.threshold))
+
+
+class VideoWriter:
+    """Writes pictures as an H.264 video, at its name once it is closed.
+
+    Args:
+        path: The file, ``.mp4``.
+        rate: Frames per second.
+    """
+
+    def __init__(self, path: str, rate: float):
+        self.path, self.rate = path, Fraction(rate).limit_denominator(1001)
+        self.part = f'{path}.part'
+        self.stream = None
+        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+        self.container = _import_av().open(self.part, 'w', format='mp4')
+
+    def append(self, picture: np.ndarray) -> None:
+        """Adds (H, W, 3) uint8 RGB, of which H.264 wants even sides: an odd last row or column is left out."""
+        height, width = (side // 2 * 2 for side in picture.shape[:2])
+        if self.stream is None:
+            self.stream = self.container.add_stream('libx264', rate=self.rate)
+            self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, 'yuv420p'
+        frame = _import_av().VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format='rgb24')
+        self.container.mux(self.stream.encode(frame))
+
+    def close(self) -> None:
+        """Ends the file; without a picture there is none."""
+        if self.stream is not None:
+            self.container.mux(self.stream.encode())
+        self.container.close()
+        if self.stream is not None:
+            os.replace(self.part, self.path)
+        else:
+            os.remove(self.part)
+
+
+def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Depth as 16-bit numbers: ``depth = near + (value - 1) * step``, and 0 where there is none.
+
+    Args:
+        depth: (H, W) float32, 0 where there is none.
+
+    Returns:
+        (H, W) uint16, ``near`` and ``step``.
+    """
+    there = (depth != 0) & np.isfinite(depth)
+    if not there.any():
+        return np.zeros(depth.shape, np.uint16), 0., 0.
+    near, far = float(depth[there].min()), float(depth[there].max())
+    step = (far - near) / (_FARTHEST - 1)
+    values = np.rint((depth - near) / (step or 1.)).clip(0, _FARTHEST - 1) + 1
+    return np.where(there, values, 0).astype(np.uint16), near, step
+
+
+def _save_png(path: str, image: Image.Image, **notes: float) -> None:
+    info = PngInfo()
+    for name, value in notes.items():
+        info.add_text(name, repr(value))
+    with _moved(path) as part:
+        image.save(part, 'PNG', pnginfo=info)
+
+
+def _write_json(path: str, content: dict, indent: int | None = None) -> None:
+    with open(path, 'w', encoding='utf-8') as file:
+        json.dump(content, file, indent=indent)
+
+
+@contextmanager
+def _moved(path: str):
+    """A name to write to, from which the file is moved when it is whole."""
+    os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+    part = f'{path}.part'
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.remove(part)
+        raise
+
+
+def _import_av():
+    try:
+        import av
+    except ImportError as error:
+        raise ValueError(f'videos are written by PyAV ({error}): pip install av') from error
+    return av

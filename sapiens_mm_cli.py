@@ -1,0 +1,212 @@
+"""``sapiens-mm``: runs models, lists them, looks at the environment.
+
+It lies beside the package, whose import brings torch: so ``--help`` comes at once, and commands import what they need.
+"""
+import argparse
+import importlib
+import os
+import platform
+import signal
+import sys
+from collections.abc import Sequence
+
+#: Commands that live in modules of their own, each with ``add_arguments(parser)`` and ``main(args)``.
+_ELSEWHERE = {
+    'app': 'a page in the browser: image, webcam or short video in, pictures and files out',
+    'export': 'a model as ONNX or torch.export, compared with the original',
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code: 0 done, 1 something failed, 2 wrong arguments, 130 stopped."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(
+        prog='sapiens-mm', description='Keypoints, body parts, depth and normals of people in images and videos.')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    _add_run(commands.add_parser('run', help='run models on images, folders, videos, cameras'))
+    commands.add_parser('models', help='list the models that can be had')
+    commands.add_parser('doctor', help='look at the environment, and say what is wrong with it')
+    for name, text in _ELSEWHERE.items():
+        command = commands.add_parser(name, help=text)
+        if argv[:1] == [name]:
+            importlib.import_module(f'sapiens_mm.apis.{name}').add_arguments(command)
+    args = parser.parse_args(argv)
+    if args.command in _ELSEWHERE:
+        return importlib.import_module(f'sapiens_mm.apis.{args.command}').main(args) or 0
+    return dict(run=_run, models=_models, doctor=_doctor)[args.command](args)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('inputs', nargs='+', metavar='INPUT', help='image, video, folder, pattern, or number of a camera')
+    add('--out', default='sapiens_out', help='folder for the results (%(default)s)')
+    add('--tasks', type=_names, help='some of pose-308, pose-133, pose-17, parts, depth, normal; all that the model '
+        'does if left out')
+    add('--size', default='1b', choices=('tiny', '0.3b', '0.6b', '1b', '2b'), help='of the released models; tiny comes '
+        'with the package (%(default)s)')
+    add('--config', action='append', default=[], help='config of a model of your own, for a --checkpoint; repeatable')
+    add('--checkpoint', action='append', default=[], help='weights in place of the released ones; repeatable')
+    add('--device', help='such as cuda:0 or cpu; a GPU if there is one')
+    add('--dtype', choices=('fp32', 'bf16', 'fp16'), help='bf16 where that is faster')
+    add('--compile', action='store_true', help='compile the models: slow first batches')
+    add('--batch-size', type=int, default=4, help='people at a time (%(default)s)')
+    add('--flip-test', action='store_true', help='average with the mirror image, as the published figures do')
+    add('--detector', default='rtmdet-m', help='rtmdet-m, none (the whole frame is one person), or a config of mmdet '
+        '(%(default)s)')
+    add('--detector-checkpoint', help='weights for a config of mmdet')
+    add('--boxes', help='JSON with the boxes of people, in place of a detector')
+    add('--score-threshold', type=float, default=.3, help='least score of a person (%(default)s)')
+    add('--nms-threshold', type=float, default=.65, help='of boxes that overlap by more (IoU), one stays (%(default)s)')
+    add('--max-persons', type=int, help='at most so many in a frame')
+    add('--per-person', action='store_true', help='parts, depth and normals of each person instead of the whole frame')
+    add('--track', action='store_true', help='number the people of a video')
+    add('--detect-every', type=int, default=1, help='with --track, look for people in every n-th frame (%(default)s)')
+    add('--save', type=_names, default='json,overlay', help='some of json, npz, png, overlay, sheet, video '
+        '(%(default)s)')
+    add('--keypoint-format', default='model', choices=('model', 'coco-17', 'wholebody-133', 'openpose'),
+        help='keypoints in the JSON files (%(default)s)')
+    add('--keypoint-threshold', type=float, default=.3, help='least score of a keypoint that is drawn (%(default)s)')
+    add('--resume', action='store_true', help='skip what is in the folder')
+    add('--allow-urls', action='store_true', help='fetch inputs that are http(s) addresses')
+    add('--show', action='store_true', help='show the pictures in a window')
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(',') if name]
+
+
+def _run(args: argparse.Namespace) -> int:
+    import torch
+    from tqdm import tqdm
+
+    from sapiens_mm.apis.inferencer import SapiensInferencer
+    from sapiens_mm.apis.persons import BoxFile
+    from sapiens_mm.apis.reading import find_sources, prefetch
+    from sapiens_mm.apis.writing import ResultWriter
+    from sapiens_mm.engine.checkpoint import CheckpointError
+    try:
+        weights = _own_weights(args)
+        sources = find_sources(args.inputs, args.allow_urls)
+        writer = ResultWriter(args.out, args.save, args.keypoint_format, args.keypoint_threshold)
+        found = len(sources)
+        if args.resume:
+            sources = [source for source in sources if not writer.is_done(source)]
+        if not sources:
+            print(f'all {found} inputs are done in {args.out}')
+            return 0
+        boxes = BoxFile(args.boxes) if args.boxes else None
+        detector = args.detector
+        if boxes is not None:
+            detector = None
+        elif args.detector_checkpoint:
+            detector = detector, args.detector_checkpoint
+        inferencer = SapiensInferencer(
+            args.tasks, args.size, weights, args.device,
+            dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16).get(args.dtype), args.compile, detector,
+            args.score_threshold, args.nms_threshold, args.max_persons, args.per_person, args.flip_test,
+            args.batch_size, args.track, args.detect_every)
+    except (CheckpointError, ImportError, OSError, ValueError) as error:
+        print(f'sapiens-mm: {error}', file=sys.stderr)
+        return 2
+    writer.write_meta({**inferencer.describe(), 'python': platform.python_version(), 'boxes_of': args.boxes or
+                       ' '.join([args.detector, args.detector_checkpoint or '']).strip(), 'inputs': args.inputs,
+                       'keypoint_format': args.keypoint_format})
+
+    # Images are counted, the frames of videos are not known beforehand.
+    images = all(source.kind == 'image' for source in sources)
+    bar = tqdm(total=len(sources) if images else None, unit='image' if images else 'frame', disable=None)
+
+    def failed(source, error) -> None:
+        failures.append(str(error))
+        writer.broken.add(source.name)
+        bar.write(f'sapiens-mm: {error}', file=sys.stderr)
+        bar.update(images)
+
+    failures, done, stopped = [], 0, _StopsOnce()
+    with bar, stopped, writer:
+        results = prefetch(inferencer.stream(sources, boxes, failed), 2)
+        try:
+            for result in results:
+                writer.write(result)
+                done += 1
+                bar.update()
+                if stopped or (args.show and not _show(result, args.keypoint_threshold)):
+                    break
+        finally:
+            results.close()
+        if stopped:
+            writer.close(complete=False)
+    text = f'{done} {"images" if images else "frames"} in {args.out}'
+    if found > len(sources):
+        text += f', {found - len(sources)} inputs were there'
+    if failures:
+        text += f'; {len(failures)} could not be read:\n  ' + '\n  '.join(failures)
+    if stopped:
+        text += '; stopped, --resume goes on'
+    print(text)
+    return 130 if stopped else int(bool(failures))
+
+
+def _own_weights(args: argparse.Namespace) -> list | None:
+    if args.config and len(args.config) != len(args.checkpoint):
+        raise ValueError(f'there are {len(args.config)} --config and {len(args.checkpoint)} --checkpoint; give them in '
+                         'pairs, or checkpoints alone that say what they are')
+    return list(zip(args.config, args.checkpoint)) if args.config else args.checkpoint or None
+
+
+class _StopsOnce:
+    """Within it, the first Ctrl-C is remembered, the second one raises."""
+
+    def __init__(self):
+        self.stopped = False
+
+    def __enter__(self) -> '_StopsOnce':
+        self.before = signal.signal(signal.SIGINT, self._stop)
+        return self
+
+    def __exit__(self, *_) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+    def __bool__(self) -> bool:
+        return self.stopped
+
+    def _stop(self, *_) -> None:
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+        print('\nsapiens-mm: stopping after this one; again to stop at once', file=sys.stderr)
+
+
+def _show(result, threshold: float) -> bool:
+    """Shows a result in a window; False once q or Escape is pressed there."""
+    import cv2
+    cv2.imshow('sapiens-mm', result.draw(threshold)[..., ::-1])
+    return cv2.waitKey(1 if result.index is not None else 0) not in (27, ord('q'))
+
+
+def _models(args: argparse.Namespace) -> int:
+    from huggingface_hub import try_to_load_from_cache
+
+    from sapiens_mm.apis.models import TASKS, count_parameters, embedded_tasks
+    from sapiens_mm.backbones.model_zoo import LICENSE, RELEASED
+    row = '{:6} {:9} {:>8} {:>8}  {:13} {:7} {}'.format
+    print(row('size', 'task', 'params', 'file', 'licence', 'cached', 'weights'))
+    for task, path in embedded_tasks().items():
+        print(row('tiny', task, '', f'{os.path.getsize(path) / 1e6:.1f} MB', 'as the code', 'yes', path.name))
+    for (size, name), file in RELEASED.items():
+        for task in (task for task, zoo in TASKS.items() if zoo == name):
+            parameters = count_parameters(size, task)
+            cached = isinstance(try_to_load_from_cache(file.repo, file.path), str)
+            print(row(size, task, f'{parameters / 1e6:.0f} M', f'{parameters * 4 / 1e9:.1f} GB', LICENSE,
+                      'yes' if cached else 'no', file.source))
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from sapiens_mm.apis.doctor import examine
+    problems = 0
+    for name, found, advice in examine():
+        print(f'{"wrong" if advice else "ok":5}  {name:22} {found}' + (f'\n       {advice}' if advice else ''))
+        problems += bool(advice)
+    print('nothing is wrong' if not problems else f'{problems} things are wrong')
+    return int(problems > 0)

@@ -1,0 +1,152 @@
+"""The command, which lies beside the package."""
+import json
+import signal
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from sapiens_mm.apis import models, writing
+from sapiens_mm_cli import main
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / 'photos'
+    (folder / 'sub').mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, size in (('a.png', (90, 60)), ('b.jpg', (50, 80)), ('sub/a.png', (64, 64))):
+        cv2.imwrite(str(folder / name), rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+    return folder
+
+
+@pytest.fixture
+def run(small_models, tmp_path):
+    def command(*args, names=('pose-17', 'multi')):
+        given = [str(value) for name in names for value in
+                 ('--config', small_models[name][0], '--checkpoint', small_models[name][1])]
+        return main(['run', *map(str, args), '--out', str(tmp_path / 'out'), '--device', 'cpu', *given])
+
+    return command
+
+
+def written(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
+
+
+def test_help_comes_without_torch(root):
+    code = ("import sys\nsys.path.insert(0, sys.argv[1])\nfrom sapiens_mm_cli import main\n"
+            "try:\n    main(['run', '--help'])\nfinally:\n    print('torch' in sys.modules, 'mmengine' in sys.modules)")
+    out = subprocess.run([sys.executable, '-c', code, root], capture_output=True, text=True, check=True).stdout
+    assert '--flip-test' in out
+    assert out.splitlines()[-1] == 'False False'
+
+
+@pytest.mark.parametrize(('args', 'says'), [
+    (['nowhere.jpg', '--detector', 'none'], "there is no 'nowhere.jpg'"),
+    (['{photos}', '--save', 'gif'], "'gif' cannot be saved"),
+    (['{photos}', '--boxes', 'nowhere.json'], 'nowhere.json cannot be used as boxes'),
+    (['{photos}', '--tasks', 'hair', '--detector', 'none'], 'the weights do depth, normal, parts, pose-17, but not'),
+    (['{photos}', '--checkpoint', 'one.pth'], 'there are 2 --config and 3 --checkpoint'),
+    (['{photos}', '--device', 'tpu', '--detector', 'none'], "device 'tpu' cannot be used"),
+    (['https://example.org/a.jpg'], 'to fetch it, add --allow-urls'),
+])
+def test_what_is_wrong_is_said_in_a_line(run, photos, capsys, args, says):
+    assert run(*(arg.format(photos=photos) for arg in args)) == 2
+    err = capsys.readouterr().err.strip().splitlines()[-1]
+    assert err.startswith('sapiens-mm: ')
+    assert says in err
+
+
+def test_sizes_and_tasks_that_there_are_not(photos, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(models, 'EMBEDDED', tmp_path)
+    assert main(['run', str(photos), '--size', 'tiny', '--tasks', 'depth', '--out', str(tmp_path / 'out')]) == 2
+    assert "the embedded model has no 'depth'" in capsys.readouterr().err
+    assert main(['run', str(photos), '--size', '2b', '--tasks', 'parts', '--out', str(tmp_path / 'out')]) == 2
+    assert 'seg-28 was not released for 2b' in capsys.readouterr().err
+
+
+def test_a_folder(run, photos, tmp_path, capsys):
+    boxes = tmp_path / 'boxes.json'
+    boxes.write_text(json.dumps({'a.png': [[5, 5, 40, 80]], 'sub/a.png': [[0, 0, 30, 60], [30, 0, 64, 60, .5]]}))
+    assert run(photos, '--boxes', boxes, '--save', 'npz,png') == 0
+    endings = ('depth.png', 'json', 'normal.png', 'npz', 'parts.png')
+    out = tmp_path / 'out'
+    assert written(out) == sorted(['meta.json', *(f'{name}.{ending}' for name in ('a.png', 'b.jpg', 'sub/a.png')
+                                                  for ending in endings)])
+    assert '3 images in' in capsys.readouterr().out
+    people = [len(json.loads((out / f'{name}.json').read_text())['instances'])
+              for name in ('a.png', 'b.jpg', 'sub/a.png')]
+    assert people == [1, 0, 2]
+    meta = json.loads((out / 'meta.json').read_text())
+    assert [model['tasks'] for model in meta['models']] == [['pose-17'], ['parts', 'depth', 'normal']]
+    assert meta['boxes_of'] == str(boxes)
+
+
+def test_a_bad_file_is_reported_and_the_run_goes_on(run, photos, tmp_path, capsys):
+    (photos / 'b.jpg').write_text('no picture')
+    (photos / 'c.png').write_bytes(b'')
+    assert run(photos, '--detector', 'none', '--save', 'json', names=['pose-17']) == 1
+    out, err = capsys.readouterr()
+    assert '2 images in' in out
+    assert '2 could not be read' in out
+    assert 'b.jpg: this is no image' in err
+    assert 'c.png: the file is empty' in out
+    assert written(tmp_path / 'out') == ['a.png.json', 'meta.json', 'sub/a.png.json']
+
+
+def test_resume_skips_what_is_done(run, photos, tmp_path, capsys):
+    args = photos, '--detector', 'none', '--save', 'json', '--resume'
+    assert run(*args, names=['pose-17']) == 0
+    done = tmp_path / 'out/b.jpg.json'
+    (tmp_path / 'out/a.png.json').unlink()
+    before = done.stat().st_mtime_ns
+    assert run(*args, names=['pose-17']) == 0
+    assert '1 images in' in capsys.readouterr().out
+    assert done.stat().st_mtime_ns == before
+    assert run(*args, names=['pose-17']) == 0
+    assert 'all 3 inputs are done' in capsys.readouterr().out
+
+
+def test_ctrl_c_finishes_the_frame_and_closes_the_video(run, tmp_path, write_video, capsys, monkeypatch):
+    av = pytest.importorskip('av')
+    clip = write_video(tmp_path / 'clip.mp4', frames=30)
+    write, count = writing.ResultWriter.write, []
+
+    def interrupted(self, result):
+        count.append(0)
+        if len(count) == 3:
+            signal.raise_signal(signal.SIGINT)
+        write(self, result)
+
+    monkeypatch.setattr(writing.ResultWriter, 'write', interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    assert run(clip, '--detector', 'none', '--save', 'video', names=['pose-17']) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert '3 frames in' in capsys.readouterr().out
+    assert not (tmp_path / 'out/clip.mp4.json').exists()
+    with av.open(str(tmp_path / 'out/clip.mp4.overlay.mp4')) as container:
+        assert len(list(container.decode(video=0))) == 3
+    monkeypatch.setattr(writing.ResultWriter, 'write', write)
+    assert run(clip, '--detector', 'none', '--save', 'video', '--resume', '--track', names=['pose-17']) == 0
+    assert json.loads((tmp_path / 'out/clip.mp4.json').read_text())['video']['frames'] == 30
+    person, = json.loads((tmp_path / 'out/clip.mp4.frames/000029.json').read_text())['instances']
+    assert person['track_id'] == 1
+
+
+def test_models_are_listed(capsys):
+    assert main(['models']) == 0
+    out = capsys.readouterr().out
+    line, = (line for line in out.splitlines() if line.startswith('1b') and 'pose-308' in line)
+    assert 'CC-BY-NC 4.0' in line
+    assert 'hf://facebook/sapiens-pose-1b/sapiens_1b_goliath_best_goliath_AP_639.pth' in line
+    assert float(line.split()[2]) == pytest.approx(1170, rel=.02)
+
+
+def test_the_doctor(capsys):
+    code = main(['doctor'])
+    out = capsys.readouterr().out
+    assert 'mmpose' in out
+    assert ('nothing is wrong' in out) == (code == 0)

@@ -1,0 +1,36 @@
+import sys
+
+import pytest
+import torch
+
+from sapiens_mm.apis import doctor
+
+
+def test_this_environment_is_fine():
+    found = {name: (text, advice) for name, text, advice in doctor.examine()}
+    assert found['torch'] == (torch.__version__, '')
+    for name in ('mmengine', 'mmcv', 'mmpose', 'mmseg', 'mmdet', 'mmcv ops', 'numpy', 'device'):
+        assert found[name][1] == '', name
+
+
+def test_what_is_wrong(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'mmseg', None)
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', None)
+    monkeypatch.setattr(sys.modules['mmdet'] if 'mmdet' in sys.modules else __import__('mmdet'), '__version__', '2.0.0')
+    monkeypatch.setattr(doctor, 'EMBEDDED', tmp_path)
+    monkeypatch.setattr(doctor, 'embedded_tasks', dict)
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    found = {name: (text, advice) for name, text, advice in doctor.examine()}
+    assert found['mmseg'][1] == 'pip install mmsegmentation==1.2.2'
+    assert found['mmdet'][1] == 'pip install mmdet==3.3.0'
+    assert '--no-build-isolation' in found['mmcv ops'][1]
+    assert 'no weights in' in found['embedded model'][0]
+    assert 'only weights in the cache' in found['Hugging Face Hub'][0]
+
+
+@pytest.mark.parametrize('name', ['av', 'gradio'])
+def test_what_is_optional_is_not_wrong(monkeypatch, name):
+    monkeypatch.setattr(doctor.importlib.util, 'find_spec', lambda package: None)
+    found = {name: (text, advice) for name, text, advice in doctor.examine()}
+    assert found[name][0].startswith('not there; only needed for')
+    assert found[name][1] == ''

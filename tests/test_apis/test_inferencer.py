@@ -1,0 +1,282 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from sapiens_mm.apis import SapiensInferencer
+from sapiens_mm.apis.inferencer import cut_person, cut_person_evenly, resize_frame
+from sapiens_mm.apis.persons import DETECTORS, BoxFile
+from sapiens_mm.apis.reading import InputError, Source
+from sapiens_mm.engine.checkpoint import CheckpointError
+
+EXACT = dict(device='cpu', dtype=torch.float32)
+PHOTOS = ('000000000785.jpg', '000000040083.jpg', '000000196141.jpg', '000000197388.jpg')
+
+
+@pytest.fixture(scope='module')
+def make(small_models):
+    def inferencer(*names, **kwargs):
+        kwargs = {'detector': None, **EXACT, **kwargs}
+        return SapiensInferencer(weights=[small_models[name] for name in names], **kwargs)
+
+    return inferencer
+
+
+@pytest.fixture(scope='module')
+def crowd():
+    """40 smooth images of 12 sizes with 0 to 6 persons each, and their boxes."""
+    rng = np.random.default_rng(0)
+    sizes = [(int(h), int(w)) for h, w in rng.integers(40, 200, (12, 2))]
+    images, boxes = [], []
+    for i in range(40):
+        height, width = sizes[i % 12]
+        small = rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+        images.append(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
+        number = i % 7
+        low = rng.uniform(0, .5, (number, 2)) * (width, height)
+        high = low + rng.uniform(.3, .6, (number, 2)) * (width, height)
+        scores = rng.permutation(np.linspace(.4, 1, number)) if number else np.zeros(0)
+        boxes.append(np.column_stack([low, high, scores]).astype(np.float32))
+    return images, boxes
+
+
+def host_results(config, checkpoint, path, boxes=None, flip=False):
+    """What mmpose or mmseg makes of an image by the config's own test pipeline."""
+    from mmcv.transforms import Compose
+    cfg = Config.fromfile(config)
+    if cfg.default_scope == 'mmpose':
+        from mmpose.registry import MODELS
+    else:
+        from mmseg.registry import MODELS
+    cfg.model.test_cfg = dict(mode='whole', flip_test=flip)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build({**cfg.model, 'backbone': {**cfg.model.backbone, 'init_cfg': None}}).eval()
+        if cfg.default_scope == 'mmpose':
+            pipeline = Compose([dict(step, **({'input_size': (48, 64)} if step['type'] == 'TopdownAffine' else {}))
+                                for step in cfg.test_dataloader.dataset.pipeline])
+        else:
+            pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
+    model.load_state_dict(torch.load(checkpoint, weights_only=True)['state_dict'])
+    if cfg.default_scope == 'mmseg':
+        from sapiens_mm.vocabularies.body_parts import FLIPPED_PARTS
+        samples = [pipeline(dict(img_path=path, flip_indices=FLIPPED_PARTS))]
+    else:
+        from sapiens_mm.pose.vocabularies import get_metainfo
+        indices = get_metainfo(model.head.out_channels)['flip_indices']
+        samples = [pipeline(dict(img_path=path, bbox=box[None, :4], bbox_score=box[4:], flip_indices=indices))
+                   for box in boxes]
+    with torch.no_grad():
+        return [model.test_step(dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']]))[0]
+                for sample in samples]
+
+
+def test_arguments_that_are_wrong(small_models):
+    weights = dict(weights=small_models['depth'], **EXACT)
+    with pytest.raises(ValueError, match='batch_size is 0, but must be 1 or more'):
+        SapiensInferencer(batch_size=0, **weights)
+    with pytest.raises(ValueError, match='detect_every is 2, but boxes are kept over frames with track=True only'):
+        SapiensInferencer(detect_every=2, **weights)
+    with pytest.raises(ValueError, match='the weights do depth, but not parts, pose-17'):
+        SapiensInferencer(['parts', 'pose-17', 'depth'], **weights)
+    with pytest.raises(ValueError, match="detector is 'yolo', but must be rtmdet-m, none"):
+        SapiensInferencer(weights=small_models['pose-17'], detector='yolo', **EXACT)
+    for names in (['pose-17', 'pose-133'], ['depth', 'multi']):
+        with pytest.raises(ValueError, match='each task may come once, and one kind of keypoints'):
+            SapiensInferencer(weights=[small_models[name] for name in names], detector=None, **EXACT)
+
+
+def test_no_detector_and_what_to_do(small_models, monkeypatch):
+    missing = 'mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py', 'http://127.0.0.1:9/rtmdet.pth'
+    monkeypatch.setitem(DETECTORS, 'rtmdet-m', missing)
+    with pytest.raises(CheckpointError, match='no person detector: .*; or give the boxes .--boxes FILE.') as error:
+        SapiensInferencer(weights=small_models['pose-17'], **EXACT)
+    assert '\n' not in str(error.value)
+
+
+def test_weights_that_cannot_be_reached(monkeypatch):
+    from huggingface_hub import constants
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    with pytest.raises(CheckpointError, match='is not in the cache .* and HF_HUB_OFFLINE is set; fetch it once'):
+        SapiensInferencer(['depth'], '0.3b', detector=None, **EXACT)
+
+
+@pytest.mark.parametrize('image', [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8)])
+def test_images_that_are_none(make, image):
+    with pytest.raises(InputError, match=r'image 0 is .*; expected \(H, W, 3\) uint8 RGB'):
+        make('depth')(image)
+
+
+def test_boxes_that_do_not_go_with_the_images(make, crowd):
+    with pytest.raises(ValueError, match='there are more frames than arrays of boxes'):
+        make('pose-17')(crowd[0][:3], crowd[1][:2])
+    with pytest.raises(ValueError, match='expected .N, 4. or .N, 5.'):
+        make('pose-17')(crowd[0][0], [np.zeros((1, 3))])
+
+
+@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('name', ['pose-17', 'pose-308'])
+def test_keypoints_are_those_of_mmpose(make, small_models, coco_real, name, flip):
+    inferencer = make(name, flip_test=flip)
+    for photo in PHOTOS[:4 if name == 'pose-17' else 1]:
+        path = str(coco_real / photo)
+        result, = inferencer.stream(path, BoxFile(coco_real / 'person_keypoints.json'))
+        assert len(result.boxes)
+        for person, sample in enumerate(host_results(*small_models[name], path, result.boxes, flip)):
+            expected = sample.pred_instances
+            assert np.abs(result.keypoints[person] - expected.keypoints[0]).max() < .05
+            np.testing.assert_allclose(result.keypoint_scores[person], expected.keypoint_scores[0], atol=1e-4)
+
+
+@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('name', ['multi', 'parts', 'depth', 'normal'])
+def test_maps_are_those_of_mmseg(make, small_models, coco_real, name, flip):
+    inferencer = make(name, flip_test=flip)
+    for photo in PHOTOS[:2 if name == 'multi' else 1]:
+        path = str(coco_real / photo)
+        result, = inferencer(path)
+        sample, = host_results(*small_models[name], path, flip=flip)
+        mask = 1
+        if 'parts' in inferencer.tasks:
+            expected = sample.pred_sem_seg.data[0].numpy()
+            assert len(np.unique(expected)) > 3
+            assert (result.parts == expected).mean() > .999
+            mask = result.parts != 0
+        if 'depth' in inferencer.tasks:
+            np.testing.assert_allclose(result.depth, sample.pred_depth_map.data[0].numpy() * mask, atol=1e-4)
+        if 'normal' in inferencer.tasks:
+            expected = sample.pred_normal_map.data.permute(1, 2, 0).numpy() * np.atleast_3d(mask)
+            np.testing.assert_allclose(result.normal, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize('per_person', [False, True])
+def test_one_by_one_equals_batched(make, crowd, per_person):
+    images, boxes = crowd
+    batched = make('pose-17', 'multi', per_person=per_person, batch_size=8)(images, boxes)
+    single = make('pose-17', 'multi', per_person=per_person, batch_size=1)
+    assert len(batched) == len(images)
+    for i, (image, box, result) in enumerate(zip(images, boxes, batched)):
+        alone, = single(image, [box])
+        assert result.image.shape == image.shape
+        assert len(result.boxes) == len(result.keypoints) == len(alone.boxes) <= i % 7
+        np.testing.assert_allclose(result.keypoints, alone.keypoints, atol=2e-2)
+        assert (result.parts == alone.parts).mean() > .999
+        same = result.parts == alone.parts
+        np.testing.assert_allclose(result.depth[same], alone.depth[same], atol=1e-3)
+        assert result.normal.shape == image.shape
+        if per_person and not len(box):
+            assert not result.parts.any()
+            assert not result.depth.any()
+
+
+def test_what_is_read_ahead_is_bounded(make):
+    made = []
+
+    def frames(number):
+        for i in range(number):
+            made.append(i)
+            yield Source('', str(i))
+
+    from sapiens_mm.apis import inferencer as module
+    from sapiens_mm.apis.reading import Frame, prefetch
+    inferencer = make('depth', batch_size=2)
+    image = np.zeros((64, 48, 3), np.uint8)
+    stream = inferencer._run(prefetch(inferencer._samples(inferencer._find_persons(
+        (Frame(source, image) for source in frames(100)), module.whole_frames)), 4))
+    next(stream)
+    assert len(made) < 16
+    stream.close()
+
+
+def test_many_frames_without_people_do_not_wait(make):
+    inferencer = make('pose-17', batch_size=2)
+    images = [np.zeros((64, 48, 3), np.uint8)] * 12
+    boxes = [np.array([[0, 0, 48, 64]])] + [np.zeros((0, 4))] * 11
+    results = inferencer(images, boxes)
+    assert [len(result.keypoints) for result in results] == [1] + [0] * 11
+
+
+def test_the_person_of_the_highest_score_lies_on_top(make, crowd):
+    inferencer = make('parts', per_person=True)
+    image = crowd[0][6]
+    height, width = image.shape[:2]
+    boxes = np.array([[0, 0, width * .7, height, .5], [width * .3, 0, width, height, .9]], np.float32)
+    both, = inferencer(image, [boxes])
+    below, = inferencer(image, [boxes[:1]])
+    above, = inferencer(image, [boxes[1:]])
+    assert (above.parts != 0).any()
+    assert (below.parts != 0).any()
+    assert np.array_equal(both.parts, np.where(above.parts != 0, above.parts, below.parts))
+
+
+def test_depth_alone_stays_in_the_boxes(make, crowd):
+    image = crowd[0][6]
+    height, width = image.shape[:2]
+    box = np.array([[5, 5, width // 2, height // 2]])
+    result, = make('depth', per_person=True)(image, [box])
+    assert (result.depth[5:height // 2, 5:width // 2] != 0).all()
+    assert not result.depth[height // 2:].any()
+    assert not result.depth[:, :5].any()
+
+
+def test_numbers_of_people_in_a_video(make, tmp_path, write_video):
+    path = write_video(tmp_path / 'clip.mp4')
+    asked = []
+
+    def finder(frames):
+        asked.extend(frame.index for frame in frames)
+        return [np.array([[frame.index, 0, 20 + frame.index, 40, .9], [40, 0, 60, 40, .8]]) for frame in frames]
+
+    results = make('pose-17', track=True, detect_every=2, detector=finder)(str(path))
+    assert asked == [0, 2, 4]
+    assert [result.track_ids.tolist() for result in results] == [[1, 2]] * 5
+    assert [result.boxes[0, 0] for result in results] == [0, 0, 2, 2, 4]
+    assert all(result.track_ids is None for result in make('pose-17', detector=finder)(str(path)))
+
+
+def test_a_detector_of_mmdet_runs_in_the_pipeline(make, tmp_path, crowd):
+    from mmdet.registry import MODELS
+    from mmengine.hub import get_config
+    name = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+    cfg = get_config(name).model
+    cfg.backbone.init_cfg = None
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        torch.save(MODELS.build(cfg).state_dict(), tmp_path / 'detector.pth')
+    inferencer = make('pose-17', detector=(name, tmp_path / 'detector.pth'), score_threshold=0., max_persons=2)
+    results = inferencer(crowd[0][:3])
+    assert [len(result.keypoints) for result in results] == [len(result.boxes) for result in results]
+    assert all(len(result.boxes) <= 2 for result in results)
+
+
+def test_tasks_that_are_left_out(make):
+    inferencer = make('multi', tasks=['normal'])
+    assert inferencer.tasks == ('normal', )
+    result, = inferencer(np.zeros((30, 20, 3), np.uint8))
+    assert result.parts is result.depth is result.keypoints is None
+    assert result.normal.shape == (30, 20, 3)
+
+
+def test_what_was_run(make, small_models):
+    content = make('pose-17', 'depth').describe()
+    assert [model['tasks'] for model in content['models']] == [['pose-17'], ['depth']]
+    assert all(len(model['sha256']) == 64 for model in content['models'])
+    assert content['dtype'] == 'float32'
+    assert content['protocol']['box_padding'] == 1.25
+
+
+def test_crops_show_what_they_say():
+    y, x = np.mgrid[:400, :300]
+    image = np.stack([x // 2, y // 2, np.zeros_like(x)], axis=-1).astype(np.uint8)
+    box = np.array([60, 80, 160, 280])
+    for cut in (cut_person, cut_person_evenly):
+        crop, (x0, y0, x1, y1) = cut(image, box, (64, 48))
+        assert crop.shape == (64, 48, 3)
+        assert (y1 - y0) / (x1 - x0) == pytest.approx(64 / 48)
+        assert y1 - y0 == pytest.approx(250)
+        middle = crop[31:33, 23:25].reshape(-1, 3).mean(axis=0) * 2
+        np.testing.assert_allclose(middle[:2], [(x0 + x1) / 2, (y0 + y1) / 2], atol=3)
+    crop, shown = resize_frame(image, (64, 48))
+    assert crop.shape == (64, 48, 3)
+    assert shown == (0, 0, 300, 400)

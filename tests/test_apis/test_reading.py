@@ -1,0 +1,184 @@
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sapiens_mm.apis.reading import InputError, Source, find_sources, frames_of, prefetch, read_image
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+
+
+def save(path, picture=PICTURE, **kwargs):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(path, **kwargs)
+    return path
+
+
+def test_inputs_that_are_not_there(tmp_path):
+    with pytest.raises(InputError, match="there is no 'nowhere.jpg'; an input is an image"):
+        find_sources(['nowhere.jpg'])
+    with pytest.raises(InputError, match='has no image'):
+        find_sources([tmp_path])
+    with pytest.raises(InputError, match='has no image'):
+        find_sources([str(tmp_path / '*.jpg')])
+    with pytest.raises(InputError, match='is an address; to fetch it, add --allow-urls'):
+        find_sources(['https://example.org/a.jpg'])
+
+
+def test_files_that_are_no_images(tmp_path):
+    whole = save(tmp_path / 'whole.jpg', Image.effect_noise((300, 200), 90)).read_bytes()
+    contents = {
+        'truncated.jpg': (whole[:len(whole) // 2], 'truncated'),
+        'text.png': (b'This is no picture.', 'this is no image'),
+        'empty.jpg': (b'', 'the file is empty'),
+        'float.tif': (None, 'floating-point'),
+    }
+    for name, (content, says) in contents.items():
+        if content is None:
+            save(tmp_path / name, np.zeros((4, 4), np.float32))
+        else:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f'{name}: .*{says}') as error:
+            read_image(str(tmp_path / name))
+        assert '\n' not in str(error.value)
+    with pytest.raises(InputError, match='gone.jpg: there is no such file'):
+        read_image(str(tmp_path / 'gone.jpg'))
+
+
+def test_a_bad_file_does_not_stop_the_others(tmp_path):
+    for name in ('a.png', 'c.png'):
+        save(tmp_path / name)
+    (tmp_path / 'b.png').write_text('no')
+    told = []
+    frames = list(frames_of(find_sources([tmp_path]), lambda source, error: told.append((source.name, str(error)))))
+    assert [frame.source.name for frame in frames] == ['a.png', 'c.png']
+    assert [name for name, _ in told] == ['b.png']
+    with pytest.raises(InputError):
+        list(frames_of(find_sources([tmp_path])))
+
+
+def test_images_of_every_kind(tmp_path):
+    grey = Image.fromarray(PICTURE[..., 0])
+    assert np.array_equal(read_image(str(save(tmp_path / 'a.png'))), PICTURE)
+    assert np.array_equal(read_image(str(save(tmp_path / 'grey.png', grey))), PICTURE[..., [0, 0, 0]])
+    cmyk = read_image(str(save(tmp_path / 'cmyk.jpg', Image.new('CMYK', (8, 9), (0, 255, 255, 0)), quality=100)))
+    assert cmyk.shape == (9, 8, 3)
+    assert (cmyk[0, 0] > [200, -1, -1]).all()
+    assert (cmyk[0, 0, 1:] < 60).all()
+    deep = (PICTURE[..., 0].astype(np.uint16) << 8) + 77
+    assert np.array_equal(read_image(str(save(tmp_path / 'deep.png', deep))), PICTURE[..., [0, 0, 0]])
+    clear = Image.new('RGBA', (8, 9), (255, 0, 0, 0))
+    assert (read_image(str(save(tmp_path / 'clear.png', clear))) == 255).all()
+    assert (read_image(str(save(tmp_path / 'half.png', Image.new('RGBA', (8, 9), (0, 0, 0, 128))))) == 127).all()
+    palette = Image.fromarray(PICTURE).quantize(256)
+    assert read_image(str(save(tmp_path / 'palette.gif', palette))).shape == PICTURE.shape
+
+
+def test_exif_turns_an_image(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    turned = read_image(str(save(tmp_path / 'turned.png', exif=exif)))
+    assert np.array_equal(turned, np.rot90(PICTURE, -1))
+
+
+def test_a_very_large_image(tmp_path, recwarn):
+    large = Image.new('L', (12000, 9000), 7)
+    large.save(tmp_path / 'large.png', compress_level=1)
+    image = read_image(str(tmp_path / 'large.png'))
+    assert image.shape == (9000, 12000, 3)
+    assert image[-1, -1].tolist() == [7, 7, 7]
+    assert not recwarn.list
+
+
+def test_pixels_are_those_of_mmcv(coco_real):
+    import mmcv
+    path = str(coco_real / '000000000785.jpg')
+    assert np.array_equal(read_image(path), mmcv.imread(path, channel_order='rgb'))
+
+
+def test_names_mirror_the_folders(tmp_path):
+    for name in ('x/a.png', 'x/sub/a.png', 'y/a.png', 'y/notes.txt', 'y/a.jpg'):
+        if name.endswith('txt'):
+            (tmp_path / name).write_text('')
+        else:
+            save(tmp_path / name)
+    names = [source.name for source in find_sources([tmp_path / 'x'])]
+    assert names == ['a.png', 'sub/a.png']
+    names = [source.name for source in find_sources([tmp_path / 'x', tmp_path / 'y'])]
+    assert names == ['x/a.png', 'x/sub/a.png', 'y/a.jpg', 'y/a.png']
+    names = [source.name for source in find_sources([tmp_path / 'y/a.png', str(tmp_path / '*/a.png')])]
+    assert sorted(names) == ['x/a.png', 'y/a.png']
+    assert [(s.kind, s.name) for s in find_sources(['0', 'https://a.org/b/../c.mp4?d=1'], allow_urls=True)] == [
+        ('camera', 'camera0'), ('video', 'a.org/b/c.mp4')]
+
+
+def test_without_pyav(tmp_path, monkeypatch):
+    (tmp_path / 'clip.mp4').write_bytes(b'')
+    monkeypatch.setitem(sys.modules, 'av', None)
+    with pytest.raises(InputError, match='clip.mp4: videos are read by PyAV .*: pip install av'):
+        list(frames_of(find_sources([tmp_path])))
+
+
+def test_videos(tmp_path, write_video):
+    path = write_video(tmp_path / 'clip.mp4')
+    frames = list(frames_of(find_sources([path])))
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+    assert frames[0].rate == 10
+    for i, frame in enumerate(frames):
+        assert frame.image.shape == (48, 64, 3)
+        assert abs(int(frame.image.mean()) - 40 * i) < 4
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(InputError, match='clip.mp4: '):
+        list(frames_of(find_sources([path])))
+
+
+def test_a_camera_that_is_not_there():
+    with pytest.raises(InputError, match='camera 9999 cannot be opened'):
+        list(frames_of([Source('9999', 'camera9999', 'camera')]))
+
+
+def test_prefetch_runs_ahead_but_not_far():
+    made = []
+
+    def make():
+        for i in range(20):
+            made.append(i)
+            yield i
+
+    items = prefetch(make(), 3)
+    assert next(items) == 0
+    time.sleep(.3)
+    assert len(made) <= 5
+    assert list(items) == list(range(1, 20))
+
+
+def test_prefetch_hands_errors_on():
+    def make():
+        yield 1
+        raise KeyError('gone')
+
+    items = prefetch(make(), 2)
+    assert next(items) == 1
+    with pytest.raises(KeyError, match='gone'):
+        next(items)
+
+
+def test_prefetch_ends_with_who_takes():
+    closed = threading.Event()
+
+    def make():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    items = prefetch(prefetch(make(), 1), 1)
+    next(items)
+    items.close()
+    assert closed.is_set()
+    assert threading.active_count() == before

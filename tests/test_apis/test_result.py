@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+
+from sapiens_mm.apis import Result
+from sapiens_mm.apis.reading import Source
+from sapiens_mm.pose.vocabularies import convert_keypoints, get_metainfo
+from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
+
+
+def make_result(number=308, persons=2, maps=True, **kwargs):
+    rng = np.random.default_rng(0)
+    parts = np.zeros((60, 80), np.uint8)
+    parts[10:50, 20:60] = rng.integers(1, 28, (40, 40))
+    there = parts != 0
+    normal = rng.normal(size=(60, 80, 3)).astype(np.float32)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    fields = dict(parts=parts, depth=(rng.uniform(.2, .9, parts.shape) * there).astype(np.float32),
+                  normal=normal * there[..., None]) if maps else {}
+    return Result(
+        Source('/data/a.jpg', 'a.jpg'), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8),
+        boxes=np.array([[1.23456, 2, 31, 42, .98765], [5, 6, 70, 58, .5]], np.float32)[:persons],
+        keypoints=rng.uniform(0, 60, (persons, number, 2)).astype(np.float32),
+        keypoint_scores=rng.uniform(.4, 1, (persons, number)).astype(np.float32),
+        metainfo=dict(pose=get_metainfo(number), parts=dict(classes=PART_NAMES, palette=PART_COLORS)),
+        **{**fields, **kwargs})
+
+
+def test_formats_that_there_are_not():
+    with pytest.raises(ValueError, match="keypoint_format is 'h36m', but must be one of model, coco-17"):
+        make_result().to_json('h36m')
+    with pytest.raises(ValueError, match="cannot convert 'coco' keypoints to 'coco_wholebody'"):
+        make_result(17).to_json('wholebody-133')
+    own = make_result(17)
+    own.metainfo['pose']['keypoint_id2name'] = {i: f'point {i}' for i in range(17)}
+    with pytest.raises(ValueError, match='17 keypoints are of a vocabulary of your own, which does not convert'):
+        own.to_json('openpose')
+
+
+def test_people_as_json():
+    result = make_result(track_ids=np.array([7, 3]), index=5, rate=25.)
+    content = json.loads(json.dumps(result.to_json()))
+    assert content['image'] == dict(file='/data/a.jpg', width=80, height=60, frame=5, time=.2)
+    assert content['keypoint_names'][0] == 'nose'
+    first = content['instances'][0]
+    assert first['bbox'] == [1.235, 2, 29.765, 40]
+    assert (first['score'], first['track_id'], first['category_id']) == (.9877, 7, 1)
+    triples = np.reshape(first['keypoints'], (-1, 3))
+    np.testing.assert_allclose(triples[:, :2], result.keypoints[0], atol=1e-3)
+    np.testing.assert_allclose(triples[:, 2], result.keypoint_scores[0], atol=1e-3)
+    without = make_result(keypoints=None).to_json()
+    assert 'keypoint_names' not in without
+    assert 'keypoints' not in without['instances'][0]
+    assert result.name == 'a.jpg.frames/000005'
+
+
+@pytest.mark.parametrize(('number', 'form', 'vocabulary'), [
+    (308, 'coco-17', 'coco'), (308, 'wholebody-133', 'coco_wholebody'), (133, 'coco-17', 'coco'),
+    (17, 'coco-17', None)])
+def test_other_vocabularies(number, form, vocabulary):
+    result = make_result(number)
+    content = result.to_json(form)
+    expected, scores = result.keypoints, result.keypoint_scores
+    if vocabulary:
+        expected, scores = convert_keypoints(expected, scores, number, vocabulary)
+        assert content['keypoint_names'] == list(get_metainfo(vocabulary)['keypoint_name2id'])
+    triples = np.reshape(content['instances'][1]['keypoints'], (-1, 3))
+    np.testing.assert_allclose(triples[:, :2], np.nan_to_num(expected[1]), atol=1e-3)
+    np.testing.assert_allclose(triples[:, 2], scores[1], atol=1e-3)
+
+
+@pytest.mark.parametrize('number', [17, 133, 308])
+def test_openpose(number):
+    result = make_result(number)
+    content = result.to_json('openpose')
+    assert content['version'] == 1.3
+    person = content['people'][0]
+    lengths = {name: len(value) for name, value in person.items()}
+    hands = 0 if number == 17 else 63
+    assert lengths == dict(
+        person_id=1, pose_keypoints_2d=75, face_keypoints_2d=0 if number == 17 else 204, hand_left_keypoints_2d=hands,
+        hand_right_keypoints_2d=hands, pose_keypoints_3d=0, face_keypoints_3d=0, hand_left_keypoints_3d=0,
+        hand_right_keypoints_3d=0)
+    np.testing.assert_allclose(person['pose_keypoints_2d'][:2], result.keypoints[0, 0], atol=1e-3)
+    assert make_result(number, persons=0).to_json('openpose')['people'] == []
+
+
+def test_pictures():
+    result = make_result()
+    assert result.draw().shape == result.image.shape
+    assert (result.draw() != result.image).any()
+    sheet = result.sheet()
+    assert sheet.dtype == np.uint8
+    assert sheet.ndim == 3
+    for fields in (dict(parts=None), dict(parts=None, depth=None), dict(keypoints=None)):
+        picture = make_result(**fields).draw()
+        assert picture.shape == result.image.shape
+        assert (picture != result.image).any()
+    assert np.array_equal(make_result(maps=False, keypoints=None).draw(), result.image)
+    tracked = make_result(track_ids=np.array([7, 3]))
+    assert (tracked.draw() != result.draw()).any()
+
+
+def test_where_people_are():
+    result = make_result()
+    there = result.parts != 0
+    for fields in ({}, dict(parts=None), dict(parts=None, depth=None)):
+        assert np.array_equal(make_result(**fields).mask, there)
+    assert make_result(maps=False).mask is None

@@ -1,0 +1,137 @@
+import json
+import sys
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sapiens_mm.apis import Result
+from sapiens_mm.apis.reading import Source, find_sources, read_frames
+from sapiens_mm.apis.writing import ResultWriter, VideoWriter, encode_depth
+from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
+
+ALL = ('json', 'npz', 'png', 'overlay', 'sheet')
+
+
+def make_result(name='x/a.jpg', kind='image', index=None):
+    rng = np.random.default_rng(index or 0)
+    parts = np.zeros((61, 81), np.uint8)
+    parts[10:50, 20:60] = rng.integers(1, 28, (40, 40))
+    normal = rng.normal(size=(61, 81, 3)).astype(np.float32)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    there = parts != 0
+    return Result(Source(f'/data/{name}', name, kind), rng.integers(0, 256, (61, 81, 3), dtype=np.uint8), index, 10.,
+                  boxes=np.array([[20, 10, 60, 50, .9]], np.float32), parts=parts,
+                  depth=(rng.uniform(.2, .9, parts.shape) * there).astype(np.float32), normal=normal * there[..., None],
+                  metainfo=dict(parts=dict(classes=PART_NAMES, palette=PART_COLORS)))
+
+
+def test_what_cannot_be_saved(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="'gif' cannot be saved; choose some of json, npz, png, overlay, sheet, video"):
+        ResultWriter(tmp_path, ['json', 'gif'])
+    with pytest.raises(ValueError, match="keypoint_format is 'h36m'"):
+        ResultWriter(tmp_path, ['json'], 'h36m')
+    monkeypatch.setitem(sys.modules, 'av', None)
+    with pytest.raises(ValueError, match='videos are written by PyAV .*: pip install av'):
+        ResultWriter(tmp_path, ['video'])
+
+
+def test_files_hold_what_was_found(tmp_path):
+    result = make_result()
+    with ResultWriter(tmp_path, ALL) as writer:
+        writer.write(result)
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*') if path.is_file())
+    assert names == [f'x/a.jpg.{ending}' for ending in (
+        'depth.png', 'json', 'normal.png', 'npz', 'overlay.jpg', 'parts.png', 'sheet.jpg')]
+    base = str(tmp_path / 'x/a.jpg')
+    with np.load(f'{base}.npz') as maps:
+        for task in ('parts', 'depth', 'normal'):
+            assert np.array_equal(maps[task], getattr(result, task))
+            assert maps[task].dtype == getattr(result, task).dtype
+    with Image.open(f'{base}.parts.png') as parts:
+        assert parts.mode == 'P'
+        assert np.array_equal(np.array(parts), result.parts)
+        assert tuple(parts.getpalette()[3:6]) == PART_COLORS[1]
+    content = json.loads((tmp_path / 'x/a.jpg.json').read_text())
+    assert content['part_names'] == list(PART_NAMES)
+    with Image.open(f'{base}.depth.png') as depth:
+        values = np.array(depth)
+        near, step = float(depth.text['near']), float(depth.text['step'])
+    assert content['depth'] == dict(near=near, step=step)
+    there = result.depth != 0
+    assert np.array_equal(values != 0, there)
+    restored = near + (values.astype(np.float64) - 1) * step
+    assert np.abs(restored - result.depth)[there].max() < 1e-5
+    with Image.open(f'{base}.normal.png') as normal:
+        restored = np.array(normal) / 127.5 - 1
+    assert np.abs(restored - result.normal)[there].max() < 1 / 127
+    with Image.open(f'{base}.overlay.jpg') as picture:
+        assert picture.size == (81, 61)
+
+
+def test_depth_of_nobody_and_of_a_plane():
+    values, near, step = encode_depth(np.zeros((3, 4), np.float32))
+    assert (values.any(), near, step) == (False, 0, 0)
+    values, near, step = encode_depth(np.full((3, 4), .5, np.float32))
+    assert (values == 1).all()
+    assert (near, step) == (.5, 0)
+
+
+def test_nothing_half_written_is_left(tmp_path, monkeypatch):
+    writer = ResultWriter(tmp_path, ['npz'])
+    monkeypatch.setattr(np, 'savez_compressed', lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        writer.write(make_result())
+    assert not [path for path in tmp_path.rglob('*') if path.is_file()]
+    assert not writer.is_done(make_result().source)
+
+
+def test_what_is_done(tmp_path):
+    result = make_result()
+    assert not ResultWriter(tmp_path, ['json']).is_done(result.source)
+    with ResultWriter(tmp_path, ['json']) as writer:
+        writer.write(result)
+    assert ResultWriter(tmp_path, ['json', 'png', 'video']).is_done(result.source)
+    assert not ResultWriter(tmp_path, ['json', 'npz']).is_done(result.source)
+
+
+def test_a_video(tmp_path):
+    frames = [make_result('clip.mp4', 'video', index) for index in range(4)]
+    for frame in frames:
+        frame.source = frames[0].source
+    with ResultWriter(tmp_path, ['video']) as writer:
+        for frame in frames:
+            writer.write(frame)
+            assert not writer.is_done(frame.source)
+        writer.write(make_result())
+    assert writer.is_done(frames[0].source)
+    assert json.loads((tmp_path / 'clip.mp4.json').read_text())['video'] == dict(file='/data/clip.mp4', frames=4)
+    assert (tmp_path / 'clip.mp4.frames/000003.json').exists()
+    source, = find_sources([tmp_path / 'clip.mp4.overlay.mp4'])
+    read = list(read_frames(source))
+    assert len(read) == 4
+    assert read[0].image.shape == (60, 80, 3)
+    assert read[0].rate == 10
+    assert np.abs(read[0].image.astype(int) - frames[0].draw()[:60, :80]).mean() < 40
+
+
+def test_a_video_that_broke_off_is_not_done(tmp_path):
+    frame = make_result('clip.mp4', 'video', 0)
+    writer = ResultWriter(tmp_path, ['video'])
+    writer.write(frame)
+    writer.broken.add('clip.mp4')
+    writer.close()
+    assert (tmp_path / 'clip.mp4.overlay.mp4').exists()
+    assert not writer.is_done(frame.source)
+    writer = ResultWriter(tmp_path / 'other', ['video'])
+    with suppress(KeyError), writer:
+        writer.write(frame)
+        raise KeyError
+    assert (tmp_path / 'other/clip.mp4.overlay.mp4').exists()
+    assert not writer.is_done(frame.source)
+
+
+def test_a_video_without_pictures(tmp_path):
+    VideoWriter(str(tmp_path / 'a.mp4'), 25).close()
+    assert not list(tmp_path.iterdir())

@@ -105,6 +105,7 @@ def _run(args: argparse.Namespace) -> int:
             dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16).get(args.dtype), args.compile, detector,
             args.score_threshold, args.nms_threshold, args.max_persons, args.per_person, args.flip_test,
             args.batch_size, args.track, args.detect_every)
+        inferencer.check_keypoint_format(args.keypoint_format)
     except (CheckpointError, ImportError, OSError, ValueError) as error:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 2
@@ -130,7 +131,9 @@ def _run(args: argparse.Namespace) -> int:
                 writer.write(result)
                 done += 1
                 bar.update()
-                if stopped or (args.show and not _show(result, args.keypoint_threshold)):
+                if args.show and not _show(result, args.keypoint_threshold):
+                    stopped.stopped = True
+                if stopped:
                     break
         finally:
             results.close()

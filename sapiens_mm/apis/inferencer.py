@@ -13,7 +13,7 @@ from torch import Tensor
 from ..engine.checkpoint import CheckpointError
 from ..engine.compile import blocks_of
 from ..version import __version__
-from .models import TaskModel, choose_device, embedded_tasks, fastest_dtype, load_model, load_released
+from .models import SapiensNetwork, TaskModel, choose_device, embedded_tasks, fastest_dtype, load_model, load_released
 from .persons import DETECTORS, BoxFile, Finder, Tracker, keep_best, whole_frames
 from .reading import Frame, InputError, Source, find_sources, frames_of, prefetch
 from .result import Result
@@ -131,8 +131,9 @@ class SapiensInferencer:
         self.metainfo = {task.partition('-')[0]: model.metainfo[task] for model in self.models for task in model.tasks}
         if compile:
             for model in self.models:
-                for block in blocks_of(model.network, ('Block', )):
-                    block.compile()
+                if isinstance(model.network, SapiensNetwork):  # ONNX Runtime has its own ways
+                    for block in blocks_of(model.network, ('Block', )):
+                        block.compile()
         self.finder = self._choose_finder(detector)
 
     def _choose_finder(self, detector: str | tuple | Finder | None) -> Finder:
@@ -342,6 +343,13 @@ class SapiensInferencer:
                                  np.uint8 if task == 'parts' else np.float32)
             setattr(job.result, task, np.ascontiguousarray(found.transpose(1, 2, 0)) if task == 'normal' else found[0])
         return job.result
+
+    def check_keypoint_format(self, keypoint_format: str) -> None:
+        """Raises a ValueError where the keypoints do not convert to a format of :meth:`Result.to_json`."""
+        if self.pose is not None:
+            number = len(self.metainfo['pose']['keypoint_id2name'])
+            Result(Source('', ''), np.zeros((1, 1, 3), np.uint8), keypoints=np.zeros((0, number, 2)),
+                   keypoint_scores=np.zeros((0, number)), metainfo=self.metainfo).to_json(keypoint_format)
 
     def describe(self) -> dict:
         """What was run, for ``meta.json``."""

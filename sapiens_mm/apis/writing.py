@@ -59,9 +59,10 @@ class ResultWriter:
         self.close(complete=error[0] is None)
 
     def is_done(self, source: Source) -> bool:
-        """Whether all of a source has been written; its own JSON comes last."""
+        """Whether all of a source has been written; its own JSON comes last. A camera never ends."""
         kinds = {'json', 'video'} if source.kind != 'image' else self.kinds - {'png', 'video'}
-        return all(osp.exists(self._path(source.name, kind)) for kind in kinds & self.kinds)
+        return source.kind != 'camera' and all(
+            osp.exists(self._path(source.name, kind)) for kind in kinds & self.kinds)
 
     def write(self, result: Result) -> None:
         """Writes what there is of a result; the frames of a video have to come in order."""

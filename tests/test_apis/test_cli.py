@@ -51,6 +51,7 @@ def test_help_comes_without_torch(root):
     (['{photos}', '--tasks', 'hair', '--detector', 'none'], 'the weights do depth, normal, parts, pose-17, but not'),
     (['{photos}', '--checkpoint', 'one.pth'], 'there are 2 --config and 3 --checkpoint'),
     (['{photos}', '--device', 'tpu', '--detector', 'none'], "device 'tpu' cannot be used"),
+    (['{photos}', '--keypoint-format', 'wholebody-133', '--detector', 'none'], "cannot convert 'coco' keypoints"),
     (['https://example.org/a.jpg'], 'to fetch it, add --allow-urls'),
 ])
 def test_what_is_wrong_is_said_in_a_line(run, photos, capsys, args, says):

@@ -176,7 +176,7 @@ class SapiensInferencer:
 
     def _find_persons(self, frames: Iterable[Frame], finder: Finder) -> Iterator[Frame]:
         """Frames with their ``boxes`` and, where people are tracked, their ``track_ids``."""
-        # Only a detector gains from several frames at once, and a camera must not wait for them.
+        # Only a detector gains from several frames at once.
         for group in _groups(frames, self.batch_size if finder is self.finder is not whole_frames else 1):
             asked = [frame for frame in group if not frame.index or frame.index % self.detect_every == 0]
             found = dict(zip(map(id, asked), finder(asked) if asked else []))
@@ -190,8 +190,11 @@ class SapiensInferencer:
                 frame.boxes, frame.track_ids = boxes, ids
                 yield frame
 
-    def _samples(self, frames: Iterable[Frame]) -> Iterator[_Job | _Sample]:
-        """Of each frame a job, then its samples: people for the pose model, people or the frame for the others."""
+    def _samples(self, frames: Iterable[Frame]) -> Iterator[_Job | _Sample | None]:
+        """Of each frame a job, then its samples: people for the pose model, people or the frame for the others.
+
+        None says that what has come must not wait for more.
+        """
         for frame in frames:
             job = _Job(frame, Result(frame.source, frame.image, frame.index, frame.rate, frame.boxes, frame.track_ids,
                                      metainfo=self.metainfo))
@@ -213,8 +216,10 @@ class SapiensInferencer:
                 yield _Sample('dense', job, person, {
                     size: resize_frame(frame.image, size) if person is None else
                     cut_person_evenly(frame.image, frame.boxes[person, :4], size) for size in sizes})
+            if frame.source.kind == 'camera':
+                yield None
 
-    def _run(self, items: Iterable[_Job | _Sample]) -> Iterator[Result]:
+    def _run(self, items: Iterable[_Job | _Sample | None]) -> Iterator[Result]:
         """Gathers samples to batches, runs them, and hands out frames in order as soon as they are complete."""
         waiting: deque[_Job] = deque()
         batches = dict(pose=[], dense=[])
@@ -233,8 +238,9 @@ class SapiensInferencer:
             if isinstance(item, _Job):
                 waiting.append(item)
                 yield from complete()
-                if len(waiting) > 2 * self.batch_size:  # many frames with few people
-                    yield from run('pose', 'dense')
+            if item is None or len(waiting) > 2 * self.batch_size:  # many frames with few people
+                yield from run('pose', 'dense')
+            if not isinstance(item, _Sample):
                 continue
             batches[item.kind].append(item)
             if len(batches[item.kind]) == self.batch_size:
@@ -452,11 +458,12 @@ def _given_boxes(boxes: Sequence[np.ndarray]) -> Finder:
     return take
 
 
-def _groups(items: Iterable, size: int) -> Iterator[list]:
+def _groups(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    """Lists of so many frames; a camera's are not waited for."""
     group = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
+    for frame in frames:
+        group.append(frame)
+        if len(group) == size or frame.source.kind == 'camera':
             yield group
             group = []
     if group:

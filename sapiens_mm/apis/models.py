@@ -390,7 +390,11 @@ def _build(cfg: Config, source: str) -> tuple[nn.Module, dict]:
     config['backbone'].pop('init_cfg', None)
     config['backbone'].pop('with_cp', None)
     with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
-        return MODELS.build(config), plain
+        try:
+            return MODELS.build(config), plain
+        except KeyError as error:
+            raise ValueError(f'the model for {source} cannot be built ({str(error.args[0]).splitlines()[0]}); if it '
+                             'needs modules of your own, give its config with their custom_imports') from error
 
 
 def _describe(model: nn.Module, cfg: Config, dataset_meta: dict | None, source: str) -> tuple[tuple, dict, Any]:

@@ -27,7 +27,7 @@ def run(small_models, tmp_path):
     def command(*args, names=('pose-17', 'multi')):
         given = [str(value) for name in names for value in
                  ('--config', small_models[name][0], '--checkpoint', small_models[name][1])]
-        return main(['run', *map(str, args), '--out', str(tmp_path / 'out'), '--device', 'cpu', *given])
+        return main(['run', '--out', str(tmp_path / 'out'), '--device', 'cpu', *map(str, args), *given])
 
     return command
 

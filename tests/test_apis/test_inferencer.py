@@ -189,6 +189,23 @@ def test_what_is_read_ahead_is_bounded(make):
     stream.close()
 
 
+def test_frames_of_a_camera_do_not_wait_for_each_other(make, monkeypatch):
+    from sapiens_mm.apis import inferencer as module
+    from sapiens_mm.apis.reading import Frame
+    camera, read = Source('0', 'camera0', 'camera'), []
+
+    def frames(*args):
+        for index in range(50):
+            read.append(index)
+            yield Frame(camera, np.zeros((64, 48, 3), np.uint8), index)
+
+    monkeypatch.setattr(module, '_frames', frames)
+    stream = make('pose-17', 'depth', batch_size=8).stream('0')
+    assert next(stream).index == 0
+    assert len(read) < 30
+    stream.close()
+
+
 def test_many_frames_without_people_do_not_wait(make):
     inferencer = make('pose-17', batch_size=2)
     images = [np.zeros((64, 48, 3), np.uint8)] * 12

@@ -71,6 +71,14 @@ def test_a_model_that_is_not_run(small_models, tmp_path):
         load_model(checkpoint, other)
 
 
+def test_a_class_that_no_one_registered(small_models):
+    config, checkpoint = small_models['depth']
+    cfg = Config.fromfile(config)
+    cfg.model.backbone.type = 'MyViT'
+    with pytest.raises(ValueError, match='cannot be built .MyViT is not in .*; if it needs modules of your own'):
+        load_model(checkpoint, dict(cfg))
+
+
 def test_tasks_that_a_model_has_not(small_models):
     config, checkpoint = small_models['multi']
     with pytest.raises(ValueError, match='has parts, depth, normal, but none of pose-17'):

@@ -105,19 +105,41 @@ class SapiensReconstructionHook(Hook):
         interval: Iterations between pictures.
         num_images: Rows of the picture.
         mask_ratios: See :func:`reconstruction_sheet`.
+
+    Raises:
+        ValueError: A ratio leaves none of the first batch's patches visible, or hides none.
     """
 
     priority = 'LOW'
 
     def __init__(self, interval: int = 1000, num_images: int = 4, mask_ratios: Sequence[float] = (0.75, 0.85, 0.95)):
         self.interval, self.num_images, self.mask_ratios = interval, num_images, mask_ratios
+        self._checked = False
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        if self._checked:
+            return
+        # Now, and not at the first picture, which may be hours from here.
+        model = _unwrapped(runner.model)
+        height, width = data_batch['inputs'][0].shape[-2:]
+        num_patches = (height // model.backbone.patch_size) * (width // model.backbone.patch_size)
+        for ratio in self.mask_ratios:
+            try:
+                model.random_mask(1, num_patches, ratio)
+            except ValueError as error:
+                raise ValueError(f'SapiensReconstructionHook, mask_ratios={tuple(self.mask_ratios)}: {error}') from None
+        self._checked = True
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs=None) -> None:
         if not self.every_n_train_iters(runner, self.interval):
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = _unwrapped(runner.model)
         images = dict(data_batch, inputs=data_batch['inputs'][:self.num_images])
         inputs = model.data_preprocessor(images, False)['inputs']
         sheet = reconstruction_sheet(model, inputs, self.mask_ratios)  # on every rank: FSDP's forward needs all
         if runner.rank == 0:
             runner.visualizer.add_image('reconstruction', sheet, runner.iter + 1)
+
+
+def _unwrapped(model: torch.nn.Module) -> SapiensMAE:
+    return model.module if is_model_wrapper(model) else model

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,12 @@ from mmengine.runner import Runner
 
 import sapiens_mm.pretrain  # noqa: F401  (registers)
 from sapiens_mm.pretrain.mae import patchify
-from sapiens_mm.pretrain.reconstruction import _from_around, reconstruct, reconstruction_sheet
+from sapiens_mm.pretrain.reconstruction import (
+    SapiensReconstructionHook,
+    _from_around,
+    reconstruct,
+    reconstruction_sheet,
+)
 
 MODEL = dict(
     type='SapiensMAE',
@@ -74,7 +81,7 @@ def test_sheet_shows_truth_masked_and_reconstruction():
         assert (same | grey).all()
 
 
-def test_hook_adds_pictures_at_its_interval(tmp_path):
+def train(tmp_path, **kwargs):
     runner = Runner(
         model={**MODEL, 'type': 'SapiensMAE'}, work_dir=str(tmp_path), experiment_name='x',
         train_dataloader=dict(
@@ -83,6 +90,27 @@ def test_hook_adds_pictures_at_its_interval(tmp_path):
         train_cfg=dict(by_epoch=False, max_iters=4),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         custom_hooks=[dict(type='SapiensReconstructionHook', interval=2, num_images=1, mask_ratios=(0.75, ))],
-        default_hooks=dict(checkpoint=None, logger=dict(type='LoggerHook', interval=10)))
+        default_hooks=dict(checkpoint=None, logger=dict(type='LoggerHook', interval=1)),
+        log_processor=dict(by_epoch=False), **kwargs)
     runner.train()
+
+
+def test_hook_adds_pictures_at_its_interval(tmp_path):
+    train(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob('*.png')) == ['reconstruction_2.png', 'reconstruction_4.png']
+
+
+def test_tensorboard_gets_scalars_and_pictures(tmp_path):
+    pytest.importorskip('tensorboard')
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    train(tmp_path, visualizer=dict(type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')]))
+    events = EventAccumulator(str(next(tmp_path.rglob('events.out.*')).parent)).Reload()
+    assert [event.step for event in events.Scalars('loss')] == [1, 2, 3, 4]
+    assert [event.step for event in events.Images('reconstruction')] == [2, 4]
+
+
+def test_hook_refuses_ratios_before_the_first_step():
+    # 12 patches of 64 x 48 pixels, of which 95 % hidden would leave none: a run must not find out at its first picture.
+    hook = SapiensReconstructionHook(interval=1000, mask_ratios=(0.75, 0.95))
+    with pytest.raises(ValueError, match='mask_ratios.*0.95 leaves 0 of 12 patches visible'):
+        hook.before_train_iter(SimpleNamespace(model=mae()), 0, dict(inputs=torch.zeros(1, 3, 64, 48)))

@@ -54,6 +54,9 @@ class Rules:
             raise ValueError(f'min_score={self.min_score}; expected 0 to 1, and below 1')
         if not self.min_side >= 0:
             raise ValueError(f'min_side={self.min_side}; expected pixels, 0 or more')
+        for column, most in self.max_scores.items():
+            if most != most:  # it would drop nothing
+                raise ValueError(f'max_scores: {column}={most}; expected the largest value that is kept')
 
     @property
     def names(self) -> list[str]:
@@ -203,6 +206,12 @@ def read_boxes(path: str | os.PathLike) -> Detect:
                 boxes = boxes if boxes.size else boxes.reshape(0, 5)
                 if boxes.ndim != 2 or boxes.shape[1] != 5:
                     raise ValueError(f'boxes of shape {boxes.shape}')
+                corners, scores = boxes[:, :4], boxes[:, 4]
+                if not (corners[:, 2:] >= corners[:, :2]).all() or not np.isfinite(corners).all():
+                    raise ValueError('a box whose second corner is not right of and below its first (x, y, width, '
+                                     'height?)')
+                if not ((scores >= 0) & (scores < 1.001)).all():
+                    raise ValueError('a score that is not within 0 and 1')
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f'{path}, line {number}: {type(error).__name__}: {error}; expected {{"key": '
                                  '"000000123", "boxes": [[x0, y0, x1, y1, score], ...]}') from error

@@ -75,8 +75,9 @@ def told(error):
 # Bad input
 
 
-@pytest.mark.parametrize('rules', [dict(min_score=1), dict(min_score=float('nan')), dict(min_side=-1)])
-def test_rules_that_keep_nothing(rules):
+@pytest.mark.parametrize('rules', [dict(min_score=1), dict(min_score=float('nan')), dict(min_side=-1),
+                                   dict(max_scores=dict(pwatermark=float('nan')))])
+def test_rules_that_are_none(rules):
     with pytest.raises(ValueError, match='expected'):
         Rules(**rules)
 
@@ -94,7 +95,10 @@ def test_shards_of_one_name():
 
 
 @pytest.mark.parametrize('line', ['{', '[]', '{"key": "0"}', '{"key": "0", "boxes": [[1, 2, 3, 4]]}',
-                                  '{"key": "0", "boxes": ["a"]}', '{"boxes": []}', '{"key": "1", "boxes": []}'])
+                                  '{"key": "0", "boxes": ["a"]}', '{"boxes": []}', '{"key": "1", "boxes": []}',
+                                  '{"key": "0", "boxes": [[400, 9, 200, 300, 1]]}',
+                                  '{"key": "0", "boxes": [[0, 0, NaN, 9, 1]]}',
+                                  '{"key": "0", "boxes": [[0, 0, 9, 9, 97]]}'])
 def test_boxes_that_are_none(tmp_path, line):
     path = tmp_path / 'boxes.jsonl'
     path.write_text('{"key": "1", "boxes": []}\n' + line)

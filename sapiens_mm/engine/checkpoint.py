@@ -92,6 +92,7 @@ def save_weights(state_dict: dict[str, torch.Tensor], path: str) -> None:
 
     Raises:
         ValueError: ``path`` has another ending.
+        OSError: It cannot be written.
     """
     kind = osp.splitext(path)[1]
     if kind not in ('.pth', '.safetensors'):
@@ -100,6 +101,7 @@ def save_weights(state_dict: dict[str, torch.Tensor], path: str) -> None:
     # Copies: a view would bring the whole storage that it looks into.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     part = f'{path}.part'
+    open(part, 'wb').close()  # the libraries' own errors do not name the file
     try:
         if kind == '.pth':
             torch.save(tensors, part)

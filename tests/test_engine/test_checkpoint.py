@@ -348,3 +348,9 @@ def test_a_failed_writing_leaves_no_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match='No space left'):
         save_weights(dict(a=torch.zeros(1)), str(tmp_path / 'weights.pth'))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'weights.pth.part').mkdir()
+    with pytest.raises(OSError, match='weights.pth.part'):
+        save_weights(dict(a=torch.zeros(1)), str(tmp_path / 'weights.pth'))

@@ -168,6 +168,7 @@ def test_pretraining_as_in_the_paper(size, batch, gpus, monkeypatch):
     warm_up, cosine = cfg.param_scheduler
     assert warm_up.end == cosine.begin == pytest.approx(cfg.train_cfg.max_iters / 40, abs=passes)
     assert cosine.end == cfg.train_cfg.max_iters
+    assert cfg.default_hooks.checkpoint.interval % passes == 0  # gradients that are not applied yet are not in it
 
 
 def test_data_root_is_one_environment_variable(monkeypatch):

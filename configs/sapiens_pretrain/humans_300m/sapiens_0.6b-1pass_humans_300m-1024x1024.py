@@ -24,6 +24,8 @@ warm_up = steps * 40 // 1600
 model = dict(backbone=dict(arch='sapiens_0.6b'))
 train_dataloader = dict(batch_size=per_gpu)
 train_cfg = dict(type='SapiensStreamTrainLoop', max_iters=steps * passes)
+# After whole steps: a checkpoint within one would lose what its passes have added up.
+default_hooks = dict(checkpoint=dict(interval=max(1, 500 // passes) * passes))
 optim_wrapper = dict(accumulative_counts=passes, optimizer=dict(lr=1.5e-4 * batch / 256))
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=warm_up * passes, start_factor=1e-4, by_epoch=False),

@@ -25,7 +25,7 @@ class SapiensNonFiniteHook(Hook):
         max_consecutive: Skipped steps in a row that stop the run.
 
     Raises:
-        ValueError: ``max_consecutive`` is less than 1.
+        ValueError: ``max_consecutive`` is less than 1, or the optimizer is not torch's (DeepSpeed has its own).
         RuntimeError: Too many steps in a row were skipped; the message names the files.
     """
 
@@ -37,12 +37,16 @@ class SapiensNonFiniteHook(Hook):
         self.max_consecutive = max_consecutive
 
     def before_train(self, runner) -> None:
+        optimizer = runner.optim_wrapper.optimizer
+        if not isinstance(optimizer, Optimizer):
+            raise ValueError(f'SapiensNonFiniteHook watches the steps of a torch optimizer, but found a '
+                             f'{type(optimizer).__name__}: leave the hook out of custom_hooks')
         history = runner.message_hub.log_scalars.get(self.name)  # of the run that is resumed
         self.skipped = int(history.current()) if history else 0
         self.in_a_row = 0
         self._batches = []  # since the last good step: iteration, loss, images
         self._good = False
-        self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(self._check)
+        self._handle = optimizer.register_step_pre_hook(self._check)
 
     def after_train(self, runner) -> None:
         self._handle.remove()

@@ -70,6 +70,12 @@ def test_refuses_a_limit_below_one():
         HOOKS.build(dict(type='SapiensNonFiniteHook', max_consecutive=0))
 
 
+def test_refuses_an_optimizer_that_is_not_torchs():
+    runner = SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=object()))
+    with pytest.raises(ValueError, match='found a object: leave the hook out of custom_hooks'):
+        HOOKS.build(dict(type='SapiensNonFiniteHook')).before_train(runner)
+
+
 @pytest.mark.parametrize('optim', [dict(), dict(clip_grad=dict(max_norm=0.5)), dict(fused=True),
                                    dict(clip_grad=dict(max_norm=0.5), fused=True)])
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])

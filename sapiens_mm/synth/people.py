@@ -56,6 +56,7 @@ def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> d
         proportions=float(rng.beta(3, 2)), cupsize=float(rng.beta(2, 2)), firmness=float(rng.beta(3, 2)))
     races = rng.dirichlet([0.5, 0.5, 0.5])
     phenotypes.update(african=float(races[0]), asian=float(races[1]), caucasian=float(races[2]))
+    phenotypes = {key: round(value, 4) for key, value in phenotypes.items()}
     face = _sample_face(rng)
     best = None
     for _ in range(_ATTEMPTS):
@@ -65,8 +66,8 @@ def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> d
             best = dict(pose, penetration=round(depth, 4))
         if depth <= PENETRATION_TOLERANCE:
             break
-    return dict(phenotypes={key: round(value, 4) for key, value in phenotypes.items()}, face=face, pose=best,
-                outfit=sample_outfit(rng, wardrobe), complexion=sample_complexion(rng))
+    return dict(phenotypes=phenotypes, face=face, pose=best, outfit=sample_outfit(rng, wardrobe),
+                complexion=sample_complexion(rng))
 
 
 def _sample_face(rng: np.random.Generator) -> dict[str, float]:
@@ -115,7 +116,7 @@ def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.
 
 
 def _skin(body: Body, posed: PosedBody, shown: np.ndarray, texture: np.ndarray, instance: int) -> Mesh:
-    normals = vertex_normals(posed.vertices, triangles(body.skin))
+    normals = body.skin_normals(posed)
     # One vertex for each pair of a vertex and a place in the texture: seams have two of them.
     num_places = len(body.skin_places[0])
     corners = body.skin[shown].astype(np.int64) * num_places + body.skin_places[1][shown]

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from .body import Body, PosedBody
-from .mesh import triangles, vertex_normals
 
 #: How deep, in metres, a hand, arm or leg may sink into the trunk, the head or the other leg before a pose is rejected.
 #: Soft parts that touch do sink into each other by about this much.
@@ -212,7 +211,7 @@ def _fingers(heads: dict, tails: dict, curls: list[float], side: str) -> dict[st
 def penetration(body: Body, posed: PosedBody) -> float:
     """How deep, in metres, hands, forearms and legs sink into trunk, head or each other at the deepest place."""
     regions = _regions(body)
-    normals = _point_normals(body, posed)
+    normals = body.skin_normals(posed)
     deepest = 0.
     for moving, fixed in _PAIRS:
         if len(regions[moving]) == 0:
@@ -254,7 +253,3 @@ def _regions(body: Body) -> dict[str, np.ndarray]:
         **{f'arm.{side}': region(*(f'{bone}.{side}' for bone in arm)) for side in 'LR'},
         **{f'leg.{side}': region(*(f'{bone}.{side}' for bone in leg)) for side in 'LR'},
     }
-
-
-def _point_normals(body: Body, posed: PosedBody) -> np.ndarray:
-    return vertex_normals(posed.vertices, triangles(body.skin))

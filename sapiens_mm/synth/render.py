@@ -1,10 +1,11 @@
 """Pictures and exact label buffers of triangle meshes, by Mitsuba 3 (variant ``scalar_rgb``).
 
-Two scenes of the same meshes. The picture: a path tracer with `samples` rays per pixel and a box filter. The labels:
-every triangle glows in a colour that is its number, and one ray through the centre of each pixel reads it (Mitsuba's
-own integrator for indices takes ten times as long); depth and normal are then computed in float64 from that triangle
-and the camera, so that they hold at the pixel's centre. (A second ray, beside it by a thousandth of a pixel, closes the
-holes that float32 rays find between triangles: see `_labels`.)
+Two scenes of the same meshes. The picture: `samples` rays per pixel, each lit by a random point of a light (direct
+light only, see `emitters`), and a box filter. The labels: every triangle glows in a colour that is its number, and one
+ray through the centre of each pixel reads it (Mitsuba's own integrator for indices takes ten times as long); depth and
+normal are then computed in float64 from that triangle and the camera, so that they hold at the pixel's centre. (A
+second ray, beside it by a thousandth of a pixel, closes the holes that float32 rays find between triangles: see
+`_labels`.)
 
 The bytes depend on the arguments alone, not on the number of threads or processes: blocks of pixels have a fixed
 size (left alone, Mitsuba chooses it by the number of threads, and each block has a seed of its own), and the box filter
@@ -19,7 +20,7 @@ import numpy as np
 from .camera import Camera
 from .color import to_linear, to_srgb
 from .extra import needs_extra
-from .mesh import Mesh, face_normals
+from .mesh import Mesh, cross, face_normals
 
 #: Pixels on a side of a block, fixed: see above.
 BLOCK = 16
@@ -33,9 +34,12 @@ ON_CENTRE = 5e-4
 NEAR = 0.01
 #: Linear brightness that exposure leaves nearly all pixels of the persons below.
 BRIGHT = 0.8
-#: Segments of a light path: direct light (from lamps, sky and surroundings alike). With 3, one bounce between surfaces
-#: would be added, for 1.6 times the time.
-LONGEST_PATH = 2
+#: Rays in a row of which the even light gets what lamps leave, each of them one: see `emitters`.
+ROUND = 4
+#: Directions along and across the map of a sky.
+SKY_SIZE = 64
+#: Metres to the sun, and its radius in radians (half of Mitsuba's 0.5358 degrees).
+SUN_DISTANCE, SUN_RADIUS = 2e4, np.radians(0.5358 / 2)
 #: Face indices travel through a float32 image.
 MAX_FACES = 1 << 24
 
@@ -46,7 +50,8 @@ class Buffers:
 
     Attributes:
         rgb: (H, W, 3) uint8 sRGB in RGB order; None from `label_buffers`.
-        alpha: (H, W) float32 of 0..1: the share of a pixel's rays that met a surface; None from `label_buffers`.
+        alpha: (H, W) float32 of 0..1: the share of a pixel's rays that met a mesh (without a backdrop: or a lamp, or
+            even light); None from `label_buffers`.
         depth: (H, W) float32 metres along the optical axis, at the pixel's centre. 0 where no mesh is.
         normal: (H, W, 3) float32 unit normals in the camera's frame: x right, y up, z to the viewer. 0 where no mesh
             is.
@@ -129,7 +134,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     Args:
         meshes: `Mesh` objects in the world (metres, z up).
         camera: Where from; pixels must be square.
-        lights: Light descriptions, see `emitter`; at least one.
+        lights: Light descriptions, see `emitters`; at least one.
         samples: Rays per pixel for the picture, at least 1; rounded up to a product of two similar numbers.
         seed: 0 .. 2**32 - 1. The same arguments and seed give the same bytes.
         backdrop: (H, W, 3) uint8 sRGB picture of the camera's size to put behind the meshes, or None to see the
@@ -158,14 +163,15 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     mi = mitsuba()
     check_meshes(meshes)
     shapes = {f'mesh{i:05d}': shape(mesh) for i, mesh in enumerate(meshes) if len(mesh.faces)}
-    scene = mi.load_dict(dict(type='scene', **shapes, **{f'light{i:03d}': emitter(light)
-                                                         for i, light in enumerate(lights)}), optimize=False)
+    shining = {f'light{i:03d}': one for i, one in enumerate(emitters(lights, meshes, camera))}
+    scene = mi.load_dict(dict(type='scene', speck=speck(), **shapes, **shining), optimize=False)
     built = time.perf_counter()
     # Behind a backdrop the lamps are not seen.
-    panels = [emitter(light) for light in lights if light['type'] == 'panel' and backdrop is None]
+    panels = [panel(light) for light in lights if light['type'] == 'panel' and backdrop is None]
     buffers = _labels(meshes, camera, [mesh.vertices for mesh in meshes], camera, panels)
     labelled = time.perf_counter()
-    integrator = mi.load_dict(dict(type='path', max_depth=LONGEST_PATH, rr_depth=LONGEST_PATH + 1, block_size=BLOCK,
+    # A second ray along what the surface reflects best would halve the noise, and double the time.
+    integrator = mi.load_dict(dict(type='direct', emitter_samples=1, bsdf_samples=0, block_size=BLOCK,
                                    hide_emitters=backdrop is not None))
     # spp=0: as many as the sampler made of `samples`.
     image = np.array(mi.render(scene, sensor=sensor(camera, samples), integrator=integrator, spp=0, seed=seed))
@@ -244,22 +250,37 @@ def shape(mesh: Mesh):
     return made
 
 
-def glowing_shape(number: int, vertices: np.ndarray, faces: np.ndarray, viewer: np.ndarray):
-    """A shape of Mitsuba whose triangles shine towards a viewer (3,) in the colour (triangle, number, 1)."""
+def speck():
+    """A triangle of a millimetre, 10 km below.
+
+    Embree takes time to cut triangles up, on a grid over the whole scene. In so large a scene it hardly does, builds
+    its tree in a third of the time, and the pictures take no longer.
+    """
+    corners = np.array([[0, 0, -1e4], [1e-3, 0, -1e4], [0, 1e-3, -1e4]], np.float32)
+    return shape(Mesh('speck', corners, np.array([[0, 1, 2]]), np.zeros(1, np.uint8), roughness=1.0))
+
+
+def glowing_shape(meshes: list, places: list, viewer: np.ndarray):
+    """All meshes as one shape whose triangles shine towards a viewer (3,) in the colour (triangle, mesh, 1)."""
     mi = mitsuba()
-    vertices = np.asarray(vertices, np.float32)
+    counts = [len(mesh.faces) for mesh in meshes]
+    starts = np.cumsum([0] + [len(place) for place in places])
+    vertices = np.concatenate(places).astype(np.float32)
+    faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts)]).astype(np.uint32)
     # Mitsuba's surfaces shine to their front only, and cloth, hair and walls are seen from behind as well.
     away = np.einsum('fi,fi->f', face_normals(vertices, faces), viewer.astype(np.float32) - vertices[faces[:, 0]]) < 0
     faces = np.where(away[:, None], faces[:, ::-1], faces)
     properties = mi.Properties()
     properties['emitter'] = mi.load_dict(
         dict(type='area', radiance=dict(type='mesh_attribute', name='face_number')))
-    made = mi.Mesh(f'mesh{number}', len(vertices), len(faces), props=properties)
-    colors = np.stack([np.arange(len(faces)), np.full(len(faces), number), np.ones(len(faces))], axis=1)
-    made.add_attribute('face_number', 3, colors.astype(np.float32).ravel())
+    made = mi.Mesh('meshes', len(vertices), len(faces), props=properties)
+    colors = np.ones((len(faces), 3), np.float32)
+    colors[:, 0] = np.concatenate([np.arange(count) for count in counts])
+    colors[:, 1] = np.repeat(np.arange(len(meshes)), counts)
+    made.add_attribute('face_number', 3, colors.ravel())
     arrays = mi.traverse(made)
-    arrays['vertex_positions'] = np.ascontiguousarray(vertices).ravel()
-    arrays['faces'] = np.ascontiguousarray(faces, np.uint32).ravel()
+    arrays['vertex_positions'] = vertices.ravel()
+    arrays['faces'] = np.ascontiguousarray(faces).ravel()
     arrays.update()
     return made
 
@@ -285,43 +306,120 @@ def material(mesh: Mesh) -> dict:
     return dict(type='twosided', bsdf=inside)
 
 
-def emitter(light: dict):
-    """A light of Mitsuba from its description in plain numbers (so that it can go into a manifest).
+def emitters(lights: list, meshes: list, camera: Camera) -> list:
+    """Lights of Mitsuba from their descriptions in plain numbers (so that they can go into a manifest).
+
+    A ray's end is lit by one point of one of them: of :data:`ROUND` rays each lamp (the sun among them) gets one, and
+    what shines from all around gets the others, at least as many as one lamp.
 
     Args:
-        light: One of
+        lights: Descriptions, each one of
             ``{'type': 'constant', 'radiance': [r, g, b]}``: the same from everywhere;
             ``{'type': 'sunsky', 'sun_direction': [x, y, z], 'turbidity': 1..10, 'sun_scale': s, 'sky_scale': s,
             'albedo': ground's 0..1}``: sun and sky, z up;
             ``{'type': 'hdri', 'file': path, 'yaw': degrees, 'scale': s}``: the user's environment picture;
             ``{'type': 'panel', 'centre': [x, y, z], 'target': [x, y, z], 'size': [w, h], 'radiance': [r, g, b]}``:
             a rectangle (metres) that shines towards its target.
+        meshes: What they light.
+        camera: What it sees shall have little noise.
 
     Raises:
         ValueError: Another type.
     """
+    around, lamps = [], []
+    for light in lights:
+        kind = light.get('type')
+        if kind == 'constant':
+            around.append(dome(light, meshes, lights, camera))
+        elif kind == 'sunsky':
+            around.append(sky(light))
+            if light['sun_scale'] > 0:
+                lamps.append(panel(sun(light)))
+        elif kind == 'hdri':
+            # Mitsuba's environments have y up, our world z.
+            turn = _turned(light['yaw']) @ _turned(90, [1, 0, 0])
+            around.append(dict(type='envmap', bitmap=read_hdri(light['file']), scale=light['scale'], to_world=turn))
+        elif kind == 'panel':
+            lamps.append(panel(light))
+        else:
+            raise ValueError(f'no light of type {kind!r}; known: constant, sunsky, hdri, panel')
+    for one in around:
+        one.get('emitter', one)['sampling_weight'] = float(max(1, ROUND - len(lamps)))
+    return around + lamps
+
+
+def _turned(degrees: float, axis: Sequence[int] = (0, 0, 1)):
+    return mitsuba().ScalarTransform4f().rotate(list(axis), degrees)
+
+
+def panel(light: dict) -> dict:
+    """A rectangle that shines to one side."""
+    transform = mitsuba().ScalarTransform4f
+    centre, target = np.asarray(light['centre'], float), np.asarray(light['target'], float)
+    direction = target - centre
+    upright = np.linalg.norm(direction[:2]) < 1e-3 * np.linalg.norm(direction)
+    up = [0, 1, 0] if upright else [0, 0, 1]
+    place = transform().look_at(centre.tolist(), target.tolist(), up)
+    width, height = light['size']
+    return dict(type='rectangle', to_world=place @ transform().scale([width / 2, height / 2, 1]),
+                emitter=dict(type='area', radiance=dict(type='rgb', value=list(light['radiance']))))
+
+
+def dome(light: dict, meshes: list, lights: list, camera: Camera) -> dict:
+    """Even light from everywhere, as a ball around everything that shines inwards.
+
+    Mitsuba's own draws all directions alike, the half below every surface too. Points drawn evenly from a ball's area,
+    as seen from a place close to it, lie by the cosine of the angle to the ball's middle: just as they count for a
+    surface that faces the middle. So this ball touches the scene from behind, and its middle lies on the camera's side
+    and above. That halves the noise.
+    """
+    lamps = [(np.array(one['centre']), max(one['size'])) for one in lights if one['type'] == 'panel']
+    points = np.concatenate([camera.centre[None], *[mesh.vertices for mesh in meshes],
+                             *[centre + size * np.array([[-1], [1]]) for centre, size in lamps]])
+    low, high = points.min(axis=0), points.max(axis=0)
+    reach = max(1.0, np.linalg.norm(high - low) / 2)
+    facing = [0, 0, 0.7] - camera.forward
+    centre = (low + high) / 2 + facing / np.linalg.norm(facing) * 14.8 * reach
+    return dict(type='sphere', center=centre.tolist(), radius=float(16 * reach), flip_normals=True,
+                bsdf=dict(type='diffuse', reflectance=0.0),
+                emitter=dict(type='area', radiance=dict(type='rgb', value=list(light['radiance']))))
+
+
+def sun(light: dict) -> dict:
+    """The sun of sun and sky as a panel: as large in the sky, and as bright, but a square."""
+    direction = np.asarray(light['sun_direction'], float) / np.linalg.norm(light['sun_direction'])
+    side = SUN_DISTANCE * SUN_RADIUS * np.sqrt(np.pi)
+    return dict(type='panel', centre=(SUN_DISTANCE * direction).tolist(), target=[0, 0, 0], size=[side, side],
+                radiance=_sunsky(dict(light, sky_scale=0.0), direction[None])[0].tolist())
+
+
+def sky(light: dict) -> dict:
+    """The sky of sun and sky as a small map: Mitsuba's model takes half of a picture's time."""
     mi = mitsuba()
-    transform = mi.ScalarTransform4f
-    kind = light.get('type')
-    if kind == 'constant':
-        return dict(type='constant', radiance=dict(type='rgb', value=list(light['radiance'])))
-    if kind == 'sunsky':
-        return dict(type='sunsky', sun_direction=list(light['sun_direction']), turbidity=light['turbidity'],
-                    sun_scale=light['sun_scale'], sky_scale=light['sky_scale'], albedo=light['albedo'])
-    if kind == 'hdri':
-        # Mitsuba's environments have y up, our world z.
-        turn = transform().rotate([0, 0, 1], light['yaw']) @ transform().rotate([1, 0, 0], 90)
-        return dict(type='envmap', bitmap=read_hdri(light['file']), scale=light['scale'], to_world=turn)
-    if kind == 'panel':
-        centre, target = np.asarray(light['centre'], float), np.asarray(light['target'], float)
-        direction = target - centre
-        upright = np.linalg.norm(direction[:2]) < 1e-3 * np.linalg.norm(direction)
-        up = [0, 1, 0] if upright else [0, 0, 1]
-        place = transform().look_at(centre.tolist(), target.tolist(), up)
-        width, height = light['size']
-        return dict(type='rectangle', to_world=place @ transform().scale([width / 2, height / 2, 1]),
-                    emitter=dict(type='area', radiance=dict(type='rgb', value=list(light['radiance']))))
-    raise ValueError(f'no light of type {kind!r}; known: constant, sunsky, hdri, panel')
+    # Rows from the zenith to the nadir, columns from the sun on; both sides of the sun are alike.
+    columns = (np.arange(SKY_SIZE // 2) + 0.5) * 2 * np.pi / SKY_SIZE
+    rows = np.linspace(0, np.pi, SKY_SIZE)[:SKY_SIZE // 2 + 1]
+    # The row below the horizon has its light, so that there is no dark seam above it.
+    across, down = np.meshgrid(columns, np.minimum(rows, np.radians(89.9)))
+    azimuth = np.arctan2(light['sun_direction'][1], light['sun_direction'][0])
+    directions = np.stack([np.sin(down) * np.cos(azimuth + across), np.sin(down) * np.sin(azimuth + across),
+                           np.cos(down)], axis=-1)
+    half = _sunsky(dict(light, sun_scale=0.0), directions.reshape(-1, 3)).reshape(*down.shape, 3)
+    image = np.zeros((SKY_SIZE, SKY_SIZE, 3), np.float32)
+    image[:len(rows)] = np.concatenate([half, half[:, ::-1]], axis=1)
+    turn = _turned(np.degrees(azimuth) - 90) @ _turned(90, [1, 0, 0])
+    return dict(type='envmap', bitmap=mi.Bitmap(image), to_world=turn)
+
+
+def _sunsky(light: dict, directions: np.ndarray) -> np.ndarray:
+    """(N, 3) radiance of sun and sky from (N, 3) unit directions."""
+    mi = mitsuba()
+    model, place = mi.load_dict(light), mi.SurfaceInteraction3f()
+    seen = np.zeros((len(directions), 3), np.float32)
+    for i, direction in enumerate(-directions):
+        place.wi = direction.tolist()
+        seen[i] = model.eval(place, True)
+    return seen
 
 
 def sensor(camera: Camera, samples: int, centred: bool = False):
@@ -348,7 +446,7 @@ def sensor(camera: Camera, samples: int, centred: bool = False):
              # How far the image's middle lies from the principal point, in shares of the image.
              principal_point_offset_x=float(0.5 - (k[0, 2] + 0.5) / camera.width),
              principal_point_offset_y=float(0.5 - (k[1, 2] + 0.5) / camera.height),
-             near_clip=NEAR, far_clip=1e5, to_world=mi.ScalarTransform4f(pose), sampler=sampler,
+             near_clip=NEAR, far_clip=1e6, to_world=mi.ScalarTransform4f(pose), sampler=sampler,
              film=dict(type='hdrfilm', width=camera.width, height=camera.height, rfilter=dict(type='box'),
                        pixel_format='rgb' if centred else 'rgba', component_format='float32')))
 
@@ -375,15 +473,13 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
         view: and the camera that sees them so, with square pixels.
         panels: Shapes for Mitsuba that are no meshes, but hide what is behind them.
     """
-    filled = np.array([i for i, mesh in enumerate(meshes) if len(mesh.faces)], np.int32)
     mi = mitsuba()
-    glowing = {f'mesh{i:05d}': glowing_shape(i, places[i], meshes[i].faces, view.centre)
-               for i in filled.tolist()}
+    counts = np.array([len(mesh.faces) for mesh in meshes], int)
+    starts = np.cumsum([0, *counts])
+    glowing = {'meshes': glowing_shape(meshes, places, view.centre)} if counts.sum() else {}
     dark = {f'panel{i:03d}': {key: value for key, value in panel.items() if key != 'emitter'}
             for i, panel in enumerate(panels)}
-    # The meshes come first, so that a shape's number is its place among the meshes that have faces.
-    scene = mi.load_dict(dict(type='scene', **glowing, **dark), optimize=False)
-    shapes = scene.shapes()
+    scene = mi.load_dict(dict(type='scene', speck=speck(), **glowing, **dark), optimize=False)
 
     seen = trace(scene, view, 'path', max_depth=1)
     hit = seen[..., 2] > 0
@@ -401,16 +497,18 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
     # Mitsuba measures along the ray, from the near plane on.
     near = length / np.linalg.norm(rays, axis=1).reshape(length.shape) + NEAR
     rows, columns = np.nonzero((length > 0) & (~hit | (near < depth * (1 - 1e-4))))
-    for row, column in zip(rows.tolist(), columns.tolist()):
+    found = np.full(len(rows), -1)
+    for k, (row, column) in enumerate(zip(rows.tolist(), columns.tolist())):
         direction = beside.rotation.T @ rays[row * view.width + column]
         met = scene.ray_intersect(mi.Ray3f(beside.centre.tolist(), (direction / np.linalg.norm(direction)).tolist()))
-        number = shapes.index(met.shape) if met.is_valid() else len(filled)
-        if number >= len(filled):
-            continue
-        at, i, f = (np.array([row]), np.array([column])), filled[[number]], np.array([met.prim_index])
-        z, turned, off = _evaluate(meshes, camera, at, i, f)
-        if off[0] < ON_CENTRE and (mesh[at][0] < 0 or z[0] < depth[at][0]):
-            mesh[at], face[at], depth[at], normal[at] = i, f, z, turned
+        if met.is_valid() and met.shape == glowing.get('meshes'):
+            found[k] = met.prim_index
+    rows, columns, found = rows[found >= 0], columns[found >= 0], found[found >= 0]
+    at, i = (rows, columns), np.searchsorted(starts, found, side='right') - 1
+    z, turned, off = _evaluate(meshes, camera, at, i, found - starts[i])
+    better = (off < ON_CENTRE) & ((mesh[at] < 0) | (z < depth[at]))
+    at = rows[better], columns[better]
+    mesh[at], face[at], depth[at], normal[at] = i[better], (found - starts[i])[better], z[better], turned[better]
 
     instance, part = np.zeros(mesh.shape, np.uint8), np.zeros(mesh.shape, np.uint8)
     for i in np.unique(mesh[mesh >= 0]):
@@ -437,12 +535,16 @@ def _evaluate(meshes: list, camera: Camera, at: tuple, mesh: np.ndarray, face: n
     order = np.argsort(mesh, kind='stable')
     # Pieces of one mesh each, so that its vertices are turned once, and not too many at a time.
     for i, chosen in zip(*_groups(mesh, order)):
-        local = camera.transform(meshes[i].vertices)
-        smooth = None if meshes[i].normals is None else np.asarray(meshes[i].normals, np.float64) @ camera.rotation.T
+        used, corners = np.unique(meshes[i].faces[face[chosen]], return_inverse=True)
+        corners = corners.reshape(-1, 3)
+        local = camera.transform(meshes[i].vertices[used])
+        smooth = meshes[i].normals
+        if smooth is not None:
+            smooth = np.asarray(smooth[used], np.float64) @ camera.rotation.T
         for begin in range(0, len(chosen), CHUNK):
             piece = chosen[begin:begin + CHUNK]
             rays = camera.rays(np.stack([at[1][piece], at[0][piece]], axis=1))
-            points, normal[piece] = surface(local, smooth, meshes[i].faces[face[piece]], rays)
+            points, normal[piece] = surface(local, smooth, corners[begin:begin + CHUNK], rays)
             depth[piece] = points[:, 2]
             with np.errstate(divide='ignore', invalid='ignore'):
                 miss = (points[:, :2] / points[:, 2:] - rays[:, :2]) * np.diag(camera.intrinsics)[:2]
@@ -471,9 +573,9 @@ def surface(vertices: np.ndarray, normals: np.ndarray | None, faces: np.ndarray,
         the triangle's own where the smooth one looks away (at silhouettes).
     """
     corners = vertices[faces]
-    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    flat = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     # Shares of the corners: volumes of the ray with each edge.
-    shares = np.stack([np.einsum('ni,ni->n', rays, np.cross(corners[:, (i + 1) % 3], corners[:, (i + 2) % 3]))
+    shares = np.stack([np.einsum('ni,ni->n', rays, cross(corners[:, (i + 1) % 3], corners[:, (i + 2) % 3]))
                        for i in range(3)], axis=1)
     total = shares.sum(axis=1, keepdims=True)
     with np.errstate(divide='ignore', invalid='ignore'):

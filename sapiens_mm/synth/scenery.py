@@ -119,7 +119,7 @@ class Scenery:
 
     Attributes:
         meshes: Ground, walls and things, all of instance 0 and part 0.
-        lights: For `render.emitter`.
+        lights: For `render.emitters`.
         backdrop: (H, W, 3) uint8 sRGB to put behind, or None.
         key: Exposure for `render.render`.
         parameters: Every choice, for JSON.

@@ -1,6 +1,6 @@
 import numpy as np
 
-from sapiens_mm.synth.mesh import face_normals, rotation_z, triangles, vertex_normals
+from sapiens_mm.synth.mesh import cross, face_normals, rotation_z, triangles, vertex_normals
 
 SQUARE = np.array([[0, 0, 0], [2, 0, 0], [2, 1, 0], [0, 1, 0], [9, 9, 9]], np.float32)
 
@@ -24,3 +24,9 @@ def test_larger_faces_count_more():
     vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 3, 0], [0, 0, 1]], np.float32)
     normals = vertex_normals(vertices, np.array([[0, 1, 2], [0, 3, 1]]))  # areas 1.5 to +z and 0.5 to +y
     np.testing.assert_allclose(normals[0], np.array([0, 1, 3]) / 10**0.5, rtol=1e-6)
+
+
+def test_cross_products_are_numpys():
+    a, b = np.random.default_rng(0).normal(size=(2, 5, 3))
+    np.testing.assert_array_equal(cross(a, b), np.cross(a, b))
+    assert cross(a[:0], b[:0]).shape == (0, 3)

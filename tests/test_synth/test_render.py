@@ -309,3 +309,49 @@ def test_a_lamp_hides_what_is_behind_it_unless_a_backdrop_does():
     hidden = R.render([sphere()], camera, [lamp], samples=1).mesh[32, 24]
     shown = R.render([sphere()], camera, [lamp], samples=1, backdrop=np.zeros((64, 48, 3), np.uint8)).mesh[32, 24]
     assert (hidden, shown) == (-1, 0)
+
+
+def test_the_map_of_a_sky_is_mitsubas_sky_turned_alike():
+    mi = R.mitsuba()
+    light = dict(type='sunsky', sun_direction=[0.6, -0.3, 0.5], turbidity=3.0, sun_scale=0.0, sky_scale=1.0,
+                 albedo=0.2)
+    sky, place = mi.load_dict(R.sky(light)), mi.SurfaceInteraction3f()
+    directions = np.random.default_rng(0).normal(size=(200, 3)) * [1, 1, 0.5]
+    directions[:, 2] = np.abs(directions[:, 2])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    expected = R._sunsky(light, directions)
+    for direction, color in zip(directions, expected):
+        place.wi = (-direction).tolist()
+        np.testing.assert_allclose(np.array(sky.eval(place, True)), color, rtol=0.15)
+
+
+def shot(lights: list, meshes: list, camera: Camera, **options) -> np.ndarray:
+    """(H, W, 3) radiance with little noise."""
+    mi = R.mitsuba()
+    shapes = {f'mesh{i}': R.shape(mesh) for i, mesh in enumerate(meshes)}
+    scene = mi.load_dict(dict(type='scene', **shapes, **{f'light{i}': light for i, light in enumerate(lights)}))
+    integrator = mi.load_dict(dict(type='direct', **options))
+    return np.array(mi.render(scene, sensor=R.sensor(camera, 256), integrator=integrator, spp=0, seed=1))[..., :3]
+
+
+@pytest.mark.parametrize('scale', [0.05, 1.0])
+def test_sun_and_sky_are_as_bright_as_mitsubas(scale):
+    light = dict(type='sunsky', sun_direction=[0.6, -0.3, 0.5], turbidity=3.0, sun_scale=scale, sky_scale=1.0,
+                 albedo=0.2)
+    camera = look_at([0, -2, 2], [0, 0, 0], (24, 16), 3.0)
+    floor = sheet([[-5, -5, 0], [5, -5, 0], [5, 5, 0], [-5, 5, 0]], roughness=1.0)
+    expected, ours = (shot(lights, [floor], camera).mean(axis=(0, 1))
+                      for lights in ([light], R.emitters([light], [floor], camera)))
+    np.testing.assert_allclose(ours, expected, rtol=0.02)
+
+
+@pytest.mark.parametrize('name', CAMERAS)
+def test_even_light_is_even_whatever_the_view(name):
+    """A grey ball in the open sends half of the light back wherever it is seen, and the light is seen beside it."""
+    camera, ball = CAMERAS[name], sphere(albedo=(0.5, 0.5, 0.5), roughness=1.0)
+    lamp = dict(type='panel', centre=[0, -9, 0], target=[0, -10, 0], size=[1, 1], radiance=[1, 1, 1])  # turned away
+    image = shot(R.emitters([*SKY, lamp], [ball], camera), [ball], camera, emitter_samples=1, bsdf_samples=0)
+    sure, away = sphere_truth(camera, 0.45, (0, 0, 0))[2], ~sphere_truth(camera, 0.55, (0, 0, 0))[2]
+    np.testing.assert_allclose(image[sure].mean(), 0.5, rtol=0.02)
+    np.testing.assert_allclose(np.median(image[sure].mean(axis=-1)), 0.5, rtol=0.05)
+    np.testing.assert_allclose(image[away], 1, rtol=1e-4)

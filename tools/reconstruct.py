@@ -17,6 +17,8 @@ from mmengine.runner import load_checkpoint
 from torchvision.transforms.v2 import functional as F
 
 from sapiens_mm.engine import CheckpointError
+from sapiens_mm.engine.complete_weights import check_complete
+from sapiens_mm.pretrain import SapiensMAE
 from sapiens_mm.pretrain.images import decode
 from sapiens_mm.pretrain.reconstruction import reconstruction_sheet
 from sapiens_mm.pretrain.sources import SourceError, folder_source
@@ -38,6 +40,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if min(args.num, args.batch) < 1:
         parser.error(f'--num and --batch are at least 1, got {args.num} and {args.batch}')
+    if not cv2.haveImageWriter(str(args.out)):
+        parser.error(f'--out is {args.out}, but pictures are written as .png or .jpg')
     return args
 
 
@@ -78,7 +82,10 @@ def reconstruct(args: argparse.Namespace) -> None:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     model = MODELS.build(cfg.model)
-    load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
+    if not isinstance(model, SapiensMAE):
+        raise ValueError(f'{args.config} builds a {type(model).__name__}; give a config of pretraining, whose model is '
+                         'a SapiensMAE')
+    check_complete(model, load_checkpoint(model, args.checkpoint, map_location='cpu'))
     model.to(args.device).eval()
     size = tuple(args.size or model.backbone.img_size)
     sheets = []
@@ -89,7 +96,7 @@ def reconstruct(args: argparse.Namespace) -> None:
         sheets.append(reconstruction_sheet(model, inputs, args.mask_ratio, args.seed + begin))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(args.out), cv2.vconcat(sheets)[..., ::-1]):
-        raise SystemExit(f'{args.out} cannot be written; give a .png or .jpg file in a folder that you may write to')
+        raise SystemExit(f'{args.out} cannot be written; give a file in a folder that you may write to')
     rest = f' of {len(found)}; --num takes more' if len(found) > len(paths) else ''
     print(f'{args.out}: {len(paths)} images{rest}')
 

@@ -72,6 +72,14 @@ def test_bad_input(config, trained, tmp_path):
     assert 'text.png cannot be decoded as an image' in message.splitlines()[-1]
     ratio = tool('tools/reconstruct.py', config, checkpoint, tmp_path, '--mask-ratio', 1, ok=False)
     assert 'cannot be decoded' in ratio.splitlines()[-1]
+    message = tool('tools/reconstruct.py', config, checkpoint, 'photo.jpg', '--out', 'sheet.tga', ok=False)
+    assert '--out is sheet.tga, but pictures are written as .png or .jpg' in message.splitlines()[-1]
+    other = ROOT / 'configs/sapiens_pose/coco/sapiens_tiny-210e_coco-256x192.py'
+    message = tool('tools/reconstruct.py', other, checkpoint, tmp_path, ok=False)
+    assert 'builds a SapiensPoseEstimator; give a config of pretraining' in message.splitlines()[-1]
+    tool('tools/export_backbone.py', checkpoint, tmp_path / 'backbone.pth')
+    message = tool('tools/reconstruct.py', config, tmp_path / 'backbone.pth', tmp_path, ok=False)
+    assert 'it lacks neck.mask_token' in message.splitlines()[-1]
     (tmp_path / 'empty').mkdir()
     message = tool('tools/train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options',
                    f'train_dataloader.dataset.source.path={tmp_path}/empty', ok=False)

@@ -97,15 +97,19 @@ default_hooks = dict(logger=dict(interval=1))
 
 @pytest.fixture(scope='session')
 def write_video():
-    """Writes a video of grey frames, each lighter than the one before."""
+    """Writes a video of grey frames, each lighter than the one before; turned ones are white in their upper half."""
     av = pytest.importorskip('av')
 
-    def write(path, frames=5, size=(48, 64), rate=10):
+    def write(path, frames=5, size=(48, 64), rate=10, turned=0):
         with av.open(str(path), 'w') as container:
             stream = container.add_stream('libx264', rate=rate)
             stream.height, stream.width, stream.pix_fmt = *size, 'yuv420p'
+            if turned:
+                stream.set_display_rotation(turned)
             for i in range(frames):
                 picture = np.full((*size, 3), 40 * i % 256, np.uint8)
+                if turned:
+                    picture[:size[0] // 2] = 255
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
             container.mux(stream.encode())
         return path

@@ -135,6 +135,14 @@ def test_videos(tmp_path, write_video):
         list(frames_of(find_sources([path])))
 
 
+@pytest.mark.parametrize(('turned', 'white'), [(90, np.s_[:, :24]), (180, np.s_[24:]), (-90, np.s_[:, 24:])])
+def test_a_video_of_a_phone_is_turned(tmp_path, write_video, turned, white):
+    frame, = frames_of(find_sources([write_video(tmp_path / 'clip.mp4', frames=1, turned=turned)]))
+    assert frame.image.shape == ((48, 64, 3) if turned == 180 else (64, 48, 3))
+    assert frame.image[white].mean() > 250
+    assert frame.image.mean() < 140
+
+
 def test_a_camera_that_is_not_there():
     with pytest.raises(InputError, match='camera 9999 cannot be opened'):
         list(frames_of([Source('9999', 'camera9999', 'camera')]))

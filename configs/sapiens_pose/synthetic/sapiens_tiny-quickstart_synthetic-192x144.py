@@ -5,7 +5,7 @@ On two cores without bfloat16 it trains in 6 minutes, to AP 0.48, AP50 0.81 on 6
 31 epochs reached AP 0.52, AP50 0.85, and so did 24 epochs after 12 instead of 8 of the other model.
 Small inputs, a narrow backbone and a high learning rate make it learn fast, not well: it still takes some people who are
 seen from behind for people seen from ahead.
-Data:  tools/synthesize.py data/synthetic/train --num 600 --size 256 192 --samples 4 --seed 1 --framing full_body --max-persons 1
+Data:  tools/synthesize.py data/synthetic/train --num 700 --size 256 192 --samples 4 --seed 1 --framing full_body --max-persons 1
        (and data/synthetic/test with --num 60 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
            configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py 2

@@ -300,7 +300,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 def fastest_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device computes with it, else float32."""
     if device.type == 'cuda':
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)  # torch's own question counts emulation, too
     elif device.type == 'cpu':
         fast = any(getattr(torch.cpu, name, bool)() for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'))
     else:

@@ -35,7 +35,8 @@ def reconstruct(model: SapiensMAE, inputs: Tensor, mask_ratio: float, seed: int 
     size = model.backbone.patch_size
     grid = tuple(side // size for side in inputs.shape[-2:])
     noise = torch.rand(len(inputs), grid[0] * grid[1], generator=torch.Generator().manual_seed(seed))
-    pred, mask = model.predict(inputs, mask_ratio, noise.to(inputs.device))
+    dtype = model.backbone.pos_embed.dtype  # DeepSpeed's model is bfloat16 as a whole
+    pred, mask = model.predict(inputs.to(dtype), mask_ratio, noise.to(inputs.device))
     patches, pred = patchify(inputs.float(), size), pred.float()
     if model.norm_target:
         mean, std = (_from_around(values, mask, grid) for values in (patches.mean(-1), patches.std(-1)))

@@ -55,6 +55,14 @@ def test_nothing_of_a_hidden_patch_shows_in_the_picture():
     assert (filled - images).abs().max() > 0.1
 
 
+def test_a_model_in_bfloat16():
+    inputs = torch.randn(2, 3, 64, 48)
+    expected, hidden = reconstruct(mae(), inputs, 0.75)
+    filled, same = reconstruct(mae().bfloat16(), inputs, 0.75)
+    assert torch.equal(hidden, same)
+    torch.testing.assert_close(filled, expected, atol=0.1, rtol=0.05)
+
+
 def test_values_are_spread_from_the_nearest():
     values, mask = torch.arange(12.)[None], torch.ones(1, 12)
     mask[0, [0, 11]] = 0

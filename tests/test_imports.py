@@ -11,12 +11,13 @@ HOSTS = {'mmpose', 'mmseg', 'mmdet', 'mmpretrain'}
 BASE = {'torch', 'mmengine', 'mmcv', 'numpy', *sys.stdlib_module_names}
 ALLOWED = {
     # room: (libraries, own rooms)
-    'apis': (BASE | {'mmpose', 'mmseg', 'mmdet', 'torchvision', 'cv2', 'PIL', 'av', 'safetensors'},
+    'apis': (BASE | {'mmpose', 'mmseg', 'mmdet', 'torchvision', 'cv2', 'PIL', 'av', 'safetensors', 'onnxruntime',
+                     'onnxscript'},
              {'backbones', 'dense', 'engine', 'pose', 'visualization', 'vocabularies'}),
     'backbones': (BASE, {'engine'}),
     'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', 'visualization', 'vocabularies'}),
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, set()),  # these where a checkpoint asks for them
-    'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', 'vocabularies'}),
+    'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', 'visualization', 'vocabularies'}),
     'pretrain': (BASE | {'torchvision', 'cv2', 'PIL', 'webdataset', 'pyarrow', 'matplotlib', 'ray'},
                  {'backbones', 'engine'}),
     'synth': ({'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'drjit', 'trimesh',

@@ -34,6 +34,8 @@ ON_CENTRE = 5e-4
 NEAR = 0.01
 #: Linear brightness that exposure leaves nearly all pixels of the persons below.
 BRIGHT = 0.8
+#: Of the brightest channel: up to here pictures are linear.
+SHOULDER = 0.6
 #: Rays in a row of which the even light gets what lamps leave, each of them one: see `emitters`.
 ROUND = 4
 #: Directions along and across the map of a sky.
@@ -602,7 +604,8 @@ def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
     """(H, W, 3) radiance scaled so that the persons' (else: everything's) geometric mean brightness is ``key``.
 
     It is less where more than a twentieth of their pixels would become brighter than :data:`BRIGHT`. What is then
-    brighter than 0.8 rolls off softly, as on film, instead of clipping.
+    brighter than :data:`SHOULDER` rolls off softly, as on film, instead of clipping, and keeps its hue: beside people
+    in the shade a sky is ten times as bright, and is to stay blue.
     """
     brightness = np.maximum(linear, 0) @ [0.2126, 0.7152, 0.0722]
     chosen = buffers.person if buffers.person.any() else buffers.mesh >= 0
@@ -614,4 +617,6 @@ def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
         # Faces stay what they are above dark clothes.
         scale = min(scale, BRIGHT / max(np.quantile(values, 0.95), 1e-12))
     linear = np.nan_to_num(linear * scale, nan=0.0, posinf=10.0, neginf=0.0)
-    return np.where(linear > 0.8, 1 - 0.2 * np.exp(-(linear - 0.8) / 0.2), linear)
+    top = linear.max(axis=-1, keepdims=True)
+    over = np.maximum(top - SHOULDER, 0) / (1 - SHOULDER)
+    return linear * np.where(over > 0, (SHOULDER + (1 - SHOULDER) * over / (1 + over)) / np.maximum(top, SHOULDER), 1)

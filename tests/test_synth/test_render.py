@@ -355,3 +355,16 @@ def test_even_light_is_even_whatever_the_view(name):
     np.testing.assert_allclose(image[sure].mean(), 0.5, rtol=0.02)
     np.testing.assert_allclose(np.median(image[sure].mean(axis=-1)), 0.5, rtol=0.05)
     np.testing.assert_allclose(image[away], 1, rtol=1e-4)
+
+
+def test_a_bright_sky_stays_blue_and_people_stay_linear():
+    person = np.zeros((4, 8), np.uint8)
+    person[:, :2] = 1
+    buffers = R.Buffers(None, None, None, None, person, None, np.where(person, 0, -1), None)
+    linear = np.full((4, 8, 3), 0.2)
+    linear[:, 2:] = np.linspace(0.5, 50, 6)[:, None] * [0.4, 0.6, 1.0]
+    out = R.expose(linear, buffers, key=0.2)
+    np.testing.assert_allclose(out[:, :2], 0.2, rtol=1e-3)
+    np.testing.assert_allclose(out[:, 2:], out[:, 2:, 2:] * [0.4, 0.6, 1.0])
+    assert (np.diff(out[0, 2:, 2]) > 0).all()
+    assert out.max() < 1

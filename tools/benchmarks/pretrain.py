@@ -110,7 +110,8 @@ def main() -> None:
         for name in VARIANTS:
             out = subprocess.run([sys.executable, *sys.argv, '--variant', name], stdout=subprocess.PIPE, text=True)
             if out.returncode:
-                raise SystemExit(f"'{name}' failed, see above")
+                raise SystemExit(f"'{name}' ended with status {out.returncode}" +
+                                 (': killed, most likely for memory' if out.returncode == -9 else ', see above'))
             found[name].append(json.loads(out.stdout.splitlines()[-1]))
     print(f'{args.arch}, {args.batch} x 3 x {args.size} x {args.size}, {args.dtype}, {args.threads} threads')
     print(f'{"":20}{"s/step":>9}{"ratio":>8}{"peak GB":>9}{"ratio":>8}{"beyond GB":>11}{"ratio":>8}{"loss":>8}')

@@ -1,0 +1,56 @@
+import importlib.util
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools/benchmarks/pretrain.py'
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    spec = importlib.util.spec_from_file_location('benchmark_pretrain', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr('sys.argv', [str(TOOL), '--arch', 'tiny', '--size', '64', '--steps', '1', '--threads', '1'])
+    return module
+
+
+def stand_in(tool, monkeypatch, status, figures):
+    """A process for each variant that takes no time."""
+
+    def run(command, **kwargs):
+        name = command[command.index('--variant') + 1]
+        return SimpleNamespace(returncode=status, stdout='a warning\n' + json.dumps(figures[name]))
+
+    monkeypatch.setattr(tool.subprocess, 'run', run)
+
+
+FIGURES = {'mmpretrain': dict(seconds=4., peak=10e9, beyond=5e9, loss=1., parameters=1),
+           'ours': dict(seconds=3., peak=10e9, beyond=5e9, loss=1., parameters=1),
+           'ours, checkpointed': dict(seconds=5., peak=6e9, beyond=1e9, loss=1., parameters=1)}
+
+
+def test_a_process_that_is_killed_is_told(tool, monkeypatch):
+    stand_in(tool, monkeypatch, -9, FIGURES)
+    with pytest.raises(SystemExit, match="'mmpretrain' ended with status -9: killed, most likely for memory"):
+        tool.main()
+
+
+def test_ratios_are_to_mmpretrain(tool, monkeypatch, capsys):
+    stand_in(tool, monkeypatch, 0, FIGURES)
+    tool.main()
+    rows = {line[:20].strip(): line[20:].split() for line in capsys.readouterr().out.splitlines()[2:]}
+    assert rows['mmpretrain'] == ['4.00', '1.00', '10.00', '1.00', '5.00', '1.00', '1.000']
+    assert rows['ours'][:2] == ['3.00', '0.75']
+    assert rows['ours, checkpointed'] == ['5.00', '1.25', '6.00', '0.60', '1.00', '0.20', '1.000']
+
+
+@pytest.mark.parametrize('variant', ['ours', 'ours, checkpointed'])
+def test_a_step_is_measured(tool, monkeypatch, variant):
+    monkeypatch.setattr('sys.argv', [*tool.sys.argv, '--variant', variant])
+    found = tool.measure(tool.parse_args())
+    assert found['seconds'] > 0
+    assert found['loss'] == pytest.approx(1, abs=0.5)
+    assert found['peak'] > found['beyond']

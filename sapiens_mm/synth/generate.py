@@ -12,7 +12,6 @@ Layout of a set::
     annotations/            person_keypoints.json (17), coco_wholebody.json (133), goliath.json (308): COCO's format
     settings.json           what the set was made with
 """
-import json
 import os
 import signal
 import threading
@@ -40,7 +39,7 @@ from .mesh import Mesh, rotation_z
 from .people import Person, build_person, sample_person
 from .render import Buffers, mitsuba, render, set_threads
 from .scenery import Assets, block, draw_scenery, draw_texture
-from .writer import clean, differences, write_files, write_json
+from .writer import clean, differences, read_json, write_files, write_json
 
 TASKS = ('pose', 'parts', 'depth', 'normal')
 #: What an image shows, and how often.
@@ -262,7 +261,8 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
         that are there are collected.
 
     Raises:
-        ValueError: If the folder holds a set of other settings, or ``num``, ``workers`` or ``shard`` is out of range.
+        ValueError: If the folder holds a set of other settings or a broken JSON file, or ``num``, ``workers`` or
+            ``shard`` is out of range.
         OSError: If a file cannot be written, or a worker died.
         ImportError: If the extra ``synth`` is not installed.
     """
@@ -349,7 +349,8 @@ def _claim(folder: Path, settings: Settings, assets: Assets) -> None:
             raise ValueError(f'{folder} holds samples but no settings.json: give another folder')
         write_json(path, mine)
         return
-    differ = differences(json.loads(path.read_text()), mine)
+    before = read_json(path, 'give another folder, or put back the file that this set was begun with')
+    differ = differences(before, mine)
     if differ:
         raise ValueError(f'{folder} holds a set made with {differ}: give another folder, or the same settings to '
                          'continue it')
@@ -358,7 +359,8 @@ def _claim(folder: Path, settings: Settings, assets: Assets) -> None:
 def collect(folder: str | Path) -> int:
     """Writes the COCO annotations of all samples of a set; returns their number."""
     folder = Path(folder)
-    samples = [json.loads(path.read_text()) for path in sorted((folder / 'samples').glob('*.json'))]
+    samples = [read_json(path, 'remove it, and the same command makes its sample again')
+               for path in sorted((folder / 'samples').glob('*.json'))]
     for vocabulary, name in ANNOTATIONS.items():
         images, annotations = [], []
         for sample in samples:

@@ -28,6 +28,7 @@ off the person; ``normal/ID.npy`` (H, W, 3) float32 unit, x right, y up, z to th
 """
 import json
 import re
+import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ from .extra import needs_extra
 from .mesh import Mesh, rotation_z, vertex_normals
 from .render import label_buffers, mitsuba, render
 from .scenery import Assets, draw_scenery, read_photo
-from .writer import clean, differences, write_files
+from .writer import clean, differences, read_json, write_files
 
 SUFFIXES = ('.obj', '.ply', '.glb')
 #: Name: share of the height it begins at, focal length (units of the longer side) from .. to, margin.
@@ -195,20 +196,63 @@ def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow
                     faces=np.arange(faces.size, dtype=np.int32).reshape(-1, 3))
         return Mesh(uv=np.repeat(uv, 3, axis=0), albedo=texture.reshape(side, side, 3), **made)
     if not allow_untextured:
-        raise ScanError(f'{path} has no texture; expected {_expected(path)}: put it beside the scan, or give '
-                        '--allow-untextured to render it gray')
+        raise ScanError(_untextured(path, _texture_lacks(path)))
     return Mesh(albedo=(0.5, 0.5, 0.5), **made)
 
 
-def _expected(path: Path) -> str:
-    """What a scan without colours should have come with."""
-    if path.suffix.lower() != '.obj':
+def _untextured(path: Path, lacks: str | None) -> str:
+    if lacks is None:
+        lacks = 'a picture in the file, or colours of its vertices'
+        if path.suffix.lower() == '.obj':
+            lacks = 'texture coordinates, and a picture for each of its materials'
+    return (f'{path} has no texture; expected {lacks}: put it beside the scan, or give --allow-untextured to render it '
+            'gray')
+
+
+def check_textures(paths: list):
+    """Refuses scans without colours by a look at the beginnings of their files, so before hours of rendering.
+
+    `load_scan` finds what this does not see, such as missing texture coordinates.
+
+    Raises:
+        ScanError: It names the first such scan, what it lacks, and how many others there are.
+    """
+    lacking = [(path, lacks) for path, lacks in ((path, _texture_lacks(path)) for path in paths) if lacks]
+    if lacking:
+        names = [str(path) for path, _ in lacking[1:5]] + ['...'] * (len(lacking) > 5)
+        more = f' ({len(lacking)} of {len(paths)} scans have none: also {", ".join(names)})' if names else ''
+        raise ScanError(_untextured(*lacking[0]) + more)
+
+
+def _texture_lacks(path: Path) -> str | None:
+    """What a scan's files lack of its colours, as far as their beginnings tell; broken files are not judged."""
+    suffix = path.suffix.lower()
+    if suffix == '.obj':
+        with open(path, errors='replace') as file:
+            vertex = next((line for line in file if line.startswith('v ')), '')
+        # Of seven words the last three are red, green and blue.
+        return None if not vertex or len(vertex.split()) >= 7 else _obj_lacks(path)
+    with open(path, 'rb') as file:
+        if suffix == '.ply':
+            head = file.read(1 << 16).split(b'end_header')[0].lower()
+            if head.startswith(b'ply') and b' red' not in head and b'texturefile' not in head:
+                return 'colours of its vertices, or a line "comment TextureFile PICTURE" in its head'
+            return None
+        try:
+            _, _, _, length, kind = struct.unpack('<4s2II4s', file.read(20))
+            content = json.loads(file.read(length)) if kind == b'JSON' else {}
+        except (struct.error, ValueError):
+            return None
+    shapes = [shape for mesh in content.get('meshes', []) for shape in mesh.get('primitives', [])]
+    if shapes and not content.get('textures') and not any('COLOR_0' in shape.get('attributes', {}) for shape in shapes):
         return 'a picture in the file, or colours of its vertices'
-    return _obj_lacks(path) or 'texture coordinates, and a picture for each of its materials'
+    return None
 
 
 def _obj_lacks(path: Path) -> str | None:
     """The first thing missing on the way from an .obj to its picture."""
+    from PIL import Image
+
     with open(path, errors='replace') as file:
         named = next((line.split(maxsplit=1)[1].strip() for line in file if line.startswith('mtllib ')), None)
     if named is None:
@@ -219,8 +263,14 @@ def _obj_lacks(path: Path) -> str | None:
     pictures = [line.strip().split(maxsplit=1)[1].strip() for line in lines if line.strip().startswith('map_Kd ')]
     if not pictures:
         return f'a line "map_Kd PICTURE" in {path.parent / named}'
-    missing = [picture for picture in pictures if not (path.parent / picture).is_file()]
-    return f'the picture {path.parent / missing[0]}, which {named} names' if missing else None
+    for picture in pictures:
+        if not (path.parent / picture).is_file():
+            return f'the picture {path.parent / picture}, which {named} names'
+        try:
+            Image.open(path.parent / picture).close()
+        except OSError:
+            return f'a picture that can be read as {path.parent / picture}, which {named} names'
+    return None
 
 
 def find_scans(source) -> tuple:
@@ -280,12 +330,13 @@ def finished(out, name: str, settings: dict) -> bool:
     """Whether a picture is there already.
 
     Raises:
-        ValueError: It is, but was made with other settings.
+        ValueError: It is, but was made with other settings, or its JSON is broken.
     """
     path = Path(out) / f'cameras/{name}.json'
     if not path.is_file():
         return False
-    differ = differences(json.loads(path.read_text()).get('settings', {}), settings)
+    record = read_json(path, 'remove it, and the same command makes its picture again')
+    differ = differences(record.get('settings', {}), settings)
     if differ:
         raise ValueError(f'{path} was made with other settings ({differ}): give another output folder')
     return True
@@ -338,6 +389,8 @@ def render_scans(source, out, *, size: tuple = (768, 1024), samples: int = 32, s
     if stray:
         raise ValueError(f'yaws for scans that are not there: {", ".join(stray[:5])}')
     mine = list(scans.items())[shard[0]::shard[1]]
+    if not allow_untextured:
+        check_textures([path for _, path in mine])
     clean(out, {f'{name}_{framing}' for name, _ in mine for framing in FRAMINGS}.__contains__)
     made, total = 0, len(mine) * len(framings)
     for number, (name, path) in enumerate(mine):

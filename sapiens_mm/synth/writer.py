@@ -84,6 +84,25 @@ def write_json(path, content):
     write_bytes(path, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + '\n').encode())
 
 
+def read_json(path, remedy: str) -> dict:
+    """What `write_json` wrote.
+
+    Args:
+        path: The file.
+        remedy: What to do where it holds something else.
+
+    Raises:
+        ValueError: It holds no JSON object; the message names it.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except ValueError as error:  # of characters, too
+        raise ValueError(f'{path} cannot be read as JSON ({error}): {remedy}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} holds {type(content).__name__} instead of names and values: {remedy}')
+    return content
+
+
 def clean(folder, mine: Callable[[str], bool] = lambda name: True):
     """Removes what a killed run left half-written. Call it before any process writes there.
 

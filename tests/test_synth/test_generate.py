@@ -184,8 +184,19 @@ def test_a_folder_of_other_settings_is_refused_and_named(tiny_set, tmp_path, dig
     with pytest.raises(ValueError, match=r'holds a set made with seed 7 instead of 8: give another folder'):
         run(tmp_path / 'set', settings=Settings(size=(64, 48), samples=1, seed=8))
     assert digests(tmp_path / 'set') == digests(tiny_set)
-    (tmp_path / 'set/settings.json').unlink()
+    settings = tmp_path / 'set/settings.json'
+    settings.write_text(settings.read_text()[:-9])
+    with pytest.raises(ValueError, match=r'set/settings\.json cannot be read as JSON .*: give another folder'):
+        run(tmp_path / 'set')
+    settings.unlink()
     with pytest.raises(ValueError, match='no settings.json'):
+        run(tmp_path / 'set')
+
+
+def test_a_broken_sample_is_named(tiny_set, tmp_path):
+    shutil.copytree(tiny_set, tmp_path / 'set')
+    (tmp_path / 'set/samples/000002.json').write_text('{')
+    with pytest.raises(ValueError, match=r'samples/000002\.json cannot be read as JSON .*: remove it'):
         run(tmp_path / 'set')
 
 

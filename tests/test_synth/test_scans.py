@@ -264,7 +264,7 @@ def test_bad_scans_are_refused_in_one_line(thuman, tmp_path):
     write_obj(path, *grid(8)[::2])
     refused('mtllib')
     path.write_text('v 0 0 0\nv 1 1 1\n')
-    refused('no triangles')
+    refused('no triangles', allow_untextured=True)
     path.write_text('')
     refused('no triangles|cannot be read')
     path.unlink()
@@ -285,6 +285,43 @@ def test_bad_scans_are_refused_in_one_line(thuman, tmp_path):
     broken = tmp_path / 'broken.glb'
     broken.write_bytes(b'no glb at all')
     refused('cannot be read as .glb', source=broken)
+
+
+def test_all_scans_without_textures_are_named_before_the_first_is_rendered(tmp_path):
+    folder = write_thuman(tmp_path / 'set', 4, 8)
+    (folder / '0001/material0.jpeg').unlink()
+    (folder / '0003/material0.jpeg').write_bytes(b'no picture')
+    with pytest.raises(S.ScanError, match=r'0001\.obj has no texture.*0001/material0\.jpeg.* \(2 of 4 .*0003\.obj\)$'):
+        S.render_scans(folder, tmp_path / 'out', size=SIZE, samples=1)
+    assert not (tmp_path / 'out').exists()
+    with pytest.raises(S.ScanError, match=r'0003\.obj has no texture.* can be read as .*material0\.jpeg[^(]*$'):
+        S.render_scans(folder, tmp_path / 'out', size=SIZE, samples=1, shard=(3, 4))
+    assert S.render_scans(folder, tmp_path / 'out', size=SIZE, samples=1, shard=(0, 2), framings=('face',)) == 2
+
+
+@pytest.mark.parametrize('suffix', ['.obj', '.ply', '.glb'])
+def test_colors_are_seen_without_reading_the_whole_scan(tmp_path, suffix):
+    import trimesh
+
+    vertices, _, faces = grid(4)
+    bare = trimesh.Trimesh(vertices, faces, process=False)
+    bare.export(tmp_path / f'bare{suffix}')
+    bare.visual = trimesh.visual.ColorVisuals(bare, vertex_colors=np.full((len(vertices), 3), 90, np.uint8))
+    bare.export(tmp_path / f'colored{suffix}')
+    S.check_textures([tmp_path / f'colored{suffix}'])
+    assert len(S.load_scan(tmp_path / f'colored{suffix}', S.Placement(height=1.7))[0].albedo) > 1
+    with pytest.raises(S.ScanError, match=r'bare.* has no texture'):
+        S.check_textures([tmp_path / f'colored{suffix}', tmp_path / f'bare{suffix}'])
+    with pytest.raises(S.ScanError, match=r'bare.* has no texture'):
+        S.load_scan(tmp_path / f'bare{suffix}', S.Placement(height=1.7))
+
+
+def test_a_broken_record_is_named(thuman, tmp_path):
+    path = tmp_path / 'cameras/0000_face.json'
+    path.parent.mkdir()
+    path.write_text('{"id": ')
+    with pytest.raises(ValueError, match=r'0000_face\.json cannot be read as JSON .*: remove it'):
+        S.render_scans(thuman, tmp_path, size=SIZE, samples=1, framings=('face',))
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from sapiens_mm.synth.writer import (
     TEMPORARY,
     clean,
     differences,
+    read_json,
     write_array,
     write_bytes,
     write_files,
@@ -35,6 +36,19 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     assert info.value.filename == str(path)
     assert path.read_bytes() == b'old'
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(('content', 'found'), [
+    (b'', 'cannot be read as JSON'), (b'{"a": 1', 'cannot be read as JSON'), (b'\xff{}', 'cannot be read as JSON'),
+    (b'[1]', 'holds list instead of')])
+def test_broken_json_is_named_with_a_remedy(tmp_path, content, found):
+    path = tmp_path / 'a.json'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf'a\.json {found}.*: remove it') as info:
+        read_json(path, 'remove it')
+    assert '\n' not in str(info.value)
+    write_json(path, dict(a=1))
+    assert read_json(path, 'remove it') == dict(a=1)
 
 
 def test_what_cannot_be_written_is_named_itself_not_its_temporary_file(tmp_path):

@@ -170,7 +170,7 @@ class VideoWriter:
         self.container.close()
         if self.stream is not None:
             os.replace(self.part, self.path)
-        else:
+        elif osp.exists(self.part):  # PyAV writes nothing before the first picture
             os.remove(self.part)
 
 

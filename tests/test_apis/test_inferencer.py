@@ -156,11 +156,14 @@ def test_one_by_one_equals_batched(make, crowd, per_person):
     batched = make('pose-17', 'multi', per_person=per_person, batch_size=8)(images, boxes)
     single = make('pose-17', 'multi', per_person=per_person, batch_size=1)
     assert len(batched) == len(images)
+    apart = []
     for i, (image, box, result) in enumerate(zip(images, boxes, batched)):
         alone, = single(image, [box])
         assert result.image.shape == image.shape
         assert len(result.boxes) == len(result.keypoints) == len(alone.boxes) <= i % 7
-        np.testing.assert_allclose(result.keypoints, alone.keypoints, atol=2e-2)
+        np.testing.assert_allclose(result.keypoint_scores, alone.keypoint_scores, atol=1e-4)
+        sides = (result.boxes[:, 2:4] - result.boxes[:, :2]).max(axis=1)[:, None, None]
+        apart.append((np.abs(result.keypoints - alone.keypoints) / sides).ravel())
         assert (result.parts == alone.parts).mean() > .999
         same = result.parts == alone.parts
         np.testing.assert_allclose(result.depth[same], alone.depth[same], atol=1e-3)
@@ -168,6 +171,8 @@ def test_one_by_one_equals_batched(make, crowd, per_person):
         if per_person and not len(box):
             assert not result.parts.any()
             assert not result.depth.any()
+    # Random heatmaps are flat, and in a few of them rounding tells where the peak lies.
+    assert (np.concatenate(apart) < 1e-3).mean() > .99
 
 
 def test_what_is_read_ahead_is_bounded(make):

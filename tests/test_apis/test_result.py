@@ -18,11 +18,11 @@ def make_result(number=308, persons=2, maps=True, **kwargs):
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     fields = dict(parts=parts, depth=(rng.uniform(.2, .9, parts.shape) * there).astype(np.float32),
                   normal=normal * there[..., None]) if maps else {}
+    fields |= dict(keypoints=rng.uniform(0, 60, (persons, number, 2)).astype(np.float32),
+                   keypoint_scores=rng.uniform(.4, 1, (persons, number)).astype(np.float32))
     return Result(
         Source('/data/a.jpg', 'a.jpg'), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8),
-        boxes=np.array([[1.23456, 2, 31, 42, .98765], [5, 6, 70, 58, .5]], np.float32)[:persons],
-        keypoints=rng.uniform(0, 60, (persons, number, 2)).astype(np.float32),
-        keypoint_scores=rng.uniform(.4, 1, (persons, number)).astype(np.float32),
+        boxes=np.array([[1.23456, 2, 31, 42, 0.98762], [5, 6, 70, 58, .5]], np.float32)[:persons],
         metainfo=dict(pose=get_metainfo(number), parts=dict(classes=PART_NAMES, palette=PART_COLORS)),
         **{**fields, **kwargs})
 
@@ -45,7 +45,7 @@ def test_people_as_json():
     assert content['keypoint_names'][0] == 'nose'
     first = content['instances'][0]
     assert first['bbox'] == [1.235, 2, 29.765, 40]
-    assert (first['score'], first['track_id'], first['category_id']) == (.9877, 7, 1)
+    assert (first['score'], first['track_id'], first['category_id']) == (.9876, 7, 1)
     triples = np.reshape(first['keypoints'], (-1, 3))
     np.testing.assert_allclose(triples[:, :2], result.keypoints[0], atol=1e-3)
     np.testing.assert_allclose(triples[:, 2], result.keypoint_scores[0], atol=1e-3)
@@ -94,12 +94,13 @@ def test_pictures():
     assert sheet.dtype == np.uint8
     assert sheet.ndim == 3
     for fields in (dict(parts=None), dict(parts=None, depth=None), dict(keypoints=None)):
-        picture = make_result(**fields).draw()
-        assert picture.shape == result.image.shape
-        assert (picture != result.image).any()
-    assert np.array_equal(make_result(maps=False, keypoints=None).draw(), result.image)
+        result = make_result(**fields)
+        assert result.draw().shape == result.image.shape
+        assert (result.draw() != result.image).any()
+    plain = make_result(maps=False, keypoints=None)
+    assert np.array_equal(plain.draw(), plain.image)
     tracked = make_result(track_ids=np.array([7, 3]))
-    assert (tracked.draw() != result.draw()).any()
+    assert (tracked.draw() != make_result().draw()).any()
 
 
 def test_where_people_are():

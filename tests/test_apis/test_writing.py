@@ -99,7 +99,8 @@ def test_what_is_done(tmp_path):
 def test_a_video(tmp_path):
     frames = [make_result('clip.mp4', 'video', index) for index in range(4)]
     for frame in frames:
-        frame.source = frames[0].source
+        frame.source, frame.parts, frame.depth, frame.normal = frames[0].source, None, None, None
+        frame.image[:] = np.linspace(0, 200, 81)[:, None]  # noise does not survive a video
     with ResultWriter(tmp_path, ['video']) as writer:
         for frame in frames:
             writer.write(frame)
@@ -113,7 +114,7 @@ def test_a_video(tmp_path):
     assert len(read) == 4
     assert read[0].image.shape == (60, 80, 3)
     assert read[0].rate == 10
-    assert np.abs(read[0].image.astype(int) - frames[0].draw()[:60, :80]).mean() < 40
+    assert np.abs(read[0].image.astype(int) - frames[0].draw()[:60, :80]).mean() < 5
 
 
 def test_a_video_that_broke_off_is_not_done(tmp_path):

@@ -5,6 +5,7 @@ nothing but blur, and for 28 classes a gigabyte at 4K.
 """
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,14 +52,16 @@ def resize_argmax(logits: Tensor, size: Sequence[int], box: Sequence[float] | No
     """The class of each pixel of an image: bilinear interpolation of logits (``align_corners=False``), then arg max.
 
     Where one class wins in all four cells around a pixel it wins in the pixel too, as that is a mean of the four. So
-    only pixels near a border between classes are interpolated, some rows at a time.
+    only pixels near a border between classes are interpolated. All pixels between the same four cells are one block:
+    the cells are read once for it, and few operations on many blocks, rather than many on a few rows, keep two threads
+    (and a GPU) busy with the pixels instead of with starting operations.
 
     Args:
         logits: (C, h, w), at most 256 classes.
         size: Size (H, W) of the image.
         box: Its part (x0, y0, x1, y1), in pixels, that the logits cover; by default all of it.
         cells: How many rows and columns of the logits do so, from the top left; may be fractions. By default all.
-        max_elements: Bound of the number of values that are interpolated at a time; at least one row is.
+        max_elements: Bound of the number of values that are interpolated at a time; at least one pixel is.
 
     Returns:
         (H, W) uint8; 0 outside of the box.
@@ -70,27 +73,26 @@ def resize_argmax(logits: Tensor, size: Sequence[int], box: Sequence[float] | No
     if not (len(rows) and len(columns)):
         return labels
     inside = labels[rows.inside, columns.inside]
-    winner = logits.argmax(0).to(torch.uint8)
-    below = torch.cat([winner[1:], winner[-1:]])
-    differs = torch.cat([winner[:, 1:], winner[:, -1:]], dim=1) != winner
-    differs_below = torch.cat([differs[1:], differs[-1:]])
-    border = differs | differs_below | (winner != below)
-
     table = logits.permute(1, 2, 0).contiguous()  # a cell's classes side by side: what is read together lies together
+    winner = table.max(-1).indices.to(torch.uint8)
+    inside.copy_(winner.index_select(1, columns.lower).index_select(0, rows.lower))
+
+    classes = len(logits)
+    longest = max(1, math.isqrt(max_elements // classes))
+    rows, columns = rows.runs(longest), columns.runs(longest)
+    corners = [(vertical, horizontal) for vertical in (rows.lower, rows.upper)
+               for horizontal in (columns.lower, columns.upper)]
+    first, *others = (winner.index_select(0, i).index_select(1, j) for i, j in corners)
+    y, x = torch.stack([first != other for other in others]).any(0).nonzero(as_tuple=True)
     flat, width = table.flatten(0, 1), table.shape[1]
-    for band in rows.bands(max(1, max_elements // (len(logits) * len(columns)))):
-        out = winner.index_select(0, band.lower).index_select(1, columns.lower)
-        near = border.index_select(0, band.lower).index_select(1, columns.lower)
-        y, x = near.nonzero(as_tuple=True)
-        if 2 * len(y) > out.numel():
-            out = _interpolate(table, band, columns).max(-1).indices.to(torch.uint8)
-        elif len(y):
-            top, bottom, left, right = band.lower[y] * width, band.upper[y] * width, columns.lower[x], columns.upper[x]
-            weight = columns.weight[x, None]
-            upper = torch.lerp(flat.index_select(0, top + left), flat.index_select(0, top + right), weight)
-            lower = torch.lerp(flat.index_select(0, bottom + left), flat.index_select(0, bottom + right), weight)
-            out[y, x] = torch.lerp(upper, lower, band.weight[y, None]).max(-1).indices.to(torch.uint8)
-        inside[band.inside] = out
+    blocks = max(1, max_elements // (classes * rows.pixels.shape[1] * columns.pixels.shape[1]))
+    for i, j in zip(y.split(blocks), x.split(blocks)):
+        cells = (flat.index_select(0, vertical[i] * width + horizontal[j])[:, None] for vertical, horizontal in corners)
+        top_left, top_right, bottom_left, bottom_right = cells
+        weight = columns.weight[j, :, None]
+        top, bottom = torch.lerp(top_left, top_right, weight), torch.lerp(bottom_left, bottom_right, weight)
+        values = torch.lerp(top[:, None], bottom[:, None], rows.weight[i, :, None, None])  # (block, row, column, C)
+        inside[rows.pixels[i, :, None], columns.pixels[j, None]] = values.max(-1).indices.to(torch.uint8)
     return labels
 
 
@@ -148,6 +150,25 @@ class _Axis:
         for i in range(0, len(self), length):
             part = slice(i, i + length)
             yield _Axis(part, self.lower[part], self.upper[part], self.weight[part])
+
+    def runs(self, longest: int) -> '_Runs':
+        """The pixels by the two cells that they lie between; at most ``longest`` together."""
+        place = torch.arange(len(self), device=self.lower.device)
+        # Pixels before the first centre have weight 0: with those after it they would make the longest run of all.
+        between = self.lower + ((self.lower > 0) | (self.weight > 0))
+        counts = torch.unique_consecutive(between * len(self) + place // longest, return_counts=True)[1]
+        start = counts.cumsum(0) - counts
+        pixels = start[:, None] + torch.minimum(place[:int(counts.max())], counts[:, None] - 1)
+        return _Runs(pixels, self.lower[start], self.upper[start], self.weight[pixels])
+
+
+class _Runs(NamedTuple):
+    """Along one axis, R runs of at most L pixels between the same two cells."""
+
+    pixels: Tensor  # (R, L); shorter runs repeat their last pixel
+    lower: Tensor  # (R,), indices of cells
+    upper: Tensor
+    weight: Tensor  # (R, L), of the upper cell
 
 
 def _axes(maps: Tensor, size: Sequence[int], box: Sequence[float] | None,

@@ -117,10 +117,10 @@ def test_padding_is_left_out():
     torch.testing.assert_close(found[0, 40, 2:-2], expected[2:-2], atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize('make', [smooth, noise])
-def test_memory_is_bounded(make):
-    """A small image with a small bound has the ratio that 28 classes have at 4K."""
-    logits = make(28, 64, 48)
+@pytest.mark.parametrize(('make', 'cells'), [(smooth, (64, 48)), (noise, (64, 48)), (noise, (3, 2))])
+def test_memory_is_bounded(make, cells):
+    """A small image with a small bound has the ratio that 28 classes have at 4K; so has one of few, large cells."""
+    logits = make(28, *cells)
     with LargestTensor() as largest:
         resize_argmax(logits, (1080, 480), max_elements=28 * 480 * 10)
     whole = 28 * 1080 * 480 * 4

@@ -29,7 +29,8 @@ class SapiensDensePreprocessor(SegDataPreProcessor):
 
         Returns:
             ``inputs`` (B, 3, H', W') float32 and ``data_samples``, whose metainfo now has ``img_shape`` (H, W) without
-            padding, ``pad_shape`` (H', W') and ``padding_size`` (left, right, top, bottom).
+            padding, ``pad_shape`` (H', W') and ``padding_size`` (left, right, top, bottom); in training
+            ``gt_sem_seg`` is int64.
         """
         data = self.cast_data(data)
         images, samples = data['inputs'], data.get('data_samples')
@@ -66,5 +67,6 @@ class SapiensDensePreprocessor(SegDataPreProcessor):
                 raise ValueError(f"{sample.metainfo.get('img_path', 'an image')} is {size} (height, width) and its "
                                  f'{field} {tuple(label.shape[-2:])}, but in training both need the same size: load '
                                  'labels before the transforms that resize or crop')
-            if any(padding):
-                sample.set_data({field: PixelData(data=F.pad(label, padding, value=value))})
+            if field == 'gt_sem_seg':
+                label = label.long()  # as losses want classes; packed samples have one byte a pixel
+            sample.set_data({field: PixelData(data=F.pad(label, padding, value=value) if any(padding) else label)})

@@ -28,7 +28,7 @@ def test_training_sample(people, tmp_path):
         fields = {key: (tuple(sample.get(key).data.shape), sample.get(key).data.dtype) for key in sample.all_keys()
                   if key not in sample.metainfo}
         assert fields == dict(
-            gt_sem_seg=((1, 64, 48), torch.int64), gt_depth_map=((1, 64, 48), torch.float32),
+            gt_sem_seg=((1, 64, 48), torch.uint8), gt_depth_map=((1, 64, 48), torch.float32),
             gt_normal_map=((3, 64, 48), torch.float32), gt_person_mask=((1, 64, 48), torch.uint8))
         assert out['inputs'].is_contiguous()
         assert sample.gt_normal_map.data.is_contiguous()

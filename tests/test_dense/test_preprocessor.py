@@ -20,7 +20,7 @@ def batch(*sizes, label_sizes=None):
     for h, w in label_sizes or sizes:
         samples.append(SegDataSample())
         samples[-1].set_data(dict(
-            gt_sem_seg=PixelData(data=torch.randint(0, 28, (1, h, w))),
+            gt_sem_seg=PixelData(data=torch.randint(0, 28, (1, h, w)).byte()),
             gt_depth_map=PixelData(data=torch.rand(1, h, w) + 1),
             gt_normal_map=PixelData(data=F.normalize(torch.randn(3, h, w), dim=0)),
             gt_person_mask=PixelData(data=torch.ones(1, h, w, dtype=torch.uint8)),
@@ -41,7 +41,8 @@ def test_equals_mmseg_on_equal_sizes():
     torch.testing.assert_close(ours['inputs'], stock['inputs'])
     for sample, other in zip(ours['data_samples'], stock['data_samples']):
         for key in ('gt_sem_seg', 'gt_depth_map', 'gt_normal_map'):
-            assert torch.equal(sample.get(key).data, other.get(key).data)
+            assert (sample.get(key).data == other.get(key).data).all()
+        assert sample.gt_sem_seg.data.dtype == torch.int64
         assert sample.img_shape == other.img_shape == (8, 6)
 
 
@@ -58,8 +59,8 @@ def test_padding_is_no_label():
         for key, value in values.items():
             found = sample.get(key).data
             assert found.shape[-2:] == (12, 8)
-            assert found.dtype == labels[key].dtype
-            assert torch.equal(found[:, :h, :w], labels[key])
+            assert found.dtype == (torch.int64 if key == 'gt_sem_seg' else labels[key].dtype)
+            assert (found[:, :h, :w] == labels[key]).all()
             outside = torch.ones(12, 8, dtype=torch.bool)
             outside[:h, :w] = False
             assert (found[:, outside] == value).all()
@@ -70,6 +71,7 @@ def test_testing_keeps_the_labels():
     out = build(size=(16, 16))(batch((8, 6), (10, 5), label_sizes=[(40, 30), (50, 25)]))
     assert out['inputs'].shape == (2, 3, 10, 6)  # `size` is for training
     assert [tuple(sample.gt_depth_map.data.shape) for sample in out['data_samples']] == [(1, 40, 30), (1, 50, 25)]
+    assert {sample.gt_sem_seg.data.dtype for sample in out['data_samples']} == {torch.uint8}
     assert [sample.img_shape for sample in out['data_samples']] == [(8, 6), (10, 5)]
     out = build(test_cfg=dict(size=(12, 4)))(batch((8, 6), (10, 5)))
     assert out['inputs'].shape == (2, 3, 12, 6)

@@ -298,7 +298,7 @@ def measured_sample(size: tuple[int, int]) -> dict:
     noise = rng.normal(0, 0.1, size).astype(np.float32)
     depth = np.where(person, 3 + x, 0).astype(np.float32)
     maps = dict(
-        gt_sem_seg=parts.astype(np.int64), pred_sem_seg=np.roll(parts, 9, 0), gt_depth_map=depth,
+        gt_sem_seg=parts, pred_sem_seg=np.roll(parts, 9, 0), gt_depth_map=depth,
         pred_depth_map=0.3 * depth + noise, gt_normal_map=normal, pred_normal_map=normal + noise, gt_person_mask=person)
     maps = {key: torch.from_numpy(value if value.ndim == 3 else value[None]) for key, value in maps.items()}
     return {key: dict(data=value) for key, value in maps.items()}

@@ -16,9 +16,10 @@ FIELDS = dict(gt_seg_map='gt_sem_seg', gt_depth_map='gt_depth_map', gt_normal_ma
 class SapiensPackDense(BaseTransform):
     """Packs a sample as ``inputs`` and a ``SegDataSample``.
 
-    ``inputs``: (3, H, W) uint8 in BGR order. Of the data sample, each with ``data``: ``gt_sem_seg`` (1, H, W) int64,
-    ``gt_depth_map`` (1, H, W) float32, ``gt_normal_map`` (3, H, W) float32, ``gt_person_mask`` and ``gt_instance_map``
-    (1, H, W) uint8, those there are.
+    ``inputs``: (3, H, W) uint8 in BGR order. Of the data sample, each with ``data``: ``gt_depth_map`` (1, H, W)
+    float32, ``gt_normal_map`` (3, H, W) float32, ``gt_sem_seg``, ``gt_person_mask`` and ``gt_instance_map`` (1, H, W)
+    uint8, those there are. In training `SapiensDensePreprocessor` makes int64 of the classes, on the device: the
+    loader's pipes and the host's memory carry a byte a pixel instead of eight.
 
     Args:
         meta_keys: Keys that become meta information, those there are.
@@ -35,8 +36,6 @@ class SapiensPackDense(BaseTransform):
             if key in results:
                 # A label that was left on disk becomes an array in memory here.
                 data = _channels_first(np.require(results[key], requirements=['C', 'W']))
-                if key == 'gt_seg_map':
-                    data = data.long()
                 sample.set_data({field: PixelData(data=data)})
         sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
         return dict(inputs=_channels_first(np.ascontiguousarray(results['img'])), data_samples=sample)

@@ -31,7 +31,6 @@ def evaluate(samples, **kwargs):
     (dict(per='pixel'), "per is 'pixel', expected 'image' or 'person'"),
     (dict(average='image'), "average is 'image', expected 'unit' or 'pixel'"),
     (dict(min_depth=0.), 'min_depth is 0.0 and max_depth 100.0'),
-    (dict(invert_prediction=True), "belongs to alignment 'scale-shift-inverse', not to 'scale-shift'"),
 ])
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
@@ -79,11 +78,10 @@ def test_scale_and_shift_by_hand():
 
 def test_inverse():
     true = np.linspace(1, 4, 12).reshape(3, 4)
-    for predicted, kwargs in ((1 - 0.3 / true, {}), (true, dict(invert_prediction=True))):
-        figures, report = evaluate([sample(true, predicted)], alignment='scale-shift-inverse', **kwargs)
-        assert figures['RMSE'] < 1e-9
-        assert figures['reversed'] == 0
-    assert report['name'] == 'depth/scale-shift-inverse-of-inverted/per-image'
+    figures, report = evaluate([sample(true, 1 - 0.3 / true)], alignment='scale-shift-inverse')
+    assert figures['RMSE'] < 1e-9
+    assert figures['reversed'] == 0
+    assert report['name'] == 'depth/scale-shift-inverse/per-image'
     # By hand: 1 / z is 1, 1/2, 1/2, p is 0, 0, 1: s = -1/4, t = 3/4, and depth 4/3, 4/3, 2.
     figures, _ = evaluate([sample([[1., 2., 2.]], [[0., 0., 1.]])], alignment='scale-shift-inverse', min_pixels=1)
     assert figures['RMSE'] == pytest.approx(math.sqrt((1 / 9 + 4 / 9) / 3))

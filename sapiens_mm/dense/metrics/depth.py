@@ -18,9 +18,8 @@ class SapiensDepthMetric(ScoringMetric):
     * ``none``: p is measured as it is, in metres.
     * ``scale``: s p, with the s of least squares.
     * ``scale-shift``: s p + t, with the s and t of least squares.
-    * ``scale-shift-inverse``: s p + t is fitted to 1 / z, as MiDaS does, and turned back. Relative depth needs nothing
-      more, for the sign of s makes near and far change places; with ``invert_prediction`` 1 / p is fitted, which is
-      for depth in metres.
+    * ``scale-shift-inverse``: s p + t is fitted to 1 / z, as MiDaS does, and turned back. The sign of s makes near and
+      far change places.
 
     The fits are closed, in float64. A constant prediction has no slope: s is then 0 and t the mean (with ``scale``,
     all-zero predictions stay zero). What comes out, in the inverse before it is turned back, is clamped to
@@ -41,7 +40,6 @@ class SapiensDepthMetric(ScoringMetric):
         average: ``'unit'``: the mean of the figures of the units, as papers have it; ``'pixel'``: over all pixels.
         min_depth, max_depth: In metres. True depth outside of them is an error, for then it is in other units.
         min_pixels: Units with fewer labelled pixels are skipped: a scale and a shift fit any two of them.
-        invert_prediction: See above.
         prefix: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
@@ -51,7 +49,7 @@ class SapiensDepthMetric(ScoringMetric):
 
     def __init__(self, alignment: str = 'scale-shift', per: str = 'image', average: str = 'unit',
                  min_depth: float = 0.1, max_depth: float = 100.0, min_pixels: int = 10,
-                 invert_prediction: bool = False, prefix: str | None = None) -> None:
+                 prefix: str | None = None) -> None:
         if alignment not in ALIGNMENTS:
             raise ValueError(f"alignment is {alignment!r}, expected one of {', '.join(ALIGNMENTS)}")
         if per not in ('image', 'person'):
@@ -60,17 +58,13 @@ class SapiensDepthMetric(ScoringMetric):
             raise ValueError(f"average is {average!r}, expected 'unit' or 'pixel'")
         if not 0 < min_depth < max_depth:
             raise ValueError(f'min_depth is {min_depth} and max_depth {max_depth}, expected 0 < min_depth < max_depth')
-        if invert_prediction and alignment != 'scale-shift-inverse':
-            raise ValueError(f"invert_prediction belongs to alignment 'scale-shift-inverse', not to {alignment!r}")
         self.alignment, self.per = alignment, per
         self.min_depth, self.max_depth = min_depth, max_depth
         self.min_pixels = min_pixels
-        self.invert_prediction = invert_prediction
-        self.protocol_name = '/'.join((alignment + ('-of-inverted' if invert_prediction else ''),
-                                       f'per-{per}' + ('-pooled' if average == 'pixel' else '')))
+        self.protocol_name = f'{alignment}/per-{per}' + ('-pooled' if average == 'pixel' else '')
         self.protocol = dict(
             alignment=alignment, per=per, average=average, min_depth=min_depth, max_depth=max_depth,
-            min_pixels=min_pixels, invert_prediction=invert_prediction, pixels='person', units='m',
+            min_pixels=min_pixels, pixels='person', units='m',
             fit=None if alignment == 'none' else 'least squares in float64')
         super().__init__(average, prefix)
 
@@ -139,10 +133,8 @@ class SapiensDepthMetric(ScoringMetric):
             scale, shift = fit_line(p, z)
             p, wrong_way = scale * p + shift, scale < 0
         elif self.alignment == 'scale-shift-inverse':
-            if self.invert_prediction:
-                p = 1 / p.clip(self.min_depth, self.max_depth)
             scale, shift = fit_line(p, 1 / z)
-            wrong_way = scale < 0 if self.invert_prediction else scale > 0
+            wrong_way = scale > 0
             p = 1 / (scale * p + shift).clip(1 / self.max_depth, 1 / self.min_depth)
         return p.clip(self.min_depth, self.max_depth), bool(wrong_way)
 

@@ -295,38 +295,34 @@ class SapiensCropPerson(BaseTransform):
     which the input has room. It becomes ``crop_box`` (x0, y0, x1, y1): floats in pixels of the original image, whose
     whole is (0, 0, width, height); it may reach outside.
 
-    Required keys: ``img``; ``gt_person_mask`` unless ``whole_image``.
+    Required keys: ``img``; ``gt_person_mask``.
 
     Args:
         size: (H, W) of the input.
         padding: Factor by which the box is larger than the person.
-        whole_image: Take the image's box, without ``padding``: all of it in the input, undistorted.
         pad_val: BGR outside of the image.
 
     Raises:
         ValueError: If there is no mask.
     """
 
-    def __init__(self, size: tuple[int, int] = (1024, 768), padding: float = 1.25, whole_image: bool = False,
-                 pad_val: tuple = MEAN_COLOR):
+    def __init__(self, size: tuple[int, int] = (1024, 768), padding: float = 1.25, pad_val: tuple = MEAN_COLOR):
         if not padding >= 1:
             raise ValueError(f'padding is {padding}, but must be 1 or more')
         self.size = check_size(size)
         self.padding = padding
-        self.whole_image = whole_image
         self.pad_val = tuple(pad_val)
 
     def transform(self, results: dict) -> dict:
         image = results['img']
+        if 'gt_person_mask' not in results:
+            raise ValueError(f"'{results.get('img_path')}' has no gt_person_mask, by which persons are cut out. Load "
+                             'the labels before, from a dataset with masks')
         low, high, padding = np.zeros(2), np.array(image.shape[1::-1], np.float64), 1.
-        if not self.whole_image:
-            if 'gt_person_mask' not in results:
-                raise ValueError(f"'{results.get('img_path')}' has no gt_person_mask, by which persons are cut out. "
-                                 'Load the labels before, from a dataset with masks, or set whole_image=True')
-            left, top, width, height = cv2.boundingRect(results['gt_person_mask'])
-            if width:
-                low, high = np.array([left, top], np.float64), np.array([left + width, top + height], np.float64)
-                padding = self.padding
+        left, top, width, height = cv2.boundingRect(results['gt_person_mask'])
+        if width:
+            low, high = np.array([left, top], np.float64), np.array([left + width, top + height], np.float64)
+            padding = self.padding
         size = np.array(self.size[::-1], np.float64)
         half = size * ((high - low) * padding / size).max() / 2
         middle = (low + high) / 2
@@ -341,8 +337,7 @@ class SapiensCropPerson(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(size={self.size}, padding={self.padding}, whole_image={self.whole_image}, '
-                f'pad_val={self.pad_val})')
+        return f'{type(self).__name__}(size={self.size}, padding={self.padding}, pad_val={self.pad_val})'
 
 
 def check_size(size) -> tuple[int, int]:

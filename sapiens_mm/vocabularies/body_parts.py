@@ -2,6 +2,16 @@
 
 A horizontal flip exchanges the parts whose names begin with ``Left`` and ``Right``; Left is the person's left.
 """
+from collections.abc import Sequence
+
+
+def mirrored(names: Sequence[str]) -> tuple[int, ...]:
+    """By class id the class that a pixel takes under a horizontal flip: names begin with ``Left`` and ``Right``."""
+    other = {'Left': 'Right', 'Right': 'Left'}
+    return tuple(
+        names.index(next((other[side] + name.removeprefix(side) for side in other if name.startswith(side)), name))
+        for name in names)
+
 
 #: ``(name, colour)`` by class id; colours are RGB.
 BODY_PARTS_28 = (
@@ -39,8 +49,6 @@ PART_COLORS = tuple(color for _, color in BODY_PARTS_28)
 #: Class id by name.
 PART_IDS = {name: index for index, name in enumerate(PART_NAMES)}
 #: The class that a pixel of each class takes under a horizontal flip.
-FLIPPED_PARTS = tuple(
-    PART_IDS[name.replace('Left', 'Right') if 'Left' in name else name.replace('Right', 'Left')]
-    for name in PART_NAMES)
+FLIPPED_PARTS = mirrored(PART_NAMES)
 #: Label of pixels that belong to no class.
 IGNORED_PART = 255

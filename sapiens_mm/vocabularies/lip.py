@@ -1,8 +1,16 @@
 """The 20 classes of LIP and CIHP, and how they compare with the 28 body parts; 255 marks pixels to ignore.
 
 A horizontal flip exchanges the classes whose names begin with ``Left-`` and ``Right-``; Left is the person's left.
+
+The release has a table of its own from the 20 to the 28. It names classes that are the same in both: background, hair,
+face, trousers (Lower_Clothing), upper clothes and coats (Upper_Clothing), shoes; arms, legs, socks and the rest are
+ignored. Here the same pairs are used the other way, and what the 28 cut finer is joined instead of ignored: hands and
+arms, feet and legs, mouth and face. In one class this departs from the release, which counts a skirt as Upper_Clothing.
+A skirt hangs from the waist; a model that calls it Lower_Clothing, as the name says, would be wrong there by the
+release's table. So skirts and trousers are one class here. What the 28-class labels themselves call a skirt is not
+published: if it is Upper_Clothing, the figures of ``Pants`` and ``UpperClothes`` are too low by the skirts.
 """
-from .body_parts import IGNORED_PART, PART_IDS, PART_NAMES
+from .body_parts import IGNORED_PART, PART_IDS, PART_NAMES, mirrored
 
 #: ``(name, colour)`` by class id; colours are RGB, related parts in related hues.
 LIP_20 = (
@@ -34,9 +42,7 @@ LIP_IDS = {name: index for index, name in enumerate(LIP_NAMES)}
 #: CIHP differs from LIP in class 10.
 CIHP_NAMES = tuple('Torso-skin' if name == 'Jumpsuits' else name for name in LIP_NAMES)
 #: The class that a pixel of each class takes under a horizontal flip.
-FLIPPED_LIP = tuple(
-    LIP_IDS[name.replace('Left-', 'Right-') if name.startswith('Left-') else name.replace('Right-', 'Left-')]
-    for name in LIP_NAMES)
+FLIPPED_LIP = mirrored(LIP_NAMES)
 
 _IN_20 = {
     'Background': 'Background', 'Face_Neck': 'Face', 'Hair': 'Hair', 'Lower_Clothing': 'Pants',

@@ -29,25 +29,60 @@ def draw_parts(img: np.ndarray, labels: np.ndarray, palette: Sequence) -> np.nda
 
 
 def draw_depth(depth: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: near is yellow, far is violet, what is no person is black.
-
-    The colours span the middle 98 % of the values, since a few outliers of a prediction would take all the contrast.
+    """(H, W, 3) uint8 RGB: near is yellow, far is violet, between the :func:`depth_limits`; no person is black.
 
     Args:
         depth: (H, W), smaller is nearer, in any unit.
         mask: (H, W), non-zero on persons; None: all pixels.
     """
-    mask = np.ones(depth.shape, bool) if mask is None else np.asarray(mask) > 0
-    values = depth[mask & np.isfinite(depth)]
-    limits = tuple(np.percentile(values, (1, 99))) if values.size else None
-    return color_depth(depth, mask, limits)
+    mask = np.ones(depth.shape, bool) if mask is None else mask
+    return color_depth(depth, mask, depth_limits(depth, mask))
+
+
+def depth_limits(depth: np.ndarray, mask: np.ndarray | None = None) -> tuple[float, float] | None:
+    """What :func:`draw_depth` shows as nearest and as farthest; None if there is nothing.
+
+    They span the middle 98 % of the values, since a few outliers of a prediction would take all the contrast.
+    """
+    values = depth[np.isfinite(depth) & (True if mask is None else np.asarray(mask) > 0)]
+    return tuple(np.percentile(values, (1, 99)).tolist()) if values.size else None
+
+
+def color_bar(height: int, limits: tuple[float, float] | None, unit: str = '',
+              colormap: int = cv2.COLORMAP_VIRIDIS) -> np.ndarray:
+    """The key of a colour map: a white column with the colours from bright to dark, and their values.
+
+    Args:
+        height: Pixels.
+        limits: Value of the brightest colour, at the top, and of the darkest. None: an empty column of the same width.
+        unit: Stands after the values.
+        colormap: Of OpenCV.
+
+    Returns:
+        (height, W, 3) uint8 RGB; W depends on the height.
+    """
+    line = min(max(12, height // 28), max(1, height // 2))
+    scale, margin = line / 34, line // 2
+    width = cv2.getTextSize('-00.00 m', cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
+    column = np.full((height, width + 2 * line, 3), 255, np.uint8)
+    if limits is None:
+        return column
+    shades = np.linspace(255, 0, max(1, height - 2 * margin)).astype(np.uint8)
+    column[margin:margin + len(shades), line // 4:line] = cv2.applyColorMap(shades, colormap)[..., ::-1]
+    for share in np.linspace(0, 1, min(5, max(2, height // (2 * line)))):
+        text = f'{limits[0] + share * (limits[1] - limits[0]):.2f}{unit}'
+        place = line * 5 // 4, round(margin + share * (len(shades) - 1) + line * 0.3)
+        cv2.putText(column, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return column
 
 
 @VISUALIZERS.register_module()
 class SapiensDenseVisualizer(SegLocalVisualizer):
     """Draws whatever of parts, depth and normals a sample has: the image, its labels, and below them the predictions.
 
-    Depth and normals are shown on the person: under the labelled mask, or the predicted parts where there is none.
+    Depth and normals are shown on the person: under the labelled mask, or the predicted parts where there is none. At
+    the right stand the values of the colours of depth (of labels in metres, of predictions as the model has them) and
+    the names of the parts that are seen.
     Arguments are those of mmengine's ``Visualizer``; pictures go to disk and TensorBoard alike. Every process draws its
     own samples on disk, TensorBoard gets those of the main process.
     """
@@ -84,7 +119,7 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
             wait_time: Seconds that the window stays; 0: until a key is pressed.
             out_file: Writes this file instead.
             step: Iteration, for the backends.
-            with_labels: Whether to explain the colours of the parts that are seen.
+            with_labels: Whether to explain the colours of parts and depth.
         """
         picture = self.draw(image, data_sample, draw_gt, draw_pred, with_labels)
         if show and is_main_process():
@@ -119,7 +154,7 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
         palette = self.dataset_meta.get('palette') or []
         rows, seen = [], set()
         for side in sides:
-            panels = []
+            panels, bar = [], color_bar(len(image), None)
             for task in tasks:
                 found = maps.get(f'{side}_{task}')
                 if found is None:
@@ -129,12 +164,14 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
                     panel = draw_parts(image, found, palette)
                     seen |= set(np.unique(found).tolist())
                 elif task == 'depth_map':
-                    panel = draw_depth(found, mask if side == 'pred' else found > 0)
+                    there = mask if side == 'pred' else found > 0
+                    panel = draw_depth(found, there)
+                    bar = color_bar(len(image), depth_limits(found, there), ' m' if side == 'gt' else '')
                 else:
                     panel = color_normals(found, mask if side == 'pred' else None)
                 panels.append(titled(panel, f'{TITLES[task]}, {"label" if side == "gt" else "predicted"}'))
             if any(f'{side}_{task}' in maps for task in tasks):
-                rows.append(np.hstack([image, *panels]))
+                rows.append(np.hstack([image, *panels, *[bar] * (with_labels and 'depth_map' in tasks)]))
         if not rows:
             return image
         picture = np.vstack(rows)

@@ -13,6 +13,7 @@ from sapiens_mm.dense.metrics import (
     SapiensSampleScores,
     SapiensWorstPictures,
 )
+from sapiens_mm.dense.visualization import color_bar
 
 HEIGHT, WIDTH = 61, 43
 
@@ -69,8 +70,11 @@ def test_worst_pictures(tmp_path):
         assert [name[:2] for name in names] == ['01', '02', '03']
         assert [name.split('_')[-1] for name in names] == ['photo1.jpg', 'photo3.jpg', 'photo4.jpg']
         picture = cv2.imread(str(tmp_path / 'worst' / task / names[0]))
-        assert picture.shape == (122 + 24, 4 * 86, 3)
-        panels = np.split(picture[24:], 4, axis=1)
+        bar = color_bar(122, None).shape[1]
+        places = dict(depth=[0, 86, 172 + bar, 258 + 2 * bar]).get(task, [0, 86, 172, 258])
+        assert picture.shape[0] == 122 + 24
+        assert picture.shape[1] > places[-1] + 86  # and the keys
+        panels = [picture[24:, place:place + 86] for place in places]
         assert abs(panels[0].astype(int) - (0, 0, 200)).mean() < 5
         # Truth and prediction differ, and the error is seen on the person only, or anywhere for parts.
         assert abs(panels[1].astype(int) - panels[2]).mean() > 5

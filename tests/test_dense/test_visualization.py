@@ -5,7 +5,7 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from sapiens_mm.dense.visualization import SapiensDenseVisualizer, draw_depth, draw_parts
+from sapiens_mm.dense.visualization import SapiensDenseVisualizer, color_bar, draw_depth, draw_parts
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_IDS, PART_NAMES
 
 
@@ -43,6 +43,17 @@ def test_outliers_of_a_prediction_do_not_take_the_contrast():
     assert not draw_depth(depth, np.zeros(depth.shape)).any()
 
 
+def test_a_bar_tells_the_values_of_colours():
+    depth = np.linspace(2, 3, 200, dtype=np.float32).reshape(200, 1).repeat(20, 1)
+    picture, bar = draw_depth(depth).astype(int), color_bar(200, (2, 3), ' m').astype(int)
+    np.testing.assert_allclose(bar[8:-8, 6], picture[8:-8, 10], atol=30)  # near at the top, far at the bottom
+    assert (bar[:, 20:].min(axis=(1, 2)) < 128).sum() > 20  # text
+    empty = color_bar(200, None)
+    assert empty.shape == bar.shape
+    assert (empty == 255).all()
+    assert [color_bar(height, (0.2, 0)).shape[0] for height in (1, 2, 13, 3000)] == [1, 2, 13, 3000]
+
+
 def test_labels_above_predictions_and_a_legend_of_what_is_seen(tmp_path):
     image = np.full((40, 30, 3), 90, np.uint8)
     mask = np.zeros((1, 40, 30), np.uint8)
@@ -76,7 +87,7 @@ def test_every_process_keeps_its_pictures(tmp_path, monkeypatch):
 def test_one_task_without_labels():
     image = np.full((40, 30, 3), 90, np.uint8)
     data = sample(pred_depth_map=np.random.rand(1, 40, 30).astype(np.float32))
-    assert visualizer().draw(image, data).shape == (40, 60, 3)
+    assert visualizer().draw(image, data, with_labels=False).shape == (40, 60, 3)
     assert visualizer().draw(image, None) is image
 
 

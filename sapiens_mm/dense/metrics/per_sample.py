@@ -16,9 +16,9 @@ import numpy as np
 from mmengine.dist import is_main_process
 from mmseg.registry import METRICS
 
-from ...visualization.maps import color_normals
-from ...vocabularies.body_parts import IGNORED_PART, PART_COLORS
-from ..visualization import draw_depth, draw_parts
+from ...visualization.maps import color_normals, legend
+from ...vocabularies.body_parts import IGNORED_PART, PART_COLORS, PART_NAMES
+from ..visualization import color_bar, depth_limits, draw_depth, draw_parts
 from .depth import fit_line
 from .normal import angles_between
 from .streaming import StreamingMetric, get_map, name_of
@@ -27,6 +27,10 @@ _PREDICTIONS = dict(parts='pred_sem_seg', depth='pred_depth_map', normal='pred_n
 _TRUTHS = dict(parts='gt_sem_seg', depth='gt_depth_map', normal='gt_normal_map')
 #: The figure of a task by which samples are the worst, and whether a low one is bad.
 _WORST_BY = dict(parts=('mIoU', True), depth=('RMSE', False), normal=('mean', False))
+
+#: Errors from here on have the brightest colour.
+_MOST_METRES, _MOST_DEGREES = 0.2, 60
+_HEAT = cv2.COLORMAP_INFERNO
 
 
 def _stem(sample: dict) -> str:
@@ -81,10 +85,11 @@ class SapiensSampleScores(StreamingMetric):
 
 @METRICS.register_module()
 class SapiensWorstPictures(StreamingMetric):
-    """Draws the samples with the worst figures: image, truth, prediction and error side by side.
+    """Draws the samples with the worst figures: image, truth, prediction and error side by side, with their keys.
 
     The worst are those by the first mIoU, RMSE of depth and mean angle that are measured. The picture of the error of
-    depth is that after the scale and shift that fit best, whatever the alignment of the figure. Each process keeps as
+    depth is that after the scale and shift that fit best, whatever the alignment of the figure; the predicted depth is
+    shown as the model has it, so that near and far can be told apart. Each process keeps as
     many finished pictures as are wanted, so memory doesn't grow with the data set.
 
     Args:
@@ -174,11 +179,14 @@ class SapiensWorstPictures(StreamingMetric):
         return data.tobytes()
 
     def _parts(self, image, truth, predicted, mask):
-        palette = self.dataset_meta.get('palette') or PART_COLORS
+        palette = (self.dataset_meta or {}).get('palette') or PART_COLORS
         error = np.full_like(image, 60)
         error[truth != predicted] = (220, 40, 40)
         error[truth == IGNORED_PART] = 0
-        return draw_parts(image, truth, palette), draw_parts(image, predicted, palette), error
+        names = (self.dataset_meta or {}).get('classes') or PART_NAMES
+        seen = [i for i in np.union1d(truth, predicted) if i < min(len(names), len(palette))]
+        key = legend(len(image), [names[i] for i in seen], [palette[i] for i in seen])
+        return draw_parts(image, truth, palette), draw_parts(image, predicted, palette), error, key
 
 
 def _depth(image, truth, predicted, mask):
@@ -189,19 +197,24 @@ def _depth(image, truth, predicted, mask):
         scale, shift = fit_line(predicted[usable].astype(np.float64), truth[usable].astype(np.float64))
         error[usable] = np.abs(scale * predicted[usable] + shift - truth[usable])
     shown = np.where(usable, predicted, 0)
-    return draw_depth(truth, mask), draw_depth(shown, usable), _heat(error / 0.2, mask)  # white: 20 cm and more
+    height = len(image)
+    return (draw_depth(truth, mask), color_bar(height, depth_limits(truth, mask), ' m'),
+            draw_depth(shown, usable), color_bar(height, depth_limits(shown, usable)),
+            _heat(error / _MOST_METRES, mask), color_bar(height, (_MOST_METRES, 0), ' m', _HEAT))
 
 
 def _normals(image, truth, predicted, mask):
     mask = mask & np.isfinite(truth).all(-1) & (np.abs(truth).sum(-1) > 0)
     angles, _, _ = angles_between(predicted.reshape(-1, 3).T, np.where(mask[..., None], truth, 1).reshape(-1, 3).T)
     shown = np.nan_to_num(predicted, posinf=0, neginf=0)
-    return color_normals(truth, mask), color_normals(shown, mask), _heat(angles.reshape(mask.shape) / 60, mask)
+    heat = _heat(angles.reshape(mask.shape) / _MOST_DEGREES, mask)
+    return (color_normals(truth, mask), color_normals(shown, mask), heat,
+            color_bar(len(image), (_MOST_DEGREES, 0), ' deg', _HEAT))
 
 
 def _heat(share: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(H, W, 3) RGB from shares, 0 dark to 1 bright; black outside of the mask."""
-    heat = cv2.applyColorMap((share.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1].copy()
+    heat = cv2.applyColorMap((share.clip(0, 1) * 255).astype(np.uint8), _HEAT)[..., ::-1].copy()
     heat[~mask] = 0
     return heat
 

@@ -21,3 +21,9 @@ def test_paper_table():
         [['all'], ['0.1145', '0.0360', '1.0000'], ['12.14', '9.62', '60.22', '89.08', '-']],
     ]
     assert len({line.index('|') for line in table.splitlines()}) == 1
+
+
+def test_without_groups_the_row_has_the_name_of_the_data_set():
+    report = dict(task='depth', name='depth', figures=dict(all={'RMSE': 0.1}))
+    assert paper_table([dict(report, dataset='Hi4D')]).splitlines()[-1].split() == ['Hi4D', '|', '0.1000', '-', '-']
+    assert paper_table([report]).splitlines()[-1].split()[0] == 'all'

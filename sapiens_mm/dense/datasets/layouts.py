@@ -37,6 +37,8 @@ class SapiensTHuman2Dataset(SapiensScanDataset):
 class SapiensHi4DDataset(SapiensScanDataset):
     """Hi4D's photos with the labels of its scans."""
 
+    METAINFO = dict(**SapiensScanDataset.METAINFO, dataset_name='Hi4D')
+
 
 @DATASETS.register_module()
 class SapiensSynthHumanDataset(SapiensDenseDataset):

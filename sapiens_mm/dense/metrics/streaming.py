@@ -223,7 +223,7 @@ class ScoringMetric(StreamingMetric):
         figures['all'] = self._with_counts(whole)
         self.report = dict(
             task=self.task, name='/'.join(filter(None, (self.prefix, self.protocol_name))), protocol=self.protocol,
-            figures=figures)
+            dataset=(self.dataset_meta or {}).get('dataset_name'), figures=figures)
         self.complete_report(whole)
         named = {}
         for group in ['all', *(group for group in figures if group != 'all')]:

@@ -13,6 +13,8 @@ _FIRST_ROWS = ('face', 'upper_body', 'full_body')
 def paper_table(reports: Iterable[dict]) -> str:
     """One row for each group of samples and one for all, the figures that papers give in the columns.
 
+    The last row is called "all", or by the data set's name where there are no groups.
+
     Args:
         reports: The ``report`` of each metric. Each has its own block of columns, under its name, which states the
             protocol.
@@ -22,9 +24,11 @@ def paper_table(reports: Iterable[dict]) -> str:
     rows = [group for group in _FIRST_ROWS if group in groups]
     rows += [*sorted(groups.difference(rows)), 'all']
     lines = [''] * (len(rows) + 2)
-    width = max(map(len, rows))
-    for i, text in enumerate(['', '', *rows]):
-        lines[i] = f'{text.replace("_", " "):{width}}'
+    name = next((report['dataset'] for report in reports if report.get('dataset')), 'all')
+    titles = [row.replace('_', ' ') for row in rows] if groups else [name]
+    width = max(map(len, titles))
+    for i, text in enumerate(['', '', *titles]):
+        lines[i] = f'{text:{width}}'
     for report in reports:
         columns = _COLUMNS[report['task']]
         block = ['  '.join(f'{title:>8}' for title, _, _ in columns)]

@@ -87,11 +87,14 @@ def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx'
     Raises:
         ImportError: A package for ONNX is missing.
         OSError: The file cannot be written.
-        ValueError: The model is an ONNX file itself.
+        ValueError: The model is an ONNX file itself, or would be one in bfloat16.
         CheckpointError: The file cannot be run, or a difference is too large; then there is no file.
     """
     if not isinstance(model.network, nn.Module):
         raise ValueError(f'{model.source} is exported already')
+    if format == 'onnx' and model.network.dtype == torch.bfloat16:
+        raise ValueError('ONNX Runtime, which an ONNX file is compared by, has no bfloat16 convolutions on a CPU; take '
+                         'fp16 or the format torch-export')
     path = Path(path)
     if path.is_dir() or not path.parent.is_dir():
         raise OSError(f'{path} cannot be written: it must be a file in a folder that is there')

@@ -58,6 +58,11 @@ def test_a_file_that_cannot_be_written(small_models, tmp_path, capsys, out):
     assert 'must be a file in a folder that is there' in capsys.readouterr().err
 
 
+def test_onnx_in_bfloat16(small_models, tmp_path):
+    with pytest.raises(ValueError, match='no bfloat16 convolutions on a CPU; take fp16 or the format torch-export'):
+        export_model(load(small_models, 'depth', dtype=torch.bfloat16), tmp_path / 'a.onnx')
+
+
 @pytest.mark.parametrize('package', ['onnxscript', 'onnxruntime'])
 def test_onnx_without_its_packages(small_models, tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)

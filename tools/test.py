@@ -129,6 +129,9 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     runner = build_runner(cfg)
+    # mmseg's hook for pictures asks for the training's iteration, for which MMEngine would build the training loop with
+    # its data set. A test does without both.
+    runner._train_loop = None
     metrics = runner.test()
     if is_main_process():
         out = args.out or osp.join(cfg.work_dir, 'metrics.json')

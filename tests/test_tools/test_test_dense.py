@@ -17,10 +17,17 @@ TOY = '''
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.structures import PixelData
-from mmseg.registry import DATASETS, MODELS
+from mmseg.registry import DATASETS, HOOKS, MODELS
 from mmseg.structures import SegDataSample
+
+
+@HOOKS.register_module()
+class ToyHook(Hook):
+    def after_test_iter(self, runner, *args, **kwargs):
+        assert runner.iter == 0  # as mmseg's hook for pictures asks
 
 
 @DATASETS.register_module()
@@ -70,6 +77,11 @@ test_evaluator = [
     dict(type='SapiensPartsMetric'), dict(type='SapiensDepthMetric'),
     dict(type='SapiensDepthMetric', alignment='none'), dict(type='SapiensNormalMetric')]
 test_cfg = dict()
+custom_hooks = [dict(type='ToyHook')]
+# A test needs no data set of a training, which may not be on this machine.
+train_dataloader = dict(batch_size=1, dataset=dict(type='NotHere'))
+train_cfg = dict(by_epoch=True, max_epochs=1)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
 '''
 
 

@@ -228,7 +228,7 @@ def dress(wardrobe: Wardrobe, posed: PosedBody, outfit: dict, instance: int) -> 
     if 'top' in outfit:
         piece = outfit['top']
         field = w.upper(_SLEEVES[piece['sleeve']], piece['hem'], piece['neckline'])
-        loose = 0.012 + piece['loose']
+        loose = _top_looseness(piece)
         meshes.append(_shell('top', w, posed, w.tights, field, normals, loose, piece, 'Upper_Clothing', instance))
         hidden |= field > _HEM_MARGIN
     if 'shoes' in outfit:
@@ -240,15 +240,18 @@ def dress(wardrobe: Wardrobe, posed: PosedBody, outfit: dict, instance: int) -> 
     if 'hat' in outfit:
         meshes += _hat(w, posed, outfit['hat'], instance)
     if 'bag' in outfit:
-        meshes += _bag(w, posed, outfit['bag'], normals, instance)
+        meshes += _bag(w, posed, outfit['bag'], outfit.get('top'), normals, instance)
     meshes = [mesh for mesh in meshes if len(mesh.faces)]
     return meshes, hidden[w.body.skin].all(axis=1)
 
 
-def _shell(name, w, posed, faces, field, normals, loose, piece, part, instance) -> Mesh:
-    """The part of a mesh where ``field`` is positive, moved out along the normals by ``loose`` metres, with folds."""
+def _shell(name, w, posed, faces, field, normals, loose, piece, part, instance, over=0.) -> Mesh:
+    """The part of a mesh where ``field`` is positive, moved out along the normals by ``loose`` metres, with folds.
+
+    ``over`` metres at least, a number or one for each vertex: to lie on another shell of the same mesh.
+    """
     cut = Cut(faces, field)
-    out = np.broadcast_to(np.asarray(loose, np.float32), NUM_VERTICES) * _folds(w.rest, piece['fold'])
+    out = np.maximum(np.asarray(loose, np.float32) * _folds(w.rest, piece['fold']), over)
     vertices, rest = cut(posed.vertices + normals * out[:, None]), cut(w.rest)
     # A pattern lies on the cloth as it lay on the rest pose: 60 cm of cloth to a tile, front and back alike.
     uv = np.stack([rest[:, 0] + 0.3 * rest[:, 1], rest[:, 2]], axis=1) / 0.6
@@ -259,6 +262,10 @@ def _shell(name, w, posed, faces, field, normals, loose, piece, part, instance) 
         parts = np.where(left, PART_IDS[f'Left_{part}'], PART_IDS[f'Right_{part}']).astype(np.uint8)
     return Mesh(name, vertices, cut.faces, parts, instance, uv, draw_cloth(piece['cloth']), 0.8,
                 vertex_normals(vertices, cut.faces))
+
+
+def _top_looseness(piece: dict) -> float:
+    return 0.012 + piece['loose']
 
 
 def _folds(points: np.ndarray, seed: int) -> np.ndarray:
@@ -377,7 +384,7 @@ def _hat(w, posed, piece, instance) -> list[Mesh]:
     return [cap, _plain('brim', vertices, _grid(2, 48), 'Apparel', instance, piece['cloth']['color'], 0.8)]
 
 
-def _bag(w, posed, piece, normals, instance) -> list[Mesh]:
+def _bag(w, posed, piece, top, normals, instance) -> list[Mesh]:
     """A rucksack: a rounded box on the back and two straps over the shoulders."""
     heads = posed.bone_heads
     across = heads['upperarm01.L'] - heads['upperarm01.R']
@@ -403,6 +410,8 @@ def _bag(w, posed, piece, normals, instance) -> list[Mesh]:
     # Straps: narrow bands from the shoulder blades over the shoulders to the waist in front.
     band = np.minimum.reduce([0.02 - np.abs(np.abs(w.rest[:, 0]) - 0.105), w.z - w.hip - 0.22,
                               0.2 * (0.4 - w.is_arm)])
-    straps = _shell('straps', w, posed, w.tights, band, normals, 0.03, piece, 'Apparel', instance)
+    # On the shirt, wherever its folds are.
+    over = (_top_looseness(top) * _folds(w.rest, top['fold']) + 0.008) if top else 0.
+    straps = _shell('straps', w, posed, w.tights, band, normals, 0.03, piece, 'Apparel', instance, over)
     straps.albedo, straps.uv = tuple(piece['cloth']['color']), None
     return [bag, straps]

@@ -47,6 +47,7 @@ FRAMINGS = dict(full_body=0.55, upper_body=0.25, face=0.2)
 #: File name of each vocabulary's annotations.
 ANNOTATIONS = dict(coco='person_keypoints.json', coco_wholebody='coco_wholebody.json', goliath='goliath.json')
 _PERSONS = (0.55, 0.25, 0.13, 0.07)  # chances of one to four persons
+_LOWEST_CAMERA = 0.1  # metres above the ground
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,9 @@ def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, 
         if parameters['pose']['kind'] == 'sitting':
             props.append(_seat(body, person, rng, np.radians(place['yaw'])))
     height, width = settings.size
-    camera, view = _draw_camera(rng, framing, body, people, (width, height))
-    crowd = np.concatenate([person.body.vertices[body.skin_vertices[::40]] for person in people])
     floor = min(float(mesh.vertices[:, 2].min()) for person in people for mesh in person.meshes)
+    camera, view = _draw_camera(rng, framing, body, people, (width, height), floor)
+    crowd = np.concatenate([person.body.vertices[body.skin_vertices[::40]] for person in people])
     scenery = draw_scenery(rng, camera, crowd, floor, assets)
     if settings.max_persons == 0:
         people, drawn, props = [], [], []
@@ -185,7 +186,7 @@ def _seat(body: Body, person: Person, rng: np.random.Generator, yaw: float) -> M
     return block('seat', np.array([middle[0], middle[1], floor + height / 2]), (0.4, 0.36, height), yaw, texture, 0.7)
 
 
-def _draw_camera(rng, framing, body, people, size) -> tuple[Camera, dict]:
+def _draw_camera(rng, framing, body, people, size, floor) -> tuple[Camera, dict]:
     person = people[0]
     skin = body.skin_vertices
     vertices = person.body.vertices
@@ -203,7 +204,11 @@ def _draw_camera(rng, framing, body, people, size) -> tuple[Camera, dict]:
                 azimuth=float(rng.normal(0, 12)), elevation=float(np.clip(rng.normal(6, 9), -8, 40)),
                 roll=float(rng.normal(0, 3)))
     view = {name: round(value, 5) for name, value in view.items()}
-    return frame_box(points, size, **view), view
+    camera = frame_box(points, size, **view)
+    while camera.centre[2] < floor + _LOWEST_CAMERA:  # from below the ground people would stand on nothing
+        view['elevation'] = round(view['elevation'] + 1, 5)
+        camera = frame_box(points, size, **view)
+    return camera, view
 
 
 def write_sample(sample: Sample, index: int, folder: Path, settings: Settings) -> None:

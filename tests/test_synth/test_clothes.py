@@ -203,3 +203,19 @@ def test_who_wears_nothing_hides_nothing(wardrobe, bodies):
     meshes, hidden = dress(wardrobe, bodies['child'], {}, 1)
     assert meshes == []
     assert not hidden.any()
+
+
+def test_straps_lie_on_the_shirt_wherever_it_has_folds(body, wardrobe):
+    pytest.importorskip('mitsuba')
+    from sapiens_mm.synth.render import label_buffers
+    camera = frame_box(body.rest.vertices[body.skin_vertices], (192, 256), 1.5)
+    for fold in range(4):
+        outfit = dict(outfit_of('shirt', wardrobe), **OUTFITS['bag'])
+        outfit['top'].update(loose=0.012, fold=fold)
+        meshes = {mesh.name: mesh for mesh in dress(wardrobe, body.rest, outfit, 1)[0]}
+        strap, apparel = label_buffers([meshes['straps']], camera), PART_IDS['Apparel']
+        # All that is seen of them from ahead, but for their backs.
+        front = (strap.part == apparel) & (strap.depth < np.median(strap.depth[strap.part == apparel]) + 0.05)
+        assert front.sum() > 100
+        both = label_buffers([meshes['straps'], meshes['top']], camera)
+        assert (both.part[front] == apparel).mean() > 0.99, fold

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,6 +152,16 @@ def test_rebuilt_people_fill_the_recorded_masks(fresh_set, body, wardrobe):
         recorded = np.asarray(Image.open(fresh_set / f'parts/{name}.png'))
         person = recorded > 0  # furniture may hide more
         assert (part[person] == recorded[person]).mean() > 0.98
+
+
+def test_no_camera_looks_from_under_the_ground(body):
+    """Here the ground lies a metre above the feet, so that most would."""
+    floor = float(body.rest.vertices[body.skin_vertices, 2].min()) + 1
+    for seed in range(5):
+        camera, view = module._draw_camera(
+            np.random.default_rng(seed), 'full_body', body, [SimpleNamespace(body=body.rest)], (48, 64), floor)
+        assert camera.centre[2] >= floor + 0.1
+        assert view['elevation'] < 40
 
 
 def test_framings_show_what_they_say(fresh_set):

@@ -65,12 +65,11 @@ class SapiensRandomBackground(BaseTransform):
         photo = read_image(path, reduction)
         cut = np.minimum(np.maximum(np.round(goal / (zoom * reduction)), 1), photo.shape[:2]).astype(int)
         top, left = np.random.randint(0, np.array(photo.shape[:2]) - cut + 1)
-        photo = photo[top:top + cut[0], left:left + cut[1]]
-        if np.random.rand() < 0.5:
-            photo = photo[:, ::-1]
         # Where it shrinks by less than half, linear interpolation is as good as the mean, and faster.
         shrinks = (cut > 2 * goal).any()
-        return cv2.resize(photo, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        photo = cv2.resize(photo[top:top + cut[0], left:left + cut[1]], shape[::-1],
+                           interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        return cv2.flip(photo, 1) if np.random.rand() < 0.5 else photo
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(folder='{self.folder}', prob={self.prob})"

@@ -7,7 +7,7 @@ from mmseg.registry import TRANSFORMS
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import file_size, read_array, read_image
 
-#: Rows of a memory-mapped array that are looked at before a crop is read from it.
+#: Rows of a label that are looked at before a crop is read from it.
 SAMPLED_ROWS = 64
 
 
@@ -49,8 +49,8 @@ class SapiensLoadLabels(BaseTransform):
     In a test pipeline it stands after the resize of the image, so that labels keep their original size.
 
     Args:
-        mmap: Leave ``.npy`` labels (float32; parts: uint8) on disk, for `SapiensRandomWarp` to read its crop from. Of
-            these 64 rows are checked here, and the crop after it was read.
+        mmap: For a `SapiensRandomWarp` that follows: leave ``.npy`` labels (float32; parts: uint8) on disk, for it to
+            read its crop from. Of all labels 64 rows are checked here, and the crop by the warp.
         mask: Read the mask. Without it the person is where the other labels are, and a training on large images is
             spared decoding a PNG.
 
@@ -100,7 +100,7 @@ class SapiensLoadLabels(BaseTransform):
         parts = read_array(path, self.mmap)
         if not (_on_disk(parts) and parts.dtype == np.uint8 and parts.ndim == 2):
             parts = _class_ids(path, parts, 'class ids')
-        check_parts(parts if not _on_disk(parts) else _rows(parts), path, results.get('num_classes'))
+        check_parts(self._checked(parts), path, results.get('num_classes'))
         return parts
 
     def _depth(self, path: str, results: dict) -> np.ndarray:
@@ -116,7 +116,7 @@ class SapiensLoadLabels(BaseTransform):
                              '16-bit PNG')
         if masked:
             depth = np.where(self._person(results, path), depth, depth.dtype.type(0))
-        check_depth(depth if not _on_disk(depth) else _rows(depth), path)
+        check_depth(self._checked(depth), path)
         if depth.dtype != np.float32 or scale != 1:
             depth = depth.astype(np.float32) * np.float32(scale)
         return depth
@@ -143,8 +143,11 @@ class SapiensLoadLabels(BaseTransform):
             normals = np.where(self._person(results, path)[..., None], normals, normals.dtype.type(0))
         if signs != (1, 1, 1):
             normals = normals * np.asarray(signs, normals.dtype)
-        check_normals(normals if not _on_disk(normals) else _rows(normals), path)
+        check_normals(self._checked(normals), path)
         return normals if normals.dtype == np.float32 else normals.astype(np.float32)
+
+    def _checked(self, label: np.ndarray) -> np.ndarray:
+        return np.asarray(label[::max(1, len(label) // SAMPLED_ROWS)]) if self.mmap else label
 
     @staticmethod
     def _person(results: dict, path: str) -> np.ndarray:
@@ -231,7 +234,3 @@ def _class_ids(path: str, ids: np.ndarray, what: str) -> np.ndarray:
 
 def _on_disk(array: np.ndarray) -> bool:
     return isinstance(array, np.memmap)
-
-
-def _rows(array: np.ndarray) -> np.ndarray:
-    return np.asarray(array[::max(1, len(array) // SAMPLED_ROWS)])

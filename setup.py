@@ -28,6 +28,7 @@ setup(
     # torch and the OpenMMLab libraries are left out on purpose: see requirements/runtime.txt.
     install_requires=requirements('runtime'),
     extras_require={
+        'app': requirements('app'),
         'export': requirements('export'),
         'openmmlab': requirements('openmmlab'),
         'pretrain': requirements('pretrain'),

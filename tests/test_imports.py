@@ -12,8 +12,8 @@ BASE = {'torch', 'mmengine', 'mmcv', 'numpy', *sys.stdlib_module_names}
 ALLOWED = {
     # room: (libraries, own rooms)
     'apis': (BASE | {'mmpose', 'mmseg', 'mmdet', 'torchvision', 'cv2', 'PIL', 'av', 'safetensors', 'onnxruntime',
-                     'onnxscript'},
-             {'backbones', 'dense', 'engine', 'pose', 'visualization', 'vocabularies'}),
+                     'onnxscript', 'gradio'},
+             {'backbones', 'dense', 'engine', 'pose', 'synth', 'visualization', 'vocabularies'}),
     'backbones': (BASE, {'engine'}),
     'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', 'visualization', 'vocabularies'}),
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, set()),  # these where a checkpoint asks for them

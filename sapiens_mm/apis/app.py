@@ -1,0 +1,395 @@
+"""``sapiens-mm app``: a page in the browser, from an image, webcam or short video to pictures and files.
+
+Everything stays on this machine: the page is served to it alone unless told otherwise, and fetches nothing from others.
+"""
+import argparse
+import copy
+import html
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ..backbones.model_zoo import RELEASED
+from ..engine.checkpoint import CheckpointError
+from .inferencer import SapiensInferencer
+from .models import SIZES, TASKS, embedded_tasks
+from .persons import DETECTORS, Finder, whole_frames
+from .reading import IMAGES, InputError, Source, find_sources, read_frames
+from .result import Result
+from .writing import KINDS, ResultWriter
+
+#: What is caught and said in a line; the messages of all of them are written for users.
+_EXPECTED = (CheckpointError, ImportError, OSError, ValueError)
+_PICTURES = dict(overlay='Overlay', pose='Pose', parts='Parts', depth='Depth', normal='Normals', sheet='Sheet')
+_LARGEST_SHOWN = 1600  # pixels; the files have all of them
+_LEAST_SCORE = .05  # that the sliders go down to
+_CSS = """
+.legend span { display: inline-flex; align-items: center; margin: 0 1.2em .3em 0; }
+.legend i { width: 1em; height: 1em; margin-right: .4em; border-radius: 3px; }
+"""
+
+
+@dataclass
+class Outcome:
+    """What a run puts on the page.
+
+    Attributes:
+        summary: A line.
+        pictures: Those of `_PICTURES` that there are, (H, W, 3) uint8 RGB.
+        legend: Names and RGB colours of the parts that are seen.
+        json: What :meth:`Result.to_json` gives.
+        archive: The zip.
+        video: Overlays of a video, if they were asked for.
+    """
+    summary: str
+    pictures: dict[str, np.ndarray]
+    legend: list[tuple[str, Sequence[int]]]
+    json: dict
+    archive: str
+    video: str | None = None
+
+
+class App:
+    """Runs models for the page: loaded when they are first asked for, kept for everyone, one run at a time.
+
+    Args:
+        weights: In place of the released ones, as :class:`SapiensInferencer` takes them; they are loaded at once.
+        device: Such as ``'cuda:0'``; by default a GPU if there is one.
+        detector: What finds people: as :class:`SapiensInferencer` takes it. None: the whole frame is one person.
+        max_pixels: Of an image or a frame.
+        max_frames: Of a video.
+
+    Raises:
+        ValueError, CheckpointError, ImportError, OSError: The weights cannot be used.
+    """
+
+    def __init__(self, weights: list | None = None, device: str | None = None,
+                 detector: str | tuple | Finder | None = 'rtmdet-m', max_pixels: int = 40_000_000,
+                 max_frames: int = 300):
+        self.weights, self.device, self.detector = weights, device, detector
+        self.max_pixels, self.max_frames = max_pixels, max_frames
+        self._loaded: tuple = ()
+        self._inferencer: SapiensInferencer | None = None
+        self._folder: tempfile.TemporaryDirectory | None = None
+        if weights:
+            self._load('own', (), detector is None)
+
+    def sizes(self) -> list[str]:
+        """The models to choose from."""
+        return ['own'] if self.weights else [size for size in SIZES if self.tasks(size)]
+
+    def tasks(self, size: str) -> list[str]:
+        """What a model can do."""
+        if self.weights:
+            return list(self._inferencer.tasks)
+        return list(embedded_tasks()) if size == 'tiny' else [task for task, zoo in TASKS.items()
+                                                             if (size, zoo) in RELEASED]
+
+    def run(self, path: str, size: str, tasks: Sequence[str], whole: bool = True, person_threshold: float = .3,
+            keypoint_threshold: float = .3, kinds: Sequence[str] = (), progress=None) -> Outcome:
+        """Runs models on an image or video.
+
+        Args:
+            path: Of the file; its last part is what it is called.
+            size: One of :meth:`sizes`.
+            tasks: Some of :meth:`tasks`.
+            whole: The whole frame is one person, nobody is looked for.
+            person_threshold: Least score of a person.
+            keypoint_threshold: Least score of a keypoint that is drawn.
+            kinds: What the zip holds beside JSON, of :data:`sapiens_mm.apis.writing.KINDS`.
+            progress: Called with the number of frames that are done, and of all.
+
+        Raises:
+            ValueError, CheckpointError, ImportError, OSError: The file or the models cannot be used; the message is
+                for users.
+        """
+        if not tasks:
+            raise ValueError('nothing is to be done; choose a task')
+        start = time.perf_counter()
+        source, = find_sources([path])
+        shown = Source(source.name, source.name, source.kind)  # no one needs to know where the server keeps it
+        try:
+            frames = self._check(source)
+            inferencer = self._load(size, tasks, whole)
+            inferencer.score_threshold = person_threshold
+            if self._folder is not None:
+                self._folder.cleanup()
+            self._folder = tempfile.TemporaryDirectory(prefix='sapiens_mm_')
+            base = Path(self._folder.name, f'{source.name}.sapiens')
+            with ResultWriter(base, kinds, threshold=keypoint_threshold) as writer:
+                writer.write_meta(inferencer.describe())
+                for number, result in enumerate(inferencer.stream(source)):
+                    result.source = shown
+                    writer.write(result)
+                    if number == frames // 2:
+                        middle = result
+                    if progress is not None:
+                        progress((number + 1, frames))
+        except InputError as error:
+            raise InputError(str(error).replace(source.path, source.name)) from error
+        video = base / f'{source.name}.overlay.mp4'
+        return Outcome(
+            _summary(middle, frames, time.perf_counter() - start), _pictures(middle, keypoint_threshold),
+            _legend(middle), middle.to_json(), shutil.make_archive(str(base), 'zip', base),
+            str(video) if video.exists() else None)
+
+    def _check(self, source: Source) -> int:
+        """The number of frames of a source that is whole and within the limits."""
+        if source.kind == 'image':  # before all of it is in memory; what else is wrong, reading it tells
+            with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), \
+                    Image.open(source.path) as image:
+                self._check_pixels(source, *image.size)
+        frames = 0
+        for frame in read_frames(source):
+            if not frames:
+                self._check_pixels(source, *frame.image.shape[1::-1])
+            frames += 1
+            if frames > self.max_frames:
+                raise InputError(f'{source.path}: it has more than {self.max_frames} frames; cut it, or start the page '
+                                 'with a larger --max-frames')
+        if not frames:
+            raise InputError(f'{source.path}: it has no frames')
+        return frames
+
+    def _check_pixels(self, source: Source, width: int, height: int) -> None:
+        if width * height > self.max_pixels:
+            raise InputError(f'{source.path}: it has {width} x {height} pixels, more than {self.max_pixels / 1e6:g} '
+                             'million; take a smaller one, or start the page with a larger --max-pixels')
+
+    def _load(self, size: str, tasks: Sequence[str], whole: bool) -> SapiensInferencer:
+        """The models for some tasks. Others that were loaded before stay, as far as they are of the same size."""
+        if self.weights:
+            wanted = None
+        elif size == 'tiny':
+            wanted = tuple(embedded_tasks())  # most of them share a backbone
+        else:
+            kept = self._loaded[1] if self._loaded[:1] == (size, ) else ()
+            if any(task.startswith('pose') for task in tasks):
+                kept = [task for task in kept if not task.startswith('pose')]
+            wanted = tuple(task for task in TASKS if task in {*kept, *tasks})
+        detector = None if whole else self.detector
+        # A detector that is there is kept.
+        if self._loaded[:2] != (size, wanted) or detector not in (None, self._loaded[2]):
+            self._loaded, self._inferencer = (), None  # room for the next ones
+            self._inferencer = SapiensInferencer(wanted, size, self.weights, self.device, detector=detector,
+                                                 score_threshold=_LEAST_SCORE)
+            self._inferencer.describe()  # which adds up the weights' hashes once
+            self._loaded = size, wanted, detector
+        return _only(self._inferencer, tasks, whole)
+
+
+def _only(inferencer: SapiensInferencer, tasks: Sequence[str], whole: bool) -> SapiensInferencer:
+    """The same models for some of their tasks."""
+    chosen = copy.copy(inferencer)
+    chosen.models = [copy.copy(model) for model in inferencer.models]
+    for model in chosen.models:
+        model.tasks = tuple(task for task in model.tasks if task in tasks)
+    chosen.models = [model for model in chosen.models if model.tasks]
+    chosen.tasks = tuple(task for model in chosen.models for task in model.tasks)
+    chosen.pose = next((model for model in chosen.models if model.codec is not None), None)
+    chosen.dense = sorted((model for model in chosen.models if model.codec is None),
+                          key=lambda model: 'parts' not in model.tasks)
+    if whole or chosen.pose is None:
+        chosen.finder = whole_frames
+    return chosen
+
+
+def _pictures(result: Result, threshold: float) -> dict[str, np.ndarray]:
+    from ..dense.visualization import draw_depth, draw_parts
+    from ..visualization.maps import color_normals
+    pictures = dict(overlay=result.draw(threshold))
+    if result.keypoints is not None:
+        pictures['pose'] = replace(result, parts=None, depth=None, normal=None).draw(threshold)
+    if result.parts is not None:
+        pictures['parts'] = draw_parts(result.image, result.parts, result.metainfo['parts']['palette'])
+    if result.depth is not None:
+        pictures['depth'] = draw_depth(result.depth, result.mask)
+    if result.normal is not None:
+        pictures['normal'] = color_normals(result.normal, result.mask)
+    return {**pictures, 'sheet': result.sheet(threshold)}
+
+
+def _legend(result: Result) -> list[tuple[str, Sequence[int]]]:
+    if result.parts is None:
+        return []
+    meta = result.metainfo['parts']
+    return [(meta['classes'][part].replace('_', ' '), meta['palette'][part])
+            for part in np.unique(result.parts) if part]
+
+
+def _summary(result: Result, frames: int, seconds: float) -> str:
+    people = len(result.boxes)
+    height, width = result.image.shape[:2]
+    text = f'{people} {"person" if people == 1 else "people"}, {width} x {height} pixels, {seconds:.1f} s'
+    return text if result.index is None else f'{frames} frames; pictures and JSON are of frame {result.index}: {text}'
+
+
+def build_page(app: App, examples: Sequence[str] = (), max_queue: int = 8, kinds: Sequence[str] = ()):
+    """The page, a ``gradio.Blocks``.
+
+    Args:
+        app: What runs.
+        examples: Paths of images to begin with.
+        max_queue: At most so many runs wait.
+        kinds: What the zip holds at first.
+    """
+    import gradio as gr
+
+    def run(image, video, kind, *values, progress=gr.Progress()):  # noqa: B008  (how Gradio finds it)
+        file = image if kind == 'image' else video
+        if not file:
+            raise gr.Error(f'There is no {kind}: drop one, or take it with the webcam.', print_exception=False)
+        try:
+            found = app.run(file['path'], *values, progress=lambda done: progress(done, unit='frames'))
+        except _EXPECTED as error:
+            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+        pictures = {name: _to_show(found.pictures[name]) if name in found.pictures else None for name in _PICTURES}
+        pictures['overlay'] = gr.Image(pictures['overlay'], visible=not found.video)
+        legend = ''.join(f'<span><i style="background: rgb{tuple(map(int, color))}"></i>{html.escape(name)}</span>'
+                         for name, color in found.legend)
+        return (found.summary, *pictures.values(), gr.Video(found.video, visible=bool(found.video)), legend, found.json,
+                gr.DownloadButton(value=found.archive, interactive=True),
+                *(gr.Tab(interactive=name in found.pictures) for name in _PICTURES))
+
+    def tasks_of(size: str):
+        tasks = app.tasks(size)
+        poses = [task for task in tasks if task.startswith('pose')]
+        return gr.CheckboxGroup(tasks, value=[task for task in tasks if task not in poses[1:]], label='Tasks')
+
+    def picture(name: str):
+        return gr.Image(show_label=False, format='jpeg', interactive=False, height=560, elem_id=name,
+                        buttons=['download', 'fullscreen'])
+
+    sizes = app.sizes()
+    size = '1b' if '1b' in sizes else sizes[0]
+    with gr.Blocks(title='sapiens_mm', analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.Markdown('# Sapiens\nKeypoints, body parts, depth and normals of people.')
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                kind = gr.State('image')
+                with gr.Tab('Image') as image_tab:
+                    image = gr.Image(show_label=False, sources=['upload', 'webcam', 'clipboard'], type='filepath',
+                                     height=360, elem_id='image')
+                    if examples:
+                        gr.Examples([[path] for path in examples], image, label='Examples')
+                with gr.Tab('Video') as video_tab:
+                    video = gr.Video(show_label=False, sources=['upload', 'webcam'], height=360, elem_id='video')
+                start = gr.Button('Run', variant='primary', elem_id='run')
+                sizes = gr.Dropdown(sizes, value=size, label='Model', visible=not app.weights)
+                tasks = tasks_of(size)
+                whole = gr.Checkbox(app.detector is None, label='The whole image is one person: no detector',
+                                    interactive=app.detector is not None)
+                with gr.Accordion('Thresholds and files', open=False):
+                    person = gr.Slider(_LEAST_SCORE, 1, .3, step=.05, label='Least score of a person')
+                    keypoint = gr.Slider(0, 1, .3, step=.05, label='Least score of a keypoint that is drawn')
+                    kinds = gr.CheckboxGroup([name for name in KINDS if name != 'json'], value=list(kinds),
+                                             label='In the zip, beside JSON')
+            with gr.Column(scale=3, min_width=320):
+                pictures, tabs = [], []
+                with gr.Tabs():
+                    for name, title in _PICTURES.items():
+                        with gr.Tab(title) as tab:
+                            pictures.append(picture(name))
+                            if name == 'overlay':
+                                clip = gr.Video(show_label=False, visible=False, interactive=False, height=560,
+                                                elem_id='clip')
+                            if name == 'parts':
+                                legend = gr.HTML(elem_classes='legend')
+                        tabs.append(tab)
+                    with gr.Tab('JSON'):
+                        content = gr.JSON(show_label=False, max_height=560)
+                summary = gr.Markdown(elem_id='summary')
+                archive = gr.DownloadButton('Download all as zip', interactive=False, elem_id='zip')
+        image_tab.select(lambda: 'image', None, kind, api_visibility='private', show_progress='hidden')
+        video_tab.select(lambda: 'video', None, kind, api_visibility='private', show_progress='hidden')
+        sizes.change(tasks_of, sizes, tasks, api_visibility='private', show_progress='hidden')
+        # Gradio opens images before it hands them over, and what is wrong with one comes out as "Error": so unopened.
+        start.click(run, [image, video, kind, sizes, tasks, whole, person, keypoint, kinds],
+                    [summary, *pictures, clip, legend, content, archive, *tabs], preprocess=False, concurrency_limit=1,
+                    api_visibility='private', show_progress_on=[pictures[0], summary])
+    return page.queue(max_size=max_queue)
+
+
+def _to_show(picture: np.ndarray) -> np.ndarray:
+    scale = _LARGEST_SHOWN / max(picture.shape)
+    return picture if scale >= 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def find_examples(folder: str | None, number: int = 5) -> list[str]:
+    """Images to begin with: the first ones of a folder, else synthetic people, drawn once into the user's cache.
+
+    Raises:
+        InputError: There is no image in the folder.
+    """
+    if folder is None:
+        cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'sapiens_mm', 'examples')
+        try:
+            from ..synth.generate import Settings, generate
+            print(f'examples: {number} pictures of synthetic people in {cache}, drawn when the page first starts')
+            for _ in generate(cache, number, Settings(seed=6, size=(640, 480), samples=24, tasks=('pose', ))):
+                pass
+        except (ImportError, OSError, ValueError) as error:
+            print(f'no examples: {error}')
+            return []
+        folder = cache / 'images'
+    return [source.path for source in find_sources([folder]) if source.path.lower().endswith(IMAGES)][:number]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``sapiens-mm app``."""
+    add = parser.add_argument
+    add('--config', action='append', default=[], help='config of a model of your own, for a --checkpoint; repeatable')
+    add('--checkpoint', action='append', default=[], help='weights in place of the released ones; repeatable')
+    add('--device', help='such as cuda:0 or cpu; a GPU if there is one')
+    add('--detector', default='rtmdet-m', choices=(*DETECTORS, 'none'), help='what finds people; none: the whole image '
+        'is one person (%(default)s)')
+    add('--save', default='png,overlay,sheet,video', help='what the zip holds at first (%(default)s)')
+    add('--examples', metavar='FOLDER', help='images to begin with, or none; synthetic people if left out')
+    add('--host', default='127.0.0.1', help='address to serve at; 0.0.0.0 lets everyone in who reaches this machine '
+        '(%(default)s)')
+    add('--port', type=int, help='the first free one from 7860 on if left out')
+    add('--max-upload', type=int, default=100, metavar='MB', help='of a file (%(default)s)')
+    add('--max-pixels', type=int, default=40, metavar='MILLIONS', help='of an image or a frame (%(default)s)')
+    add('--max-frames', type=int, default=300, help='of a video (%(default)s)')
+    add('--max-queue', type=int, default=8, help='runs that wait for others (%(default)s)')
+
+
+def main(args: argparse.Namespace) -> int:
+    """Serves the page until Ctrl-C; returns 0, or 2 for wrong arguments."""
+    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when it is imported
+    try:
+        import gradio
+    except ImportError as error:
+        print(f"sapiens-mm: the page needs Gradio ({error}): pip install 'sapiens_mm[app]'", file=sys.stderr)
+        return 2
+    try:
+        if args.config and len(args.config) != len(args.checkpoint):
+            raise ValueError(f'there are {len(args.config)} --config and {len(args.checkpoint)} --checkpoint; give '
+                             'them in pairs, or checkpoints alone that say what they are')
+        weights = list(zip(args.config, args.checkpoint)) if args.config else args.checkpoint or None
+        kinds = [kind for kind in args.save.split(',') if kind not in ('', 'json')]
+        ResultWriter('', kinds)  # which says what cannot be saved
+        app = App(weights, args.device, None if args.detector == 'none' else args.detector,
+                  args.max_pixels * 1_000_000, args.max_frames)
+        examples = find_examples(args.examples) if args.examples != 'none' else []
+        page = build_page(app, examples, args.max_queue, kinds)
+        page.launch(server_name=args.host, server_port=args.port, max_file_size=f'{args.max_upload}mb', share=False,
+                    footer_links=[], run_history=False, ssr_mode=False, allowed_paths=examples, css=_CSS,
+                    theme=gradio.themes.Default(font='system-ui', font_mono='monospace'), quiet=True,
+                    prevent_thread_lock=True)
+        print(f'the page is at {page.local_url}; Ctrl-C ends it', flush=True)
+        page.block_thread()
+    except _EXPECTED as error:
+        print(f'sapiens-mm: {error}', file=sys.stderr)
+        return 2
+    return 0

@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Synthesize, train, test and report')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/quickstart')
     parser.add_argument('--processes', type=int, default=min(2, os.cpu_count() or 1), help='for every stage')
-    parser.add_argument('--train-images', type=int, default=650)
+    parser.add_argument('--train-images', type=int, default=700)
     parser.add_argument('--test-images', type=int, default=60)
     parser.add_argument('--epochs', type=int, help="instead of the config's")
     parser.add_argument('--dense-config', default=CONFIGS['dense'])

@@ -163,7 +163,7 @@ class SapiensDenseHead(BaseDecodeHead):
 
 
 def _labels_at_centers(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """The labels (B, C, h, w) of the pixels of (B, C, H, W) in which, or beside which, the centres of h x w cells lie."""
+    """Labels (B, C, h, w) from (B, C, H, W): those of the pixels in or beside which the centres of h x w cells lie."""
     rows, columns = ((torch.arange(number, device=labels.device) * 2 + 1) * side // (2 * number)
                      for number, side in zip(size, labels.shape[-2:]))
     return labels[..., rows[:, None], columns]

@@ -106,7 +106,7 @@ def test_loss_at_the_size_of_the_outputs(task):
     head, features = build(task, loss_size='outputs'), (torch.randn(2, 32, 8, 6), )
     size = head(features).shape[-2:]
     fine, same = samples(size), samples(size)
-    for sample, other in zip(fine, same):
+    for sample in fine:
         for field in ('gt_sem_seg', 'gt_depth_map', 'gt_normal_map'):
             label = getattr(sample, field).data
             delattr(sample, field)

@@ -262,13 +262,11 @@ def speck():
     return shape(Mesh('speck', corners, np.array([[0, 1, 2]]), np.zeros(1, np.uint8), roughness=1.0))
 
 
-def glowing_shape(meshes: list, places: list, viewer: np.ndarray):
-    """All meshes as one shape whose triangles shine towards a viewer (3,) in the colour (triangle, mesh, 1)."""
+def glowing_shape(meshes: list, vertices: np.ndarray, faces: np.ndarray, viewer: np.ndarray):
+    """A shape of all meshes' vertices and faces that shine towards a viewer (3,) in the colour (triangle, mesh, 1)."""
     mi = mitsuba()
     counts = [len(mesh.faces) for mesh in meshes]
-    starts = np.cumsum([0] + [len(place) for place in places])
-    vertices = np.concatenate(places).astype(np.float32)
-    faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts)]).astype(np.uint32)
+    vertices, faces = vertices.astype(np.float32), faces.astype(np.uint32)
     # Mitsuba's surfaces shine to their front only, and cloth, hair and walls are seen from behind as well.
     away = np.einsum('fi,fi->f', face_normals(vertices, faces), viewer.astype(np.float32) - vertices[faces[:, 0]]) < 0
     faces = np.where(away[:, None], faces[:, ::-1], faces)
@@ -478,7 +476,10 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
     mi = mitsuba()
     counts = np.array([len(mesh.faces) for mesh in meshes], int)
     starts = np.cumsum([0, *counts])
-    glowing = {'meshes': glowing_shape(meshes, places, view.centre)} if counts.sum() else {}
+    joined = _joined(meshes, camera)
+    glowing = {}
+    if counts.sum():
+        glowing['meshes'] = glowing_shape(meshes, np.concatenate(places), joined[2], view.centre)
     dark = {f'panel{i:03d}': {key: value for key, value in panel.items() if key != 'emitter'}
             for i, panel in enumerate(panels)}
     scene = mi.load_dict(dict(type='scene', speck=speck(), **glowing, **dark), optimize=False)
@@ -489,7 +490,7 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
     face = np.where(hit, np.rint(seen[..., 0]).astype(np.int32), -1)
     depth, normal = np.zeros(mesh.shape), np.zeros((*mesh.shape, 3))
     at = np.nonzero(hit)
-    depth[at], normal[at], _ = _evaluate(meshes, camera, at, mesh[at], face[at])
+    depth[at], normal[at], _ = _evaluate(*joined, camera, at, starts[mesh[at]] + face[at])
 
     intrinsics = view.intrinsics.copy()
     intrinsics[:2, 2] -= ASIDE
@@ -507,74 +508,69 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
             found[k] = met.prim_index
     rows, columns, found = rows[found >= 0], columns[found >= 0], found[found >= 0]
     at, i = (rows, columns), np.searchsorted(starts, found, side='right') - 1
-    z, turned, off = _evaluate(meshes, camera, at, i, found - starts[i])
+    z, turned, off = _evaluate(*joined, camera, at, found)
     better = (off < ON_CENTRE) & ((mesh[at] < 0) | (z < depth[at]))
     at = rows[better], columns[better]
     mesh[at], face[at], depth[at], normal[at] = i[better], (found - starts[i])[better], z[better], turned[better]
 
-    instance, part = np.zeros(mesh.shape, np.uint8), np.zeros(mesh.shape, np.uint8)
-    for i in np.unique(mesh[mesh >= 0]):
-        here = mesh == i
-        instance[here] = meshes[i].instance
-        part[here] = meshes[i].parts[face[here]]
+    instance, part, hit = np.zeros(mesh.shape, np.uint8), np.zeros(mesh.shape, np.uint8), mesh >= 0
+    if hit.any():
+        instance[hit] = np.array([one.instance for one in meshes])[mesh[hit]]
+        part[hit] = np.concatenate([one.parts for one in meshes])[starts[mesh[hit]] + face[hit]]
     return Buffers(None, None, depth.astype(np.float32), normal.astype(np.float32), instance, part, mesh, face)
 
 
-def _evaluate(meshes: list, camera: Camera, at: tuple, mesh: np.ndarray, face: np.ndarray) -> tuple:
+def _joined(meshes: list, camera: Camera) -> tuple:
+    """(V, 3) vertices and (V, 3) normals (0 for flat meshes) in the camera's frame, float64, and (F, 3) faces of all
+    meshes, one after the other."""
+    starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
+    faces = [mesh.faces + start for mesh, start in zip(meshes, starts)]
+    normals = [np.zeros_like(mesh.vertices) if mesh.normals is None else mesh.normals for mesh in meshes]
+    none = np.zeros((0, 3), int)
+    return (camera.transform(np.concatenate([none, *[mesh.vertices for mesh in meshes]])),
+            np.concatenate([none, *normals]) @ camera.rotation.T, np.concatenate([none, *faces]))
+
+
+def _evaluate(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, camera: Camera, at: tuple,
+              number: np.ndarray) -> tuple:
     """Depth and normal of given triangles under the centres of given pixels.
 
     Args:
-        meshes: All, in order.
+        vertices, normals, faces: See `_joined`.
         camera: Where from.
         at: Rows and columns, (N,) each.
-        mesh: (N,) index.
-        face: (N,) index in that mesh.
+        number: (N,) index among all faces.
 
     Returns:
         (N,) float64 depth, (N, 3) float64 normal, and (N,) float64 pixels from the centre to the triangle.
     """
-    depth, normal, off = np.zeros(len(mesh)), np.zeros((len(mesh), 3)), np.zeros(len(mesh))
-    order = np.argsort(mesh, kind='stable')
-    # Pieces of one mesh each, so that its vertices are turned once, and not too many at a time.
-    for i, chosen in zip(*_groups(mesh, order)):
-        used, corners = np.unique(meshes[i].faces[face[chosen]], return_inverse=True)
-        corners = corners.reshape(-1, 3)
-        local = camera.transform(meshes[i].vertices[used])
-        smooth = meshes[i].normals
-        if smooth is not None:
-            smooth = np.asarray(smooth[used], np.float64) @ camera.rotation.T
-        for begin in range(0, len(chosen), CHUNK):
-            piece = chosen[begin:begin + CHUNK]
-            rays = camera.rays(np.stack([at[1][piece], at[0][piece]], axis=1))
-            points, normal[piece] = surface(local, smooth, corners[begin:begin + CHUNK], rays)
-            depth[piece] = points[:, 2]
-            with np.errstate(divide='ignore', invalid='ignore'):
-                miss = (points[:, :2] / points[:, 2:] - rays[:, :2]) * np.diag(camera.intrinsics)[:2]
-            off[piece] = np.nan_to_num(np.linalg.norm(miss, axis=1), nan=np.inf)
+    depth, normal, off = np.zeros(len(number)), np.zeros((len(number), 3)), np.zeros(len(number))
+    for begin in range(0, len(number), CHUNK):
+        piece = slice(begin, begin + CHUNK)
+        rays = camera.rays(np.stack([at[1][piece], at[0][piece]], axis=1))
+        corners = faces[number[piece]]
+        points, normal[piece] = surface(vertices[corners], normals[corners], rays)
+        depth[piece] = points[:, 2]
+        with np.errstate(divide='ignore', invalid='ignore'):
+            miss = (points[:, :2] / points[:, 2:] - rays[:, :2]) * np.diag(camera.intrinsics)[:2]
+        off[piece] = np.nan_to_num(np.linalg.norm(miss, axis=1), nan=np.inf)
     return depth, normal, off
 
 
-def _groups(values: np.ndarray, order: np.ndarray) -> tuple:
-    """The different values, and where each of them stands. ``order`` sorts the values."""
-    found, starts = np.unique(values[order], return_index=True)
-    return found, np.split(order, starts[1:]) if len(found) else []
-
-
-def surface(vertices: np.ndarray, normals: np.ndarray | None, faces: np.ndarray, rays: np.ndarray) -> tuple:
+def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple:
     """Point and normal where rays from the origin meet a triangle each.
 
     Args:
-        vertices: (V, 3) float64 in the camera's frame (x right, y down, z forward), metres.
-        normals: (V, 3) float64 vertex normals in that frame, or None for flat triangles.
-        faces: (N, 3) the triangle of each ray.
+        corners: (N, 3, 3) float64 corners of each ray's triangle in the camera's frame (x right, y down, z forward),
+            metres.
+        normals: (N, 3, 3) float64 normals there, 0 for flat triangles.
         rays: (N, 3) float64 directions with z = 1.
 
     Returns:
-        (N, 3) float64 points in the frame of the vertices, always on the triangle, also where the ray misses it; and
+        (N, 3) float64 points in that frame, always on the triangle, also where the ray misses it; and
         (N, 3) float64 unit normals with x right, y up, z to the viewer. A normal faces the viewer: the smooth one, or
         the triangle's own where the smooth one looks away (at silhouettes).
     """
-    corners = vertices[faces]
     flat = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     # Shares of the corners: volumes of the ray with each edge.
     shares = np.stack([np.einsum('ni,ni->n', rays, cross(corners[:, (i + 1) % 3], corners[:, (i + 2) % 3]))
@@ -592,11 +588,10 @@ def surface(vertices: np.ndarray, normals: np.ndarray | None, faces: np.ndarray,
     # Seen from behind (a thin sheet): turn it over.
     over = np.where(away > 0, -1.0, 1.0)
     flat = flat * over
-    if normals is not None:
-        smooth = np.einsum('ni,nij->nj', shares, normals[faces]) * over
-        length = np.linalg.norm(smooth, axis=1, keepdims=True)
-        good = (length[:, 0] > 1e-6) & (np.einsum('ni,ni->n', smooth, rays) < 0)
-        flat = np.where(good[:, None], smooth / np.maximum(length, 1e-6), flat)
+    smooth = np.einsum('ni,nij->nj', shares, normals) * over
+    length = np.linalg.norm(smooth, axis=1, keepdims=True)
+    good = (length[:, 0] > 1e-6) & (np.einsum('ni,ni->n', smooth, rays) < 0)
+    flat = np.where(good[:, None], smooth / np.maximum(length, 1e-6), flat)
     return points, flat * [1.0, -1.0, -1.0]
 
 

@@ -469,7 +469,7 @@ def draw_texture(rng, names: tuple | None = None) -> tuple:
     names = names or tuple(TEXTURES)
     name = names[rng.integers(len(names))]
     image = TEXTURES[name](rng)
-    return np.clip(np.rint(image * 255), 8, 247).astype(np.uint8), name
+    return (np.clip(image, 8 / 255, 247 / 255) * 255 + 0.5).astype(np.uint8), name
 
 
 def _color(rng) -> np.ndarray:
@@ -477,14 +477,14 @@ def _color(rng) -> np.ndarray:
     hue, value = rng.uniform(0, 6), rng.uniform(0.25, 0.95)
     saturation = rng.choice([rng.uniform(0, 0.25), rng.uniform(0, 0.25), rng.uniform(0.25, 0.8)])
     ramp = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-    return value * (1 - saturation * (1 - ramp))
+    return (value * (1 - saturation * (1 - ramp))).astype(np.float32)
 
 
 def periodic_noise(rng, cells: tuple, octaves: int = 5) -> np.ndarray:
     """(TEXTURE, TEXTURE) of about -1..1: sums of ever finer smooth noise, from ``cells`` (rows, columns) on."""
     # `textures.smooth_noise` does one octave of this, without the faint seam that is left here where a number of cells
     # does not divide TEXTURE. To use that one would change every picture of every seed.
-    total = np.zeros((TEXTURE, TEXTURE))
+    total = np.zeros((TEXTURE, TEXTURE), np.float32)
     for octave in range(octaves):
         rows, columns = (min(TEXTURE, max(1, c << octave)) for c in cells)
         grid = np.pad(rng.uniform(-1, 1, (rows, columns)).astype(np.float32), 2, mode='wrap')
@@ -502,12 +502,13 @@ def _axes() -> tuple:
 
 
 def _mix(mask: np.ndarray, a, b) -> np.ndarray:
-    mask = np.broadcast_to(mask, (TEXTURE, TEXTURE))[..., None]
-    return mask * a + (1 - mask) * b
+    mask = np.broadcast_to(np.asarray(mask, np.float32), (TEXTURE, TEXTURE))[..., None]
+    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    return b + mask * (a - b)
 
 
 def _grain(rng, strength: float) -> np.ndarray:
-    return strength * periodic_noise(rng, (8, 8), 4)[..., None]
+    return np.float32(strength) * periodic_noise(rng, (8, 8), 4)[..., None]
 
 
 def _plain(rng):
@@ -537,7 +538,7 @@ def _masonry(rng, rows: int, columns: int, shift: float, joint: float, spread: f
     along = (x + shift * (row % 2) / columns) % 1 * columns
     shades = rng.normal(0, spread, (rows, columns))[row, np.floor(along).astype(int) % columns]
     gap = (along % 1 < joint * columns) | (y * rows % 1 < joint * rows)
-    return _mix(gap.astype(float), _color(rng), _color(rng) + shades[..., None]) + _grain(rng, 0.06)
+    return _mix(gap.astype(float), _color(rng), _color(rng) + shades[..., None].astype(np.float32)) + _grain(rng, 0.06)
 
 
 def _bricks(rng):

@@ -76,8 +76,9 @@ SKIN_SIZE = 512  # pixels of the skin's texture, across and along
 def skin_masks(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """MakeHuman's masks, uint8 of any size, as :func:`draw_skin` wants them: (512, 512, 1) float32 of 0 to 1."""
     size = (SKIN_SIZE, SKIN_SIZE)
-    return {name: cv2.resize(mask, size, interpolation=cv2.INTER_AREA)[..., None] / np.float32(255)
-            for name, mask in masks.items()}
+    small = {name: cv2.resize(mask, size, interpolation=cv2.INTER_AREA)[..., None] for name, mask in masks.items()}
+    # What JPEG left far from the shape would make its box, and the time to paint it, large.
+    return {name: np.where(mask > 4, mask, 0) / np.float32(255) for name, mask in small.items()}
 
 
 def outline_mask(outlines: list[np.ndarray]) -> np.ndarray:

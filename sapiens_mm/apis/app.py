@@ -74,7 +74,7 @@ class App:
     """
 
     def __init__(self, weights: list | None = None, device: str | None = None,
-                 detector: str | tuple | Finder | None = 'rtmdet-m', max_pixels: int = 40_000_000,
+                 detector: str | tuple | Finder | None = 'auto', max_pixels: int = 40_000_000,
                  max_frames: int = 300):
         self.weights, self.device, self.detector = weights, device, detector
         self.max_pixels, self.max_frames = max_pixels, max_frames
@@ -351,8 +351,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--config', action='append', default=[], help='config of a model of your own, for a --checkpoint; repeatable')
     add('--checkpoint', action='append', default=[], help='weights in place of the released ones; repeatable')
     add('--device', help='such as cuda:0 or cpu; a GPU if there is one')
-    add('--detector', default='rtmdet-m', choices=(*DETECTORS, 'none'), help='what finds people; none: the whole image '
-        'is one person (%(default)s)')
+    add('--detector', default='auto', choices=('auto', *DETECTORS, 'none'), help='what finds people; none: the whole '
+        'image is one person; auto is none with the tiny model, else rtmdet-m (%(default)s)')
     add('--save', default='png,overlay,sheet,video', help='what the zip holds at first (%(default)s)')
     add('--examples', metavar='FOLDER', help='images to begin with, or none; synthetic people if left out')
     add('--host', default='127.0.0.1', help='address to serve at; 0.0.0.0 lets everyone in who reaches this machine '

@@ -77,7 +77,7 @@ class SapiensInferencer:
         dtype: What is computed in; by default bfloat16 where that is faster.
         compile: Compile the transformer blocks; the first batches are slow.
         detector: ``'rtmdet-m'``, a config and checkpoint of mmdet, a function from frames to boxes, or None: the whole
-            frame is one person.
+            frame is one person. ``'auto'`` is RTMDet, but None for the embedded model, which works without a network.
         score_threshold: People of lower scores are left out.
         nms_threshold: Of boxes that overlap by more than this IoU one stays.
         max_persons: At most so many in a frame, those of the highest scores.
@@ -99,7 +99,7 @@ class SapiensInferencer:
                  device: str | torch.device | None = None,
                  dtype: torch.dtype | None = None,
                  compile: bool = False,
-                 detector: str | tuple | Finder | None = 'rtmdet-m',
+                 detector: str | tuple | Finder | None = 'auto',
                  score_threshold: float = .3,
                  nms_threshold: float = .65,
                  max_persons: int | None = None,
@@ -134,6 +134,8 @@ class SapiensInferencer:
                 if isinstance(model.network, SapiensNetwork):  # ONNX Runtime has its own ways
                     for block in blocks_of(model.network, ('Block', )):
                         block.compile()
+        if detector == 'auto':
+            detector = None if size == 'tiny' and weights is None else 'rtmdet-m'
         self.finder = self._choose_finder(detector)
 
     def _choose_finder(self, detector: str | tuple | Finder | None) -> Finder:

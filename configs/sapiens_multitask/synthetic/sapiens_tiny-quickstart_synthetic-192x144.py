@@ -1,8 +1,8 @@
 """A small model (1.4 M parameters in the backbone) of parts, depth and normals on a few hundred synthetic people, from
 scratch: what `make quickstart` trains before the model of keypoints, which starts from its backbone.
 
-On two cores without bfloat16 it trains in 5 minutes, to mIoU 6.8 %, RMSE 0.101 m and normals 29.2 degrees off on 60 held-out
-synthetic people (constants: 2.9 %, 0.137 m, 39.4 degrees). All of it is too short: 14 epochs reached 9.4 %, 26.8 degrees.
+On two cores it trains in 5.5 minutes, to mIoU 11.5 %, RMSE 0.097 m and normals 25.2 degrees off on 60 held-out synthetic
+people (constants: 2.9 %, 0.137 m, 39.4 degrees). All of it is too short, and the figures still rise with epochs and people.
 
 Data:  tools/synthesize.py data/synthetic/train --num 700 --size 256 192 --samples 6 --seed 1 --framing full_body --max-persons 1
        (and data/synthetic/test with --num 60 --seed 2)

@@ -65,6 +65,8 @@ def test_onnx_in_bfloat16(small_models, tmp_path):
 
 @pytest.mark.parametrize('package', ['onnxscript', 'onnxruntime'])
 def test_onnx_without_its_packages(small_models, tmp_path, monkeypatch, package):
+    pytest.importorskip('onnxscript')
+    pytest.importorskip('onnxruntime')
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"{package}.*pip install 'sapiens_mm\[export\]'"):
         export_model(load(small_models, 'depth'), tmp_path / 'a.onnx')

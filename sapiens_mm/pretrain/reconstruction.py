@@ -126,7 +126,8 @@ class SapiensReconstructionHook(Hook):
         num_patches = (height // model.backbone.patch_size) * (width // model.backbone.patch_size)
         for ratio in self.mask_ratios:
             try:
-                model.random_mask(1, num_patches, ratio)
+                # Random numbers drawn here would change the first masks of a resumed run.
+                model.random_mask(1, num_patches, ratio, noise=torch.zeros(1, num_patches))
             except ValueError as error:
                 raise ValueError(f'SapiensReconstructionHook, mask_ratios={tuple(self.mask_ratios)}: {error}') from None
         self._checked = True

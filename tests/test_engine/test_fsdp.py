@@ -248,9 +248,6 @@ def test_equals_ddp(folder, unbroken):
     torch.testing.assert_close(dict(shards['state_dict']), dict(whole['state_dict']), atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.xfail(torch.backends.cpu.get_cpu_capability() == 'AVX512', strict=False, reason=(
-    'unexplained: on a processor with AVX-512 the first step after resuming has a loss 0.2 % off, the next step of the '
-    'same accumulation has the very loss of the unbroken run'))
 def test_resumes_after_a_kill(folder, unbroken):
     process = start(folder, 'fsdp.py', 'broken', DIES_AT='6')
     assert process.wait(100) != 0

@@ -91,7 +91,8 @@ def test_sheet_shows_truth_masked_and_reconstruction():
 
 def train(tmp_path, **kwargs):
     runner = Runner(
-        model={**MODEL, 'type': 'SapiensMAE'}, work_dir=str(tmp_path), experiment_name='x',
+        model={**MODEL, 'type': 'SapiensMAE'}, work_dir=str(tmp_path),
+        experiment_name=str(tmp_path),  # MMEngine keeps visualizers by it
         train_dataloader=dict(
             dataset=[dict(inputs=torch.full((3, 64, 48), i, dtype=torch.uint8)) for i in range(8)], batch_size=2,
             sampler=dict(type='DefaultSampler', shuffle=False), num_workers=0),
@@ -122,3 +123,11 @@ def test_hook_refuses_ratios_before_the_first_step():
     hook = SapiensReconstructionHook(interval=1000, mask_ratios=(0.75, 0.95))
     with pytest.raises(ValueError, match='mask_ratios.*0.95 leaves 0 of 12 patches visible'):
         hook.before_train_iter(SimpleNamespace(model=mae()), 0, dict(inputs=torch.zeros(1, 3, 64, 48)))
+
+
+def test_hook_draws_no_random_numbers():
+    # The masks of the step that follows are drawn from the same generator, and a resumed run has to draw the same.
+    hook, runner = SapiensReconstructionHook(interval=1000, mask_ratios=(0.75, )), SimpleNamespace(model=mae())
+    state = torch.get_rng_state()
+    hook.before_train_iter(runner, 0, dict(inputs=torch.zeros(1, 3, 64, 48)))
+    assert torch.equal(torch.get_rng_state(), state)

@@ -188,8 +188,6 @@ def _show(result, threshold: float) -> bool:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from huggingface_hub import try_to_load_from_cache
-
     from sapiens_mm.apis.models import TASKS, count_parameters, embedded_tasks
     from sapiens_mm.backbones.model_zoo import LICENSE, RELEASED
     row = '{:6} {:9} {:>8} {:>8}  {:13} {:7} {}'.format
@@ -199,9 +197,8 @@ def _models(args: argparse.Namespace) -> int:
     for (size, name), file in RELEASED.items():
         for task in (task for task, zoo in TASKS.items() if zoo == name):
             parameters = count_parameters(size, task)
-            cached = isinstance(try_to_load_from_cache(file.repo, file.path), str)
             print(row(size, task, f'{parameters / 1e6:.0f} M', f'{parameters * 4 / 1e9:.1f} GB', LICENSE,
-                      'yes' if cached else 'no', file.source))
+                      'yes' if file.is_cached() else 'no', file.source))
     return 0
 
 

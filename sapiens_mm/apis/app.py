@@ -3,7 +3,6 @@
 Everything stays on this machine: the page is served to it alone unless told otherwise, and fetches nothing from others.
 """
 import argparse
-import copy
 import html
 import os
 import shutil
@@ -12,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -23,14 +22,14 @@ from ..backbones.model_zoo import RELEASED
 from ..engine.checkpoint import CheckpointError
 from .inferencer import SapiensInferencer
 from .models import SIZES, TASKS, embedded_tasks
-from .persons import DETECTORS, Finder, whole_frames
+from .persons import DETECTORS, Finder
 from .reading import IMAGES, InputError, Source, find_sources, read_frames
 from .result import Result
 from .writing import KINDS, ResultWriter
 
 #: What is caught and said in a line; the messages of all of them are written for users.
 _EXPECTED = (CheckpointError, ImportError, OSError, ValueError)
-_PICTURES = dict(overlay='Overlay', pose='Pose', parts='Parts', depth='Depth', normal='Normals', sheet='Sheet')
+_PICTURES = dict(overlay='Overlay', pose='Pose', parts='Parts', depth='Depth', normals='Normals', sheet='Sheet')
 _LARGEST_SHOWN = 1600  # pixels; the files have all of them
 _LEAST_SCORE = .05  # that the sliders go down to
 _CSS = """
@@ -87,6 +86,15 @@ class App:
     def sizes(self) -> list[str]:
         """The models to choose from."""
         return ['own'] if self.weights else [size for size in SIZES if self.tasks(size)]
+
+    def default_size(self) -> str:
+        """The model to begin with: a released one whose weights are on this machine, 1b before others, else the
+        smallest.
+        """
+        sizes = self.sizes()
+        cached = [size for (size, zoo), file in RELEASED.items()
+                  if size in sizes and zoo in TASKS.values() and file.is_cached()]
+        return '1b' if '1b' in cached else cached[-1] if cached else sizes[0]
 
     def tasks(self, size: str) -> list[str]:
         """What a model can do."""
@@ -185,38 +193,14 @@ class App:
                                                  score_threshold=_LEAST_SCORE)
             self._inferencer.describe()  # which adds up the weights' hashes once
             self._loaded = size, wanted, detector
-        return _only(self._inferencer, tasks, whole)
-
-
-def _only(inferencer: SapiensInferencer, tasks: Sequence[str], whole: bool) -> SapiensInferencer:
-    """The same models for some of their tasks."""
-    chosen = copy.copy(inferencer)
-    chosen.models = [copy.copy(model) for model in inferencer.models]
-    for model in chosen.models:
-        model.tasks = tuple(task for task in model.tasks if task in tasks)
-    chosen.models = [model for model in chosen.models if model.tasks]
-    chosen.tasks = tuple(task for model in chosen.models for task in model.tasks)
-    chosen.pose = next((model for model in chosen.models if model.codec is not None), None)
-    chosen.dense = sorted((model for model in chosen.models if model.codec is None),
-                          key=lambda model: 'parts' not in model.tasks)
-    if whole or chosen.pose is None:
-        chosen.finder = whole_frames
-    return chosen
+        return self._inferencer.only(tasks, whole)
 
 
 def _pictures(result: Result, threshold: float) -> dict[str, np.ndarray]:
-    from ..dense.visualization import draw_depth, draw_parts
-    from ..visualization.maps import color_normals
     pictures = dict(overlay=result.draw(threshold))
     if result.keypoints is not None:
-        pictures['pose'] = replace(result, parts=None, depth=None, normal=None).draw(threshold)
-    if result.parts is not None:
-        pictures['parts'] = draw_parts(result.image, result.parts, result.metainfo['parts']['palette'])
-    if result.depth is not None:
-        pictures['depth'] = draw_depth(result.depth, result.mask)
-    if result.normal is not None:
-        pictures['normal'] = color_normals(result.normal, result.mask)
-    return {**pictures, 'sheet': result.sheet(threshold)}
+        pictures['pose'] = result.draw_skeletons(result.image, threshold)
+    return {**pictures, **result.draw_maps(), 'sheet': result.sheet(threshold)}
 
 
 def _legend(result: Result) -> list[tuple[str, Sequence[int]]]:
@@ -270,8 +254,7 @@ def build_page(app: App, examples: Sequence[str] = (), max_queue: int = 8, kinds
         return gr.Image(show_label=False, format='jpeg', interactive=False, height=560, elem_id=name,
                         buttons=['download', 'fullscreen'])
 
-    sizes = app.sizes()
-    size = '1b' if '1b' in sizes else sizes[0]
+    sizes, size = app.sizes(), app.default_size()
     with gr.Blocks(title='sapiens_mm', analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown('# Sapiens\nKeypoints, body parts, depth and normals of people.')
         with gr.Row():

@@ -1,4 +1,5 @@
 """All tasks on anything: images, folders, videos, cameras."""
+import copy
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -119,15 +120,7 @@ class SapiensInferencer:
         self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
         self.per_person, self.flip_test, self.batch_size = per_person, flip_test, batch_size
         self.tracker, self.detect_every = Tracker() if track else None, detect_every
-        self.models = _load_models(tasks, size, weights, dict(device=self.device, dtype=self.dtype))
-        self.tasks = tuple(task for model in self.models for task in model.tasks)
-        poses = [model for model in self.models if model.codec is not None]
-        if len(poses) > 1 or len(set(self.tasks)) < len(self.tasks):
-            raise ValueError(f'the models do {", ".join(self.tasks)}, but each task may come once, and one kind of '
-                             'keypoints')
-        self.pose = poses[0] if poses else None
-        self.dense = [model for model in self.models if model.codec is None]
-        self.dense.sort(key=lambda model: 'parts' not in model.tasks)  # they tell the others where people are
+        self._take(_load_models(tasks, size, weights, dict(device=self.device, dtype=self.dtype)))
         self.metainfo = {task.partition('-')[0]: model.metainfo[task] for model in self.models for task in model.tasks}
         if compile:
             for model in self.models:
@@ -137,6 +130,33 @@ class SapiensInferencer:
         if detector == 'auto':
             detector = None if size == 'tiny' and weights is None else 'rtmdet-m'
         self.finder = self._choose_finder(detector)
+
+    def _take(self, models: list[TaskModel]) -> None:
+        self.models = models
+        self.tasks = tuple(task for model in models for task in model.tasks)
+        poses = [model for model in models if model.codec is not None]
+        if len(poses) > 1 or len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f'the models do {", ".join(self.tasks)}, but each task may come once, and one kind of '
+                             'keypoints')
+        self.pose = poses[0] if poses else None
+        self.dense = [model for model in models if model.codec is None]
+        self.dense.sort(key=lambda model: 'parts' not in model.tasks)  # they tell the others where people are
+
+    def only(self, tasks: Sequence[str], whole: bool = False) -> 'SapiensInferencer':
+        """Another one with the same weights in memory, for some of the tasks.
+
+        Args:
+            tasks: Those of :attr:`tasks` that it does.
+            whole: Whether it takes the whole frame as one person.
+        """
+        chosen = copy.copy(self)
+        models = [copy.copy(model) for model in self.models]
+        for model in models:
+            model.tasks = tuple(task for task in model.tasks if task in tasks)
+        chosen._take([model for model in models if model.tasks])
+        if whole or not (chosen.pose or chosen.per_person):
+            chosen.finder = whole_frames
+        return chosen
 
     def _choose_finder(self, detector: str | tuple | Finder | None) -> Finder:
         if detector in (None, 'none') or not (self.pose or self.per_person):

@@ -127,30 +127,32 @@ class Result:
         Args:
             threshold: Keypoints with a lower score are left out.
         """
-        pictures = self._maps()
+        pictures = self.draw_maps()
         if 'parts' in pictures or not pictures:
             picture = pictures.get('parts', self.image)
         else:
             from ..visualization.maps import overlay
             picture = overlay(self.image, next(iter(pictures.values())), self.mask)
-        return self._with_skeletons(picture, threshold)
+        return self.draw_skeletons(picture, threshold)
 
     def sheet(self, threshold: float = .3) -> np.ndarray:
         """The image, keypoints and maps side by side, (H', W', 3) uint8 RGB."""
         from ..visualization.sheet import sheet
         pictures = {'image': self.image}
         if self.keypoints is not None:
-            pictures['keypoints'] = self._with_skeletons(self.image, threshold)
-        return sheet({**pictures, **self._maps()})
+            pictures['keypoints'] = self.draw_skeletons(self.image, threshold)
+        return sheet({**pictures, **self.draw_maps()})
 
-    def _with_skeletons(self, picture: np.ndarray, threshold: float) -> np.ndarray:
+    def draw_skeletons(self, picture: np.ndarray, threshold: float = .3) -> np.ndarray:
+        """A picture (H, W, 3) uint8 RGB of the image's size under the keypoints that score at least the threshold."""
         if self.keypoints is None:
             return picture
         from ..visualization.skeleton import draw_skeleton
         return draw_skeleton(picture, self.keypoints, self.keypoint_scores, self.metainfo['pose'], threshold,
                              None if self.track_ids is None else self.boxes, self.track_ids)
 
-    def _maps(self) -> dict[str, np.ndarray]:
+    def draw_maps(self) -> dict[str, np.ndarray]:
+        """Pictures of the maps that there are, (H, W, 3) uint8 RGB: ``'parts'``, ``'depth'``, ``'normals'``."""
         pictures = {}
         if self.mask is None:
             return pictures

@@ -81,7 +81,7 @@ def test_wrong_arguments_are_said_in_a_line(capsys, args, says):
 
 def test_an_image(app, photo):
     found = app.run(str(photo), 'own', app.tasks('own'), keypoint_threshold=0., kinds=['png', 'overlay', 'video'])
-    assert list(found.pictures) == ['overlay', 'pose', 'parts', 'depth', 'normal', 'sheet']
+    assert list(found.pictures) == ['overlay', 'pose', 'parts', 'depth', 'normals', 'sheet']
     image = cv2.imread(str(photo))[..., ::-1]
     assert all((picture != image).any() for name, picture in found.pictures.items() if name != 'sheet')
     assert found.summary.startswith('1 person, 180 x 240 pixels')
@@ -148,7 +148,7 @@ def test_the_embedded_model(monkeypatch, small_models, tmp_path, photo):
     app = App(device='cpu', detector=None)
     assert app.sizes()[0] == 'tiny'
     assert sorted(app.tasks('tiny')) == ['depth', 'normal', 'parts']
-    assert list(app.run(str(photo), 'tiny', ['normal']).pictures) == ['overlay', 'normal', 'sheet']
+    assert list(app.run(str(photo), 'tiny', ['normal']).pictures) == ['overlay', 'normals', 'sheet']
 
 
 def test_examples_of_a_folder(photo, write_video):

@@ -51,8 +51,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add('--compile', action='store_true', help='compile the models: slow first batches')
     add('--batch-size', type=int, default=4, help='people at a time (%(default)s)')
     add('--flip-test', action='store_true', help='average with the mirror image, as the published figures do')
-    add('--detector', default='auto', help='rtmdet-m, none (the whole frame is one person), or a config of mmdet; '
-        'auto is none with --size tiny, else rtmdet-m (%(default)s)')
+    add('--detector', default='auto', help='rtmdet-m, parts (regions of a map of body parts), none (the whole frame is '
+        'one person), or a config of mmdet; auto is parts with --size tiny, else rtmdet-m (%(default)s)')
     add('--detector-checkpoint', help='weights for a config of mmdet')
     add('--boxes', help='JSON with the boxes of people, in place of a detector')
     add('--score-threshold', type=float, default=.3, help='least score of a person (%(default)s)')

@@ -218,7 +218,8 @@ def _summary(result: Result, frames: int, seconds: float) -> str:
     return text if result.index is None else f'{frames} frames; pictures and JSON are of frame {result.index}: {text}'
 
 
-def build_page(app: App, examples: Sequence[str] = (), max_queue: int = 8, kinds: Sequence[str] = ()):
+def build_page(app: App, examples: Sequence[str] = (), max_queue: int = 8, kinds: Sequence[str] = (),
+               size: str | None = None):
     """The page, a ``gradio.Blocks``.
 
     Args:
@@ -226,6 +227,7 @@ def build_page(app: App, examples: Sequence[str] = (), max_queue: int = 8, kinds
         examples: Paths of images to begin with.
         max_queue: At most so many runs wait.
         kinds: What the zip holds at first.
+        size: The model to begin with; by default :meth:`App.default_size`.
     """
     import gradio as gr
 
@@ -254,7 +256,7 @@ def build_page(app: App, examples: Sequence[str] = (), max_queue: int = 8, kinds
         return gr.Image(show_label=False, format='jpeg', interactive=False, height=560, elem_id=name,
                         buttons=['download', 'fullscreen'])
 
-    sizes, size = app.sizes(), app.default_size()
+    sizes, size = app.sizes(), size or app.default_size()
     with gr.Blocks(title='sapiens_mm', analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown('# Sapiens\nKeypoints, body parts, depth and normals of people.')
         with gr.Row():
@@ -334,8 +336,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--config', action='append', default=[], help='config of a model of your own, for a --checkpoint; repeatable')
     add('--checkpoint', action='append', default=[], help='weights in place of the released ones; repeatable')
     add('--device', help='such as cuda:0 or cpu; a GPU if there is one')
-    add('--detector', default='auto', choices=('auto', *DETECTORS, 'none'), help='what finds people; none: the whole '
-        'image is one person; auto is none with the tiny model, else rtmdet-m (%(default)s)')
+    add('--size', choices=SIZES, help='the model to begin with; if left out a released one whose weights are on this '
+        'machine, else tiny')
+    add('--detector', default='auto', choices=('auto', *DETECTORS, 'parts', 'none'), help='what finds people; none: '
+        'the whole image is one person; parts: the regions of a map of body parts; auto is parts with the tiny model, '
+        'else rtmdet-m (%(default)s)')
     add('--save', default='png,overlay,sheet,video', help='what the zip holds at first (%(default)s)')
     add('--examples', metavar='FOLDER', help='images to begin with, or none; synthetic people if left out')
     add('--host', default='127.0.0.1', help='address to serve at; 0.0.0.0 lets everyone in who reaches this machine '
@@ -360,12 +365,14 @@ def main(args: argparse.Namespace) -> int:
             raise ValueError(f'there are {len(args.config)} --config and {len(args.checkpoint)} --checkpoint; give '
                              'them in pairs, or checkpoints alone that say what they are')
         weights = list(zip(args.config, args.checkpoint)) if args.config else args.checkpoint or None
+        if weights and args.size:
+            raise ValueError('--size chooses a released model, and --checkpoint another; give one of them')
         kinds = [kind for kind in args.save.split(',') if kind not in ('', 'json')]
         ResultWriter('', kinds)  # which says what cannot be saved
         app = App(weights, args.device, None if args.detector == 'none' else args.detector,
                   args.max_pixels * 1_000_000, args.max_frames)
         examples = find_examples(args.examples) if args.examples != 'none' else []
-        page = build_page(app, examples, args.max_queue, kinds)
+        page = build_page(app, examples, args.max_queue, kinds, args.size)
         page.launch(server_name=args.host, server_port=args.port, max_file_size=f'{args.max_upload}mb', share=False,
                     footer_links=[], run_history=False, ssr_mode=False, allowed_paths=examples, css=_CSS,
                     theme=gradio.themes.Default(font='system-ui', font_mono='monospace'), quiet=True,

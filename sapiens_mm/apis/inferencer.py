@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,16 +13,14 @@ from torch import Tensor
 from ..engine.checkpoint import CheckpointError
 from ..engine.compile import blocks_of
 from ..version import __version__
+from .crops import PADDING, Crop, cut_person, cut_person_evenly, resize_frame
 from .models import SapiensNetwork, TaskModel, choose_device, embedded_tasks, fastest_dtype, load_model, load_released
-from .persons import DETECTORS, BoxFile, Finder, Tracker, keep_best, whole_frames
+from .persons import DETECTORS, BoxFile, Finder, PartsFinder, Tracker, keep_best, whole_frames
 from .reading import Frame, InputError, Source, find_sources, frames_of, prefetch
 from .result import Result
 
-#: A person's box is taken this much larger, as in training.
-PADDING = 1.25
 DENSE = ('parts', 'depth', 'normal')
 _OTHER_WAYS = 'or give the boxes (--boxes FILE), or take the whole frame as one person (--detector none)'
-_ZERO_WHEN_NORMALISED = (124, 116, 104)
 
 
 @dataclass
@@ -33,17 +30,6 @@ class _Job:
     result: Result
     left: int = 0
     maps: dict[str, Tensor] = field(default_factory=dict)
-
-
-class _Crop(NamedTuple):
-    """An image for a model.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB, of the model's input size.
-        box: Part of the frame that it shows: x0, y0, x1, y1 in pixels of the frame, of which any may lie outside.
-    """
-    image: np.ndarray
-    box: tuple[float, float, float, float]
 
 
 class _Sample(NamedTuple):
@@ -58,7 +44,7 @@ class _Sample(NamedTuple):
     kind: str
     job: _Job
     person: int | None
-    crops: dict[tuple[int, int], _Crop]
+    crops: dict[tuple[int, int], Crop]
 
 
 class SapiensInferencer:
@@ -77,8 +63,9 @@ class SapiensInferencer:
         device: Such as ``'cuda:0'``; by default a GPU if there is one.
         dtype: What is computed in; by default bfloat16 where that is faster.
         compile: Compile the transformer blocks; the first batches are slow.
-        detector: ``'rtmdet-m'``, a config and checkpoint of mmdet, a function from frames to boxes, or None: the whole
-            frame is one person. ``'auto'`` is RTMDet, but None for the embedded model, which works without a network.
+        detector: ``'rtmdet-m'``, a config and checkpoint of mmdet, a function from frames to boxes, ``'parts'``: the
+            regions of a map of body parts (that of the models, else of the embedded one), or None: the whole frame is
+            one person. ``'auto'`` is RTMDet, but parts for the embedded model, which works without a network.
         score_threshold: People of lower scores are left out.
         nms_threshold: Of boxes that overlap by more than this IoU one stays.
         max_persons: At most so many in a frame, those of the highest scores.
@@ -128,7 +115,7 @@ class SapiensInferencer:
                     for block in blocks_of(model.network, ('Block', )):
                         block.compile()
         if detector == 'auto':
-            detector = None if size == 'tiny' and weights is None else 'rtmdet-m'
+            detector = 'parts' if size == 'tiny' and weights is None else 'rtmdet-m'
         self.finder = self._choose_finder(detector)
 
     def _take(self, models: list[TaskModel]) -> None:
@@ -163,9 +150,11 @@ class SapiensInferencer:
             return whole_frames
         if callable(detector):
             return detector
+        if detector == 'parts':
+            return self._parts_finder()
         if isinstance(detector, str) and detector not in DETECTORS:
-            raise ValueError(f"detector is '{detector}', but must be {', '.join(DETECTORS)}, none, or a config and "
-                             'checkpoint of mmdet')
+            raise ValueError(f"detector is '{detector}', but must be {', '.join(DETECTORS)}, parts, none, or a config "
+                             'and checkpoint of mmdet')
         config, checkpoint = DETECTORS[detector] if isinstance(detector, str) else detector
         from .detector import PersonDetector
         try:
@@ -173,6 +162,12 @@ class SapiensInferencer:
         except (ImportError, CheckpointError) as error:
             raise type(error)(f'there is no person detector: {error}; {_OTHER_WAYS}') from error
         return lambda frames: found([frame.image for frame in frames])
+
+    def _parts_finder(self) -> PartsFinder:
+        model = next((model for model in self.dense if 'parts' in model.tasks), None)
+        if model is None:
+            model = load_released('tiny', 'parts', device=self.device, dtype=self.dtype)
+        return PartsFinder(model)
 
     def __call__(self, inputs, boxes: Sequence[np.ndarray] | BoxFile | None = None) -> list[Result]:
         """Runs everything on inputs that fit into memory; see :meth:`stream`."""
@@ -390,47 +385,6 @@ class SapiensInferencer:
                 box_padding=PADDING, flip_test=self.flip_test, maps_of='persons' if self.per_person else 'frame',
                 score_threshold=self.score_threshold, nms_threshold=self.nms_threshold, max_persons=self.max_persons,
                 track=self.tracker is not None, detect_every=self.detect_every, batch_size=self.batch_size))
-
-
-def cut_person(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> _Crop:
-    """Cuts a person out for a pose model as mmpose's ``TopdownAffine(use_udp=True)`` does, black outside of the image.
-
-    Args:
-        image: (H, W, 3) uint8.
-        box: x0, y0, x1, y1.
-        size: (H, W) of the crop.
-    """
-    from mmpose.structures.bbox import bbox_xyxy2cs, get_udp_warp_matrix
-    center, scale = bbox_xyxy2cs(np.asarray(box, np.float32), PADDING)
-    aspect = size[1] / size[0]
-    width, height = scale
-    scale = np.array([width, width / aspect] if width > height * aspect else [height * aspect, height], np.float32)
-    matrix = get_udp_warp_matrix(center, scale, 0., size[::-1])
-    crop = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR)
-    return _Crop(crop, (*(center - scale / 2).tolist(), *(center + scale / 2).tolist()))
-
-
-def cut_person_evenly(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> _Crop:
-    """Cuts a person out for a dense model as ``SapiensCropPerson`` does: averaged where it shrinks, the mean colour
-    outside of the image.
-    """
-    from ..dense.transforms.geometry import warp_image
-    low, high = np.asarray(box[:2], np.float64), np.asarray(box[2:4], np.float64)
-    sides = np.array(size[::-1], np.float64)
-    half = sides * ((high - low) * PADDING / sides).max() / 2
-    middle = (low + high) / 2
-    zoom = sides[0] / (2 * half[0])
-    shift = (zoom - 1) / 2 - zoom * (middle - half)
-    crop = warp_image(image, np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]]), size, _ZERO_WHEN_NORMALISED)
-    return _Crop(crop, (*(middle - half).tolist(), *(middle + half).tolist()))
-
-
-def resize_frame(image: np.ndarray, size: tuple[int, int]) -> _Crop:
-    """A whole frame at a model's size, as ``SapiensResize`` makes it."""
-    height, width = image.shape[:2]
-    shrinks = size[0] < height or size[1] < width
-    crop = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return _Crop(crop, (0., 0., width, height))
 
 
 def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict) -> list[TaskModel]:

@@ -4,9 +4,12 @@ import os
 import os.path as osp
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 import torch
 
+from .crops import resize_frame
+from .models import TaskModel
 from .reading import Frame
 
 #: The detector by default: its config, as mmdet brings it, and its weights' address.
@@ -22,6 +25,41 @@ Finder = Callable[[Sequence[Frame]], list[np.ndarray]]
 def whole_frames(frames: Sequence[Frame]) -> list[np.ndarray]:
     """One box for each frame: all of it."""
     return [np.array([[0, 0, *frame.image.shape[1::-1], 1]], np.float32) for frame in frames]
+
+
+class PartsFinder:
+    """People as the regions that a model of body parts takes for a person, where there is no detector.
+
+    People who touch are one, and small ones are missed.
+
+    Args:
+        model: A model with the task ``'parts'``.
+        least_area: Of a region, as a share of the frame.
+    """
+
+    def __init__(self, model: TaskModel, least_area: float = .005):
+        self.model, self.least_area = model, least_area
+
+    @torch.inference_mode()
+    def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
+        images = np.stack([resize_frame(frame.image, self.model.input_size).image for frame in frames])
+        logits = self.model(torch.from_numpy(images).to(self.model.device).permute(0, 3, 1, 2))['parts']
+        person = 1 - logits.float().softmax(dim=1)[:, 0].cpu().numpy()
+        return [self._regions(probability, frame.image.shape[:2]) for probability, frame in zip(person, frames)]
+
+    def _regions(self, probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        mask = (probability > .5).astype(np.uint8)
+        # Shoes and caps belong to who is near.
+        joined = cv2.dilate(mask, np.ones((3, 3), np.uint8), iterations=max(1, len(mask) // 48))
+        number, labels = cv2.connectedComponents(joined)
+        scale = np.divide(size, mask.shape)[::-1]  # pixels of the frame to one of the map: x, y
+        boxes = []
+        for label in range(1, number):
+            rows, columns = np.nonzero(mask * (labels == label))
+            if len(rows) >= self.least_area * mask.size:
+                boxes.append([*(columns.min(), rows.min()) * scale, *(columns.max() + 1, rows.max() + 1) * scale,
+                              probability[rows, columns].mean()])
+        return np.array(boxes, np.float32).reshape(-1, 5)
 
 
 class BoxFile:

@@ -4,6 +4,8 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
+from torchvision.ops import box_iou
 
 from sapiens_mm.apis import SapiensInferencer
 from sapiens_mm.apis.models import EMBEDDED, embedded_tasks
@@ -25,7 +27,7 @@ def test_it_runs_offline(tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / 'a.png'), rng.integers(0, 256, (120, 90, 3), dtype=np.uint8))
     out = tmp_path / 'out'
     assert main(['run', str(tmp_path / 'a.png'), '--size', 'tiny', '--device', 'cpu', '--out', str(out),
-                 '--save', 'json,npz,overlay']) == 0
+                 '--detector', 'none', '--save', 'json,npz,overlay']) == 0
     person, = json.loads((out / 'a.png.json').read_text())['instances']
     assert len(person['keypoints']) == 17 * 3
     maps = np.load(out / 'a.png.npz')
@@ -52,3 +54,13 @@ def test_it_finds_somebody_who_stands_alone_in_a_photo(coco_real, photo):
     assert result.parts[hips[1], hips[0]] > 0
     assert not result.parts[0, 0]
     assert 0 < (result.parts > 0).sum() < width * height
+
+
+def test_it_finds_people_by_their_parts(coco_real):
+    inferencer = SapiensInferencer(['pose-17'], 'tiny', device='cpu')
+    result, nobody = inferencer([str(coco_real / '000000000785.jpg'), np.full((425, 640, 3), 200, np.uint8)])
+    annotations = json.loads((coco_real / 'person_keypoints.json').read_text())['annotations']
+    x, y, width, height = next(person['bbox'] for person in annotations if person['image_id'] == 785)
+    overlap = box_iou(torch.tensor([[x, y, x + width, y + height]]), torch.from_numpy(result.boxes[:1, :4]))
+    assert overlap.item() > .6
+    assert len(nobody.boxes) == 0

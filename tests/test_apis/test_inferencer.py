@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from sapiens_mm.apis import SapiensInferencer
-from sapiens_mm.apis.inferencer import cut_person, cut_person_evenly, resize_frame
+from sapiens_mm.apis.crops import cut_person, cut_person_evenly, resize_frame
 from sapiens_mm.apis.persons import DETECTORS, BoxFile
 from sapiens_mm.apis.reading import InputError, Source
 from sapiens_mm.engine.checkpoint import CheckpointError
@@ -80,7 +80,7 @@ def test_arguments_that_are_wrong(small_models):
         SapiensInferencer(detect_every=2, **weights)
     with pytest.raises(ValueError, match='the weights do depth, but not parts, pose-17'):
         SapiensInferencer(['parts', 'pose-17', 'depth'], **weights)
-    with pytest.raises(ValueError, match="detector is 'yolo', but must be rtmdet-m, none"):
+    with pytest.raises(ValueError, match="detector is 'yolo', but must be rtmdet-m, parts, none"):
         SapiensInferencer(weights=small_models['pose-17'], detector='yolo', **EXACT)
     for names in (['pose-17', 'pose-133'], ['depth', 'multi']):
         with pytest.raises(ValueError, match='each task may come once, and one kind of keypoints'):

@@ -2,8 +2,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
-from sapiens_mm.apis.persons import BoxFile, Tracker, keep_best, whole_frames
+from sapiens_mm.apis.models import TaskModel
+from sapiens_mm.apis.persons import BoxFile, PartsFinder, Tracker, keep_best, whole_frames
 from sapiens_mm.apis.reading import Frame, Source
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
@@ -49,6 +51,22 @@ def test_boxes_of_coco(tmp_path):
                                 dict(image_id=785, category_id=2, bbox=[1, 2, 10, 20], score=.9)]))
     boxes = BoxFile(path)([frame('000000000785.jpg'), frame('785.png'), frame('b.jpg')])
     assert [found.tolist() for found in boxes] == [[[1, 2, 11, 22, .5]]] * 2 + [[]]
+
+
+def test_people_are_regions_of_parts():
+    logits = torch.zeros(1, 3, 48, 36)
+    logits[:, 0] = 5.
+    logits[:, 1, 10:40, 4:10] = 10.  # a body, and close to it
+    logits[:, 2, 41:44, 4:12] = 10.  # a shoe
+    logits[:, 1, 20:40, 20:30] = 10.  # somebody else
+    logits[:, 1, 2, 2] = 10.  # a speck
+    model = TaskModel(('parts', ), (192, 144), {}, lambda images: logits, '', '', torch.device('cpu'))
+    finder = PartsFinder(model)
+    boxes, = finder([frame('a.jpg')])
+    scale = np.array([200 / 36, 100 / 48])
+    np.testing.assert_allclose(boxes[:, :4], [[*(4, 10) * scale, *(12, 44) * scale],
+                                              [*(20, 20) * scale, *(30, 40) * scale]], rtol=1e-5)
+    assert (boxes[:, 4] > .9).all()
 
 
 def test_whole_frames():

@@ -34,7 +34,8 @@ from mmengine.registry import DefaultScope
 from mmpose.apis import inference_topdown
 from pose import StockPoseHead, stock_codec, take_turns
 
-from sapiens_mm.apis.inferencer import SapiensInferencer, cut_person, resize_frame
+from sapiens_mm.apis.crops import cut_person, resize_frame
+from sapiens_mm.apis.inferencer import SapiensInferencer
 from sapiens_mm.apis.persons import keep_best
 from sapiens_mm.apis.reading import find_sources, read_frames
 from sapiens_mm.backbones import SapiensViT

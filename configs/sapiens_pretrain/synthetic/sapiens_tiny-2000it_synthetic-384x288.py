@@ -16,10 +16,10 @@ _base_ = [
 
 model = dict(
     backbone=dict(arch='sapiens_tiny', img_size=(384, 288), with_cp=False),
-    neck=dict(embed_dims=128, num_layers=2, num_heads=4, with_cp=False),
+    neck=dict(embed_dims=192, num_layers=4, num_heads=6, with_cp=False),
     norm_target=False)
 train_dataloader = dict(
-    batch_size=8, num_workers=1, pin_memory=False, dataset=dict(size=(384, 288), scale=(0.4, 1.)))
+    batch_size=8, num_workers=1, pin_memory=False, dataset=dict(size=(384, 288), scale=(0.6, 1.)))
 train_cfg = dict(type='SapiensStreamTrainLoop', max_iters=2000)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=1e-3))
 param_scheduler = [

@@ -122,3 +122,21 @@ def test_memory_prints_both_variants(capsys, tmp_path):
 def test_checkpointed_training_step_fits_in_8_gb():
     entry, = load('memory').main(['--arch', '0.3b', '--shape', '1024', '768', '--with-cp', 'on'])
     assert entry['state_gb'] < entry['peak_gb'] < 8
+
+
+@pytest.mark.usefixtures('default_scope')
+def test_inference_prints_all_figures(monkeypatch, capsys, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))  # where a script finds its neighbours
+    path = tmp_path / 'inference.json'
+    rows = load('inference').main(['--quick', '--out', str(path)])
+    assert json.loads(path.read_text()) == rows
+    out = capsys.readouterr().out
+    assert [row['part'] for row in rows] == ['pose', 'dense']
+    for row in rows:
+        assert row['ratio'] == pytest.approx(row['plain'] / row['batched'])
+        assert f'ratio            {row["ratio"]:.2f}' in out
+        assert f'host share       {row["host_share"]:.0%}' in out
+        assert min(row['one_by_one'], *row['stages'].values()) > 0
+        assert 0 <= row['host_share'] < 1
+    assert rows[0]['difference'] < 0.05  # pixels
+    assert rows[1]['difference'] < 0.05  # of the labels

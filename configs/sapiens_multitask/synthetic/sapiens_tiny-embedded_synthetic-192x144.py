@@ -1,0 +1,24 @@
+"""The embedded model of body parts, depth and normals: the quickstart's, trained longer, on people in all framings.
+
+Data:  tools/synthesize.py data/synthetic/train --num 1500 --size 384 288 --samples 6 --seed 1
+       (and data/synthetic/test with --num 200 --seed 2)
+Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
+           configs/sapiens_multitask/synthetic/sapiens_tiny-embedded_synthetic-192x144.py 2
+"""
+_base_ = './sapiens_tiny-quickstart_synthetic-192x144.py'
+
+train_pipeline = [
+    dict(type='SapiensSeedSample'),
+    dict(type='SapiensLoadLabels'),
+    dict(type='SapiensRandomWarp', size=(192, 144), scale_range=(0.6, 1.5), rotate_range=20.),
+    dict(type='SapiensPhotometricDistortion'),
+    dict(type='SapiensNormalizeDepth'),
+    dict(type='SapiensPackDense'),
+]
+train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
+
+train_cfg = dict(max_epochs=30, val_interval=30)
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=100, start_factor=0.01, by_epoch=False),
+    dict(type='CosineAnnealingLR', begin=0, end=30, eta_min=0, by_epoch=True, convert_to_iter_based=True),
+]

@@ -1,7 +1,11 @@
 """A tiny model (5.5 M parameters in the encoder) pretrained on synthetic people or any small folder, on a laptop.
 
 For trying pretraining out. It predicts pixels themselves, not normalised patches, so that reconstructions have colours.
-Data:  tools/synthesize.py data/synthetic/pretrain --num 512 --size 256 192 --seed 1 --tasks pose
+On two busy cores with bfloat16 (--amp) it took 35 minutes; the loss, as the mean of 200 iterations, fell from 0.86 over
+0.32 (in the middle) to 0.295. People are recognisable with 75 and 85 % hidden, though blurred; with 95 % they are shapes
+and colours. Noise is what it cannot predict: with 6 samples per pixel instead of 32 the loss stays at 0.42.
+Data:  tools/synthesize.py data/synthetic/pretrain --num 512 --size 256 192 --seed 1 --samples 32 --tasks pose \
+           --framing full_body --max-persons 1
 Train: PRETRAIN_ROOT=data/synthetic/pretrain/images tools/dist_train.sh \
            configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-384x288.py 2
 Look:  tools/reconstruct.py configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-384x288.py \

@@ -1,6 +1,6 @@
 """The embedded model of body parts, depth and normals: the quickstart's, trained longer, on people in all framings.
 
-Data:  tools/synthesize.py data/synthetic/train --num 1500 --size 384 288 --samples 6 --seed 1
+Data:  tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --samples 6 --seed 1
        (and data/synthetic/test with --num 200 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
            configs/sapiens_multitask/synthetic/sapiens_tiny-embedded_synthetic-192x144.py 2

@@ -1,7 +1,7 @@
 """The embedded model of 17 keypoints: the quickstart's, trained longer, on people in all framings.
 
 It starts from the backbone of the model of parts, depth and normals.
-Data:  tools/synthesize.py data/synthetic/train --num 1500 --size 384 288 --samples 6 --seed 1
+Data:  tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --samples 6 --seed 1
        (and data/synthetic/test with --num 200 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
            configs/sapiens_pose/synthetic/sapiens_tiny-embedded_synthetic-192x144.py 2 \
@@ -23,8 +23,8 @@ train_pipeline = [
 ]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 
-train_cfg = dict(max_epochs=40, val_interval=40)
+train_cfg = dict(max_epochs=20, val_interval=20)
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=100, start_factor=0.01, by_epoch=False),
-    dict(type='CosineAnnealingLR', begin=0, end=40, eta_min=0, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=0, end=20, eta_min=0, by_epoch=True, convert_to_iter_based=True),
 ]

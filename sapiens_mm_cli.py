@@ -31,9 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv[:1] == [name]:
             importlib.import_module(f'sapiens_mm.apis.{name}').add_arguments(command)
     args = parser.parse_args(argv)
-    if args.command in _ELSEWHERE:
-        return importlib.import_module(f'sapiens_mm.apis.{args.command}').main(args) or 0
-    return dict(run=_run, models=_models, doctor=_doctor)[args.command](args)
+    try:
+        if args.command in _ELSEWHERE:
+            return importlib.import_module(f'sapiens_mm.apis.{args.command}').main(args) or 0
+        return dict(run=_run, models=_models, doctor=_doctor)[args.command](args)
+    except KeyboardInterrupt:
+        print('sapiens-mm: stopped', file=sys.stderr)
+        return 130
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +76,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> list[str]:
-    return [name for name in text.split(',') if name]
+    names = [name.strip() for name in text.split(',') if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError('no name is given; separate several by commas')
+    return names
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -80,13 +87,15 @@ def _run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from sapiens_mm.apis.inferencer import SapiensInferencer
-    from sapiens_mm.apis.persons import BoxFile
+    from sapiens_mm.apis.persons import DETECTORS, BoxFile
     from sapiens_mm.apis.reading import find_sources, prefetch
     from sapiens_mm.apis.writing import ResultWriter
     from sapiens_mm.engine.checkpoint import CheckpointError
     try:
         weights = _own_weights(args)
-        sources = find_sources(args.inputs, args.allow_urls)
+        if args.show:
+            _check_display()
+        sources = find_sources(args.inputs, args.allow_urls, without=args.out)
         writer = ResultWriter(args.out, args.save, args.keypoint_format, args.keypoint_threshold)
         found = len(sources)
         if args.resume:
@@ -95,17 +104,26 @@ def _run(args: argparse.Namespace) -> int:
             print(f'all {found} inputs are done in {args.out}')
             return 0
         boxes = BoxFile(args.boxes) if args.boxes else None
+        unknown = [source.name for source in sources if boxes is not None and not boxes.knows(source)]
+        if len(unknown) == len(sources):
+            raise ValueError(f'{args.boxes} has none of the inputs: it has {_some(boxes.boxes)}, but the inputs are '
+                             f'{_some(unknown)}')
+        if unknown:
+            print(f'sapiens-mm: {args.boxes} has no boxes for {len(unknown)} of {len(sources)} inputs, and nobody is '
+                  f'looked for there: {_some(unknown)}', file=sys.stderr)
         detector = args.detector
         if boxes is not None:
             detector = None
         elif args.detector_checkpoint:
-            detector = detector, args.detector_checkpoint
+            name = 'rtmdet-m' if detector == 'auto' else detector
+            detector = DETECTORS[name][0] if name in DETECTORS else name, args.detector_checkpoint
         inferencer = SapiensInferencer(
             args.tasks, args.size, weights, args.device,
             dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16).get(args.dtype), args.compile, detector,
             args.score_threshold, args.nms_threshold, args.max_persons, args.per_person, args.flip_test,
             args.batch_size, args.track, args.detect_every)
         inferencer.check_keypoint_format(args.keypoint_format)
+        writer.make_folder()
     except (CheckpointError, ImportError, OSError, ValueError) as error:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 2
@@ -123,12 +141,16 @@ def _run(args: argparse.Namespace) -> int:
         bar.write(f'sapiens-mm: {error}', file=sys.stderr)
         bar.update(images)
 
-    failures, done, stopped = [], 0, _StopsOnce()
+    failures, done, stopped, unwritten = [], 0, _StopsOnce(), ''
     with bar, stopped, writer:
         results = prefetch(inferencer.stream(sources, boxes, failed), 2)
         try:
             for result in results:
-                writer.write(result)
+                try:
+                    writer.write(result)
+                except OSError as error:
+                    unwritten = f'; {result.name} cannot be written ({error}); make room, --resume goes on'
+                    break
                 done += 1
                 bar.update()
                 if args.show and not _show(result, args.keypoint_threshold):
@@ -137,7 +159,7 @@ def _run(args: argparse.Namespace) -> int:
                     break
         finally:
             results.close()
-        if stopped:
+        if stopped or unwritten:
             writer.close(complete=False)
     text = f'{done} {"images" if images else "frames"} in {args.out}'
     if found > len(sources):
@@ -146,8 +168,19 @@ def _run(args: argparse.Namespace) -> int:
         text += f'; {len(failures)} could not be read:\n  ' + '\n  '.join(failures)
     if stopped:
         text += '; stopped, --resume goes on'
-    print(text)
-    return 130 if stopped else int(bool(failures))
+    print(text + unwritten)
+    return 130 if stopped else int(bool(failures or unwritten))
+
+
+def _some(names) -> str:
+    names = list(names)
+    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '') if names else 'nothing'
+
+
+def _check_display() -> None:
+    if sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
+        raise ValueError('--show needs a display, and there is none (DISPLAY is not set); leave it out, --save overlay '
+                         'writes the pictures')
 
 
 def _own_weights(args: argparse.Namespace) -> list | None:

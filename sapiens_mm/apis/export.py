@@ -213,7 +213,8 @@ def _compare(model: TaskModel, run: Callable, with_decode: bool) -> dict[str, tu
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``sapiens-mm export``."""
-    parser.add_argument('config', help='config of the model')
+    parser.add_argument('config', nargs='?', help='config of the model; needless where the checkpoint says what it is: '
+                        'of a training, the embedded ones')
     parser.add_argument('checkpoint', help='its weights: a path, http(s):// or hf://')
     parser.add_argument('--format', choices=tuple(SUFFIXES), default='onnx')
     parser.add_argument('--dtype', choices=tuple(DTYPES), default='fp32', help='what it computes in')

@@ -102,6 +102,8 @@ class SapiensInferencer:
         if detect_every > 1 and not track:
             raise ValueError(f'detect_every is {detect_every}, but boxes are kept over frames with track=True only')
         tasks = [tasks] if isinstance(tasks, str) else tasks
+        if tasks is not None and not tasks:
+            raise ValueError('no task is given; name some, or leave tasks out for all that the models do')
         self.device = choose_device(device)
         self.dtype = dtype or fastest_dtype(self.device)
         self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
@@ -364,7 +366,7 @@ class SapiensInferencer:
             else:  # nobody is there
                 found = np.zeros((3 if task == 'normal' else 1, *job.frame.image.shape[:2]),
                                  np.uint8 if task == 'parts' else np.float32)
-            setattr(job.result, task, np.ascontiguousarray(found.transpose(1, 2, 0)) if task == 'normal' else found[0])
+            setattr(job.result, task, found.transpose(1, 2, 0) if task == 'normal' else found[0])
         return job.result
 
     def check_keypoint_format(self, keypoint_format: str) -> None:
@@ -413,7 +415,10 @@ def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict)
 
 
 def _frames(inputs, on_error: Callable[[Source, InputError], None] | None) -> Iterator[Frame]:
-    for number, entry in enumerate(inputs if isinstance(inputs, (list, tuple)) else [inputs]):
+    entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    if all(isinstance(entry, (str, os.PathLike)) for entry in entries):
+        entries = find_sources(entries)  # together, so that no two have the same name
+    for number, entry in enumerate(entries):
         if isinstance(entry, np.ndarray):
             if entry.dtype != np.uint8 or entry.ndim != 3 or entry.shape[2] != 3 or not entry.size:
                 raise InputError(f'image {number} is {entry.shape} {entry.dtype}; expected (H, W, 3) uint8 RGB')

@@ -10,7 +10,7 @@ import torch
 
 from .crops import resize_frame
 from .models import TaskModel
-from .reading import Frame
+from .reading import Frame, Source
 
 #: The detector by default: its config, as mmdet brings it, and its weights' address.
 DETECTORS = {
@@ -81,13 +81,18 @@ class BoxFile:
             with open(self.path, encoding='utf-8') as file:
                 content = json.load(file)
             self.boxes, self.by_id = self._read(content)
-        except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+            for name, boxes in self.boxes.items():
+                _check_boxes(name, boxes)
+        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f'{self.path} cannot be used as boxes ({type(error).__name__}: {error}); expected COCO '
                              'annotations, COCO results, or {"image": [[x0, y0, x1, y1, score], ...]}') from error
 
     @staticmethod
     def _read(content: dict | list) -> tuple[dict[str, np.ndarray], bool]:
         if isinstance(content, dict) and 'annotations' not in content:
+            for name, boxes in content.items():
+                if any(len(box) not in (4, 5) for box in boxes):
+                    raise ValueError(f'{name}: a box has 4 numbers, or 5 with its score')
             return {name: np.array([[*box, 1.][:5] for box in boxes], np.float32).reshape(-1, 5)
                     for name, boxes in content.items()}, False
         names = {}
@@ -107,16 +112,29 @@ class BoxFile:
         return {name: np.array(found, np.float32).reshape(-1, 5) for name, found in boxes.items()}, not names
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
-        return [self._of(frame) for frame in frames]
+        return [self._of(frame.source, frame.index) for frame in frames]
 
-    def _of(self, frame: Frame) -> np.ndarray:
-        name = frame.source.name if frame.index is None else f'{frame.source.name}/{frame.index:06d}'
+    def knows(self, source: Source) -> bool:
+        """Whether it has an entry for an image, or for a frame of a video."""
+        return self._key(source, None) is not None or any(name.startswith(f'{source.name}/') for name in self.boxes)
+
+    def _of(self, source: Source, index: int | None) -> np.ndarray:
+        key = self._key(source, index)
+        return np.zeros((0, 5), np.float32) if key is None else self.boxes[key]
+
+    def _key(self, source: Source, index: int | None) -> str | None:
+        name = source.name if index is None else f'{source.name}/{index:06d}'
         base = osp.basename(name)
         stem = osp.splitext(base)[0]
-        for key in (name, frame.source.path, base, str(int(stem)) if self.by_id and stem.isdecimal() else None):
-            if key in self.boxes:
-                return self.boxes[key]
-        return np.zeros((0, 5), np.float32)
+        keys = name, source.path, base, str(int(stem)) if self.by_id and stem.isdecimal() else None
+        return next((key for key in keys if key in self.boxes), None)
+
+
+def _check_boxes(name: str, boxes: np.ndarray) -> None:
+    for number, box in enumerate(boxes):
+        if not (np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]):
+            raise ValueError(f'{name}: box {number} is {box[:4].tolist()}; expected x0, y0, x1, y1 with x0 < x1 and '
+                             'y0 < y1, not x, y, width, height')
 
 
 def keep_best(boxes: np.ndarray, size: tuple[int, int], score_threshold: float, nms_threshold: float,

@@ -9,6 +9,7 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from io import BytesIO
 
 import numpy as np
@@ -57,26 +58,42 @@ class Frame:
     track_ids: np.ndarray | None = None
 
 
-def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False) -> list[Source]:
+def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
+                 without: str | os.PathLike | None = None) -> list[Source]:
     """Files, folders (with the folders in them), patterns, numbers of cameras and addresses as sources.
 
     Those of a folder or pattern are sorted by name, and what is no image or video by its suffix is left out.
 
+    Args:
+        inputs: What there is to read.
+        allow_urls: Whether ``http(s)://`` addresses may be among them.
+        without: A folder, such as that of the results, whose files do not count as those of a folder around it.
+
     Raises:
-        InputError: There is no such input, a folder or pattern has nothing in it, or addresses are not allowed.
+        InputError: There is no such input, a folder cannot be read, a folder or pattern has nothing in it, or addresses
+            are not allowed.
     """
+    left_out = osp.join(osp.abspath(without), '') if without is not None else '\0'
     files, others, roots = [], [], []
     for entry in map(os.fspath, inputs):
         if entry.startswith(('http://', 'https://')):
             if not allow_urls:
                 raise InputError(f'{entry} is an address; to fetch it, add --allow-urls (allow_urls=True)')
-            address = urllib.parse.urlsplit(entry)
-            others.append(Source(entry, _safe(f'{address.netloc}{address.path}'), _kind(address.path)))
+            try:
+                address = urllib.parse.urlsplit(entry)
+            except ValueError as error:
+                raise InputError(f'{entry} is no address: {error}') from error
+            name = _safe(f'{address.netloc}{address.path}')
+            same = {other.path for other in others if other.kind != 'camera' and other.name.endswith(name)} - {entry}
+            # Addresses may differ in what follows the path only.
+            name = f'{len(same) + 1}_{name}' if same else name
+            others.append(Source(entry, name, _kind(address.path)))
         elif entry.isdecimal() and not osp.exists(entry):
             others.append(Source(entry, f'camera{entry}', 'camera'))
         elif osp.isdir(entry):
-            found = sorted(osp.join(folder, name) for folder, _, names in os.walk(entry) for name in names)
-            files += _known(found, entry)
+            found = sorted(osp.join(folder, name) for folder, _, names in os.walk(entry, onerror=_raise)
+                           for name in names)
+            files += [path for path in _known(found, entry) if not osp.abspath(path).startswith(left_out)]
             roots.append(osp.abspath(entry))
         elif osp.isfile(entry):
             files.append(entry)
@@ -91,6 +108,10 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False) 
     root = osp.commonpath(roots) if roots else ''
     sources = [Source(path, osp.relpath(osp.abspath(path), root).replace(os.sep, '/'), _kind(path)) for path in files]
     return list({source.name: source for source in sources + others}.values())  # the same file twice is one
+
+
+def _raise(error: OSError) -> None:
+    raise InputError(f"'{error.filename}' cannot be read: {error.strerror}") from error
 
 
 def _known(paths: list[str], entry: str) -> list[str]:
@@ -139,14 +160,14 @@ def read_image(path: str) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # from 89 megapixels; 179 are refused
             with Image.open(file) as opened:
-                image = ImageOps.exif_transpose(opened)
-                return _to_rgb(image)
+                ImageOps.exif_transpose(opened, in_place=True)
+                return _to_rgb(opened)
     except FileNotFoundError as error:
         raise InputError(f'{path}: there is no such file') from error
     except Image.UnidentifiedImageError as error:
         size = osp.getsize(path) if osp.isfile(path) else None
         raise InputError(f'{path}: {"the file is empty" if size == 0 else "this is no image"}') from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, HTTPException) as error:
         raise InputError(f'{path}: {_first_line(error)}') from error
 
 
@@ -160,10 +181,11 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         image = white
     if image.mode == 'F':
         raise ValueError('its pixels are floating-point numbers; save it with 8 or 16 bits')
-    return np.array(image.convert('RGB'))
+    return np.array(image if image.mode == 'RGB' else image.convert('RGB'))
 
 
 def _download(address: str) -> bytes:
+    address = urllib.parse.quote(address, safe=':/?#[]@!$&\'()*+,;=%~')
     request = urllib.request.Request(address, headers={'User-Agent': 'sapiens_mm'})
     with urllib.request.urlopen(request, timeout=30) as response:
         content = response.read(_MAX_DOWNLOAD + 1)
@@ -183,11 +205,16 @@ def _read_video(source: Source) -> Iterator[Frame]:
                 raise InputError(f'{source.path}: there is no video in it')
             stream = container.streams.video[0]
             stream.thread_type = 'AUTO'
-            rate = float(stream.average_rate or 25)
+            rate, found = float(stream.average_rate or 25), False
             for index, frame in enumerate(container.decode(stream)):
                 image = frame.to_ndarray(format='rgb24')
                 turns = round(getattr(frame, 'rotation', 0) / 90) % 4
                 yield Frame(source, np.ascontiguousarray(np.rot90(image, turns)), index, rate)
+                found = True
+            if not found:
+                raise InputError(f'{source.path}: no frame of it can be decoded; it is cut off, damaged or empty')
+    except av.InvalidDataError as error:
+        raise InputError(f'{source.path}: this is no video, or it is cut off or damaged') from error
     except (av.FFmpegError, OSError) as error:
         raise InputError(f'{source.path}: {_first_line(error)}') from error
 

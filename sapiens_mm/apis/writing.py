@@ -5,6 +5,7 @@ Everything is written to a temporary name in its folder and moved, so that a fil
 import json
 import os
 import os.path as osp
+import tempfile
 from collections.abc import Callable, Collection
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -78,6 +79,16 @@ class ResultWriter:
             self._append(result)
         self._write(result.name, 'json', _write_json, content)
         self._frames += 1
+
+    def make_folder(self) -> None:
+        """Makes the folder, or raises an OSError that says why it cannot be written to."""
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise OSError(f"'{self.folder}' cannot be the folder of the results ({error.strerror}); give another "
+                          'one') from error
 
     def write_meta(self, content: dict) -> None:
         """Writes ``meta.json``: how all this came about."""

@@ -44,7 +44,7 @@ def broken_files(folder, write_video):
     (folder / 'text.mp4').write_text('no video')
     write_video(folder / 'long.mp4', frames=11)
     return {'text.png': 'this is no image', 'nothing.jpg': 'the file is empty', 'cut.jpg': 'truncated',
-            'large.png': '6000 x 8000 pixels, more than 40 million', 'text.mp4': 'Invalid data',
+            'large.png': '6000 x 8000 pixels, more than 40 million', 'text.mp4': 'this is no video, or it is cut off',
             'long.mp4': 'more than 10 frames'}
 
 

@@ -1,5 +1,6 @@
 """The command, which lies beside the package."""
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -151,3 +152,60 @@ def test_the_doctor(capsys):
     out = capsys.readouterr().out
     assert 'mmpose' in out
     assert ('nothing is wrong' in out) == (code == 0)
+
+
+@pytest.mark.parametrize(('content', 'says'), [
+    ('[1, 2]', 'cannot be used as boxes'), ('{"a.png": [[9, 9, 5, 50]]}', 'box 0 is .*expected x0, y0, x1, y1'),
+    ('{"a.png": [[1, 2, 3, 4, 5, 6]]}', 'a box has 4 numbers'), ('{"a.png": [[1, NaN, 30, 40]]}', 'box 0 is'),
+    ('{"other.png": [[1, 2, 30, 40]]}', "has none of the inputs: it has other.png"), ('{}', 'it has nothing')])
+def test_boxes_that_are_none(tmp_path, capsys, content, says):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
+    (tmp_path / 'boxes.json').write_text(content)
+    assert main(['run', str(tmp_path / 'a.png'), '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out'),
+                 '--boxes', str(tmp_path / 'boxes.json')]) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert re.search(says, line)
+
+
+def test_images_that_the_boxes_leave_out_are_told(tmp_path, capsys):
+    for name in 'ab':
+        cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((60, 50, 3), np.uint8))
+    (tmp_path / 'boxes.json').write_text('{"a.png": [[1, 2, 30, 40]]}')
+    args = ['run', str(tmp_path), '--size', 'tiny', '--device', 'cpu', '--tasks', 'pose-17', '--out',
+            str(tmp_path / 'out'), '--boxes', str(tmp_path / 'boxes.json')]
+    assert main(args) == 0
+    assert 'no boxes for 1 of 2 inputs, and nobody is looked for there: b.png' in capsys.readouterr().err
+    # The pictures that were written do not become inputs.
+    assert main(args) == 0
+    assert '2 images in' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('args', 'says'), [
+    (['--out', '{file}'], "a.png' cannot be the folder of the results"), (['--show'], '--show needs a display')])
+def test_what_cannot_be_written_or_shown(tmp_path, capsys, monkeypatch, args, says):
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    file = str(tmp_path / 'a.png')
+    cv2.imwrite(file, np.zeros((60, 50, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    assert main(['run', file, '--size', 'tiny', '--device', 'cpu', *(arg.format(file=file) for arg in args)]) == 2
+    line, = [line for line in capsys.readouterr().err.splitlines() if line.startswith('sapiens-mm')]
+    assert says in line
+
+
+def test_no_task_is_an_error(capsys):
+    with pytest.raises(SystemExit) as info:
+        main(['run', 'a.png', '--tasks', ''])
+    assert info.value.code == 2
+    assert 'no name is given' in capsys.readouterr().err
+
+
+def test_ctrl_c_while_models_load(tmp_path, capsys, monkeypatch):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
+
+    def load(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('sapiens_mm.apis.inferencer._load_models', load)
+    assert main(['run', str(tmp_path / 'a.png'), '--out', str(tmp_path / 'out')]) == 130
+    assert capsys.readouterr().err == 'sapiens-mm: stopped\n'

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sapiens_mm.apis.reading import InputError, Source, find_sources, frames_of, prefetch, read_image
+from sapiens_mm.apis.reading import InputError, Source, find_sources, frames_of, prefetch, read_frames, read_image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 
@@ -190,3 +190,21 @@ def test_prefetch_ends_with_who_takes():
     items.close()
     assert closed.is_set()
     assert threading.active_count() == before
+
+
+def test_a_video_that_is_cut_off_before_its_first_frame(tmp_path, write_video):
+    path = tmp_path / 'clip.mp4'
+    path.write_bytes(write_video(tmp_path / 'whole.mp4', frames=4).read_bytes()[:600])
+    with pytest.raises(InputError, match='clip.mp4: (this is no video|no frame of it can be decoded)'):
+        list(read_frames(Source(str(path), 'clip.mp4', 'video')))
+
+
+@pytest.mark.parametrize('address', ['http://127.0.0.1:1/a b.jpg', 'http://127.0.0.1:1/é.jpg'])
+def test_addresses_with_any_letters(address):
+    with pytest.raises(InputError, match='refused'):
+        read_image(address)
+
+
+def test_two_addresses_that_differ_in_their_query():
+    first, second = find_sources(['http://h/p?id=1', 'http://h/p?id=2'], allow_urls=True)
+    assert first.name != second.name

@@ -170,6 +170,7 @@ def benchmark_pose(args: argparse.Namespace, folder: Path) -> dict:
     model = build(stock).to(args.device)
     model.load_state_dict(torch.load(weights[1])['state_dict'])
     model.cfg, model.dataset_meta = stock, inferencers[0].metainfo['pose']
+    model.head.final_layer.register_forward_hook(lambda *args: args[-1].float())  # NumPy has no bfloat16
 
     def plain() -> list[np.ndarray]:
         found = []

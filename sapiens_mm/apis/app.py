@@ -148,7 +148,7 @@ class App:
         video = base / f'{source.name}.overlay.mp4'
         return Outcome(
             _summary(middle, frames, time.perf_counter() - start), _pictures(middle, keypoint_threshold),
-            _legend(middle), middle.to_json(), shutil.make_archive(str(base), 'zip', base),
+            middle.seen_parts(), middle.to_json(), shutil.make_archive(str(base), 'zip', base),
             str(video) if video.exists() else None)
 
     def _check(self, source: Source) -> int:
@@ -201,14 +201,6 @@ def _pictures(result: Result, threshold: float) -> dict[str, np.ndarray]:
     if result.keypoints is not None:
         pictures['pose'] = result.draw_skeletons(result.image, threshold)
     return {**pictures, **result.draw_maps(), 'sheet': result.sheet(threshold)}
-
-
-def _legend(result: Result) -> list[tuple[str, Sequence[int]]]:
-    if result.parts is None:
-        return []
-    meta = result.metainfo['parts']
-    return [(meta['classes'][part].replace('_', ' '), meta['palette'][part])
-            for part in np.unique(result.parts) if part]
 
 
 def _summary(result: Result, frames: int, seconds: float) -> str:

@@ -1,4 +1,5 @@
 """What was found in one image."""
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -136,12 +137,26 @@ class Result:
         return self.draw_skeletons(picture, threshold)
 
     def sheet(self, threshold: float = .3) -> np.ndarray:
-        """The image, keypoints and maps side by side, (H', W', 3) uint8 RGB."""
+        """The image, keypoints and maps side by side, with the parts' names, (H', W', 3) uint8 RGB."""
         from ..visualization.sheet import sheet
         pictures = {'image': self.image}
         if self.keypoints is not None:
             pictures['keypoints'] = self.draw_skeletons(self.image, threshold)
-        return sheet({**pictures, **self.draw_maps()})
+        pictures |= self.draw_maps()
+        seen = self.seen_parts()
+        if seen:
+            from ..visualization.maps import legend
+            key = legend(len(self.image), *zip(*seen))
+            pictures['parts'] = np.hstack([pictures['parts'], key])
+        return sheet(pictures)
+
+    def seen_parts(self) -> list[tuple[str, Sequence[int]]]:
+        """Names and RGB colours of the parts that are seen, without the background."""
+        if self.parts is None:
+            return []
+        meta = self.metainfo['parts']
+        return [(meta['classes'][part].replace('_', ' '), meta['palette'][part])
+                for part in np.unique(self.parts) if part]
 
     def draw_skeletons(self, picture: np.ndarray, threshold: float = .3) -> np.ndarray:
         """A picture (H, W, 3) uint8 RGB of the image's size under the keypoints that score at least the threshold."""

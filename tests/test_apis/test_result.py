@@ -109,3 +109,15 @@ def test_where_people_are():
     for fields in ({}, dict(parts=None), dict(parts=None, depth=None)):
         assert np.array_equal(make_result(**fields).mask, there)
     assert make_result(maps=False).mask is None
+
+
+def test_the_sheet_names_the_parts_that_are_seen():
+    result = make_result()
+    names = [name for name, _ in result.seen_parts()]
+    assert names == [result.metainfo['parts']['classes'][part].replace('_', ' ')
+                     for part in np.unique(result.parts) if part]
+    assert names
+    nobody = make_result()
+    nobody.parts = np.zeros_like(nobody.parts)
+    assert nobody.seen_parts() == []
+    assert result.sheet().size > nobody.sheet().size

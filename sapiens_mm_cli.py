@@ -223,6 +223,7 @@ def _show(result, threshold: float) -> bool:
 def _models(args: argparse.Namespace) -> int:
     from sapiens_mm.apis.models import TASKS, count_parameters, embedded_tasks
     from sapiens_mm.backbones.model_zoo import LICENSE, RELEASED
+    from sapiens_mm.engine.fetch import is_cached
     row = '{:6} {:9} {:>8} {:>8}  {:13} {:7} {}'.format
     print(row('size', 'task', 'params', 'file', 'licence', 'cached', 'weights'))
     for task, path in embedded_tasks().items():
@@ -231,7 +232,7 @@ def _models(args: argparse.Namespace) -> int:
         for task in (task for task, zoo in TASKS.items() if zoo == name):
             parameters = count_parameters(size, task)
             print(row(size, task, f'{parameters / 1e6:.0f} M', f'{parameters * 4 / 1e9:.1f} GB', LICENSE,
-                      'yes' if file.is_cached() else 'no', file.source))
+                      'yes' if is_cached(*file) else 'no', file.source))
     return 0
 
 

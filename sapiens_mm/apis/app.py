@@ -20,6 +20,7 @@ from PIL import Image
 
 from ..backbones.model_zoo import RELEASED
 from ..engine.checkpoint import CheckpointError
+from ..engine.fetch import is_cached
 from .inferencer import SapiensInferencer
 from .models import SIZES, TASKS, embedded_tasks
 from .persons import DETECTORS, Finder
@@ -93,7 +94,7 @@ class App:
         """
         sizes = self.sizes()
         cached = [size for (size, zoo), file in RELEASED.items()
-                  if size in sizes and zoo in TASKS.values() and file.is_cached()]
+                  if size in sizes and zoo in TASKS.values() and is_cached(*file)]
         return '1b' if '1b' in cached else cached[-1] if cached else sizes[0]
 
     def tasks(self, size: str) -> list[str]:

@@ -21,11 +21,6 @@ class ReleasedFile(NamedTuple):
         """Its address, which every checkpoint option takes."""
         return f'hf://{self.repo}/{self.path}'
 
-    def is_cached(self) -> bool:
-        """Whether the hub's cache on this machine has it."""
-        from huggingface_hub import try_to_load_from_cache
-        return isinstance(try_to_load_from_cache(self.repo, self.path), str)
-
 
 # task -> size -> what follows `sapiens_<size>_` in the file's name. Seg-28 and pose-308 were not released for 2b.
 _NAMES = {

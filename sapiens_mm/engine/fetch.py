@@ -212,3 +212,9 @@ def sha256_of(path: str) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def is_cached(repo: str, path: str) -> bool:
+    """Whether the hub's cache on this machine has a file of a repository."""
+    from huggingface_hub import try_to_load_from_cache
+    return isinstance(try_to_load_from_cache(repo, path), str)

@@ -83,26 +83,20 @@ def _names(text: str) -> list[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    import torch
     from tqdm import tqdm
 
     from sapiens_mm.apis.inferencer import SapiensInferencer
-    from sapiens_mm.apis.persons import DETECTORS, BoxFile
+    from sapiens_mm.apis.models import DTYPES, pair_weights
+    from sapiens_mm.apis.persons import BoxFile
     from sapiens_mm.apis.reading import find_sources, prefetch
     from sapiens_mm.apis.writing import ResultWriter
     from sapiens_mm.engine.checkpoint import CheckpointError
     try:
-        weights = _own_weights(args)
+        weights = pair_weights(args.config, args.checkpoint)
         if args.show:
             _check_display()
         sources = find_sources(args.inputs, args.allow_urls, without=args.out)
         writer = ResultWriter(args.out, args.save, args.keypoint_format, args.keypoint_threshold)
-        found = len(sources)
-        if args.resume:
-            sources = [source for source in sources if not writer.is_done(source)]
-        if not sources:
-            print(f'all {found} inputs are done in {args.out}')
-            return 0
         boxes = BoxFile(args.boxes) if args.boxes else None
         unknown = [source.name for source in sources if boxes is not None and not boxes.knows(source)]
         if len(unknown) == len(sources):
@@ -111,15 +105,19 @@ def _run(args: argparse.Namespace) -> int:
         if unknown:
             print(f'sapiens-mm: {args.boxes} has no boxes for {len(unknown)} of {len(sources)} inputs, and nobody is '
                   f'looked for there: {_some(unknown)}', file=sys.stderr)
+        found = len(sources)
+        if args.resume:
+            sources = [source for source in sources if not writer.is_done(source)]
+        if not sources:
+            print(f'all {found} inputs are done in {args.out}')
+            return 0
         detector = args.detector
         if boxes is not None:
             detector = None
         elif args.detector_checkpoint:
-            name = 'rtmdet-m' if detector == 'auto' else detector
-            detector = DETECTORS[name][0] if name in DETECTORS else name, args.detector_checkpoint
+            detector = 'rtmdet-m' if detector == 'auto' else detector, args.detector_checkpoint
         inferencer = SapiensInferencer(
-            args.tasks, args.size, weights, args.device,
-            dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16).get(args.dtype), args.compile, detector,
+            args.tasks, args.size, weights, args.device, DTYPES.get(args.dtype), args.compile, detector,
             args.score_threshold, args.nms_threshold, args.max_persons, args.per_person, args.flip_test,
             args.batch_size, args.track, args.detect_every)
         inferencer.check_keypoint_format(args.keypoint_format)
@@ -127,9 +125,8 @@ def _run(args: argparse.Namespace) -> int:
     except (CheckpointError, ImportError, OSError, ValueError) as error:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 2
-    writer.write_meta({**inferencer.describe(), 'python': platform.python_version(), 'boxes_of': args.boxes or
-                       ' '.join([args.detector, args.detector_checkpoint or '']).strip(), 'inputs': args.inputs,
-                       'keypoint_format': args.keypoint_format})
+    writer.write_meta({**inferencer.describe(), 'python': platform.python_version(), 'inputs': args.inputs,
+                       'keypoint_format': args.keypoint_format, **(dict(boxes_of=args.boxes) if args.boxes else {})})
 
     # Images are counted, the frames of videos are not known beforehand.
     images = all(source.kind == 'image' for source in sources)
@@ -181,13 +178,6 @@ def _check_display() -> None:
     if sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
         raise ValueError('--show needs a display, and there is none (DISPLAY is not set); leave it out, --save overlay '
                          'writes the pictures')
-
-
-def _own_weights(args: argparse.Namespace) -> list | None:
-    if args.config and len(args.config) != len(args.checkpoint):
-        raise ValueError(f'there are {len(args.config)} --config and {len(args.checkpoint)} --checkpoint; give them in '
-                         'pairs, or checkpoints alone that say what they are')
-    return list(zip(args.config, args.checkpoint)) if args.config else args.checkpoint or None
 
 
 class _StopsOnce:

@@ -5,9 +5,9 @@ registries, for every host. ``sapiens_mm.pose`` adds what mmpose needs.
 """
 from .version import __version__, require
 
-require('torch', '2.1', '3.0', '2.12.1')
-require('mmengine', '0.9.0', '1.0.0', '0.10.7')
-require('mmcv', '2.0.0', '3.0.0', '2.1.0')
+for package in ('torch', 'mmengine', 'mmcv'):
+    require(package)
+del package
 
 from . import backbones, engine  # noqa: E402
 

@@ -22,7 +22,7 @@ from ..backbones.model_zoo import RELEASED
 from ..engine.checkpoint import CheckpointError
 from ..engine.fetch import is_cached
 from .inferencer import SapiensInferencer
-from .models import SIZES, TASKS, embedded_tasks
+from .models import SIZES, TASKS, embedded_tasks, pair_weights
 from .persons import DETECTORS, Finder
 from .reading import IMAGES, InputError, Source, find_sources, read_frames
 from .result import Result
@@ -354,10 +354,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"sapiens-mm: the page needs Gradio ({error}): pip install 'sapiens_mm[app]'", file=sys.stderr)
         return 2
     try:
-        if args.config and len(args.config) != len(args.checkpoint):
-            raise ValueError(f'there are {len(args.config)} --config and {len(args.checkpoint)} --checkpoint; give '
-                             'them in pairs, or checkpoints alone that say what they are')
-        weights = list(zip(args.config, args.checkpoint)) if args.config else args.checkpoint or None
+        weights = pair_weights(args.config, args.checkpoint)
         if weights and args.size:
             raise ValueError('--size chooses a released model, and --checkpoint another; give one of them')
         kinds = [kind for kind in args.save.split(',') if kind not in ('', 'json')]

@@ -6,7 +6,6 @@ import numpy as np
 
 #: A person's box is taken this much larger, as in training.
 PADDING = 1.25
-_ZERO_WHEN_NORMALISED = (124, 116, 104)
 
 
 class Crop(NamedTuple):
@@ -42,20 +41,12 @@ def cut_person_evenly(image: np.ndarray, box: np.ndarray, size: tuple[int, int])
     """Cuts a person out for a dense model as ``SapiensCropPerson`` does: averaged where it shrinks, the mean colour
     outside of the image.
     """
-    from ..dense.transforms.geometry import warp_image
+    from ..dense.transforms.geometry import MEAN_COLOR, crop_box
     low, high = np.asarray(box[:2], np.float64), np.asarray(box[2:4], np.float64)
-    sides = np.array(size[::-1], np.float64)
-    half = sides * ((high - low) * PADDING / sides).max() / 2
-    middle = (low + high) / 2
-    zoom = sides[0] / (2 * half[0])
-    shift = (zoom - 1) / 2 - zoom * (middle - half)
-    crop = warp_image(image, np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]]), size, _ZERO_WHEN_NORMALISED)
-    return Crop(crop, (*(middle - half).tolist(), *(middle + half).tolist()))
+    return Crop(*crop_box(image, low, high, size, PADDING, MEAN_COLOR[::-1]))
 
 
 def resize_frame(image: np.ndarray, size: tuple[int, int]) -> Crop:
     """A whole frame at a model's size, as ``SapiensResize`` makes it."""
-    height, width = image.shape[:2]
-    shrinks = size[0] < height or size[1] < width
-    crop = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return Crop(crop, (0., 0., width, height))
+    from ..dense.transforms.geometry import resize_image
+    return Crop(resize_image(image, size), (0., 0., *image.shape[1::-1]))

@@ -10,7 +10,7 @@ from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file
-from ..version import require
+from ..version import HOSTS, require
 
 
 class PersonDetector:
@@ -34,9 +34,9 @@ class PersonDetector:
     def __init__(self, config: str | os.PathLike, checkpoint: str | os.PathLike, device: str | None = None,
                  score_threshold: float = .3, batch_size: int = 8):
         try:
-            require('mmdet', '3.0.0', '4.0.0', '3.3.0')
+            require('mmdet')
         except ModuleNotFoundError as error:
-            raise ImportError(f'people are found by mmdet ({error}): pip install mmdet==3.3.0') from error
+            raise ImportError(f'people are found by mmdet ({error}): pip install mmdet=={HOSTS["mmdet"][2]}') from error
         from mmcv.transforms import Compose
         from mmdet.apis import init_detector
         from mmdet.utils import get_test_pipeline_cfg

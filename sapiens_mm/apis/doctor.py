@@ -6,17 +6,12 @@ from collections.abc import Iterator
 
 import torch
 
-from ..version import __version__, require
+from ..version import HOSTS, __version__, require
 from .models import EMBEDDED, embedded_tasks, fastest_dtype
 
-# package -> lowest version, first version too high, what is tried, and the name that pip knows.
-_HOSTS = {
-    'mmengine': ('0.9.0', '1.0.0', '0.10.7', 'mmengine'), 'mmcv': ('2.0.0', '3.0.0', '2.1.0', 'mmcv'),
-    'mmpose': ('1.1.0', '2.0.0', '1.3.2', 'mmpose'), 'mmseg': ('1.0.0', '2.0.0', '1.2.2', 'mmsegmentation'),
-    'mmdet': ('3.0.0', '4.0.0', '3.3.0', 'mmdet'),
-}
 # package -> what for.
-_OPTIONAL = {'av': 'videos', 'gradio': 'sapiens-mm app', 'onnx': 'export to ONNX', 'onnxruntime': 'running .onnx files'}
+_OPTIONAL = {'av': 'videos', 'gradio': 'sapiens-mm app', 'onnx': 'export to ONNX', 'onnxscript': 'export to ONNX',
+             'onnxruntime': 'running .onnx files'}
 
 
 def examine() -> Iterator[tuple[str, str, str]]:
@@ -26,10 +21,9 @@ def examine() -> Iterator[tuple[str, str, str]]:
         What was looked at, what was found, and what to do about it; the latter is empty where nothing is wrong.
     """
     yield 'sapiens_mm', f'{__version__}, Python {platform.python_version()}, {platform.platform()}', ''
-    yield 'torch', torch.__version__, ''
-    for package, (low, high, tested, pip_name) in _HOSTS.items():
+    for package, (_, _, tested, pip_name) in HOSTS.items():
         try:
-            require(package, low, high, tested)
+            require(package)
             yield package, importlib.import_module(package).__version__, ''
         except Exception as error:  # whatever a broken package raises on import is what is asked for
             yield package, f'{type(error).__name__}: {str(error).splitlines()[0]}', f'pip install {pip_name}=={tested}'

@@ -4,6 +4,7 @@ docs/export.md says what goes in, what comes out, and how to do the rest in anot
 """
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -17,10 +18,9 @@ from torch import Tensor
 
 from ..engine.fetch import CheckpointError
 from ..version import __version__
-from .models import TaskModel, load_model
+from .models import DTYPES, TaskModel, load_model
 from .onnx_model import INPUT, RAW_OUTPUTS, OnnxNetwork
 
-DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 #: Largest difference from the original in units of the output's largest value, and of keypoints in pixels.
 TOLERANCES = dict(fp32=(1e-4, 0.05), fp16=(0.02, 0.5), bf16=(0.1, 1.))
@@ -207,7 +207,8 @@ def _compare(model: TaskModel, run: Callable, with_decode: bool) -> dict[str, tu
             else:
                 difference = difference / output.abs().max()
             worst = difference.max().item() if difference.numel() else 0.
-            differences[name] = max(worst, differences.get(name, (0., ))[0]), tolerated
+            before = differences.get(name, (0., ))[0]
+            differences[name] = (worst if math.isnan(worst) else max(before, worst)), tolerated  # NaN stays
     return differences
 
 

@@ -3,7 +3,8 @@ import copy
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,8 @@ from .reading import Frame, InputError, Source, find_sources, frames_of, prefetc
 from .result import Result
 
 DENSE = ('parts', 'depth', 'normal')
-_OTHER_WAYS = 'or give the boxes (--boxes FILE), or take the whole frame as one person (--detector none)'
+_OTHER_WAYS = ('or give the boxes (--boxes FILE), take the regions of a map of body parts (--detector parts), or the '
+               'whole frame as one person (--detector none)')
 
 
 @dataclass
@@ -118,7 +120,7 @@ class SapiensInferencer:
                         block.compile()
         if detector == 'auto':
             detector = 'parts' if size == 'tiny' and weights is None else 'rtmdet-m'
-        self.finder = self._choose_finder(detector)
+        self.boxes_of, self.finder = self._choose_finder(detector)
 
     def _take(self, models: list[TaskModel]) -> None:
         self.models = models
@@ -144,26 +146,30 @@ class SapiensInferencer:
             model.tasks = tuple(task for task in model.tasks if task in tasks)
         chosen._take([model for model in models if model.tasks])
         if whole or not (chosen.pose or chosen.per_person):
-            chosen.finder = whole_frames
+            chosen.boxes_of, chosen.finder = 'none', whole_frames
         return chosen
 
-    def _choose_finder(self, detector: str | tuple | Finder | None) -> Finder:
+    def _choose_finder(self, detector: str | tuple | Finder | None) -> tuple[str, Finder]:
+        """What finds people, by name and as a function."""
         if detector in (None, 'none') or not (self.pose or self.per_person):
-            return whole_frames
+            return 'none', whole_frames
         if callable(detector):
-            return detector
+            return getattr(detector, '__name__', type(detector).__name__), detector
         if detector == 'parts':
-            return self._parts_finder()
+            return 'parts', self._parts_finder()
         if isinstance(detector, str) and detector not in DETECTORS:
             raise ValueError(f"detector is '{detector}', but must be {', '.join(DETECTORS)}, parts, none, or a config "
                              'and checkpoint of mmdet')
         config, checkpoint = DETECTORS[detector] if isinstance(detector, str) else detector
+        name = detector if isinstance(detector, str) else f'{config} {checkpoint}'
+        if config in DETECTORS:  # with weights from elsewhere
+            config = DETECTORS[config][0]
         from .detector import PersonDetector
         try:
             found = PersonDetector(config, checkpoint, self.device, self.score_threshold, self.batch_size)
         except (ImportError, CheckpointError) as error:
             raise type(error)(f'there is no person detector: {error}; {_OTHER_WAYS}') from error
-        return lambda frames: found([frame.image for frame in frames])
+        return name, lambda frames: found([frame.image for frame in frames])
 
     def _parts_finder(self) -> PartsFinder:
         model = next((model for model in self.dense if 'parts' in model.tasks), None)
@@ -190,14 +196,17 @@ class SapiensInferencer:
             A result for each frame.
         """
         finder = self.finder if boxes is None else boxes if callable(boxes) else _given_boxes(boxes)
-        frames = prefetch(_frames(inputs, on_error), 2)
-        yield from self._run(prefetch(self._samples(self._find_persons(frames, finder)), 2 * self.batch_size))
+        # Closed here, since the traceback of an error keeps generators alive, and with them their threads and files.
+        with closing(prefetch(_frames(inputs, on_error), 2)) as frames, \
+                closing(prefetch(self._samples(self._find_persons(frames, finder)), 2 * self.batch_size)) as items:
+            yield from self._run(items)
 
     def _find_persons(self, frames: Iterable[Frame], finder: Finder) -> Iterator[Frame]:
         """Frames with their ``boxes`` and, where people are tracked, their ``track_ids``."""
+        every = self.detect_every if finder is self.finder else 1  # boxes that are given are there for each frame
         # Only a detector gains from several frames at once.
         for group in _groups(frames, self.batch_size if finder is self.finder is not whole_frames else 1):
-            asked = [frame for frame in group if not frame.index or frame.index % self.detect_every == 0]
+            asked = [frame for frame in group if not frame.index or frame.index % every == 0]
             found = dict(zip(map(id, asked), finder(asked) if asked else []))
             for frame in group:
                 if self.tracker is not None and not frame.index:
@@ -386,13 +395,16 @@ class SapiensInferencer:
             protocol=dict(
                 box_padding=PADDING, flip_test=self.flip_test, maps_of='persons' if self.per_person else 'frame',
                 score_threshold=self.score_threshold, nms_threshold=self.nms_threshold, max_persons=self.max_persons,
-                track=self.tracker is not None, detect_every=self.detect_every, batch_size=self.batch_size))
+                track=self.tracker is not None, detect_every=self.detect_every, batch_size=self.batch_size),
+            boxes_of=self.boxes_of)
 
 
 def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict) -> list[TaskModel]:
     if weights is None:
         if tasks is None:
             tasks = tuple(embedded_tasks()) if size == 'tiny' else ('pose-308', *DENSE)
+        if sum(task.startswith('pose') for task in set(tasks)) > 1:  # before gigabytes are fetched
+            raise ValueError(f'tasks are {", ".join(tasks)}, but one kind of keypoints at a time can be found')
         if size != 'tiny':
             return [load_released(size, task, **options) for task in dict.fromkeys(tasks)]
         there = embedded_tasks()
@@ -416,15 +428,18 @@ def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict)
 
 def _frames(inputs, on_error: Callable[[Source, InputError], None] | None) -> Iterator[Frame]:
     entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-    if all(isinstance(entry, (str, os.PathLike)) for entry in entries):
-        entries = find_sources(entries)  # together, so that no two have the same name
+    paths = [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
+    # Together, so that no two have the same name; but each where it stands, also twice, as the boxes do.
+    names = {source.path: source.name for source in find_sources(paths)} if len(paths) > 1 else {}
     for number, entry in enumerate(entries):
         if isinstance(entry, np.ndarray):
             if entry.dtype != np.uint8 or entry.ndim != 3 or entry.shape[2] != 3 or not entry.size:
                 raise InputError(f'image {number} is {entry.shape} {entry.dtype}; expected (H, W, 3) uint8 RGB')
             yield Frame(Source('', f'{number:06d}'), entry)
         else:
-            yield from frames_of([entry] if isinstance(entry, Source) else find_sources([entry]), on_error)
+            sources = [entry] if isinstance(entry, Source) else [
+                replace(source, name=names.get(source.path, source.name)) for source in find_sources([entry])]
+            yield from frames_of(sources, on_error)
 
 
 def _given_boxes(boxes: Sequence[np.ndarray]) -> Finder:

@@ -6,8 +6,10 @@ ONNX file of ours. Reading a checkpoint runs no code of it, and its config may n
 """
 import ast
 import copy
+import importlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,19 +20,20 @@ import torch
 import torch.nn as nn
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import DefaultScope
+from mmengine.registry import DefaultScope, Registry, root
 from torch import Tensor
 
 from ..backbones import SapiensViT
 from ..backbones.model_zoo import RELEASED, released_file
-from ..engine.checkpoint import CheckpointError, load_checkpoint_file
+from ..engine.checkpoint import CheckpointError, load_checkpoint_file, save_weights
 from ..engine.fetch import fetch_file, sha256_of
+from ..version import HOSTS
 from ..vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
 from ..vocabularies.lip import FLIPPED_LIP, LIP_COLORS, LIP_NAMES
 
 __all__ = [
-    'EMBEDDED', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device', 'count_parameters', 'embedded_tasks',
-    'fastest_dtype', 'load_model', 'load_released', 'released_config', 'save_model'
+    'DTYPES', 'EMBEDDED', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device', 'count_parameters',
+    'embedded_tasks', 'fastest_dtype', 'load_model', 'load_released', 'pair_weights', 'released_config', 'save_model'
 ]
 
 #: Files of the model that comes with the package, ``--size tiny``; each says in its metadata what it is.
@@ -39,6 +42,7 @@ EMBEDDED = Path(__file__).resolve().parents[1] / 'weights'
 TASKS = {'pose-308': 'pose-308', 'pose-133': 'pose-133', 'pose-17': 'pose-17', 'parts': 'seg-28', 'depth': 'depth',
          'normal': 'normal'}
 SIZES = ('tiny', '0.3b', '0.6b', '1b', '2b')
+DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 _PARTS = {28: dict(classes=PART_NAMES, palette=PART_COLORS, flip_indices=FLIPPED_PARTS),
           20: dict(classes=LIP_NAMES, palette=LIP_COLORS, flip_indices=FLIPPED_LIP)}
 _SCOPES = ('mmengine', 'mmcv', 'mmpose', 'mmseg')
@@ -79,9 +83,12 @@ class SapiensNetwork(nn.Module):
         Peaks of heatmaps are refined far below the pixel, and bfloat16 has 8 bits.
         """
         self.dtype = dtype
+        last = self.last_layers()
+        exact = [copy.deepcopy(layer.state_dict()) for layer in last]  # rounding them could not be undone
         self.model.to(dtype)
-        for layer in self.last_layers():
-            layer.float().register_forward_pre_hook(_to_float32)
+        for layer, weights in zip(last, exact):
+            layer.float().load_state_dict(weights)
+            layer.register_forward_pre_hook(_to_float32)
         return self
 
     def last_layers(self) -> list[nn.Module]:
@@ -123,6 +130,9 @@ class TaskModel:
     @cached_property
     def sha256(self) -> str | None:
         """SHA-256 of the weights' file; of a folder None."""
+        stored = os.path.basename(os.path.realpath(self.path))
+        if re.fullmatch('[0-9a-f]{64}', stored):  # the Hub's cache names large files by it; a sum takes a minute
+            return stored
         return sha256_of(self.path) if os.path.isfile(self.path) else None
 
     def keep(self, tasks: Sequence[str]) -> None:
@@ -130,6 +140,7 @@ class TaskModel:
         if len(self.tasks) > 1 and isinstance(self.network, SapiensNetwork):
             for task in set(self.tasks) - set(tasks):
                 del self.network.model.heads[task]
+                del self.config['model']['heads'][task]
         self.tasks = tuple(task for task in self.tasks if task in tasks)
         self.metainfo = {task: self.metainfo[task] for task in self.tasks}
 
@@ -175,7 +186,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     else:
         raise FileNotFoundError(f"there is no config file '{os.fspath(config)}'; check the path")
     state_dict = content.get('state_dict', content)
-    model, cfg_model = _build(cfg, source)
+    model, cfg_model = _build(cfg, source, trusted=config is not None)
     weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
     try:
         model.load_state_dict(weights, strict=True, assign=True)
@@ -236,15 +247,12 @@ def save_model(model: TaskModel, path: str | os.PathLike, dtype: torch.dtype = t
         path: The file.
         dtype: Of the tensors in it.
     """
-    from safetensors.torch import save_file
     config = {**model.config, 'test_dataloader': dict(dataset=dict(pipeline=[dict(size=model.input_size)]))}
     dataset_meta = next(iter(model.metainfo.values())) if len(model.tasks) == 1 else model.metainfo.get('parts', {})
-    metadata = dict(format='pt', tasks=json.dumps(model.tasks), cfg=json.dumps(config, default=list),
+    metadata = dict(tasks=json.dumps(model.tasks), cfg=json.dumps(config, default=list),
                     dataset_meta=json.dumps(dataset_meta, default=lambda array: array.tolist()))
-    tensors = {name: tensor.to(dtype).cpu().contiguous() for name, tensor in model.network.model.state_dict().items()}
-    part = f'{os.fspath(path)}.part'
-    save_file(tensors, part, metadata=metadata)
-    os.replace(part, path)
+    weights = {name: tensor.to(dtype) for name, tensor in model.network.model.state_dict().items()}
+    save_weights(weights, os.fspath(path), metadata)
 
 
 def released_config(size: str, task: str) -> dict:
@@ -280,6 +288,18 @@ def count_parameters(size: str, task: str) -> int:
     """Parameters of a released model, which takes no weights to tell."""
     model, _ = _build(Config(released_config(size, task)), f'{size} {task}')
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def pair_weights(configs: Sequence[str], checkpoints: Sequence[str]) -> list | None:
+    """The ``weights`` that ``--config`` and ``--checkpoint`` name; None without any.
+
+    Raises:
+        ValueError: They are not as many.
+    """
+    if configs and len(configs) != len(checkpoints):
+        raise ValueError(f'there are {len(configs)} --config and {len(checkpoints)} --checkpoint; give them in pairs, '
+                         'or checkpoints alone that say what they are')
+    return list(zip(configs, checkpoints)) if configs else list(checkpoints) or None
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -326,20 +346,44 @@ def _metadata(path: str, content: dict) -> dict:
 def _read_own_config(source: str, meta: dict) -> Config:
     """The config of a checkpoint that comes alone."""
     if isinstance(meta.get('cfg'), str):
-        text = meta['cfg']
-        cfg = json.loads(text) if text.startswith('{') else {
-            node.targets[0].id: _literal(node.value) for node in ast.parse(text).body if isinstance(node, ast.Assign)}
-        for kind in _types(cfg['model']):
-            scope, _, name = kind.rpartition('.')
-            if scope not in ('', *_SCOPES) or not name.isidentifier():
-                raise CheckpointError(f"the config in {source} names the type '{kind}', which no registry has; if you "
-                                      'trust it, give the config file too')
-        return Config(cfg)
+        try:
+            return Config(_parse_config(meta['cfg']))
+        except (AttributeError, SyntaxError, ValueError) as error:
+            raise CheckpointError(f'the config in {source} cannot be read ({type(error).__name__}: {error}); give the '
+                                  'config file too') from error
     for (size, name), file in RELEASED.items():
         task = next((task for task, zoo in TASKS.items() if zoo == name), None)
         if task and os.path.basename(file.path) == os.path.basename(source):
             return Config(released_config(size, task))
     raise CheckpointError(f'{source} does not say which model it is of; give its config too')
+
+
+def _parse_config(text: str) -> dict:
+    """What is needed of a config: the model, its host, and the test pipeline for the size of its input.
+
+    The rest may hold what is no literal, and names data sets whose metainfo would be run (``from_file``).
+    """
+    if text.startswith('{'):
+        cfg = json.loads(text)
+    else:
+        cfg = {node.targets[0].id: node.value for node in ast.parse(text).body
+               if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
+        cfg = {name: _literal(cfg[name]) for name in ('model', 'default_scope', 'test_dataloader') if name in cfg}
+    pipeline = ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('pipeline') or []
+    kept = {name: cfg[name] for name in ('model', 'default_scope') if name in cfg}
+    return {**kept, 'test_dataloader': dict(dataset=dict(pipeline=pipeline))}
+
+
+def _check_types(config: dict, scope: str, source: str) -> None:
+    """Refuses types that are not registered: MMEngine imports whatever module has such a name."""
+    host = importlib.import_module(f'{scope}.registry')
+    host.MODELS.import_from_location()
+    registries = [value for module in (root, host) for value in vars(module).values() if isinstance(value, Registry)]
+    for kind in _types(config):
+        scope, _, name = str(kind).rpartition('.')
+        if scope not in ('', *_SCOPES) or not any(name in registry.module_dict for registry in registries):
+            raise CheckpointError(f"the config in {source} names the type '{kind}', which no registry has; if you "
+                                  'trust it, give the config file too')
 
 
 def _literal(node: ast.expr) -> Any:
@@ -360,13 +404,15 @@ def _types(config: Any) -> list[str]:
     return [kind for item in config for kind in _types(item)] if isinstance(config, (list, tuple)) else []
 
 
-def _build(cfg: Config, source: str) -> tuple[nn.Module, dict]:
-    """The model without storage for its weights, and its config as plain values."""
+def _build(cfg: Config, source: str, trusted: bool = True) -> tuple[nn.Module, dict]:
+    """The model without storage for its weights, and its config as plain values.
+
+    Only a config that is ``trusted`` may name classes by their modules.
+    """
     if 'model' not in cfg:
         raise ValueError(f'the config for {source} has no model')
     scope = cfg.get('default_scope') or ('mmpose' if 'head' in cfg.model else 'mmseg')
-    host, version = dict(mmpose=('mmpose', '1.3.2'), mmseg=('mmsegmentation', '1.2.2')).get(scope, (None, None))
-    if host is None:
+    if scope not in ('mmpose', 'mmseg'):
         raise ValueError(f"the config for {source} has default_scope='{scope}'; models of mmpose and mmseg are run")
     try:
         if scope == 'mmpose':
@@ -378,6 +424,7 @@ def _build(cfg: Config, source: str) -> tuple[nn.Module, dict]:
 
             from .. import dense  # noqa: F401  (registers)
     except ModuleNotFoundError as error:
+        _, _, version, host = HOSTS[scope]
         raise ImportError(f'{source} is run by {host} ({error}): pip install {host}=={version}') from error
     plain = Config(dict(model=cfg.model)).to_dict()['model']
     config = copy.deepcopy(plain)
@@ -385,10 +432,12 @@ def _build(cfg: Config, source: str) -> tuple[nn.Module, dict]:
     for part in [config.get('head'), config.get('decode_head'), *(config.get('heads') or {}).values()]:
         for name in ('loss', 'loss_decode', 'init_cfg'):
             (part or {}).pop(name, None)
-    for name in ('data_preprocessor', 'auxiliary_head', 'train_cfg', 'init_cfg', 'pretrained'):
+    for name in ('data_preprocessor', 'auxiliary_head', 'loss_weights', 'train_cfg', 'init_cfg', 'pretrained'):
         config.pop(name, None)
     config['backbone'].pop('init_cfg', None)
     config['backbone'].pop('with_cp', None)
+    if not trusted:
+        _check_types(config, scope, source)
     with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
         try:
             return MODELS.build(config), plain

@@ -10,6 +10,8 @@ from .models import TaskModel
 #: The output of each task; ``pose`` stands for ``pose-17`` and so on.
 RAW_OUTPUTS = {'pose': 'heatmaps', 'parts': 'logits', 'depth': 'depth', 'normal': 'normals'}
 INPUT = 'images'
+#: What is read of the metadata.
+METADATA = ('tasks', 'input_size', 'with_decode', 'metainfo', 'codec')
 
 
 class OnnxNetwork:
@@ -20,7 +22,7 @@ class OnnxNetwork:
         device: ``cuda`` for a GPU; what is computed there starts and ends in host memory all the same.
 
     Attributes:
-        metadata: What the file says of itself, by name, parsed.
+        metadata: `METADATA` by name, parsed.
 
     Raises:
         ImportError: There is no ONNX Runtime.
@@ -39,13 +41,16 @@ class OnnxNetwork:
                              'NVIDIA cards pip install onnxruntime-gpu in its place')
         try:
             # Its errors have no common class but Exception.
-            self._session = onnxruntime.InferenceSession(path, providers=[provider])
+            options = dict(device_id=device.index or 0) if device.type == 'cuda' else {}
+            self._session = onnxruntime.InferenceSession(path, providers=[(provider, options)])
         except Exception as error:
             raise CheckpointError(f'ONNX Runtime cannot run {path}: {str(error).splitlines()[0]}') from error
         found = self._session.get_modelmeta().custom_metadata_map
-        if 'tasks' not in found:
-            raise CheckpointError(f"{path} does not say what its outputs are; make it with 'sapiens-mm export'")
-        self.metadata = {name: json.loads(value) for name, value in found.items()}
+        try:  # other tools add entries of their own
+            self.metadata = {name: json.loads(found[name]) for name in METADATA}
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(f"{path} does not say what its outputs are; make it with 'sapiens-mm "
+                                  "export'") from error
         self.device = device
         self.outputs = [output.name for output in self._session.get_outputs()]
 

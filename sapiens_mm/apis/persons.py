@@ -121,7 +121,8 @@ class BoxFile:
 
     def knows(self, source: Source) -> bool:
         """Whether it has an entry for an image, or for a frame of a video."""
-        return self._key(source, None) is not None or any(name.startswith(f'{source.name}/') for name in self.boxes)
+        return self._key(source, None) is not None or (
+            source.kind != 'image' and any(name.startswith(f'{source.name}/') for name in self.boxes))
 
     def _of(self, source: Source, index: int | None) -> np.ndarray:
         key = self._key(source, index)
@@ -137,9 +138,10 @@ class BoxFile:
 
 def _check_boxes(name: str, boxes: np.ndarray) -> None:
     for number, box in enumerate(boxes):
-        if not (np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]):
-            raise ValueError(f'{name}: box {number} is {box[:4].tolist()}; expected x0, y0, x1, y1 with x0 < x1 and '
-                             'y0 < y1, not x, y, width, height')
+        # Boxes without area occur in COCO, and are left out later.
+        if not (np.isfinite(box).all() and box[0] <= box[2] and box[1] <= box[3]):
+            raise ValueError(f'{name}: box {number} is {box[:4].tolist()}; expected x0, y0, x1, y1 with x0 <= x1 and '
+                             'y0 <= y1, not x, y, width, height')
 
 
 def keep_best(boxes: np.ndarray, size: tuple[int, int], score_threshold: float, nms_threshold: float,

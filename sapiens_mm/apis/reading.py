@@ -1,5 +1,6 @@
 """Images, folders, videos and cameras as one stream of frames."""
 import glob
+import hashlib
 import os
 import os.path as osp
 import queue
@@ -17,6 +18,8 @@ from PIL import Image, ImageOps
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
+#: Endings of what :class:`~sapiens_mm.apis.writing.ResultWriter` writes that are images or videos themselves.
+WRITTEN = ('.overlay.jpg', '.sheet.jpg', '.parts.png', '.depth.png', '.normal.png', '.overlay.mp4')
 _MAX_DOWNLOAD = 256 * 2**20
 
 
@@ -67,13 +70,12 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
     Args:
         inputs: What there is to read.
         allow_urls: Whether ``http(s)://`` addresses may be among them.
-        without: A folder, such as that of the results, whose files do not count as those of a folder around it.
+        without: The folder of the results. What was written there does not count as a file of a folder or pattern.
 
     Raises:
         InputError: There is no such input, a folder cannot be read, a folder or pattern has nothing in it, or addresses
             are not allowed.
     """
-    left_out = osp.join(osp.abspath(without), '') if without is not None else '\0'
     files, others, roots = [], [], []
     for entry in map(os.fspath, inputs):
         if entry.startswith(('http://', 'https://')):
@@ -84,22 +86,23 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
             except ValueError as error:
                 raise InputError(f'{entry} is no address: {error}') from error
             name = _safe(f'{address.netloc}{address.path}')
-            same = {other.path for other in others if other.kind != 'camera' and other.name.endswith(name)} - {entry}
-            # Addresses may differ in what follows the path only.
-            name = f'{len(same) + 1}_{name}' if same else name
+            if address.query:  # which may be all that tells two addresses apart, and too long for a file's name
+                folder, slash, base = name.rpartition('/')
+                name = f'{folder}{slash}{hashlib.sha256(address.query.encode()).hexdigest()[:8]}_{base}'
             others.append(Source(entry, name, _kind(address.path)))
         elif entry.isdecimal() and not osp.exists(entry):
             others.append(Source(entry, f'camera{entry}', 'camera'))
         elif osp.isdir(entry):
             found = sorted(osp.join(folder, name) for folder, _, names in os.walk(entry, onerror=_raise)
                            for name in names)
-            files += [path for path in _known(found, entry) if not osp.abspath(path).startswith(left_out)]
+            files += _known(found, entry, without)
             roots.append(osp.abspath(entry))
         elif osp.isfile(entry):
             files.append(entry)
             roots.append(osp.dirname(osp.abspath(entry)))
         elif glob.has_magic(entry):
-            found = _known(sorted(path for path in glob.glob(entry, recursive=True) if osp.isfile(path)), entry)
+            found = sorted(path for path in glob.glob(entry, recursive=True) if osp.isfile(path))
+            found = _known(found, entry, without)
             files += found
             roots += [osp.dirname(osp.abspath(path)) for path in found]
         else:
@@ -114,8 +117,10 @@ def _raise(error: OSError) -> None:
     raise InputError(f"'{error.filename}' cannot be read: {error.strerror}") from error
 
 
-def _known(paths: list[str], entry: str) -> list[str]:
-    found = [path for path in paths if path.lower().endswith(IMAGES + VIDEOS)]
+def _known(paths: list[str], entry: str, without: str | os.PathLike | None) -> list[str]:
+    results = osp.join(osp.abspath(without), '') if without is not None else '\0'
+    found = [path for path in paths if path.lower().endswith(IMAGES + VIDEOS)
+             and not (path.endswith(WRITTEN) and osp.abspath(path).startswith(results))]
     if not found:
         raise InputError(f"'{entry}' has no image ({', '.join(IMAGES)}) or video ({', '.join(VIDEOS)}) in it")
     return found

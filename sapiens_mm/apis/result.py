@@ -21,7 +21,7 @@ class Result:
         source: Where the image comes from.
         image: (H, W, 3) uint8 RGB.
         index: Number of the frame in a video; None for an image.
-        rate: Frames per second of the video.
+        rate: Frames per second of the video, 0 if unknown.
         boxes: (N, 5) float32: x0, y0, x1, y1, score; highest score first.
         track_ids: (N, ) int, numbers that stay over a video; None without tracking.
         keypoints: (N, K, 2) float32; None without a pose model, as with the rest.
@@ -76,7 +76,9 @@ class Result:
         height, width = self.image.shape[:2]
         content = dict(image=dict(file=self.source.path, width=width, height=height))
         if self.index is not None:
-            content['image'] |= dict(frame=self.index, time=round(self.index / self.rate, 4))
+            content['image']['frame'] = self.index
+            if self.rate:
+                content['image']['time'] = round(self.index / self.rate, 4)
         if names is not None:
             content['keypoint_names'] = names
         content['instances'] = []
@@ -171,8 +173,7 @@ class Result:
         pictures = {}
         if self.mask is None:
             return pictures
-        from ..dense.visualization import draw_depth, draw_parts
-        from ..visualization.maps import color_normals
+        from ..visualization.maps import color_normals, draw_depth, draw_parts
         if self.parts is not None:
             pictures['parts'] = draw_parts(self.image, self.parts, self.metainfo['parts']['palette'])
         if self.depth is not None:

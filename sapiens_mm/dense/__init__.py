@@ -2,7 +2,7 @@
 # ruff: noqa: E402
 from ..version import require
 
-require('mmseg', '1.0.0', '2.0.0', '1.2.2')
+require('mmseg')
 
 from . import datasets, metrics, transforms
 from .depth import SapiensDepthEstimator

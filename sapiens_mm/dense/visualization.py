@@ -1,6 +1,4 @@
 """Parts, depth and normals as pictures: the panels, and the visualizer that mmseg's hook calls."""
-from collections.abc import Sequence
-
 import cv2
 import mmcv
 import numpy as np
@@ -10,42 +8,11 @@ from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
-from ..visualization.maps import color_depth, color_normals, color_parts, legend, overlay, titled
+from ..visualization.maps import color_normals, depth_limits, draw_depth, draw_parts, legend, titled
 
 #: Pixels; larger images are shown smaller. Six panels of a 4K image would be 300 MB.
 MAX_HEIGHT = 1024
 TITLES = dict(sem_seg='parts', depth_map='depth', normal_map='normals')
-
-
-def draw_parts(img: np.ndarray, labels: np.ndarray, palette: Sequence) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: the image under the colours of its parts; background (0) and ignored pixels are left.
-
-    Args:
-        img: (H, W, 3) uint8 RGB.
-        labels: (H, W) class ids.
-        palette: RGB colour of each class.
-    """
-    return overlay(img, color_parts(labels.astype(np.uint8), palette), (labels > 0) & (labels < len(palette)))
-
-
-def draw_depth(depth: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: near is yellow, far is violet, between the :func:`depth_limits`; no person is black.
-
-    Args:
-        depth: (H, W), smaller is nearer, in any unit.
-        mask: (H, W), non-zero on persons; None: all pixels.
-    """
-    mask = np.ones(depth.shape, bool) if mask is None else mask
-    return color_depth(depth, mask, depth_limits(depth, mask))
-
-
-def depth_limits(depth: np.ndarray, mask: np.ndarray | None = None) -> tuple[float, float] | None:
-    """What :func:`draw_depth` shows as nearest and as farthest; None if there is nothing.
-
-    They span the middle 98 % of the values, since a few outliers of a prediction would take all the contrast.
-    """
-    values = depth[np.isfinite(depth) & (True if mask is None else np.asarray(mask) > 0)]
-    return tuple(np.percentile(values, (1, 99)).tolist()) if values.size else None
 
 
 def color_bar(height: int, limits: tuple[float, float] | None, unit: str = '',

@@ -83,12 +83,13 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
     return _BareMetadata.attach(checkpoint)
 
 
-def save_weights(state_dict: dict[str, torch.Tensor], path: str) -> None:
+def save_weights(state_dict: dict[str, torch.Tensor], path: str, metadata: dict[str, str] | None = None) -> None:
     """Writes tensors to a file; where that fails or is interrupted, there is no file.
 
     Args:
         state_dict: Name -> tensor, on any device.
         path: The file, ``.pth`` or ``.safetensors``; its folder is made.
+        metadata: What a ``.safetensors`` file says of itself besides.
 
     Raises:
         ValueError: ``path`` has another ending.
@@ -107,7 +108,7 @@ def save_weights(state_dict: dict[str, torch.Tensor], path: str) -> None:
             torch.save(tensors, part)
         else:
             from safetensors.torch import save_file
-            save_file(tensors, part, metadata=dict(format='pt'))
+            save_file(tensors, part, metadata={'format': 'pt', **(metadata or {})})
         os.replace(part, path)
     finally:
         if osp.exists(part):

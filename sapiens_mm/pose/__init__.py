@@ -2,7 +2,7 @@
 # ruff: noqa: E402
 from ..version import require
 
-require('mmpose', '1.1.0', '2.0.0', '1.3.2')
+require('mmpose')
 
 from . import datasets, metrics, transforms, vocabularies
 from .codec import SapiensUDPHeatmap

@@ -49,7 +49,9 @@ def draw_skeleton(image: np.ndarray,
         if not len(corners):
             continue
         low, high = corners.min(axis=0).clip(0, image_size), corners.max(axis=0).clip(0, image_size)
-        size = max(*(high - low), image_size.max() / 6)
+        size = (high - low).max()
+        # Strokes stay visible where the whole image is looked at, but never as thick as a small person.
+        size = max(size, np.clip(3 * size, image_size.max() / 24, image_size.max() / 6))
         if boxes is not None or track_ids is not None:
             _draw_box(picture, low, high, size, boxes is not None, None if track_ids is None else track_ids[person])
         drawn = shown[strokes].all(axis=1)

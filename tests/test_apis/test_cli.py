@@ -151,7 +151,9 @@ def test_the_doctor(capsys):
     code = main(['doctor'])
     out = capsys.readouterr().out
     assert 'mmpose' in out
-    assert ('nothing is wrong' in out) == (code == 0)
+    wrong = [line for line in out.splitlines() if line.startswith('wrong ')]
+    assert out.splitlines()[-1] == (f'{len(wrong)} things are wrong' if wrong else 'nothing is wrong')
+    assert code == bool(wrong)
 
 
 @pytest.mark.parametrize(('content', 'says'), [
@@ -178,6 +180,13 @@ def test_images_that_the_boxes_leave_out_are_told(tmp_path, capsys):
     # The pictures that were written do not become inputs.
     assert main(args) == 0
     assert '2 images in' in capsys.readouterr().out
+    assert json.loads((tmp_path / 'out/meta.json').read_text())['boxes_of'] == str(tmp_path / 'boxes.json')
+    # Only the one that the boxes leave out remains.
+    (tmp_path / 'out/b.png.json').unlink()
+    assert main([*args, '--resume']) == 0
+    assert '1 images in' in capsys.readouterr().out
+    assert main([*args[:args.index('--boxes')], '--resume', '--detector', 'none', '--out', str(tmp_path / 'new')]) == 0
+    assert json.loads((tmp_path / 'new/meta.json').read_text())['boxes_of'] == 'none'
 
 
 @pytest.mark.parametrize(('args', 'says'), [

@@ -21,6 +21,7 @@ def test_what_is_wrong(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, 'embedded_tasks', dict)
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     found = {name: (text, advice) for name, text, advice in doctor.examine()}
+    assert 'pip install mmdet==3.3.0' in found['mmdet'][0]
     assert found['mmseg'][1] == 'pip install mmsegmentation==1.2.2'
     assert found['mmdet'][1] == 'pip install mmdet==3.3.0'
     assert '--no-build-isolation' in found['mmcv ops'][1]

@@ -1,3 +1,5 @@
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -93,6 +95,8 @@ def test_no_detector_and_what_to_do(small_models, monkeypatch):
     with pytest.raises(CheckpointError, match='no person detector: .*; or give the boxes .--boxes FILE.') as error:
         SapiensInferencer(weights=small_models['pose-17'], **EXACT)
     assert '\n' not in str(error.value)
+    with pytest.raises(FileNotFoundError, match='no checkpoint file .nowhere.pth'):  # the config by its name
+        SapiensInferencer(weights=small_models['pose-17'], detector=('rtmdet-m', 'nowhere.pth'), **EXACT)
 
 
 def test_weights_that_cannot_be_reached(monkeypatch):
@@ -212,11 +216,51 @@ def test_frames_of_a_camera_do_not_wait_for_each_other(make, monkeypatch):
 
 
 def test_many_frames_without_people_do_not_wait(make):
+    inferencer, asked = make('pose-17', batch_size=2), []
+
+    def boxes(frames):
+        asked.extend(frames)
+        return [np.array([[0, 0, 48, 64]]) if frame.source.name == '000000' else np.zeros((0, 4)) for frame in frames]
+
+    results = inferencer.stream([np.zeros((64, 48, 3), np.uint8)] * 40, boxes)
+    assert len(next(results).keypoints) == 1  # alone in its batch
+    assert len(asked) < 20
+    assert [len(result.keypoints) for result in results] == [0] * 39
+
+
+def test_boxes_that_are_given_are_those_of_their_frame(make, tmp_path, write_video):
+    path = str(write_video(tmp_path / 'clip.mp4'))
+    boxes = [np.array([[i, 0, 20 + i, 40]]) for i in range(5)]
+    results = make('pose-17', track=True, detect_every=2)(path, boxes)
+    assert [result.boxes[0, 0] for result in results] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize('stage', ['boxes', 'model'])
+def test_no_thread_outlives_an_error(make, monkeypatch, stage):
     inferencer = make('pose-17', batch_size=2)
-    images = [np.zeros((64, 48, 3), np.uint8)] * 12
-    boxes = [np.array([[0, 0, 48, 64]])] + [np.zeros((0, 4))] * 11
-    results = inferencer(images, boxes)
-    assert [len(result.keypoints) for result in results] == [1] + [0] * 11
+    if stage == 'model':
+        monkeypatch.setattr(inferencer.pose, 'network', lambda images: 1 / 0)
+    before = threading.active_count()
+    boxes = [np.array([[0, 0, 48, 64]])] * (50 if stage == 'model' else 3)
+    with pytest.raises((ValueError, ZeroDivisionError)) as error:  # whose traceback is held
+        inferencer([np.zeros((64, 48, 3), np.uint8)] * 50, boxes)
+    assert error.tb
+    assert threading.active_count() == before
+
+
+def test_names_of_several_inputs_differ(make, tmp_path):
+    for folder in 'xy':
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / 'a.png'), np.zeros((64, 48, 3), np.uint8))
+    assert [result.name for result in make('depth')([tmp_path / 'x/a.png', tmp_path / 'y/a.png'])] == [
+        'x/a.png', 'y/a.png']
+    assert len(make('depth')([str(tmp_path / 'x/a.png')] * 2)) == 2
+
+
+def test_two_kinds_of_keypoints_are_refused_before_they_are_fetched(monkeypatch):
+    monkeypatch.setattr('sapiens_mm.apis.inferencer.load_released', lambda *args, **kwargs: pytest.fail('fetched'))
+    with pytest.raises(ValueError, match='one kind of keypoints'):
+        SapiensInferencer(['pose-17', 'pose-308'], '1b', detector=None, **EXACT)
 
 
 def test_the_person_of_the_highest_score_lies_on_top(make, crowd):
@@ -265,11 +309,19 @@ def test_a_detector_of_mmdet_runs_in_the_pipeline(make, tmp_path, crowd):
     cfg.backbone.init_cfg = None
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
-        torch.save(MODELS.build(cfg).state_dict(), tmp_path / 'detector.pth')
+        weights = MODELS.build(cfg).state_dict()
+    for key, value in weights.items():  # people everywhere
+        if '.rtm_cls.' in key and key.endswith('bias'):
+            value[:] = -10
+            value[0] = 2
+        if '.rtm_reg.' in key and key.endswith('bias'):
+            value[:] = 2
+    torch.save(weights, tmp_path / 'detector.pth')
     inferencer = make('pose-17', detector=(name, tmp_path / 'detector.pth'), score_threshold=0., max_persons=2)
     results = inferencer(crowd[0][:3])
     assert [len(result.keypoints) for result in results] == [len(result.boxes) for result in results]
-    assert all(len(result.boxes) <= 2 for result in results)
+    assert [len(result.boxes) for result in results] == [2] * 3
+    assert inferencer.describe()['boxes_of'] == f"{name} {tmp_path / 'detector.pth'}"
 
 
 def test_tasks_that_are_left_out(make):

@@ -174,6 +174,9 @@ def test_of_several_tasks_one_is_kept(small_models):
 def test_in_bfloat16(small_models, name):
     config, checkpoint = small_models[name]
     exact, rough = load_model(checkpoint, config)(IMAGES), load_model(checkpoint, config, dtype=torch.bfloat16)(IMAGES)
+    last = load_model(checkpoint, config, dtype=torch.bfloat16).network.last_layers()
+    for found, wanted in zip(last, load_model(checkpoint, config).network.last_layers()):
+        assert torch.equal(found.weight, wanted.weight)
     for task in exact:
         assert rough[task].dtype == torch.float32
         assert 0 < (rough[task] - exact[task]).abs().mean() < .1 * exact[task].std()
@@ -200,6 +203,32 @@ def test_what_a_training_wrote_needs_no_config(small_models, tmp_path):
     torch.save(dict(torch.load(checkpoint, weights_only=True), meta=meta), tmp_path / 'epoch_1.pth')
     model = load_model(tmp_path / 'epoch_1.pth')
     assert torch.equal(model(IMAGES)['pose-17'], load_model(checkpoint, config)(IMAGES)['pose-17'])
+
+
+def test_a_checkpoint_runs_and_imports_nothing(small_models, tmp_path, monkeypatch):
+    (tmp_path / 'trap.py').write_text('raise SystemExit("it ran")')
+    monkeypatch.syspath_prepend(tmp_path)
+    config, checkpoint = small_models['pose-17']
+    weights = torch.load(checkpoint, weights_only=True)
+    for dataset in (dict(type='trap.Dataset'), dict(type='trap'),
+                    dict(type='CocoDataset', metainfo=dict(from_file=str(tmp_path / 'trap.py')))):
+        cfg = Config.fromfile(config)
+        cfg.test_dataloader.dataset = dict(dataset, pipeline=[])
+        torch.save(dict(weights, meta=dict(cfg='somewhere_else = inf\n' + cfg.pretty_text)), tmp_path / 'a.pth')
+        assert load_model(tmp_path / 'a.pth').tasks == ('pose-17', )
+    cfg.model.backbone.type = 'trap'
+    torch.save(dict(weights, meta=dict(cfg=cfg.pretty_text)), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match="names the type 'trap', which no registry has"):
+        load_model(tmp_path / 'a.pth')
+    torch.save(dict(weights, meta=dict(cfg='model = (')), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='cannot be read .SyntaxError: .*; give the config file too'):
+        load_model(tmp_path / 'a.pth')
+
+
+def test_one_of_several_tasks_can_be_saved(small_models, tmp_path):
+    model = load_model(*small_models['multi'][::-1], tasks=['depth'])
+    save_model(model, tmp_path / 'depth.safetensors')
+    assert torch.equal(load_model(tmp_path / 'depth.safetensors')(IMAGES)['depth'], model(IMAGES)['depth'])
 
 
 @pytest.mark.parametrize('task', models.TASKS)

@@ -50,6 +50,16 @@ def test_a_file_of_somebody_else(tmp_path):
         load_onnx_model(str(tmp_path / 'a.onnx'))
 
 
+def test_entries_of_other_tools_are_left_alone(small_models, tmp_path):
+    config, checkpoint = small_models['depth']
+    export_model(load_model(checkpoint, config), tmp_path / 'a.onnx')
+    model = onnx.load(tmp_path / 'a.onnx')
+    onnx.helper.set_model_props(model, {**{entry.key: entry.value for entry in model.metadata_props},
+                                        'onnx.infer': 'onnxruntime.quant'})
+    onnx.save(model, tmp_path / 'b.onnx')
+    assert load_model(tmp_path / 'b.onnx').tasks == ('depth', )
+
+
 def test_a_file_that_decodes_by_itself(small_models, tmp_path):
     config, checkpoint = small_models['depth']
     export_model(load_model(checkpoint, config), tmp_path / 'a.onnx', with_decode=True)

@@ -112,7 +112,7 @@ def test_names_mirror_the_folders(tmp_path):
     names = [source.name for source in find_sources([tmp_path / 'y/a.png', str(tmp_path / '*/a.png')])]
     assert sorted(names) == ['x/a.png', 'y/a.png']
     assert [(s.kind, s.name) for s in find_sources(['0', 'https://a.org/b/../c.mp4?d=1'], allow_urls=True)] == [
-        ('camera', 'camera0'), ('video', 'a.org/b/c.mp4')]
+        ('camera', 'camera0'), ('video', 'a.org/b/35520a95_c.mp4')]
 
 
 def test_without_pyav(tmp_path, monkeypatch):
@@ -206,5 +206,15 @@ def test_addresses_with_any_letters(address):
 
 
 def test_two_addresses_that_differ_in_their_query():
-    first, second = find_sources(['http://h/p?id=1', 'http://h/p?id=2'], allow_urls=True)
+    first, second = find_sources(['http://h/p?id=1', 'http://h/p?id=2', 'http://h/p?id=1'], allow_urls=True)
+    assert (first.path, second.path) == ('http://h/p?id=1', 'http://h/p?id=2')
     assert first.name != second.name
+
+
+@pytest.mark.parametrize(('inputs', 'out'), [('photos', 'photos'), ('photos', '.'), ('.', 'out'), ('**/*.png', 'out')])
+def test_results_are_left_out_and_photos_are_not(tmp_path, monkeypatch, inputs, out):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / 'photos/a.png')
+    for ending in ('overlay.jpg', 'parts.png', 'depth.png', 'normal.png', 'sheet.jpg'):
+        save(tmp_path / out / f'a.png.{ending}')
+    assert [source.path.rpartition('/')[2] for source in find_sources([inputs], without=out)] == ['a.png']

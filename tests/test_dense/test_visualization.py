@@ -5,7 +5,8 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from sapiens_mm.dense.visualization import SapiensDenseVisualizer, color_bar, draw_depth, draw_parts
+from sapiens_mm.dense.visualization import SapiensDenseVisualizer, color_bar
+from sapiens_mm.visualization.maps import draw_depth, draw_parts
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_IDS, PART_NAMES
 
 

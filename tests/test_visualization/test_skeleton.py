@@ -88,6 +88,15 @@ def test_strokes_grow_with_the_person(number):
     assert share[1] < share[0] < 4 * share[1]  # nothing is thinner than a pixel
 
 
+def test_a_small_person_in_a_large_image_is_no_blob():
+    points, scores = np.zeros((1, 17, 2)), np.zeros((1, 17))
+    points[0, [11, 12, 15, 16]] = np.array([(0, 0), (14, 0), (0, 90), (14, 90)]) + 1000  # hips and ankles
+    points[0, [13, 14]] = np.array([(0, 45), (14, 45)]) + 1000
+    scores[0, 11:17] = 1
+    picture = draw_skeleton(np.zeros((2160, 3840, 3), np.uint8), points, scores, get_metainfo(17))
+    assert not picture[1020:1030, 1006:1009].any()  # between the thighs
+
+
 def test_limbs_are_thicker_than_fingers():
     metainfo = get_metainfo(308)
     index = {name: i for i, name in metainfo['keypoint_id2name'].items()}

@@ -16,9 +16,9 @@ import numpy as np
 from mmengine.dist import is_main_process
 from mmseg.registry import METRICS
 
-from ...visualization.maps import color_normals, legend
+from ...visualization.maps import color_normals, depth_limits, draw_depth, draw_parts, legend
 from ...vocabularies.body_parts import IGNORED_PART, PART_COLORS, PART_NAMES
-from ..visualization import color_bar, depth_limits, draw_depth, draw_parts
+from ..visualization import color_bar
 from .depth import fit_line
 from .normal import angles_between
 from .streaming import StreamingMetric, get_map, name_of

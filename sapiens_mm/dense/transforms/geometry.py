@@ -88,6 +88,36 @@ def warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], pad
                           borderValue=pad_val)
 
 
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image (H, W, 3) at another size (H', W'); averaged where it shrinks along either axis."""
+    shrinks = size[0] < image.shape[0] or size[1] < image.shape[1]
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def crop_box(image: np.ndarray, low: np.ndarray, high: np.ndarray, size: tuple[int, int], padding: float,
+             pad_val=MEAN_COLOR) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """Cuts a box from an image, widened by a factor, and then in the direction in which the crop has room.
+
+    Args:
+        image: (H, W, 3) uint8.
+        low: x0, y0 of the box in pixels of the image, whose whole is (0, 0) to (W, H).
+        high: Its x1, y1.
+        size: (H', W') of the crop.
+        padding: The factor.
+        pad_val: Colour outside of the image, in its order of channels.
+
+    Returns:
+        The crop, and the x0, y0, x1, y1 that it shows.
+    """
+    sides = np.array(size[::-1], np.float64)
+    half = sides * ((high - low) * padding / sides).max() / 2
+    middle = (low + high) / 2
+    zoom = sides[0] / (2 * half[0])
+    shift = (zoom - 1) / 2 - zoom * (middle - half)
+    crop = warp_image(image, np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]]), size, pad_val)
+    return crop, (*(middle - half).tolist(), *(middle + half).tolist())
+
+
 def warp_normals(normals: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Warps (H, W, 3) normals, turns or mirrors them with the image, and makes their length 1 again.
 
@@ -274,9 +304,7 @@ class SapiensResize(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         shape = results['img'].shape[:2]
-        shrinks = self.size[0] < shape[0] or self.size[1] < shape[1]
-        results['img'] = cv2.resize(results['img'], self.size[::-1],
-                                    interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        results['img'] = resize_image(results['img'], self.size)
         for key in results.get('seg_fields', ()):
             results[key] = cv2.resize(results[key], self.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         results['img_shape'] = results['pad_shape'] = self.size
@@ -323,17 +351,9 @@ class SapiensCropPerson(BaseTransform):
         if width:
             low, high = np.array([left, top], np.float64), np.array([left + width, top + height], np.float64)
             padding = self.padding
-        size = np.array(self.size[::-1], np.float64)
-        half = size * ((high - low) * padding / size).max() / 2
-        middle = (low + high) / 2
-        box = np.concatenate([middle - half, middle + half])
-        zoom = size[0] / (2 * half[0])
-        shift = (zoom - 1) / 2 - zoom * box[:2]
-        matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
-        results['img'] = warp_image(image, matrix, self.size, self.pad_val)
-        results['crop_box'] = tuple(box.tolist())
+        results['img'], results['crop_box'] = crop_box(image, low, high, self.size, padding, self.pad_val)
         results['img_shape'] = results['pad_shape'] = self.size
-        results['scale_factor'] = (float(zoom), ) * 2
+        results['scale_factor'] = (self.size[1] / (results['crop_box'][2] - results['crop_box'][0]), ) * 2
         return results
 
     def __repr__(self) -> str:

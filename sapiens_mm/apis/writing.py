@@ -60,7 +60,10 @@ class ResultWriter:
         self.close(complete=error[0] is None)
 
     def is_done(self, source: Source) -> bool:
-        """Whether all of a source has been written; its own JSON comes last. A camera never ends."""
+        """Whether a source has been written, as far as its JSON, npz, overlay, sheet and video tell; JSON comes last.
+
+        PNGs and the files of a video's frames are not looked for. A camera never ends.
+        """
         kinds = {'json', 'video'} if source.kind != 'image' else self.kinds - {'png', 'video'}
         return source.kind != 'camera' and all(
             osp.exists(self._path(source.name, kind)) for kind in kinds & self.kinds)

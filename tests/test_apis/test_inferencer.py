@@ -8,7 +8,6 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from sapiens_mm.apis import SapiensInferencer
-from sapiens_mm.apis.crops import cut_person, cut_person_evenly, resize_frame
 from sapiens_mm.apis.persons import DETECTORS, BoxFile
 from sapiens_mm.apis.reading import InputError, Source
 from sapiens_mm.engine.checkpoint import CheckpointError
@@ -338,19 +337,3 @@ def test_what_was_run(make, small_models):
     assert all(len(model['sha256']) == 64 for model in content['models'])
     assert content['dtype'] == 'float32'
     assert content['protocol']['box_padding'] == 1.25
-
-
-def test_crops_show_what_they_say():
-    y, x = np.mgrid[:400, :300]
-    image = np.stack([x // 2, y // 2, np.zeros_like(x)], axis=-1).astype(np.uint8)
-    box = np.array([60, 80, 160, 280])
-    for cut in (cut_person, cut_person_evenly):
-        crop, (x0, y0, x1, y1) = cut(image, box, (64, 48))
-        assert crop.shape == (64, 48, 3)
-        assert (y1 - y0) / (x1 - x0) == pytest.approx(64 / 48)
-        assert y1 - y0 == pytest.approx(250)
-        middle = crop[31:33, 23:25].reshape(-1, 3).mean(axis=0) * 2
-        np.testing.assert_allclose(middle[:2], [(x0 + x1) / 2, (y0 + y1) / 2], atol=3)
-    crop, shown = resize_frame(image, (64, 48))
-    assert crop.shape == (64, 48, 3)
-    assert shown == (0, 0, 300, 400)

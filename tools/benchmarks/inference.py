@@ -16,7 +16,8 @@ programs disturbed least. `ratio` says how many times as fast the batched infere
 distance of its keypoints from the plain ones in pixels of the frame, or the share of pixels with another part.
 
 Below, the inferencer's stages in a row, without the overlap of its threads, and `host share`: the part of the batched
-time in which neither the model nor the decoding (pasting, for maps) runs.
+time in which neither the model nor the decoding (pasting, for maps) runs, if these are as fast in it as alone; 0 where
+they are not.
 """
 import argparse
 import json

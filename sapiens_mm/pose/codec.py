@@ -196,9 +196,17 @@ def _gaussian_kernel(size: int, device: torch.device) -> Tensor:
 
 def _highest_blurred(maps: Tensor, kernel: Tensor) -> Tensor:
     """The maximum (N, ) of each of the maps (N, h, w) when it is blurred as a whole, zero outside; in float32."""
-    border, kernel = len(kernel) // 2, kernel.float()
-    maps = F.conv2d(maps[:, None].float(), kernel.view(1, 1, 1, -1), padding=(0, border))
-    return F.conv2d(maps, kernel.view(1, 1, -1, 1), padding=(border, 0)).flatten(1).amax(-1)
+    rows, columns = (_blur_matrix(kernel.float(), size) for size in maps.shape[1:])
+    # Many more products than a convolution has, and yet several times faster: convolutions of one channel are slow.
+    return (rows @ (maps.float() @ columns)).flatten(1).amax(-1)
+
+
+def _blur_matrix(kernel: Tensor, size: int) -> Tensor:
+    """The symmetric (size, size) matrix that blurs the columns of what it is multiplied with, zero outside."""
+    border = len(kernel) // 2
+    place = torch.arange(size, device=kernel.device)
+    distance = (place[:, None] - place).abs()
+    return torch.where(distance <= border, kernel[border + distance.clamp(max=border)], 0.)
 
 
 def _blur_around(maps: Tensor, peaks: Tensor, kernel: Tensor) -> Tensor:

@@ -57,6 +57,42 @@ def small_models(root, tmp_path_factory):
     return models
 
 
+@pytest.fixture(scope='session')
+def host_results():
+    return _host_results
+
+
+def _host_results(config, checkpoint, path, boxes=None, flip=False):
+    """What mmpose or mmseg makes of an image by the config's own test pipeline."""
+    from mmcv.transforms import Compose
+    cfg = Config.fromfile(config)
+    if cfg.default_scope == 'mmpose':
+        from mmpose.registry import MODELS
+    else:
+        from mmseg.registry import MODELS
+    cfg.model.test_cfg = dict(mode='whole', flip_test=flip)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build({**cfg.model, 'backbone': {**cfg.model.backbone, 'init_cfg': None}}).eval()
+        if cfg.default_scope == 'mmpose':
+            affine = dict(TopdownAffine=dict(input_size=cfg.codec.input_size))
+            pipeline = Compose([{**step, **affine.get(step['type'], {})}
+                                for step in cfg.test_dataloader.dataset.pipeline])
+        else:
+            pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
+    model.load_state_dict(torch.load(checkpoint, weights_only=False)['state_dict'])
+    if cfg.default_scope == 'mmseg':
+        from sapiens_mm.vocabularies.body_parts import FLIPPED_PARTS
+        samples = [pipeline(dict(img_path=path, flip_indices=FLIPPED_PARTS))]
+    else:
+        from sapiens_mm.pose.vocabularies import get_metainfo
+        indices = get_metainfo(model.head.out_channels)['flip_indices']
+        samples = [pipeline(dict(img_path=path, bbox=box[None, :4], bbox_score=box[4:], flip_indices=indices))
+                   for box in boxes]
+    with torch.no_grad():
+        return [model.test_step(dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']]))[0]
+                for sample in samples]
+
+
 def random_weights(cfg, seed=0):
     """Weights by which outputs depend on the image, unlike those that a training starts from."""
     if cfg.default_scope == 'mmpose':

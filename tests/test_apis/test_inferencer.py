@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from sapiens_mm.apis import SapiensInferencer
@@ -41,36 +40,6 @@ def crowd():
         scores = rng.permutation(np.linspace(.4, 1, number)) if number else np.zeros(0)
         boxes.append(np.column_stack([low, high, scores]).astype(np.float32))
     return images, boxes
-
-
-def host_results(config, checkpoint, path, boxes=None, flip=False):
-    """What mmpose or mmseg makes of an image by the config's own test pipeline."""
-    from mmcv.transforms import Compose
-    cfg = Config.fromfile(config)
-    if cfg.default_scope == 'mmpose':
-        from mmpose.registry import MODELS
-    else:
-        from mmseg.registry import MODELS
-    cfg.model.test_cfg = dict(mode='whole', flip_test=flip)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build({**cfg.model, 'backbone': {**cfg.model.backbone, 'init_cfg': None}}).eval()
-        if cfg.default_scope == 'mmpose':
-            pipeline = Compose([dict(step, **({'input_size': (48, 64)} if step['type'] == 'TopdownAffine' else {}))
-                                for step in cfg.test_dataloader.dataset.pipeline])
-        else:
-            pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
-    model.load_state_dict(torch.load(checkpoint, weights_only=True)['state_dict'])
-    if cfg.default_scope == 'mmseg':
-        from sapiens_mm.vocabularies.body_parts import FLIPPED_PARTS
-        samples = [pipeline(dict(img_path=path, flip_indices=FLIPPED_PARTS))]
-    else:
-        from sapiens_mm.pose.vocabularies import get_metainfo
-        indices = get_metainfo(model.head.out_channels)['flip_indices']
-        samples = [pipeline(dict(img_path=path, bbox=box[None, :4], bbox_score=box[4:], flip_indices=indices))
-                   for box in boxes]
-    with torch.no_grad():
-        return [model.test_step(dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']]))[0]
-                for sample in samples]
 
 
 def test_arguments_that_are_wrong(small_models):
@@ -120,7 +89,7 @@ def test_boxes_that_do_not_go_with_the_images(make, crowd):
 
 @pytest.mark.parametrize('flip', [False, True])
 @pytest.mark.parametrize('name', ['pose-17', 'pose-308'])
-def test_keypoints_are_those_of_mmpose(make, small_models, coco_real, name, flip):
+def test_keypoints_are_those_of_mmpose(make, small_models, host_results, coco_real, name, flip):
     inferencer = make(name, flip_test=flip)
     for photo in PHOTOS[:4 if name == 'pose-17' else 1]:
         path = str(coco_real / photo)
@@ -134,7 +103,7 @@ def test_keypoints_are_those_of_mmpose(make, small_models, coco_real, name, flip
 
 @pytest.mark.parametrize('flip', [False, True])
 @pytest.mark.parametrize('name', ['multi', 'parts', 'depth', 'normal'])
-def test_maps_are_those_of_mmseg(make, small_models, coco_real, name, flip):
+def test_maps_are_those_of_mmseg(make, small_models, host_results, coco_real, name, flip):
     inferencer = make(name, flip_test=flip)
     for photo in PHOTOS[:2 if name == 'multi' else 1]:
         path = str(coco_real / photo)

@@ -17,7 +17,7 @@ from ..version import __version__
 from .crops import PADDING, Crop, cut_person, cut_person_evenly, resize_frame
 from .models import SapiensNetwork, TaskModel, choose_device, embedded_tasks, fastest_dtype, load_model, load_released
 from .persons import DETECTORS, BoxFile, Finder, PartsFinder, Tracker, keep_best, whole_frames
-from .reading import Frame, InputError, Source, find_sources, frames_of, prefetch
+from .reading import ROOM, Frame, InputError, Source, find_sources, frames_of, prefetch
 from .result import Result
 
 DENSE = ('parts', 'depth', 'normal')
@@ -197,8 +197,9 @@ class SapiensInferencer:
         """
         finder = self.finder if boxes is None else boxes if callable(boxes) else _given_boxes(boxes)
         # Closed here, since the traceback of an error keeps generators alive, and with them their threads and files.
-        with closing(prefetch(_frames(inputs, on_error), 2)) as frames, \
-                closing(prefetch(self._samples(self._find_persons(frames, finder)), 2 * self.batch_size)) as items:
+        with closing(prefetch(_frames(inputs, on_error), 2, _bytes_of)) as frames, \
+                closing(prefetch(self._samples(self._find_persons(frames, finder)), 2 * self.batch_size,
+                                 _bytes_of)) as items:
             yield from self._run(items)
 
     def _find_persons(self, frames: Iterable[Frame], finder: Finder) -> Iterator[Frame]:
@@ -266,7 +267,8 @@ class SapiensInferencer:
             if isinstance(item, _Job):
                 waiting.append(item)
                 yield from complete()
-            if item is None or len(waiting) > 2 * self.batch_size:  # many frames with few people
+            many = len(waiting) > 2 * self.batch_size or sum(map(_bytes_of, waiting)) > ROOM
+            if item is None or many:  # many frames with few people, or large ones
                 yield from run('pose', 'dense')
             if not isinstance(item, _Sample):
                 continue
@@ -454,12 +456,18 @@ def _given_boxes(boxes: Sequence[np.ndarray]) -> Finder:
     return take
 
 
+def _bytes_of(item: Frame | _Job | _Sample | None) -> int:
+    """Of the image that comes with a frame, or with the job that is made of it."""
+    frame = getattr(item, 'frame', item)
+    return frame.image.nbytes if isinstance(frame, Frame) else 0
+
+
 def _groups(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
     """Lists of so many frames; a camera's are not waited for."""
     group = []
     for frame in frames:
         group.append(frame)
-        if len(group) == size or frame.source.kind == 'camera':
+        if len(group) == size or sum(map(_bytes_of, group)) > ROOM or frame.source.kind == 'camera':
             yield group
             group = []
     if group:

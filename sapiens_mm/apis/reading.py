@@ -3,15 +3,16 @@ import glob
 import hashlib
 import os
 import os.path as osp
-import queue
 import threading
 import urllib.parse
 import urllib.request
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -20,6 +21,8 @@ IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 #: Endings of what :class:`~sapiens_mm.apis.writing.ResultWriter` writes that are images or videos themselves.
 WRITTEN = ('.overlay.jpg', '.sheet.jpg', '.parts.png', '.depth.png', '.normal.png', '.overlay.mp4')
+#: Bytes of images that wait between two steps of the work, where one is not larger by itself.
+ROOM = 2**27
 _MAX_DOWNLOAD = 256 * 2**20
 
 
@@ -243,28 +246,33 @@ def _first_line(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def prefetch(items: Iterable, depth: int) -> Iterator:
-    """Runs an iterator in a thread, at most ``depth`` items ahead of who takes them.
+def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda item: 0) -> Iterator:
+    """Runs an iterator in a thread, ahead of who takes the items.
 
     What it raises is raised here. When the taker stops early, the iterator is closed and the thread ends.
-    """
-    slots: queue.Queue = queue.Queue(depth)
-    stop = threading.Event()
 
-    def put(entry: tuple) -> bool:
-        while not stop.is_set():
-            try:
-                slots.put(entry, timeout=.1)
-                return True
-            except queue.Full:
-                pass
-        return False
+    Args:
+        items: The iterator.
+        depth: At most so many items wait to be taken.
+        size: Bytes of an item. At most `ROOM` of them wait, or one item that is larger.
+    """
+    waiting: deque = deque()
+    changed = threading.Condition()
+    stopped = False
+
+    def put(entry: tuple, weight: int = 0) -> bool:
+        with changed:
+            changed.wait_for(lambda: stopped or not waiting or (
+                len(waiting) < depth and weight + sum(held for *_, held in waiting) <= ROOM))
+            waiting.append((*entry, weight))
+            changed.notify_all()
+            return not stopped
 
     def work() -> None:
         iterator = iter(items)
         try:
             for item in iterator:
-                if not put((item, None)):
+                if not put((item, None), size(item)):
                     break
             else:
                 put((None, StopIteration()))
@@ -278,14 +286,19 @@ def prefetch(items: Iterable, depth: int) -> Iterator:
     thread.start()
     try:
         while True:
-            item, error = slots.get()
+            with changed:
+                changed.wait_for(lambda: waiting)
+                item, error, _ = waiting.popleft()
+                changed.notify_all()
             if isinstance(error, StopIteration):
                 return
             if error is not None:
                 raise error
             yield item
     finally:
-        stop.set()
+        with changed:
+            stopped = True
+            changed.notify_all()
         thread.join()
 
 

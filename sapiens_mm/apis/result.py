@@ -1,7 +1,8 @@
 """What was found in one image."""
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from .reading import Source
@@ -140,17 +141,31 @@ class Result:
 
     def sheet(self, threshold: float = .3) -> np.ndarray:
         """The image, keypoints and maps side by side, with the parts' names, (H', W', 3) uint8 RGB."""
-        from ..visualization.sheet import sheet
-        pictures = {'image': self.image}
+        from ..visualization.sheet import MAX_HEIGHT, sheet
+        small = self._reduced(MAX_HEIGHT)
+        pictures = {'image': small.image}
         if self.keypoints is not None:
-            pictures['keypoints'] = self.draw_skeletons(self.image, threshold)
-        pictures |= self.draw_maps()
+            pictures['keypoints'] = small.draw_skeletons(small.image, threshold)
+        pictures |= small.draw_maps()
         seen = self.seen_parts()
         if seen:
             from ..visualization.maps import legend
-            key = legend(len(self.image), *zip(*seen))
+            key = legend(len(small.image), *zip(*seen))
             pictures['parts'] = np.hstack([pictures['parts'], key])
         return sheet(pictures)
+
+    def _reduced(self, height: int) -> 'Result':
+        """This one at that height, if it is higher: to be drawn, since of maps single pixels are taken."""
+        if len(self.image) <= height:
+            return self
+        scale = height / len(self.image)
+        size = max(1, round(self.image.shape[1] * scale)), height
+        maps = {name: cv2.resize(value, size, interpolation=cv2.INTER_NEAREST) for name in ('parts', 'depth', 'normal')
+                if (value := getattr(self, name)) is not None}
+        return replace(
+            self, image=cv2.resize(self.image, size, interpolation=cv2.INTER_AREA),
+            boxes=np.column_stack([self.boxes[:, :4] * scale, self.boxes[:, 4:]]),
+            keypoints=None if self.keypoints is None else (self.keypoints + .5) * scale - .5, **maps)
 
     def seen_parts(self) -> list[tuple[str, Sequence[int]]]:
         """Names and RGB colours of the parts that are seen, without the background."""

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..visualization.maps import color_normals
+from ..visualization.maps import bands, color_normals
 from .reading import Source
 from .result import KEYPOINT_FORMATS, Result
 
@@ -198,12 +198,15 @@ def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
         (H, W) uint16, ``near`` and ``step``.
     """
     there = (depth != 0) & np.isfinite(depth)
+    encoded = np.zeros(depth.shape, np.uint16)
     if not there.any():
-        return np.zeros(depth.shape, np.uint16), 0., 0.
+        return encoded, 0., 0.
     near, far = float(depth[there].min()), float(depth[there].max())
     step = (far - near) / (_FARTHEST - 1)
-    values = np.rint((depth - near) / (step or 1.)).clip(0, _FARTHEST - 1) + 1
-    return np.where(there, values, 0).astype(np.uint16), near, step
+    for band in bands(depth.shape):
+        values = np.rint((depth[band] - near) / (step or 1.)).clip(0, _FARTHEST - 1) + 1
+        encoded[band] = np.where(there[band], values, 0)
+    return encoded, near, step
 
 
 def _save_png(path: str, image: Image.Image, **notes: float) -> None:

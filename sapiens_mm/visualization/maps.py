@@ -1,10 +1,12 @@
 """Body parts, depth and normals as colours."""
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 
 from ..vocabularies.body_parts import PART_COLORS
+
+_BAND = 2**22  # pixels that are coloured at a time: floating-point copies of a large map would take gigabytes
 
 
 def color_parts(parts: np.ndarray, palette: Sequence = PART_COLORS) -> np.ndarray:
@@ -27,11 +29,13 @@ def color_depth(depth: np.ndarray, mask: np.ndarray | None = None, limits: tuple
         (H, W, 3) uint8 RGB.
     """
     there = np.isfinite(depth) & ((depth > 0) if mask is None else (np.asarray(mask) > 0))
+    image = np.zeros((*depth.shape, 3), np.uint8)
     if not there.any():
-        return np.zeros((*depth.shape, 3), np.uint8)
+        return image
     near, far = limits or (depth[there].min(), depth[there].max())
-    scaled = ((far - np.where(there, depth, far)) / max(far - near, 1e-6) * 255).clip(0, 255).astype(np.uint8)
-    image = cv2.applyColorMap(scaled, cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
+    for band in bands(depth.shape):
+        scaled = (far - np.where(there[band], depth[band], far)) / max(far - near, 1e-6) * 255
+        image[band] = cv2.applyColorMap(scaled.clip(0, 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
     image[~there] = 0
     return image
 
@@ -46,16 +50,29 @@ def color_normals(normals: np.ndarray, mask: np.ndarray | None = None) -> np.nda
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    there = (np.abs(normals).sum(axis=-1) > 0) if mask is None else (np.asarray(mask) > 0)
-    there = there & np.isfinite(normals).all(axis=-1)
-    shown = np.where(there[..., None], normals, -1).astype(np.float32)
-    return np.where(there[..., None], ((shown + 1) * 127.5 + 0.5).clip(0, 255), 0).astype(np.uint8)
+    image = np.zeros((*normals.shape[:2], 3), np.uint8)
+    for band in bands(normals.shape):
+        part = normals[band]
+        there = (np.abs(part).sum(axis=-1) > 0) if mask is None else (np.asarray(mask[band]) > 0)
+        there = (there & np.isfinite(part).all(axis=-1))[..., None]
+        shown = np.where(there, part, -1).astype(np.float32)
+        image[band] = np.where(there, ((shown + 1) * 127.5 + 0.5).clip(0, 255), 0)
+    return image
+
+
+def bands(shape: Sequence[int]) -> Iterator[slice]:
+    """The rows of an image (H, W, ...) in parts, so that copies of a part stay small."""
+    rows = max(1, _BAND // max(1, shape[1]))
+    for first in range(0, shape[0], rows):
+        yield slice(first, first + rows)
 
 
 def overlay(image: np.ndarray, colors: np.ndarray, mask: np.ndarray, opacity: float = 0.6) -> np.ndarray:
     """(H, W, 3) uint8: ``colors`` over ``image`` where ``mask`` (H, W) is non-zero, through which it shines."""
     mixed = cv2.addWeighted(np.ascontiguousarray(image), 1 - opacity, np.ascontiguousarray(colors), opacity, 0)
-    return np.where((np.asarray(mask) > 0)[..., None], mixed, image)
+    bare = np.asarray(mask) <= 0
+    mixed[bare] = image[bare]
+    return mixed
 
 
 def draw_parts(img: np.ndarray, labels: np.ndarray, palette: Sequence) -> np.ndarray:

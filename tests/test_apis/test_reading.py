@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sapiens_mm.apis.reading import InputError, Source, find_sources, frames_of, prefetch, read_frames, read_image
+from sapiens_mm.apis.reading import ROOM, InputError, Source, find_sources, frames_of, prefetch, read_frames, read_image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 
@@ -161,6 +161,24 @@ def test_prefetch_runs_ahead_but_not_far():
     time.sleep(.3)
     assert len(made) <= 5
     assert list(items) == list(range(1, 20))
+
+
+def test_prefetch_keeps_few_bytes():
+    made = []
+
+    def make():
+        for i in range(6):
+            made.append(i)
+            yield i
+
+    # Two of the small ones wait; of the large ones one, and it is there alone.
+    for size, most in ((ROOM // 2, 4), (2 * ROOM, 3)):
+        made.clear()
+        items = prefetch(make(), 5, lambda item, size=size: size)
+        assert next(items) == 0
+        time.sleep(.3)
+        assert len(made) == most
+        assert list(items) == list(range(1, 6))
 
 
 def test_prefetch_hands_errors_on():

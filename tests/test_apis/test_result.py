@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from sapiens_mm.apis import Result
 from sapiens_mm.apis.reading import Source
 from sapiens_mm.pose.vocabularies import convert_keypoints, get_metainfo
+from sapiens_mm.visualization.sheet import MAX_HEIGHT
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
 
 
@@ -121,3 +123,24 @@ def test_the_sheet_names_the_parts_that_are_seen():
     nobody.parts = np.zeros_like(nobody.parts)
     assert nobody.seen_parts() == []
     assert result.sheet().size > nobody.sheet().size
+
+
+def test_the_sheet_of_a_large_image_is_small_and_shows_the_same():
+    small = make_result()
+    large = replace(
+        small, image=enlarged(small.image), boxes=small.boxes * (20, 20, 20, 20, 1),
+        keypoints=(small.keypoints + .5) * 20 - .5,
+        **{name: enlarged(getattr(small, name)) for name in ('parts', 'depth', 'normal')})
+    sheet = large.sheet()
+    assert sheet.shape[0] <= 3 * (MAX_HEIGHT + 30)
+    there = large._reduced(MAX_HEIGHT)
+    assert there.image.shape == (1024, round(large.image.shape[1] * 1024 / len(large.image)), 3)
+    scale = 1024 / len(large.image)
+    np.testing.assert_allclose(there.keypoints, (large.keypoints + .5) * scale - .5)
+    assert np.array_equal(np.unique(there.parts), np.unique(small.parts))
+    assert np.array_equal(there.depth != 0, there.parts != 0)
+    assert small._reduced(MAX_HEIGHT) is small
+
+
+def enlarged(array):
+    return array.repeat(20, axis=0).repeat(20, axis=1)

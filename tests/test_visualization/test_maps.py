@@ -1,6 +1,7 @@
 """Labels and predictions as colours."""
 import numpy as np
 
+from sapiens_mm.visualization import maps
 from sapiens_mm.visualization.maps import color_depth, color_normals, color_parts, legend, overlay, titled
 from sapiens_mm.vocabularies.body_parts import IGNORED_PART, PART_COLORS
 
@@ -34,6 +35,16 @@ def test_a_mask_and_limits_say_what_is_shown():
     assert not shown[3:].any()
     normals = np.array([[[0, 0, 1], [0, 0, 1], [np.nan, 0, 1]]], np.float32)
     np.testing.assert_array_equal(color_normals(normals, np.array([[1, 0, 1]]))[0], [[128, 128, 255], [0] * 3, [0] * 3])
+
+
+def test_large_maps_are_coloured_in_bands(monkeypatch):
+    rng = np.random.default_rng(0)
+    depth, normals = rng.uniform(0, 2, (50, 7)) * (rng.random((50, 7)) > .3), rng.normal(size=(50, 7, 3))
+    whole = color_depth(depth), color_normals(normals, depth)
+    monkeypatch.setattr(maps, '_BAND', 30)
+    assert [band.start for band in maps.bands(depth.shape)] == list(range(0, 50, 4))
+    for one, other in zip(whole, (color_depth(depth), color_normals(normals, depth))):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_overlay_leaves_what_is_not_masked():

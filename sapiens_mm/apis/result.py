@@ -131,12 +131,12 @@ class Result:
         Args:
             threshold: Keypoints with a lower score are left out.
         """
-        pictures = self.draw_maps()
-        if 'parts' in pictures or not pictures:
-            picture = pictures.get('parts', self.image)
-        else:
+        picture, shown = self.image, next(iter(self._maps()), None)
+        if shown is not None:
+            picture = self._draw_map(shown)
+        if shown not in (None, 'parts'):  # which are over the image already
             from ..visualization.maps import overlay
-            picture = overlay(self.image, next(iter(pictures.values())), self.mask)
+            picture = overlay(self.image, picture, self.mask)
         return self.draw_skeletons(picture, threshold)
 
     def sheet(self, threshold: float = .3) -> np.ndarray:
@@ -160,8 +160,7 @@ class Result:
             return self
         scale = height / len(self.image)
         size = max(1, round(self.image.shape[1] * scale)), height
-        maps = {name: cv2.resize(value, size, interpolation=cv2.INTER_NEAREST) for name in ('parts', 'depth', 'normal')
-                if (value := getattr(self, name)) is not None}
+        maps = {name: cv2.resize(getattr(self, name), size, interpolation=cv2.INTER_NEAREST) for name in self._maps()}
         return replace(
             self, image=cv2.resize(self.image, size, interpolation=cv2.INTER_AREA),
             boxes=np.column_stack([self.boxes[:, :4] * scale, self.boxes[:, 4:]]),
@@ -185,17 +184,16 @@ class Result:
 
     def draw_maps(self) -> dict[str, np.ndarray]:
         """Pictures of the maps that there are, (H, W, 3) uint8 RGB: ``'parts'``, ``'depth'``, ``'normals'``."""
-        pictures = {}
-        if self.mask is None:
-            return pictures
+        return {dict(normal='normals').get(name, name): self._draw_map(name) for name in self._maps()}
+
+    def _maps(self) -> list[str]:
+        return [name for name in ('parts', 'depth', 'normal') if getattr(self, name) is not None]
+
+    def _draw_map(self, name: str) -> np.ndarray:
         from ..visualization.maps import color_normals, draw_depth, draw_parts
-        if self.parts is not None:
-            pictures['parts'] = draw_parts(self.image, self.parts, self.metainfo['parts']['palette'])
-        if self.depth is not None:
-            pictures['depth'] = draw_depth(self.depth, self.mask)
-        if self.normal is not None:
-            pictures['normals'] = color_normals(self.normal, self.mask)
-        return pictures
+        if name == 'parts':
+            return draw_parts(self.image, self.parts, self.metainfo['parts']['palette'])
+        return draw_depth(self.depth, self.mask) if name == 'depth' else color_normals(self.normal, self.mask)
 
 
 def _rounded(values) -> list[float]:

@@ -69,10 +69,11 @@ def bands(shape: Sequence[int]) -> Iterator[slice]:
 
 def overlay(image: np.ndarray, colors: np.ndarray, mask: np.ndarray, opacity: float = 0.6) -> np.ndarray:
     """(H, W, 3) uint8: ``colors`` over ``image`` where ``mask`` (H, W) is non-zero, through which it shines."""
-    mixed = cv2.addWeighted(np.ascontiguousarray(image), 1 - opacity, np.ascontiguousarray(colors), opacity, 0)
-    bare = np.asarray(mask) <= 0
-    mixed[bare] = image[bare]
-    return mixed
+    shown = np.array(image, order='C')
+    for band in bands(image.shape):
+        mixed = cv2.addWeighted(shown[band], 1 - opacity, np.ascontiguousarray(colors[band]), opacity, 0)
+        np.copyto(shown[band], mixed, where=(np.asarray(mask[band]) > 0)[..., None])
+    return shown
 
 
 def draw_parts(img: np.ndarray, labels: np.ndarray, palette: Sequence) -> np.ndarray:

@@ -140,7 +140,7 @@ def _run(args: argparse.Namespace) -> int:
 
     failures, done, stopped, unwritten = [], 0, _StopsOnce(), ''
     with bar, stopped, writer:
-        results = prefetch(inferencer.stream(sources, boxes, failed), 2, lambda result: result.image.nbytes)
+        results = prefetch(inferencer.stream(sources, boxes, failed), 2, lambda result: result.nbytes)
         try:
             for result in results:
                 try:

@@ -21,7 +21,7 @@ IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 #: Endings of what :class:`~sapiens_mm.apis.writing.ResultWriter` writes that are images or videos themselves.
 WRITTEN = ('.overlay.jpg', '.sheet.jpg', '.parts.png', '.depth.png', '.normal.png', '.overlay.mp4')
-#: Bytes of images that wait between two steps of the work, where one is not larger by itself.
+#: While more bytes of images than these wait for the next step of the work, no other image is read or made.
 ROOM = 2**27
 _MAX_DOWNLOAD = 256 * 2**20
 
@@ -254,30 +254,29 @@ def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda it
     Args:
         items: The iterator.
         depth: At most so many items wait to be taken.
-        size: Bytes of an item. At most `ROOM` of them wait, or one item that is larger.
+        size: Bytes of an item. While more than `ROOM` of them wait, no other is made.
     """
     waiting: deque = deque()
     changed = threading.Condition()
     stopped = False
 
-    def put(entry: tuple, weight: int = 0) -> bool:
+    def put(*entry) -> bool:
         with changed:
-            changed.wait_for(lambda: stopped or not waiting or (
-                len(waiting) < depth and weight + sum(held for *_, held in waiting) <= ROOM))
-            waiting.append((*entry, weight))
+            waiting.append(entry)
             changed.notify_all()
+            changed.wait_for(lambda: stopped or (len(waiting) < depth and sum(held for *_, held in waiting) <= ROOM))
             return not stopped
 
     def work() -> None:
         iterator = iter(items)
         try:
             for item in iterator:
-                if not put((item, None), size(item)):
+                if not put(item, None, size(item)):
                     break
             else:
-                put((None, StopIteration()))
+                put(None, StopIteration(), 0)
         except BaseException as error:  # raised where the items are taken
-            put((None, error))
+            put(None, error, 0)
         finally:
             if hasattr(iterator, 'close'):
                 iterator.close()

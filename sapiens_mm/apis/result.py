@@ -51,6 +51,11 @@ class Result:
         return self.source.name if self.index is None else f'{self.source.name}.frames/{self.index:06d}'
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the image and the maps."""
+        return self.image.nbytes + sum(getattr(self, name).nbytes for name in self._maps())
+
+    @property
     def mask(self) -> np.ndarray | None:
         """(H, W) boolean, True on people; None where nothing tells."""
         if self.parts is not None:

@@ -140,6 +140,7 @@ def test_the_sheet_of_a_large_image_is_small_and_shows_the_same():
     assert np.array_equal(np.unique(there.parts), np.unique(small.parts))
     assert np.array_equal(there.depth != 0, there.parts != 0)
     assert small._reduced(MAX_HEIGHT) is small
+    assert large.nbytes == 400 * small.nbytes == 400 * 60 * 80 * (3 + 1 + 4 + 12)
 
 
 def enlarged(array):

@@ -15,12 +15,20 @@ from ..engine.checkpoint import CheckpointError
 from ..engine.compile import blocks_of
 from ..version import __version__
 from .crops import PADDING, Crop, cut_person, cut_person_evenly, resize_frame
-from .models import SapiensNetwork, TaskModel, choose_device, embedded_tasks, fastest_dtype, load_model, load_released
+from .models import (
+    SapiensNetwork,
+    TaskModel,
+    choose_device,
+    choose_dtype,
+    embedded_tasks,
+    load_model,
+    load_released,
+    released_source,
+)
 from .persons import DETECTORS, BoxFile, Finder, PartsFinder, Tracker, keep_best, whole_frames
 from .reading import Frame, InputError, Source, find_sources, frames_of, prefetch
-from .result import Result
+from .result import DENSE, Result
 
-DENSE = ('parts', 'depth', 'normal')
 _OTHER_WAYS = ('or give the boxes (--boxes FILE), take the regions of a map of body parts (--detector parts), or the '
                'whole frame as one person (--detector none)')
 
@@ -63,7 +71,8 @@ class SapiensInferencer:
         weights: In place of these a checkpoint, a pair of config and checkpoint, or a list of both: see
             :func:`sapiens_mm.apis.models.load_model`.
         device: Such as ``'cuda:0'``; by default a GPU if there is one.
-        dtype: What is computed in; by default bfloat16 where that is faster.
+        dtype: What is computed in: ``'fp32'``, ``'bf16'``, ``'fp16'``, or torch's; by default bfloat16 where that is
+            faster.
         compile: Compile the transformer blocks; the first batches are slow.
         detector: ``'rtmdet-m'``, a config and checkpoint of mmdet, a function from frames to boxes, ``'parts'``: the
             regions of a map of body parts (that of the models, else of the embedded one), or None: the whole frame is
@@ -87,7 +96,7 @@ class SapiensInferencer:
                  size: str = '1b',
                  weights: str | os.PathLike | tuple | list | None = None,
                  device: str | torch.device | None = None,
-                 dtype: torch.dtype | None = None,
+                 dtype: str | torch.dtype | None = None,
                  compile: bool = False,
                  detector: str | tuple | Finder | None = 'auto',
                  score_threshold: float = .3,
@@ -107,7 +116,7 @@ class SapiensInferencer:
         if tasks is not None and not tasks:
             raise ValueError('no task is given; name some, or leave tasks out for all that the models do')
         self.device = choose_device(device)
-        self.dtype = dtype or fastest_dtype(self.device)
+        self.dtype = choose_dtype(dtype, self.device)
         self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
         self.per_person, self.flip_test, self.batch_size = per_person, flip_test, batch_size
         self.tracker, self.detect_every = Tracker() if track else None, detect_every
@@ -406,6 +415,8 @@ def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict)
         if sum(task.startswith('pose') for task in set(tasks)) > 1:  # before gigabytes are fetched
             raise ValueError(f'tasks are {", ".join(tasks)}, but one kind of keypoints at a time can be found')
         if size != 'tiny':
+            for task in tasks:
+                released_source(size, task)  # what there is not, likewise
             return [load_released(size, task, **options) for task in dict.fromkeys(tasks)]
         there = embedded_tasks()
         missing = [task for task in tasks if task not in there]

@@ -32,8 +32,9 @@ from ..vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
 from ..vocabularies.lip import FLIPPED_LIP, LIP_COLORS, LIP_NAMES
 
 __all__ = [
-    'DTYPES', 'EMBEDDED', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device', 'count_parameters',
-    'embedded_tasks', 'fastest_dtype', 'load_model', 'load_released', 'pair_weights', 'released_config', 'save_model'
+    'DTYPES', 'EMBEDDED', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device', 'choose_dtype',
+    'count_parameters', 'embedded_tasks', 'fastest_dtype', 'load_model', 'load_released', 'pair_weights',
+    'released_config', 'released_source', 'save_model'
 ]
 
 #: Files of the model that comes with the package, ``--size tiny``; each says in its metadata what it is.
@@ -223,14 +224,26 @@ def load_released(size: str, task: str, **kwargs) -> TaskModel:
         CheckpointError: The weights cannot be had.
     """
     if size != 'tiny':
-        if task not in TASKS:
-            raise ValueError(f"task is '{task}', but must be one of {', '.join(TASKS)}")
-        return load_model(released_file(size, TASKS[task]).source, **kwargs)
+        return load_model(released_source(size, task), **kwargs)
     there = embedded_tasks()
     if task not in there:
         raise ValueError(f"the embedded model has no '{task}'" + (f', but {", ".join(there)}' if there else
                          f': no weights lie in {EMBEDDED}; take another size, or weights of your own'))
     return load_model(there[task], tasks=[task], **kwargs)
+
+
+def released_source(size: str, task: str) -> str:
+    """Where the weights of a released model are.
+
+    Raises:
+        ValueError: There is no such size or task, or not this one for that size.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task is '{task}', but must be one of {', '.join(TASKS)}")
+    sizes = [name for name, zoo in RELEASED if zoo == TASKS[task]]
+    if size in SIZES and size not in sizes:
+        raise ValueError(f'{task} was not released for {size}; take {", ".join(sizes[:-1])} or {sizes[-1]}')
+    return released_file(size, TASKS[task]).source
 
 
 def embedded_tasks() -> dict[str, Path]:
@@ -314,6 +327,19 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip('.')
         raise ValueError(f"device '{device}' cannot be used ({reason}); leave it out to take what there is") from error
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """A dtype by its name, ``'bf16'`` or ``'bfloat16'``; None: the fastest one of the device.
+
+    Raises:
+        ValueError: Nothing is computed in it.
+    """
+    names = {**DTYPES, **{str(value).removeprefix('torch.'): value for value in DTYPES.values()}}
+    chosen = fastest_dtype(device) if dtype is None else names.get(dtype, dtype)
+    if chosen not in DTYPES.values():
+        raise ValueError(f'dtype is {dtype!r}, but must be {", ".join(names)}, or that of torch')
     return chosen
 
 

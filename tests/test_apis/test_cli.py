@@ -67,7 +67,7 @@ def test_sizes_and_tasks_that_there_are_not(photos, capsys, monkeypatch, tmp_pat
     assert main(['run', str(photos), '--size', 'tiny', '--tasks', 'depth', '--out', str(tmp_path / 'out')]) == 2
     assert "the embedded model has no 'depth'" in capsys.readouterr().err
     assert main(['run', str(photos), '--size', '2b', '--tasks', 'parts', '--out', str(tmp_path / 'out')]) == 2
-    assert 'seg-28 was not released for 2b' in capsys.readouterr().err
+    assert 'parts was not released for 2b; take 0.3b, 0.6b or 1b' in capsys.readouterr().err
 
 
 def test_a_folder(run, photos, tmp_path, capsys):

@@ -83,6 +83,9 @@ def test_arguments_that_are_wrong(small_models):
         SapiensInferencer(['parts', 'pose-17', 'depth'], **weights)
     with pytest.raises(ValueError, match="detector is 'yolo', but must be rtmdet-m, parts, none"):
         SapiensInferencer(weights=small_models['pose-17'], detector='yolo', **EXACT)
+    for dtype in ('int8', torch.int8, 16):
+        with pytest.raises(ValueError, match=f"dtype is '?{dtype}'?, but must be fp32, bf16, fp16, float32"):
+            SapiensInferencer(**{**weights, 'dtype': dtype})
     for names in (['pose-17', 'pose-133'], ['depth', 'multi']):
         with pytest.raises(ValueError, match='each task may come once, and one kind of keypoints'):
             SapiensInferencer(weights=[small_models[name] for name in names], detector=None, **EXACT)
@@ -260,6 +263,19 @@ def test_two_kinds_of_keypoints_are_refused_before_they_are_fetched(monkeypatch)
     monkeypatch.setattr('sapiens_mm.apis.inferencer.load_released', lambda *args, **kwargs: pytest.fail('fetched'))
     with pytest.raises(ValueError, match='one kind of keypoints'):
         SapiensInferencer(['pose-17', 'pose-308'], '1b', detector=None, **EXACT)
+
+
+def test_what_was_not_released_is_told_before_anything_is_fetched(monkeypatch):
+    monkeypatch.setattr('sapiens_mm.apis.inferencer.load_released', lambda *args, **kwargs: pytest.fail('fetched'))
+    with pytest.raises(ValueError, match='parts was not released for 2b; take 0.3b, 0.6b or 1b'):
+        SapiensInferencer(['depth', 'parts'], '2b', detector=None, **EXACT)
+
+
+@pytest.mark.parametrize(('name', 'dtype'), [('bf16', torch.bfloat16), ('float16', torch.float16),
+                                             (torch.float32, torch.float32)])
+def test_dtypes_by_their_names(make, name, dtype):
+    inferencer = make('depth', dtype=name)
+    assert inferencer.dtype == inferencer.models[0].network.dtype == dtype
 
 
 def test_the_person_of_the_highest_score_lies_on_top(make, crowd):

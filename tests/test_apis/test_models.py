@@ -88,7 +88,7 @@ def test_tasks_that_a_model_has_not(small_models):
 def test_names_that_there_are_not(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="task is 'hair', but must be one of pose-308"):
         load_released('1b', 'hair')
-    with pytest.raises(ValueError, match='pose-308 was not released for 2b, only for 0.3b'):
+    with pytest.raises(ValueError, match='pose-308 was not released for 2b; take 0.3b, 0.6b or 1b'):
         load_released('2b', 'pose-308')
     with pytest.raises(ValueError, match="size is '3b', but must be one of"):
         load_released('3b', 'depth')

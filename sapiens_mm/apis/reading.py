@@ -7,7 +7,6 @@ import queue
 import threading
 import urllib.parse
 import urllib.request
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -21,6 +20,10 @@ VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 #: Endings of what :class:`~sapiens_mm.apis.writing.ResultWriter` writes that are images or videos themselves.
 WRITTEN = ('.overlay.jpg', '.sheet.jpg', '.parts.png', '.depth.png', '.normal.png', '.overlay.mp4')
 _MAX_DOWNLOAD = 256 * 2**20
+# Pillow warns from half as many pixels on, and refuses more than these. Its warning can be silenced for all threads
+# only, so it is told to warn later, unless someone has told it other things; `read_image` refuses the same as before.
+_MAX_PIXELS = 178_956_970
+Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS and max(Image.MAX_IMAGE_PIXELS, _MAX_PIXELS)
 
 
 class InputError(ValueError):
@@ -158,21 +161,24 @@ def read_image(path: str) -> np.ndarray:
         path: File or address.
 
     Raises:
-        InputError: It is missing, damaged, truncated or no image.
+        InputError: It is missing, damaged, truncated, too large or no image.
     """
     try:
         file = BytesIO(_download(path)) if path.startswith(('http://', 'https://')) else path
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # from 89 megapixels; 179 are refused
-            with Image.open(file) as opened:
-                ImageOps.exif_transpose(opened, in_place=True)
-                return _to_rgb(opened)
+        with Image.open(file) as opened:
+            if Image.MAX_IMAGE_PIXELS and opened.width * opened.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            ImageOps.exif_transpose(opened, in_place=True)
+            return _to_rgb(opened)
     except FileNotFoundError as error:
         raise InputError(f'{path}: there is no such file') from error
     except Image.UnidentifiedImageError as error:
         size = osp.getsize(path) if osp.isfile(path) else None
         raise InputError(f'{path}: {"the file is empty" if size == 0 else "this is no image"}') from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, HTTPException) as error:
+    except Image.DecompressionBombError as error:  # of Pillow only from twice as many on
+        raise InputError(f'{path}: it has more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels, the most that '
+                         'are read; make it smaller') from error
+    except (OSError, ValueError, SyntaxError, EOFError, HTTPException) as error:
         raise InputError(f'{path}: {_first_line(error)}') from error
 
 
@@ -210,14 +216,19 @@ def _read_video(source: Source) -> Iterator[Frame]:
                 raise InputError(f'{source.path}: there is no video in it')
             stream = container.streams.video[0]
             stream.thread_type = 'AUTO'
-            rate, found = float(stream.average_rate or 25), False
+            rate, found = float(stream.average_rate or 25), 0
             for index, frame in enumerate(container.decode(stream)):
                 image = frame.to_ndarray(format='rgb24')
                 turns = round(getattr(frame, 'rotation', 0) / 90) % 4
                 yield Frame(source, np.ascontiguousarray(np.rot90(image, turns)), index, rate)
-                found = True
+                found, time = index + 1, frame.time
             if not found:
                 raise InputError(f'{source.path}: no frame of it can be decoded; it is cut off, damaged or empty')
+            # Not all frames of a video that was trimmed are to be shown, but they last as long as it says.
+            end = stream.duration and float(stream.duration * stream.time_base)
+            if found < .9 * stream.frames and end and time is not None and time < .9 * end:
+                raise InputError(f'{source.path}: it broke off after {found} of about {stream.frames} frames; it is '
+                                 'cut off or damaged')
     except av.InvalidDataError as error:
         raise InputError(f'{source.path}: this is no video, or it is cut off or damaged') from error
     except (av.FFmpegError, OSError) as error:

@@ -138,6 +138,19 @@ def test_ctrl_c_finishes_the_frame_and_closes_the_video(run, tmp_path, write_vid
     assert person['track_id'] == 1
 
 
+def test_a_video_that_broke_off_is_reported_and_not_done(run, tmp_path, write_noise, capsys):
+    whole = write_noise(tmp_path / 'whole.mp4', options=dict(movflags='faststart')).read_bytes()
+    (tmp_path / 'clip.mp4').write_bytes(whole[:len(whole) // 2])
+    args = tmp_path / 'clip.mp4', '--detector', 'none', '--save', 'json'
+    for more in ([], ['--resume']):
+        assert run(*args, *more, names=['pose-17']) == 1
+        out, err = capsys.readouterr()
+        assert 'clip.mp4: it broke off after' in err
+        assert '1 could not be read' in out
+    assert (tmp_path / 'out/clip.mp4.frames/000009.json').exists()
+    assert not (tmp_path / 'out/clip.mp4.json').exists()
+
+
 def test_models_are_listed(capsys):
     assert main(['models']) == 0
     out = capsys.readouterr().out

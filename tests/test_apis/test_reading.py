@@ -1,6 +1,7 @@
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -91,6 +92,24 @@ def test_a_very_large_image(tmp_path, recwarn):
     assert image.shape == (9000, 12000, 3)
     assert image[-1, -1].tolist() == [7, 7, 7]
     assert not recwarn.list
+
+
+def test_images_that_are_too_large(tmp_path, monkeypatch):
+    assert Image.MAX_IMAGE_PIXELS == 178_956_970  # which Pillow refuses when it is left alone
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 40 * 30 - 1)
+    for name, size in (('bomb', (80, 30)), ('large', (40, 30))):
+        save(tmp_path / f'{name}.png', Image.new('L', size))
+        with pytest.raises(InputError, match=f'{name}.png: it has more than 0 million pixels, the most that are read'), \
+                warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            read_image(str(tmp_path / f'{name}.png'))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
+    assert read_image(str(tmp_path / 'bomb.png')).shape == (30, 80, 3)
+
+
+def test_filters_of_warnings_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(warnings, 'catch_warnings', lambda: pytest.fail('of all threads'))
+    assert read_image(str(save(tmp_path / 'a.png'))).shape == PICTURE.shape
 
 
 def test_pixels_are_those_of_mmcv(coco_real):
@@ -197,6 +216,43 @@ def test_a_video_that_is_cut_off_before_its_first_frame(tmp_path, write_video):
     path.write_bytes(write_video(tmp_path / 'whole.mp4', frames=4).read_bytes()[:600])
     with pytest.raises(InputError, match='clip.mp4: (this is no video|no frame of it can be decoded)'):
         list(read_frames(Source(str(path), 'clip.mp4', 'video')))
+
+
+def test_a_video_that_is_cut_off_in_its_middle(tmp_path, write_noise):
+    whole = write_noise(tmp_path / 'whole.mp4', options=dict(movflags='faststart'))
+    assert len(list(read_frames(Source(str(whole), 'whole.mp4', 'video')))) == 60
+    path = tmp_path / 'clip.mp4'
+    path.write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+    frames = []
+    with pytest.raises(InputError, match=r'clip.mp4: it broke off after (\d\d) of about 60 frames') as error:
+        for frame in read_frames(Source(str(path), 'clip.mp4', 'video')):
+            frames.append(frame)
+    assert len(frames) == int(error.value.args[0].split('after ')[1].split()[0])
+    assert 10 < len(frames) < 50
+
+
+def test_a_video_that_was_trimmed_is_whole(tmp_path, write_noise):
+    """A list of edits leaves out the first half of the frames that are in the file."""
+    import av
+    whole = write_noise(tmp_path / 'whole.mp4', options=dict(movflags='faststart'))
+    with av.open(str(whole)) as source, av.open(str(tmp_path / 'clip.mp4'), 'w') as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                packet.pts -= int(1 / packet.time_base)
+                packet.dts -= int(1 / packet.time_base)
+                target.mux(packet)
+    with av.open(str(tmp_path / 'clip.mp4')) as container:
+        assert container.streams.video[0].frames == 60
+    assert len(list(read_frames(Source(str(tmp_path / 'clip.mp4'), 'clip.mp4', 'video')))) < 40
+
+
+def test_a_video_that_does_not_say_how_long_it_is(tmp_path, write_noise):
+    whole = write_noise(tmp_path / 'whole.mkv')
+    path = tmp_path / 'clip.mkv'
+    path.write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+    assert 10 < len(list(read_frames(Source(str(path), 'clip.mkv', 'video')))) < 50
 
 
 @pytest.mark.parametrize('address', ['http://127.0.0.1:1/a b.jpg', 'http://127.0.0.1:1/é.jpg'])

@@ -211,16 +211,16 @@ def _show(result, threshold: float) -> bool:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from sapiens_mm.apis.models import TASKS, count_parameters, embedded_tasks
-    from sapiens_mm.backbones.model_zoo import LICENSE, RELEASED
+    from sapiens_mm.apis.models import PARAMETERS, TASKS, embedded_tasks
+    from sapiens_mm.backbones.model_zoo import LICENSE, released_file
     from sapiens_mm.engine.fetch import is_cached
     row = '{:6} {:9} {:>8} {:>8}  {:13} {:7} {}'.format
     print(row('size', 'task', 'params', 'file', 'licence', 'cached', 'weights'))
     for task, path in embedded_tasks().items():
         print(row('tiny', task, '', f'{os.path.getsize(path) / 1e6:.1f} MB', 'as the code', 'yes', path.name))
-    for (size, name), file in RELEASED.items():
-        for task in (task for task, zoo in TASKS.items() if zoo == name):
-            parameters = count_parameters(size, task)
+    for task, counts in PARAMETERS.items():
+        for size, parameters in counts.items():
+            file = released_file(size, TASKS[task])
             print(row(size, task, f'{parameters / 1e6:.0f} M', f'{parameters * 4 / 1e9:.1f} GB', LICENSE,
                       'yes' if is_cached(*file) else 'no', file.source))
     return 0

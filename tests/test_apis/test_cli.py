@@ -160,6 +160,14 @@ def test_models_are_listed(capsys):
     assert float(line.split()[2]) == pytest.approx(1170, rel=.02)
 
 
+def test_models_are_listed_without_their_hosts(root):
+    code = ("import sys\nsys.path.insert(0, sys.argv[1])\nfrom sapiens_mm_cli import main\nmain(['models'])\n"
+            "print(*(name in sys.modules for name in ('mmpose', 'mmseg', 'mmdet')))")
+    found = subprocess.run([sys.executable, '-c', code, root], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == 'False False False'
+    assert found.stderr == ''
+
+
 def test_the_doctor(capsys):
     code = main(['doctor'])
     out = capsys.readouterr().out

@@ -388,11 +388,14 @@ class SapiensInferencer:
         return job.result
 
     def check_keypoint_format(self, keypoint_format: str) -> None:
-        """Raises a ValueError where the keypoints do not convert to a format of :meth:`Result.to_json`."""
+        """Raises a ValueError where there are no keypoints that convert to a format of :meth:`Result.to_json`."""
         if self.pose is not None:
             number = len(self.metainfo['pose']['keypoint_id2name'])
             Result(Source('', ''), np.zeros((1, 1, 3), np.uint8), keypoints=np.zeros((0, number, 2)),
                    keypoint_scores=np.zeros((0, number)), metainfo=self.metainfo).to_json(keypoint_format)
+        elif keypoint_format != 'model':
+            raise ValueError(f"keypoint_format is '{keypoint_format}', but no keypoints are found: the tasks are "
+                             f'{", ".join(self.tasks)}; add one of pose, or leave the format out')
 
     def describe(self) -> dict:
         """What was run, for ``meta.json``."""
@@ -408,10 +411,15 @@ class SapiensInferencer:
             boxes_of=self.boxes_of)
 
 
+def default_tasks(size: str) -> tuple[str, ...]:
+    """What is done with the released models of a size, or the embedded one, if nothing else is asked for."""
+    return tuple(embedded_tasks()) if size == 'tiny' else ('pose-308', *DENSE)
+
+
 def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict) -> list[TaskModel]:
     if weights is None:
         if tasks is None:
-            tasks = tuple(embedded_tasks()) if size == 'tiny' else ('pose-308', *DENSE)
+            tasks = default_tasks(size)
         if sum(task.startswith('pose') for task in set(tasks)) > 1:  # before gigabytes are fetched
             raise ValueError(f'tasks are {", ".join(tasks)}, but one kind of keypoints at a time can be found')
         if size != 'tiny':

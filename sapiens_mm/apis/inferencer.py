@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..engine.checkpoint import CheckpointError
@@ -26,7 +27,7 @@ from .models import (
     released_source,
 )
 from .persons import DETECTORS, BoxFile, Finder, PartsFinder, Tracker, keep_best, whole_frames
-from .reading import Frame, InputError, Source, find_sources, frames_of, prefetch
+from .reading import Frame, InputError, Source, convert_image, find_sources, frames_of, prefetch
 from .result import DENSE, Result
 
 _OTHER_WAYS = ('or give the boxes (--boxes FILE), take the regions of a map of body parts (--detector parts), or the '
@@ -195,8 +196,9 @@ class SapiensInferencer:
         """Runs everything on inputs of any number and length, in order.
 
         Args:
-            inputs: One or several of: an image (H, W, 3) uint8 RGB; a path of an image, folder or video, a pattern,
-                the number of a camera as a string; a :class:`~sapiens_mm.apis.reading.Source`.
+            inputs: One or several of: an image, (H, W, 3) uint8 RGB or of Pillow; a path of an image, folder or video,
+                a pattern; the number of a camera; a :class:`~sapiens_mm.apis.reading.Source`. An iterator over them is
+                read as the frames are worked on. Arrays are called by their place, ``'000000'`` and so on.
             boxes: (N, 4) or (N, 5) x0, y0, x1, y1, score, one array for each frame, or a `BoxFile`; by default those of
                 the detector.
             on_error: Called with a source that cannot be read and the reason; by default that is raised.
@@ -446,19 +448,39 @@ def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict)
 
 
 def _frames(inputs, on_error: Callable[[Source, InputError], None] | None) -> Iterator[Frame]:
-    entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-    paths = [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
+    lazy = isinstance(inputs, Iterator)
+    entries = inputs if lazy or isinstance(inputs, (list, tuple)) else [inputs]
+    paths = [] if lazy else [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
     # Together, so that no two have the same name; but each where it stands, also twice, as the boxes do.
     names = {source.path: source.name for source in find_sources(paths)} if len(paths) > 1 else {}
+    taken: dict[str, str] = {}  # name -> path, of an iterator, whose paths are not known together
     for number, entry in enumerate(entries):
-        if isinstance(entry, np.ndarray):
-            if entry.dtype != np.uint8 or entry.ndim != 3 or entry.shape[2] != 3 or not entry.size:
-                raise InputError(f'image {number} is {entry.shape} {entry.dtype}; expected (H, W, 3) uint8 RGB')
-            yield Frame(Source('', f'{number:06d}'), entry)
-        else:
-            sources = [entry] if isinstance(entry, Source) else [
-                replace(source, name=names.get(source.path, source.name)) for source in find_sources([entry])]
+        if isinstance(entry, (np.ndarray, Image.Image)):
+            yield Frame(Source('', f'{number:06d}'), _image(entry, number))
+        elif isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
+            yield from frames_of([Source(str(entry), f'camera{entry}', 'camera')], on_error)
+        elif isinstance(entry, Source):
+            yield from frames_of([entry], on_error)
+        elif isinstance(entry, (str, os.PathLike)):
+            sources = [replace(source, name=names.get(source.path, source.name)) for source in find_sources([entry])]
+            for source in sources if lazy else ():
+                if taken.setdefault(source.name, source.path) != source.path:
+                    source.name = f'{number:06d}/{source.name}'
             yield from frames_of(sources, on_error)
+        else:
+            raise InputError(f'input {number} is a {type(entry).__name__}; expected an image (H, W, 3) uint8 RGB or of '
+                             'Pillow, a path, the number of a camera, a Source, or a list or iterator of them')
+
+
+def _image(image: np.ndarray | Image.Image, number: int) -> np.ndarray:
+    if isinstance(image, Image.Image):
+        try:
+            return convert_image(image)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputError(f'image {number}: {error}') from error
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(f'image {number} is {image.shape} {image.dtype}; expected (H, W, 3) uint8 RGB')
+    return image
 
 
 def _given_boxes(boxes: Sequence[np.ndarray]) -> Finder:

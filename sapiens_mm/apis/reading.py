@@ -182,6 +182,15 @@ def read_image(path: str) -> np.ndarray:
         raise InputError(f'{path}: {_first_line(error)}') from error
 
 
+def convert_image(image: Image.Image) -> np.ndarray:
+    """An image of Pillow, which stays as it is, as :func:`read_image` would read it.
+
+    Raises:
+        ValueError, OSError, SyntaxError: Its pixels cannot be read.
+    """
+    return _to_rgb(ImageOps.exif_transpose(image))
+
+
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith('I'):
         return np.repeat((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from PIL import Image
 
 from sapiens_mm.apis import SapiensInferencer
 from sapiens_mm.apis.persons import DETECTORS, BoxFile
@@ -112,6 +113,59 @@ def test_weights_that_cannot_be_reached(monkeypatch):
 def test_images_that_are_none(make, image):
     with pytest.raises(InputError, match=r'image 0 is .*; expected \(H, W, 3\) uint8 RGB'):
         make('depth')(image)
+
+
+@pytest.mark.parametrize(('inputs', 'says'), [
+    (3.5, 'input 0 is a float'), ({'a.png': 1}, 'input 0 is a dict'), ([True], 'input 0 is a bool'),
+    ([np.zeros((8, 8, 3), np.uint8), torch.zeros(3)], 'input 1 is a Tensor'), (iter([None]), 'input 0 is a NoneType')])
+def test_inputs_of_other_types(make, inputs, says):
+    with pytest.raises(InputError, match=f'{says}; expected an image .H, W, 3. uint8 RGB or of Pillow, a path'):
+        make('depth')(inputs)
+
+
+def test_images_of_pillow(make, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8), 'RGBA')
+    picture.save(tmp_path / 'a.png', exif=exif)
+    with Image.open(tmp_path / 'a.png') as opened:
+        results = make('depth')([opened, opened.convert('L'), str(tmp_path / 'a.png')])
+        assert opened.size == (30, 40)
+    assert [result.name for result in results] == ['000000', '000001', 'a.png']
+    assert results[0].image.shape == (30, 40, 3)
+    assert np.array_equal(results[0].image, results[2].image)
+    with pytest.raises(InputError, match='image 0: its pixels are floating-point numbers'):
+        make('depth')(Image.new('F', (8, 8)))
+
+
+@pytest.mark.parametrize('number', [7, np.int64(7)])
+def test_a_number_is_a_camera(make, monkeypatch, number):
+    asked = []
+    monkeypatch.setattr('sapiens_mm.apis.inferencer.frames_of', lambda sources, on_error: asked.extend(sources) or ())
+    assert make('depth')(number) == []
+    assert asked == [Source('7', 'camera7', 'camera')]
+
+
+def test_an_iterator_is_read_as_it_is_worked_on(make):
+    made = []
+
+    def images():
+        for i in range(60):
+            made.append(i)
+            yield np.full((64, 48, 3), i, np.uint8)
+
+    stream = make('depth', batch_size=2).stream(images())
+    assert [next(stream).name for _ in range(2)] == ['000000', '000001']
+    assert len(made) < 30
+    assert [result.image[0, 0, 0] for result in stream] == list(range(2, 60))
+
+
+def test_names_of_an_iterator_differ(make, tmp_path):
+    for folder in 'xy':
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / 'a.png'), np.zeros((64, 48, 3), np.uint8))
+    paths = [tmp_path / 'x/a.png', tmp_path / 'y/a.png', tmp_path / 'x/a.png']
+    assert [result.name for result in make('depth')(iter(paths))] == ['a.png', '000001/a.png', 'a.png']
 
 
 def test_boxes_that_do_not_go_with_the_images(make, crowd):

@@ -235,6 +235,8 @@ class SapiensInferencer:
         None says that what has come must not wait for more.
         """
         for frame in frames:
+            if self.per_person or not self.dense:
+                frame.outputs = None  # which are large, and which no one asks for
             job = _Job(frame, Result(frame.source, frame.image, frame.index, frame.rate, frame.boxes, frame.track_ids,
                                      metainfo=self.metainfo))
             number = len(frame.boxes)
@@ -322,10 +324,12 @@ class SapiensInferencer:
     def _outputs(self, batch: list[_Sample]) -> dict[str, tuple[Tensor, tuple[int, int]]]:
         """Of each task what the head puts out (B, C, h, w), on the device, and the model's input size."""
         from ..dense.multitask import SEGMENTORS
-        images = {size: self._images(batch, size) for size in {model.input_size for model in self.dense}}
-        outputs = {}
+        images, outputs = {}, {}
         for model in self.dense:
-            found = model(images[model.input_size])
+            found = _found_already(batch, model)
+            if model.input_size not in images and (found is None or self.flip_test):
+                images[model.input_size] = self._images(batch, model.input_size)
+            found = found or model(images[model.input_size])
             mirrored = model(images[model.input_size].flip(-1)) if self.flip_test else {}
             for task in model.tasks:
                 output = found[task]
@@ -411,6 +415,14 @@ class SapiensInferencer:
                 score_threshold=self.score_threshold, nms_threshold=self.nms_threshold, max_persons=self.max_persons,
                 track=self.tracker is not None, detect_every=self.detect_every, batch_size=self.batch_size),
             boxes_of=self.boxes_of)
+
+
+def _found_already(batch: list[_Sample], model: TaskModel) -> dict[str, Tensor] | None:
+    """What the model put out of whole frames when people were looked for in them."""
+    known = [sample.job.frame.outputs for sample in batch if sample.person is None]
+    if len(known) < len(batch) or any(outputs is None or outputs[0] is not model.network for outputs in known):
+        return None
+    return {task: torch.stack([found[task] for _, found in known]) for task in model.tasks}
 
 
 def default_tasks(size: str) -> tuple[str, ...]:

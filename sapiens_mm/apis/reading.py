@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -55,6 +56,7 @@ class Frame:
         rate: Frames per second of the video.
         boxes: (N, 5) float32, highest score first: x0, y0, x1, y1 in pixels and the score.
         track_ids: (N, ) int64.
+        outputs: A network that people were found by, and what it put out of the whole image, by task; else None.
     """
     source: Source
     image: np.ndarray
@@ -62,6 +64,7 @@ class Frame:
     rate: float = 0.
     boxes: np.ndarray | None = None
     track_ids: np.ndarray | None = None
+    outputs: tuple[Any, dict] | None = None
 
 
 def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,

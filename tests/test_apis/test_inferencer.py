@@ -1,3 +1,4 @@
+import copy
 import threading
 
 import cv2
@@ -391,6 +392,35 @@ def test_a_detector_of_mmdet_runs_in_the_pipeline(make, tmp_path, crowd):
     assert [len(result.keypoints) for result in results] == [len(result.boxes) for result in results]
     assert [len(result.boxes) for result in results] == [2] * 3
     assert inferencer.describe()['boxes_of'] == f"{name} {tmp_path / 'detector.pth'}"
+
+
+@pytest.mark.parametrize(('options', 'number'), [({}, 1), (dict(flip_test=True), 2), (dict(per_person=True), 2)])
+def test_the_model_that_people_are_found_by_runs_once(make, monkeypatch, crowd, options, number):
+    inferencer = make('pose-17', 'multi', detector='parts', batch_size=4, **options)
+    monkeypatch.setattr('sapiens_mm.apis.persons.PartsFinder._regions',
+                        lambda self, probability, size: np.array([[0, 0, *size[::-1], .9]]))
+    model, = inferencer.dense
+    inferencer.dense, run = [copy.copy(model)], type(model.network).forward  # as `only` leaves it
+    seen = []
+
+    def counted(self, images):
+        seen.append(self)
+        return run(self, images)
+
+    monkeypatch.setattr(type(model.network), 'forward', counted)
+    found = inferencer(crowd[0][:4])
+    assert seen.count(model.network) == number
+    boxes = [result.boxes for result in found]
+    for result, expected in zip(found, make('pose-17', 'multi', batch_size=4, **options)(crowd[0][:4], boxes)):
+        for task in ('parts', 'depth', 'normal'):
+            np.testing.assert_allclose(getattr(result, task), getattr(expected, task), atol=1e-6)
+
+
+def test_frames_in_which_nobody_is_looked_for_are_run_likewise(make, tmp_path, write_video):
+    path = str(write_video(tmp_path / 'clip.mp4'))
+    found = make('pose-17', 'multi', detector='parts', track=True, detect_every=2)(path)
+    for result, expected in zip(found, make('multi')(path)):
+        np.testing.assert_allclose(result.depth, expected.depth, atol=1e-5)
 
 
 def test_tasks_that_are_left_out(make):

@@ -401,7 +401,7 @@ class SapiensInferencer:
                    keypoint_scores=np.zeros((0, number)), metainfo=self.metainfo).to_json(keypoint_format)
         elif keypoint_format != 'model':
             raise ValueError(f"keypoint_format is '{keypoint_format}', but no keypoints are found: the tasks are "
-                             f'{", ".join(self.tasks)}; add one of pose, or leave the format out')
+                             f'{", ".join(self.tasks)}; add one of pose-..., or leave the format out')
 
     def describe(self) -> dict:
         """What was run, for ``meta.json``."""

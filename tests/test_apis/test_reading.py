@@ -107,8 +107,18 @@ def test_images_that_are_too_large(tmp_path, monkeypatch):
 
 
 def test_filters_of_warnings_are_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(warnings, 'catch_warnings', lambda: pytest.fail('of all threads'))
-    assert read_image(str(save(tmp_path / 'a.png'))).shape == PICTURE.shape
+    path, used = str(save(tmp_path / 'a.png')), []
+
+    class Seen(warnings.catch_warnings):
+
+        def __init__(self, **kwargs):
+            used.append(kwargs)
+            super().__init__(**kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(warnings, 'catch_warnings', Seen)
+        read_image(path)
+    assert not used  # they are those of all threads
 
 
 def test_pixels_are_those_of_mmcv(coco_real):

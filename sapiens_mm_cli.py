@@ -65,8 +65,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add('--per-person', action='store_true', help='parts, depth and normals of each person instead of the whole frame')
     add('--track', action='store_true', help='number the people of a video')
     add('--detect-every', type=int, default=1, help='with --track, look for people in every n-th frame (%(default)s)')
-    add('--save', type=_names, default='json,overlay', help='some of json, npz, png, overlay, sheet, video '
-        '(%(default)s)')
+    add('--save', type=_names, help='some of json, npz, png, overlay, sheet, video, of every input; if left out json, '
+        'overlay and sheet of images, json and video of videos and cameras. Maps that none of them keeps are not '
+        'computed')
     add('--keypoint-format', default='model', choices=('model', 'coco-17', 'wholebody-133', 'openpose'),
         help='keypoints in the JSON files (%(default)s)')
     add('--keypoint-threshold', type=float, default=.3, help='least score of a keypoint that is drawn (%(default)s)')
@@ -85,11 +86,11 @@ def _names(text: str) -> list[str]:
 def _run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from sapiens_mm.apis.inferencer import SapiensInferencer
-    from sapiens_mm.apis.models import DTYPES, pair_weights
+    from sapiens_mm.apis.inferencer import SapiensInferencer, default_tasks
+    from sapiens_mm.apis.models import pair_weights
     from sapiens_mm.apis.persons import BoxFile
     from sapiens_mm.apis.reading import find_sources, prefetch
-    from sapiens_mm.apis.writing import ResultWriter
+    from sapiens_mm.apis.writing import ResultWriter, differences
     from sapiens_mm.engine.checkpoint import CheckpointError
     try:
         weights = pair_weights(args.config, args.checkpoint)
@@ -105,28 +106,45 @@ def _run(args: argparse.Namespace) -> int:
         if unknown:
             print(f'sapiens-mm: {args.boxes} has no boxes for {len(unknown)} of {len(sources)} inputs, and nobody is '
                   f'looked for there: {_some(unknown)}', file=sys.stderr)
-        found = len(sources)
+        tasks = args.tasks or (default_tasks(args.size) if weights is None else None)
+        kinds = set().union(*map(writer.kinds_of, sources), ['overlay'] if args.show else [])
+        videos = any(source.kind != 'image' for source in sources)
+        kept = _kept(tasks, kinds, videos) if tasks else None
+        found, before = len(sources), {}
         if args.resume:
+            before = writer.read_meta()
             sources = [source for source in sources if not writer.is_done(source)]
         if not sources:
-            print(f'all {found} inputs are done in {args.out}')
+            print(f'all {found} inputs are done in {args.out}', *(
+                f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
             return 0
         detector = args.detector
         if boxes is not None:
             detector = None
         elif args.detector_checkpoint:
             detector = 'rtmdet-m' if detector == 'auto' else detector, args.detector_checkpoint
+        finds = ['parts'] if detector == 'parts' and 'parts' in set(tasks or ()) - set(kept or ()) else []
         inferencer = SapiensInferencer(
-            args.tasks, args.size, weights, args.device, DTYPES.get(args.dtype), args.compile, detector,
+            kept and [*kept, *finds], args.size, weights, args.device, args.dtype, args.compile, detector,
             args.score_threshold, args.nms_threshold, args.max_persons, args.per_person, args.flip_test,
             args.batch_size, args.track, args.detect_every)
+        kept = kept or _kept(inferencer.tasks, kinds, videos)
+        if set(kept) != set(inferencer.tasks):
+            inferencer = inferencer.only(kept)
         inferencer.check_keypoint_format(args.keypoint_format)
         writer.make_folder()
     except (CheckpointError, ImportError, OSError, ValueError) as error:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 2
-    writer.write_meta({**inferencer.describe(), 'python': platform.python_version(), 'inputs': args.inputs,
-                       'keypoint_format': args.keypoint_format, **(dict(boxes_of=args.boxes) if args.boxes else {})})
+    meta = {**inferencer.describe(), 'python': platform.python_version(), 'inputs': args.inputs,
+            'keypoint_format': args.keypoint_format, **(dict(boxes_of=args.boxes) if args.boxes else {})}
+    changed = differences(before, meta)
+    if changed:
+        print(f'sapiens-mm: what is in {args.out} stays as it is, but this run differs from that one: '
+              f'{", ".join(changed)}', file=sys.stderr)
+    writer.write_meta(meta)
+    if args.compile:
+        print('sapiens-mm: compiling the models: the first batches take minutes', file=sys.stderr)
 
     # Images are counted, the frames of videos are not known beforehand.
     images = all(source.kind == 'image' for source in sources)
@@ -167,6 +185,25 @@ def _run(args: argparse.Namespace) -> int:
         text += '; stopped, --resume goes on'
     print(text + unwritten)
     return 130 if stopped else int(bool(failures or unwritten))
+
+
+def _kept(tasks: Sequence[str], kinds: set[str], videos: bool) -> list[str]:
+    """The tasks of which a file or window keeps anything; says what the others would need.
+
+    Raises:
+        ValueError: None is left.
+    """
+    from sapiens_mm.apis.writing import KINDS, kept_tasks
+    kept = kept_tasks(tasks, kinds)
+    lost = [task for task in tasks if task not in kept]
+    if lost:
+        ways = [kind for kind in KINDS if set(lost) <= set(kept_tasks(tasks, {kind})) and (videos or kind != 'video')]
+        text = f'nothing of {", ".join(lost)} is kept by {" and ".join(kind for kind in KINDS if kind in kinds)}; add '
+        text += f'{", ".join(ways[:-1])} or {ways[-1]} to --save'
+        if not kept:
+            raise ValueError(f'there is nothing to do: {text}')
+        print(f'sapiens-mm: not computed: {text}', file=sys.stderr)
+    return kept
 
 
 def _some(names) -> str:
@@ -211,16 +248,16 @@ def _show(result, threshold: float) -> bool:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from sapiens_mm.apis.models import TASKS, count_parameters, embedded_tasks
-    from sapiens_mm.backbones.model_zoo import LICENSE, RELEASED
+    from sapiens_mm.apis.models import PARAMETERS, TASKS, embedded_tasks
+    from sapiens_mm.backbones.model_zoo import LICENSE, released_file
     from sapiens_mm.engine.fetch import is_cached
     row = '{:6} {:9} {:>8} {:>8}  {:13} {:7} {}'.format
     print(row('size', 'task', 'params', 'file', 'licence', 'cached', 'weights'))
     for task, path in embedded_tasks().items():
         print(row('tiny', task, '', f'{os.path.getsize(path) / 1e6:.1f} MB', 'as the code', 'yes', path.name))
-    for (size, name), file in RELEASED.items():
-        for task in (task for task, zoo in TASKS.items() if zoo == name):
-            parameters = count_parameters(size, task)
+    for task, counts in PARAMETERS.items():
+        for size, parameters in counts.items():
+            file = released_file(size, TASKS[task])
             print(row(size, task, f'{parameters / 1e6:.0f} M', f'{parameters * 4 / 1e9:.1f} GB', LICENSE,
                       'yes' if is_cached(*file) else 'no', file.source))
     return 0

@@ -96,6 +96,25 @@ default_hooks = dict(logger=dict(interval=1))
 
 
 @pytest.fixture(scope='session')
+def write_noise():
+    """Writes a video of two seconds, of 60 frames that take about the same room each."""
+    av = pytest.importorskip('av')
+
+    def write(path, options=None):
+        picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+        with av.open(str(path), 'w', options=options or {}) as container:
+            stream = container.add_stream('libx264', rate=30)
+            stream.height, stream.width, stream.pix_fmt = 96, 128, 'yuv420p'
+            for i in range(60):
+                frame = av.VideoFrame.from_ndarray(np.roll(picture, 7 * i, axis=(0, 1)), format='rgb24')
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope='session')
 def write_video():
     """Writes a video of grey frames, each lighter than the one before; turned ones are white in their upper half."""
     av = pytest.importorskip('av')

@@ -39,6 +39,7 @@ class PersonDetector:
             raise ImportError(f'people are found by mmdet ({error}): pip install mmdet=={HOSTS["mmdet"][2]}') from error
         from mmcv.transforms import Compose
         from mmdet.apis import init_detector
+        from mmdet.registry import MODELS
         from mmdet.utils import get_test_pipeline_cfg
         if batch_size < 1:
             raise ValueError(f'batch_size={batch_size}, but a batch has at least 1 image')
@@ -46,11 +47,12 @@ class PersonDetector:
         cfg, checkpoint = _read_config(os.fspath(config)), os.fspath(checkpoint)
         weights = load_checkpoint_file(checkpoint)  # first, since its complaints are those of our reader
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmdet'):  # mmdet would set it for good
+            # Before it is loaded, where mmdet would print each tensor that does not fit, and go on.
+            _check_filled(MODELS.build(cfg.model), weights.get('state_dict', weights), checkpoint)
             self.model = init_detector(cfg, checkpoint, palette='coco', device=device or get_device())
             pipeline = get_test_pipeline_cfg(cfg.copy())
             pipeline[0].type = 'mmdet.LoadImageFromNDArray'
             self._pipeline = Compose(pipeline)
-        _check_filled(self.model, weights.get('state_dict', weights), checkpoint)
         classes = self.model.dataset_meta['classes']
         classes = [name.lower() for name in ([classes] if isinstance(classes, str) else classes)]
         if 'person' not in classes:

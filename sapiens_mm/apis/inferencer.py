@@ -9,18 +9,27 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..engine.checkpoint import CheckpointError
 from ..engine.compile import blocks_of
 from ..version import __version__
 from .crops import PADDING, Crop, cut_person, cut_person_evenly, resize_frame
-from .models import SapiensNetwork, TaskModel, choose_device, embedded_tasks, fastest_dtype, load_model, load_released
+from .models import (
+    SapiensNetwork,
+    TaskModel,
+    choose_device,
+    choose_dtype,
+    embedded_tasks,
+    load_model,
+    load_released,
+    released_source,
+)
 from .persons import DETECTORS, BoxFile, Finder, PartsFinder, Tracker, keep_best, whole_frames
-from .reading import ROOM, Frame, InputError, Source, find_sources, frames_of, prefetch
-from .result import Result
+from .reading import ROOM, Frame, InputError, Source, convert_image, find_sources, frames_of, prefetch
+from .result import DENSE, Result
 
-DENSE = ('parts', 'depth', 'normal')
 _OTHER_WAYS = ('or give the boxes (--boxes FILE), take the regions of a map of body parts (--detector parts), or the '
                'whole frame as one person (--detector none)')
 
@@ -63,7 +72,8 @@ class SapiensInferencer:
         weights: In place of these a checkpoint, a pair of config and checkpoint, or a list of both: see
             :func:`sapiens_mm.apis.models.load_model`.
         device: Such as ``'cuda:0'``; by default a GPU if there is one.
-        dtype: What is computed in; by default bfloat16 where that is faster.
+        dtype: What is computed in: ``'fp32'``, ``'bf16'``, ``'fp16'``, or torch's; by default bfloat16 where that is
+            faster.
         compile: Compile the transformer blocks; the first batches are slow.
         detector: ``'rtmdet-m'``, a config and checkpoint of mmdet, a function from frames to boxes, ``'parts'``: the
             regions of a map of body parts (that of the models, else of the embedded one), or None: the whole frame is
@@ -87,7 +97,7 @@ class SapiensInferencer:
                  size: str = '1b',
                  weights: str | os.PathLike | tuple | list | None = None,
                  device: str | torch.device | None = None,
-                 dtype: torch.dtype | None = None,
+                 dtype: str | torch.dtype | None = None,
                  compile: bool = False,
                  detector: str | tuple | Finder | None = 'auto',
                  score_threshold: float = .3,
@@ -107,7 +117,7 @@ class SapiensInferencer:
         if tasks is not None and not tasks:
             raise ValueError('no task is given; name some, or leave tasks out for all that the models do')
         self.device = choose_device(device)
-        self.dtype = dtype or fastest_dtype(self.device)
+        self.dtype = choose_dtype(dtype, self.device)
         self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
         self.per_person, self.flip_test, self.batch_size = per_person, flip_test, batch_size
         self.tracker, self.detect_every = Tracker() if track else None, detect_every
@@ -186,8 +196,9 @@ class SapiensInferencer:
         """Runs everything on inputs of any number and length, in order.
 
         Args:
-            inputs: One or several of: an image (H, W, 3) uint8 RGB; a path of an image, folder or video, a pattern,
-                the number of a camera as a string; a :class:`~sapiens_mm.apis.reading.Source`.
+            inputs: One or several of: an image, (H, W, 3) uint8 RGB or of Pillow; a path of an image, folder or video,
+                a pattern; the number of a camera; a :class:`~sapiens_mm.apis.reading.Source`. An iterator over them is
+                read as the frames are worked on. Arrays are called by their place, ``'000000'`` and so on.
             boxes: (N, 4) or (N, 5) x0, y0, x1, y1, score, one array for each frame, or a `BoxFile`; by default those of
                 the detector.
             on_error: Called with a source that cannot be read and the reason; by default that is raised.
@@ -225,6 +236,8 @@ class SapiensInferencer:
         None says that what has come must not wait for more.
         """
         for frame in frames:
+            if self.per_person or not self.dense:
+                frame.outputs = None  # which are large, and which no one asks for
             job = _Job(frame, Result(frame.source, frame.image, frame.index, frame.rate, frame.boxes, frame.track_ids,
                                      metainfo=self.metainfo))
             number = len(frame.boxes)
@@ -313,10 +326,12 @@ class SapiensInferencer:
     def _outputs(self, batch: list[_Sample]) -> dict[str, tuple[Tensor, tuple[int, int]]]:
         """Of each task what the head puts out (B, C, h, w), on the device, and the model's input size."""
         from ..dense.multitask import SEGMENTORS
-        images = {size: self._images(batch, size) for size in {model.input_size for model in self.dense}}
-        outputs = {}
+        images, outputs = {}, {}
         for model in self.dense:
-            found = model(images[model.input_size])
+            found = _found_already(batch, model)
+            if model.input_size not in images and (found is None or self.flip_test):
+                images[model.input_size] = self._images(batch, model.input_size)
+            found = found or model(images[model.input_size])
             mirrored = model(images[model.input_size].flip(-1)) if self.flip_test else {}
             for task in model.tasks:
                 output = found[task]
@@ -381,11 +396,14 @@ class SapiensInferencer:
         return job.result
 
     def check_keypoint_format(self, keypoint_format: str) -> None:
-        """Raises a ValueError where the keypoints do not convert to a format of :meth:`Result.to_json`."""
+        """Raises a ValueError where there are no keypoints that convert to a format of :meth:`Result.to_json`."""
         if self.pose is not None:
             number = len(self.metainfo['pose']['keypoint_id2name'])
             Result(Source('', ''), np.zeros((1, 1, 3), np.uint8), keypoints=np.zeros((0, number, 2)),
                    keypoint_scores=np.zeros((0, number)), metainfo=self.metainfo).to_json(keypoint_format)
+        elif keypoint_format != 'model':
+            raise ValueError(f"keypoint_format is '{keypoint_format}', but no keypoints are found: the tasks are "
+                             f'{", ".join(self.tasks)}; add one of pose-..., or leave the format out')
 
     def describe(self) -> dict:
         """What was run, for ``meta.json``."""
@@ -401,13 +419,28 @@ class SapiensInferencer:
             boxes_of=self.boxes_of)
 
 
+def _found_already(batch: list[_Sample], model: TaskModel) -> dict[str, Tensor] | None:
+    """What the model put out of whole frames when people were looked for in them."""
+    known = [sample.job.frame.outputs for sample in batch if sample.person is None]
+    if len(known) < len(batch) or any(outputs is None or outputs[0] is not model.network for outputs in known):
+        return None
+    return {task: torch.stack([found[task] for _, found in known]) for task in model.tasks}
+
+
+def default_tasks(size: str) -> tuple[str, ...]:
+    """What is done with the released models of a size, or the embedded one, if nothing else is asked for."""
+    return tuple(embedded_tasks()) if size == 'tiny' else ('pose-308', *DENSE)
+
+
 def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict) -> list[TaskModel]:
     if weights is None:
         if tasks is None:
-            tasks = tuple(embedded_tasks()) if size == 'tiny' else ('pose-308', *DENSE)
+            tasks = default_tasks(size)
         if sum(task.startswith('pose') for task in set(tasks)) > 1:  # before gigabytes are fetched
             raise ValueError(f'tasks are {", ".join(tasks)}, but one kind of keypoints at a time can be found')
         if size != 'tiny':
+            for task in tasks:
+                released_source(size, task)  # what there is not, likewise
             return [load_released(size, task, **options) for task in dict.fromkeys(tasks)]
         there = embedded_tasks()
         missing = [task for task in tasks if task not in there]
@@ -429,19 +462,39 @@ def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict)
 
 
 def _frames(inputs, on_error: Callable[[Source, InputError], None] | None) -> Iterator[Frame]:
-    entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-    paths = [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
+    lazy = isinstance(inputs, Iterator)
+    entries = inputs if lazy or isinstance(inputs, (list, tuple)) else [inputs]
+    paths = [] if lazy else [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
     # Together, so that no two have the same name; but each where it stands, also twice, as the boxes do.
     names = {source.path: source.name for source in find_sources(paths)} if len(paths) > 1 else {}
+    taken: dict[str, str] = {}  # name -> path, of an iterator, whose paths are not known together
     for number, entry in enumerate(entries):
-        if isinstance(entry, np.ndarray):
-            if entry.dtype != np.uint8 or entry.ndim != 3 or entry.shape[2] != 3 or not entry.size:
-                raise InputError(f'image {number} is {entry.shape} {entry.dtype}; expected (H, W, 3) uint8 RGB')
-            yield Frame(Source('', f'{number:06d}'), entry)
-        else:
-            sources = [entry] if isinstance(entry, Source) else [
-                replace(source, name=names.get(source.path, source.name)) for source in find_sources([entry])]
+        if isinstance(entry, (np.ndarray, Image.Image)):
+            yield Frame(Source('', f'{number:06d}'), _image(entry, number))
+        elif isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
+            yield from frames_of([Source(str(entry), f'camera{entry}', 'camera')], on_error)
+        elif isinstance(entry, Source):
+            yield from frames_of([entry], on_error)
+        elif isinstance(entry, (str, os.PathLike)):
+            sources = [replace(source, name=names.get(source.path, source.name)) for source in find_sources([entry])]
+            for source in sources if lazy else ():
+                if taken.setdefault(source.name, source.path) != source.path:
+                    source.name = f'{number:06d}/{source.name}'
             yield from frames_of(sources, on_error)
+        else:
+            raise InputError(f'input {number} is a {type(entry).__name__}; expected an image (H, W, 3) uint8 RGB or of '
+                             'Pillow, a path, the number of a camera, a Source, or a list or iterator of them')
+
+
+def _image(image: np.ndarray | Image.Image, number: int) -> np.ndarray:
+    if isinstance(image, Image.Image):
+        try:
+            return convert_image(image)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputError(f'image {number}: {error}') from error
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(f'image {number} is {image.shape} {image.dtype}; expected (H, W, 3) uint8 RGB')
+    return image
 
 
 def _given_boxes(boxes: Sequence[np.ndarray]) -> Finder:

@@ -32,8 +32,9 @@ from ..vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
 from ..vocabularies.lip import FLIPPED_LIP, LIP_COLORS, LIP_NAMES
 
 __all__ = [
-    'DTYPES', 'EMBEDDED', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device', 'count_parameters',
-    'embedded_tasks', 'fastest_dtype', 'load_model', 'load_released', 'pair_weights', 'released_config', 'save_model'
+    'DTYPES', 'EMBEDDED', 'PARAMETERS', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device',
+    'choose_dtype', 'embedded_tasks', 'fastest_dtype', 'load_model', 'load_released', 'pair_weights',
+    'released_config', 'released_source', 'save_model'
 ]
 
 #: Files of the model that comes with the package, ``--size tiny``; each says in its metadata what it is.
@@ -41,6 +42,15 @@ EMBEDDED = Path(__file__).resolve().parents[1] / 'weights'
 #: What the released models do, by the names of the zoo.
 TASKS = {'pose-308': 'pose-308', 'pose-133': 'pose-133', 'pose-17': 'pose-17', 'parts': 'seg-28', 'depth': 'depth',
          'normal': 'normal'}
+#: Task -> size -> parameters of a released model: to count them, hosts are imported and models built for 8 seconds.
+PARAMETERS = {
+    'pose-308': {'0.3b': 329_682_740, '0.6b': 661_180_980, '1b': 1_168_893_236},
+    'pose-133': {'0.3b': 329_548_165, '0.6b': 661_046_405, '1b': 1_168_758_661, '2b': 2_166_256_645},
+    'pose-17': {'0.3b': 329_458_961, '0.6b': 660_957_201, '1b': 1_168_669_457, '2b': 2_166_167_441},
+    'parts': {'0.3b': 339_495_196, '0.6b': 670_993_436, '1b': 1_178_705_692},
+    'depth': {'0.3b': 319_910_017, '0.6b': 649_835_393, '1b': 1_155_974_785, '2b': 2_151_113_473},
+    'normal': {'0.3b': 339_475_971, '0.6b': 670_974_211, '1b': 1_178_686_467, '2b': 2_176_184_451},
+}
 SIZES = ('tiny', '0.3b', '0.6b', '1b', '2b')
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 _PARTS = {28: dict(classes=PART_NAMES, palette=PART_COLORS, flip_indices=FLIPPED_PARTS),
@@ -223,14 +233,26 @@ def load_released(size: str, task: str, **kwargs) -> TaskModel:
         CheckpointError: The weights cannot be had.
     """
     if size != 'tiny':
-        if task not in TASKS:
-            raise ValueError(f"task is '{task}', but must be one of {', '.join(TASKS)}")
-        return load_model(released_file(size, TASKS[task]).source, **kwargs)
+        return load_model(released_source(size, task), **kwargs)
     there = embedded_tasks()
     if task not in there:
         raise ValueError(f"the embedded model has no '{task}'" + (f', but {", ".join(there)}' if there else
                          f': no weights lie in {EMBEDDED}; take another size, or weights of your own'))
     return load_model(there[task], tasks=[task], **kwargs)
+
+
+def released_source(size: str, task: str) -> str:
+    """Where the weights of a released model are.
+
+    Raises:
+        ValueError: There is no such size or task, or not this one for that size.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task is '{task}', but must be one of {', '.join(TASKS)}")
+    sizes = [name for name, zoo in RELEASED if zoo == TASKS[task]]
+    if size in SIZES and size not in sizes:
+        raise ValueError(f'{task} was not released for {size}; take {", ".join(sizes[:-1])} or {sizes[-1]}')
+    return released_file(size, TASKS[task]).source
 
 
 def embedded_tasks() -> dict[str, Path]:
@@ -284,12 +306,6 @@ def released_config(size: str, task: str) -> dict:
                 model=dict(type=kind, data_preprocessor=preprocessor, backbone=backbone, decode_head=head))
 
 
-def count_parameters(size: str, task: str) -> int:
-    """Parameters of a released model, which takes no weights to tell."""
-    model, _ = _build(Config(released_config(size, task)), f'{size} {task}')
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def pair_weights(configs: Sequence[str], checkpoints: Sequence[str]) -> list | None:
     """The ``weights`` that ``--config`` and ``--checkpoint`` name; None without any.
 
@@ -314,6 +330,19 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip('.')
         raise ValueError(f"device '{device}' cannot be used ({reason}); leave it out to take what there is") from error
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """A dtype by its name, ``'bf16'`` or ``'bfloat16'``; None: the fastest one of the device.
+
+    Raises:
+        ValueError: Nothing is computed in it.
+    """
+    names = {**DTYPES, **{str(value).removeprefix('torch.'): value for value in DTYPES.values()}}
+    chosen = fastest_dtype(device) if dtype is None else names.get(dtype, dtype)
+    if chosen not in DTYPES.values():
+        raise ValueError(f'dtype is {dtype!r}, but must be {", ".join(names)}, or that of torch')
     return chosen
 
 

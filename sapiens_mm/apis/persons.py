@@ -45,8 +45,10 @@ class PartsFinder:
     @torch.inference_mode()
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         images = np.stack([resize_frame(frame.image, self.model.input_size).image for frame in frames])
-        logits = self.model(torch.from_numpy(images).to(self.model.device).permute(0, 3, 1, 2))['parts']
-        person = 1 - logits.float().softmax(dim=1)[:, 0].cpu().numpy()
+        outputs = self.model(torch.from_numpy(images).to(self.model.device).permute(0, 3, 1, 2))
+        for i, frame in enumerate(frames):  # for who wants the maps, too
+            frame.outputs = self.model.network, {task: output[i] for task, output in outputs.items()}
+        person = 1 - outputs['parts'].float().softmax(dim=1)[:, 0].cpu().numpy()
         return [self._regions(probability, frame.image.shape[:2]) for probability, frame in zip(person, frames)]
 
     def _regions(self, probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -6,7 +6,6 @@ import os.path as osp
 import threading
 import urllib.parse
 import urllib.request
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,10 @@ WRITTEN = ('.overlay.jpg', '.sheet.jpg', '.parts.png', '.depth.png', '.normal.pn
 #: While more bytes of images than these wait for the next step of the work, no other image is read or made.
 ROOM = 2**27
 _MAX_DOWNLOAD = 256 * 2**20
+# Pillow warns from half as many pixels on, and refuses more than these. Its warning can be silenced for all threads
+# only, so it is told to warn later, unless someone has told it other things; `read_image` refuses the same as before.
+_MAX_PIXELS = 178_956_970
+Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS and max(Image.MAX_IMAGE_PIXELS, _MAX_PIXELS)
 
 
 class InputError(ValueError):
@@ -55,6 +58,7 @@ class Frame:
         rate: Frames per second of the video.
         boxes: (N, 5) float32, highest score first: x0, y0, x1, y1 in pixels and the score.
         track_ids: (N, ) int64.
+        outputs: A network that people were found by, and what it put out of the whole image, by task; else None.
     """
     source: Source
     image: np.ndarray
@@ -62,6 +66,7 @@ class Frame:
     rate: float = 0.
     boxes: np.ndarray | None = None
     track_ids: np.ndarray | None = None
+    outputs: tuple[Any, dict] | None = None
 
 
 def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
@@ -161,22 +166,34 @@ def read_image(path: str) -> np.ndarray:
         path: File or address.
 
     Raises:
-        InputError: It is missing, damaged, truncated or no image.
+        InputError: It is missing, damaged, truncated, too large or no image.
     """
     try:
         file = BytesIO(_download(path)) if path.startswith(('http://', 'https://')) else path
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # from 89 megapixels; 179 are refused
-            with Image.open(file) as opened:
-                ImageOps.exif_transpose(opened, in_place=True)
-                return _to_rgb(opened)
+        with Image.open(file) as opened:
+            if Image.MAX_IMAGE_PIXELS and opened.width * opened.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            ImageOps.exif_transpose(opened, in_place=True)
+            return _to_rgb(opened)
     except FileNotFoundError as error:
         raise InputError(f'{path}: there is no such file') from error
     except Image.UnidentifiedImageError as error:
         size = osp.getsize(path) if osp.isfile(path) else None
         raise InputError(f'{path}: {"the file is empty" if size == 0 else "this is no image"}') from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, HTTPException) as error:
+    except Image.DecompressionBombError as error:  # of Pillow only from twice as many on
+        raise InputError(f'{path}: it has more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels, the most that '
+                         'are read; make it smaller') from error
+    except (OSError, ValueError, SyntaxError, EOFError, HTTPException) as error:
         raise InputError(f'{path}: {_first_line(error)}') from error
+
+
+def convert_image(image: Image.Image) -> np.ndarray:
+    """An image of Pillow, which stays as it is, as :func:`read_image` would read it.
+
+    Raises:
+        ValueError, OSError, SyntaxError: Its pixels cannot be read.
+    """
+    return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
@@ -213,14 +230,19 @@ def _read_video(source: Source) -> Iterator[Frame]:
                 raise InputError(f'{source.path}: there is no video in it')
             stream = container.streams.video[0]
             stream.thread_type = 'AUTO'
-            rate, found = float(stream.average_rate or 25), False
+            rate, found = float(stream.average_rate or 25), 0
             for index, frame in enumerate(container.decode(stream)):
                 image = frame.to_ndarray(format='rgb24')
                 turns = round(getattr(frame, 'rotation', 0) / 90) % 4
                 yield Frame(source, np.ascontiguousarray(np.rot90(image, turns)), index, rate)
-                found = True
+                found, time = index + 1, frame.time
             if not found:
                 raise InputError(f'{source.path}: no frame of it can be decoded; it is cut off, damaged or empty')
+            # Not all frames of a video that was trimmed are to be shown, but they last as long as it says.
+            end = stream.duration and float(stream.duration * stream.time_base)
+            if found < .9 * stream.frames and end and time is not None and time < .9 * end:
+                raise InputError(f'{source.path}: it broke off after {found} of about {stream.frames} frames; it is '
+                                 'cut off or damaged')
     except av.InvalidDataError as error:
         raise InputError(f'{source.path}: this is no video, or it is cut off or damaged') from error
     except (av.FFmpegError, OSError) as error:

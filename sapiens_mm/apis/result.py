@@ -7,6 +7,8 @@ import numpy as np
 
 from .reading import Source
 
+#: The tasks that give maps; a picture that shows one of them shows the first that there is.
+DENSE = ('parts', 'depth', 'normal')
 #: Name of a format of keypoints -> vocabulary of :mod:`sapiens_mm.pose.vocabularies`; None: as the model gives them.
 KEYPOINT_FORMATS = {'model': None, 'coco-17': 'coco', 'wholebody-133': 'coco_wholebody', 'openpose': 'openpose25'}
 # Of OpenPose's people, by the places of COCO-WholeBody's keypoints.
@@ -44,6 +46,13 @@ class Result:
     depth: np.ndarray | None = None
     normal: np.ndarray | None = None
     metainfo: dict = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        found = [f'pose-{self.keypoints.shape[1]}'] if self.keypoints is not None else []
+        found += [task for task in DENSE if getattr(self, task) is not None]
+        people = f'{len(self.boxes)} {"person" if len(self.boxes) == 1 else "people"}'
+        return f"Result('{self.name}', {width} x {height}, {people}{''.join(f', {task}' for task in found)})"
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import os.path as osp
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 
@@ -16,9 +16,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..visualization.maps import bands, color_normals
 from .reading import Source
-from .result import KEYPOINT_FORMATS, Result
+from .result import DENSE, KEYPOINT_FORMATS, Result
 
 KINDS = ('json', 'npz', 'png', 'overlay', 'sheet', 'video')
+#: What is written of an image, a video or a camera if nothing else is asked for.
+DEFAULT_KINDS = dict(image={'json', 'overlay', 'sheet'}, video={'json', 'video'}, camera={'json', 'video'})
 #: The largest value of a 16-bit depth PNG, whose 0 means no depth.
 _FARTHEST = 65535
 
@@ -28,7 +30,7 @@ class ResultWriter:
 
     Args:
         folder: The folder.
-        kinds: What to write, some of `KINDS`; JSON is always written.
+        kinds: What to write, some of `KINDS`; JSON is always written. None: by kind of source, `DEFAULT_KINDS`.
         keypoint_format: One of :data:`sapiens_mm.apis.result.KEYPOINT_FORMATS`.
         threshold: Keypoints with a lower score are not drawn.
 
@@ -36,17 +38,17 @@ class ResultWriter:
         ValueError: A kind or format is none of these.
     """
 
-    def __init__(self, folder: str | os.PathLike, kinds: Collection[str] = ('json', ), keypoint_format: str = 'model',
+    def __init__(self, folder: str | os.PathLike, kinds: Collection[str] | None = None, keypoint_format: str = 'model',
                  threshold: float = .3):
-        unknown = [kind for kind in kinds if kind not in KINDS]
+        unknown = [kind for kind in kinds or () if kind not in KINDS]
         if unknown:
             raise ValueError(f"'{unknown[0]}' cannot be saved; choose some of {', '.join(KINDS)}")
         if keypoint_format not in KEYPOINT_FORMATS:
             raise ValueError(f"keypoint_format is '{keypoint_format}', but must be one of "
                              f'{", ".join(KEYPOINT_FORMATS)}')
-        if 'video' in kinds:
+        if kinds and 'video' in kinds:
             _import_av()
-        self.folder, self.kinds = os.fspath(folder), {'json', *kinds}
+        self.folder, self.kinds = os.fspath(folder), None if kinds is None else {'json', *kinds}
         self.keypoint_format, self.threshold = keypoint_format, threshold
         self.broken: set[str] = set()  # names of sources that could not be read to their end
         self._video: VideoWriter | None = None
@@ -59,26 +61,37 @@ class ResultWriter:
     def __exit__(self, *error) -> None:
         self.close(complete=error[0] is None)
 
+    def kinds_of(self, source: Source) -> set[str]:
+        """What is written of a source.
+
+        Raises:
+            ValueError: It is a camera, whose frames become a video, and there is no PyAV for that.
+        """
+        kinds = DEFAULT_KINDS[source.kind] if self.kinds is None else self.kinds
+        if source.kind == 'camera' and 'video' in kinds:  # which is read without
+            _import_av()
+        return kinds - {'video'} if source.kind == 'image' else kinds
+
     def is_done(self, source: Source) -> bool:
         """Whether a source has been written, as far as its JSON, npz, overlay, sheet and video tell; JSON comes last.
 
         PNGs and the files of a video's frames are not looked for. A camera never ends.
         """
-        kinds = {'json', 'video'} if source.kind != 'image' else self.kinds - {'png', 'video'}
+        looked_for = {'json', 'npz', 'overlay', 'sheet'} if source.kind == 'image' else {'json', 'video'}
         return source.kind != 'camera' and all(
-            osp.exists(self._path(source.name, kind)) for kind in kinds & self.kinds)
+            osp.exists(self._path(source.name, kind)) for kind in looked_for & self.kinds_of(source))
 
     def write(self, result: Result) -> None:
         """Writes what there is of a result; the frames of a video have to come in order."""
         if result.source is not self._source:
             self.close()
             self._source, self._frames = result.source, 0
-        content = result.to_json(self.keypoint_format)
-        for kind in self.kinds & {'npz', 'overlay', 'sheet'}:
+        content, kinds = result.to_json(self.keypoint_format), self.kinds_of(result.source)
+        for kind in kinds & {'npz', 'overlay', 'sheet'}:
             self._write(result.name, kind, getattr(self, f'_write_{kind}'), result)
-        if 'png' in self.kinds:
+        if 'png' in kinds:
             content |= self._write_pngs(result)
-        if 'video' in self.kinds and result.index is not None:
+        if 'video' in kinds:
             self._append(result)
         self._write(result.name, 'json', _write_json, content)
         self._frames += 1
@@ -92,6 +105,12 @@ class ResultWriter:
         except OSError as error:
             raise OSError(f"'{self.folder}' cannot be the folder of the results ({error.strerror}); give another "
                           'one') from error
+
+    def read_meta(self) -> dict:
+        """What ``meta.json`` says of the results that are there; empty without."""
+        with suppress(OSError, ValueError), open(osp.join(self.folder, 'meta.json'), encoding='utf-8') as file:
+            return json.load(file)
+        return {}
 
     def write_meta(self, content: dict) -> None:
         """Writes ``meta.json``: how all this came about."""
@@ -151,6 +170,28 @@ class ResultWriter:
         if self._video is None:
             self._video = VideoWriter(self._path(result.source.name, 'video'), result.rate)
         self._video.append(result.draw(self.threshold))
+
+
+def kept_tasks(tasks: Sequence[str], kinds: Collection[str]) -> list[str]:
+    """The tasks of which files of some kinds keep anything: JSON the keypoints, overlays the first of the maps."""
+    first = [task for task in DENSE if task in tasks][:1]
+    maps = DENSE if {'npz', 'png', 'sheet'} & set(kinds) else first if {'overlay', 'video'} & set(kinds) else ()
+    return [task for task in tasks if task not in DENSE or task in maps]
+
+
+def differences(before: dict, now: dict) -> list[str]:
+    """In what two contents of ``meta.json`` differ that makes results differ."""
+    before, now = _facts(before), _facts(now)
+    return [f'{name} ({value}, now {now[name]})' for name, value in before.items() if now.get(name, value) != value]
+
+
+def _facts(meta: dict) -> dict:
+    models = {task: model for model in meta.get('models', ()) for task in model['tasks']}
+    facts = {'tasks': ', '.join(sorted(models))} if models else {}
+    facts |= {f'weights of {task}': model['sha256'][:8] if model['sha256'] else model['source']
+              for task, model in models.items()}
+    facts |= {name: value for name, value in meta.get('protocol', {}).items() if name != 'batch_size'}
+    return facts | {name: meta[name] for name in ('boxes_of', 'keypoint_format') if name in meta}
 
 
 class VideoWriter:

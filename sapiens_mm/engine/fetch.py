@@ -161,8 +161,22 @@ def _download(url: str, path: str) -> None:
 def _fetch_from_hub(source: str) -> str:
     repo, revision, filename = _parse_hub(source)
     with _hub_errors(source):
-        from huggingface_hub import hf_hub_download
-        return hf_hub_download(repo, filename, revision=revision)  # it keeps processes from disturbing each other
+        from huggingface_hub import constants, hf_hub_download
+        # Asked first, since without a network the download tries for half a minute, and says so each time. It keeps
+        # processes from disturbing each other.
+        there = not constants.HF_HUB_OFFLINE and not why_no_hub(constants.HF_HUB_ETAG_TIMEOUT)
+        return hf_hub_download(repo, filename, revision=revision, local_files_only=not there)
+
+
+def why_no_hub(timeout: float) -> str:
+    """Why the Hub does not answer within some seconds, in a line; empty where it does."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+    try:
+        get_session().head(constants.ENDPOINT, timeout=timeout)
+    except Exception as error:  # of whichever library huggingface_hub asks by
+        return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+    return ''
 
 
 def _parse_hub(source: str) -> tuple[str, str | None, str]:

@@ -53,6 +53,11 @@ def test_help_comes_without_torch(root):
     (['{photos}', '--checkpoint', 'one.pth'], 'there are 2 --config and 3 --checkpoint'),
     (['{photos}', '--device', 'tpu', '--detector', 'none'], "device 'tpu' cannot be used"),
     (['{photos}', '--keypoint-format', 'wholebody-133', '--detector', 'none'], "cannot convert 'coco' keypoints"),
+    (['{photos}', '--keypoint-format', 'openpose', '--tasks', 'parts,depth'],
+     "keypoint_format is 'openpose', but no keypoints are found: the tasks are parts, depth"),
+    (['{photos}', '--tasks', 'depth', '--save', 'json'],
+     'nothing to do: nothing of depth is kept by json; add npz, png, overlay or sheet to --save'),
+    (['{photos}', '--tasks', 'depth,normal', '--save', 'video'], 'is kept by json; add npz, png or sheet to --save'),
     (['https://example.org/a.jpg'], 'to fetch it, add --allow-urls'),
 ])
 def test_what_is_wrong_is_said_in_a_line(run, photos, capsys, args, says):
@@ -67,7 +72,7 @@ def test_sizes_and_tasks_that_there_are_not(photos, capsys, monkeypatch, tmp_pat
     assert main(['run', str(photos), '--size', 'tiny', '--tasks', 'depth', '--out', str(tmp_path / 'out')]) == 2
     assert "the embedded model has no 'depth'" in capsys.readouterr().err
     assert main(['run', str(photos), '--size', '2b', '--tasks', 'parts', '--out', str(tmp_path / 'out')]) == 2
-    assert 'seg-28 was not released for 2b' in capsys.readouterr().err
+    assert 'parts was not released for 2b; take 0.3b, 0.6b or 1b' in capsys.readouterr().err
 
 
 def test_a_folder(run, photos, tmp_path, capsys):
@@ -85,6 +90,65 @@ def test_a_folder(run, photos, tmp_path, capsys):
     meta = json.loads((out / 'meta.json').read_text())
     assert [model['tasks'] for model in meta['models']] == [['pose-17'], ['parts', 'depth', 'normal']]
     assert meta['boxes_of'] == str(boxes)
+
+
+def test_what_is_saved_by_default(run, tmp_path, write_video, capsys):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
+    write_video(tmp_path / 'clip.mp4', frames=2)
+    out, args = tmp_path / 'out', (tmp_path / 'a.png', tmp_path / 'clip.mp4', '--detector', 'none')
+    assert run(*args) == 0
+    assert written(out) == ['a.png.json', 'a.png.overlay.jpg', 'a.png.sheet.jpg', 'clip.mp4.frames/000000.json',
+                            'clip.mp4.frames/000001.json', 'clip.mp4.json', 'clip.mp4.overlay.mp4', 'meta.json']
+    assert 'not computed' not in capsys.readouterr().err
+    assert run(*args, '--resume') == 0
+    assert 'all 2 inputs are done' in capsys.readouterr().out
+    (out / 'a.png.sheet.jpg').unlink()
+    assert run(*args, '--resume') == 0
+    assert '1 images in' in capsys.readouterr().out
+    assert run(*args[1:]) == 0
+    assert 'not computed: nothing of depth, normal is kept by json and video; add npz, png or sheet to --save' in (
+        capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(('save', 'tasks', 'says'), [
+    ('json', [['pose-17']], 'parts, depth, normal is kept by json; add npz, png or sheet'),
+    ('overlay', [['pose-17'], ['parts']], 'depth, normal is kept by json and overlay; add npz, png or sheet'),
+    ('sheet', [['pose-17'], ['parts', 'depth', 'normal']], None)])
+@pytest.mark.parametrize('named', [False, True])
+def test_maps_that_nothing_keeps_are_not_computed(run, photos, tmp_path, capsys, named, save, tasks, says):
+    names = ['--tasks', 'pose-17,parts,depth,normal'] if named else []
+    assert run(photos, '--detector', 'none', '--save', save, *names) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if 'not computed' in line]
+    assert len(told) == bool(says)
+    assert says is None or says in told[0]
+    models = json.loads((tmp_path / 'out/meta.json').read_text())['models']
+    assert [model['tasks'] for model in models] == tasks
+
+
+@pytest.mark.parametrize(('args', 'loaded'), [
+    (['--save', 'json', '--detector', 'none'], ['pose-308']),
+    (['--save', 'overlay', '--tasks', 'normal,depth', '--detector', 'none'], ['depth']),
+    (['--save', 'json', '--detector', 'parts'], ['pose-308', 'parts']),  # by which people are found
+    (['--save', 'npz', '--detector', 'none'], ['pose-308', 'parts', 'depth', 'normal'])])
+def test_weights_that_nothing_needs_are_not_fetched(photos, tmp_path, small_models, monkeypatch, args, loaded):
+    fetched = []
+
+    def load(size, task, **kwargs):
+        fetched.append(task)
+        return models.load_model(*small_models[task][::-1], **kwargs)
+
+    monkeypatch.setattr('sapiens_mm.apis.inferencer.load_released', load)
+    assert main(['run', str(photos), '--out', str(tmp_path / 'out'), '--device', 'cpu', *args]) == 0
+    assert fetched == loaded
+    if 'parts' in args:
+        meta = json.loads((tmp_path / 'out/meta.json').read_text())
+        assert ([model['tasks'] for model in meta['models']], meta['boxes_of']) == ([['pose-308']], 'parts')
+
+
+def test_compiling_is_told(run, photos, capsys, monkeypatch):
+    monkeypatch.setattr('torch.nn.Module.compile', lambda self: None)
+    assert run(photos, '--detector', 'none', '--save', 'json', '--compile', names=['pose-17']) == 0
+    assert 'sapiens-mm: compiling the models: the first batches take minutes' in capsys.readouterr().err
 
 
 def test_a_bad_file_is_reported_and_the_run_goes_on(run, photos, tmp_path, capsys):
@@ -109,7 +173,25 @@ def test_resume_skips_what_is_done(run, photos, tmp_path, capsys):
     assert '1 images in' in capsys.readouterr().out
     assert done.stat().st_mtime_ns == before
     assert run(*args, names=['pose-17']) == 0
-    assert 'all 3 inputs are done' in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert 'all 3 inputs are done' in out
+    assert 'pose-17 of ' in out
+    assert 'differs' not in err
+
+
+def test_resume_tells_what_has_changed(run, photos, tmp_path, capsys):
+    args = photos, '--detector', 'none', '--save', 'json'
+    assert run(*args, names=['pose-17']) == 0
+    for name, more, says in (
+            ('pose-17', ['--batch-size', '2'], None),
+            ('pose-17', ['--score-threshold', '.5'], 'score_threshold (0.3, now 0.5)'),
+            ('pose-133', ['--score-threshold', '.5', '--keypoint-format', 'coco-17'],
+             'tasks (pose-17, now pose-133), keypoint_format (model, now coco-17)')):
+        (tmp_path / 'out/b.jpg.json').unlink()
+        capsys.readouterr()
+        assert run(*args, *more, '--resume', names=[name]) == 0
+        told = [line for line in capsys.readouterr().err.splitlines() if 'differs' in line]
+        assert [line.partition('from that one: ')[2] for line in told] == ([says] if says else [])
 
 
 def test_ctrl_c_finishes_the_frame_and_closes_the_video(run, tmp_path, write_video, capsys, monkeypatch):
@@ -138,6 +220,19 @@ def test_ctrl_c_finishes_the_frame_and_closes_the_video(run, tmp_path, write_vid
     assert person['track_id'] == 1
 
 
+def test_a_video_that_broke_off_is_reported_and_not_done(run, tmp_path, write_noise, capsys):
+    whole = write_noise(tmp_path / 'whole.mp4', options=dict(movflags='faststart')).read_bytes()
+    (tmp_path / 'clip.mp4').write_bytes(whole[:len(whole) // 2])
+    args = tmp_path / 'clip.mp4', '--detector', 'none', '--save', 'json'
+    for more in ([], ['--resume']):
+        assert run(*args, *more, names=['pose-17']) == 1
+        out, err = capsys.readouterr()
+        assert 'clip.mp4: it broke off after' in err
+        assert '1 could not be read' in out
+    assert (tmp_path / 'out/clip.mp4.frames/000009.json').exists()
+    assert not (tmp_path / 'out/clip.mp4.json').exists()
+
+
 def test_models_are_listed(capsys):
     assert main(['models']) == 0
     out = capsys.readouterr().out
@@ -145,6 +240,14 @@ def test_models_are_listed(capsys):
     assert 'CC-BY-NC 4.0' in line
     assert 'hf://facebook/sapiens-pose-1b/sapiens_1b_goliath_best_goliath_AP_639.pth' in line
     assert float(line.split()[2]) == pytest.approx(1170, rel=.02)
+
+
+def test_models_are_listed_without_their_hosts(root):
+    code = ("import sys\nsys.path.insert(0, sys.argv[1])\nfrom sapiens_mm_cli import main\nmain(['models'])\n"
+            "print(*(name in sys.modules for name in ('mmpose', 'mmseg', 'mmdet')))")
+    found = subprocess.run([sys.executable, '-c', code, root], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == 'False False False'
+    assert found.stderr == ''
 
 
 def test_the_doctor(capsys):

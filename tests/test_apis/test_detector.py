@@ -79,12 +79,15 @@ def test_a_checkpoint_that_is_not_there(config):
     one_line(error)
 
 
-def test_a_checkpoint_of_another_model(config, weights, save):
+def test_a_checkpoint_of_another_model(config, weights, save, capfd):
     wrong = {**weights, 'bbox_head.rtm_cls.0.bias': torch.zeros(1)}
     wrong.pop('neck.reduce_layers.0.conv.weight')
     with pytest.raises(CheckpointError, match='lacks 2 tensors .* the first is neck.reduce_layers') as error:
         PersonDetector(config, save(wrong), 'cpu')
     one_line(error)
+    out, err = capfd.readouterr()
+    assert 'do not match' not in out + err
+    assert 'missing keys' not in out + err
 
 
 def test_a_detector_of_other_things(config, save):

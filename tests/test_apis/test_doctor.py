@@ -29,6 +29,14 @@ def test_what_is_wrong(monkeypatch, tmp_path):
     assert 'only weights in the cache' in found['Hugging Face Hub'][0]
 
 
+@pytest.mark.parametrize(('reason', 'says'), [
+    ('', 'reached'), ('no route to host', 'not reached (no route to host): only weights in the cache')])
+def test_the_hub_is_tried(monkeypatch, reason, says):
+    monkeypatch.delenv('HF_HUB_OFFLINE', raising=False)
+    monkeypatch.setattr(doctor, 'why_no_hub', lambda timeout: reason)
+    assert [(text, advice) for name, text, advice in doctor.examine() if name == 'Hugging Face Hub'] == [(says, '')]
+
+
 @pytest.mark.parametrize('name', ['av', 'gradio'])
 def test_what_is_optional_is_not_wrong(monkeypatch, name):
     monkeypatch.setattr(doctor.importlib.util, 'find_spec', lambda package: None)

@@ -1,3 +1,4 @@
+import copy
 import threading
 
 import cv2
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from PIL import Image
 
 from sapiens_mm.apis import SapiensInferencer
 from sapiens_mm.apis.persons import DETECTORS, BoxFile
@@ -52,6 +54,9 @@ def test_arguments_that_are_wrong(small_models):
         SapiensInferencer(['parts', 'pose-17', 'depth'], **weights)
     with pytest.raises(ValueError, match="detector is 'yolo', but must be rtmdet-m, parts, none"):
         SapiensInferencer(weights=small_models['pose-17'], detector='yolo', **EXACT)
+    for dtype in ('int8', torch.int8, 16):
+        with pytest.raises(ValueError, match=f"dtype is '?{dtype}'?, but must be fp32, bf16, fp16, float32"):
+            SapiensInferencer(**{**weights, 'dtype': dtype})
     for names in (['pose-17', 'pose-133'], ['depth', 'multi']):
         with pytest.raises(ValueError, match='each task may come once, and one kind of keypoints'):
             SapiensInferencer(weights=[small_models[name] for name in names], detector=None, **EXACT)
@@ -78,6 +83,59 @@ def test_weights_that_cannot_be_reached(monkeypatch):
 def test_images_that_are_none(make, image):
     with pytest.raises(InputError, match=r'image 0 is .*; expected \(H, W, 3\) uint8 RGB'):
         make('depth')(image)
+
+
+@pytest.mark.parametrize(('inputs', 'says'), [
+    (3.5, 'input 0 is a float'), ({'a.png': 1}, 'input 0 is a dict'), ([True], 'input 0 is a bool'),
+    ([np.zeros((8, 8, 3), np.uint8), torch.zeros(3)], 'input 1 is a Tensor'), (iter([None]), 'input 0 is a NoneType')])
+def test_inputs_of_other_types(make, inputs, says):
+    with pytest.raises(InputError, match=f'{says}; expected an image .H, W, 3. uint8 RGB or of Pillow, a path'):
+        make('depth')(inputs)
+
+
+def test_images_of_pillow(make, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8), 'RGBA')
+    picture.save(tmp_path / 'a.png', exif=exif)
+    with Image.open(tmp_path / 'a.png') as opened:
+        results = make('depth')([opened, opened.convert('L'), str(tmp_path / 'a.png')])
+        assert opened.size == (30, 40)
+    assert [result.name for result in results] == ['000000', '000001', 'a.png']
+    assert results[0].image.shape == (30, 40, 3)
+    assert np.array_equal(results[0].image, results[2].image)
+    with pytest.raises(InputError, match='image 0: its pixels are floating-point numbers'):
+        make('depth')(Image.new('F', (8, 8)))
+
+
+@pytest.mark.parametrize('number', [7, np.int64(7)])
+def test_a_number_is_a_camera(make, monkeypatch, number):
+    asked = []
+    monkeypatch.setattr('sapiens_mm.apis.inferencer.frames_of', lambda sources, on_error: asked.extend(sources) or ())
+    assert make('depth')(number) == []
+    assert asked == [Source('7', 'camera7', 'camera')]
+
+
+def test_an_iterator_is_read_as_it_is_worked_on(make):
+    made = []
+
+    def images():
+        for i in range(60):
+            made.append(i)
+            yield np.full((64, 48, 3), i, np.uint8)
+
+    stream = make('depth', batch_size=2).stream(images())
+    assert [next(stream).name for _ in range(2)] == ['000000', '000001']
+    assert len(made) < 30
+    assert [result.image[0, 0, 0] for result in stream] == list(range(2, 60))
+
+
+def test_names_of_an_iterator_differ(make, tmp_path):
+    for folder in 'xy':
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / 'a.png'), np.zeros((64, 48, 3), np.uint8))
+    paths = [tmp_path / 'x/a.png', tmp_path / 'y/a.png', tmp_path / 'x/a.png']
+    assert [result.name for result in make('depth')(iter(paths))] == ['a.png', '000001/a.png', 'a.png']
 
 
 def test_boxes_that_do_not_go_with_the_images(make, crowd):
@@ -231,6 +289,19 @@ def test_two_kinds_of_keypoints_are_refused_before_they_are_fetched(monkeypatch)
         SapiensInferencer(['pose-17', 'pose-308'], '1b', detector=None, **EXACT)
 
 
+def test_what_was_not_released_is_told_before_anything_is_fetched(monkeypatch):
+    monkeypatch.setattr('sapiens_mm.apis.inferencer.load_released', lambda *args, **kwargs: pytest.fail('fetched'))
+    with pytest.raises(ValueError, match='parts was not released for 2b; take 0.3b, 0.6b or 1b'):
+        SapiensInferencer(['depth', 'parts'], '2b', detector=None, **EXACT)
+
+
+@pytest.mark.parametrize(('name', 'dtype'), [('bf16', torch.bfloat16), ('float16', torch.float16),
+                                             (torch.float32, torch.float32)])
+def test_dtypes_by_their_names(make, name, dtype):
+    inferencer = make('depth', dtype=name)
+    assert inferencer.dtype == inferencer.models[0].network.dtype == dtype
+
+
 def test_the_person_of_the_highest_score_lies_on_top(make, crowd):
     inferencer = make('parts', per_person=True)
     image = crowd[0][6]
@@ -290,6 +361,35 @@ def test_a_detector_of_mmdet_runs_in_the_pipeline(make, tmp_path, crowd):
     assert [len(result.keypoints) for result in results] == [len(result.boxes) for result in results]
     assert [len(result.boxes) for result in results] == [2] * 3
     assert inferencer.describe()['boxes_of'] == f"{name} {tmp_path / 'detector.pth'}"
+
+
+@pytest.mark.parametrize(('options', 'number'), [({}, 1), (dict(flip_test=True), 2), (dict(per_person=True), 2)])
+def test_the_model_that_people_are_found_by_runs_once(make, monkeypatch, crowd, options, number):
+    inferencer = make('pose-17', 'multi', detector='parts', batch_size=4, **options)
+    monkeypatch.setattr('sapiens_mm.apis.persons.PartsFinder._regions',
+                        lambda self, probability, size: np.array([[0, 0, *size[::-1], .9]]))
+    model, = inferencer.dense
+    inferencer.dense, run = [copy.copy(model)], type(model.network).forward  # as `only` leaves it
+    seen = []
+
+    def counted(self, images):
+        seen.append(self)
+        return run(self, images)
+
+    monkeypatch.setattr(type(model.network), 'forward', counted)
+    found = inferencer(crowd[0][:4])
+    assert seen.count(model.network) == number
+    boxes = [result.boxes for result in found]
+    for result, expected in zip(found, make('pose-17', 'multi', batch_size=4, **options)(crowd[0][:4], boxes)):
+        for task in ('parts', 'depth', 'normal'):
+            np.testing.assert_allclose(getattr(result, task), getattr(expected, task), atol=1e-6)
+
+
+def test_frames_in_which_nobody_is_looked_for_are_run_likewise(make, tmp_path, write_video):
+    path = str(write_video(tmp_path / 'clip.mp4'))
+    found = make('pose-17', 'multi', detector='parts', track=True, detect_every=2)(path)
+    for result, expected in zip(found, make('multi')(path)):
+        np.testing.assert_allclose(result.depth, expected.depth, atol=1e-5)
 
 
 def test_tasks_that_are_left_out(make):

@@ -15,6 +15,7 @@ from sapiens_mm.apis.models import (
     released_config,
     save_model,
 )
+from sapiens_mm.backbones.model_zoo import RELEASED
 from sapiens_mm.engine.checkpoint import CheckpointError
 
 IMAGES = torch.randint(0, 256, (2, 3, 64, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -88,7 +89,7 @@ def test_tasks_that_a_model_has_not(small_models):
 def test_names_that_there_are_not(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="task is 'hair', but must be one of pose-308"):
         load_released('1b', 'hair')
-    with pytest.raises(ValueError, match='pose-308 was not released for 2b, only for 0.3b'):
+    with pytest.raises(ValueError, match='pose-308 was not released for 2b; take 0.3b, 0.6b or 1b'):
         load_released('2b', 'pose-308')
     with pytest.raises(ValueError, match="size is '3b', but must be one of"):
         load_released('3b', 'depth')
@@ -232,6 +233,14 @@ def test_one_of_several_tasks_can_be_saved(small_models, tmp_path):
     model = load_model(*small_models['multi'][::-1], tasks=['depth'])
     save_model(model, tmp_path / 'depth.safetensors')
     assert torch.equal(load_model(tmp_path / 'depth.safetensors')(IMAGES)['depth'], model(IMAGES)['depth'])
+
+
+@pytest.mark.parametrize('task', models.TASKS)
+def test_parameters_are_those_of_the_models(task):
+    built = {size: models._build(Config(released_config(size, task)), 'this')[0]
+             for size, zoo in RELEASED if zoo == models.TASKS[task]}
+    assert models.PARAMETERS[task] == {size: sum(parameter.numel() for parameter in model.parameters())
+                                       for size, model in built.items()}
 
 
 @pytest.mark.parametrize('task', models.TASKS)

@@ -1,6 +1,7 @@
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -91,6 +92,33 @@ def test_a_very_large_image(tmp_path, recwarn):
     assert image.shape == (9000, 12000, 3)
     assert image[-1, -1].tolist() == [7, 7, 7]
     assert not recwarn.list
+
+
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
+def test_images_that_are_too_large(tmp_path, monkeypatch):
+    assert Image.MAX_IMAGE_PIXELS == 178_956_970  # which Pillow refuses when it is left alone
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 40 * 30 - 1)
+    for name, size in (('bomb', (80, 30)), ('large', (40, 30))):
+        save(tmp_path / f'{name}.png', Image.new('L', size))
+        with pytest.raises(InputError, match=f'{name}.png: it has more than 0 million pixels, the most that are read'):
+            read_image(str(tmp_path / f'{name}.png'))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
+    assert read_image(str(tmp_path / 'bomb.png')).shape == (30, 80, 3)
+
+
+def test_filters_of_warnings_are_left_alone(tmp_path, monkeypatch):
+    path, used = str(save(tmp_path / 'a.png')), []
+
+    class Seen(warnings.catch_warnings):
+
+        def __init__(self, **kwargs):
+            used.append(kwargs)
+            super().__init__(**kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(warnings, 'catch_warnings', Seen)
+        read_image(path)
+    assert not used  # they are those of all threads
 
 
 def test_pixels_are_those_of_mmcv(coco_real):
@@ -215,6 +243,41 @@ def test_a_video_that_is_cut_off_before_its_first_frame(tmp_path, write_video):
     path.write_bytes(write_video(tmp_path / 'whole.mp4', frames=4).read_bytes()[:600])
     with pytest.raises(InputError, match='clip.mp4: (this is no video|no frame of it can be decoded)'):
         list(read_frames(Source(str(path), 'clip.mp4', 'video')))
+
+
+def test_a_video_that_is_cut_off_in_its_middle(tmp_path, write_noise):
+    whole = write_noise(tmp_path / 'whole.mp4', options=dict(movflags='faststart'))
+    assert len(list(read_frames(Source(str(whole), 'whole.mp4', 'video')))) == 60
+    path = tmp_path / 'clip.mp4'
+    path.write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+    frames, told = [], []
+    frames += frames_of(find_sources([path]), lambda source, error: told.append(str(error)))
+    assert 10 < len(frames) < 50
+    assert told == [f'{path}: it broke off after {len(frames)} of about 60 frames; it is cut off or damaged']
+
+
+def test_a_video_that_was_trimmed_is_whole(tmp_path, write_noise):
+    """A list of edits leaves out the first half of the frames that are in the file."""
+    import av
+    whole = write_noise(tmp_path / 'whole.mp4', options=dict(movflags='faststart'))
+    with av.open(str(whole)) as source, av.open(str(tmp_path / 'clip.mp4'), 'w') as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                packet.pts -= int(1 / packet.time_base)
+                packet.dts -= int(1 / packet.time_base)
+                target.mux(packet)
+    with av.open(str(tmp_path / 'clip.mp4')) as container:
+        assert container.streams.video[0].frames == 60
+    assert len(list(read_frames(Source(str(tmp_path / 'clip.mp4'), 'clip.mp4', 'video')))) < 40
+
+
+def test_a_video_that_does_not_say_how_long_it_is(tmp_path, write_noise):
+    whole = write_noise(tmp_path / 'whole.mkv')
+    path = tmp_path / 'clip.mkv'
+    path.write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+    assert 10 < len(list(read_frames(Source(str(path), 'clip.mkv', 'video')))) < 50
 
 
 @pytest.mark.parametrize('address', ['http://127.0.0.1:1/a b.jpg', 'http://127.0.0.1:1/é.jpg'])

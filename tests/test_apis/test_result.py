@@ -40,6 +40,14 @@ def test_formats_that_there_are_not():
         own.to_json('openpose')
 
 
+def test_what_is_printed_is_a_short_line():
+    assert repr(make_result(17)) == "Result('a.jpg', 80 x 60, 2 people, pose-17, parts, depth, normal)"
+    assert repr(make_result(persons=1, maps=False, index=3)) == (
+        "Result('a.jpg.frames/000003', 80 x 60, 1 person, pose-308)")
+    assert repr(make_result(persons=0, keypoints=None, depth=None, normal=None)) == (
+        "Result('a.jpg', 80 x 60, 0 people, parts)")
+
+
 def test_people_as_json():
     result = make_result(track_ids=np.array([7, 3]), index=5, rate=25.)
     content = json.loads(json.dumps(result.to_json()))

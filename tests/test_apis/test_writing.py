@@ -8,7 +8,7 @@ from PIL import Image
 
 from sapiens_mm.apis import Result
 from sapiens_mm.apis.reading import Source, find_sources, read_frames
-from sapiens_mm.apis.writing import ResultWriter, VideoWriter, encode_depth
+from sapiens_mm.apis.writing import ResultWriter, VideoWriter, differences, encode_depth, kept_tasks
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
 
 ALL = ('json', 'npz', 'png', 'overlay', 'sheet')
@@ -94,6 +94,41 @@ def test_what_is_done(tmp_path):
         writer.write(result)
     assert ResultWriter(tmp_path, ['json', 'png', 'video']).is_done(result.source)
     assert not ResultWriter(tmp_path, ['json', 'npz']).is_done(result.source)
+
+
+def test_what_is_written_by_default(tmp_path, monkeypatch):
+    writer = ResultWriter(tmp_path)
+    with writer:
+        writer.write(make_result())
+    assert sorted(path.name for path in (tmp_path / 'x').iterdir()) == [
+        'a.jpg.json', 'a.jpg.overlay.jpg', 'a.jpg.sheet.jpg']
+    assert writer.is_done(make_result().source)
+    (tmp_path / 'x/a.jpg.sheet.jpg').unlink()
+    assert not writer.is_done(make_result().source)
+    assert writer.kinds_of(Source('a.mp4', 'a.mp4', 'video')) == {'json', 'video'}
+    monkeypatch.setitem(sys.modules, 'av', None)
+    with pytest.raises(ValueError, match='videos are written by PyAV'):
+        writer.kinds_of(Source('0', 'camera0', 'camera'))
+
+
+@pytest.mark.parametrize(('kinds', 'kept'), [
+    (['json'], ['pose-17']), (['overlay'], ['depth', 'pose-17']), (['video', 'json'], ['depth', 'pose-17']),
+    (['npz'], ['normal', 'depth', 'pose-17']), (['sheet'], ['normal', 'depth', 'pose-17'])])
+def test_tasks_that_files_keep(kinds, kept):
+    assert kept_tasks(['normal', 'depth', 'pose-17'], kinds) == kept
+
+
+def test_what_differs_between_runs():
+    def meta(sha256='a' * 64, **protocol):
+        return dict(models=[dict(tasks=['parts', 'depth'], source='x.pth', sha256=sha256)], boxes_of='none',
+                    protocol=dict(flip_test=False, batch_size=4, **protocol))
+
+    assert differences({}, meta()) == []
+    assert differences(meta(), {**meta(batch=2), 'device': 'cpu'}) == []
+    assert differences(meta(), meta('b' * 64)) == [
+        'weights of parts (aaaaaaaa, now bbbbbbbb)', 'weights of depth (aaaaaaaa, now bbbbbbbb)']
+    assert differences(meta(), {**meta(None), 'boxes_of': 'parts'})[1:] == [
+        'weights of depth (aaaaaaaa, now x.pth)', 'boxes_of (none, now parts)']
 
 
 def test_a_video(tmp_path):

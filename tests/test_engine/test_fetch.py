@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from mmengine.runner import load_checkpoint
 
 from sapiens_mm.engine import load_checkpoint_file
-from sapiens_mm.engine.fetch import CheckpointError, fetch_file, fetch_with_record
+from sapiens_mm.engine.fetch import CheckpointError, fetch_file, fetch_with_record, why_no_hub
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 
@@ -164,6 +164,20 @@ def test_hub_offline(hub, weights, monkeypatch):
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
     loaded = load_checkpoint_file('hf://owner/repo/w.pth')
     assert torch.equal(loaded['weight'], weights[0]['weight'])
+
+
+def test_hub_that_cannot_be_reached(hub, weights, monkeypatch, caplog):
+    hub.files['/owner/repo/resolve/main/w.pth'] = weights[1]
+    path = fetch_file('hf://owner/repo/w.pth')
+    monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:9')
+    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE',
+                        'http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}')
+    monkeypatch.setattr('time.sleep', lambda seconds: pytest.fail('tried again'))
+    assert why_no_hub(3)
+    assert fetch_file('hf://owner/repo/w.pth') == path
+    with pytest.raises(CheckpointError, match='not in the cache .* and the Hub cannot be reached; fetch it once'):
+        fetch_file('hf://owner/repo/other.pth')
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(('source', 'path'), [

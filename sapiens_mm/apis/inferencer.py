@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..backbones.model_zoo import RELEASED
 from ..engine.checkpoint import CheckpointError
 from ..engine.compile import blocks_of
 from ..version import __version__
 from .crops import PADDING, Crop, cut_person, cut_person_evenly, resize_frame
 from .models import (
+    TASKS,
     SapiensNetwork,
     TaskModel,
     choose_device,
@@ -67,7 +69,7 @@ class SapiensInferencer:
 
     Args:
         tasks: At most one of ``'pose-308'``, ``'pose-133'``, ``'pose-17'``, and ``'parts'``, ``'depth'``, ``'normal'``.
-            By default all that the weights can do; of the released ones pose-308 and the maps.
+            By default all that the weights can do; of the released ones pose-308 (2b: pose-133) and the maps.
         size: Of the released models: ``'0.3b'``, ``'0.6b'``, ``'1b'``, ``'2b'``; ``'tiny'`` is the embedded one.
         weights: In place of these a checkpoint, a pair of config and checkpoint, or a list of both: see
             :func:`sapiens_mm.apis.models.load_model`.
@@ -429,7 +431,11 @@ def _found_already(batch: list[_Sample], model: TaskModel) -> dict[str, Tensor] 
 
 def default_tasks(size: str) -> tuple[str, ...]:
     """What is done with the released models of a size, or the embedded one, if nothing else is asked for."""
-    return tuple(embedded_tasks()) if size == 'tiny' else ('pose-308', *DENSE)
+    if size == 'tiny':
+        return tuple(embedded_tasks())
+    poses, maps = ([task for task in tasks if (size, TASKS[task]) in RELEASED]
+                   for tasks in (('pose-308', 'pose-133'), DENSE))
+    return *poses[:1], *maps
 
 
 def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict) -> list[TaskModel]:

@@ -9,6 +9,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from sapiens_mm.apis import SapiensInferencer
+from sapiens_mm.apis.inferencer import default_tasks
 from sapiens_mm.apis.persons import DETECTORS, BoxFile
 from sapiens_mm.apis.reading import InputError, Source
 from sapiens_mm.engine.checkpoint import CheckpointError
@@ -281,6 +282,12 @@ def test_names_of_several_inputs_differ(make, tmp_path):
     assert [result.name for result in make('depth')([tmp_path / 'x/a.png', tmp_path / 'y/a.png'])] == [
         'x/a.png', 'y/a.png']
     assert len(make('depth')([str(tmp_path / 'x/a.png')] * 2)) == 2
+
+
+def test_what_is_done_by_default():
+    assert default_tasks('1b') == default_tasks('0.3b') == ('pose-308', 'parts', 'depth', 'normal')
+    assert default_tasks('2b') == ('pose-133', 'depth', 'normal')  # of which there are no others
+    assert set(default_tasks('tiny')) == {'pose-17', 'parts', 'depth', 'normal'}
 
 
 def test_two_kinds_of_keypoints_are_refused_before_they_are_fetched(monkeypatch):

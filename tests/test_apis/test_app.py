@@ -211,6 +211,7 @@ def browser(tmp_path):
     options.binary_location = CHROMIUM['chromium']
     for flag in ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-sync',
                  'disable-background-networking', 'disable-component-update', 'window-size=1400,1300',
+                 'use-fake-device-for-media-stream', 'use-fake-ui-for-media-stream',  # a webcam
                  f'user-data-dir={tmp_path / "profile"}'):
         options.add_argument(f'--{flag}')
     options.set_capability('goog:loggingPrefs', {'performance': 'ALL'})
@@ -272,6 +273,14 @@ def test_in_a_browser(page, browser, app, photo, tmp_path, write_video):
         assert f'{name}: ' in message
         assert says in message
         assert 'Traceback' not in browser.page_source
+
+    browser.get(address)
+    find('#image [aria-label="Capture from camera"]').click()
+    find('#image [title="grant webcam access"] button').click()
+    find('#image [aria-label="capture photo"]').click()
+    WebDriverWait(browser, 60).until(lambda _: browser.find_elements(By.CSS_SELECTOR, '#image img[src*="/file="]'))
+    find('#run').click()
+    assert find('#summary p').text.startswith('1 person, ')
 
     browser.get(address)
     find('#image')

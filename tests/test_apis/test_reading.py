@@ -176,6 +176,38 @@ def test_a_camera_that_is_not_there():
         list(frames_of([Source('9999', 'camera9999', 'camera')]))
 
 
+def test_frames_of_a_camera(monkeypatch):
+    import cv2
+    released = []
+
+    class Camera:
+        def __init__(self, number):
+            self.left = [(True, PICTURE[..., ::-1])] * 3 + [(False, None)]
+            assert number == 2
+
+        def isOpened(self):
+            return True
+
+        def get(self, what):
+            return 0.  # what cameras say that do not know their rate
+
+        def read(self):
+            return self.left.pop(0)
+
+        def release(self):
+            released.append(True)
+
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    source, = find_sources(['2'])
+    frames = list(read_frames(source))
+    assert [(frame.index, frame.rate) for frame in frames] == [(0, 25), (1, 25), (2, 25)]
+    assert np.array_equal(frames[0].image, PICTURE)  # OpenCV's are BGR
+    stream = read_frames(source)
+    next(stream)
+    stream.close()
+    assert len(released) == 2
+
+
 def test_prefetch_runs_ahead_but_not_far():
     made = []
 

@@ -88,8 +88,8 @@ def _names(text: str) -> list[str]:
 def _run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from sapiens_mm.apis.inferencer import SapiensInferencer, default_tasks
-    from sapiens_mm.apis.models import pair_weights
+    from sapiens_mm.apis.inferencer import SapiensInferencer
+    from sapiens_mm.apis.models import default_tasks, pair_weights
     from sapiens_mm.apis.persons import BoxFile
     from sapiens_mm.apis.reading import find_sources, prefetch
     from sapiens_mm.apis.writing import ResultWriter, differences

@@ -12,17 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..backbones.model_zoo import RELEASED
 from ..engine.checkpoint import CheckpointError
 from ..engine.compile import blocks_of
 from ..version import __version__
 from .crops import PADDING, Crop, cut_person, cut_person_evenly, resize_frame
 from .models import (
-    TASKS,
     SapiensNetwork,
     TaskModel,
     choose_device,
     choose_dtype,
+    default_tasks,
     embedded_tasks,
     load_model,
     load_released,
@@ -427,15 +426,6 @@ def _found_already(batch: list[_Sample], model: TaskModel) -> dict[str, Tensor] 
     if len(known) < len(batch) or any(outputs is None or outputs[0] is not model.network for outputs in known):
         return None
     return {task: torch.stack([found[task] for _, found in known]) for task in model.tasks}
-
-
-def default_tasks(size: str) -> tuple[str, ...]:
-    """What is done with the released models of a size, or the embedded one, if nothing else is asked for."""
-    if size == 'tiny':
-        return tuple(embedded_tasks())
-    poses, maps = ([task for task in tasks if (size, TASKS[task]) in RELEASED]
-                   for tasks in (('pose-308', 'pose-133'), DENSE))
-    return *poses[:1], *maps
 
 
 def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict) -> list[TaskModel]:

@@ -33,7 +33,7 @@ from ..vocabularies.lip import FLIPPED_LIP, LIP_COLORS, LIP_NAMES
 
 __all__ = [
     'DTYPES', 'EMBEDDED', 'PARAMETERS', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device',
-    'choose_dtype', 'embedded_tasks', 'fastest_dtype', 'load_model', 'load_released', 'pair_weights',
+    'choose_dtype', 'default_tasks', 'embedded_tasks', 'fastest_dtype', 'load_model', 'load_released', 'pair_weights',
     'released_config', 'released_source', 'save_model'
 ]
 
@@ -253,6 +253,21 @@ def released_source(size: str, task: str) -> str:
     if size in SIZES and size not in sizes:
         raise ValueError(f'{task} was not released for {size}; take {", ".join(sizes[:-1])} or {sizes[-1]}')
     return released_file(size, TASKS[task]).source
+
+
+def default_tasks(size: str) -> tuple[str, ...]:
+    """What the models of a size do if nothing else is asked for: one kind of keypoints, and all maps.
+
+    Raises:
+        ValueError: There is no such size.
+    """
+    if size == 'tiny':
+        return tuple(embedded_tasks())
+    there = [task for task, zoo in TASKS.items() if (size, zoo) in RELEASED]
+    if not there:
+        raise ValueError(f"size is '{size}', but must be one of {', '.join(SIZES)}")
+    poses = [task for task in there if task.startswith('pose')]
+    return *poses[:1], *(task for task in there if task not in poses)
 
 
 def embedded_tasks() -> dict[str, Path]:

@@ -8,7 +8,6 @@ import os
 import platform
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 
 #: Commands that live in modules of their own, each with ``add_arguments(parser)`` and ``main(args)``.
@@ -32,7 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv[:1] == [name]:
             importlib.import_module(f'sapiens_mm.apis.{name}').add_arguments(command)
     args = parser.parse_args(argv)
-    warnings.filterwarnings('ignore', '``build_loss`` would be deprecated', UserWarning)  # mmseg's, at its own doing
     try:
         if args.command in _ELSEWHERE:
             return importlib.import_module(f'sapiens_mm.apis.{args.command}').main(args) or 0

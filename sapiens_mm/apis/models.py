@@ -474,8 +474,10 @@ def _build(cfg: Config, source: str, trusted: bool = True) -> tuple[nn.Module, d
     config = copy.deepcopy(plain)
     # Neither losses nor first weights are needed, and images are normalised in the network.
     for part in [config.get('head'), config.get('decode_head'), *(config.get('heads') or {}).values()]:
-        for name in ('loss', 'loss_decode', 'init_cfg'):
+        for name in ('loss', 'init_cfg'):
             (part or {}).pop(name, None)
+        if scope == 'mmseg' and part:
+            part['loss_decode'] = ()  # without it mmseg builds one, by a way that warns of itself
     for name in ('data_preprocessor', 'auxiliary_head', 'loss_weights', 'train_cfg', 'init_cfg', 'pretrained'):
         config.pop(name, None)
     config['backbone'].pop('init_cfg', None)

@@ -230,6 +230,13 @@ def test_a_checkpoint_runs_and_imports_nothing(small_models, tmp_path, monkeypat
         load_model(tmp_path / 'a.pth')
 
 
+@pytest.mark.parametrize('name', ['parts', 'depth', 'multi'])
+def test_models_have_no_losses(small_models, recwarn, name):
+    network = load_model(*small_models[name][::-1]).network
+    assert not [module for module in network.modules() if type(module).__name__.endswith('Loss')]
+    assert not [warning for warning in recwarn if 'build_loss' in str(warning.message)]  # which mmseg itself calls
+
+
 def test_one_of_several_tasks_can_be_saved(small_models, tmp_path):
     model = load_model(*small_models['multi'][::-1], tasks=['depth'])
     save_model(model, tmp_path / 'depth.safetensors')

@@ -304,8 +304,8 @@ def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda it
                 iterator.close()
 
     thread = threading.Thread(target=work, daemon=True)
-    thread.start()
     try:
+        thread.start()  # where Ctrl-C may come already
         while True:
             with changed:
                 changed.wait_for(lambda: waiting)
@@ -320,7 +320,8 @@ def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda it
         with changed:
             stopped = True
             changed.notify_all()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
 
 
 def frames_of(sources: Iterable[Source], on_error: Callable[[Source, InputError], None] | None = None

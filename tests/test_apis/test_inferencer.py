@@ -114,7 +114,7 @@ def test_images_of_pillow(make, tmp_path):
 @pytest.mark.parametrize('number', [7, np.int64(7)])
 def test_a_number_is_a_camera(make, monkeypatch, number):
     asked = []
-    monkeypatch.setattr('sapiens_mm.apis.inferencer.frames_of', lambda sources, on_error: asked.extend(sources) or ())
+    monkeypatch.setattr('sapiens_mm.apis.reading.frames_of', lambda sources, on_error: asked.extend(sources) or ())
     assert make('depth')(number) == []
     assert asked == [Source('7', 'camera7', 'camera')]
 
@@ -237,7 +237,7 @@ def test_frames_of_a_camera_do_not_wait_for_each_other(make, monkeypatch):
             read.append(index)
             yield Frame(camera, np.zeros((64, 48, 3), np.uint8), index)
 
-    monkeypatch.setattr(module, '_frames', frames)
+    monkeypatch.setattr(module, 'frames_of_inputs', frames)
     stream = make('pose-17', 'depth', batch_size=8).stream('0')
     assert next(stream).index == 0
     assert len(read) < 30

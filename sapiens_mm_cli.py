@@ -8,7 +8,6 @@ import os
 import platform
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 
 #: Commands that live in modules of their own, each with ``add_arguments(parser)`` and ``main(args)``.
@@ -32,7 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv[:1] == [name]:
             importlib.import_module(f'sapiens_mm.apis.{name}').add_arguments(command)
     args = parser.parse_args(argv)
-    warnings.filterwarnings('ignore', '``build_loss`` would be deprecated', UserWarning)  # mmseg's, at its own doing
     try:
         if args.command in _ELSEWHERE:
             return importlib.import_module(f'sapiens_mm.apis.{args.command}').main(args) or 0
@@ -86,58 +84,92 @@ def _names(text: str) -> list[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from sapiens_mm.apis.inferencer import SapiensInferencer, default_tasks
-    from sapiens_mm.apis.models import pair_weights
-    from sapiens_mm.apis.persons import BoxFile
-    from sapiens_mm.apis.reading import find_sources, prefetch
-    from sapiens_mm.apis.writing import ResultWriter, differences
+    from sapiens_mm.apis.reading import find_sources
+    from sapiens_mm.apis.writing import ResultWriter
     from sapiens_mm.engine.checkpoint import CheckpointError
     try:
-        weights = pair_weights(args.config, args.checkpoint)
         if args.show:
             _check_display()
-        sources = find_sources(args.inputs, args.allow_urls, without=args.out)
+        found = find_sources(args.inputs, args.allow_urls, without=args.out)
         writer = ResultWriter(args.out, args.save, args.keypoint_format, args.keypoint_threshold)
-        boxes = BoxFile(args.boxes) if args.boxes else None
-        unknown = [source.name for source in sources if boxes is not None and not boxes.knows(source)]
-        if len(unknown) == len(sources):
-            raise ValueError(f'{args.boxes} has none of the inputs: it has {_some(boxes.boxes)}, but the inputs are '
-                             f'{_some(unknown)}')
-        if unknown:
-            print(f'sapiens-mm: {args.boxes} has no boxes for {len(unknown)} of {len(sources)} inputs, and nobody is '
-                  f'looked for there: {_some(unknown)}', file=sys.stderr)
-        tasks = args.tasks or (default_tasks(args.size) if weights is None else None)
-        kinds = set().union(*map(writer.kinds_of, sources), ['overlay'] if args.show else [])
-        videos = any(source.kind != 'image' for source in sources)
-        kept = _kept(tasks, kinds, videos) if tasks else None
-        found, before = len(sources), {}
-        if args.resume:
-            before = writer.read_meta()
-            sources = [source for source in sources if not writer.is_done(source)]
+        boxes = _read_boxes(args.boxes, found) if args.boxes else None
+        before = writer.read_meta() if args.resume else {}
+        sources = [source for source in found if not (args.resume and writer.is_done(source))]
         if not sources:
-            print(f'all {found} inputs are done in {args.out}', *(
+            print(f'all {len(found)} inputs are done in {args.out}', *(
                 f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
             return 0
-        detector = args.detector
-        if boxes is not None:
-            detector = None
-        elif args.detector_checkpoint:
-            detector = 'rtmdet-m' if detector == 'auto' else detector, args.detector_checkpoint
-        finds = ['parts'] if detector == 'parts' and 'parts' in set(tasks or ()) - set(kept or ()) else []
-        inferencer = SapiensInferencer(
-            kept and [*kept, *finds], args.size, weights, args.device, args.dtype, args.compile, detector,
-            args.score_threshold, args.nms_threshold, args.max_persons, args.per_person, args.flip_test,
-            args.batch_size, args.track, args.detect_every)
-        kept = kept or _kept(inferencer.tasks, kinds, videos)
-        if set(kept) != set(inferencer.tasks):
-            inferencer = inferencer.only(kept)
+        inferencer = _load(args, found, writer)
         inferencer.check_keypoint_format(args.keypoint_format)
         writer.make_folder()
+        _write_meta(args, inferencer, writer, before)
     except (CheckpointError, ImportError, OSError, ValueError) as error:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 2
+    return _write_results(args, inferencer, sources, boxes, writer, there=len(found) - len(sources))
+
+
+def _read_boxes(path: str, sources: Sequence):
+    """The boxes of a file that has some of the sources; says which it has not."""
+    from sapiens_mm.apis.persons import BoxFile
+    boxes = BoxFile(path)
+    unknown = [source.name for source in sources if not boxes.knows(source)]
+    if len(unknown) == len(sources):
+        raise ValueError(f'{path} has none of the inputs: it has {_some(boxes.boxes)}, but the inputs are '
+                         f'{_some(unknown)}')
+    if unknown:
+        print(f'sapiens-mm: {path} has no boxes for {len(unknown)} of {len(sources)} inputs, and nobody is looked for '
+              f'there: {_some(unknown)}', file=sys.stderr)
+    return boxes
+
+
+def _load(args: argparse.Namespace, sources: Sequence, writer):
+    """The inferencer of the tasks of which something is kept; without weights that only the others need."""
+    from sapiens_mm.apis.inferencer import SapiensInferencer
+    from sapiens_mm.apis.models import default_tasks, pair_weights
+    weights = pair_weights(args.config, args.checkpoint)
+    tasks = args.tasks or (default_tasks(args.size) if weights is None else None)
+    kept = _kept(tasks, sources, writer, args.show) if tasks else None
+    detector = None if args.boxes else args.detector
+    if detector and args.detector_checkpoint:
+        detector = 'rtmdet-m' if detector == 'auto' else detector, args.detector_checkpoint
+    finds = ['parts'] if detector == 'parts' and 'parts' in set(tasks or ()) - set(kept or ()) else []
+    inferencer = SapiensInferencer(
+        kept and [*kept, *finds], args.size, weights, args.device, args.dtype, args.compile, detector,
+        args.score_threshold, args.nms_threshold, args.max_persons, args.per_person, args.flip_test, args.batch_size,
+        args.track, args.detect_every)
+    if args.compile:
+        print('sapiens-mm: compiling the models: the first batches take minutes', file=sys.stderr)
+    kept = kept or _kept(inferencer.tasks, sources, writer, args.show)  # what weights do is known when they are there
+    return inferencer if set(kept) == set(inferencer.tasks) else inferencer.only(kept)
+
+
+def _kept(tasks: Sequence[str], sources: Sequence, writer, show: bool) -> list[str]:
+    """The tasks of which a file or window keeps anything; says what the others would need.
+
+    Raises:
+        ValueError: None is left.
+    """
+    from sapiens_mm.apis.writing import KINDS, kept_tasks
+    kinds = set().union(*map(writer.kinds_of, sources))
+    kept = kept_tasks(tasks, kinds | {'overlay'} if show else kinds)
+    lost = [task for task in tasks if task not in kept]
+    if lost:
+        keeping = [kind for kind in KINDS if kind in kinds] + ['--show'] * show
+        ways = [kind for kind in KINDS if set(lost) <= set(kept_tasks(tasks, {kind}))]
+        if all(source.kind == 'image' for source in sources):
+            ways = [kind for kind in ways if kind != 'video']
+        text = f'nothing of {", ".join(lost)} is kept by {" and ".join(keeping)}; add '
+        text += f'{", ".join(ways[:-1])} or {ways[-1]} to --save'
+        if not kept:
+            raise ValueError(f'there is nothing to do: {text}')
+        print(f'sapiens-mm: not computed: {text}', file=sys.stderr)
+    return kept
+
+
+def _write_meta(args: argparse.Namespace, inferencer, writer, before: dict) -> None:
+    """Writes ``meta.json``; says in what it differs from that of the run before, if this one resumes it."""
+    from sapiens_mm.apis.writing import differences
     meta = {**inferencer.describe(), 'python': platform.python_version(), 'inputs': args.inputs,
             'keypoint_format': args.keypoint_format, **(dict(boxes_of=args.boxes) if args.boxes else {})}
     changed = differences(before, meta)
@@ -145,12 +177,29 @@ def _run(args: argparse.Namespace) -> int:
         print(f'sapiens-mm: what is in {args.out} stays as it is, but this run differs from that one: '
               f'{", ".join(changed)}', file=sys.stderr)
     writer.write_meta(meta)
-    if args.compile:
-        print('sapiens-mm: compiling the models: the first batches take minutes', file=sys.stderr)
 
+
+def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxes, writer, there: int) -> int:
+    """Runs the models, writes what comes, and ends with a summary.
+
+    Args:
+        args: Those of the command.
+        inferencer: The models.
+        sources: What they are run on.
+        boxes: Of people; None: they are looked for.
+        writer: Where results go.
+        there: How many inputs are not among the sources, since they are done.
+
+    Returns:
+        The exit code.
+    """
+    from tqdm import tqdm
+
+    from sapiens_mm.apis.reading import prefetch
     # Images are counted, the frames of videos are not known beforehand.
     images = all(source.kind == 'image' for source in sources)
     bar = tqdm(total=len(sources) if images else None, unit='image' if images else 'frame', disable=None)
+    failures, done, stopped, unwritten = [], 0, _StopsOnce(), ''
 
     def failed(source, error) -> None:
         failures.append(str(error))
@@ -158,7 +207,6 @@ def _run(args: argparse.Namespace) -> int:
         bar.write(f'sapiens-mm: {error}', file=sys.stderr)
         bar.update(images)
 
-    failures, done, stopped, unwritten = [], 0, _StopsOnce(), ''
     with bar, stopped, writer:
         results = prefetch(inferencer.stream(sources, boxes, failed), 2, lambda result: result.nbytes)
         try:
@@ -179,33 +227,14 @@ def _run(args: argparse.Namespace) -> int:
         if stopped or unwritten:
             writer.close(complete=False)
     text = f'{done} {"images" if images else "frames"} in {args.out}'
-    if found > len(sources):
-        text += f', {found - len(sources)} inputs were there'
+    if there:
+        text += f', {there} inputs were there'
     if failures:
         text += f'; {len(failures)} could not be read:\n  ' + '\n  '.join(failures)
     if stopped:
         text += '; stopped, --resume goes on'
     print(text + unwritten)
     return 130 if stopped else int(bool(failures or unwritten))
-
-
-def _kept(tasks: Sequence[str], kinds: set[str], videos: bool) -> list[str]:
-    """The tasks of which a file or window keeps anything; says what the others would need.
-
-    Raises:
-        ValueError: None is left.
-    """
-    from sapiens_mm.apis.writing import KINDS, kept_tasks
-    kept = kept_tasks(tasks, kinds)
-    lost = [task for task in tasks if task not in kept]
-    if lost:
-        ways = [kind for kind in KINDS if set(lost) <= set(kept_tasks(tasks, {kind})) and (videos or kind != 'video')]
-        text = f'nothing of {", ".join(lost)} is kept by {" and ".join(kind for kind in KINDS if kind in kinds)}; add '
-        text += f'{", ".join(ways[:-1])} or {ways[-1]} to --save'
-        if not kept:
-            raise ValueError(f'there is nothing to do: {text}')
-        print(f'sapiens-mm: not computed: {text}', file=sys.stderr)
-    return kept
 
 
 def _some(names) -> str:

@@ -4,32 +4,30 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ..backbones.model_zoo import RELEASED
 from ..engine.checkpoint import CheckpointError
 from ..engine.compile import blocks_of
 from ..version import __version__
 from .crops import PADDING, Crop, cut_person, cut_person_evenly, resize_frame
 from .models import (
-    TASKS,
     SapiensNetwork,
     TaskModel,
     choose_device,
     choose_dtype,
+    default_tasks,
     embedded_tasks,
     load_model,
     load_released,
     released_source,
 )
 from .persons import DETECTORS, BoxFile, Finder, PartsFinder, Tracker, keep_best, whole_frames
-from .reading import ROOM, Frame, InputError, Source, convert_image, find_sources, frames_of, prefetch
+from .reading import ROOM, Frame, InputError, Source, frames_of_inputs, prefetch
 from .result import DENSE, Result
 
 _OTHER_WAYS = ('or give the boxes (--boxes FILE), take the regions of a map of body parts (--detector parts), or the '
@@ -210,7 +208,7 @@ class SapiensInferencer:
         """
         finder = self.finder if boxes is None else boxes if callable(boxes) else _given_boxes(boxes)
         # Closed here, since the traceback of an error keeps generators alive, and with them their threads and files.
-        with closing(prefetch(_frames(inputs, on_error), 2, _bytes_of)) as frames, \
+        with closing(prefetch(frames_of_inputs(inputs, on_error), 2, _bytes_of)) as frames, \
                 closing(prefetch(self._samples(self._find_persons(frames, finder)), 2 * self.batch_size,
                                  _bytes_of)) as items:
             yield from self._run(items)
@@ -429,15 +427,6 @@ def _found_already(batch: list[_Sample], model: TaskModel) -> dict[str, Tensor] 
     return {task: torch.stack([found[task] for _, found in known]) for task in model.tasks}
 
 
-def default_tasks(size: str) -> tuple[str, ...]:
-    """What is done with the released models of a size, or the embedded one, if nothing else is asked for."""
-    if size == 'tiny':
-        return tuple(embedded_tasks())
-    poses, maps = ([task for task in tasks if (size, TASKS[task]) in RELEASED]
-                   for tasks in (('pose-308', 'pose-133'), DENSE))
-    return *poses[:1], *maps
-
-
 def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict) -> list[TaskModel]:
     if weights is None:
         if tasks is None:
@@ -465,42 +454,6 @@ def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict)
     for model in found:
         model.keep(tasks or model.tasks)
     return [model for model in found if model.tasks]
-
-
-def _frames(inputs, on_error: Callable[[Source, InputError], None] | None) -> Iterator[Frame]:
-    lazy = isinstance(inputs, Iterator)
-    entries = inputs if lazy or isinstance(inputs, (list, tuple)) else [inputs]
-    paths = [] if lazy else [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
-    # Together, so that no two have the same name; but each where it stands, also twice, as the boxes do.
-    names = {source.path: source.name for source in find_sources(paths)} if len(paths) > 1 else {}
-    taken: dict[str, str] = {}  # name -> path, of an iterator, whose paths are not known together
-    for number, entry in enumerate(entries):
-        if isinstance(entry, (np.ndarray, Image.Image)):
-            yield Frame(Source('', f'{number:06d}'), _image(entry, number))
-        elif isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
-            yield from frames_of([Source(str(entry), f'camera{entry}', 'camera')], on_error)
-        elif isinstance(entry, Source):
-            yield from frames_of([entry], on_error)
-        elif isinstance(entry, (str, os.PathLike)):
-            sources = [replace(source, name=names.get(source.path, source.name)) for source in find_sources([entry])]
-            for source in sources if lazy else ():
-                if taken.setdefault(source.name, source.path) != source.path:
-                    source.name = f'{number:06d}/{source.name}'
-            yield from frames_of(sources, on_error)
-        else:
-            raise InputError(f'input {number} is a {type(entry).__name__}; expected an image (H, W, 3) uint8 RGB or of '
-                             'Pillow, a path, the number of a camera, a Source, or a list or iterator of them')
-
-
-def _image(image: np.ndarray | Image.Image, number: int) -> np.ndarray:
-    if isinstance(image, Image.Image):
-        try:
-            return convert_image(image)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise InputError(f'image {number}: {error}') from error
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise InputError(f'image {number} is {image.shape} {image.dtype}; expected (H, W, 3) uint8 RGB')
-    return image
 
 
 def _given_boxes(boxes: Sequence[np.ndarray]) -> Finder:

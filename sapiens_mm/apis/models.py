@@ -33,7 +33,7 @@ from ..vocabularies.lip import FLIPPED_LIP, LIP_COLORS, LIP_NAMES
 
 __all__ = [
     'DTYPES', 'EMBEDDED', 'PARAMETERS', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device',
-    'choose_dtype', 'embedded_tasks', 'fastest_dtype', 'load_model', 'load_released', 'pair_weights',
+    'choose_dtype', 'default_tasks', 'embedded_tasks', 'fastest_dtype', 'load_model', 'load_released', 'pair_weights',
     'released_config', 'released_source', 'save_model'
 ]
 
@@ -255,6 +255,21 @@ def released_source(size: str, task: str) -> str:
     return released_file(size, TASKS[task]).source
 
 
+def default_tasks(size: str) -> tuple[str, ...]:
+    """What the models of a size do if nothing else is asked for: one kind of keypoints, and all maps.
+
+    Raises:
+        ValueError: There is no such size.
+    """
+    if size == 'tiny':
+        return tuple(embedded_tasks())
+    there = [task for task, zoo in TASKS.items() if (size, zoo) in RELEASED]
+    if not there:
+        raise ValueError(f"size is '{size}', but must be one of {', '.join(SIZES)}")
+    poses = [task for task in there if task.startswith('pose')]
+    return *poses[:1], *(task for task in there if task not in poses)
+
+
 def embedded_tasks() -> dict[str, Path]:
     """Task -> file of the embedded model."""
     return {task: path for path in sorted(EMBEDDED.glob('*.safetensors'))
@@ -459,8 +474,10 @@ def _build(cfg: Config, source: str, trusted: bool = True) -> tuple[nn.Module, d
     config = copy.deepcopy(plain)
     # Neither losses nor first weights are needed, and images are normalised in the network.
     for part in [config.get('head'), config.get('decode_head'), *(config.get('heads') or {}).values()]:
-        for name in ('loss', 'loss_decode', 'init_cfg'):
+        for name in ('loss', 'init_cfg'):
             (part or {}).pop(name, None)
+        if scope == 'mmseg' and part:
+            part['loss_decode'] = ()  # without it mmseg builds one, by a way that warns of itself
     for name in ('data_preprocessor', 'auxiliary_head', 'loss_weights', 'train_cfg', 'init_cfg', 'pretrained'):
         config.pop(name, None)
     config['backbone'].pop('init_cfg', None)

@@ -8,7 +8,7 @@ import urllib.parse
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from io import BytesIO
 from typing import Any
@@ -187,15 +187,6 @@ def read_image(path: str) -> np.ndarray:
         raise InputError(f'{path}: {_first_line(error)}') from error
 
 
-def convert_image(image: Image.Image) -> np.ndarray:
-    """An image of Pillow, which stays as it is, as :func:`read_image` would read it.
-
-    Raises:
-        ValueError, OSError, SyntaxError: Its pixels cannot be read.
-    """
-    return _to_rgb(ImageOps.exif_transpose(image))
-
-
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith('I'):
         return np.repeat((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
@@ -304,8 +295,8 @@ def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda it
                 iterator.close()
 
     thread = threading.Thread(target=work, daemon=True)
-    thread.start()
     try:
+        thread.start()  # where Ctrl-C may come already
         while True:
             with changed:
                 changed.wait_for(lambda: waiting)
@@ -320,7 +311,8 @@ def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda it
         with changed:
             stopped = True
             changed.notify_all()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
 
 
 def frames_of(sources: Iterable[Source], on_error: Callable[[Source, InputError], None] | None = None
@@ -339,3 +331,49 @@ def frames_of(sources: Iterable[Source], on_error: Callable[[Source, InputError]
             if on_error is None:
                 raise
             on_error(source, error)
+
+
+def frames_of_inputs(inputs, on_error: Callable[[Source, InputError], None] | None = None) -> Iterator[Frame]:
+    """The frames of what Python gives: see :meth:`sapiens_mm.apis.SapiensInferencer.stream`.
+
+    Args:
+        inputs: Images, paths, numbers of cameras, sources; one, a list of them, or an iterator over them.
+        on_error: As in :func:`frames_of`.
+
+    Raises:
+        InputError: There is no such path, an image cannot be used, or something is none of these.
+    """
+    lazy = isinstance(inputs, Iterator)
+    entries = inputs if lazy or isinstance(inputs, (list, tuple)) else [inputs]
+    paths = [] if lazy else [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
+    # Together, so that no two have the same name; but each where it stands, also twice, as the boxes do.
+    names = {source.path: source.name for source in find_sources(paths)} if len(paths) > 1 else {}
+    taken: dict[str, str] = {}  # name -> path, of an iterator, whose paths are not known together
+    for number, entry in enumerate(entries):
+        if isinstance(entry, (np.ndarray, Image.Image)):
+            yield Frame(Source('', f'{number:06d}'), _to_array(entry, number))
+            continue
+        if isinstance(entry, Source):
+            sources = [entry]
+        elif isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
+            sources = [Source(str(entry), f'camera{entry}', 'camera')]
+        elif isinstance(entry, (str, os.PathLike)):
+            sources = [replace(source, name=names.get(source.path, source.name)) for source in find_sources([entry])]
+            for source in sources if lazy else ():
+                if taken.setdefault(source.name, source.path) != source.path:
+                    source.name = f'{number:06d}/{source.name}'
+        else:
+            raise InputError(f'input {number} is a {type(entry).__name__}; expected an image (H, W, 3) uint8 RGB or of '
+                             'Pillow, a path, the number of a camera, a Source, or a list or iterator of them')
+        yield from frames_of(sources, on_error)
+
+
+def _to_array(image: np.ndarray | Image.Image, number: int) -> np.ndarray:
+    if isinstance(image, Image.Image):
+        try:
+            return _to_rgb(ImageOps.exif_transpose(image))  # as from files, but it stays as it is
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputError(f'image {number}: {_first_line(error)}') from error
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(f'image {number} is {image.shape} {image.dtype}; expected (H, W, 3) uint8 RGB')
+    return image

@@ -50,7 +50,7 @@ class Result:
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
         found = [f'pose-{self.keypoints.shape[1]}'] if self.keypoints is not None else []
-        found += [task for task in DENSE if getattr(self, task) is not None]
+        found += self._maps()
         people = f'{len(self.boxes)} {"person" if len(self.boxes) == 1 else "people"}'
         return f"Result('{self.name}', {width} x {height}, {people}{''.join(f', {task}' for task in found)})"
 
@@ -201,7 +201,7 @@ class Result:
         return {dict(normal='normals').get(name, name): self._draw_map(name) for name in self._maps()}
 
     def _maps(self) -> list[str]:
-        return [name for name in ('parts', 'depth', 'normal') if getattr(self, name) is not None]
+        return [name for name in DENSE if getattr(self, name) is not None]
 
     def _draw_map(self, name: str) -> np.ndarray:
         from ..visualization.maps import color_normals, draw_depth, draw_parts

@@ -160,22 +160,24 @@ def _download(url: str, path: str) -> None:
 
 def _fetch_from_hub(source: str) -> str:
     repo, revision, filename = _parse_hub(source)
-    with _hub_errors(source):
-        from huggingface_hub import constants, hf_hub_download
-        # Asked first, since without a network the download tries for half a minute, and says so each time. It keeps
-        # processes from disturbing each other.
-        there = not constants.HF_HUB_OFFLINE and not why_no_hub(constants.HF_HUB_ETAG_TIMEOUT)
-        return hf_hub_download(repo, filename, revision=revision, local_files_only=not there)
+    # Asked first, since without a network the download tries for half a minute, and says so each time. It keeps
+    # processes from disturbing each other.
+    reason = why_no_hub()
+    with _hub_errors(source, reason):
+        from huggingface_hub import hf_hub_download
+        return hf_hub_download(repo, filename, revision=revision, local_files_only=bool(reason))
 
 
-def why_no_hub(timeout: float) -> str:
-    """Why the Hub does not answer within some seconds, in a line; empty where it does."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+def why_no_hub(timeout: float | None = None) -> str:
+    """Why the Hub does not answer within some seconds (``HF_HUB_ETAG_TIMEOUT``), in a line; empty where it does."""
     try:
-        get_session().head(constants.ENDPOINT, timeout=timeout)
+        from huggingface_hub import constants
+        from huggingface_hub.utils import get_session
+        if constants.HF_HUB_OFFLINE:
+            return 'HF_HUB_OFFLINE is set'
+        get_session().head(constants.ENDPOINT, timeout=timeout or constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:  # of whichever library huggingface_hub asks by
-        return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+        return _first_line(error)
     return ''
 
 
@@ -189,8 +191,8 @@ def _parse_hub(source: str) -> tuple[str, str | None, str]:
 
 
 @contextlib.contextmanager
-def _hub_errors(source: str) -> Iterator[None]:
-    """Turns what ``huggingface_hub`` raises into one line."""
+def _hub_errors(source: str, unreached: str = '') -> Iterator[None]:
+    """Turns what ``huggingface_hub`` raises into one line; ``unreached`` says why it was not asked."""
     repo, _, filename = _parse_hub(source)
     page = f'https://huggingface.co/{repo}'
     try:
@@ -206,7 +208,8 @@ def _hub_errors(source: str) -> Iterator[None]:
     try:
         yield
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        why = 'HF_HUB_OFFLINE is set' if constants.HF_HUB_OFFLINE else 'the Hub cannot be reached'
+        why = 'the Hub cannot be reached' + (f' ({unreached})' if unreached else '')
+        why = 'HF_HUB_OFFLINE is set' if constants.HF_HUB_OFFLINE else why
         raise CheckpointError(f'{source} is not in the cache ({constants.HF_HUB_CACHE}) and {why}; fetch it once '
                               'with a network') from error
     except EntryNotFoundError as error:
@@ -215,8 +218,11 @@ def _hub_errors(source: str) -> Iterator[None]:
         raise CheckpointError(f'{source}: no access to {page}; check that it exists, accept its terms there if it asks '
                               'for it, and set HF_TOKEN') from error
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
-        raise CheckpointError(f'{source}: {reason}; check {page} and the network') from error
+        raise CheckpointError(f'{source}: {_first_line(error)}; check {page} and the network') from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
 
 
 def sha256_of(path: str) -> str:

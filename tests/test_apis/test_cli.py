@@ -125,6 +125,18 @@ def test_maps_that_nothing_keeps_are_not_computed(run, photos, tmp_path, capsys,
     assert [model['tasks'] for model in models] == tasks
 
 
+def test_what_a_window_shows_is_computed(run, photos, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr('sapiens_mm_cli._check_display', lambda: None)
+    monkeypatch.setattr('sapiens_mm_cli._show', lambda result, threshold: True)
+    assert run(photos, '--detector', 'none', '--save', 'json', '--show') == 0
+    assert 'not computed: nothing of depth, normal is kept by json and --show; add npz, png or sheet to --save' in (
+        capsys.readouterr().err)
+    models = json.loads((tmp_path / 'out/meta.json').read_text())['models']
+    assert [model['tasks'] for model in models] == [['pose-17'], ['parts']]
+    assert run(photos, '--detector', 'none', '--save', 'json', '--show', '--resume') == 0
+    assert 'not computed' not in capsys.readouterr().err  # since nothing is
+
+
 @pytest.mark.parametrize(('args', 'loaded'), [
     (['--save', 'json', '--detector', 'none'], ['pose-308']),
     (['--save', 'overlay', '--tasks', 'normal,depth', '--detector', 'none'], ['depth']),

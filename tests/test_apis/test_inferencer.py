@@ -9,7 +9,6 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from sapiens_mm.apis import SapiensInferencer
-from sapiens_mm.apis.inferencer import default_tasks
 from sapiens_mm.apis.persons import DETECTORS, BoxFile
 from sapiens_mm.apis.reading import InputError, Source
 from sapiens_mm.engine.checkpoint import CheckpointError
@@ -53,6 +52,9 @@ def test_arguments_that_are_wrong(small_models):
         SapiensInferencer(detect_every=2, **weights)
     with pytest.raises(ValueError, match='the weights do depth, but not parts, pose-17'):
         SapiensInferencer(['parts', 'pose-17', 'depth'], **weights)
+    for tasks in (None, ['depth']):
+        with pytest.raises(ValueError, match="size is '3b', but must be one of"):
+            SapiensInferencer(tasks, '3b', **EXACT)
     with pytest.raises(ValueError, match="detector is 'yolo', but must be rtmdet-m, parts, none"):
         SapiensInferencer(weights=small_models['pose-17'], detector='yolo', **EXACT)
     for dtype in ('int8', torch.int8, 16):
@@ -112,7 +114,7 @@ def test_images_of_pillow(make, tmp_path):
 @pytest.mark.parametrize('number', [7, np.int64(7)])
 def test_a_number_is_a_camera(make, monkeypatch, number):
     asked = []
-    monkeypatch.setattr('sapiens_mm.apis.inferencer.frames_of', lambda sources, on_error: asked.extend(sources) or ())
+    monkeypatch.setattr('sapiens_mm.apis.reading.frames_of', lambda sources, on_error: asked.extend(sources) or ())
     assert make('depth')(number) == []
     assert asked == [Source('7', 'camera7', 'camera')]
 
@@ -235,7 +237,7 @@ def test_frames_of_a_camera_do_not_wait_for_each_other(make, monkeypatch):
             read.append(index)
             yield Frame(camera, np.zeros((64, 48, 3), np.uint8), index)
 
-    monkeypatch.setattr(module, '_frames', frames)
+    monkeypatch.setattr(module, 'frames_of_inputs', frames)
     stream = make('pose-17', 'depth', batch_size=8).stream('0')
     assert next(stream).index == 0
     assert len(read) < 30
@@ -282,12 +284,6 @@ def test_names_of_several_inputs_differ(make, tmp_path):
     assert [result.name for result in make('depth')([tmp_path / 'x/a.png', tmp_path / 'y/a.png'])] == [
         'x/a.png', 'y/a.png']
     assert len(make('depth')([str(tmp_path / 'x/a.png')] * 2)) == 2
-
-
-def test_what_is_done_by_default():
-    assert default_tasks('1b') == default_tasks('0.3b') == ('pose-308', 'parts', 'depth', 'normal')
-    assert default_tasks('2b') == ('pose-133', 'depth', 'normal')  # of which there are no others
-    assert set(default_tasks('tiny')) == {'pose-17', 'parts', 'depth', 'normal'}
 
 
 def test_two_kinds_of_keypoints_are_refused_before_they_are_fetched(monkeypatch):

@@ -9,6 +9,7 @@ from mmengine.structures import BaseDataElement
 from sapiens_mm.apis import models
 from sapiens_mm.apis.models import (
     choose_device,
+    default_tasks,
     fastest_dtype,
     load_model,
     load_released,
@@ -229,10 +230,25 @@ def test_a_checkpoint_runs_and_imports_nothing(small_models, tmp_path, monkeypat
         load_model(tmp_path / 'a.pth')
 
 
+@pytest.mark.parametrize('name', ['parts', 'depth', 'multi'])
+def test_models_have_no_losses(small_models, recwarn, name):
+    network = load_model(*small_models[name][::-1]).network
+    assert not [module for module in network.modules() if type(module).__name__.endswith('Loss')]
+    assert not [warning for warning in recwarn if 'build_loss' in str(warning.message)]  # which mmseg itself calls
+
+
 def test_one_of_several_tasks_can_be_saved(small_models, tmp_path):
     model = load_model(*small_models['multi'][::-1], tasks=['depth'])
     save_model(model, tmp_path / 'depth.safetensors')
     assert torch.equal(load_model(tmp_path / 'depth.safetensors')(IMAGES)['depth'], model(IMAGES)['depth'])
+
+
+def test_what_is_done_by_default():
+    assert default_tasks('1b') == default_tasks('0.3b') == ('pose-308', 'parts', 'depth', 'normal')
+    assert default_tasks('2b') == ('pose-133', 'depth', 'normal')  # of which there are no others
+    assert set(default_tasks('tiny')) == {'pose-17', 'parts', 'depth', 'normal'}
+    with pytest.raises(ValueError, match="size is '3b', but must be one of tiny, 0.3b, 0.6b, 1b, 2b"):
+        default_tasks('3b')
 
 
 @pytest.mark.parametrize('task', models.TASKS)

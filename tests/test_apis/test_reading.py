@@ -270,6 +270,22 @@ def test_prefetch_ends_with_who_takes():
     assert threading.active_count() == before
 
 
+def test_prefetch_that_is_interrupted_as_it_starts(monkeypatch):
+    def start(self):
+        run(self)
+        raise KeyboardInterrupt
+
+    def make():
+        while True:
+            yield 0
+
+    run, before = threading.Thread.start, threading.active_count()
+    monkeypatch.setattr(threading.Thread, 'start', start)
+    with pytest.raises(KeyboardInterrupt):
+        next(prefetch(make(), 1))
+    assert threading.active_count() == before
+
+
 def test_a_video_that_is_cut_off_before_its_first_frame(tmp_path, write_video):
     path = tmp_path / 'clip.mp4'
     path.write_bytes(write_video(tmp_path / 'whole.mp4', frames=4).read_bytes()[:600])

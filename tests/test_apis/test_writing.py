@@ -78,6 +78,16 @@ def test_depth_of_nobody_and_of_a_plane():
     assert (near, step) == (.5, 0)
 
 
+def test_a_large_depth_is_encoded_in_bands(monkeypatch):
+    rng = np.random.default_rng(0)
+    depth = (rng.uniform(-1, 2, (50, 7)) * (rng.random((50, 7)) > .3)).astype(np.float32)
+    values, near, step = encode_depth(depth)
+    monkeypatch.setattr('sapiens_mm.visualization.maps._BAND', 30)
+    np.testing.assert_array_equal(encode_depth(depth)[0], values)
+    np.testing.assert_allclose((near + (values - 1.) * step)[depth != 0], depth[depth != 0], atol=step)
+    assert not values[depth == 0].any()
+
+
 def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     writer = ResultWriter(tmp_path, ['npz'])
     monkeypatch.setattr(np, 'savez_compressed', lambda *args, **kwargs: 1 / 0)

@@ -40,10 +40,15 @@ def test_a_mask_and_limits_say_what_is_shown():
 def test_large_maps_are_coloured_in_bands(monkeypatch):
     rng = np.random.default_rng(0)
     depth, normals = rng.uniform(0, 2, (50, 7)) * (rng.random((50, 7)) > .3), rng.normal(size=(50, 7, 3))
-    whole = color_depth(depth), color_normals(normals, depth)
+
+    def draw():
+        colors = color_depth(depth)
+        return colors, color_normals(normals, depth), overlay(color_normals(normals), colors, depth)
+
+    whole = draw()
     monkeypatch.setattr(maps, '_BAND', 30)
     assert [band.start for band in maps.bands(depth.shape)] == list(range(0, 50, 4))
-    for one, other in zip(whole, (color_depth(depth), color_normals(normals, depth))):
+    for one, other in zip(whole, draw()):
         np.testing.assert_array_equal(one, other)
 
 

@@ -26,7 +26,7 @@ from .models import (
     load_released,
     released_source,
 )
-from .persons import DETECTORS, BoxFile, Finder, PartsFinder, Tracker, keep_best, whole_frames
+from .persons import DETECTORS, BoxFile, Finder, GivenBoxes, PartsFinder, Tracker, keep_best, whole_frames
 from .reading import ROOM, Frame, InputError, Source, frames_of_inputs, prefetch
 from .result import DENSE, Result
 
@@ -109,8 +109,11 @@ class SapiensInferencer:
                  track: bool = False,
                  detect_every: int = 1):
         for name, value in (('batch_size', batch_size), ('detect_every', detect_every), ('max_persons', max_persons)):
-            if value is not None and value < 1:
-                raise ValueError(f'{name} is {value}, but must be 1 or more')
+            if not (isinstance(value, (int, np.integer)) and value >= 1 or name == 'max_persons' and value is None):
+                raise ValueError(f'{name} is {value!r}, but must be 1 or more, a whole number')
+        for name, value in (('score_threshold', score_threshold), ('nms_threshold', nms_threshold)):
+            if not (isinstance(value, (int, float, np.number)) and 0 <= value <= 1):
+                raise ValueError(f'{name} is {value!r}, but must be a number from 0 to 1')
         if detect_every > 1 and not track:
             raise ValueError(f'detect_every is {detect_every}, but boxes are kept over frames with track=True only')
         tasks = [tasks] if isinstance(tasks, str) else tasks
@@ -120,7 +123,7 @@ class SapiensInferencer:
         self.dtype = choose_dtype(dtype, self.device)
         self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
         self.per_person, self.flip_test, self.batch_size = per_person, flip_test, batch_size
-        self.tracker, self.detect_every = Tracker() if track else None, detect_every
+        self.track, self.detect_every = track, detect_every
         self._take(_load_models(tasks, size, weights, dict(device=self.device, dtype=self.dtype)))
         self.metainfo = {task.partition('-')[0]: model.metainfo[task] for model in self.models for task in model.tasks}
         if compile:
@@ -149,7 +152,13 @@ class SapiensInferencer:
         Args:
             tasks: Those of :attr:`tasks` that it does.
             whole: Whether it takes the whole frame as one person.
+
+        Raises:
+            ValueError: It does not do one of the tasks, or there is none.
         """
+        missing = [task for task in tasks if task not in self.tasks]
+        if missing or not tasks:
+            raise ValueError(f'tasks are {", ".join(tasks) or "none"}, but must be some of {", ".join(self.tasks)}')
         chosen = copy.copy(self)
         models = [copy.copy(model) for model in self.models]
         for model in models:
@@ -170,6 +179,9 @@ class SapiensInferencer:
         if isinstance(detector, str) and detector not in DETECTORS:
             raise ValueError(f"detector is '{detector}', but must be {', '.join(DETECTORS)}, parts, none, or a config "
                              'and checkpoint of mmdet')
+        if not (isinstance(detector, str) or isinstance(detector, (tuple, list)) and len(detector) == 2):
+            raise ValueError(f'detector is {detector!r}, but must be a name, a pair of config and checkpoint, a '
+                             'function from frames to boxes, or None')
         config, checkpoint = DETECTORS[detector] if isinstance(detector, str) else detector
         name = detector if isinstance(detector, str) else f'{config} {checkpoint}'
         if config in DETECTORS:  # with weights from elsewhere
@@ -187,11 +199,11 @@ class SapiensInferencer:
             model = load_released('tiny', 'parts', device=self.device, dtype=self.dtype)
         return PartsFinder(model)
 
-    def __call__(self, inputs, boxes: Sequence[np.ndarray] | BoxFile | None = None) -> list[Result]:
+    def __call__(self, inputs, boxes: Iterable[np.ndarray] | Finder | str | os.PathLike | None = None) -> list[Result]:
         """Runs everything on inputs that fit into memory; see :meth:`stream`."""
         return list(self.stream(inputs, boxes))
 
-    def stream(self, inputs, boxes: Sequence[np.ndarray] | BoxFile | None = None,
+    def stream(self, inputs, boxes: Iterable[np.ndarray] | Finder | str | os.PathLike | None = None,
                on_error: Callable[[Source, InputError], None] | None = None) -> Iterator[Result]:
         """Runs everything on inputs of any number and length, in order.
 
@@ -199,14 +211,22 @@ class SapiensInferencer:
             inputs: One or several of: an image, (H, W, 3) uint8 RGB or of Pillow; a path of an image, folder or video,
                 a pattern; the number of a camera; a :class:`~sapiens_mm.apis.reading.Source`. An iterator over them is
                 read as the frames are worked on. Arrays are called by their place, ``'000000'`` and so on.
-            boxes: (N, 4) or (N, 5) x0, y0, x1, y1, score, one array for each frame, or a `BoxFile`; by default those of
-                the detector.
-            on_error: Called with a source that cannot be read and the reason; by default that is raised.
+            boxes: (N, 4) or (N, 5) x0, y0, x1, y1, score, one array for each frame; a path of a file of boxes, or a
+                :class:`~sapiens_mm.apis.persons.BoxFile`; a function from frames to boxes; by default the detector's.
+            on_error: Called with a source that cannot be read and the reason; by default that is raised, after the
+                results of what came before it.
 
         Yields:
             A result for each frame.
+
+        Raises:
+            InputError: An input cannot be read.
+            ValueError: The boxes are none, or not as many as the frames.
         """
-        finder = self.finder if boxes is None else boxes if callable(boxes) else _given_boxes(boxes)
+        finder = self.finder if boxes is None else _choose_boxes(boxes)
+        if isinstance(finder, GivenBoxes) and on_error is not None:
+            raise ValueError('boxes go by the order of the frames, which a file that cannot be read would change: with '
+                             'on_error, give a BoxFile, or a function from frames to boxes')
         # Closed here, since the traceback of an error keeps generators alive, and with them their threads and files.
         with closing(prefetch(frames_of_inputs(inputs, on_error), 2, _bytes_of)) as frames, \
                 closing(prefetch(self._samples(self._find_persons(frames, finder)), 2 * self.batch_size,
@@ -216,19 +236,22 @@ class SapiensInferencer:
     def _find_persons(self, frames: Iterable[Frame], finder: Finder) -> Iterator[Frame]:
         """Frames with their ``boxes`` and, where people are tracked, their ``track_ids``."""
         every = self.detect_every if finder is self.finder else 1  # boxes that are given are there for each frame
+        tracker = Tracker() if self.track else None
         # Only a detector gains from several frames at once.
-        for group in _groups(frames, self.batch_size if finder is self.finder is not whole_frames else 1):
+        for group in _groups(_flushed(frames), self.batch_size if finder is self.finder is not whole_frames else 1):
             asked = [frame for frame in group if not frame.index or frame.index % every == 0]
             found = dict(zip(map(id, asked), finder(asked) if asked else []))
             for frame in group:
-                if self.tracker is not None and not frame.index:
-                    self.tracker.reset()
+                if tracker is not None and not frame.index:
+                    tracker.reset()
                 if id(frame) in found:
                     boxes = keep_best(found[id(frame)], frame.image.shape[:2], self.score_threshold,
                                       self.nms_threshold, self.max_persons)
-                    ids = self.tracker.update(boxes) if self.tracker is not None and frame.index is not None else None
+                    ids = tracker.update(boxes) if tracker is not None and frame.index is not None else None
                 frame.boxes, frame.track_ids = boxes, ids
                 yield frame
+        if isinstance(finder, GivenBoxes):
+            finder.finish()
 
     def _samples(self, frames: Iterable[Frame]) -> Iterator[_Job | _Sample | None]:
         """Of each frame a job, then its samples: people for the pose model, people or the frame for the others.
@@ -276,7 +299,7 @@ class SapiensInferencer:
             while waiting and waiting[0].left == 0:
                 yield self._finish(waiting.popleft())
 
-        for item in items:
+        for item in _flushed(items):
             if isinstance(item, _Job):
                 waiting.append(item)
                 yield from complete()
@@ -415,7 +438,7 @@ class SapiensInferencer:
             protocol=dict(
                 box_padding=PADDING, flip_test=self.flip_test, maps_of='persons' if self.per_person else 'frame',
                 score_threshold=self.score_threshold, nms_threshold=self.nms_threshold, max_persons=self.max_persons,
-                track=self.tracker is not None, detect_every=self.detect_every, batch_size=self.batch_size),
+                track=self.track, detect_every=self.detect_every, batch_size=self.batch_size),
             boxes_of=self.boxes_of)
 
 
@@ -445,8 +468,13 @@ def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict)
         return [load_model(file, tasks=[task for task in tasks if there[task] == file], **options) for file in files]
     found = []
     for entry in weights if isinstance(weights, list) else [weights]:
-        config, checkpoint = entry if isinstance(entry, tuple) else (None, entry)
+        config, checkpoint = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
+        if not isinstance(checkpoint, (str, os.PathLike)):
+            raise ValueError(f'weights are {checkpoint!r}, but must be a checkpoint, a pair of config and checkpoint, '
+                             'or a list of these')
         found.append(load_model(checkpoint, config, **options))
+    if not found:
+        raise ValueError('weights is an empty list; leave it out for the released ones')
     there = {task for model in found for task in model.tasks}
     missing = [task for task in tasks or () if task not in there]
     if missing:
@@ -456,16 +484,19 @@ def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict)
     return [model for model in found if model.tasks]
 
 
-def _given_boxes(boxes: Sequence[np.ndarray]) -> Finder:
-    remaining = iter(boxes)
+def _choose_boxes(boxes) -> Finder:
+    if isinstance(boxes, (str, os.PathLike)):
+        return BoxFile(boxes)
+    return boxes if callable(boxes) else GivenBoxes(boxes)
 
-    def take(frames: Sequence[Frame]) -> list[np.ndarray]:
-        found = [box for _, box in zip(frames, remaining)]
-        if len(found) < len(frames):
-            raise ValueError('there are more frames than arrays of boxes; give one for each, empty where nobody is')
-        return found
 
-    return take
+def _flushed(items: Iterable) -> Iterator:
+    """The items; None after them where an error follows, so that what has come is not lost by it."""
+    try:
+        yield from items
+    except Exception:
+        yield None
+        raise
 
 
 def _bytes_of(item: Frame | _Job | _Sample | None) -> int:
@@ -474,12 +505,14 @@ def _bytes_of(item: Frame | _Job | _Sample | None) -> int:
     return frame.image.nbytes if isinstance(frame, Frame) else 0
 
 
-def _groups(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
-    """Lists of so many frames; a camera's are not waited for."""
+def _groups(frames: Iterable[Frame | None], size: int) -> Iterator[list[Frame]]:
+    """Lists of so many frames; a camera's are not waited for, and None ends a list."""
     group = []
     for frame in frames:
-        group.append(frame)
-        if len(group) == size or sum(map(_bytes_of, group)) > ROOM or frame.source.kind == 'camera':
+        if frame is not None:
+            group.append(frame)
+        full = len(group) == size or sum(map(_bytes_of, group)) > ROOM
+        if group and (full or frame is None or frame.source.kind == 'camera'):
             yield group
             group = []
     if group:

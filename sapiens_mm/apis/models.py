@@ -249,8 +249,10 @@ def released_source(size: str, task: str) -> str:
     """
     if task not in TASKS:
         raise ValueError(f"task is '{task}', but must be one of {', '.join(TASKS)}")
+    if size not in SIZES:
+        raise ValueError(f"size is '{size}', but must be one of {', '.join(SIZES)}")
     sizes = [name for name, zoo in RELEASED if zoo == TASKS[task]]
-    if size in SIZES and size not in sizes:
+    if size not in sizes:
         raise ValueError(f'{task} was not released for {size}; take {", ".join(sizes[:-1])} or {sizes[-1]}')
     return released_file(size, TASKS[task]).source
 

@@ -2,7 +2,7 @@
 import json
 import os
 import os.path as osp
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 
 import cv2
 import numpy as np
@@ -138,6 +138,54 @@ class BoxFile:
         stem = osp.splitext(base)[0]
         keys = name, source.path, base, str(int(stem)) if self.by_id and stem.isdecimal() else None
         return next((key for key in keys if key in self.boxes), None)
+
+
+class GivenBoxes:
+    """Boxes in the order of the frames.
+
+    Args:
+        boxes: For each frame (N, 4) or (N, 5): x0, y0, x1, y1, score.
+
+    Raises:
+        ValueError: They are not that; also when it is called, and when there are not as many as frames.
+    """
+
+    def __init__(self, boxes: Iterable[np.ndarray]):
+        if not isinstance(boxes, Iterable) or isinstance(boxes, Mapping) or getattr(boxes, 'ndim', 3) != 3:
+            raise ValueError(f'boxes are {_kind_of(boxes)}; expected a list with an array (N, 4) or (N, 5) for each '
+                             'frame (of one frame: [array]), or the path of a file')
+        self._number = len(boxes) if isinstance(boxes, Sized) else None
+        self._boxes, self._taken = iter(boxes), 0
+
+    def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
+        found = [self._check(boxes) for _, boxes in zip(frames, self._boxes)]
+        if len(found) < len(frames):
+            raise ValueError('there are more frames than arrays of boxes; give one for each, empty where nobody is')
+        return found
+
+    def finish(self) -> None:
+        """Says that there are no more frames."""
+        if self._number is not None and self._taken < self._number:
+            raise ValueError(f'there are {self._number} arrays of boxes, but only {self._taken} frames; give one for '
+                             'each frame')
+
+    def _check(self, boxes: np.ndarray) -> np.ndarray:
+        name, self._taken = f'frame {self._taken}', self._taken + 1
+        try:
+            array = np.asarray(boxes, np.float32)
+        except (TypeError, ValueError):
+            array = np.zeros(1, np.float32)
+        if not array.size and boxes is not None:
+            return np.zeros((0, 5), np.float32)
+        if array.ndim != 2 or array.shape[1] not in (4, 5):
+            raise ValueError(f'{name}: boxes are {_kind_of(boxes)}; expected (N, 4) or (N, 5): x0, y0, x1, y1, score')
+        _check_boxes(name, array)
+        return array
+
+
+def _kind_of(value) -> str:
+    shape = getattr(value, 'shape', None)
+    return type(value).__name__ if shape is None else f'{type(value).__name__} of shape {tuple(shape)}'
 
 
 def _check_boxes(name: str, boxes: np.ndarray) -> None:

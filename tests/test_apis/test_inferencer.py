@@ -1,4 +1,5 @@
 import copy
+import itertools
 import threading
 
 import cv2
@@ -48,6 +49,15 @@ def test_arguments_that_are_wrong(small_models):
     weights = dict(weights=small_models['depth'], **EXACT)
     with pytest.raises(ValueError, match='batch_size is 0, but must be 1 or more'):
         SapiensInferencer(batch_size=0, **weights)
+    for name, value in (('batch_size', '4'), ('batch_size', None), ('max_persons', 1.5), ('score_threshold', 7),
+                        ('score_threshold', np.nan), ('nms_threshold', -1), ('nms_threshold', 'a')):
+        with pytest.raises(ValueError, match=f'{name} is .*, but must be '):
+            SapiensInferencer(**{name: value}, **weights)
+    for wrong in (5, ('config.py', 'checkpoint.pth', 'more'), []):
+        with pytest.raises(ValueError, match='weights (are .*, but must be a checkpoint, a pair|is an empty list)'):
+            SapiensInferencer(weights=wrong, **EXACT)
+    with pytest.raises(ValueError, match='detector is 5, but must be a name, a pair'):
+        SapiensInferencer(weights=small_models['pose-17'], detector=5, **EXACT)
     with pytest.raises(ValueError, match='detect_every is 2, but boxes are kept over frames with track=True only'):
         SapiensInferencer(detect_every=2, **weights)
     with pytest.raises(ValueError, match='the weights do depth, but not parts, pose-17'):
@@ -146,6 +156,67 @@ def test_boxes_that_do_not_go_with_the_images(make, crowd):
         make('pose-17')(crowd[0][:3], crowd[1][:2])
     with pytest.raises(ValueError, match='expected .N, 4. or .N, 5.'):
         make('pose-17')(crowd[0][0], [np.zeros((1, 3))])
+    with pytest.raises(ValueError, match='there are 2 arrays of boxes, but only 1 frames'):
+        make('pose-17')(crowd[0][0], crowd[1][:2])
+    with pytest.raises(ValueError, match='a file that cannot be read would change'):
+        next(make('pose-17').stream(crowd[0], crowd[1], on_error=print))
+
+
+@pytest.mark.parametrize(('boxes', 'says'), [
+    (np.array([[1, 2, 30, 40], [5, 6, 50, 60.]]), r'ndarray of shape \(2, 4\); expected a list'),
+    ({'a.png': [[1, 2, 30, 40]]}, 'boxes are dict; expected a list'), (5, 'boxes are int; expected a list'),
+    ([None], 'frame 0: boxes are NoneType; expected'),
+    ([[1, 2, 30, 40]], r'frame 0: boxes are list; expected \(N, 4\)'),
+    ([[[30, 20, 10, 10]]], 'frame 0: box 0 is .*not x, y, width, height'), ([[[0, 0, np.nan, 9]]], 'frame 0: box 0 is'),
+    ('nowhere.json', "nowhere.json cannot be used as boxes")])
+def test_boxes_that_are_none(make, boxes, says):
+    with pytest.raises(ValueError, match=says):
+        make('pose-17')(np.zeros((64, 48, 3), np.uint8), boxes)
+
+
+def test_boxes_of_a_file_and_of_a_generator(make, crowd, tmp_path):
+    image = crowd[0][1]
+    cv2.imwrite(str(tmp_path / 'a.png'), image)
+    (tmp_path / 'boxes.json').write_text('{"a.png": [[3, 4, 30, 40]]}')
+    result, = make('pose-17')(str(tmp_path / 'a.png'), tmp_path / 'boxes.json')
+    assert result.boxes.tolist() == [[3, 4, 30, 40, 1]]
+    results = make('pose-17')([image] * 3, itertools.repeat([[3, 4, 30, 40, .5]]))
+    assert [len(result.boxes) for result in results] == [1] * 3
+
+
+@pytest.mark.parametrize('number', [1, 3, 6])
+def test_what_came_before_an_error_is_handed_out(make, crowd, number):
+    def images():
+        yield from crowd[0][:number]
+        raise KeyError('the disk is gone')
+
+    results = []
+    with pytest.raises(KeyError, match='the disk is gone'):
+        results.extend(make('pose-17', 'depth', batch_size=4).stream(images()))
+    # `extend` keeps what came before the error.
+    assert [len(result.image) for result in results] == [len(image) for image in crowd[0][:number]]
+
+
+def test_only_some_tasks(make):
+    inferencer = make('pose-17', 'multi')
+    assert inferencer.only(['depth', 'pose-17']).tasks == ('pose-17', 'depth')
+    for tasks in ([], ['foo'], ['depth', 'pose-308']):
+        with pytest.raises(ValueError, match='but must be some of pose-17, parts, depth, normal'):
+            inferencer.only(tasks)
+
+
+def test_two_streams_count_their_people_apart(make, tmp_path, write_video):
+    path = str(write_video(tmp_path / 'clip.mp4'))
+
+    def finder(frames):
+        return [np.array([[5 * frame.index % 40, 0, 5 * frame.index % 40 + 20, 40, .9]]) for frame in frames]
+
+    inferencer = make('pose-17', track=True, detector=finder)
+    alone = [result.track_ids.tolist() for result in inferencer(path)]
+    first, second = inferencer.stream(path), inferencer.stream(path)
+    next(first), next(first)
+    together = [[result.track_ids.tolist() for result in stream] for stream in (second, first)]
+    assert together == [alone, alone[2:]]
 
 
 @pytest.mark.parametrize('flip', [False, True])

@@ -82,7 +82,7 @@ class App:
         self._inferencer: SapiensInferencer | None = None
         self._folder: tempfile.TemporaryDirectory | None = None
         if weights:
-            self._load('own', (), detector is None)
+            self._load('own', None, detector is None)
 
     def sizes(self) -> list[str]:
         """The models to choose from."""
@@ -175,8 +175,8 @@ class App:
             raise InputError(f'{source.path}: it has {width} x {height} pixels, more than {self.max_pixels / 1e6:g} '
                              'million; take a smaller one, or start the page with a larger --max-pixels')
 
-    def _load(self, size: str, tasks: Sequence[str], whole: bool) -> SapiensInferencer:
-        """The models for some tasks. Others that were loaded before stay, as far as they are of the same size."""
+    def _load(self, size: str, tasks: Sequence[str] | None, whole: bool) -> SapiensInferencer:
+        """The models for some tasks; None: for all, of own weights. Others that were loaded before stay, as far as they are of the same size."""
         if self.weights:
             wanted = None
         elif size == 'tiny':
@@ -194,7 +194,7 @@ class App:
                                                  score_threshold=_LEAST_SCORE)
             self._inferencer.describe()  # which adds up the weights' hashes once
             self._loaded = size, wanted, detector
-        return self._inferencer.only(tasks, whole)
+        return self._inferencer.only(self._inferencer.tasks if tasks is None else tasks, whole)
 
 
 def _pictures(result: Result, threshold: float) -> dict[str, np.ndarray]:

@@ -176,7 +176,10 @@ class App:
                              'million; take a smaller one, or start the page with a larger --max-pixels')
 
     def _load(self, size: str, tasks: Sequence[str] | None, whole: bool) -> SapiensInferencer:
-        """The models for some tasks; None: for all, of own weights. Others that were loaded before stay, as far as they are of the same size."""
+        """The models for some tasks; None: for all, of own weights.
+
+        Others that were loaded before stay, as far as they are of the same size.
+        """
         if self.weights:
             wanted = None
         elif size == 'tiny':

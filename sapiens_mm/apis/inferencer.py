@@ -262,7 +262,7 @@ class SapiensInferencer:
             if self.per_person or not self.dense:
                 frame.outputs = None  # which are large, and which no one asks for
             job = _Job(frame, Result(frame.source, frame.image, frame.index, frame.rate, frame.boxes, frame.track_ids,
-                                     metainfo=self.metainfo))
+                                     metainfo=self.metainfo, time=frame.time))
             number = len(frame.boxes)
             if self.pose is not None:
                 shape = number, len(self.metainfo['pose']['keypoint_id2name'])

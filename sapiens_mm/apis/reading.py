@@ -1,6 +1,7 @@
 """Images, folders, videos and cameras as one stream of frames."""
 import glob
 import hashlib
+import json
 import os
 import os.path as osp
 import threading
@@ -8,6 +9,7 @@ import urllib.parse
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from io import BytesIO
@@ -17,7 +19,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
-VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
+VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.3gp', '.wmv',
+          '.flv', '.ogv')
 #: Endings of what :class:`~sapiens_mm.apis.writing.ResultWriter` writes that are images or videos themselves.
 WRITTEN = ('.overlay.jpg', '.sheet.jpg', '.parts.png', '.depth.png', '.normal.png', '.overlay.mp4')
 #: While more bytes of images than these wait for the next step of the work, no other image is read or made.
@@ -56,6 +59,7 @@ class Frame:
         image: (H, W, 3) uint8 RGB.
         index: Its number in a video or of a camera; None for an image.
         rate: Frames per second of the video.
+        time: Seconds from its first frame; None where that is not known.
         boxes: (N, 5) float32, highest score first: x0, y0, x1, y1 in pixels and the score.
         track_ids: (N, ) int64.
         outputs: A network that people were found by, and what it put out of the whole image, by task; else None.
@@ -64,78 +68,134 @@ class Frame:
     image: np.ndarray
     index: int | None = None
     rate: float = 0.
+    time: float | None = None
     boxes: np.ndarray | None = None
     track_ids: np.ndarray | None = None
     outputs: tuple[Any, dict] | None = None
 
 
 def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
-                 without: str | os.PathLike | None = None) -> list[Source]:
+                 without: str | os.PathLike | None = None,
+                 on_error: Callable[[str, InputError], None] | None = None) -> list[Source]:
     """Files, folders (with the folders in them), patterns, numbers of cameras and addresses as sources.
 
-    Those of a folder or pattern are sorted by name, and what is no image or video by its suffix is left out.
+    Those of a folder or pattern are sorted by name, and what is no image or video by its suffix is left out, as are the
+    pictures among the results of this package.
 
     Args:
         inputs: What there is to read.
         allow_urls: Whether ``http(s)://`` addresses may be among them.
-        without: The folder of the results. What was written there does not count as a file of a folder or pattern.
+        without: The folder of the results. Pictures there do not count as files of a folder or pattern, even where
+            there is no ``meta.json`` yet.
+        on_error: Called with an input that cannot be had and the reason; by default that is raised.
 
     Raises:
         InputError: There is no such input, a folder cannot be read, a folder or pattern has nothing in it, or addresses
             are not allowed.
     """
-    files, others, roots = [], [], []
+    files, others = [], []  # the former with the folder that their name is relative to
     for entry in map(os.fspath, inputs):
-        if entry.startswith(('http://', 'https://')):
-            if not allow_urls:
-                raise InputError(f'{entry} is an address; to fetch it, add --allow-urls (allow_urls=True)')
-            try:
-                address = urllib.parse.urlsplit(entry)
-            except ValueError as error:
-                raise InputError(f'{entry} is no address: {error}') from error
-            name = _safe(f'{address.netloc}{address.path}')
-            if address.query:  # which may be all that tells two addresses apart, and too long for a file's name
-                folder, slash, base = name.rpartition('/')
-                name = f'{folder}{slash}{hashlib.sha256(address.query.encode()).hexdigest()[:8]}_{base}'
-            others.append(Source(entry, name, _kind(address.path)))
-        elif entry.isdecimal() and not osp.exists(entry):
-            others.append(Source(entry, f'camera{entry}', 'camera'))
-        elif osp.isdir(entry):
-            found = sorted(osp.join(folder, name) for folder, _, names in os.walk(entry, onerror=_raise)
-                           for name in names)
-            files += _known(found, entry, without)
-            roots.append(osp.abspath(entry))
-        elif osp.isfile(entry):
-            files.append(entry)
-            roots.append(osp.dirname(osp.abspath(entry)))
-        elif glob.has_magic(entry):
-            found = sorted(path for path in glob.glob(entry, recursive=True) if osp.isfile(path))
-            found = _known(found, entry, without)
-            files += found
-            roots += [osp.dirname(osp.abspath(path)) for path in found]
-        else:
-            raise InputError(f"there is no '{entry}'; an input is an image, a video, a folder, a pattern or the number "
-                             'of a camera')
-    root = osp.commonpath(roots) if roots else ''
-    sources = [Source(path, osp.relpath(osp.abspath(path), root).replace(os.sep, '/'), _kind(path)) for path in files]
+        try:
+            if entry.startswith(('http://', 'https://')):
+                others.append(_address(entry, allow_urls))
+            elif entry.isdecimal() and not osp.exists(entry):
+                others.append(Source(entry, f'camera{entry}', 'camera'))
+            elif osp.isdir(entry):
+                files += [(path, osp.abspath(entry)) for path in _known(_walk(entry), entry, without)]
+            elif osp.isfile(entry):
+                files.append((entry, osp.dirname(osp.abspath(entry))))
+            elif glob.has_magic(entry):
+                found = [path for path in glob.glob(entry, recursive=True) if osp.isfile(path)]
+                files += [(path, osp.dirname(osp.abspath(path))) for path in _known(found, entry, without)]
+            else:
+                raise InputError(f"there is no '{entry}'; an input is an image, a video, a folder, a pattern or the "
+                                 'number of a camera')
+        except InputError as error:
+            if on_error is None:
+                raise
+            on_error(entry, error)
+    root = osp.commonpath([folder for _, folder in files]) if files else ''
+    sources = [Source(path, osp.relpath(osp.abspath(path), root).replace(os.sep, '/'), _kind(path))
+               for path, _ in files]
     return list({source.name: source for source in sources + others}.values())  # the same file twice is one
+
+
+def _address(entry: str, allowed: bool) -> Source:
+    if not allowed:
+        raise InputError(f'{entry} is an address; to fetch it, add --allow-urls (allow_urls=True)')
+    try:
+        address = urllib.parse.urlsplit(entry)
+    except ValueError as error:
+        raise InputError(f'{entry} is no address: {error}') from error
+    name = _safe(f'{address.netloc}{address.path}')
+    if address.query:  # which may be all that tells two addresses apart, and too long for a file's name
+        folder, slash, base = name.rpartition('/')
+        name = f'{folder}{slash}{hashlib.sha256(address.query.encode()).hexdigest()[:8]}_{base}'
+    return Source(entry, name, 'video' if address.path.lower().endswith(VIDEOS) else 'image')
+
+
+def _walk(root: str) -> Iterator[str]:
+    """The files below a folder, also by links, but of each folder once."""
+    seen = set()
+    for folder, folders, names in os.walk(root, onerror=_raise, followlinks=True):
+        real = osp.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (osp.join(folder, name) for name in names)
 
 
 def _raise(error: OSError) -> None:
     raise InputError(f"'{error.filename}' cannot be read: {error.strerror}") from error
 
 
-def _known(paths: list[str], entry: str, without: str | os.PathLike | None) -> list[str]:
-    results = osp.join(osp.abspath(without), '') if without is not None else '\0'
-    found = [path for path in paths if path.lower().endswith(IMAGES + VIDEOS)
-             and not (path.endswith(WRITTEN) and osp.abspath(path).startswith(results))]
+def _known(paths: Iterable[str], entry: str, without: str | os.PathLike | None) -> list[str]:
+    results = {osp.abspath(without): True} if without is not None else {}
+    found = sorted(path for path in paths if path.lower().endswith(IMAGES + VIDEOS)
+                   and not (path.endswith(WRITTEN) and _is_below_results(osp.dirname(osp.abspath(path)), results)))
     if not found:
         raise InputError(f"'{entry}' has no image ({', '.join(IMAGES)}) or video ({', '.join(VIDEOS)}) in it")
     return found
 
 
+def _is_below_results(folder: str, known: dict[str, bool]) -> bool:
+    """Whether a folder or one around it has results of ours; what is found goes into ``known``."""
+    if folder not in known:
+        parent = osp.dirname(folder)
+        known[folder] = _has_results(folder) or (parent != folder and _is_below_results(parent, known))
+    return known[folder]
+
+
+def _has_results(folder: str) -> bool:
+    try:
+        with open(osp.join(folder, 'meta.json'), encoding='utf-8') as file:
+            content = json.load(file)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and 'sapiens_mm' in content
+
+
 def _kind(path: str) -> str:
-    return 'video' if path.lower().endswith(VIDEOS) else 'image'
+    """By the suffix of a file, or, where that is of neither kind, by what is in it."""
+    name = path.lower()
+    return 'video' if name.endswith(VIDEOS) or not name.endswith(IMAGES) and _holds_video(path) else 'image'
+
+
+def _holds_video(path: str) -> bool:
+    """Whether a file is a video, and no image."""
+    try:
+        import av
+    except ImportError:
+        return False
+    try:
+        with suppress(Image.UnidentifiedImageError), Image.open(path):
+            return False
+        with av.open(path) as container:
+            return bool(container.streams.video)
+    except (av.FFmpegError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def _safe(name: str) -> str:
@@ -179,7 +239,10 @@ def read_image(path: str) -> np.ndarray:
         raise InputError(f'{path}: there is no such file') from error
     except Image.UnidentifiedImageError as error:
         size = osp.getsize(path) if osp.isfile(path) else None
-        raise InputError(f'{path}: {"the file is empty" if size == 0 else "this is no image"}') from error
+        reason = 'the file is empty' if size == 0 else 'this is no image'
+        if size and _holds_video(path):
+            reason += ', but a video; give its name an ending of one, such as .mp4'
+        raise InputError(f'{path}: {reason}') from error
     except Image.DecompressionBombError as error:  # of Pillow only from twice as many on
         raise InputError(f'{path}: it has more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels, the most that '
                          'are read; make it smaller') from error
@@ -221,12 +284,14 @@ def _read_video(source: Source) -> Iterator[Frame]:
                 raise InputError(f'{source.path}: there is no video in it')
             stream = container.streams.video[0]
             stream.thread_type = 'AUTO'
-            rate, found = float(stream.average_rate or 25), 0
+            rate, found, start = float(stream.average_rate or 25), 0, None
             for index, frame in enumerate(container.decode(stream)):
                 image = frame.to_ndarray(format='rgb24')
                 turns = round(getattr(frame, 'rotation', 0) / 90) % 4
-                yield Frame(source, np.ascontiguousarray(np.rot90(image, turns)), index, rate)
                 found, time = index + 1, frame.time
+                start = time if start is None else start
+                yield Frame(source, np.ascontiguousarray(np.rot90(image, turns)), index, rate,
+                            None if time is None else time - start)
             if not found:
                 raise InputError(f'{source.path}: no frame of it can be decoded; it is cut off, damaged or empty')
             # Not all frames of a video that was trimmed are to be shown, but they last as long as it says.
@@ -347,18 +412,29 @@ def frames_of_inputs(inputs, on_error: Callable[[Source, InputError], None] | No
     entries = inputs if lazy or isinstance(inputs, (list, tuple)) else [inputs]
     paths = [] if lazy else [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
     # Together, so that no two have the same name; but each where it stands, also twice, as the boxes do.
-    names = {source.path: source.name for source in find_sources(paths)} if len(paths) > 1 else {}
+    quiet, told = (None, None) if on_error is None else (
+        lambda *_: None, lambda entry, error: on_error(Source(entry, entry), error))
+    names = {source.path: source.name for source in find_sources(paths, on_error=quiet)} if len(paths) > 1 else {}
     taken: dict[str, str] = {}  # name -> path, of an iterator, whose paths are not known together
     for number, entry in enumerate(entries):
         if isinstance(entry, (np.ndarray, Image.Image)):
-            yield Frame(Source('', f'{number:06d}'), _to_array(entry, number))
+            source = Source('', f'{number:06d}')
+            try:
+                frame = Frame(source, _to_array(entry, number))
+            except InputError as error:
+                if on_error is None:
+                    raise
+                on_error(source, error)
+            else:
+                yield frame
             continue
         if isinstance(entry, Source):
             sources = [entry]
         elif isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
             sources = [Source(str(entry), f'camera{entry}', 'camera')]
         elif isinstance(entry, (str, os.PathLike)):
-            sources = [replace(source, name=names.get(source.path, source.name)) for source in find_sources([entry])]
+            sources = [replace(source, name=names.get(source.path, source.name))
+                       for source in find_sources([entry], on_error=told)]
             for source in sources if lazy else ():
                 if taken.setdefault(source.name, source.path) != source.path:
                     source.name = f'{number:06d}/{source.name}'

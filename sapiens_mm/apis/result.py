@@ -33,6 +33,7 @@ class Result:
         depth: (H, W) float32, smaller is nearer, without a unit. 0 where no person is, as far as parts or boxes tell.
         normal: (H, W, 3) float32 unit vectors, x right, y up, z to the viewer; 0 where no person is, likewise.
         metainfo: By task (``'pose'``, ``'parts'``): names, links, colours; see :class:`TaskModel`.
+        time: Seconds from the first frame of the video; None where only its rate is known.
     """
     source: Source
     image: np.ndarray
@@ -46,6 +47,7 @@ class Result:
     depth: np.ndarray | None = None
     normal: np.ndarray | None = None
     metainfo: dict = field(default_factory=dict)
+    time: float | None = None
 
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
@@ -92,8 +94,8 @@ class Result:
         content = dict(image=dict(file=self.source.path, width=width, height=height))
         if self.index is not None:
             content['image']['frame'] = self.index
-            if self.rate:
-                content['image']['time'] = round(self.index / self.rate, 4)
+            if self.time is not None or self.rate:
+                content['image']['time'] = round(self.index / self.rate if self.time is None else self.time, 4)
         if names is not None:
             content['keypoint_names'] = names
         content['instances'] = []

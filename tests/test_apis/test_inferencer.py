@@ -197,6 +197,17 @@ def test_what_came_before_an_error_is_handed_out(make, crowd, number):
     assert [len(result.image) for result in results] == [len(image) for image in crowd[0][:number]]
 
 
+def test_inputs_that_cannot_be_had_are_told_and_the_others_go_on(make, tmp_path):
+    image = np.zeros((64, 48, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'a.png'), image)
+    for wrap in (list, iter):
+        told = []
+        inputs = wrap([str(tmp_path / 'a.png'), 'missing.png', image.astype(float), image])
+        results = make('depth').stream(inputs, on_error=lambda *found, told=told: told.append(found))
+        assert [result.name for result in results] == ['a.png', '000003']
+        assert [source.name for source, _ in told] == ['missing.png', '000002']
+
+
 def test_only_some_tasks(make):
     inferencer = make('pose-17', 'multi')
     assert inferencer.only(['depth', 'pose-17']).tasks == ('pose-17', 'depth')

@@ -2,6 +2,7 @@ import sys
 import threading
 import time
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -174,6 +175,65 @@ def test_a_video_of_a_phone_is_turned(tmp_path, write_video, turned, white):
 def test_a_camera_that_is_not_there():
     with pytest.raises(InputError, match='camera 9999 cannot be opened'):
         list(frames_of([Source('9999', 'camera9999', 'camera')]))
+
+
+def test_an_input_that_is_not_there_among_others(tmp_path):
+    save(tmp_path / 'a.png')
+    (tmp_path / 'empty').mkdir()
+    inputs = [str(tmp_path / 'a.png'), 'missing.jpg', str(tmp_path / 'empty'), 'http://h/a.jpg']
+    told = {}
+    source, = find_sources(inputs, on_error=told.__setitem__)
+    assert source.name == 'a.png'
+    assert list(told) == inputs[1:]
+    assert "there is no 'missing.jpg'" in str(told['missing.jpg'])
+
+
+def test_linked_folders_are_read_once(tmp_path):
+    save(tmp_path / 'elsewhere/b.png')
+    save(tmp_path / 'photos/a.png')
+    (tmp_path / 'photos/link').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'elsewhere/round').symlink_to(tmp_path / 'photos')
+    assert [source.name for source in find_sources([tmp_path / 'photos'])] == ['a.png', 'link/b.png']
+
+
+def test_results_of_other_runs_are_left_out(tmp_path):
+    for name in ('a.png', 'o1/a.png.overlay.jpg', 'o1/sub/a.png.sheet.jpg', 'mine/b.overlay.jpg'):
+        save(tmp_path / name)
+    for folder, content in (('o1', '{"sapiens_mm": "1.0"}'), ('mine', '[]')):
+        (tmp_path / folder / 'meta.json').write_text(content)
+    for inputs in ([tmp_path], [str(tmp_path / '**/*.*')]):
+        names = [source.name for source in find_sources(inputs, without=tmp_path / 'o2')]
+        assert names == ['a.png', 'mine/b.overlay.jpg']
+    # Who names one means it.
+    assert [source.name for source in find_sources([tmp_path / 'o1/a.png.overlay.jpg'])] == ['a.png.overlay.jpg']
+
+
+def test_videos_by_their_content(tmp_path, write_video):
+    for name in ('clip', 'clip.xyz', 'photo.jpg'):
+        write_video(tmp_path / 'clip.mp4', frames=2).rename(tmp_path / name)
+    save(tmp_path / 'photo', format='PNG')
+    (tmp_path / 'text.xyz').write_text('none of both')
+    kinds = [find_sources([tmp_path / name])[0].kind for name in ('clip', 'clip.xyz', 'photo', 'text.xyz', 'photo.jpg')]
+    assert kinds == ['video', 'video', 'image', 'image', 'image']
+    assert len(list(read_frames(find_sources([tmp_path / 'clip'])[0]))) == 2
+    with pytest.raises(InputError, match='photo.jpg: this is no image, but a video; give its name an ending of one'):
+        read_image(str(tmp_path / 'photo.jpg'))
+    with pytest.raises(InputError, match='text.xyz: this is no image$'):
+        read_image(str(tmp_path / 'text.xyz'))
+
+
+def test_times_of_a_variable_frame_rate(tmp_path):
+    av = pytest.importorskip('av')
+    with av.open(str(tmp_path / 'clip.mkv'), 'w') as container:
+        stream = container.add_stream('libx264', rate=100)
+        stream.height, stream.width, stream.pix_fmt, stream.time_base = 48, 64, 'yuv420p', Fraction(1, 1000)
+        for time in (200, 210, 700, 1700):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), time // 10, np.uint8), format='rgb24')
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frames = list(read_frames(find_sources([tmp_path / 'clip.mkv'])[0]))
+    assert [frame.time for frame in frames] == pytest.approx([0, .01, .5, 1.5])
 
 
 def test_frames_of_a_camera(monkeypatch):

@@ -52,6 +52,7 @@ def test_people_as_json():
     result = make_result(track_ids=np.array([7, 3]), index=5, rate=25.)
     content = json.loads(json.dumps(result.to_json()))
     assert content['image'] == dict(file='/data/a.jpg', width=80, height=60, frame=5, time=.2)
+    assert make_result(index=5, rate=25., time=.31).to_json()['image']['time'] == .31
     assert content['keypoint_names'][0] == 'nose'
     first = content['instances'][0]
     assert first['bbox'] == [1.235, 2, 29.765, 40]

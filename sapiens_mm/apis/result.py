@@ -156,13 +156,14 @@ class Result:
         return self.draw_skeletons(picture, threshold)
 
     def sheet(self, threshold: float = .3) -> np.ndarray:
-        """The image, keypoints and maps side by side, with the parts' names, (H', W', 3) uint8 RGB."""
+        """The image, keypoints and maps side by side, with what their colours mean, (H', W', 3) uint8 RGB."""
         from ..visualization.sheet import MAX_HEIGHT, sheet
         small = self._reduced(MAX_HEIGHT)
         pictures = {'image': small.image}
         if self.keypoints is not None:
-            pictures['keypoints'] = small.draw_skeletons(small.image, threshold)
-        pictures |= small.draw_maps()
+            pictures['left orange, right blue'] = small.draw_skeletons(small.image, threshold)
+        titles = dict(depth='depth, yellow is near')
+        pictures |= {titles.get(name, name): picture for name, picture in small.draw_maps().items()}
         seen = self.seen_parts()
         if seen:
             from ..visualization.maps import legend

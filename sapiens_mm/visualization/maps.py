@@ -6,6 +6,8 @@ import numpy as np
 
 from ..vocabularies.body_parts import PART_COLORS
 
+#: Pixels; narrower pictures have no title.
+NARROWEST = 96
 _BAND = 2**22  # pixels that are coloured at a time: floating-point copies of a large map would take gigabytes
 
 
@@ -131,9 +133,9 @@ def legend(height: int, names: Sequence[str], colors: Sequence) -> np.ndarray:
 
 
 def titled(picture: np.ndarray, title: str) -> np.ndarray:
-    """A copy of (H, W, 3) uint8 RGB with a title in its upper left corner; too narrow ones (< 96 pixels) have none."""
+    """A copy of (H, W, 3) uint8 RGB with a title in its upper left corner; narrower ones than `NARROWEST` have none."""
     picture = np.array(picture, order='C')
-    if picture.shape[1] < 96:
+    if picture.shape[1] < NARROWEST:
         return picture
     (width, height), _ = cv2.getTextSize(title, cv2.FONT_HERSHEY_SIMPLEX, 1, 1)
     scale = min(picture.shape[1] * 0.94 / width, picture.shape[0] / 24 / height)

@@ -2,7 +2,7 @@
 import cv2
 import numpy as np
 
-from .maps import titled
+from .maps import NARROWEST, titled
 
 #: Pixels; higher pictures are shown smaller.
 MAX_HEIGHT = 1024
@@ -19,8 +19,10 @@ def sheet(pictures: dict[str, np.ndarray]) -> np.ndarray:
         (H', W', 3) uint8 RGB.
     """
     height = min(len(next(iter(pictures.values()))), MAX_HEIGHT)
-    panels = [_framed(titled(_at_height(picture, height), title), height // 100 + 1)
-              for title, picture in pictures.items()]
+    panels = {title: _at_height(picture, height) for title, picture in pictures.items()}
+    if min(panel.shape[1] for panel in panels.values()) >= NARROWEST:  # else all of them go without
+        panels = {title: titled(panel, title) for title, panel in panels.items()}
+    panels = [_framed(panel, height // 100 + 1) for panel in panels.values()]
     grids = [_grid(panels, columns) for columns in range(1, len(panels) + 1)]
     return min(grids, key=lambda grid: max(grid.shape[1] / _SHAPE, grid.shape[0]))
 

@@ -37,3 +37,9 @@ def test_every_picture_has_its_title():
     shown = sheet(pictures((200, 300), (200, 300)))
     for begin in (0, 306):
         assert (shown[3:20, begin + 3:begin + 300] > 150).any()
+
+
+def test_where_one_is_too_narrow_for_a_title_none_has_one():
+    shown = sheet(pictures((200, 60), (200, 300)))
+    assert {tuple(color) for color in np.unique(shown.reshape(-1, 3), axis=0).tolist()} == {
+        (20, 20, 20), (40, 40, 40), (255, 255, 255)}

@@ -3,6 +3,7 @@
 It lies beside the package, whose import brings torch: so ``--help`` comes at once, and commands import what they need.
 """
 import argparse
+import errno
 import importlib
 import os
 import platform
@@ -199,7 +200,7 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
     # Images are counted, the frames of videos are not known beforehand.
     images = all(source.kind == 'image' for source in sources)
     bar = tqdm(total=len(sources) if images else None, unit='image' if images else 'frame', disable=None)
-    failures, done, stopped, unwritten = [], 0, _StopsOnce(), ''
+    failures, unwritten, done, stopped, full = [], {}, 0, _StopsOnce(), ''
 
     def failed(source, error) -> None:
         failures.append(str(error))
@@ -207,34 +208,50 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
         bar.write(f'sapiens-mm: {error}', file=sys.stderr)
         bar.update(images)
 
+    def not_written(source, error) -> None:
+        nonlocal full
+        if source.name not in unwritten:  # the other frames of a video likewise
+            unwritten[source.name] = f'{source.name}: {error.strerror or error}'
+            bar.write(f'sapiens-mm: cannot be written: {unwritten[source.name]}', file=sys.stderr)
+        full = full or _why_nothing_can_be_written(writer, error)
+
+    writer.on_error = not_written
     with bar, stopped, writer:
         results = prefetch(inferencer.stream(sources, boxes, failed), 2, lambda result: result.nbytes)
         try:
             for result in results:
-                try:
-                    writer.write(result)
-                except OSError as error:
-                    unwritten = f'; {result.name} cannot be written ({error}); make room, --resume goes on'
-                    break
-                done += 1
+                done += writer.write(result)
                 bar.update()
                 if args.show and not _show(result, args.keypoint_threshold):
                     stopped.stopped = True
-                if stopped:
+                if stopped or full:
                     break
         finally:
             results.close()
-        if stopped or unwritten:
+        if stopped or full:
             writer.close(complete=False)
     text = f'{done} {"images" if images else "frames"} in {args.out}'
     if there:
         text += f', {there} inputs were there'
+    if stopped or full:
+        text += f'; {full or "stopped"}, --resume goes on'
     if failures:
         text += f'; {len(failures)} could not be read:\n  ' + '\n  '.join(failures)
-    if stopped:
-        text += '; stopped, --resume goes on'
-    print(text + unwritten)
+    if unwritten:
+        text += f'; {len(unwritten)} could not be written:\n  ' + '\n  '.join(unwritten.values())
+    print(text)
     return 130 if stopped else int(bool(failures or unwritten))
+
+
+def _why_nothing_can_be_written(writer, error: OSError) -> str:
+    """Why no other result can be written either, and what to do, or nothing where one alone could not."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return 'make room'
+    try:
+        writer.make_folder()
+    except OSError as error:
+        return str(error)
+    return ''
 
 
 def _some(names) -> str:

@@ -88,10 +88,18 @@ def _run(args: argparse.Namespace) -> int:
     from sapiens_mm.apis.reading import find_sources
     from sapiens_mm.apis.writing import ResultWriter
     from sapiens_mm.engine.checkpoint import CheckpointError
+    failures = []
+
+    def refused(error) -> None:
+        failures.append(str(error))
+        print(f'sapiens-mm: {error}', file=sys.stderr)
+
     try:
         if args.show:
             _check_display()
-        found = find_sources(args.inputs, args.allow_urls, without=args.out)
+        found = find_sources(args.inputs, args.allow_urls, args.out, refused)
+        if not found:
+            return 2
         writer = ResultWriter(args.out, args.save, args.keypoint_format, args.keypoint_threshold)
         boxes = _read_boxes(args.boxes, found) if args.boxes else None
         before = writer.read_meta() if args.resume else {}
@@ -99,7 +107,7 @@ def _run(args: argparse.Namespace) -> int:
         if not sources:
             print(f'all {len(found)} inputs are done in {args.out}', *(
                 f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
-            return 0
+            return int(bool(failures))
         inferencer = _load(args, found, writer)
         inferencer.check_keypoint_format(args.keypoint_format)
         writer.make_folder()
@@ -107,7 +115,7 @@ def _run(args: argparse.Namespace) -> int:
     except (CheckpointError, ImportError, OSError, ValueError) as error:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 2
-    return _write_results(args, inferencer, sources, boxes, writer, there=len(found) - len(sources))
+    return _write_results(args, inferencer, sources, boxes, writer, len(found) - len(sources), failures)
 
 
 def _read_boxes(path: str, sources: Sequence):
@@ -180,7 +188,8 @@ def _write_meta(args: argparse.Namespace, inferencer, writer, before: dict) -> N
     writer.write_meta(meta)
 
 
-def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxes, writer, there: int) -> int:
+def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxes, writer, there: int,
+                   failures: list[str]) -> int:
     """Runs the models, writes what comes, and ends with a summary.
 
     Args:
@@ -190,6 +199,7 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
         boxes: Of people; None: they are looked for.
         writer: Where results go.
         there: How many inputs are not among the sources, since they are done.
+        failures: What is wrong with inputs that are not among them either.
 
     Returns:
         The exit code.
@@ -200,7 +210,7 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
     # Images are counted, the frames of videos are not known beforehand.
     images = all(source.kind == 'image' for source in sources)
     bar = tqdm(total=len(sources) if images else None, unit='image' if images else 'frame', disable=None)
-    failures, unwritten, done, stopped, full = [], {}, 0, _StopsOnce(), ''
+    unwritten, done, stopped, full = {}, 0, _StopsOnce(), ''
 
     def failed(source, error) -> None:
         failures.append(str(error))

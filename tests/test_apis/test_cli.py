@@ -177,6 +177,16 @@ def test_a_bad_file_is_reported_and_the_run_goes_on(run, photos, tmp_path, capsy
     assert written(tmp_path / 'out') == ['a.png.json', 'meta.json', 'sub/a.png.json']
 
 
+def test_an_input_that_is_not_there_is_reported_and_the_run_goes_on(run, photos, tmp_path, capsys):
+    args = photos / 'a.png', 'nowhere.jpg', '--detector', 'none', '--save', 'json'
+    assert run(*args, names=['pose-17']) == 1
+    out, err = capsys.readouterr()
+    assert "sapiens-mm: there is no 'nowhere.jpg'" in err
+    assert "1 could not be read:\n  there is no 'nowhere.jpg'" in out
+    assert written(tmp_path / 'out') == ['a.png.json', 'meta.json']
+    assert run(*args, '--resume', names=['pose-17']) == 1
+
+
 def test_resume_skips_what_is_done(run, photos, tmp_path, capsys):
     args = photos, '--detector', 'none', '--save', 'json', '--resume'
     assert run(*args, names=['pose-17']) == 0

@@ -347,3 +347,48 @@ def test_results_are_left_out_and_photos_are_not(tmp_path, monkeypatch, inputs, 
     for ending in ('overlay.jpg', 'parts.png', 'depth.png', 'normal.png', 'sheet.jpg'):
         save(tmp_path / out / f'a.png.{ending}')
     assert [source.path.rpartition('/')[2] for source in find_sources([inputs], without=out)] == ['a.png']
+
+
+def test_results_of_any_run_are_left_out(tmp_path):
+    for name in ('photos/a.png', 'photos/b.sheet.jpg', 'photos/o1/a.png.overlay.jpg', 'photos/o1/sub/a.png.sheet.jpg',
+                 'photos/o1/mine.png'):
+        save(tmp_path / name)
+    (tmp_path / 'photos/o1/meta.json').write_text('{"sapiens_mm": "0.1.0"}')
+    (tmp_path / 'photos/meta.json').write_text('["sapiens_mm"]')
+    for inputs in (tmp_path / 'photos', tmp_path / 'photos/**/*.*g'):
+        names = [source.path.rpartition('/')[2] for source in find_sources([inputs], without=tmp_path / 'o2')]
+        assert names == ['a.png', 'b.sheet.jpg', 'mine.png']
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    save(tmp_path / 'photos/z/a.png')
+    save(tmp_path / 'elsewhere/b.png')
+    (tmp_path / 'photos/a').symlink_to(tmp_path / 'photos/z')
+    (tmp_path / 'photos/link').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'elsewhere/back').symlink_to(tmp_path / 'photos')
+    assert [source.name for source in find_sources([tmp_path / 'photos'])] == ['link/b.png', 'z/a.png']
+    assert [source.name for source in find_sources([tmp_path / 'photos/a'])] == ['a.png']
+
+
+def test_files_without_a_telling_suffix_are_what_is_in_them(tmp_path, write_video):
+    names = {'clip': 'video', 'clip.dat': 'video', 'photo': 'image', 'notes.txt': 'image', 'clip.jpg': 'image',
+             'clip.TS': 'video', 'clip.mxf': 'video'}
+    for name in names:
+        (tmp_path / name).write_text('This is no picture.')
+        if name.startswith('clip'):
+            (tmp_path / name).write_bytes(write_video(tmp_path / 'whole.mp4').read_bytes())
+    save(tmp_path / 'photo.png').rename(tmp_path / 'photo')
+    assert {source.name: source.kind for source in find_sources([tmp_path / name for name in names])} == names
+    assert len(list(frames_of(find_sources([tmp_path / 'clip'])))) == 5
+    with pytest.raises(InputError, match='clip.jpg: this is no image, but a video: rename it'):
+        read_image(str(tmp_path / 'clip.jpg'))
+
+
+def test_what_is_wrong_with_some_inputs_can_be_told(tmp_path):
+    save(tmp_path / 'photos/a.png')
+    (tmp_path / 'empty').mkdir()
+    told = []
+    inputs = ['nowhere.jpg', tmp_path / 'empty', tmp_path / 'photos', tmp_path / '*.gif', 'http://h/a.jpg']
+    source, = find_sources(inputs, on_error=lambda error: told.append(str(error)))
+    assert source.name == 'a.png'
+    assert len(told) == 4

@@ -3,6 +3,7 @@
 It lies beside the package, whose import brings torch: so ``--help`` comes at once, and commands import what they need.
 """
 import argparse
+import errno
 import importlib
 import os
 import platform
@@ -87,10 +88,18 @@ def _run(args: argparse.Namespace) -> int:
     from sapiens_mm.apis.reading import find_sources
     from sapiens_mm.apis.writing import ResultWriter
     from sapiens_mm.engine.checkpoint import CheckpointError
+    failures = []
+
+    def refused(error) -> None:
+        failures.append(str(error))
+        print(f'sapiens-mm: {error}', file=sys.stderr)
+
     try:
         if args.show:
             _check_display()
-        found = find_sources(args.inputs, args.allow_urls, without=args.out)
+        found = find_sources(args.inputs, args.allow_urls, args.out, refused)
+        if not found:
+            return 2
         writer = ResultWriter(args.out, args.save, args.keypoint_format, args.keypoint_threshold)
         boxes = _read_boxes(args.boxes, found) if args.boxes else None
         before = writer.read_meta() if args.resume else {}
@@ -98,7 +107,7 @@ def _run(args: argparse.Namespace) -> int:
         if not sources:
             print(f'all {len(found)} inputs are done in {args.out}', *(
                 f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
-            return 0
+            return int(bool(failures))
         inferencer = _load(args, found, writer)
         inferencer.check_keypoint_format(args.keypoint_format)
         writer.make_folder()
@@ -106,7 +115,7 @@ def _run(args: argparse.Namespace) -> int:
     except (CheckpointError, ImportError, OSError, ValueError) as error:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 2
-    return _write_results(args, inferencer, sources, boxes, writer, there=len(found) - len(sources))
+    return _write_results(args, inferencer, sources, boxes, writer, len(found) - len(sources), failures)
 
 
 def _read_boxes(path: str, sources: Sequence):
@@ -179,7 +188,8 @@ def _write_meta(args: argparse.Namespace, inferencer, writer, before: dict) -> N
     writer.write_meta(meta)
 
 
-def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxes, writer, there: int) -> int:
+def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxes, writer, there: int,
+                   failures: list[str]) -> int:
     """Runs the models, writes what comes, and ends with a summary.
 
     Args:
@@ -189,6 +199,7 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
         boxes: Of people; None: they are looked for.
         writer: Where results go.
         there: How many inputs are not among the sources, since they are done.
+        failures: What is wrong with inputs that are not among them either.
 
     Returns:
         The exit code.
@@ -199,7 +210,7 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
     # Images are counted, the frames of videos are not known beforehand.
     images = all(source.kind == 'image' for source in sources)
     bar = tqdm(total=len(sources) if images else None, unit='image' if images else 'frame', disable=None)
-    failures, done, stopped, unwritten = [], 0, _StopsOnce(), ''
+    unwritten, done, stopped, full = {}, 0, _StopsOnce(), ''
 
     def failed(source, error) -> None:
         failures.append(str(error))
@@ -207,34 +218,50 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
         bar.write(f'sapiens-mm: {error}', file=sys.stderr)
         bar.update(images)
 
+    def not_written(source, error) -> None:
+        nonlocal full
+        if source.name not in unwritten:  # the other frames of a video likewise
+            unwritten[source.name] = f'{source.name}: {error.strerror or error}'
+            bar.write(f'sapiens-mm: cannot be written: {unwritten[source.name]}', file=sys.stderr)
+        full = full or _why_nothing_can_be_written(writer, error)
+
+    writer.on_error = not_written
     with bar, stopped, writer:
         results = prefetch(inferencer.stream(sources, boxes, failed), 2, lambda result: result.nbytes)
         try:
             for result in results:
-                try:
-                    writer.write(result)
-                except OSError as error:
-                    unwritten = f'; {result.name} cannot be written ({error}); make room, --resume goes on'
-                    break
-                done += 1
+                done += writer.write(result)
                 bar.update()
                 if args.show and not _show(result, args.keypoint_threshold):
                     stopped.stopped = True
-                if stopped:
+                if stopped or full:
                     break
         finally:
             results.close()
-        if stopped or unwritten:
+        if stopped or full:
             writer.close(complete=False)
     text = f'{done} {"images" if images else "frames"} in {args.out}'
     if there:
         text += f', {there} inputs were there'
+    if stopped or full:
+        text += f'; {full or "stopped"}, --resume goes on'
     if failures:
         text += f'; {len(failures)} could not be read:\n  ' + '\n  '.join(failures)
-    if stopped:
-        text += '; stopped, --resume goes on'
-    print(text + unwritten)
+    if unwritten:
+        text += f'; {len(unwritten)} could not be written:\n  ' + '\n  '.join(unwritten.values())
+    print(text)
     return 130 if stopped else int(bool(failures or unwritten))
+
+
+def _why_nothing_can_be_written(writer, error: OSError) -> str:
+    """Why no other result can be written either, and what to do, or nothing where one alone could not."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return 'make room'
+    try:
+        writer.make_folder()
+    except OSError as error:
+        return str(error)
+    return ''
 
 
 def _some(names) -> str:

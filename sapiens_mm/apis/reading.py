@@ -20,7 +20,9 @@ from PIL import Image, ImageOps
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.3gp', '.wmv',
-          '.flv', '.ogv')
+          '.flv', '.ogv', '.mxf')
+# FFmpeg's names of what these are; it takes text and images for videos, too.
+_CONTAINERS = {'mov', 'avi', 'matroska', 'mpeg', 'mpegts', 'asf', 'flv', 'ogg', 'mxf'}
 #: Endings of what :class:`~sapiens_mm.apis.writing.ResultWriter` writes that are images or videos themselves.
 WRITTEN = ('.overlay.jpg', '.sheet.jpg', '.parts.png', '.depth.png', '.normal.png', '.overlay.mp4')
 #: While more bytes of images than these wait for the next step of the work, no other image is read or made.
@@ -75,25 +77,24 @@ class Frame:
 
 
 def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
-                 without: str | os.PathLike | None = None,
-                 on_error: Callable[[str, InputError], None] | None = None) -> list[Source]:
+                 without: str | os.PathLike | None = None, on_error: Callable[[InputError], None] | None = None
+                 ) -> list[Source]:
     """Files, folders (with the folders in them), patterns, numbers of cameras and addresses as sources.
 
-    Those of a folder or pattern are sorted by name, and what is no image or video by its suffix is left out, as are the
-    pictures among the results of this package.
+    Those of a folder or pattern are sorted by name, and what is no image or video by its suffix is left out, as are
+    results (`WRITTEN`) below a ``meta.json`` of ours.
 
     Args:
         inputs: What there is to read.
         allow_urls: Whether ``http(s)://`` addresses may be among them.
-        without: The folder of the results. Pictures there do not count as files of a folder or pattern, even where
-            there is no ``meta.json`` yet.
-        on_error: Called with an input that cannot be had and the reason; by default that is raised.
+        without: The folder of the results. What was written there does not count as a file of a folder or pattern.
+        on_error: Called with what is wrong with an input, after which the next one follows. None: that is raised.
 
     Raises:
         InputError: There is no such input, a folder cannot be read, a folder or pattern has nothing in it, or addresses
             are not allowed.
     """
-    files, others = [], []  # the former with the folder that their name is relative to
+    files, others = [], []  # files with the folders that their names begin below
     for entry in map(os.fspath, inputs):
         try:
             if entry.startswith(('http://', 'https://')):
@@ -101,11 +102,11 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
             elif entry.isdecimal() and not osp.exists(entry):
                 others.append(Source(entry, f'camera{entry}', 'camera'))
             elif osp.isdir(entry):
-                files += [(path, osp.abspath(entry)) for path in _known(_walk(entry), entry, without)]
+                files += [(path, osp.abspath(entry)) for path in _known(_walk(entry, on_error), entry, without)]
             elif osp.isfile(entry):
                 files.append((entry, osp.dirname(osp.abspath(entry))))
             elif glob.has_magic(entry):
-                found = [path for path in glob.glob(entry, recursive=True) if osp.isfile(path)]
+                found = (path for path in glob.glob(entry, recursive=True) if osp.isfile(path))
                 files += [(path, osp.dirname(osp.abspath(path))) for path in _known(found, entry, without)]
             else:
                 raise InputError(f"there is no '{entry}'; an input is an image, a video, a folder, a pattern or the "
@@ -113,15 +114,15 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
         except InputError as error:
             if on_error is None:
                 raise
-            on_error(entry, error)
+            on_error(error)
     root = osp.commonpath([folder for _, folder in files]) if files else ''
     sources = [Source(path, osp.relpath(osp.abspath(path), root).replace(os.sep, '/'), _kind(path))
                for path, _ in files]
     return list({source.name: source for source in sources + others}.values())  # the same file twice is one
 
 
-def _address(entry: str, allowed: bool) -> Source:
-    if not allowed:
+def _address(entry: str, allow_urls: bool) -> Source:
+    if not allow_urls:
         raise InputError(f'{entry} is an address; to fetch it, add --allow-urls (allow_urls=True)')
     try:
         address = urllib.parse.urlsplit(entry)
@@ -131,71 +132,68 @@ def _address(entry: str, allowed: bool) -> Source:
     if address.query:  # which may be all that tells two addresses apart, and too long for a file's name
         folder, slash, base = name.rpartition('/')
         name = f'{folder}{slash}{hashlib.sha256(address.query.encode()).hexdigest()[:8]}_{base}'
-    return Source(entry, name, 'video' if address.path.lower().endswith(VIDEOS) else 'image')
+    return Source(entry, name, _kind(address.path))
 
 
-def _walk(root: str) -> Iterator[str]:
-    """The files below a folder, also by links, but of each folder once."""
-    seen = set()
-    for folder, folders, names in os.walk(root, onerror=_raise, followlinks=True):
-        real = osp.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        yield from (osp.join(folder, name) for name in names)
+def _walk(entry: str, on_error: Callable[[InputError], None] | None) -> Iterator[str]:
+    """The files in a folder and those below it, of which links lead to none twice, so not in circles either."""
+    def refuse(error: OSError) -> None:
+        refused = InputError(f"'{error.filename}' cannot be read: {error.strerror}")
+        if on_error is None:
+            raise refused from error
+        on_error(refused)
 
-
-def _raise(error: OSError) -> None:
-    raise InputError(f"'{error.filename}' cannot be read: {error.strerror}") from error
+    waiting, seen = deque([entry]), set()
+    while waiting:  # links last
+        for folder, folders, names in os.walk(waiting.popleft(), onerror=refuse):
+            real = osp.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            waiting += sorted(path for path in (osp.join(folder, name) for name in folders) if osp.islink(path))
+            yield from (osp.join(folder, name) for name in names)
 
 
 def _known(paths: Iterable[str], entry: str, without: str | os.PathLike | None) -> list[str]:
     results = {osp.abspath(without): True} if without is not None else {}
+
+    def is_result(folder: str) -> bool:
+        if folder not in results:
+            above = osp.dirname(folder)
+            results[folder] = _is_ours(osp.join(folder, 'meta.json')) or (above != folder and is_result(above))
+        return results[folder]
+
     found = sorted(path for path in paths if path.lower().endswith(IMAGES + VIDEOS)
-                   and not (path.endswith(WRITTEN) and _is_below_results(osp.dirname(osp.abspath(path)), results)))
+                   and not (path.endswith(WRITTEN) and is_result(osp.dirname(osp.abspath(path)))))
     if not found:
         raise InputError(f"'{entry}' has no image ({', '.join(IMAGES)}) or video ({', '.join(VIDEOS)}) in it")
     return found
 
 
-def _is_below_results(folder: str, known: dict[str, bool]) -> bool:
-    """Whether a folder or one around it has results of ours; what is found goes into ``known``."""
-    if folder not in known:
-        parent = osp.dirname(folder)
-        known[folder] = _has_results(folder) or (parent != folder and _is_below_results(parent, known))
-    return known[folder]
-
-
-def _has_results(folder: str) -> bool:
-    try:
-        with open(osp.join(folder, 'meta.json'), encoding='utf-8') as file:
-            content = json.load(file)
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and 'sapiens_mm' in content
+def _is_ours(meta: str) -> bool:
+    with suppress(OSError, ValueError), open(meta, encoding='utf-8') as file:
+        content = json.load(file)
+        return isinstance(content, dict) and 'sapiens_mm' in content
+    return False
 
 
 def _kind(path: str) -> str:
-    """By the suffix of a file, or, where that is of neither kind, by what is in it."""
+    """What a file is by its suffix, or where that says nothing, by what FFmpeg finds in it."""
     name = path.lower()
-    return 'video' if name.endswith(VIDEOS) or not name.endswith(IMAGES) and _holds_video(path) else 'image'
+    unknown = not name.endswith(IMAGES) and osp.isfile(path)
+    return 'video' if name.endswith(VIDEOS) or unknown and _has_video(path) else 'image'
 
 
-def _holds_video(path: str) -> bool:
-    """Whether a file is a video, and no image."""
+def _has_video(path: str) -> bool:
     try:
         import av
-    except ImportError:
+    except ImportError:  # then it counts as an image, and is said to be none
         return False
-    try:
-        with suppress(Image.UnidentifiedImageError), Image.open(path):
-            return False
-        with av.open(path) as container:
-            return bool(container.streams.video)
-    except (av.FFmpegError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
+    with suppress(av.FFmpegError, OSError, ValueError), av.open(path) as container:
+        known = not _CONTAINERS.isdisjoint(container.format.name.split(','))
+        return known and bool(container.duration and container.streams.video)  # HEIC has no duration
+    return False
 
 
 def _safe(name: str) -> str:
@@ -239,10 +237,8 @@ def read_image(path: str) -> np.ndarray:
         raise InputError(f'{path}: there is no such file') from error
     except Image.UnidentifiedImageError as error:
         size = osp.getsize(path) if osp.isfile(path) else None
-        reason = 'the file is empty' if size == 0 else 'this is no image'
-        if size and _holds_video(path):
-            reason += ', but a video; give its name an ending of one, such as .mp4'
-        raise InputError(f'{path}: {reason}') from error
+        video = ', but a video: rename it to .mp4 or the like' if size and _has_video(path) else ''
+        raise InputError(f'{path}: {"the file is empty" if size == 0 else f"this is no image{video}"}') from error
     except Image.DecompressionBombError as error:  # of Pillow only from twice as many on
         raise InputError(f'{path}: it has more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels, the most that '
                          'are read; make it smaller') from error
@@ -412,8 +408,7 @@ def frames_of_inputs(inputs, on_error: Callable[[Source, InputError], None] | No
     entries = inputs if lazy or isinstance(inputs, (list, tuple)) else [inputs]
     paths = [] if lazy else [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
     # Together, so that no two have the same name; but each where it stands, also twice, as the boxes do.
-    quiet, told = (None, None) if on_error is None else (
-        lambda *_: None, lambda entry, error: on_error(Source(entry, entry), error))
+    quiet = on_error and (lambda error: None)  # each is told about where it stands
     names = {source.path: source.name for source in find_sources(paths, on_error=quiet)} if len(paths) > 1 else {}
     taken: dict[str, str] = {}  # name -> path, of an iterator, whose paths are not known together
     for number, entry in enumerate(entries):
@@ -433,6 +428,8 @@ def frames_of_inputs(inputs, on_error: Callable[[Source, InputError], None] | No
         elif isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
             sources = [Source(str(entry), f'camera{entry}', 'camera')]
         elif isinstance(entry, (str, os.PathLike)):
+            path = os.fspath(entry)
+            told = on_error and (lambda error, path=path: on_error(Source(path, path), error))
             sources = [replace(source, name=names.get(source.path, source.name))
                        for source in find_sources([entry], on_error=told)]
             for source in sources if lazy else ():

@@ -2,6 +2,7 @@
 
 Everything is written to a temporary name in its folder and moved, so that a file that is there is whole.
 """
+import errno
 import json
 import os
 import os.path as osp
@@ -33,13 +34,15 @@ class ResultWriter:
         kinds: What to write, some of `KINDS`; JSON is always written. None: by kind of source, `DEFAULT_KINDS`.
         keypoint_format: One of :data:`sapiens_mm.apis.result.KEYPOINT_FORMATS`.
         threshold: Keypoints with a lower score are not drawn.
+        on_error: Called with a source of which something cannot be written and the reason, after which the others go
+            on. By default that is raised.
 
     Raises:
         ValueError: A kind or format is none of these.
     """
 
     def __init__(self, folder: str | os.PathLike, kinds: Collection[str] | None = None, keypoint_format: str = 'model',
-                 threshold: float = .3):
+                 threshold: float = .3, on_error: Callable[[Source, OSError], None] | None = None):
         unknown = [kind for kind in kinds or () if kind not in KINDS]
         if unknown:
             raise ValueError(f"'{unknown[0]}' cannot be saved; choose some of {', '.join(KINDS)}")
@@ -50,7 +53,8 @@ class ResultWriter:
             _import_av()
         self.folder, self.kinds = os.fspath(folder), None if kinds is None else {'json', *kinds}
         self.keypoint_format, self.threshold = keypoint_format, threshold
-        self.broken: set[str] = set()  # names of sources that could not be read to their end
+        self.on_error = on_error
+        self.broken: set[str] = set()  # names of sources that could not be read or written to their end
         self._video: VideoWriter | None = None
         self._source: Source | None = None
         self._frames = 0
@@ -81,20 +85,28 @@ class ResultWriter:
         return source.kind != 'camera' and all(
             osp.exists(self._path(source.name, kind)) for kind in looked_for & self.kinds_of(source))
 
-    def write(self, result: Result) -> None:
-        """Writes what there is of a result; the frames of a video have to come in order."""
+    def write(self, result: Result) -> bool:
+        """Writes what there is of a result; the frames of a video have to come in order.
+
+        Returns:
+            Whether it is there, to its JSON, which comes last.
+        """
         if result.source is not self._source:
             self.close()
             self._source, self._frames = result.source, 0
         content, kinds = result.to_json(self.keypoint_format), self.kinds_of(result.source)
-        for kind in kinds & {'npz', 'overlay', 'sheet'}:
-            self._write(result.name, kind, getattr(self, f'_write_{kind}'), result)
-        if 'png' in kinds:
-            content |= self._write_pngs(result)
         if 'video' in kinds:
-            self._append(result)
-        self._write(result.name, 'json', _write_json, content)
-        self._frames += 1
+            with self._told(result.source):
+                self._append(result)
+        with self._told(result.source):
+            for kind in kinds & {'npz', 'overlay', 'sheet'}:
+                self._write(result.name, kind, getattr(self, f'_write_{kind}'), result)
+            if 'png' in kinds:
+                content |= self._write_pngs(result)
+            self._write(result.name, 'json', _write_json, content)
+            self._frames += 1
+            return True
+        return False
 
     def make_folder(self) -> None:
         """Makes the folder, or raises an OSError that says why it cannot be written to."""
@@ -114,8 +126,12 @@ class ResultWriter:
 
     def write_meta(self, content: dict) -> None:
         """Writes ``meta.json``: how all this came about."""
-        with _moved(osp.join(self.folder, 'meta.json')) as path:
-            _write_json(path, content, indent=2)
+        path = osp.join(self.folder, 'meta.json')
+        try:
+            with _moved(path) as part:
+                _write_json(part, content, indent=2)
+        except OSError as error:
+            raise OSError(f'{path} cannot be written: {error.strerror}') from error
 
     def close(self, complete: bool = True) -> None:
         """Ends the source at hand.
@@ -126,9 +142,22 @@ class ResultWriter:
         video, source = self._video, self._source
         self._video = self._source = None
         if video is not None:
-            video.close()
+            with self._told(source):
+                video.close()
         if source is not None and source.kind != 'image' and complete and source.name not in self.broken:
-            self._write(source.name, 'json', _write_json, dict(video=dict(file=source.path, frames=self._frames)))
+            with self._told(source):
+                self._write(source.name, 'json', _write_json, dict(video=dict(file=source.path, frames=self._frames)))
+
+    @contextmanager
+    def _told(self, source: Source):
+        """Within it, errors go to ``on_error``."""
+        try:
+            yield
+        except OSError as error:
+            self.broken.add(source.name)
+            if self.on_error is None:
+                raise
+            self.on_error(source, error)
 
     def _path(self, name: str, kind: str) -> str:
         ending = dict(json='.json', npz='.npz', overlay='.overlay.jpg', sheet='.sheet.jpg', video='.overlay.mp4')[kind]
@@ -205,28 +234,58 @@ class VideoWriter:
     def __init__(self, path: str, rate: float):
         self.path, self.rate = path, Fraction(rate).limit_denominator(1001)
         self.part = f'{path}.part'
-        self.stream = None
-        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
-        self.container = _import_av().open(self.part, 'w', format='mp4')
+        self.container = self.stream = None
+        self.failed = False
 
     def append(self, picture: np.ndarray) -> None:
-        """Adds (H, W, 3) uint8 RGB, of which H.264 wants even sides: an odd last row or column is left out."""
+        """Adds (H, W, 3) uint8 RGB; after an error, further pictures are passed over.
+
+        H.264 wants even sides: an odd last row or column is left out, a single one comes twice.
+
+        Raises:
+            OSError: It cannot be written; what was is removed.
+        """
+        if self.failed:
+            return
+        picture = np.pad(picture, [(0, int(side == 1)) for side in picture.shape[:2]] + [(0, 0)], 'edge')
         height, width = (side // 2 * 2 for side in picture.shape[:2])
-        if self.stream is None:
-            self.stream = self.container.add_stream('libx264', rate=self.rate)
-            self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, 'yuv420p'
-        frame = _import_av().VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format='rgb24')
-        self.container.mux(self.stream.encode(frame))
+        with self._given_up():
+            if self.stream is None:
+                os.makedirs(osp.dirname(osp.abspath(self.path)), exist_ok=True)
+                self.container = _import_av().open(self.part, 'w', format='mp4')
+                self.stream = self.container.add_stream('libx264', rate=self.rate)
+                self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, 'yuv420p'
+            frame = _import_av().VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format='rgb24')
+            self.container.mux(self.stream.encode(frame))
 
     def close(self) -> None:
-        """Ends the file; without a picture there is none."""
-        if self.stream is not None:
+        """Ends the file; without a picture, or after an error, there is none.
+
+        Raises:
+            OSError: As :meth:`append` does.
+        """
+        if self.stream is None or self.failed:
+            return
+        with self._given_up():
             self.container.mux(self.stream.encode())
-        self.container.close()
-        if self.stream is not None:
+            self.container.close()
             os.replace(self.part, self.path)
-        elif osp.exists(self.part):  # PyAV writes nothing before the first picture
-            os.remove(self.part)
+
+    @contextmanager
+    def _given_up(self):
+        """Within it, errors are OSErrors, and leave nothing behind."""
+        av = _import_av()
+        try:
+            yield
+        except (OSError, ValueError, av.FFmpegError) as error:
+            self.failed = True
+            with suppress(AttributeError, OSError, ValueError, av.FFmpegError):  # the end is not written either
+                self.container.close()
+            with suppress(OSError, ValueError):
+                os.remove(self.part)
+            if isinstance(error, OSError):
+                raise
+            raise OSError(errno.EINVAL, f'as a video: {error}') from error
 
 
 def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -272,7 +331,7 @@ def _moved(path: str):
         yield part
         os.replace(part, path)
     except BaseException:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.remove(part)
         raise
 

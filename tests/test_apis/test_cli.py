@@ -1,5 +1,7 @@
 """The command, which lies beside the package."""
+import errno
 import json
+import os
 import re
 import signal
 import subprocess
@@ -175,6 +177,16 @@ def test_a_bad_file_is_reported_and_the_run_goes_on(run, photos, tmp_path, capsy
     assert written(tmp_path / 'out') == ['a.png.json', 'meta.json', 'sub/a.png.json']
 
 
+def test_an_input_that_is_not_there_is_reported_and_the_run_goes_on(run, photos, tmp_path, capsys):
+    args = photos / 'a.png', 'nowhere.jpg', '--detector', 'none', '--save', 'json'
+    assert run(*args, names=['pose-17']) == 1
+    out, err = capsys.readouterr()
+    assert "sapiens-mm: there is no 'nowhere.jpg'" in err
+    assert "1 could not be read:\n  there is no 'nowhere.jpg'" in out
+    assert written(tmp_path / 'out') == ['a.png.json', 'meta.json']
+    assert run(*args, '--resume', names=['pose-17']) == 1
+
+
 def test_resume_skips_what_is_done(run, photos, tmp_path, capsys):
     args = photos, '--detector', 'none', '--save', 'json', '--resume'
     assert run(*args, names=['pose-17']) == 0
@@ -215,7 +227,7 @@ def test_ctrl_c_finishes_the_frame_and_closes_the_video(run, tmp_path, write_vid
         count.append(0)
         if len(count) == 3:
             signal.raise_signal(signal.SIGINT)
-        write(self, result)
+        return write(self, result)
 
     monkeypatch.setattr(writing.ResultWriter, 'write', interrupted)
     before = signal.getsignal(signal.SIGINT)
@@ -333,3 +345,44 @@ def test_ctrl_c_while_models_load(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr('sapiens_mm.apis.inferencer._load_models', load)
     assert main(['run', str(tmp_path / 'a.png'), '--out', str(tmp_path / 'out')]) == 130
     assert capsys.readouterr().err == 'sapiens-mm: stopped\n'
+
+
+def test_a_name_that_is_too_long_does_not_end_the_run(run, photos, tmp_path, capsys):
+    name = 'x' * 251 + '.png'
+    (photos / 'b.jpg').rename(photos / name)
+    assert run(photos, '--detector', 'none', names=['pose-17']) == 1
+    out, err = capsys.readouterr()
+    assert f'cannot be written: {name}: File name too long' in err
+    assert '2 images in' in out
+    assert f'1 could not be written:\n  {name}: File name too long' in out
+    assert 'room' not in out
+    assert [file for file in written(tmp_path / 'out') if file.endswith('.json')] == [
+        'a.png.json', 'meta.json', 'sub/a.png.json']
+
+
+@pytest.mark.parametrize(('code', 'says'), [(errno.ENOSPC, 'make room'), (errno.EACCES, 'cannot be the folder')])
+def test_a_folder_in_which_nothing_can_be_written_ends_the_run(run, photos, tmp_path, capsys, monkeypatch, code, says):
+    def refuse(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(writing.ResultWriter, '_write_sheet', refuse)
+    if code == errno.EACCES:
+        monkeypatch.setattr(writing.ResultWriter, '_write_sheet', lambda *args: monkeypatch.setattr(
+            'tempfile.TemporaryFile', refuse) or refuse())
+    assert run(photos, '--detector', 'none', names=['pose-17']) == 1
+    out, err = capsys.readouterr()
+    assert f'a.png: {os.strerror(code)}' in err
+    assert out.startswith('0 images in ')
+    assert says in out
+    assert '--resume goes on' in out
+    assert '1 could not be written' in out
+
+
+def test_meta_that_cannot_be_written(run, photos, capsys, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writing, '_write_json', refuse)
+    assert run(photos, '--detector', 'none', names=['pose-17']) == 2
+    line, = [line for line in capsys.readouterr().err.splitlines() if line.startswith('sapiens-mm')]
+    assert line.endswith('meta.json cannot be written: No space left on device')

@@ -177,51 +177,6 @@ def test_a_camera_that_is_not_there():
         list(frames_of([Source('9999', 'camera9999', 'camera')]))
 
 
-def test_an_input_that_is_not_there_among_others(tmp_path):
-    save(tmp_path / 'a.png')
-    (tmp_path / 'empty').mkdir()
-    inputs = [str(tmp_path / 'a.png'), 'missing.jpg', str(tmp_path / 'empty'), 'http://h/a.jpg']
-    told = {}
-    source, = find_sources(inputs, on_error=told.__setitem__)
-    assert source.name == 'a.png'
-    assert list(told) == inputs[1:]
-    assert "there is no 'missing.jpg'" in str(told['missing.jpg'])
-
-
-def test_linked_folders_are_read_once(tmp_path):
-    save(tmp_path / 'elsewhere/b.png')
-    save(tmp_path / 'photos/a.png')
-    (tmp_path / 'photos/link').symlink_to(tmp_path / 'elsewhere')
-    (tmp_path / 'elsewhere/round').symlink_to(tmp_path / 'photos')
-    assert [source.name for source in find_sources([tmp_path / 'photos'])] == ['a.png', 'link/b.png']
-
-
-def test_results_of_other_runs_are_left_out(tmp_path):
-    for name in ('a.png', 'o1/a.png.overlay.jpg', 'o1/sub/a.png.sheet.jpg', 'mine/b.overlay.jpg'):
-        save(tmp_path / name)
-    for folder, content in (('o1', '{"sapiens_mm": "1.0"}'), ('mine', '[]')):
-        (tmp_path / folder / 'meta.json').write_text(content)
-    for inputs in ([tmp_path], [str(tmp_path / '**/*.*')]):
-        names = [source.name for source in find_sources(inputs, without=tmp_path / 'o2')]
-        assert names == ['a.png', 'mine/b.overlay.jpg']
-    # Who names one means it.
-    assert [source.name for source in find_sources([tmp_path / 'o1/a.png.overlay.jpg'])] == ['a.png.overlay.jpg']
-
-
-def test_videos_by_their_content(tmp_path, write_video):
-    for name in ('clip', 'clip.xyz', 'photo.jpg'):
-        write_video(tmp_path / 'clip.mp4', frames=2).rename(tmp_path / name)
-    save(tmp_path / 'photo', format='PNG')
-    (tmp_path / 'text.xyz').write_text('none of both')
-    kinds = [find_sources([tmp_path / name])[0].kind for name in ('clip', 'clip.xyz', 'photo', 'text.xyz', 'photo.jpg')]
-    assert kinds == ['video', 'video', 'image', 'image', 'image']
-    assert len(list(read_frames(find_sources([tmp_path / 'clip'])[0]))) == 2
-    with pytest.raises(InputError, match='photo.jpg: this is no image, but a video; give its name an ending of one'):
-        read_image(str(tmp_path / 'photo.jpg'))
-    with pytest.raises(InputError, match='text.xyz: this is no image$'):
-        read_image(str(tmp_path / 'text.xyz'))
-
-
 def test_times_of_a_variable_frame_rate(tmp_path):
     av = pytest.importorskip('av')
     with av.open(str(tmp_path / 'clip.mkv'), 'w') as container:
@@ -407,3 +362,48 @@ def test_results_are_left_out_and_photos_are_not(tmp_path, monkeypatch, inputs, 
     for ending in ('overlay.jpg', 'parts.png', 'depth.png', 'normal.png', 'sheet.jpg'):
         save(tmp_path / out / f'a.png.{ending}')
     assert [source.path.rpartition('/')[2] for source in find_sources([inputs], without=out)] == ['a.png']
+
+
+def test_results_of_any_run_are_left_out(tmp_path):
+    for name in ('photos/a.png', 'photos/b.sheet.jpg', 'photos/o1/a.png.overlay.jpg', 'photos/o1/sub/a.png.sheet.jpg',
+                 'photos/o1/mine.png'):
+        save(tmp_path / name)
+    (tmp_path / 'photos/o1/meta.json').write_text('{"sapiens_mm": "0.1.0"}')
+    (tmp_path / 'photos/meta.json').write_text('["sapiens_mm"]')
+    for inputs in (tmp_path / 'photos', tmp_path / 'photos/**/*.*g'):
+        names = [source.path.rpartition('/')[2] for source in find_sources([inputs], without=tmp_path / 'o2')]
+        assert names == ['a.png', 'b.sheet.jpg', 'mine.png']
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    save(tmp_path / 'photos/z/a.png')
+    save(tmp_path / 'elsewhere/b.png')
+    (tmp_path / 'photos/a').symlink_to(tmp_path / 'photos/z')
+    (tmp_path / 'photos/link').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'elsewhere/back').symlink_to(tmp_path / 'photos')
+    assert [source.name for source in find_sources([tmp_path / 'photos'])] == ['link/b.png', 'z/a.png']
+    assert [source.name for source in find_sources([tmp_path / 'photos/a'])] == ['a.png']
+
+
+def test_files_without_a_telling_suffix_are_what_is_in_them(tmp_path, write_video):
+    names = {'clip': 'video', 'clip.dat': 'video', 'photo': 'image', 'notes.txt': 'image', 'clip.jpg': 'image',
+             'clip.TS': 'video', 'clip.mxf': 'video'}
+    for name in names:
+        (tmp_path / name).write_text('This is no picture.')
+        if name.startswith('clip'):
+            (tmp_path / name).write_bytes(write_video(tmp_path / 'whole.mp4').read_bytes())
+    save(tmp_path / 'photo.png').rename(tmp_path / 'photo')
+    assert {source.name: source.kind for source in find_sources([tmp_path / name for name in names])} == names
+    assert len(list(frames_of(find_sources([tmp_path / 'clip'])))) == 5
+    with pytest.raises(InputError, match='clip.jpg: this is no image, but a video: rename it'):
+        read_image(str(tmp_path / 'clip.jpg'))
+
+
+def test_what_is_wrong_with_some_inputs_can_be_told(tmp_path):
+    save(tmp_path / 'photos/a.png')
+    (tmp_path / 'empty').mkdir()
+    told = []
+    inputs = ['nowhere.jpg', tmp_path / 'empty', tmp_path / 'photos', tmp_path / '*.gif', 'http://h/a.jpg']
+    source, = find_sources(inputs, on_error=lambda error: told.append(str(error)))
+    assert source.name == 'a.png'
+    assert len(told) == 4

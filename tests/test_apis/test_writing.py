@@ -1,3 +1,4 @@
+import errno
 import json
 import sys
 from contextlib import suppress
@@ -181,3 +182,54 @@ def test_a_video_that_broke_off_is_not_done(tmp_path):
 def test_a_video_without_pictures(tmp_path):
     VideoWriter(str(tmp_path / 'a.mp4'), 25).close()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_told_and_the_others_go_on(tmp_path):
+    told = []
+    writer = ResultWriter(tmp_path, ['json'], on_error=lambda source, error: told.append((source.name[0], error.errno)))
+    with writer:
+        assert not writer.write(make_result('x' * 251 + '.jpg'))
+        assert writer.write(make_result('y.jpg'))
+    assert told == [('x', errno.ENAMETOOLONG)]
+    assert [path.name for path in tmp_path.iterdir()] == ['y.jpg.json']
+    with pytest.raises(OSError, match='name too long'):
+        ResultWriter(tmp_path).write(make_result('x' * 251 + '.jpg'))
+
+
+@pytest.mark.parametrize('when', ['mux', 'close'])
+def test_a_video_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, when):
+    av = pytest.importorskip('av')
+    opened, told = av.open, []
+
+    class Full:
+        """A container on a disk that becomes full."""
+
+        def __init__(self, *args, **kwargs):
+            self.container = opened(*args, **kwargs)
+
+        def __getattr__(self, name):
+            if name in (when, 'close'):
+                raise OSError(errno.ENOSPC, 'No space left on device')
+            return getattr(self.container, name)
+
+    monkeypatch.setattr(av, 'open', Full)
+    frames = [make_result('clip.mp4', 'video', index) for index in range(3)]
+    for frame in frames:
+        frame.source = frames[0].source
+    writer = ResultWriter(tmp_path, ['video'], on_error=lambda source, error: told.append((source.name, error.errno)))
+    with writer:
+        for frame in (*frames, make_result('a.png')):
+            assert writer.write(frame)
+    assert told == [('clip.mp4', errno.ENOSPC)]
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*') if path.is_file()) == [
+        'a.png.json', *(f'clip.mp4.frames/00000{i}.json' for i in range(3))]
+    assert not writer.is_done(frames[0].source)
+
+
+def test_a_video_of_one_column(tmp_path):
+    writer = VideoWriter(str(tmp_path / 'a.mp4'), 25)
+    writer.append(np.full((31, 1, 3), 200, np.uint8))
+    writer.close()
+    frame, = read_frames(find_sources([tmp_path / 'a.mp4'])[0])
+    assert frame.image.shape == (30, 2, 3)
+    assert abs(int(frame.image.mean()) - 200) < 4

@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file
 from ..version import HOSTS, require
+from .models import read_config
 
 
 class PersonDetector:
@@ -93,7 +94,7 @@ class PersonDetector:
 
 def _read_config(config: str) -> Config:
     try:
-        return get_config(config) if config.startswith('mmdet::') else Config.fromfile(config)
+        return get_config(config) if config.startswith('mmdet::') else read_config(config)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no config file '{config}'; check the path, or name one that mmdet brings as "
                                 "'mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py'") from error

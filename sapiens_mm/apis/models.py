@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import re
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +35,7 @@ from ..vocabularies.lip import FLIPPED_LIP, LIP_COLORS, LIP_NAMES
 __all__ = [
     'DTYPES', 'EMBEDDED', 'PARAMETERS', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device',
     'choose_dtype', 'default_tasks', 'embedded_tasks', 'fastest_dtype', 'load_model', 'load_released', 'pair_weights',
-    'released_config', 'released_source', 'save_model'
+    'read_config', 'released_config', 'released_source', 'save_model'
 ]
 
 #: Files of the model that comes with the package, ``--size tiny``; each says in its metadata what it is.
@@ -192,7 +193,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     elif isinstance(config, dict):
         cfg = Config(copy.deepcopy(dict(config)))
     elif os.path.isfile(config):
-        cfg = Config.fromfile(config)
+        cfg = read_config(config)
     else:
         raise FileNotFoundError(f"there is no config file '{os.fspath(config)}'; check the path")
     state_dict = content.get('state_dict', content)
@@ -218,6 +219,28 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     loaded.keep(tasks or found)
     network.to(device).cast(dtype)
     return loaded
+
+
+def read_config(path: str | os.PathLike) -> Config:
+    """A config file.
+
+    Raises:
+        FileNotFoundError, ImportError: It, one that it is based on, or what it imports is missing.
+        ValueError: It is no program that runs to its end.
+    """
+    try:
+        return Config.fromfile(path)
+    except (FileNotFoundError, ImportError):
+        raise
+    except Exception as error:  # of the config, or of MMEngine about it
+        files = [os.fspath(path)]  # and those that it is based on, to the one at hand
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            file = str(frame.f_locals.get('filename'))
+            files += [file] if os.path.isfile(file) else []
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        line = getattr(error, 'lineno', None) or (last.lineno if last.filename == files[-1] else None)
+        raise ValueError(f'the config {files[-1]} cannot be read{f", line {line}" if line else ""}: '
+                         f'{type(error).__name__}: {getattr(error, "msg", error)}') from error
 
 
 def load_released(size: str, task: str, **kwargs) -> TaskModel:

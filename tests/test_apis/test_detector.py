@@ -73,6 +73,12 @@ def test_a_config_that_is_not_there(save, name):
     one_line(error)
 
 
+def test_a_config_that_is_broken(tmp_path):
+    (tmp_path / 'broken.py').write_text('model = dict(')
+    with pytest.raises(ValueError, match='broken.py cannot be read, line 1: SyntaxError'):
+        PersonDetector(tmp_path / 'broken.py', 'a.pth')
+
+
 def test_a_checkpoint_that_is_not_there(config):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint file 'nowhere\.pth'") as error:
         PersonDetector(config, 'nowhere.pth', 'cpu')

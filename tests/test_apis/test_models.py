@@ -35,6 +35,20 @@ def test_a_config_that_is_not_there(small_models):
         load_model(small_models['depth'][1], 'nowhere.py')
 
 
+@pytest.mark.parametrize(('text', 'says'), [
+    ('a = 3\nmodel = dict(\n', r"config {} cannot be read, line 2: SyntaxError: '\(' was never closed"),
+    ('model = b', 'config {} cannot be read, line 1: NameError: name .b. is not defined'),
+    ('a = 1\nmodel = dict(a=a +)', 'config {} cannot be read, line 2: SyntaxError: ')])
+def test_configs_that_are_broken(small_models, tmp_path, text, says):
+    broken, other = tmp_path / 'broken.py', tmp_path / 'other.py'
+    broken.write_text(text)
+    other.write_text("_base_ = 'broken.py'\n")
+    for config in (broken, other):
+        with pytest.raises(ValueError, match=says.format(broken)) as error:
+            load_model(small_models['depth'][1], config)
+        assert '\n' not in str(error.value)
+
+
 def test_a_checkpoint_that_is_not_there(small_models):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint file 'nowhere\.pth'"):
         load_model('nowhere.pth', small_models['depth'][0])

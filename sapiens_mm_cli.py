@@ -86,7 +86,7 @@ def _names(text: str) -> list[str]:
 
 def _run(args: argparse.Namespace) -> int:
     from sapiens_mm.apis.reading import find_sources
-    from sapiens_mm.apis.writing import ResultWriter
+    from sapiens_mm.apis.writing import ResultWriter, differences
     from sapiens_mm.engine.checkpoint import CheckpointError
     failures = []
 
@@ -102,11 +102,17 @@ def _run(args: argparse.Namespace) -> int:
             return 2
         writer = ResultWriter(args.out, args.save, args.keypoint_format, args.keypoint_threshold)
         boxes = _read_boxes(args.boxes, found) if args.boxes else None
-        before = writer.read_meta() if args.resume else {}
-        sources = [source for source in found if not (args.resume and writer.is_done(source))]
+        before = _read_meta(writer) if args.resume else {}
+        now = _settings(args, before, writer, found)
+        tasks = now['models'][0]['tasks']
+        sources = [source for source in found if not (args.resume and writer.is_done(source, tasks))]
         if not sources:
             print(f'all {len(found)} inputs are done in {args.out}', *(
                 f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
+            changed = differences(before, now)
+            if changed:
+                print(f'sapiens-mm: nothing is done, but what is asked for differs from how they were done: '
+                      f'{", ".join(changed)} (weights are not compared)', file=sys.stderr)
             return int(bool(failures))
         inferencer = _load(args, found, writer)
         inferencer.check_keypoint_format(args.keypoint_format)
@@ -116,6 +122,35 @@ def _run(args: argparse.Namespace) -> int:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 2
     return _write_results(args, inferencer, sources, boxes, writer, len(found) - len(sources), failures)
+
+
+def _read_meta(writer) -> dict:
+    try:
+        return writer.read_meta()
+    except ValueError as error:
+        print(f'sapiens-mm: {error}; they are not compared with this run', file=sys.stderr)
+        return {}
+
+
+def _settings(args: argparse.Namespace, before: dict, writer, sources: Sequence) -> dict:
+    """What ``meta.json`` would say, as far as it is known before models are loaded; without tasks, those before."""
+    from sapiens_mm.apis.models import default_tasks
+    from sapiens_mm.apis.writing import kept_tasks
+    tasks = args.tasks or (() if args.checkpoint else default_tasks(args.size))
+    tasks = kept_tasks(tasks, set().union(*map(writer.kinds_of, sources)) | ({'overlay'} if args.show else set()))
+    tasks = tasks or [task for model in before.get('models', ()) for task in model['tasks']]
+    finder = args.detector
+    if not args.per_person and not any(task.startswith('pose') for task in tasks):
+        finder = 'none'
+    elif args.detector_checkpoint:
+        finder = f'{"rtmdet-m" if finder == "auto" else finder} {args.detector_checkpoint}'
+    elif finder == 'auto':
+        finder = 'parts' if args.size == 'tiny' and not args.checkpoint else 'rtmdet-m'
+    return dict(models=[dict(tasks=tasks)], boxes_of=args.boxes or finder, keypoint_format=args.keypoint_format,
+                protocol=dict(
+                    flip_test=args.flip_test, maps_of='persons' if args.per_person else 'frame',
+                    score_threshold=args.score_threshold, nms_threshold=args.nms_threshold,
+                    max_persons=args.max_persons, track=args.track, detect_every=args.detect_every))
 
 
 def _read_boxes(path: str, sources: Sequence):
@@ -183,9 +218,10 @@ def _write_meta(args: argparse.Namespace, inferencer, writer, before: dict) -> N
             'keypoint_format': args.keypoint_format, **(dict(boxes_of=args.boxes) if args.boxes else {})}
     changed = differences(before, meta)
     if changed:
-        print(f'sapiens-mm: what is in {args.out} stays as it is, but this run differs from that one: '
-              f'{", ".join(changed)}', file=sys.stderr)
-    writer.write_meta(meta)
+        print(f'sapiens-mm: inputs that are done in {args.out} keep their files, the others are written anew, but this '
+              f'run differs from that one: {", ".join(changed)}', file=sys.stderr)
+    earlier = list(before.pop('earlier', ())) + [before] * bool(changed)
+    writer.write_meta({**meta, **(dict(earlier=earlier) if earlier else {})})
 
 
 def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxes, writer, there: int,

@@ -59,7 +59,7 @@ class Result:
     @property
     def name(self) -> str:
         """What its outputs are called: that of its source, and the number of the frame."""
-        return self.source.name if self.index is None else f'{self.source.name}.frames/{self.index:06d}'
+        return self.source.name if self.index is None else frame_name(self.source.name, self.index)
 
     @property
     def nbytes(self) -> int:
@@ -211,6 +211,11 @@ class Result:
         if name == 'parts':
             return draw_parts(self.image, self.parts, self.metainfo['parts']['palette'])
         return draw_depth(self.depth, self.mask) if name == 'depth' else color_normals(self.normal, self.mask)
+
+
+def frame_name(name: str, index: int) -> str:
+    """What the outputs of a frame of a video are called."""
+    return f'{name}.frames/{index:06d}'
 
 
 def _rounded(values) -> list[float]:

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..visualization.maps import bands, color_normals
 from .reading import Source
-from .result import DENSE, KEYPOINT_FORMATS, Result
+from .result import DENSE, KEYPOINT_FORMATS, Result, frame_name
 
 KINDS = ('json', 'npz', 'png', 'overlay', 'sheet', 'video')
 #: What is written of an image, a video or a camera if nothing else is asked for.
@@ -76,14 +76,23 @@ class ResultWriter:
             _import_av()
         return kinds - {'video'} if source.kind == 'image' else kinds
 
-    def is_done(self, source: Source) -> bool:
-        """Whether a source has been written, as far as its JSON, npz, overlay, sheet and video tell; JSON comes last.
+    def is_done(self, source: Source, tasks: Sequence[str] = ()) -> bool:
+        """Whether a source has been written, as far as its files tell, of a video those of its last frame.
 
-        PNGs and the files of a video's frames are not looked for. A camera never ends.
+        Args:
+            source: The source; a camera never ends.
+            tasks: Those of which PNGs are looked for.
         """
-        looked_for = {'json', 'npz', 'overlay', 'sheet'} if source.kind == 'image' else {'json', 'video'}
-        return source.kind != 'camera' and all(
-            osp.exists(self._path(source.name, kind)) for kind in looked_for & self.kinds_of(source))
+        kinds, name = self.kinds_of(source), source.name
+        files = [self._path(name, kind) for kind in kinds & {'json', 'video'}]
+        if source.kind == 'video':
+            with suppress(OSError, ValueError, LookupError, TypeError), \
+                    open(self._path(name, 'json'), encoding='utf-8') as file:
+                name = frame_name(name, json.load(file)['video']['frames'] - 1)
+        files += [self._path(name, kind) for kind in kinds & {'json', 'npz', 'overlay', 'sheet'}]
+        if 'png' in kinds:
+            files += [f'{self._base(name)}.{task}.png' for task in tasks if task in DENSE]
+        return source.kind != 'camera' and all(map(osp.exists, files))
 
     def write(self, result: Result) -> bool:
         """Writes what there is of a result; the frames of a video have to come in order.
@@ -119,10 +128,21 @@ class ResultWriter:
                           'one') from error
 
     def read_meta(self) -> dict:
-        """What ``meta.json`` says of the results that are there; empty without."""
-        with suppress(OSError, ValueError), open(osp.join(self.folder, 'meta.json'), encoding='utf-8') as file:
-            return json.load(file)
-        return {}
+        """What ``meta.json`` says of the results that are there; empty without.
+
+        Raises:
+            ValueError: It is none of ours.
+        """
+        path = osp.join(self.folder, 'meta.json')
+        try:
+            with open(path, encoding='utf-8') as file:
+                content = json.load(file)
+            _facts(content), list(content.get('earlier', ()))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f'{path} does not tell how the results in its folder came about') from error
+        return content
 
     def write_meta(self, content: dict) -> None:
         """Writes ``meta.json``: how all this came about."""
@@ -161,7 +181,10 @@ class ResultWriter:
 
     def _path(self, name: str, kind: str) -> str:
         ending = dict(json='.json', npz='.npz', overlay='.overlay.jpg', sheet='.sheet.jpg', video='.overlay.mp4')[kind]
-        return osp.join(self.folder, *name.split('/')) + ending
+        return self._base(name) + ending
+
+    def _base(self, name: str) -> str:
+        return osp.join(self.folder, *name.split('/'))
 
     def _write(self, name: str, kind: str, write: Callable, *values) -> None:
         with _moved(self._path(name, kind)) as path:
@@ -181,7 +204,7 @@ class ResultWriter:
 
     def _write_pngs(self, result: Result) -> dict:
         """Writes a PNG for each map; what JSON says about them."""
-        base, content = osp.join(self.folder, *result.name.split('/')), {}
+        base, content = self._base(result.name), {}
         if result.parts is not None:
             image = Image.fromarray(result.parts)
             image.putpalette(np.array(result.metainfo['parts']['palette'], np.uint8).tobytes())
@@ -217,8 +240,8 @@ def differences(before: dict, now: dict) -> list[str]:
 def _facts(meta: dict) -> dict:
     models = {task: model for model in meta.get('models', ()) for task in model['tasks']}
     facts = {'tasks': ', '.join(sorted(models))} if models else {}
-    facts |= {f'weights of {task}': model['sha256'][:8] if model['sha256'] else model['source']
-              for task, model in models.items()}
+    facts |= {f'weights of {task}': (model['sha256'] or '')[:8] or model['source']
+              for task, model in models.items() if 'source' in model}
     facts |= {name: value for name, value in meta.get('protocol', {}).items() if name != 'batch_size'}
     return facts | {name: meta[name] for name in ('boxes_of', 'keypoint_format') if name in meta}
 

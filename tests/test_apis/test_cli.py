@@ -218,6 +218,67 @@ def test_resume_tells_what_has_changed(run, photos, tmp_path, capsys):
         assert [line.partition('from that one: ')[2] for line in told] == ([says] if says else [])
 
 
+def test_resume_tells_what_has_changed_where_all_is_done(run, photos, tmp_path, capsys):
+    args = photos, '--detector', 'none', '--save', 'json'
+    assert run(*args, names=['pose-17']) == 0
+    meta = (tmp_path / 'out/meta.json').read_bytes()
+    for more, says in (
+            (['--batch-size', '2'], None), (['--tasks', 'pose-17'], None),
+            (['--score-threshold', '.5', '--flip-test'], 'flip_test (False, now True), score_threshold (0.3, now 0.5)'),
+            (['--tasks', 'pose-133', '--per-person', '--keypoint-format', 'openpose'],
+             'tasks (pose-17, now pose-133), maps_of (frame, now persons), keypoint_format (model, now openpose)'),
+            (['--detector', 'parts', '--max-persons', '2'], 'max_persons (None, now 2), boxes_of (none, now parts)')):
+        capsys.readouterr()
+        assert run(*args, *more, '--resume', names=['pose-17']) == 0
+        told = [line for line in capsys.readouterr().err.splitlines() if 'differs' in line]
+        assert [line.partition('were done: ')[2] for line in told] == (
+            [f'{says} (weights are not compared)'] if says else [])
+    assert (tmp_path / 'out/meta.json').read_bytes() == meta
+
+
+@pytest.mark.parametrize('args', [[], ['--per-person', '--track', '--max-persons', '3', '--flip-test'],
+                                  ['--tasks', 'depth']])
+def test_what_is_known_beforehand_is_what_meta_says(tmp_path, capsys, monkeypatch, args):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
+    args = ['run', str(tmp_path / 'a.png'), '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out'), *args]
+    assert main(args) == 0
+    before, known = json.loads((tmp_path / 'out/meta.json').read_text()), []
+    compare = writing.differences
+    monkeypatch.setattr(writing, 'differences', lambda before, now: known.append(now) or compare(before, now))
+    assert main([*args, '--resume']) == 0
+    assert 'differs' not in capsys.readouterr().err
+    now, = known
+    assert set(now['models'][0]['tasks']) == {task for model in before['models'] for task in model['tasks']}
+    assert set(before['protocol']) - set(now['protocol']) == {'box_padding', 'batch_size'}
+    assert set(now) - {'models', 'protocol'} == {'boxes_of', 'keypoint_format'}
+
+
+def test_kinds_that_are_newly_asked_for_are_made(run, photos, tmp_path, write_video, capsys):
+    clip, out = write_video(tmp_path / 'clip.mp4', frames=2), tmp_path / 'out'
+    args = photos / 'a.png', clip, '--detector', 'none', '--tasks', 'pose-17,depth'
+    assert run(*args, '--save', 'overlay') == 0
+    assert run(*args, '--save', 'overlay,png', '--resume') == 0
+    assert (out / 'photos/a.png.depth.png').exists()
+    assert (out / 'clip.mp4.frames/000001.depth.png').exists()
+    capsys.readouterr()
+    assert run(*args, '--save', 'overlay,png', '--resume') == 0
+    assert 'all 2 inputs are done' in capsys.readouterr().out
+
+
+def test_meta_keeps_how_earlier_results_came_about(run, photos, tmp_path, capsys):
+    args = photos, '--detector', 'none', '--save', 'json'
+    for threshold in (.3, .5, .5, .4):
+        assert run(*args, '--score-threshold', threshold, '--resume', names=['pose-17']) == 0
+        (tmp_path / 'out/b.jpg.json').unlink()
+    meta = json.loads((tmp_path / 'out/meta.json').read_text())
+    assert [content['protocol']['score_threshold'] for content in (*meta['earlier'], meta)] == [.3, .5, .4]
+    assert 'earlier' not in meta['earlier'][1]
+    (tmp_path / 'out/meta.json').write_text('[1]')
+    capsys.readouterr()
+    assert run(*args, '--resume', names=['pose-17']) == 0
+    assert 'meta.json does not tell how' in capsys.readouterr().err
+
+
 def test_ctrl_c_finishes_the_frame_and_closes_the_video(run, tmp_path, write_video, capsys, monkeypatch):
     av = pytest.importorskip('av')
     clip = write_video(tmp_path / 'clip.mp4', frames=30)

@@ -107,6 +107,30 @@ def test_what_is_done(tmp_path):
     assert not ResultWriter(tmp_path, ['json', 'npz']).is_done(result.source)
 
 
+def test_pngs_and_files_of_the_last_frame_that_are_not_there(tmp_path):
+    frames = [make_result('clip.mp4', 'video', index) for index in range(2)]
+    frames[1].source, image = frames[0].source, make_result()
+    with ResultWriter(tmp_path, ['png']) as writer:
+        for result in (*frames, image):
+            writer.write(result)
+    for source, name in ((image.source, 'x/a.jpg'), (frames[0].source, 'clip.mp4.frames/000001')):
+        assert writer.is_done(source, ['depth', 'pose-17'])
+        assert not ResultWriter(tmp_path, ['npz']).is_done(source)
+        (tmp_path / f'{name}.depth.png').unlink()
+        assert not writer.is_done(source, ['depth'])
+        assert writer.is_done(source, ['normal'])
+    (tmp_path / 'clip.mp4.json').write_text('[]')
+    assert not writer.is_done(frames[0].source, ['normal'])
+
+
+@pytest.mark.parametrize('content', ['[1]', '{"models": 5, "protocol": null}', 'no', '{"models": [{}]}',
+                                     '{"earlier": 1}'])
+def test_meta_that_is_none_of_ours(tmp_path, content):
+    (tmp_path / 'meta.json').write_text(content)
+    with pytest.raises(ValueError, match='meta.json does not tell how the results in its folder came about'):
+        ResultWriter(tmp_path).read_meta()
+
+
 def test_what_is_written_by_default(tmp_path, monkeypatch):
     writer = ResultWriter(tmp_path)
     with writer:

@@ -19,7 +19,7 @@ _ELSEWHERE = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0 done, 1 something failed, 2 wrong arguments, 130 stopped."""
+    """Runs a command; returns the exit code: 0 done, 1 something failed, 2 wrong arguments, 130 or 143 stopped."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog='sapiens-mm', description='Keypoints, body parts, depth and normals of people in images and videos.')
@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace) -> int:
         tasks = now['models'][0]['tasks']
         sources = [source for source in found if not (args.resume and writer.is_done(source, tasks))]
         if not sources:
-            print(f'all {len(found)} inputs are done in {args.out}', *(
+            print(f'{"the only input is" if len(found) == 1 else f"all {len(found)} inputs are"} done in {args.out}', *(
                 f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
             changed = differences(before, now)
             if changed:
@@ -246,7 +246,7 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
     # Images are counted, the frames of videos are not known beforehand.
     images = all(source.kind == 'image' for source in sources)
     bar = tqdm(total=len(sources) if images else None, unit='image' if images else 'frame', disable=None)
-    unwritten, done, stopped, full = {}, 0, _StopsOnce(), ''
+    unwritten, done, empty, stopped, full = {}, dict(image=0, frame=0), 0, _StopsOnce(), ''
 
     def failed(source, error) -> None:
         failures.append(str(error))
@@ -266,27 +266,33 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
         results = prefetch(inferencer.stream(sources, boxes, failed), 2, lambda result: result.nbytes)
         try:
             for result in results:
-                done += writer.write(result)
+                done['image' if result.index is None else 'frame'] += writer.write(result)
+                empty += boxes is None and not len(result.boxes)
                 bar.update()
                 if args.show and not _show(result, args.keypoint_threshold):
-                    stopped.stopped = True
-                if stopped or full:
+                    stopped.code = 130
+                if stopped.code or full:
                     break
         finally:
             results.close()
-        if stopped or full:
+        if stopped.code or full:
             writer.close(complete=False)
-    text = f'{done} {"images" if images else "frames"} in {args.out}'
+    if not any(done.values()):
+        done = dict(image=0) if images else dict(frame=0)
+    text = ' and '.join(_count(number, what) for what, number in done.items() if number or len(done) == 1)
+    text += f' in {args.out}'
+    if empty:
+        text += f', nobody was found in {f"{empty} of them" if sum(done.values()) > 1 else "it"}'
     if there:
-        text += f', {there} inputs were there'
-    if stopped or full:
+        text += f', {_count(there, "input")} {"was" if there == 1 else "were"} there'
+    if stopped.code or full:
         text += f'; {full or "stopped"}, --resume goes on'
     if failures:
         text += f'; {len(failures)} could not be read:\n  ' + '\n  '.join(failures)
     if unwritten:
         text += f'; {len(unwritten)} could not be written:\n  ' + '\n  '.join(unwritten.values())
     print(text)
-    return 130 if stopped else int(bool(failures or unwritten))
+    return stopped.code or int(bool(failures or unwritten))
 
 
 def _why_nothing_can_be_written(writer, error: OSError) -> str:
@@ -298,6 +304,10 @@ def _why_nothing_can_be_written(writer, error: OSError) -> str:
     except OSError as error:
         return str(error)
     return ''
+
+
+def _count(number: int, what: str) -> str:
+    return f'{number} {what}{"s" * (number != 1)}'
 
 
 def _some(names) -> str:
@@ -312,25 +322,27 @@ def _check_display() -> None:
 
 
 class _StopsOnce:
-    """Within it, the first Ctrl-C is remembered, the second one raises."""
+    """Within it, the first Ctrl-C or SIGTERM is remembered, the second one raises.
+
+    Attributes:
+        code: The exit code then, 0 before.
+    """
 
     def __init__(self):
-        self.stopped = False
+        self.code = 0
 
     def __enter__(self) -> '_StopsOnce':
-        self.before = signal.signal(signal.SIGINT, self._stop)
+        self.before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_) -> None:
-        signal.signal(signal.SIGINT, self.before)
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
-    def __bool__(self) -> bool:
-        return self.stopped
-
-    def _stop(self, *_) -> None:
-        if self.stopped:
+    def _stop(self, number: int, _) -> None:
+        if self.code:
             raise KeyboardInterrupt
-        self.stopped = True
+        self.code = 128 + number
         print('\nsapiens-mm: stopping after this one; again to stop at once', file=sys.stderr)
 
 
@@ -363,5 +375,5 @@ def _doctor(args: argparse.Namespace) -> int:
     for name, found, advice in examine():
         print(f'{"wrong" if advice else "ok":5}  {name:22} {found}' + (f'\n       {advice}' if advice else ''))
         problems += bool(advice)
-    print('nothing is wrong' if not problems else f'{problems} things are wrong')
+    print(f'{_count(problems, "thing")} {"is" if problems == 1 else "are"} wrong' if problems else 'nothing is wrong')
     return int(problems > 0)

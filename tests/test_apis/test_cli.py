@@ -106,7 +106,7 @@ def test_what_is_saved_by_default(run, tmp_path, write_video, capsys):
     assert 'all 2 inputs are done' in capsys.readouterr().out
     (out / 'a.png.sheet.jpg').unlink()
     assert run(*args, '--resume') == 0
-    assert '1 images in' in capsys.readouterr().out
+    assert '1 image in' in capsys.readouterr().out
     assert run(*args[1:]) == 0
     assert 'not computed: nothing of depth, normal is kept by json and video; add npz, png or sheet to --save' in (
         capsys.readouterr().err)
@@ -194,7 +194,7 @@ def test_resume_skips_what_is_done(run, photos, tmp_path, capsys):
     (tmp_path / 'out/a.png.json').unlink()
     before = done.stat().st_mtime_ns
     assert run(*args, names=['pose-17']) == 0
-    assert '1 images in' in capsys.readouterr().out
+    assert '1 image in' in capsys.readouterr().out
     assert done.stat().st_mtime_ns == before
     assert run(*args, names=['pose-17']) == 0
     out, err = capsys.readouterr()
@@ -279,7 +279,8 @@ def test_meta_keeps_how_earlier_results_came_about(run, photos, tmp_path, capsys
     assert 'meta.json does not tell how' in capsys.readouterr().err
 
 
-def test_ctrl_c_finishes_the_frame_and_closes_the_video(run, tmp_path, write_video, capsys, monkeypatch):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_finishes_the_frame_and_closes_the_video(run, number, tmp_path, write_video, capsys, monkeypatch):
     av = pytest.importorskip('av')
     clip = write_video(tmp_path / 'clip.mp4', frames=30)
     write, count = writing.ResultWriter.write, []
@@ -287,13 +288,13 @@ def test_ctrl_c_finishes_the_frame_and_closes_the_video(run, tmp_path, write_vid
     def interrupted(self, result):
         count.append(0)
         if len(count) == 3:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return write(self, result)
 
     monkeypatch.setattr(writing.ResultWriter, 'write', interrupted)
-    before = signal.getsignal(signal.SIGINT)
-    assert run(clip, '--detector', 'none', '--save', 'video', names=['pose-17']) == 130
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.getsignal(number)
+    assert run(clip, '--detector', 'none', '--save', 'video', names=['pose-17']) == 128 + number
+    assert signal.getsignal(number) is before
     assert '3 frames in' in capsys.readouterr().out
     assert not (tmp_path / 'out/clip.mp4.json').exists()
     with av.open(str(tmp_path / 'out/clip.mp4.overlay.mp4')) as container:
@@ -340,7 +341,8 @@ def test_the_doctor(capsys):
     out = capsys.readouterr().out
     assert 'mmpose' in out
     wrong = [line for line in out.splitlines() if line.startswith('wrong ')]
-    assert out.splitlines()[-1] == (f'{len(wrong)} things are wrong' if wrong else 'nothing is wrong')
+    assert out.splitlines()[-1] == (f'{len(wrong)} things are wrong' if len(wrong) > 1 else
+                                    '1 thing is wrong' if wrong else 'nothing is wrong')
     assert code == bool(wrong)
 
 
@@ -372,7 +374,7 @@ def test_images_that_the_boxes_leave_out_are_told(tmp_path, capsys):
     # Only the one that the boxes leave out remains.
     (tmp_path / 'out/b.png.json').unlink()
     assert main([*args, '--resume']) == 0
-    assert '1 images in' in capsys.readouterr().out
+    assert '1 image in' in capsys.readouterr().out
     assert main([*args[:args.index('--boxes')], '--resume', '--detector', 'none', '--out', str(tmp_path / 'new')]) == 0
     assert json.loads((tmp_path / 'new/meta.json').read_text())['boxes_of'] == 'none'
 
@@ -447,3 +449,21 @@ def test_meta_that_cannot_be_written(run, photos, capsys, monkeypatch):
     assert run(photos, '--detector', 'none', names=['pose-17']) == 2
     line, = [line for line in capsys.readouterr().err.splitlines() if line.startswith('sapiens-mm')]
     assert line.endswith('meta.json cannot be written: No space left on device')
+
+
+def test_the_summary_counts_images_and_frames_and_where_nobody_was_found(photos, tmp_path, write_video, capsys):
+    clip = write_video(tmp_path / 'clip.mp4', frames=2)
+    args = ['run', str(photos / 'a.png'), str(clip), '--size', 'tiny', '--device', 'cpu', '--tasks', 'pose-17',
+            '--save', 'json', '--out', str(tmp_path / 'out')]
+    assert main([*args, '--detector', 'none']) == 0
+    assert capsys.readouterr().out == f'1 image and 2 frames in {tmp_path / "out"}\n'
+    assert main([*args, '--score-threshold', '1']) == 0
+    assert capsys.readouterr().out == f'1 image and 2 frames in {tmp_path / "out"}, nobody was found in 3 of them\n'
+    (tmp_path / 'out/clip.mp4.json').unlink()
+    assert main([*args, '--detector', 'none', '--resume']) == 0
+    assert capsys.readouterr().out == f'2 frames in {tmp_path / "out"}, 1 input was there\n'
+    assert main([*args, '--detector', 'none', '--resume']) == 0
+    assert main(['run', str(photos / 'a.png'), *args[3:-1], str(tmp_path / 'other'), '--score-threshold', '1']) == 0
+    assert capsys.readouterr().out.endswith(f'1 image in {tmp_path / "other"}, nobody was found in it\n')
+    assert main(['run', str(photos / 'a.png'), *args[3:-1], str(tmp_path / 'other'), '--resume']) == 0
+    assert capsys.readouterr().out.startswith('the only input is done in ')

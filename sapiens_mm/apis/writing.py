@@ -22,6 +22,7 @@ from .result import DENSE, KEYPOINT_FORMATS, Result, frame_name
 KINDS = ('json', 'npz', 'png', 'overlay', 'sheet', 'video')
 #: What is written of an image, a video or a camera if nothing else is asked for.
 DEFAULT_KINDS = dict(image={'json', 'overlay', 'sheet'}, video={'json', 'video'}, camera={'json', 'video'})
+_TICK = Fraction(1, 90000)  # seconds, in which times of videos are counted
 #: The largest value of a 16-bit depth PNG, whose 0 means no depth.
 _FARTHEST = 65535
 
@@ -221,7 +222,7 @@ class ResultWriter:
     def _append(self, result: Result) -> None:
         if self._video is None:
             self._video = VideoWriter(self._path(result.source.name, 'video'), result.rate)
-        self._video.append(result.draw(self.threshold))
+        self._video.append(result.draw(self.threshold), result.time)
 
 
 def kept_tasks(tasks: Sequence[str], kinds: Collection[str]) -> list[str]:
@@ -251,19 +252,22 @@ class VideoWriter:
 
     Args:
         path: The file, ``.mp4``.
-        rate: Frames per second.
+        rate: Frames per second, on average.
     """
 
     def __init__(self, path: str, rate: float):
         self.path, self.rate = path, Fraction(rate).limit_denominator(1001)
         self.part = f'{path}.part'
         self.container = self.stream = None
-        self.failed = False
+        self.failed, self.count, self.ticks = False, 0, -1
 
-    def append(self, picture: np.ndarray) -> None:
-        """Adds (H, W, 3) uint8 RGB; after an error, further pictures are passed over.
+    def append(self, picture: np.ndarray, time: float | None = None) -> None:
+        """Adds a picture; after an error, further ones are passed over.
 
-        H.264 wants even sides: an odd last row or column is left out, a single one comes twice.
+        Args:
+            picture: (H, W, 3) uint8 RGB. H.264 wants even sides: an odd last row or column is left out, a single one
+                comes twice.
+            time: When it is shown, in seconds; None: by the rate.
 
         Raises:
             OSError: It cannot be written; what was is removed.
@@ -278,7 +282,12 @@ class VideoWriter:
                 self.container = _import_av().open(self.part, 'w', format='mp4')
                 self.stream = self.container.add_stream('libx264', rate=self.rate)
                 self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, 'yuv420p'
+                self.stream.codec_context.time_base = _TICK
             frame = _import_av().VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format='rgb24')
+            # Of frames that come at the same time, or back in time, none is lost.
+            self.ticks = max(round((self.count / self.rate if time is None else time) / _TICK), self.ticks + 1)
+            self.count += 1
+            frame.pts, frame.time_base, frame.duration = self.ticks, _TICK, round(1 / self.rate / _TICK)
             self.container.mux(self.stream.encode(frame))
 
     def close(self) -> None:

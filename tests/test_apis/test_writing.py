@@ -257,3 +257,16 @@ def test_a_video_of_one_column(tmp_path):
     frame, = read_frames(find_sources([tmp_path / 'a.mp4'])[0])
     assert frame.image.shape == (30, 2, 3)
     assert abs(int(frame.image.mean()) - 200) < 4
+
+
+def test_a_video_keeps_the_times_of_its_frames(tmp_path):
+    times = [0, .01, .5, .5, .45, 2.]
+    frames = [make_result('clip.mp4', 'video', index) for index in range(6)]
+    with ResultWriter(tmp_path, ['video']) as writer:
+        for frame, time in zip(frames, times):
+            frame.source, frame.time = frames[0].source, time
+            writer.write(frame)
+    read = list(read_frames(find_sources([tmp_path / 'clip.mp4.overlay.mp4'])[0]))
+    np.testing.assert_allclose([frame.time for frame in read], [0, .01, .5, .5, .5, 2.], atol=1e-4)
+    content = json.loads((tmp_path / 'clip.mp4.frames/000001.json').read_text())
+    assert content['image']['time'] == .01

@@ -8,7 +8,9 @@ import math
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -105,7 +107,7 @@ def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx'
         part = Path(folder) / path.name
         exported = ExportedModel(model, with_decode).eval()
         batch = torch.export.Dim('batch')
-        with torch.no_grad():
+        with torch.no_grad(), _quiet():
             program = torch.export.export(exported, (_images(model, 2), ), dynamic_shapes={INPUT: {0: batch}})
             model.network.eval()  # forgets what the backbone keeps: it was traced
         metadata = {name: json.dumps(value, default=_plain) for name, value in _metadata(model, with_decode).items()}
@@ -134,9 +136,19 @@ def _require_onnx() -> None:
         raise ImportError(f"ONNX needs more packages ({error}): pip install 'sapiens_mm[export]'") from error
 
 
+@contextmanager
+def _quiet():
+    """Without warnings: those of exports are torch's about torch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
+
+
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
     names = program.call_spec.out_spec.context  # the keys of the outputs
-    onnx_program = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=list(names), verbose=False)
+    with _quiet():
+        onnx_program = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=list(names),
+                                         verbose=False)
     onnx_program.model.metadata_props.update(metadata)
     onnx_program.save(path)
 

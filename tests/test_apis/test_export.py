@@ -118,10 +118,11 @@ def test_torch_export(small_models, tmp_path, name, dtype):
     assert json.loads(json.loads(extra['metadata.json'])['tasks']) == list(model.tasks)
 
 
-def test_onnx_in_half_precision(small_models, tmp_path):
+def test_onnx_in_half_precision(small_models, tmp_path, recwarn):
     pytest.importorskip('onnxruntime')
     differences = export_model(load(small_models, 'depth', dtype=torch.float16), tmp_path / 'a.onnx')
     assert 0 < differences['depth'][0] < 0.02
+    assert not [warning for warning in recwarn.list if 'torch' in warning.filename or 'copyreg' in warning.filename]
 
 
 @pytest.mark.parametrize('size', [(128, 96), (64, 48)])

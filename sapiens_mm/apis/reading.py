@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
-VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.3gp', '.wmv',
-          '.flv', '.ogv', '.mxf')
+VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.mts', '.m2ts', '.3gp', '.wmv',
+          '.flv', '.ogv', '.mxf')  # .ts only where it is named: in folders it may be TypeScript
 # FFmpeg's names of what these are; it takes text and images for videos, too.
 _CONTAINERS = {'mov', 'avi', 'matroska', 'mpeg', 'mpegts', 'asf', 'flv', 'ogg', 'mxf'}
 #: Endings of what :class:`~sapiens_mm.apis.writing.ResultWriter` writes that are images or videos themselves.

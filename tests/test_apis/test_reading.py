@@ -395,6 +395,7 @@ def test_files_without_a_telling_suffix_are_what_is_in_them(tmp_path, write_vide
     save(tmp_path / 'photo.png').rename(tmp_path / 'photo')
     assert {source.name: source.kind for source in find_sources([tmp_path / name for name in names])} == names
     assert len(list(frames_of(find_sources([tmp_path / 'clip'])))) == 5
+    assert [source.name for source in find_sources([tmp_path])] == ['clip.jpg', 'clip.mxf', 'whole.mp4']
     with pytest.raises(InputError, match='clip.jpg: this is no image, but a video: rename it'):
         read_image(str(tmp_path / 'clip.jpg'))
 

@@ -101,17 +101,18 @@ def _run(args: argparse.Namespace) -> int:
         if not found:
             return 2
         writer = ResultWriter(args.out, args.save, args.keypoint_format, args.keypoint_threshold)
-        boxes = _read_boxes(args.boxes, found) if args.boxes else None
         before = _read_meta(writer) if args.resume else {}
         now = _settings(args, before, writer, found)
         tasks = now['models'][0]['tasks']
         sources = [source for source in found if not (args.resume and writer.is_done(source, tasks))]
+        boxes = _read_boxes(args.boxes, found, sources) if args.boxes else None
         if not sources:
             print(f'{"the only input is" if len(found) == 1 else f"all {len(found)} inputs are"} done in {args.out}', *(
-                f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
+                f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())),
+                *([f'; {len(failures)} could not be read', *failures] if failures else ()), sep='\n  ')
             changed = differences(before, now)
             if changed:
-                print(f'sapiens-mm: nothing is done, but what is asked for differs from how they were done: '
+                print(f'sapiens-mm: nothing is left to do, but what is asked for differs from how they were done: '
                       f'{", ".join(changed)} (weights are not compared)', file=sys.stderr)
             return int(bool(failures))
         inferencer = _load(args, found, writer)
@@ -153,14 +154,14 @@ def _settings(args: argparse.Namespace, before: dict, writer, sources: Sequence)
                     max_persons=args.max_persons, track=args.track, detect_every=args.detect_every))
 
 
-def _read_boxes(path: str, sources: Sequence):
-    """The boxes of a file that has some of the sources; says which it has not."""
+def _read_boxes(path: str, found: Sequence, sources: Sequence):
+    """The boxes of a file that has some of what was found; says which of the sources it has not."""
     from sapiens_mm.apis.persons import BoxFile
     boxes = BoxFile(path)
-    unknown = [source.name for source in sources if not boxes.knows(source)]
-    if len(unknown) == len(sources):
+    if not any(map(boxes.knows, found)):
         raise ValueError(f'{path} has none of the inputs: it has {_some(boxes.boxes)}, but the inputs are '
-                         f'{_some(unknown)}')
+                         f'{_some(source.name for source in found)}')
+    unknown = [source.name for source in sources if not boxes.knows(source)]
     if unknown:
         print(f'sapiens-mm: {path} has no boxes for {len(unknown)} of {len(sources)} inputs, and nobody is looked for '
               f'there: {_some(unknown)}', file=sys.stderr)

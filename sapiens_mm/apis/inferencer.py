@@ -156,6 +156,7 @@ class SapiensInferencer:
         Raises:
             ValueError: It does not do one of the tasks, or there is none.
         """
+        tasks = [tasks] if isinstance(tasks, str) else tasks
         missing = [task for task in tasks if task not in self.tasks]
         if missing or not tasks:
             raise ValueError(f'tasks are {", ".join(tasks) or "none"}, but must be some of {", ".join(self.tasks)}')

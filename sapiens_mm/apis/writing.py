@@ -185,7 +185,7 @@ class ResultWriter:
         return self._base(name) + ending
 
     def _base(self, name: str) -> str:
-        return osp.join(self.folder, *name.split('/'))
+        return osp.join(self.folder, *('meta_' if name == 'meta' else name).split('/'))  # meta.json is another file
 
     def _write(self, name: str, kind: str, write: Callable, *values) -> None:
         with _moved(self._path(name, kind)) as path:

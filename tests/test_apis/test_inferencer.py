@@ -211,6 +211,7 @@ def test_inputs_that_cannot_be_had_are_told_and_the_others_go_on(make, tmp_path)
 def test_only_some_tasks(make):
     inferencer = make('pose-17', 'multi')
     assert inferencer.only(['depth', 'pose-17']).tasks == ('pose-17', 'depth')
+    assert inferencer.only('parts').tasks == ('parts', )
     for tasks in ([], ['foo'], ['depth', 'pose-308']):
         with pytest.raises(ValueError, match='but must be some of pose-17, parts, depth, normal'):
             inferencer.only(tasks)

@@ -71,6 +71,15 @@ def test_files_hold_what_was_found(tmp_path):
         assert picture.size == (81, 61)
 
 
+def test_an_image_that_is_called_meta(tmp_path):
+    with ResultWriter(tmp_path, ['json']) as writer:
+        writer.write_meta(dict(sapiens_mm='0'))
+        writer.write(make_result('meta'))
+    assert writer.read_meta() == dict(sapiens_mm='0')
+    assert json.loads((tmp_path / 'meta_.json').read_text())['image']['file'] == '/data/meta'
+    assert writer.is_done(make_result('meta').source)
+
+
 def test_depth_of_nobody_and_of_a_plane():
     values, near, step = encode_depth(np.zeros((3, 4), np.float32))
     assert (values.any(), near, step) == (False, 0, 0)

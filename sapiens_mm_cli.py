@@ -108,8 +108,9 @@ def _run(args: argparse.Namespace) -> int:
         boxes = _read_boxes(args.boxes, found, sources) if args.boxes else None
         if not sources:
             print(f'{"the only input is" if len(found) == 1 else f"all {len(found)} inputs are"} done in {args.out}', *(
-                f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())),
-                *([f'; {len(failures)} could not be read', *failures] if failures else ()), sep='\n  ')
+                f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
+            if failures:
+                print(f'{len(failures)} could not be read:', *failures, sep='\n  ')
             changed = differences(before, now)
             if changed:
                 print(f'sapiens-mm: nothing is left to do, but what is asked for differs from how they were done: '
@@ -136,6 +137,7 @@ def _read_meta(writer) -> dict:
 def _settings(args: argparse.Namespace, before: dict, writer, sources: Sequence) -> dict:
     """What ``meta.json`` would say, as far as it is known before models are loaded; without tasks, those before."""
     from sapiens_mm.apis.models import default_tasks
+    from sapiens_mm.apis.persons import default_detector
     from sapiens_mm.apis.writing import kept_tasks
     tasks = args.tasks or (() if args.checkpoint else default_tasks(args.size))
     tasks = kept_tasks(tasks, set().union(*map(writer.kinds_of, sources)) | ({'overlay'} if args.show else set()))
@@ -146,7 +148,7 @@ def _settings(args: argparse.Namespace, before: dict, writer, sources: Sequence)
     elif args.detector_checkpoint:
         finder = f'{"rtmdet-m" if finder == "auto" else finder} {args.detector_checkpoint}'
     elif finder == 'auto':
-        finder = 'parts' if args.size == 'tiny' and not args.checkpoint else 'rtmdet-m'
+        finder = default_detector(args.size, own_weights=bool(args.checkpoint))
     return dict(models=[dict(tasks=tasks)], boxes_of=args.boxes or finder, keypoint_format=args.keypoint_format,
                 protocol=dict(
                     flip_test=args.flip_test, maps_of='persons' if args.per_person else 'frame',

@@ -26,7 +26,17 @@ from .models import (
     load_released,
     released_source,
 )
-from .persons import DETECTORS, BoxFile, Finder, GivenBoxes, PartsFinder, Tracker, keep_best, whole_frames
+from .persons import (
+    DETECTORS,
+    BoxFile,
+    Finder,
+    GivenBoxes,
+    PartsFinder,
+    Tracker,
+    default_detector,
+    keep_best,
+    whole_frames,
+)
 from .reading import ROOM, Frame, InputError, Source, frames_of_inputs, prefetch
 from .result import DENSE, Result
 
@@ -132,7 +142,7 @@ class SapiensInferencer:
                     for block in blocks_of(model.network, ('Block', )):
                         block.compile()
         if detector == 'auto':
-            detector = 'parts' if size == 'tiny' and weights is None else 'rtmdet-m'
+            detector = default_detector(size, own_weights=weights is not None)
         self.boxes_of, self.finder = self._choose_finder(detector)
 
     def _take(self, models: list[TaskModel]) -> None:

@@ -22,6 +22,11 @@ DETECTORS = {
 Finder = Callable[[Sequence[Frame]], list[np.ndarray]]
 
 
+def default_detector(size: str, own_weights: bool) -> str:
+    """What finds people if nothing else is asked for: of the embedded model what works without a network."""
+    return 'parts' if size == 'tiny' and not own_weights else 'rtmdet-m'
+
+
 def whole_frames(frames: Sequence[Frame]) -> list[np.ndarray]:
     """One box for each frame: all of it."""
     return [np.array([[0, 0, *frame.image.shape[1::-1], 1]], np.float32) for frame in frames]

@@ -185,6 +185,7 @@ def test_an_input_that_is_not_there_is_reported_and_the_run_goes_on(run, photos,
     assert "1 could not be read:\n  there is no 'nowhere.jpg'" in out
     assert written(tmp_path / 'out') == ['a.png.json', 'meta.json']
     assert run(*args, '--resume', names=['pose-17']) == 1
+    assert "\n1 could not be read:\n  there is no 'nowhere.jpg'" in capsys.readouterr().out
 
 
 def test_resume_skips_what_is_done(run, photos, tmp_path, capsys):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sapiens_mm.apis.models import TaskModel
-from sapiens_mm.apis.persons import BoxFile, PartsFinder, Tracker, keep_best, whole_frames
+from sapiens_mm.apis.persons import BoxFile, PartsFinder, Tracker, default_detector, keep_best, whole_frames
 from sapiens_mm.apis.reading import Frame, Source
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
@@ -114,3 +114,8 @@ def test_the_best_pair_comes_first():
     tracker = Tracker()
     tracker.update(boxes_at(0, 20))
     assert tracker.update(boxes_at(18)).tolist() == [2]
+
+
+def test_what_finds_people_by_default():
+    assert default_detector('tiny', own_weights=False) == 'parts'  # without a network
+    assert default_detector('tiny', own_weights=True) == default_detector('1b', own_weights=False) == 'rtmdet-m'

@@ -22,6 +22,7 @@ ALLOWED = {
                  {'backbones', 'engine'}),
     'synth': ({'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'drjit', 'trimesh',
                'xtcocotools', *sys.stdlib_module_names}, {'visualization', 'vocabularies'}),
+    'utils': ({'PIL', *sys.stdlib_module_names}, set()),
     'visualization': ({'numpy', 'cv2', *sys.stdlib_module_names}, {'vocabularies'}),
     'vocabularies': (set(sys.stdlib_module_names), set()),
 }
@@ -55,7 +56,7 @@ def test_rooms_import_what_they_may(room):
             if parts[0] != 'sapiens_mm':
                 assert parts[0] in libraries, f'{path} imports {name}'
             elif len(parts) > 1:
-                assert parts[1] in rooms | {room, 'version'}, f'{path} imports {name}'
+                assert parts[1] in rooms | {room, 'utils', 'version'}, f'{path} imports {name}'
 
 
 def test_importing_the_package_imports_no_host():

@@ -1,0 +1,1 @@
+"""Helpers that every room shares: files, images read by Pillow, lists as text."""

@@ -1,0 +1,14 @@
+"""Lists and counts as text for error messages."""
+from collections.abc import Iterable
+
+
+def some(names: Iterable, limit: int = 5, separator: str = ', ') -> str:
+    """The first names of a list: ``'a, b, c, d, e and 7 more'``; ``'none'`` for an empty one."""
+    names = [str(name) for name in names]
+    text = separator.join(names[:limit]) or 'none'
+    return f'{text} and {len(names) - limit} more' if len(names) > limit else text
+
+
+def count(number: int, noun: str, plural: str = '') -> str:
+    """A number with its noun: ``'1 image'``, ``'2 images'``."""
+    return f'{number} {noun if number == 1 else plural or noun + "s"}'

@@ -1,0 +1,11 @@
+from sapiens_mm.utils.text import count, some
+
+
+def test_long_lists_end_with_their_number():
+    assert some([]) == 'none'
+    assert some([1, 2]) == '1, 2'
+    assert some('abcdefg', limit=3) == 'a, b, c and 4 more'
+
+
+def test_nouns_follow_their_number():
+    assert [count(0, 'image'), count(1, 'image'), count(2, 'box', 'boxes')] == ['0 images', '1 image', '2 boxes']

@@ -1,14 +1,19 @@
-"""Images opened by Pillow without handing their bytes to another program."""
+"""Images read without handing their bytes to another program: opened by Pillow, or decoded by OpenCV."""
 import os
 import threading
+from io import BytesIO
 from typing import BinaryIO
 
+import cv2
+import numpy as np
 from PIL import Image
 
 #: Pillow finds the format by a file's content, and runs Ghostscript for PostScript. These formats it decodes itself.
 FORMATS = ('AVIF', 'BMP', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TIFF', 'WEBP')
 #: Pillow warns from half as many pixels on. The warning can only be silenced for all threads, so its limit is raised.
 MAX_PIXELS = 178_956_970
+_JPEG, _TIFF = b'\xff\xd8', (b'MM\0*', b'II*\0')
+_ORIENTATION = 274  # tag of EXIF
 _lock = threading.Lock()
 
 
@@ -37,3 +42,56 @@ def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_
         image.close()
         raise Image.DecompressionBombError(f'got {width} x {height} pixels, expected at most {max_pixels}')
     return image
+
+
+def decode(data: bytes, flags: int) -> np.ndarray:
+    """Decodes an image file whole, turned as its EXIF orientation says, in every format.
+
+    Args:
+        data: The file.
+        flags: Of ``cv2.imdecode``.
+
+    Returns:
+        (H, W) or (H, W, C), channels in OpenCV's order.
+
+    Raises:
+        ValueError: The content is cut off, damaged, or no image.
+    """
+    # From memory: of a file on disk OpenCV fills what is cut off with grey.
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION) if data else None
+    except cv2.error as error:
+        raise ValueError(str(error).strip().splitlines()[0]) from error
+    if image is None or _ends_in_zeros(data):
+        raise ValueError('it is empty, cut off, damaged or no image' if data else 'it is empty')
+    return image if data.startswith(_TIFF) else turn(image, orientation(data))  # OpenCV always turns a TIFF
+
+
+def orientation(data: bytes) -> int:
+    """The EXIF orientation of an image file, 1 to 8; 1 where it has none."""
+    # Most files have none, and then Pillow need not look.
+    if not any(mark in data[:1 << 16] for mark in (b'Exif\0', b'MM\0*', b'II*\0')) and not (
+            b'eXIf' in data or b'EXIF' in data):
+        return 1
+    try:
+        with open_image(BytesIO(data), None) as image:
+            value = image.getexif().get(_ORIENTATION, 1)
+    except (OSError, ValueError, SyntaxError):
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def turn(image: np.ndarray, orientation: int) -> np.ndarray:
+    """An image (H, W, ...) as its EXIF orientation shows it: mirrored and rotated copies of what the file stores."""
+    if orientation >= 5:
+        image = cv2.transpose(image)
+    if orientation in (2, 3, 6, 7):
+        image = cv2.flip(image, 1)
+    if orientation in (3, 4, 7, 8):
+        image = cv2.flip(image, 0)
+    return image
+
+
+def _ends_in_zeros(data: bytes) -> bool:
+    """Whether a JPEG's end was never written, as an interrupted copy leaves it."""
+    return data.startswith(_JPEG) and data[-16:] == bytes(16) and not data.rstrip(b'\0').endswith(b'\xff\xd9')

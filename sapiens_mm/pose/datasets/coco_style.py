@@ -1,18 +1,29 @@
 """mmpose's COCO-style datasets, checked: a wrong path or a wrong annotation stops with what to change."""
-import json
 import os.path as osp
+from collections.abc import Sequence
 
 import numpy as np
-from mmengine.fileio import exists, load
+from mmengine.fileio import exists
 from mmpose.datasets import CocoDataset, CocoWholeBodyDataset
 from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 from mmpose.registry import DATASETS
 
+from ...utils.problems import Problem, report
+from ...utils.text import some
 from ..vocabularies import COMMON_114_IN_133, COMMON_114_IN_308, METAINFO_17, METAINFO_133, METAINFO_308
+from .annotations import Persons, check_metainfo, check_persons, dropped, flat_keypoints, persons_of, read_annotations
+from .detections import read_detections, select_detections
 
 
 class _Checked:
     """Checks the files of a COCO-style dataset. Stands before mmpose's class among the bases."""
+
+    def full_init(self) -> None:
+        """Loads the samples; a test set's ``metainfo['evaluated']`` then tells the metric which persons they are."""
+        first = not self._fully_initialized
+        super().full_init()
+        if first and self.test_mode:
+            self._metainfo['evaluated'] = self._evaluated()
 
     def load_data_list(self) -> list[dict]:
         """Samples from the annotation file or, with ``bbox_file``, from the boxes of a detector.
@@ -28,32 +39,93 @@ class _Checked:
             raise FileNotFoundError(self._says(f"ann_file '{self.ann_file}' does not exist. {self._root_hint()}"))
         if '://' not in folder and not osp.isdir(folder):
             raise FileNotFoundError(self._says(f"data_prefix['img'] '{folder}' is not a folder. {self._root_hint()}"))
-        try:
-            data_list = super().load_data_list()
-        except (json.JSONDecodeError, UnicodeDecodeError, AssertionError) as error:
-            problem = f"ann_file '{self.ann_file}' is not a COCO-style JSON file ({error}); check that it is complete"
-            raise ValueError(self._says(problem)) from error
-        except KeyError as error:
-            problem = f"an entry of ann_file '{self.ann_file}' has no {error}"
-            raise ValueError(self._says(f'{problem}. docs/your_keypoints.md shows what each entry needs')) from error
+        check_metainfo(self.metainfo, f"metainfo of '{self.metainfo['dataset_name']}'")
+        data_list = super().load_data_list()
         if not data_list:
-            needs = 'a box of category 1' if self.bbox_file else 'a person with a box and a labelled keypoint'
+            needs = 'a box of a person' if self.bbox_file else 'a person with a box and a labelled keypoint'
             raise ValueError(self._says(f"'{self.bbox_file or self.ann_file}' gives no sample. It needs {needs}"))
         return data_list
 
+    def _load_annotations(self) -> tuple[list[dict], list[dict]]:
+        """A sample for each person who can be one, and all images."""
+        content, persons = self._read()
+        if self.data_mode == 'topdown':
+            reasons = dropped(persons, np.array([self._count(entry) for entry in persons.entries], int))
+            self._labelled = persons.labelled_ids()
+            self._tell_dropped({reason: persons.ids(mask) for reason, mask in reasons.items()}, len(persons.entries))
+            persons = persons.without(np.logical_or.reduce(list(reasons.values()))) if reasons else persons
+            self._used = {entry['id'] for entry in persons.entries}
+        samples = [self.parse_data_info(dict(raw_ann_info=entry, raw_img_info=image))
+                   for entry, image in zip(persons.entries, persons.images)]
+        return [sample for sample in samples if sample], content['images']
+
+    def _read(self) -> tuple[dict, Persons]:
+        """The annotation file and its persons, checked."""
+        content = read_annotations(self.ann_file)
+        if self.test_mode and 'categories' not in content:
+            raise ValueError(self._says(f"ann_file '{self.ann_file}' has no 'categories', which the evaluation needs. "
+                                        "Add [{'id': 1, 'name': 'person'}]"))
+        if 'categories' in content:
+            self._metainfo['CLASSES'] = content['categories']
+        self._labelled, self._used, everything = set(), set(), {image['id'] for image in content['images']}
+        content['images'] = [
+            {**image, 'img_id': image['id'], 'img_path': osp.join(self.data_prefix['img'], image['file_name'])}
+            for image in content['images'] if image['id'] % self.sample_interval == 0]
+        self._image_ids = {image['id'] for image in content['images']}
+        self._skipped = everything - self._image_ids
+        if self._skipped:
+            content['annotations'] = [entry for entry in content['annotations'] if entry['image_id'] in self._image_ids]
+        persons = persons_of(content, self.ann_file, self._keypoint_fields(), self.metainfo['dataset_name'])
+        return content, check_persons(persons, self.ann_file)
+
     def parse_data_info(self, raw_data_info: dict) -> dict | None:
-        """One annotation as a sample, after a look at its number of keypoints."""
-        annotation = raw_data_info['raw_ann_info']
-        self._check_keypoints(annotation)
-        try:
-            data_info = super().parse_data_info(raw_data_info)
-            numbers_only = data_info is None or np.isfinite(data_info['keypoints']).all()
-        except (TypeError, ValueError):
-            numbers_only = False
-        if not numbers_only:
-            problem = f"annotation {annotation['id']} in '{self.ann_file}' has something else than numbers"
-            raise ValueError(self._says(f'{problem} in its bbox or keypoints. Correct or remove it'))
-        return data_info
+        """One annotation as a sample: keypoints (1, K, 2) float32, visibilities (1, K) float32, 1 where labelled."""
+        entry, image = raw_data_info['raw_ann_info'], raw_data_info['raw_img_info']
+        if not entry.get('bbox') or 'keypoints' not in entry:
+            return None
+        flat = flat_keypoints(entry, self._keypoint_fields())
+        keypoints = np.array(flat, dtype=np.float32).reshape(1, -1, 3)
+        x, y, width, height = entry['bbox']
+        right, bottom = image['width'] - 1, image['height'] - 1
+        x0, x1 = (min(max(value, 0), right) for value in (x, x + width))
+        y0, y1 = (min(max(value, 0), bottom) for value in (y, y + height))
+        area = entry['area'] if 'area' in entry else max((x1 - x0) * (y1 - y0) * 0.53, 1.)
+        sample = dict(
+            img_id=entry['image_id'], img_path=image['img_path'], annotated_shape=(image['height'], image['width']),
+            bbox=np.array([[x0, y0, x1, y1]], np.float32), bbox_score=np.ones(1, np.float32),
+            num_keypoints=self._count(entry), keypoints=np.ascontiguousarray(keypoints[..., :2]),
+            keypoints_visible=(keypoints[..., 2] > 0).astype(np.float32),
+            area=np.array(area, np.float32), iscrowd=entry.get('iscrowd', 0), segmentation=entry.get('segmentation'),
+            id=entry['id'], category_id=np.array(entry['category_id']), raw_ann_info=entry)
+        if 'crowdIndex' in image:
+            sample['crowd_index'] = image['crowdIndex']
+        return sample
+
+    def _load_detection_results(self) -> list[dict]:
+        """A sample for each box of a detector; nothing is taken from the annotations but the images."""
+        content, _ = self._read()  # whose persons the metric needs
+        if not exists(self.bbox_file):
+            hint = f'{self._root_hint()}, or bbox_file=None to use the annotated boxes'
+            raise FileNotFoundError(self._says(f"bbox_file '{self.bbox_file}' does not exist. {hint}"))
+        boxes = read_detections(self.bbox_file)
+        wanted = {entry['category_id'] for entry in content['annotations'] if 'keypoints' in entry}
+        wanted = wanted or {category['id'] for category in content.get('categories', ())}
+        images = {image['id']: image for image in content['images']}
+        kept, reasons = select_detections(boxes, self.bbox_file, wanted, images, self.ann_file, self._skipped)
+        self._tell_dropped(reasons, len(boxes))
+        keypoints = np.zeros((1, self.metainfo['num_keypoints'], 2), np.float32)
+        visible = np.ones(keypoints.shape[:2], np.float32)
+        samples = []
+        for number, box in enumerate(kept):
+            image = images[box['image_id']]
+            x, y, width, height = box['bbox']
+            shape = image['height'], image['width']
+            samples.append(dict(
+                img_id=image['id'], img_path=image['img_path'], img_shape=shape, annotated_shape=shape,
+                bbox=np.array([[x, y, x + width, y + height]], np.float32),
+                bbox_score=np.array([box['score']], np.float32), keypoints=keypoints, keypoints_visible=visible,
+                id=number, category_id=np.array(box['category_id'])))
+        return samples
 
     def filter_data(self) -> list[dict]:
         """The samples that ``filter_cfg`` leaves."""
@@ -61,68 +133,41 @@ class _Checked:
         if not data_list:
             raise ValueError(self._says(f'filter_cfg={self.filter_cfg} leaves none of {len(self.data_list)} samples. '
                                         'Check bbox_score_thr'))
+        if len(data_list) < len(self.data_list):
+            self._tell_dropped({f'less than {self.filter_cfg}': range(len(self.data_list) - len(data_list))},
+                               len(self.data_list))
         return data_list
 
-    def _check_for_evaluation(self) -> None:
-        """What COCO's evaluation will ask for, found out before the training that precedes it."""
-        if self.test_mode and 'categories' not in self.coco.dataset:
-            raise ValueError(self._says(f"ann_file '{self.ann_file}' has no 'categories', which the evaluation needs. "
-                                        "Add [{'id': 1, 'name': 'person'}]"))
+    def _evaluated(self) -> dict[str, np.ndarray]:
+        """The images that samples may come from, and the labelled persons in them who are no samples."""
+        images, used, missing = self._image_ids, self._used, set()
+        if self._indices is not None:
+            samples = [self.get_data_info(i) for i in range(len(self))]
+            images, used = {sample['img_id'] for sample in samples}, {sample['id'] for sample in samples}
+        if not self.bbox_file and self.data_mode == 'topdown':
+            missing = self._labelled - used
+        del self._image_ids, self._labelled, self._used, self._skipped
+        return dict(image_ids=np.array(sorted(images), np.int64), missing_ids=np.array(sorted(missing), np.int64))
 
-    def _load_annotations(self) -> tuple[list[dict], list[dict]]:
-        loaded = super()._load_annotations()
-        self._check_for_evaluation()
-        return loaded
-
-    def _load_detection_results(self) -> list[dict]:
-        self._check_boxes()
-        try:
-            data_list = super()._load_detection_results()
-        except KeyError as error:
-            problem = f"bbox_file '{self.bbox_file}' has a box in image {error}, which is not in '{self.ann_file}'"
-            raise ValueError(self._says(f'{problem}. Both should be of the same split')) from error
-        self._check_for_evaluation()
-        # The annotations are not made into samples here, but the metric reads them later on.
-        for annotation in self.coco.dataset.get('annotations', ()):
-            self._check_keypoints(annotation)
-        return data_list
-
-    def _check_boxes(self) -> None:
-        if not exists(self.bbox_file):
-            hint = f'{self._root_hint()}, or bbox_file=None to use the annotated boxes'
-            raise FileNotFoundError(self._says(f"bbox_file '{self.bbox_file}' does not exist. {hint}"))
-        try:
-            boxes = load(self.bbox_file)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(self._says(f"bbox_file '{self.bbox_file}' is not JSON ({error})")) from error
-        fields = {'image_id', 'category_id', 'bbox', 'score'}
-        expected = "it should be a list of dicts with image_id, category_id, bbox ([x, y, width, height]) and score"
-        if not isinstance(boxes, list):
-            found = f"bbox_file '{self.bbox_file}' is a {type(boxes).__name__}"
-            raise ValueError(self._says(f'{found}, but {expected}'))
-        for index, box in enumerate(boxes):
-            if not isinstance(box, dict) or not fields <= box.keys():
-                lacks = ', '.join(sorted(fields.difference(box))) if isinstance(box, dict) else 'all fields'
-                raise ValueError(self._says(f"entry {index} of bbox_file '{self.bbox_file}' lacks {lacks}: {expected}"))
-            numbers = [*box['bbox'], box['score']] if isinstance(box['bbox'], (list, tuple)) else []
-            if len(numbers) != 5 or not all(isinstance(number, (int, float)) for number in numbers):
-                found = f"entry {index} of bbox_file '{self.bbox_file}' has bbox {box['bbox']} and score {box['score']}"
-                raise ValueError(self._says(f'{found}: {expected}'))
-
-    def _keypoint_fields(self) -> dict:
+    def _keypoint_fields(self) -> dict[str, int]:
         """Number of keypoints in each field of an annotation."""
-        return {'keypoints': self.metainfo['num_keypoints']}
+        return {'keypoints': self._metainfo['num_keypoints']}  # not `metainfo`, which is copied at every access
 
-    def _check_keypoints(self, annotation: dict) -> None:
-        if 'keypoints' not in annotation:  # a box only, which mmpose skips
-            return
-        for field, expected in self._keypoint_fields().items():
-            numbers = len(annotation.get(field, ()))
-            if numbers != 3 * expected:
-                found = f"annotation {annotation['id']} in '{self.ann_file}' has {numbers / 3:g} keypoints in '{field}'"
-                needed = f"'{self.metainfo['dataset_name']}' has {expected} ({3 * expected} numbers: x, y, visibility)"
-                advice = 'Use annotations of that vocabulary, or set metainfo to that of yours (docs/your_keypoints.md)'
-                raise ValueError(self._says(f'{found} ({numbers} numbers), but {needed}. {advice}'))
+    def _count(self, entry: dict) -> int:
+        """The labelled keypoints of an annotation; without any it can be no sample."""
+        return sum(flag > 0 for flag in entry.get('keypoints', ())[2::3])
+
+    def _tell_dropped(self, reasons: dict[str, Sequence], total: int) -> None:
+        """Logs in one line how many entries are no samples, by reason."""
+        number = sum(map(len, reasons.values()))
+        if number:
+            parts = '; '.join(f'{len(ids)} with {reason} ({some(ids)})' for reason, ids in reasons.items())
+            missing = ', and miss from the evaluation where they are labelled' if self.test_mode and not self.bbox_file \
+                else ''
+            lost = any('box' in reason or 'image' in reason for reason in reasons)
+            report(Problem('dropped', self.bbox_file or self.ann_file, f'are no samples{missing}: {parts}',
+                           'persons with a box in the image and a labelled keypoint', number=number, total=total,
+                           unit='box' if self.bbox_file else 'person', level='warning' if lost else 'note'))
 
     def _says(self, problem: str) -> str:
         return f'{type(self).__name__}: {problem}.'
@@ -159,16 +204,9 @@ class SapiensCocoWholeBodyDataset(_Checked, CocoWholeBodyDataset):
     def _keypoint_fields(self) -> dict:
         return {'keypoints': 17, 'foot_kpts': 6, 'face_kpts': 68, 'lefthand_kpts': 21, 'righthand_kpts': 21}
 
-    def parse_data_info(self, raw_data_info: dict) -> dict:
-        """One annotation as a sample, in float32 as in the other datasets.
-
-        mmpose's class leaves the type to numpy: an annotation of integers gives integers, and the pipeline then rounds
-        the keypoints that it transforms.
-        """
-        data_info = super().parse_data_info(raw_data_info)
-        for key in ('keypoints', 'keypoints_visible'):
-            data_info[key] = data_info[key].astype(np.float32)
-        return data_info
+    def _count(self, entry: dict) -> int:
+        """The labelled keypoints of the body, as in mmpose: a face alone is no sample."""
+        return entry['num_keypoints'] if 'num_keypoints' in entry else super()._count(entry)
 
 
 @DATASETS.register_module()
@@ -181,7 +219,7 @@ class SapiensCommon114Dataset(SapiensCocoWholeBodyDataset):
 
     METAINFO = {**METAINFO_308, 'dataset_name': 'goliath_common_114'}
 
-    def parse_data_info(self, raw_data_info: dict) -> dict:
+    def parse_data_info(self, raw_data_info: dict) -> dict | None:
         """One annotation as a sample of 308 keypoints."""
         data_info = super().parse_data_info(raw_data_info)
         for key in ('keypoints', 'keypoints_visible'):

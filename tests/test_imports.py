@@ -22,7 +22,7 @@ ALLOWED = {
                  {'backbones', 'engine'}),
     'synth': ({'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'drjit', 'trimesh',
                'xtcocotools', *sys.stdlib_module_names}, {'visualization', 'vocabularies'}),
-    'utils': ({'PIL', *sys.stdlib_module_names}, set()),
+    'utils': ({'PIL', 'cv2', 'mmengine', 'numpy', *sys.stdlib_module_names}, set()),
     'visualization': ({'numpy', 'cv2', *sys.stdlib_module_names}, {'vocabularies'}),
     'vocabularies': (set(sys.stdlib_module_names), set()),
 }

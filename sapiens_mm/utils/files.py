@@ -30,7 +30,7 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         return parse_json(content)
     except ValueError as error:
-        raise ValueError(f'{os.fspath(path)}: got {error}, expected complete JSON in UTF-8; replace the file') from error
+        raise ValueError(f'{os.fspath(path)}: got {error}, expected complete JSON; replace the file') from error
 
 
 @contextlib.contextmanager

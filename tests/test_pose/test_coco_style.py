@@ -80,8 +80,8 @@ def test_wrong_number_of_keypoints(drop, annotations, metainfo, tmp_path):
     person = annotations['annotations'][0]
     person['keypoints'] = person['keypoints'][:6 - drop]
     path = write(tmp_path / 'ann.json', annotations)
-    found = rf"ann.json: got 1 of 1 annotations \(7\) .* {(6 - drop) / 3:g} keypoints \({6 - drop} numbers\) in 'keypoints'"
-    with pytest.raises(ValueError, match=rf"{found}, expected 3 keypoints of 'three' \(9 numbers: x, y, visibility\)"):
+    found = rf"ann.json: got 1 of 1 annotations \(7\) .* {(6 - drop) / 3:g} keypoints \({6 - drop} numbers\)"
+    with pytest.raises(ValueError, match=rf"{found} in 'keypoints', expected 3 keypoints of 'three' \(9 numbers"):
         build('SapiensCocoStyleDataset', ann_file=path, metainfo=metainfo)
 
 
@@ -117,13 +117,13 @@ def test_threshold_that_leaves_no_box(annotations, metainfo, tmp_path):
 
 
 def test_coco_annotations_for_the_308(coco_real):
-    with pytest.raises(ValueError, match=r"14 annotations .* 17 keypoints \(51 numbers\) in 'keypoints', expected 308 keypoints of 'goliath'"):
+    with pytest.raises(ValueError, match=r"17 keypoints \(51 numbers\) in 'keypoints', expected 308 keypoints"):
         build('SapiensCocoStyleDataset', ann_file='person_keypoints.json', data_root=str(coco_real),
               data_prefix={'img': ''})
 
 
 def test_coco_annotations_for_wholebody(coco_real):
-    with pytest.raises(ValueError, match=r"0 keypoints \(0 numbers\) in 'foot_kpts', expected 6 keypoints of 'coco_wholebody'"):
+    with pytest.raises(ValueError, match=r"0 keypoints \(0 numbers\) in 'foot_kpts', expected 6 keypoints"):
         build('SapiensCocoWholeBodyDataset', ann_file='person_keypoints.json', data_root=str(coco_real),
               data_prefix={'img': ''})
 

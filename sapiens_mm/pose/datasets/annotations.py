@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import re
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ class Persons:
 
     def labelled_ids(self) -> set[int]:
         """The ids of persons with a labelled keypoint, without crowds."""
-        labelled = (self.keypoints[..., 2] > 0).any(axis=1)
-        return {entry['id'] for entry, has in zip(self.entries, labelled) if has and not entry.get('iscrowd')}
+        has_one = (self.keypoints[..., 2] > 0).any(axis=1)
+        return {entry['id'] for entry, has in zip(self.entries, has_one) if has and not entry.get('iscrowd')}
 
     def without(self, wrong: np.ndarray) -> 'Persons':
         """The persons outside of a mask (N, )."""
@@ -258,6 +259,19 @@ def flat_keypoints(entry: dict, fields: dict[str, int] | Sequence[str]) -> list:
     return [number for field in fields for number in entry[field]]
 
 
+def labelled(entry: dict) -> bool:
+    """Whether an annotation is that of a person with a labelled keypoint, in any of its fields."""
+    return not entry.get('iscrowd') and any(
+        flag > 0 for name, values in entry.items() if name == 'keypoints' or name.endswith('_kpts')
+        for flag in values[2::3])
+
+
+def has_area(entry: dict) -> bool:
+    """Whether an annotation has a finite area above 0."""
+    area = entry.get('area')
+    return isinstance(area, (int, float)) and not isinstance(area, bool) and 0 < area < float('inf')
+
+
 def check_persons(persons: Persons, path: str) -> Persons:
     """Checks units, places and visibilities; returns the persons that are in order.
 
@@ -369,18 +383,31 @@ def check_metainfo(metainfo: dict, where: str) -> None:
     """
     names = [metainfo['keypoint_id2name'][i] for i in sorted(metainfo['keypoint_id2name'])]
     check_mirror(names, metainfo['flip_indices'], where)
-    for key, lowest, text in (('sigmas', 0, 'positive'), ('dataset_keypoint_weights', -1, 'not negative')):
-        values = np.asarray(metainfo[key], np.float64).ravel()
-        wrong = [names[i] for i, value in enumerate(values[:len(names)])
-                 if not (np.isfinite(value) and (value > 0 or lowest < 0 and value == 0))]
-        shown = 'joint_weights' if key == 'dataset_keypoint_weights' else key
-        if len(values) != len(names):
-            report(Problem('sigmas and weights', where, f'{len(values)} {shown}',
-                           f'{len(names)}, one for each keypoint; correct the metainfo'))
-        elif wrong:
-            report(Problem('sigmas and weights', where, f'have {shown} {some(values[[names.index(n) for n in wrong]])}',
-                           f'finite numbers that are {text}; correct the metainfo', tuple(wrong), total=len(names),
-                           unit='keypoint'))
+    check_numbers(names, metainfo['sigmas'], 'sigmas', where)
+    check_numbers(names, metainfo['dataset_keypoint_weights'], 'joint_weights', where, or_zero=True)
+
+
+def check_numbers(names: Sequence[str], values: Sequence[float], what: str, where: str, or_zero: bool = False) -> None:
+    """Checks a number for each keypoint.
+
+    Raises:
+        DataError: There are more or fewer than keypoints, or one is not finite and positive (or zero).
+    """
+    values = np.asarray(values, np.float64).ravel()
+    if len(values) != len(names):
+        report(Problem('sigmas and weights', where, f'{len(values)} {what}',
+                       f'{len(names)}, one for each keypoint; correct the metainfo'))
+        return
+    wrong = ~np.isfinite(values) | (values < 0) | ((values == 0) & (not or_zero))
+    if wrong.any():
+        report(Problem('sigmas and weights', where, f'have {what} {some(map("{:g}".format, values[wrong]))}',
+                       f'finite numbers {"of at least" if or_zero else "above"} 0; correct the metainfo',
+                       tuple(names[i] for i in np.flatnonzero(wrong)), total=len(names), unit='keypoint'))
+
+
+def name_hashes(file_names: list[str]) -> np.ndarray:
+    """A number for each image's file name, by which images of one id in two files are compared."""
+    return np.array([zlib.crc32(str(name).rpartition('/')[2].encode()) for name in file_names], np.int64)
 
 
 def ground_truth(content: dict, evaluated: dict | None = None) -> COCO:
@@ -397,7 +424,10 @@ def ground_truth(content: dict, evaluated: dict | None = None) -> COCO:
         images = [image for image in images if image['id'] in kept]
         entries = [entry for entry in entries if entry['image_id'] in kept and entry['id'] not in missing]
     coco = COCO()
-    coco.dataset = {**content, 'images': images, 'annotations': [{'iscrowd': 0, **entry} for entry in entries]}
+    # xtcocotools asks every person for an area, also those whom it then ignores.
+    coco.dataset = {**content, 'images': images, 'annotations': [
+        {'iscrowd': 0, **entry, 'area': entry['area'] if has_area(entry) else .53 * np.prod(entry['bbox'][2:])}
+        for entry in entries if entry.get('bbox')]}
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco

@@ -11,7 +11,17 @@ from mmpose.registry import DATASETS
 from ...utils.problems import Problem, report
 from ...utils.text import some
 from ..vocabularies import COMMON_114_IN_133, COMMON_114_IN_308, METAINFO_17, METAINFO_133, METAINFO_308
-from .annotations import Persons, check_metainfo, check_persons, dropped, flat_keypoints, persons_of, read_annotations
+from .annotations import (
+    Persons,
+    check_metainfo,
+    check_persons,
+    dropped,
+    flat_keypoints,
+    has_area,
+    name_hashes,
+    persons_of,
+    read_annotations,
+)
 from .detections import read_detections, select_detections
 
 
@@ -71,10 +81,11 @@ class _Checked:
         content['images'] = [
             {**image, 'img_id': image['id'], 'img_path': osp.join(self.data_prefix['img'], image['file_name'])}
             for image in content['images'] if image['id'] % self.sample_interval == 0]
-        self._image_ids = {image['id'] for image in content['images']}
-        self._skipped = everything - self._image_ids
+        self._image_names = {image['id']: image['file_name'] for image in content['images']}
+        self._skipped = everything - self._image_names.keys()
         if self._skipped:
-            content['annotations'] = [entry for entry in content['annotations'] if entry['image_id'] in self._image_ids]
+            content['annotations'] = [
+                entry for entry in content['annotations'] if entry['image_id'] not in self._skipped]
         persons = persons_of(content, self.ann_file, self._keypoint_fields(), self.metainfo['dataset_name'])
         return content, check_persons(persons, self.ann_file)
 
@@ -89,7 +100,7 @@ class _Checked:
         right, bottom = image['width'] - 1, image['height'] - 1
         x0, x1 = (min(max(value, 0), right) for value in (x, x + width))
         y0, y1 = (min(max(value, 0), bottom) for value in (y, y + height))
-        area = entry['area'] if 'area' in entry else max((x1 - x0) * (y1 - y0) * 0.53, 1.)
+        area = entry['area'] if has_area(entry) else max((x1 - x0) * (y1 - y0) * 0.53, 1.)
         sample = dict(
             img_id=entry['image_id'], img_path=image['img_path'], annotated_shape=(image['height'], image['width']),
             bbox=np.array([[x0, y0, x1, y1]], np.float32), bbox_score=np.ones(1, np.float32),
@@ -140,14 +151,17 @@ class _Checked:
 
     def _evaluated(self) -> dict[str, np.ndarray]:
         """The images that samples may come from, and the labelled persons in them who are no samples."""
-        images, used, missing = self._image_ids, self._used, set()
+        images, used, missing = self._image_names.keys(), self._used, set()
         if self._indices is not None:
             samples = [self.get_data_info(i) for i in range(len(self))]
             images, used = {sample['img_id'] for sample in samples}, {sample['id'] for sample in samples}
         if not self.bbox_file and self.data_mode == 'topdown':
             missing = self._labelled - used
-        del self._image_ids, self._labelled, self._used, self._skipped
-        return dict(image_ids=np.array(sorted(images), np.int64), missing_ids=np.array(sorted(missing), np.int64))
+        images = sorted(images)
+        names = name_hashes([self._image_names[number] for number in images])
+        del self._image_names, self._labelled, self._used, self._skipped
+        return dict(image_ids=np.array(images, np.int64), image_names=names,
+                    missing_ids=np.array(sorted(missing), np.int64))
 
     def _keypoint_fields(self) -> dict[str, int]:
         """Number of keypoints in each field of an annotation."""
@@ -162,8 +176,8 @@ class _Checked:
         number = sum(map(len, reasons.values()))
         if number:
             parts = '; '.join(f'{len(ids)} with {reason} ({some(ids)})' for reason, ids in reasons.items())
-            missing = ', and miss from the evaluation where they are labelled' if self.test_mode and not self.bbox_file \
-                else ''
+            evaluated = self.test_mode and not self.bbox_file
+            missing = ', and miss from the evaluation where they are labelled' if evaluated else ''
             lost = any('box' in reason or 'image' in reason for reason in reasons)
             report(Problem('dropped', self.bbox_file or self.ann_file, f'are no samples{missing}: {parts}',
                            'persons with a box in the image and a labelled keypoint', number=number, total=total,

@@ -22,7 +22,8 @@ def read_detections(path: str) -> list[dict]:
     gone = set(lacking)
     wrong = [i for i, box in enumerate(boxes) if i not in gone and not _is_box(box)]
     if lacking:
-        missing = [key for key in _FIELDS if any(not isinstance(boxes[i], dict) or key not in boxes[i] for i in lacking)]
+        missing = [key for key in _FIELDS
+                   if any(not isinstance(boxes[i], dict) or key not in boxes[i] for i in lacking)]
         _report('missing fields', path, f'lack {", ".join(missing)}', _EXPECTED, lacking, len(boxes))
     if wrong:
         first = boxes[wrong[0]]

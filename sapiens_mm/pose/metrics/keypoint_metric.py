@@ -5,23 +5,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmengine.fileio import dump
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
+from ..datasets.annotations import flat_keypoints
 from ..vocabularies import COMMON_114, COMMON_114_IN_133, COMMON_114_IN_308, get_metainfo, get_parts
+from .ground_truth import COCO_STATS, check_areas, log_missing, read_ground_truth
 
-_STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
 _WHOLEBODY_FIELDS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')
-
-
-def _flat_keypoints(annotation: dict) -> list:
-    """The numbers of an annotation's keypoints in one list, from COCO-WholeBody's five fields where it has them."""
-    if 'foot_kpts' in annotation:
-        return [number for field in _WHOLEBODY_FIELDS for number in annotation[field]]
-    return annotation['keypoints']
 
 
 @METRICS.register_module()
@@ -48,18 +42,29 @@ class SapiensKeypointMetric(CocoMetric):
     def __init__(self,
                  parts: dict[str, Sequence[str]] | None = None,
                  prefix: str | None = None,
+                 ann_file: str | None = None,
                  **kwargs) -> None:
         super().__init__(prefix=prefix, **kwargs)
         if self.iou_type != 'keypoints':
             raise ValueError(f"iou_type should be 'keypoints', got '{self.iou_type}': that one needs CocoMetric")
+        self.ann_file = ann_file
         self._given_parts = parts
         self._given_prefix = prefix
 
     @CocoMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
-        """Metainfo of the data set; its vocabulary gives the parts and the prefix where they are not given."""
-        CocoMetric.dataset_meta.fset(self, dataset_meta)
+        """Metainfo of the data set; its vocabulary gives the parts and the prefix where they are not given.
+
+        The annotations are read and checked here, before a training begins.
+
+        Raises:
+            ValueError: The annotations or the tables of the keypoint set cannot be evaluated.
+        """
         name = dataset_meta['dataset_name']
+        ann_file = self.ann_file or MessageHub.get_current_instance().get_info(f'{name}_ann_file', None)
+        if ann_file is not None:
+            self.coco = read_ground_truth(ann_file, dataset_meta, self.use_area)
+        CocoMetric.dataset_meta.fset(self, dataset_meta)
         self.prefix = self._given_prefix or name
         parts = self._given_parts
         if parts is None:
@@ -69,6 +74,17 @@ class SapiensKeypointMetric(CocoMetric):
             if unknown := [keypoint for keypoint in names if keypoint not in index]:
                 raise ValueError(f"part '{part}' has keypoints that '{name}' has not: {', '.join(unknown)}")
         self.parts = {part: [index[keypoint] for keypoint in names] for part, names in parts.items()}
+        if ann_file is not None:
+            for annotation in self._annotations():
+                self._annotated_indices(len(flat_keypoints(annotation, self._fields(annotation))) // 3,
+                                        annotation['id'])
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The names of all metrics, without those of parts that do not occur."""
+        parts = [*self.parts, 'hand'] if {'left_hand', 'right_hand'} <= self.parts.keys() else self.parts
+        return [f'{self.prefix}/{name}' for name in (*COCO_STATS, *(f'{part}/{stat}' for part in parts
+                                                                     for stat in ('AP', 'AR')))]
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         """Keep the predictions of a batch.
@@ -97,13 +113,15 @@ class SapiensKeypointMetric(CocoMetric):
         if not results:
             raise ValueError(f'{type(self).__name__} got no predictions: the data set is empty. Where its boxes come '
                              'from a bbox_file, check that file and bbox_score_thr in filter_cfg')
+        log_missing(self.dataset_meta)
         return super().compute_metrics(results)
 
     def gt_to_coco_json(self, gt_dicts: Sequence[dict], outfile_prefix: str) -> str:
         """Write the annotations that came with the samples, in one flat list of keypoints each."""
         flat = []
         for gt in gt_dicts:
-            annotations = [{**ann, 'keypoints': _flat_keypoints(ann)} for ann in gt['raw_ann_info'] if ann is not None]
+            annotations = [{'iscrowd': 0, **ann, 'keypoints': flat_keypoints(ann, self._fields(ann))}
+                           for ann in gt['raw_ann_info'] if ann is not None]
             flat.append({**gt, 'raw_ann_info': annotations})
         return super().gt_to_coco_json(flat, outfile_prefix)
 
@@ -136,30 +154,35 @@ class SapiensKeypointMetric(CocoMetric):
             labelled = hands >= 0
             stats['hand'] = np.where(labelled.any(0), (hands * labelled).sum(0) / labelled.sum(0).clip(1), -1)
         self._log(stats)
-        figures = list(zip(_STATS, stats.pop('whole').tolist(), strict=True))
+        figures = list(zip(COCO_STATS, stats.pop('whole').tolist(), strict=True))
         for part, values in stats.items():
             figures += [(f'{part}/AP', float(values[0])), (f'{part}/AR', float(values[5]))]
         return figures
+
+    def _annotations(self) -> list[dict]:
+        return [annotation for annotation in self.coco.dataset['annotations'] if 'keypoints' in annotation]
+
+    @staticmethod
+    def _fields(annotation: dict) -> tuple[str, ...]:
+        return _WHOLEBODY_FIELDS if 'foot_kpts' in annotation else ('keypoints', )
 
     def _checked_annotations(self) -> list[dict]:
         """The annotations, their keypoints as (K, 3) arrays in the order of the predictions."""
         if unknown := {detection['image_id'] for detection in self._detections} - self.coco.imgs.keys():
             raise ValueError(f'image {min(unknown)} has predictions, but is not in the annotations that the metric '
                              'reads: give it the ann_file of the data set')
+        # Also of those that came with the samples.
+        check_areas(self._annotations(), self.use_area, self.ann_file or 'annotations')
         annotations = []
-        for annotation in self.coco.dataset['annotations']:
-            if 'keypoints' not in annotation:
-                continue
-            if self.use_area and 'area' not in annotation:
-                raise ValueError(f"annotation {annotation['id']} has no area, the square pixels of the person, which "
-                                 'OKS needs. Add it, or set use_area=False to take 0.53 of the area of the box')
-            keypoints = np.asarray(_flat_keypoints(annotation), dtype=np.float64).reshape(-1, 3)
+        for annotation in self._annotations():
+            flat = flat_keypoints(annotation, self._fields(annotation))
+            keypoints = np.asarray(flat, dtype=np.float64).reshape(-1, 3)
             keypoints = keypoints[self._annotated_indices(len(keypoints), annotation['id'])]
             annotations.append({**annotation, 'keypoints': keypoints})
         return annotations
 
     def _evaluate(self, annotations: list[dict], indices: Sequence[int]) -> np.ndarray:
-        """The ten figures of ``_STATS`` over some of the keypoints."""
+        """The ten figures of ``COCO_STATS`` over some of the keypoints."""
 
         def select(items):
             return [{**item, 'keypoints': item['keypoints'][indices].ravel()} for item in items]
@@ -176,7 +199,7 @@ class SapiensKeypointMetric(CocoMetric):
         return np.asarray(evaluation.stats)
 
     def _log(self, stats: dict[str, np.ndarray]) -> None:
-        lines = [f'{"":12}' + ''.join(f'{name:>8}' for name in _STATS)]
+        lines = [f'{"":12}' + ''.join(f'{name:>8}' for name in COCO_STATS)]
         lines += [f'{part:12}' + ''.join(f'{value:8.3f}' for value in values) for part, values in stats.items()]
         MMLogger.get_current_instance().info(f'{self.prefix}:\n' + '\n'.join(lines))
 

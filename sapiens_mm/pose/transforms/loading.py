@@ -37,7 +37,7 @@ class SapiensLoadImage(LoadImage):
         if expected is not None and tuple(expected) != results['img'].shape[:2]:
             height, width = results['img'].shape[:2]
             turned = ', as if its EXIF orientation had been ignored' if tuple(expected) == (width, height) else ''
-            report(Problem('image sizes', f"image '{results['img_path']}'", f'{width} x {height} pixels (width x height)',
+            report(Problem('image sizes', f"image '{results['img_path']}'", f'{width} x {height} pixels (w x h)',
                            f'{expected[1]} x {expected[0]} as in its annotation{turned}; take the image that was '
                            'annotated, or scale the annotations'))
         return results

@@ -1,0 +1,346 @@
+"""COCO files that are wrong: each kind ends in an error that names it, or in a line that counts it."""
+import copy
+import json
+import logging
+
+import numpy as np
+import pytest
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
+from mmpose.registry import DATASETS, METRICS
+
+from sapiens_mm.pose.datasets.annotations import whole_id
+from sapiens_mm.utils.problems import DataError, collect_problems
+
+KEYPOINTS = ['head', 'left_hand', 'right_hand', 'left_foot', 'right_foot']
+SWAPS = ['', 'right_hand', 'left_hand', 'right_foot', 'left_foot']
+METAINFO = dict(
+    dataset_name='five', skeleton_info={}, joint_weights=[1.] * 5, sigmas=[.05] * 5,
+    keypoint_info={i: dict(id=i, name=name, swap=swap, type='', color=[0, 0, 0])
+                   for i, (name, swap) in enumerate(zip(KEYPOINTS, SWAPS))})
+
+
+@pytest.fixture
+def content():
+    """Three images of 320x240 with four persons each."""
+    rng = np.random.default_rng(0)
+    annotations = []
+    for number in range(12):
+        x, y, width, height = 20 + 70 * (number % 4), 20 + 10 * (number % 3), 60, 180
+        points = np.stack([x + rng.uniform(5, width - 5, 5), y + rng.uniform(5, height - 5, 5), np.full(5, 2)], 1)
+        annotations.append(dict(
+            id=number + 1, image_id=number // 4 + 1, category_id=1, iscrowd=0, area=5000., bbox=[x, y, width, height],
+            keypoints=points.round(1).ravel().tolist()))
+    return dict(images=[dict(id=i, file_name=f'{i}.jpg', width=320, height=240) for i in (1, 2, 3)],
+                categories=[dict(id=1, name='person')], annotations=annotations)
+
+
+@pytest.fixture
+def open_set(tmp_path):
+    """Opens a data set of five keypoints as a test set, from the content of its files."""
+
+    def build(content, boxes=None, **kwargs):
+        (tmp_path / 'ann.json').write_text(json.dumps(content))
+        if boxes is not None:
+            (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
+            kwargs['bbox_file'] = str(tmp_path / 'boxes.json')
+        return DATASETS.build(dict(dict(
+            type='SapiensCocoStyleDataset', ann_file=str(tmp_path / 'ann.json'), metainfo=METAINFO, test_mode=True,
+            data_prefix=dict(img=str(tmp_path))), **kwargs))
+
+    return build
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """What is logged, as one text."""
+    lines = []
+    logger = MMLogger.get_current_instance()
+    monkeypatch.setattr(logger, 'handle', lambda record: lines.append(record.getMessage()))
+    logger.setLevel(logging.INFO)
+    return lambda: '\n'.join(lines)
+
+
+def exact_ap(dataset, truth, **kwargs):
+    """AP of predictions that are the annotated keypoints, matched by the middle of the box."""
+    metric = METRICS.build(dict(type='SapiensKeypointMetric', ann_file=dataset.ann_file, **kwargs))
+    evaluator = Evaluator(metric)
+    evaluator.dataset_meta = dataset.metainfo
+    persons = [(np.array(entry['bbox']), np.array(entry['keypoints']).reshape(-1, 3)) for entry in truth]
+    for sample in dataset:
+        x0, y0, x1, y1 = sample['bbox'][0]
+        middle = np.array([x0 + x1, y0 + y1]) / 2
+        shown = [(box, points) for (box, points), entry in zip(persons, truth)
+                 if whole_id(entry['image_id']) == sample['img_id']]
+        _, points = min(shown, key=lambda person: np.abs(person[0][:2] + person[0][2:] / 2 - middle).sum())
+        evaluator.process([dict(
+            id=sample['id'], img_id=sample['img_id'], category_id=sample['category_id'],
+            pred_instances=dict(keypoints=points[None, :, :2], keypoint_scores=np.ones((1, 5)),
+                                bboxes=sample['bbox'], bbox_scores=np.ones(1)),
+            gt_instances=dict(bbox_scores=np.ones(1)))])
+    return evaluator.evaluate(len(dataset))['five/AP']
+
+
+def boxes_of(content, category=1):
+    return [dict(image_id=entry['image_id'], category_id=category, bbox=entry['bbox'], score=.9)
+            for entry in content['annotations']]
+
+
+def test_clean_files_are_taken_as_they_are(content, open_set):
+    with collect_problems() as problems:
+        dataset = open_set(content)
+        assert len(dataset) == 12
+        assert len(open_set(content, boxes_of(content))) == 12
+    assert problems == []
+    assert exact_ap(dataset, content['annotations']) == pytest.approx(1)
+
+
+def repeat_annotation_ids(content):
+    for entry in content['annotations']:
+        entry['id'] = entry['id'] % 4 + 1
+
+
+def repeat_image_ids(content):
+    content['images'][1]['id'] = 1
+
+
+def repeat_category_ids(content):
+    content['categories'].append(dict(id=1, name='chair'))
+
+
+def text_and_number_are_one_id(content):
+    content['annotations'][3]['id'] = '1'
+
+
+def half_an_id(content):
+    content['annotations'][0]['id'] = 1.5
+
+
+def no_id(content):
+    content['annotations'][0]['image_id'] = None
+
+
+def unknown_image(content):
+    content['annotations'][0]['image_id'] = 9
+
+
+def unknown_category(content):
+    content['annotations'][0]['category_id'] = 0
+
+
+def shares(content):
+    for entry in content['annotations']:
+        entry['keypoints'] = [value / (320, 240, 1)[i % 3] for i, value in enumerate(entry['keypoints'])]
+        entry['bbox'] = [value / (320, 240)[i % 2] for i, value in enumerate(entry['bbox'])]
+
+
+def shares_in_one(content):
+    entry = content['annotations'][5]
+    entry['keypoints'] = [value / (320, 240, 1)[i % 3] for i, value in enumerate(entry['keypoints'])]
+
+
+def boxes_as_shares(content):
+    for entry in content['annotations']:
+        entry['bbox'] = [value / (320, 240)[i % 2] for i, value in enumerate(entry['bbox'])]
+
+
+def boxes_as_corners(content):
+    for entry in content['annotations']:
+        x, y, width, height = entry['bbox']
+        entry['bbox'] = [x, y, x + width, y + height]
+
+
+def boxes_by_middle(content):
+    for entry in content['annotations']:
+        x, y, width, height = entry['bbox']
+        entry['bbox'] = [x + width / 2, y + height / 2, width, height]
+
+
+def boxes_of_others(content):
+    first, last = content['annotations'][0], content['annotations'][3]
+    first['bbox'], last['bbox'] = last['bbox'], first['bbox']
+
+
+def keypoints_of_a_larger_image(content):
+    for entry in content['annotations']:
+        entry['keypoints'] = [value * (4, 4, 1)[i % 3] for i, value in enumerate(entry['keypoints'])]
+        entry['bbox'] = [4 * value for value in entry['bbox']]
+
+
+def nan_box(content):
+    content['annotations'][2]['bbox'][2] = float('nan')
+
+
+def infinite_keypoint(content):
+    content['annotations'][2]['keypoints'][3] = float('inf')
+
+
+def negative_flag(content):
+    content['annotations'][2]['keypoints'][2] = -1
+
+
+def large_flag(content):
+    content['annotations'][2]['keypoints'][5] = 255
+
+
+def nan_flag(content):
+    content['annotations'][2]['keypoints'][5] = float('nan')
+
+
+def image_without_size(content):
+    content['images'][0]['width'] = 0
+
+
+def no_dict(content):
+    content['annotations'][3] = [1, 2]
+
+
+@pytest.mark.parametrize(('spoil', 'named'), [
+    (repeat_annotation_ids, '12 of 12 annotations'), (repeat_image_ids, 'images'), (repeat_category_ids, 'categories'),
+    (text_and_number_are_one_id, '2 of 12 annotations'), (half_an_id, '1.5'), (no_id, 'None'), (unknown_image, '9'),
+    (unknown_category, 'category_id 0'), (shares, '12 of 12 persons'), (shares_in_one, '1 of 12 persons (6)'),
+    (boxes_as_shares, '12 of 12 persons'), (boxes_as_corners, 'x0, y0, x1, y1'), (boxes_by_middle, 'persons'),
+    (boxes_of_others, '(1, 4)'), (keypoints_of_a_larger_image, 'outside of the image'), (nan_box, '(3)'),
+    (infinite_keypoint, '(3)'), (negative_flag, '-1'), (large_flag, '255'), (nan_flag, '(3)'),
+    (image_without_size, 'width and height'), (no_dict, 'annotations'),
+])
+def test_wrong_files_end_in_an_error_when_they_are_opened(content, open_set, spoil, named):
+    spoil(content)
+    with pytest.raises(DataError) as error:
+        open_set(content)
+    assert 'ann.json' in str(error.value)
+    assert named in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('convert', [str, float, 'image-{}'.format, '{:012d}'.format])
+def test_ids_of_other_types_are_converted_the_same_way_in_every_file(content, open_set, convert):
+    for entry in content['images']:
+        entry['id'] = convert(entry['id'])
+    for entry in content['annotations']:
+        entry['id'], entry['image_id'] = convert(entry['id']), convert(entry['image_id'])
+    for boxes in (None, boxes_of(content)):
+        dataset = open_set(content, boxes)
+        assert len(dataset) == 12
+        assert exact_ap(dataset, content['annotations']) == pytest.approx(1)
+
+
+def test_categories_of_any_number_are_fine_where_files_agree(content, open_set):
+    content['categories'][0]['id'] = 0
+    for entry in content['annotations']:
+        entry['category_id'] = 0
+    assert exact_ap(open_set(content), content['annotations']) == pytest.approx(1)
+    assert exact_ap(open_set(content, boxes_of(content, 0)), content['annotations']) == pytest.approx(1)
+    with pytest.raises(DataError, match=r'category_id 1, expected .*\(0\)'):
+        open_set(content, boxes_of(content, 1))
+
+
+def test_detections_of_other_classes_are_counted(content, open_set, logged):
+    boxes = [*boxes_of(content), *boxes_of(content, 3)[:5]]
+    assert len(open_set(content, boxes)) == 12
+    assert '5 of 17 boxes' in logged()
+    assert '5 with another category' in logged()
+
+
+@pytest.mark.parametrize(('change', 'named'), [
+    (dict(bbox=[.1, .1, .2, .5]), '12 of 12 boxes'), (dict(bbox=[100, 100, 250, 240]), 'x0, y0, x1, y1'),
+    (dict(bbox=[1, 2, float('nan'), 4]), 'entry 0'), (dict(score=float('inf')), 'inf'),
+    (dict(image_id=17), 'not in'), (dict(image_id=None), 'None'), (dict(bbox=dict(x=1)), 'bbox'),
+])
+def test_wrong_detections_end_in_an_error(content, open_set, change, named):
+    boxes = [{**box, **change} for box in boxes_of(content)]
+    with pytest.raises(DataError) as error:
+        open_set(content, boxes)
+    assert 'boxes.json' in str(error.value)
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize('box', [[100, 100, 0, 50], [100, 100, -20, 50], [-90, 10, 50, 50], [400, 10, 50, 50]])
+def test_boxes_that_show_nobody_are_counted_and_miss_from_the_evaluation(content, open_set, logged, box):
+    entries = content['annotations']
+    entries[4]['bbox'] = entries[7]['bbox'] = box
+    if box[2] > 0:  # else the box is elsewhere than the keypoints
+        for entry in (entries[4], entries[7]):
+            entry['keypoints'] = [0, 0, 0] * 4 + [box[0] + 25, box[1] + 25, 1]
+    dataset = open_set(content)
+    assert len(dataset) == 10
+    assert '2 of 12 persons' in logged()
+    assert '5, 8' in logged()
+    assert exact_ap(dataset, entries) == pytest.approx(1)
+    assert '2 labelled persons (5, 8) miss from this evaluation' in logged()
+
+
+def test_subsets_are_evaluated_on_themselves(content, open_set):
+    assert exact_ap(open_set(content, indices=5), content['annotations']) == pytest.approx(1)
+    assert exact_ap(open_set(content, indices=[0, 9]), content['annotations']) == pytest.approx(1)
+    assert exact_ap(open_set(content, boxes_of(content), indices=4), content['annotations']) == pytest.approx(1)
+
+
+def test_persons_who_are_not_found_still_count(content, open_set):
+    assert exact_ap(open_set(content, boxes_of(content)[:6]), content['annotations']) < .6
+
+
+def test_confidences_count_as_labelled(content, open_set):
+    content['annotations'][0]['keypoints'][2::3] = [.45, .01, 1, 2, 0]
+    sample = open_set(content)[0]
+    np.testing.assert_array_equal(sample['keypoints_visible'], [[1, 1, 1, 1, 0]])
+
+
+@pytest.mark.parametrize('area', [0, -1, None, float('nan'), 'large'])
+def test_areas_are_checked_before_a_training(content, open_set, area):
+    content['annotations'][3]['area'] = area
+    if area is None:
+        del content['annotations'][3]['area']
+    dataset = open_set(content)
+    metric = METRICS.build(dict(type='SapiensKeypointMetric', ann_file=dataset.ann_file))
+    with pytest.raises(DataError, match=r'1 of 12 persons \(4\)'):
+        metric.dataset_meta = dataset.metainfo
+    METRICS.build(dict(type='SapiensKeypointMetric', ann_file=dataset.ann_file, use_area=False)
+                  ).dataset_meta = dataset.metainfo
+
+
+@pytest.mark.parametrize('rename', [True, False])
+def test_annotations_of_another_set_are_refused_before_a_training(content, open_set, tmp_path, rename):
+    dataset = open_set(content)
+    other = copy.deepcopy(content)
+    for image in other['images']:
+        image['file_name' if rename else 'id'] = f'b{image["id"]}.jpg' if rename else image['id'] + 100
+    for entry in other['annotations']:
+        entry['image_id'] += 0 if rename else 100
+    (tmp_path / 'other.json').write_text(json.dumps(other))
+    metric = METRICS.build(dict(type='SapiensKeypointMetric', ann_file=str(tmp_path / 'other.json')))
+    with pytest.raises(DataError, match='other.json: got 3 of 3 images'):
+        metric.dataset_meta = dataset.metainfo
+
+
+@pytest.mark.parametrize(('key', 'value', 'named'), [
+    ('sigmas', [.05] * 4, '4 sigmas'), ('sigmas', [.05] * 4 + [0], 'right_foot'),
+    ('sigmas', [.05] * 4 + [float('nan')], 'nan'), ('joint_weights', [1.] * 4 + [-1], 'right_foot'),
+    ('joint_weights', [1.] * 6, '6 joint_weights'),
+])
+def test_tables_of_the_keypoint_set_are_checked(content, open_set, key, value, named):
+    with pytest.raises(DataError, match=named):
+        open_set(content, metainfo={**METAINFO, key: value})
+
+
+@pytest.mark.parametrize('swaps', [
+    ['', 'right_hand', 'right_hand', 'right_foot', 'left_foot'], ['', '', 'left_hand', 'right_foot', 'left_foot'],
+    ['', '', '', 'right_foot', 'left_foot'], ['', 'right_foot', 'left_foot', 'right_hand', 'left_hand'],
+])
+def test_mirror_tables_that_are_no_pairs(content, open_set, swaps):
+    info = {i: {**entry, 'swap': swap} for (i, entry), swap in zip(METAINFO['keypoint_info'].items(), swaps)}
+    with pytest.raises(DataError) as error:
+        open_set(content, metainfo={**METAINFO, 'keypoint_info': info})
+    assert "'left_hand'" in str(error.value)
+    assert "'right_hand'" in str(error.value)
+
+
+def test_a_scan_finds_everything_in_one_go(content, open_set):
+    negative_flag(content)
+    content['annotations'][5]['image_id'] = 9
+    content['annotations'][6]['bbox'][0] = float('inf')
+    content['annotations'][7]['id'] = 8.5
+    with collect_problems() as problems:
+        assert len(open_set(content)) == 8
+    assert {problem.kind for problem in problems} == {
+        'visibilities', 'ids that do not meet', 'not numbers', 'invalid ids'}

@@ -1,11 +1,13 @@
 """Files of pictures and labels: their sizes without reading them, and readers whose errors name the file."""
+import math
 import os
 import struct
 import zipfile
 
 import cv2
 import numpy as np
-from PIL import Image
+
+from sapiens_mm.utils.images import MAX_PIXELS, open_image
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 ARRAY_SUFFIXES = ('.npy', '.npz', '.exr')
@@ -26,22 +28,17 @@ def file_size(path: str) -> tuple[int, int]:
     suffix = os.path.splitext(path)[1].lower()
     try:
         if suffix in IMAGE_SUFFIXES:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 width, height = image.size
                 # OpenCV turns photos as their cameras say; a PNG's EXIF lies behind its pixels and is not looked for.
                 turned = suffix != '.png' and image.getexif().get(274) in _TURNED
             return (width, height) if turned else (height, width)
         if suffix == '.exr':
             return _exr_size(path)
-        if suffix == '.npz':
-            with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
-                shape = _npy_shape(file)
-        else:
-            with open(path, 'rb') as file:
-                shape = _npy_shape(file)
+        shape = _array_shape(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"'{path}' does not exist. Check the dataset's data_root and data_prefix") from error
-    except (OSError, ValueError, IndexError, struct.error, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged header raises nearly anything
         raise _damaged(path, error) from error
     if len(shape) < 2:
         raise ValueError(f"'{path}' holds an array of shape {shape}; expected (H, W) or (H, W, 3)")
@@ -49,10 +46,27 @@ def file_size(path: str) -> tuple[int, int]:
     return shape[1:] if len(shape) == 3 and shape[0] == 3 and shape[2] != 3 else shape[:2]
 
 
-def _npy_shape(file) -> tuple:
+def _array_shape(path: str) -> tuple[int, ...]:
+    """The shape that the header of a ``.npy``, or of the first array of a ``.npz``, gives."""
+    if path.lower().endswith('.npz'):
+        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
+            shape, _ = _npy_header(file)
+    else:
+        with open(path, 'rb') as file:
+            shape, dtype = _npy_header(file)
+            got, expected = os.fstat(file.fileno()).st_size - file.tell(), math.prod(shape) * dtype.itemsize
+        if got < expected:
+            raise ValueError(f'an array of shape {shape} has {expected} bytes, got {got}')
+    if min(shape, default=0) < 0 or math.prod(shape) > 3 * MAX_PIXELS:
+        raise ValueError(f'its header says shape {shape}, expected at most {MAX_PIXELS} pixels')
+    return shape
+
+
+def _npy_header(file) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)[0]
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def _exr_size(path: str) -> tuple[int, int]:
@@ -68,7 +82,12 @@ def _exr_size(path: str) -> tuple[int, int]:
         length, = struct.unpack_from('<i', header, type_end + 1)
         if header[at:name_end] == b'dataWindow':
             left, top, right, bottom = struct.unpack_from('<4i', header, type_end + 5)
-            return bottom - top + 1, right - left + 1
+            height, width = bottom - top + 1, right - left + 1
+            if min(height, width) < 1 or height * width > MAX_PIXELS:
+                raise ValueError(f'its dataWindow is {height} x {width}, expected 1 to {MAX_PIXELS} pixels')
+            return height, width
+        if length < 0:
+            raise ValueError(f'an OpenEXR attribute of {length} bytes')
         at = type_end + 5 + length
     raise ValueError('an OpenEXR file without dataWindow')
 
@@ -104,13 +123,19 @@ def read_array(path: str, mmap: bool = False) -> np.ndarray:
     suffix = os.path.splitext(path)[1].lower()
     if suffix == '.exr':
         os.environ.setdefault('OPENCV_IO_ENABLE_OPENEXR', '1')  # OpenCV asks for it when it first meets such a file
+        if os.path.isfile(path):
+            file_size(path)
     if suffix not in ('.npy', '.npz'):
         if suffix == '.png' and os.path.isfile(path) and _has_palette(path):
-            with Image.open(path) as image:
-                return np.array(image)
+            try:
+                with open_image(path) as image:
+                    return np.array(image)
+            except Exception as error:  # Pillow's readers raise nearly anything
+                raise _damaged(path, error) from error
         array = _decode(path, cv2.IMREAD_UNCHANGED, 'label')
         return array if array.ndim == 2 else np.ascontiguousarray(array[..., 2::-1])
     try:
+        _array_shape(path)
         array = np.load(path, mmap_mode='r' if mmap and suffix == '.npy' else None, allow_pickle=False)
         if suffix == '.npz':
             with array as archive:
@@ -120,7 +145,7 @@ def read_array(path: str, mmap: bool = False) -> np.ndarray:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"label '{path}' does not exist. Check the dataset's data_root and data_prefix"
                                 ) from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged header raises nearly anything
         raise _damaged(path, error) from error
     return array
 

@@ -1,6 +1,8 @@
 """Images opened by Pillow without handing their bytes to another program."""
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from PIL import Image
@@ -9,7 +11,7 @@ from PIL import Image
 FORMATS = ('AVIF', 'BMP', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TIFF', 'WEBP')
 #: Pillow warns from half as many pixels on. The warning can only be silenced for all threads, so its limit is raised.
 MAX_PIXELS = 178_956_970
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
@@ -37,3 +39,16 @@ def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_
         image.close()
         raise Image.DecompressionBombError(f'got {width} x {height} pixels, expected at most {max_pixels}')
     return image
+
+
+@contextlib.contextmanager
+def no_other_formats() -> Iterator[None]:
+    """Meanwhile Pillow opens `FORMATS` only, in all threads: for a library that opens images by itself."""
+    Image.init()
+    with _lock:
+        before = list(Image.ID)
+        Image.ID[:] = [name for name in before if name in FORMATS]
+        try:
+            yield
+        finally:
+            Image.ID[:] = before

@@ -9,6 +9,8 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from .checkpoint import refuse_foreign_files
+
 
 def build_runner(cfg: Config) -> Runner:
     """Builds the config's runner (``runner_type``, by default :class:`mmengine.runner.Runner`).
@@ -16,6 +18,7 @@ def build_runner(cfg: Config) -> Runner:
     Where there is no accelerator, a distributed run goes over gloo on the CPU: MMEngine's own start assumes a GPU for
     each process.
     """
+    refuse_foreign_files()
     launcher = cfg.get('launcher', 'none')
     if launcher == 'slurm':
         _name_process_as_slurm()

@@ -1,5 +1,6 @@
 """What several test files share."""
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,19 @@ torch.set_num_threads(2)
 def _no_scope_of_another_test():
     """A runner sets the default scope, by which registries look names up, for good."""
     DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture
+def postscript(tmp_path, monkeypatch) -> bytes:
+    """A PostScript file; the test fails if Ghostscript is run, whether it is installed or not."""
+    ran = tmp_path / 'gs_was_run'
+    (tmp_path / 'bin').mkdir()
+    (tmp_path / 'bin/gs').write_text(f'#!/bin/sh\ntouch {ran}\n')
+    (tmp_path / 'bin/gs').chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}/bin:{os.environ["PATH"]}')
+    monkeypatch.setattr('PIL.EpsImagePlugin.gs_binary', None)  # not looked for yet
+    yield b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n'
+    assert not ran.exists()
 
 
 @pytest.fixture(scope='session')

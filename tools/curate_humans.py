@@ -47,6 +47,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch', type=int, default=8, help='images that the detector gets at a time')
     parser.add_argument('--device', help='of the detector, such as cuda:0')
     add_shard_argument(parser, 'only shards I, I + N, I + 2 N, ..., no report')
+    parser.add_argument('--allow-pipes', action='store_true',
+                        help="let addresses such as pipe:COMMAND and gs:// run the commands that read them")
     parser.add_argument('--ray', metavar='ADDRESS', help="of a Ray cluster; 'local' starts one here")
     parser.add_argument('--workers', type=int, default=1, help='with --ray: how many')
     parser.add_argument('--num-gpus', type=float, default=0, help='with --ray: GPUs of each worker')
@@ -85,13 +87,14 @@ def find_people(args: argparse.Namespace) -> tuple[Callable[[], Detect], str]:
 def curate(args: argparse.Namespace) -> list[str]:
     """Curates the shards that are this job's and not done yet; returns what was wrong with those that failed."""
     rules = Rules(args.min_score, args.min_side, args.max_scores)
-    urls = TarSource(args.shards).urls
+    urls = TarSource(args.shards, allow_pipes=args.allow_pipes).urls
     check_names(urls)
     make_detect, detector = find_people(args)
     own = urls[args.shard[0]::args.shard[1]]
     # All are asked before the detector is made: other settings stop the run at once.
     left = [url for url in own if finished_report(url, args.out, rules, detector) is None]
-    common = dict(out_dir=args.out, rules=rules, detector=detector, batch_size=args.batch)
+    common = dict(out_dir=args.out, rules=rules, detector=detector, batch_size=args.batch,
+                  allow_pipes=args.allow_pipes)
 
     def reports() -> Iterator[dict]:
         if args.ray:

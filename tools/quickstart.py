@@ -113,7 +113,8 @@ class Quickstart:
         self.stage(f'train {model}', finished, [
             'bash', 'tools/dist_train.sh', self.configs[model], self.ranks, '--work-dir', run_dir, '--resume',
             '--no-validate', *amp, '--cfg-options', 'randomness.seed=0', *self.options, *options], ['touch', finished])
-        return Path((run_dir / 'last_checkpoint').read_text().strip())
+        from sapiens_mm.engine.last_checkpoint import latest_checkpoint
+        return Path(latest_checkpoint(str(run_dir))[0])
 
     def test(self, model: str, state: str, checkpoint: Path) -> None:
         name = f'test {state} {model}'

@@ -17,6 +17,7 @@ from mmengine.runner import load_checkpoint
 from torchvision.transforms.v2 import functional as F
 
 from sapiens_mm.engine import CheckpointError
+from sapiens_mm.engine.checkpoint import refuse_foreign_files
 from sapiens_mm.engine.complete_weights import check_complete
 from sapiens_mm.pretrain import SapiensMAE
 from sapiens_mm.pretrain.images import decode
@@ -85,6 +86,7 @@ def reconstruct(args: argparse.Namespace) -> None:
     if not isinstance(model, SapiensMAE):
         raise ValueError(f'{args.config} builds a {type(model).__name__}; give a config of pretraining, whose model is '
                          'a SapiensMAE')
+    refuse_foreign_files()
     check_complete(model, load_checkpoint(model, args.checkpoint, map_location='cpu'))
     model.to(args.device).eval()
     size = tuple(args.size or model.backbone.img_size)

@@ -1,6 +1,5 @@
 """What several tools share."""
 import argparse
-import glob
 import os
 import os.path as osp
 
@@ -49,22 +48,3 @@ def read_config(args: argparse.Namespace) -> Config:
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     return cfg
-
-
-def latest_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint that a run in ``work_dir`` wrote last, or None where there was no run.
-
-    ``last_checkpoint`` has its full path; if the folder was copied or moved since, the file is looked for in it.
-    """
-    note = osp.join(work_dir, 'last_checkpoint')
-    if not osp.isfile(note):
-        return None
-    with open(note) as file:
-        path = file.read().strip()
-    here = osp.join(work_dir, osp.basename(path))
-    if osp.exists(here):
-        return here
-    others = sorted(glob.glob(osp.join(work_dir, '*.pth')), key=osp.getmtime)
-    raise SystemExit(f'{note} names {osp.basename(path)}, which is not there. ' +
-                     (f'Go on from the newest that is: --resume {others[-1]}' if others else
-                      f'There is no other checkpoint either: delete {note} to start anew'))

@@ -3,12 +3,13 @@
     python tools/train.py configs/sapiens_pose/coco/sapiens_tiny-210e_coco-256x192.py
 """
 import argparse
+import sys
 
 from mmengine.config import Config
-from run_arguments import add_run_arguments, latest_checkpoint, read_config
+from run_arguments import add_run_arguments, read_config
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from sapiens_mm.engine import load_checkpoint_file
+from sapiens_mm.engine import CheckpointError, load_checkpoint_file
 from sapiens_mm.engine.launch import build_runner, leave_process_group
 
 
@@ -23,19 +24,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='train in bfloat16 mixed precision')
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
     parser.add_argument(
-        '--auto-scale-lr', action='store_true', help='scale the lr by batch size / auto_scale_lr.base_batch_size')
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the lr by the samples of an optimizer step / auto_scale_lr.base_batch_size')
     return parser.parse_args()
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config with the command line's changes."""
     cfg = read_config(args)
-    if args.resume:
-        cfg.load_from = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
-        cfg.resume = cfg.load_from is not None
-    if args.resume not in (None, 'auto') and 'optimizer' not in load_checkpoint_file(args.resume):
-        print(f'{args.resume} has weights only, no optimizer and no epoch: training starts from them at epoch 0')
-        cfg.resume = False
+    if args.resume not in (None, 'auto'):
+        cfg.load_from = args.resume
+        cfg.resume = 'optimizer' in load_checkpoint_file(args.resume)
+        if not cfg.resume:
+            print(f'{args.resume} has weights only, no optimizer and no epoch: training starts from them at epoch 0')
     if args.amp:
         kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
         if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'SapiensBF16OptimWrapper'):
@@ -54,7 +56,12 @@ def load_config(args: argparse.Namespace) -> Config:
 
 @record
 def main() -> None:
-    build_runner(load_config(parse_args())).train()
+    args = parse_args()
+    try:
+        runner = build_runner(load_config(args), resume=args.resume == 'auto')
+    except CheckpointError as error:
+        sys.exit(str(error))
+    runner.train()
     leave_process_group()
 
 

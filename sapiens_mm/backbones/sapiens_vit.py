@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .checkpoint import backbone_load_hook, load_pretrained_backbone
-from .host_memory import return_freed_memory
 from .pos_embed import resize_pos_embed, sincos_pos_embed
 
 
@@ -119,7 +118,7 @@ class SapiensViT(BaseModule):
         frozen_stages: -1 trains everything, 0 freezes the embeddings, n the first n blocks too. With all blocks
             frozen, the final norm is as well.
         with_cp: Whether the activations inside a block are recomputed in the backward pass instead of stored.
-            On a CPU this also keeps malloc from hoarding memory (see :mod:`sapiens_mm.backbones.host_memory`).
+            On a CPU malloc hoards memory unless :mod:`sapiens_mm.engine.host_memory` is asked; ``tools/train.py`` does.
         init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` reads any public or own checkpoint
             (see :mod:`sapiens_mm.backbones.checkpoint`).
 
@@ -241,9 +240,6 @@ class SapiensViT(BaseModule):
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Turns images (B, in_channels, H, W) into tokens with positions (B, [1 +] h * w, C) and their grid (h, w)."""
-        if (self.with_cp and torch.is_grad_enabled() and x.device.type == 'cpu' and
-                not torch.compiler.is_compiling()):
-            return_freed_memory()
         H, W = x.shape[-2:]
         x = F.pad(x, (0, -W % self.patch_size, 0, -H % self.patch_size))
         x = self.patch_embed(x)

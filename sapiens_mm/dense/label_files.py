@@ -1,16 +1,22 @@
 """Files of pictures and labels: their sizes without reading them, and readers whose errors name the file."""
+import math
 import os
 import struct
 import zipfile
+from io import BytesIO
 
 import cv2
 import numpy as np
-from PIL import Image
+
+from ..utils.images import MAX_PIXELS, decode, open_image, orientation, turn
+from ..utils.problems import Problem, report
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 ARRAY_SUFFIXES = ('.npy', '.npz', '.exr')
 #: EXIF orientations that exchange height and width.
 _TURNED = (5, 6, 7, 8)
+_PNG = b'\x89PNG\r\n\x1a\n'
+_GREY, _PALETTE, _WITH_ALPHA = 0, 3, (4, 6)  # color types of PNG
 
 
 def file_size(path: str) -> tuple[int, int]:
@@ -26,22 +32,18 @@ def file_size(path: str) -> tuple[int, int]:
     suffix = os.path.splitext(path)[1].lower()
     try:
         if suffix in IMAGE_SUFFIXES:
-            with Image.open(path) as image:
+            with open(path, 'rb') as file:
+                # A JPEG's EXIF comes first, that of other formats may come behind the pixels.
+                data = file.read(1 << 18 if suffix in ('.jpg', '.jpeg') else -1)
+            with open_image(BytesIO(data)) as image:
                 width, height = image.size
-                # OpenCV turns photos as their cameras say; a PNG's EXIF lies behind its pixels and is not looked for.
-                turned = suffix != '.png' and image.getexif().get(274) in _TURNED
-            return (width, height) if turned else (height, width)
+            return (width, height) if orientation(data) in _TURNED else (height, width)
         if suffix == '.exr':
             return _exr_size(path)
-        if suffix == '.npz':
-            with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
-                shape = _npy_shape(file)
-        else:
-            with open(path, 'rb') as file:
-                shape = _npy_shape(file)
+        shape = _array_shape(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"'{path}' does not exist. Check the dataset's data_root and data_prefix") from error
-    except (OSError, ValueError, IndexError, struct.error, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged header raises nearly anything
         raise _damaged(path, error) from error
     if len(shape) < 2:
         raise ValueError(f"'{path}' holds an array of shape {shape}; expected (H, W) or (H, W, 3)")
@@ -49,10 +51,27 @@ def file_size(path: str) -> tuple[int, int]:
     return shape[1:] if len(shape) == 3 and shape[0] == 3 and shape[2] != 3 else shape[:2]
 
 
-def _npy_shape(file) -> tuple:
+def _array_shape(path: str) -> tuple[int, ...]:
+    """The shape that the header of a ``.npy``, or of the first array of a ``.npz``, gives."""
+    if path.lower().endswith('.npz'):
+        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
+            shape, _ = _npy_header(file)
+    else:
+        with open(path, 'rb') as file:
+            shape, dtype = _npy_header(file)
+            got, expected = os.fstat(file.fileno()).st_size - file.tell(), math.prod(shape) * dtype.itemsize
+        if got < expected:
+            raise ValueError(f'an array of shape {shape} has {expected} bytes, got {got}')
+    if min(shape, default=0) < 0 or math.prod(shape) > 3 * MAX_PIXELS:
+        raise ValueError(f'its header says shape {shape}, expected at most {MAX_PIXELS} pixels')
+    return shape
+
+
+def _npy_header(file) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)[0]
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def _exr_size(path: str) -> tuple[int, int]:
@@ -68,13 +87,18 @@ def _exr_size(path: str) -> tuple[int, int]:
         length, = struct.unpack_from('<i', header, type_end + 1)
         if header[at:name_end] == b'dataWindow':
             left, top, right, bottom = struct.unpack_from('<4i', header, type_end + 5)
-            return bottom - top + 1, right - left + 1
+            height, width = bottom - top + 1, right - left + 1
+            if min(height, width) < 1 or height * width > MAX_PIXELS:
+                raise ValueError(f'its dataWindow is {height} x {width}, expected 1 to {MAX_PIXELS} pixels')
+            return height, width
+        if length < 0:
+            raise ValueError(f'an OpenEXR attribute of {length} bytes')
         at = type_end + 5 + length
     raise ValueError('an OpenEXR file without dataWindow')
 
 
 def read_image(path: str, reduction: int = 1) -> np.ndarray:
-    """A picture as (H, W, 3) uint8 in BGR order.
+    """An image as (H, W, 3) uint8 in BGR order, turned as its EXIF orientation says.
 
     Args:
         path: Its file.
@@ -82,35 +106,32 @@ def read_image(path: str, reduction: int = 1) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If it does not exist.
-        ValueError: If it cannot be decoded.
+        ValueError: If it cannot be decoded whole.
     """
     flag = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
             8: cv2.IMREAD_REDUCED_COLOR_8}[reduction]
-    return _decode(path, flag, 'image')
+    return _decoded(path, _read(path, 'image'), flag)
 
 
 def read_array(path: str, mmap: bool = False) -> np.ndarray:
     """What a label file holds, as it is stored.
 
     Args:
-        path: PNG and the like: (H, W) or, in RGB order, (H, W, 3); a palette PNG gives the indices. EXR: float32, its
-            channels R, G, B (X, Y, Z) in that order. ``.npz``: its only array.
+        path: PNG or lossless WebP: (H, W) or, in RGB order, (H, W, 3), turned as its EXIF orientation says; a palette
+            PNG gives the indices. EXR: float32, its channels R, G, B (X, Y, Z) in that order. ``.npz``: its only array.
         mmap: Leave a ``.npy`` on disk until parts of it are read.
 
     Raises:
         FileNotFoundError: If it does not exist.
-        ValueError: If it cannot be read.
+        ValueError: If it cannot be read whole, or its format changes or stretches values.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix == '.exr':
-        os.environ.setdefault('OPENCV_IO_ENABLE_OPENEXR', '1')  # OpenCV asks for it when it first meets such a file
+        return _read_exr(path)
     if suffix not in ('.npy', '.npz'):
-        if suffix == '.png' and os.path.isfile(path) and _has_palette(path):
-            with Image.open(path) as image:
-                return np.array(image)
-        array = _decode(path, cv2.IMREAD_UNCHANGED, 'label')
-        return array if array.ndim == 2 else np.ascontiguousarray(array[..., 2::-1])
+        return _read_label_image(path)
     try:
+        _array_shape(path)
         array = np.load(path, mmap_mode='r' if mmap and suffix == '.npy' else None, allow_pickle=False)
         if suffix == '.npz':
             with array as archive:
@@ -120,30 +141,75 @@ def read_array(path: str, mmap: bool = False) -> np.ndarray:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"label '{path}' does not exist. Check the dataset's data_root and data_prefix"
                                 ) from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged header raises nearly anything
         raise _damaged(path, error) from error
     return array
 
 
-def _has_palette(path: str) -> bool:
-    with open(path, 'rb') as file:
-        header = file.read(26)
-    return len(header) == 26 and header[25] == 3
-
-
-def _decode(path: str, flag: int, what: str) -> np.ndarray:
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{what} '{path}' does not exist. Check the dataset's data_root and data_prefix")
+def _read_exr(path: str) -> np.ndarray:
+    os.environ.setdefault('OPENCV_IO_ENABLE_OPENEXR', '1')  # OpenCV asks for it when it first meets such a file
+    file_size(path)
     try:
-        array = cv2.imread(path, flag)
-        reason = 'OpenCV does not decode it'
+        array, reason = cv2.imread(path, cv2.IMREAD_UNCHANGED), 'OpenCV does not decode it'
     except cv2.error as error:
         array, reason = None, str(error).strip()
     if array is None:
-        if path.lower().endswith('.exr') and 'OpenEXR' not in cv2.getBuildInformation():
+        if 'OpenEXR' not in cv2.getBuildInformation():
             reason = 'this OpenCV was built without OpenEXR: install opencv-python from PyPI, or save the file as .npy'
         raise _damaged(path, reason)
-    return array
+    return array if array.ndim == 2 else np.ascontiguousarray(array[..., 2::-1])
+
+
+def _read_label_image(path: str) -> np.ndarray:
+    data = _read(path, 'label')
+    if _is_lossy(data):
+        report(Problem('lossy labels', path, 'a format that changes values when it is saved (JPEG, lossy WebP)',
+                       'PNG, npy, npz or EXR; export the labels again, since what a lossy file changed is lost'))
+    kind, depth = png_kind(data)
+    if kind == _PALETTE:
+        try:
+            with open_image(BytesIO(data)) as image:
+                return turn(np.array(image), orientation(data))
+        except Exception as error:  # Pillow's readers raise nearly anything
+            raise _damaged(path, error) from error
+    if kind == _GREY and depth < 8:
+        report(Problem('1-bit labels', path, f'a grey PNG of {depth} bit, whose values readers stretch to 0 to 255',
+                       '8 bits; save a mask of a person with the value 1 for the person, and classes as their ids'))
+    array = _decoded(path, data, cv2.IMREAD_UNCHANGED)
+    return array if array.ndim == 2 else np.ascontiguousarray(array[..., 2::-1])
+
+
+def png_kind(data: bytes) -> tuple[int, int]:
+    """Color type and bits per channel of a PNG from its first bytes; -1 and 8 of other files."""
+    return (data[25], data[24]) if len(data) > 25 and data.startswith(_PNG) else (-1, 8)
+
+
+def has_alpha(path: str) -> bool:
+    """Whether a label is a PNG with an alpha channel, which nothing reads."""
+    with open(path, 'rb') as file:
+        return png_kind(file.read(26))[0] in _WITH_ALPHA
+
+
+def _is_lossy(data: bytes) -> bool:
+    if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
+        return b'VP8L' not in data[:1 << 12]
+    return bool(data) and data[:2] == b'\xff\xd8' or data[4:8] == b'ftyp' or data[4:6] == b'jP'
+
+
+def _read(path: str, what: str) -> bytes:
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise FileNotFoundError(f"{what} '{path}' does not exist. Check the dataset's data_root and data_prefix"
+                                ) from error
+
+
+def _decoded(path: str, data: bytes, flags: int) -> np.ndarray:
+    try:
+        return decode(data, flags)
+    except ValueError as error:
+        raise _damaged(path, error) from error
 
 
 def _damaged(path: str, reason) -> ValueError:

@@ -31,6 +31,8 @@ class SapiensWeightedCrossEntropyLoss(nn.Module):
                  loss_weight: float = 1.,
                  loss_name: str = 'loss_ce'):
         super().__init__()
+        if class_weight is not None and not all(0 <= value < float('inf') for value in class_weight):
+            raise ValueError(f'class_weight: got {list(class_weight)}, expected finite numbers of at least 0')
         self.register_buffer(
             'class_weight',
             None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32),

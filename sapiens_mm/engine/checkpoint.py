@@ -1,19 +1,22 @@
 """Reads checkpoint files without running code that they carry.
 
-Importing this module makes MMEngine's ``CheckpointLoader`` use it, so ``init_cfg=dict(type='Pretrained', ...)``,
+Importing this module makes MMEngine's ``CheckpointLoader`` try it first, so ``init_cfg=dict(type='Pretrained', ...)``,
 ``load_from``, ``--resume`` and ``load_checkpoint`` accept local paths, ``http(s)://`` and ``hf://`` addresses in any
-host (see :func:`sapiens_mm.engine.fetch.fetch_file`). The file may be written by ``torch.save`` (zip, or the format
+host (see :func:`sapiens_mm.engine.fetch.fetch_file`). What it does not read goes to the loader that was there before,
+unless the process is a tool of ours (:func:`refuse_foreign_files`). The file may be written by ``torch.save`` (zip, or the format
 before torch 1.6) or be a ``.safetensors`` file; a folder may be one of :mod:`sapiens_mm.engine.sharded_checkpoint`. Of
 pickled types only tensors and those of :func:`allowed_globals` are accepted. Schemes that are not listed (``s3://``,
 ``torchvision://``, ``openmmlab://``) stay MMEngine's.
 """
 import codecs
+import difflib
 import functools
 import os
 import os.path as osp
 import pickle
 import pickletools
 import re
+import sys
 import threading
 import zipfile
 from _compat_pickle import IMPORT_MAPPING
@@ -29,11 +32,18 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from .fetch import CheckpointError, check_signature, fetch_file
 
-__all__ = ['CheckpointError', 'UnsafeCheckpointError', 'allowed_globals', 'load_checkpoint_file', 'save_weights']
+__all__ = [
+    'CheckpointError', 'UnsafeCheckpointError', 'allowed_globals', 'check_whole', 'load_checkpoint_file',
+    'refuse_foreign_files', 'save_weights'
+]
 
 MapLocation = str | torch.device | dict[str, str] | Callable | None
 _LEGACY_MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # how torch.save began a file before torch 1.6
+# Opcodes that make objects in ways which torch.save does not use.
+_MAKES_OBJECTS = (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4)
+_PLAIN_TYPES = ('str', 'bytes', 'int', 'float', 'bool', 'tuple', 'list', 'dict', 'NoneType')
 _lock = threading.Lock()
+_ours_alone = False
 
 
 class UnsafeCheckpointError(CheckpointError):
@@ -115,23 +125,61 @@ def save_weights(state_dict: dict[str, torch.Tensor], path: str, metadata: dict[
             os.remove(part)
 
 
-# MMEngine logs the part of the name behind `load_from_`.
-@CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_from_local(filename: str, map_location: MapLocation = None) -> dict:
-    """:func:`load_checkpoint_file` for a local path."""
-    return load_checkpoint_file(filename, map_location)
+def check_whole(path: str, name: str | None = None) -> None:
+    """Checks that a checkpoint file is complete: a zip by its table of contents, other kinds by reading them.
+
+    Raises:
+        CheckpointError: The file, called ``name`` in the message, is damaged or no checkpoint.
+    """
+    try:
+        check_signature(path)
+        with open(path, 'rb') as file:
+            zipped = file.read(2) == b'PK'
+        if (name or path).partition('?')[0].endswith('.safetensors'):
+            _read_safetensors(path, 'meta')
+        elif zipped:
+            _zip_members(path)
+        else:
+            _read_pickle(path, 'cpu')
+    except UnsafeCheckpointError:
+        pass  # whole, whatever it holds
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(path, name or path)) from error
 
 
-@CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
-def load_from_http(filename: str, map_location: MapLocation = None) -> dict:
-    """:func:`load_checkpoint_file` for a web address."""
-    return load_checkpoint_file(filename, map_location)
+def refuse_foreign_files() -> None:
+    """Makes our reader the only one of this process, for good.
+
+    Elsewhere MMEngine's ``load_checkpoint`` gives a host's own files to the host's loader, which runs what they carry
+    where torch is older than 2.6 or ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` is set. That is the choice of whoever made the
+    process; in our tools no file runs anything.
+    """
+    global _ours_alone
+    _ours_alone = True
 
 
-@CheckpointLoader.register_scheme(prefixes='hf://', force=True)
-def load_from_hugging_face(filename: str, map_location: MapLocation = None) -> dict:
-    """:func:`load_checkpoint_file` for a file on the Hugging Face Hub."""
-    return load_checkpoint_file(filename, map_location)
+def _register(name: str, *prefixes: str) -> None:
+    """Registers a loader that tries ours, then the one that is registered now."""
+    before = CheckpointLoader._schemes.get(prefixes[0])
+
+    def load(filename: str, map_location: MapLocation = None) -> dict:
+        try:
+            return load_checkpoint_file(filename, map_location)
+        except (CheckpointError, OSError) as error:
+            if before is None or _ours_alone:
+                raise
+            try:
+                return before(filename, map_location)
+            except Exception as theirs:
+                raise error from theirs
+
+    load.__name__ = f'load_from_{name}'  # MMEngine logs the part behind `load_from_`
+    CheckpointLoader.register_scheme(prefixes, load, force=True)
+
+
+_register('local', '')
+_register('http', 'http://', 'https://')
+_register('hugging_face', 'hf://')
 
 
 class _BareMetadata(OrderedDict):
@@ -184,10 +232,7 @@ def _read_pickle(path: str, map_location: MapLocation) -> Any:
     with open(path, 'rb') as file:
         head = file.read(len(_LEGACY_MAGIC))
     if head.startswith(b'PK'):
-        if not zipfile.is_zipfile(path):
-            raise CheckpointError(f'{path} is truncated: the table of contents at its end is missing; get it again')
-        with zipfile.ZipFile(path) as archive:
-            members = {name.partition('/')[2] for name in archive.namelist()}
+        members = {name.partition('/')[2] for name in _zip_members(path)}
         if 'constants.pkl' in members:
             raise CheckpointError(f'{path} is a TorchScript program, not a checkpoint; get the .pth file of this model')
         if 'data.pkl' not in members:
@@ -208,6 +253,22 @@ def _read_pickle(path: str, map_location: MapLocation) -> Any:
                 "torch.save({'state_dict': model.state_dict()}, ...)") from None  # torch's own advice is another
         raise CheckpointError(f'{path} cannot be read ({type(error).__name__}: {_first_line(error)}); if it is '
                               'damaged, get it again') from error
+
+
+def _zip_members(path: str) -> list[str]:
+    """Names of the members of a zip archive, which are stored one behind the other, as torch.save writes them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception as error:  # a damaged table of contents raises nearly anything
+        raise CheckpointError(f'{path} is truncated: the table of contents at its end is missing ({_first_line(error)})'
+                              '; get it again') from error
+    if any(member.filename.endswith('/data.pkl') and member.compress_type for member in members):
+        # Some MB could become any number of GB.
+        raise CheckpointError(f'{path} has a compressed data.pkl, and torch.save compresses nothing; get the original file')
+    if sum(member.file_size for member in members if not member.compress_type) > os.path.getsize(path):
+        raise CheckpointError(f'{path} has members larger than the file; get it again')
+    return [member.filename for member in members]
 
 
 def _torch_load(path: str, map_location: MapLocation) -> Any:
@@ -304,10 +365,8 @@ def _all_globals() -> dict[str, Any]:
 
 class _ListedUnpickler(pickle._Unpickler):
     """Unpickles types of the list only (the one in Python, since the one in C hides its opcodes)."""
-    # Without the opcodes that make objects in ways which torch.save does not use.
     dispatch = {code: method for code, method in pickle._Unpickler.dispatch.items()
-                if bytes([code]) not in (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2,
-                                         pickle.EXT4)}
+                if bytes([code]) not in _MAKES_OBJECTS}
 
     listed = staticmethod(_all_globals)
 
@@ -355,20 +414,35 @@ def _refused_types(path: str, error: Exception) -> str:
     # torch's message names the first type only and differs from release to release. Looking is not unpickling.
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            name, = (name for name in archive.namelist() if name.partition('/')[2] == 'data.pkl')
-            names = _globals_of_pickle(archive.open(name))
+            found = [_globals_of_pickle(archive.open(name)) for name in archive.namelist()
+                     if name.partition('/')[2] == 'data.pkl']
     else:
         with open(path, 'rb') as file:  # magic number, protocol version, machine, checkpoint: a pickle each
-            names = [name for _ in range(4) for name in _globals_of_pickle(file)]
-    if foreign := sorted(set(names) - set(_all_globals())):
+            found = [_globals_of_pickle(file) for _ in range(4)]
+    if foreign := sorted({name for names, _ in found for name in names if _is_foreign(name)}):
         return ', '.join(foreign)
+    if not all(whole for _, whole in found):
+        return ''
     # What is made of allowed types need not be allowed itself; then torch's own reason tells.
     reason = str(error).partition('WeightsUnpickler error: ')[2]
     kind = re.search(r"<class '(.+?)'>", reason)
-    return kind[1] if kind else _first_line(reason) if reason else ''
+    harmless = reason.startswith('Unsupported global') or (kind and kind[1] in _PLAIN_TYPES)
+    if operand := re.match(r'Unsupported operand (\d+)', reason):
+        harmless = bytes([int(operand[1])]) not in _MAKES_OBJECTS
+    return '' if harmless or not reason else kind[1] if kind else _first_line(reason)
 
 
-def _globals_of_pickle(file) -> list[str]:
+def _is_foreign(name: str) -> bool:
+    """Whether a name in a pickle is that of a type that is not allowed, rather than a damaged one of an allowed type."""
+    if name in _all_globals() or not all(part.isidentifier() for part in name.split('.')):
+        return False
+    module, _, attribute = name.rpartition('.')
+    known = hasattr(sys.modules.get(module), attribute)
+    return known or not difflib.get_close_matches(name, _all_globals(), 1, .9)
+
+
+def _globals_of_pickle(file) -> tuple[list[str], bool]:
+    """The names that a pickle lists, and whether it is complete."""
     names, strings = [], []
     try:
         for opcode, arg, _ in pickletools.genops(file):
@@ -379,6 +453,6 @@ def _globals_of_pickle(file) -> list[str]:
                 names.append('.'.join(strings[-2:]))
             elif isinstance(arg, str):
                 strings.append(arg)
-    except (ValueError, EOFError):
-        pass  # damaged: what was found so far has to do
-    return names
+    except Exception:  # a damaged one raises nearly anything: what was found so far has to do
+        return names, False
+    return names, True

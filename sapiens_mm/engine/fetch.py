@@ -1,6 +1,7 @@
 """Fetches checkpoint files from the web and from the Hugging Face Hub."""
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import os.path as osp
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 import torch
 from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
+
+from ..utils.files import read_json, replacing
 
 __all__ = ['CheckpointError', 'check_signature', 'fetch_file', 'fetch_with_record', 'sha256_of']
 
@@ -64,9 +67,12 @@ def fetch_with_record(source: str, folder: str) -> str:
     record_path = f'{path}.json'
     damaged = False
     if osp.isfile(path) and osp.isfile(record_path):
-        with open(record_path) as file:
-            record = json.load(file)
-        damaged = (record['size'], record['sha256']) != (osp.getsize(path), sha256_of(path))
+        try:
+            record = read_json(record_path)
+            damaged = (record['size'], record['sha256']) != (osp.getsize(path), sha256_of(path))
+            damaged = damaged or not isinstance(record['source'], str)
+        except (ValueError, KeyError, TypeError):
+            damaged = True
         if not damaged and record['source'] == source:
             print_log(f'{path} is there and agrees with its record', logger='current')
             return path
@@ -88,9 +94,8 @@ def fetch_with_record(source: str, folder: str) -> str:
         raise CheckpointError(f'{source} arrived with SHA-256 {sha256}, but the Hub has {metadata.etag}; the file was '
                               'removed, try again')
     record = {'source': source, 'commit': metadata.commit_hash, 'size': osp.getsize(path), 'sha256': sha256}
-    with open(f'{record_path}.partial', 'w') as file:
+    with replacing(record_path) as part, open(part, 'w') as file:
         json.dump(record, file, indent=2)
-    os.replace(f'{record_path}.partial', record_path)
     return path
 
 
@@ -114,7 +119,10 @@ def check_signature(path: str, name: str | None = None) -> None:
 
 def _fetch_from_http(url: str) -> str:
     # Two addresses may end in the same name.
-    stem, extension = osp.splitext(osp.basename(urllib.parse.urlparse(url).path))
+    try:
+        stem, extension = osp.splitext(osp.basename(urllib.parse.urlparse(url).path))
+    except ValueError as error:
+        raise CheckpointError(f'{url!r} is no web address ({error}); check it') from error
     name = f'{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{extension}'
     path = osp.join(torch.hub.get_dir(), 'checkpoints', name)
     if get_dist_info()[0] == 0 or os.environ.get('LOCAL_RANK') == '0':  # one process of each machine
@@ -131,6 +139,8 @@ def _fetch_from_http(url: str) -> str:
 def _download(url: str, path: str) -> None:
     """Downloads to ``path`` unless that exists; an interrupted download never gets that name."""
     from tqdm import tqdm
+
+    from .checkpoint import check_whole
     if osp.exists(path):
         return
     os.makedirs(osp.dirname(path), exist_ok=True)
@@ -147,12 +157,13 @@ def _download(url: str, path: str) -> None:
         if total and done != total:
             raise CheckpointError(f'{url}: the connection ended after {done} of {total} bytes; try again')
         check_signature(partial, url)
+        check_whole(partial, url)  # where the server gives no length, nothing else tells that the connection broke
         os.replace(partial, path)
     except urllib.error.HTTPError as error:
         raise CheckpointError(f'{url}: the server answered {error.code} ({error.reason}); check the address') from error
-    except OSError as error:
-        reason = getattr(error, 'reason', error)
-        raise CheckpointError(f'{url}: no download ({reason}); check the network, or put the file at {path}') from error
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: of a port, or characters in it
+        reason = _first_line(getattr(error, 'reason', error))
+        raise CheckpointError(f'{url!r}: no download ({type(error).__name__}: {reason}); check the network, or put the file at {path}') from error
     finally:
         if osp.exists(partial):
             os.remove(partial)

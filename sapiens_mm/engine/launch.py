@@ -6,16 +6,34 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from .checkpoint import refuse_foreign_files
+from .host_memory import return_freed_memory
+from .last_checkpoint import SapiensCheckpointHook, resume_latest
 
-def build_runner(cfg: Config) -> Runner:
+
+def build_runner(cfg: Config, resume: bool = False) -> Runner:
     """Builds the config's runner (``runner_type``, by default :class:`mmengine.runner.Runner`).
 
     Where there is no accelerator, a distributed run goes over gloo on the CPU: MMEngine's own start assumes a GPU for
-    each process.
+    each process. Besides, checkpoints run no code, the pointer to the last one is written whole,
+    and a scaled learning rate counts accumulated batches.
+
+    Args:
+        cfg: Of any task and host.
+        resume: Go on from the newest whole checkpoint in the work dir, where there is one. So does a config with
+            ``resume=True`` that names no checkpoint.
+
+    Raises:
+        RuntimeError: The launcher does not fit the machine.
+        CheckpointError: There are checkpoints to resume from, but none is whole.
     """
+    refuse_foreign_files()
+    if _recomputes(cfg.get('model')) and get_device() == 'cpu':
+        return_freed_memory()
     launcher = cfg.get('launcher', 'none')
     if launcher == 'slurm':
         _name_process_as_slurm()
@@ -26,9 +44,33 @@ def build_runner(cfg: Config) -> Runner:
         elif get_device() == 'cuda' and local_processes > torch.cuda.device_count():
             raise RuntimeError(f'{local_processes} processes are started here, but there are only '
                                f'{torch.cuda.device_count()} GPUs: start one for each at most')
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    for hook in getattr(runner, 'hooks', []):
+        if type(hook) is CheckpointHook:
+            hook.__class__ = SapiensCheckpointHook
+    if resume or (cfg.get('resume') and not cfg.get('load_from')):
+        resume_latest(runner)
+    _count_accumulation(runner, cfg)
+    return runner
+
+
+def _recomputes(cfg) -> bool:
+    """Whether a part of a model's config has activation checkpointing."""
+    return isinstance(cfg, dict) and (cfg.get('with_cp') is True or any(map(_recomputes, cfg.values())))
+
+
+def _count_accumulation(runner: Runner, cfg: Config) -> None:
+    """Makes the learning rate scale with the samples of an optimizer step: MMEngine counts those of a forward pass."""
+    scaling, counts = cfg.get('auto_scale_lr'), (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    if scaling and scaling.get('enable') and counts > 1:
+        # Not in the config, which is written to the work dir.
+        per_batch = dict(scaling, base_batch_size=scaling.base_batch_size / counts)
+        if hasattr(runner, 'strategy'):
+            runner.strategy._auto_scale_lr = per_batch
+        else:
+            runner.auto_scale_lr = per_batch
+        runner.logger.info(f'A step adds up {counts} batches (accumulative_counts): of the base batch size '
+                           f'{scaling.base_batch_size}, 1 / {counts} is for each.')
 
 
 def leave_process_group() -> None:

@@ -1,12 +1,15 @@
 """Steps that would destroy the weights are left out."""
 import json
+import math
 import os.path as osp
+from collections import deque
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce, get_rank
-from mmengine.hooks import Hook
+from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
+from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.registry import HOOKS
-from torch.optim import Optimizer
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Adam, AdamW, Optimizer
 
 
 @HOOKS.register_module()
@@ -18,8 +21,13 @@ class SapiensNonFiniteHook(Hook):
     not finite (each rank, if none has) writes ``nonfinite_rank{rank}.json`` to the work dir: for each of the batches
     since the last good step its iteration, loss and images.
 
-    The check comes after clipping. ``clip_grad`` by norm keeps what is not finite or spreads it; by value it turns
-    infinities into finite numbers, so then NaN alone is found.
+    The check comes after clipping. ``clip_grad`` by norm keeps what is not finite or spreads it, so a finite norm, which
+    MMEngine reads from the device for its log, says enough; by value it turns infinities into finite numbers, so then
+    NaN alone is found.
+
+    On a GPU ``AdamW(fused=True)`` skips a step by itself: the flag stays on the device and is read an iteration later,
+    or when it is logged, so a run stops up to one iteration later. Other optimizers have to know before they step:
+    with several processes, or without clipping by norm, they wait for the device.
 
     Args:
         max_consecutive: Skipped steps in a row that stop the run.
@@ -44,48 +52,95 @@ class SapiensNonFiniteHook(Hook):
         history = runner.message_hub.log_scalars.get(self.name)  # of the run that is resumed
         self.skipped = int(history.current()) if history else 0
         self.in_a_row = 0
-        self._batches = []  # since the last good step: iteration, loss, images
-        self._good = False
-        self._handle = optimizer.register_step_pre_hook(self._check)
+        self._wrapper, self._norms = runner.optim_wrapper, None
+        self._flag = None  # of the step of this iteration, if there was one
+        self._batches = []  # since the last step: iteration, loss, images
+        self._steps = deque()  # those not looked at yet: flag, batches
+        self._bad_batches = []  # since the last good step
+        self._own_found_inf = False
+        self._handles = [optimizer.register_step_pre_hook(self._check), optimizer.register_step_post_hook(self._clear)]
 
     def after_train(self, runner) -> None:
-        self._handle.remove()
+        self._look(runner)
+        for handle in self._handles:
+            handle.remove()
 
     def _check(self, optimizer: Optimizer, *args) -> None:
-        """Takes the gradients away if one is not finite on any rank: a parameter without one is left alone."""
+        """Keeps a step from happening if a gradient is not finite on any rank."""
+        finite = self._norm_is_finite()
+        if finite and get_world_size() == 1:
+            self._flag = _Flag(False)
+            return
         params = [param for group in optimizer.param_groups for param in group['params'] if param.grad is not None]
-        # Of sharded gradients each rank looks at its share.
-        grads = [param.grad.to_local() if hasattr(param.grad, 'to_local') else param.grad for param in params]
-        grads = [grad for grad in grads if grad.numel()]  # a rank's share may be empty
         bad = torch.zeros((), device=optimizer.param_groups[0]['params'][0].device)
-        if grads:
-            # The largest magnitude of each tensor in a few kernels; in contrast to a sum of squares it cannot overflow.
-            bad += ~torch.stack(torch._foreach_norm(grads, float('inf'))).isfinite().all()
+        if not finite:
+            # Of sharded gradients each rank looks at its share, which may be empty.
+            grads = [param.grad.to_local() if hasattr(param.grad, 'to_local') else param.grad for param in params]
+            grads = [grad for grad in grads if grad.numel()]
+            if grads:
+                # The largest magnitude of each tensor in a few kernels; unlike a sum of squares it cannot overflow.
+                bad += ~torch.stack(torch._foreach_norm(grads, float('inf'))).isfinite().all()
         all_reduce(bad)
-        self._good = not bad.item()
-        if self._good:
-            self.in_a_row = 0
-        else:
-            self.in_a_row += 1
-            self.skipped += 1
-            for param in params:
+        self._flag = _Flag(bad)
+        if _skips_by_itself(optimizer):
+            scaler = getattr(optimizer, 'found_inf', None)  # of torch's GradScaler, which takes it away by itself
+            self._own_found_inf = scaler is None
+            optimizer.found_inf = (bad if scaler is None else bad + scaler.to(bad.device)).clamp(max=1.)
+        elif self._flag.read():
+            for param in params:  # one without a gradient is left alone
                 param.grad = None
 
+    def _clear(self, optimizer: Optimizer, *args) -> None:
+        if self._own_found_inf:
+            del optimizer.found_inf
+            self._own_found_inf = False
+
+    def _norm_is_finite(self) -> bool:
+        """Whether clipping has just found the norm of all gradients finite, which MMEngine has read by now."""
+        if getattr(self._wrapper, 'clip_func', None) is not clip_grad_norm_ or not self._wrapper.clip_grad_kwargs:
+            return False
+        history = self._wrapper.message_hub.log_scalars.get('train/grad_norm')
+        # Each entry makes another array, so one seen before is of another step.
+        fresh = history is not None and history.data[0] is not self._norms
+        self._norms = history.data[0] if history else None
+        return fresh and math.isfinite(history.current())
+
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
-        runner.message_hub.update_scalar(self.name, self.skipped)
         loss = (outputs or {}).get('loss')
         # Not read: that would wait for the device.
         loss = loss.detach() if isinstance(loss, torch.Tensor) else loss
         self._batches.append((runner.iter + 1, loss, images_of(data_batch)))
-        if self._good:
-            self._batches.clear()
-            self._good = False  # accumulating batches belong to the next step
-        elif self.in_a_row >= self.max_consecutive:
-            self._stop(runner)
+        if self._flag is not None:  # else the batches accumulate for the next step
+            self._steps.append((self._flag, self._batches))
+            self._flag, self._batches = None, []
+        # The device has been through with the step before this one for long, or is busy enough with this one.
+        late = self._steps and not self._steps[-1][0].known and not self._is_read(runner, batch_idx)
+        self._look(runner, 1 if late else 0)
+        runner.message_hub.update_scalar(self.name, self.skipped)
+
+    def _is_read(self, runner, batch_idx: int) -> bool:
+        """Whether the number of skipped steps is logged or saved in this iteration. All ranks say the same."""
+        return (self.end_of_epoch(runner.train_dataloader, batch_idx) or self.is_last_train_iter(runner) or any(
+            isinstance(hook, LoggerHook) and self.every_n_inner_iters(batch_idx, hook.interval) or
+            isinstance(hook, CheckpointHook) and not hook.by_epoch and self.every_n_train_iters(runner, hook.interval)
+            for hook in runner.hooks))
+
+    def _look(self, runner, left: int = 0) -> None:
+        """Counts what became of the steps, but for the last ``left``, and stops the run where it is time."""
+        while len(self._steps) > left:
+            flag, batches = self._steps.popleft()
+            if not flag.read():
+                self.in_a_row, self._bad_batches = 0, []
+                continue
+            self.in_a_row += 1
+            self.skipped += 1
+            self._bad_batches += batches
+            if self.in_a_row >= self.max_consecutive:
+                self._stop(runner)
 
     def _stop(self, runner) -> None:
         batches = [dict(iteration=iteration, loss=None if loss is None else float(loss), images=images)
-                   for iteration, loss, images in self._batches]
+                   for iteration, loss, images in self._bad_batches]
         own = any(batch['loss'] is not None and not abs(batch['loss']) < float('inf') for batch in batches)
         guilty = all_gather_object(own)
         path = None
@@ -97,9 +152,35 @@ class SapiensNonFiniteHook(Hook):
         paths = [path for path in all_gather_object(path) if path]
         raise RuntimeError(
             f'The gradients of {self.in_a_row} steps in a row were not finite, the last at iteration '
-            f'{runner.iter + 1}: the batches are listed in {", ".join(paths[:3])}'
+            f'{batches[-1]["iteration"]}: the batches are listed in {", ".join(paths[:3])}'
             f'{f" and {len(paths) - 3} more files" if len(paths) > 3 else ""}. Look at these images; if they are in '
             'order, lower the learning rate or lengthen the warm-up, and resume from the last checkpoint')
+
+
+class _Flag:
+    """Whether a step is bad, on its way from the device."""
+
+    def __init__(self, bad: torch.Tensor | bool):
+        self._bad, self._event = bad, None
+        if isinstance(bad, torch.Tensor) and bad.is_cuda:
+            self._bad = torch.empty_like(bad, device='cpu', pin_memory=True).copy_(bad, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    @property
+    def known(self) -> bool:
+        return self._event is None
+
+    def read(self) -> bool:
+        if self._event is not None:
+            self._event.synchronize()
+            self._event = None
+        return bool(self._bad)
+
+
+def _skips_by_itself(optimizer: Optimizer) -> bool:
+    """Whether an optimizer's step takes ``found_inf``. Fused SGD does, but leaves its first momentum undefined."""
+    return isinstance(optimizer, (Adam, AdamW)) and all(group.get('fused') for group in optimizer.param_groups)
 
 
 def images_of(data_batch) -> list[str]:

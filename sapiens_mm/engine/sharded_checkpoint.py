@@ -27,6 +27,7 @@ from .checkpoint import (
     _first_line,
     _ListedUnpickler,
     _Refused,
+    check_whole,
     load_checkpoint_file,
 )
 
@@ -36,6 +37,25 @@ _TABLE, _REST = '.metadata', 'rest.pth'
 def is_sharded(path: str) -> bool:
     """Whether a path is such a folder, and complete."""
     return osp.isfile(osp.join(path, _TABLE)) and osp.isfile(osp.join(path, _REST))
+
+
+def check_sharded(folder: str) -> None:
+    """Checks by the sizes of its files that a folder is complete; one of another format is taken as it is.
+
+    Raises:
+        CheckpointError: It is not, or its table is damaged.
+    """
+    names = os.listdir(folder)
+    if names and not any(name in (_TABLE, _REST) or name.endswith('.distcp') for name in names):
+        return
+    if not is_sharded(folder):
+        raise CheckpointError(f'{folder} lacks {_TABLE} or {_REST}; get it again')
+    check_whole(osp.join(folder, _REST))
+    for info in _SafeReader(folder).read_metadata().storage_data.values():
+        path, end = osp.join(folder, info.relative_path), info.offset + info.length
+        size = osp.getsize(path) if osp.isfile(path) else 0
+        if size < end:
+            raise CheckpointError(f'{path} has {size} of at least {end} bytes; get it again')
 
 
 def save_sharded(folder: str, tensors: dict, rest: dict) -> None:

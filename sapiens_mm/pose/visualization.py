@@ -3,13 +3,16 @@ import os.path as osp
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
+import cv2
 import mmcv
 import mmengine
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmpose.registry import METRICS
 
+from ..utils.images import decode
 from ..visualization.skeleton import draw_skeleton
 
 
@@ -57,7 +60,7 @@ class SapiensSkeletonPictures(BaseMetric):
         mmengine.mkdir_or_exist(self.out_dir)
         names = set()
         for path in sorted(persons)[:self.max_images]:
-            image = mmcv.imread(path, channel_order='rgb')
+            image = decode(Path(path).read_bytes(), cv2.IMREAD_COLOR)[..., ::-1]
             keypoints, scores = (np.concatenate([person[name] for person in persons[path]])
                                  for name in ('keypoints', 'keypoint_scores'))
             picture = draw_skeleton(image, keypoints, scores, self.dataset_meta, self.kpt_thr)

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from ..utils.files import parse_json
 from .images import decode
-from .sources import SourceError, is_image, open_url, tar_members
+from .sources import SourceError, is_image, is_local, open_url, tar_members
 
 # Images, (H, W, 3) uint8 RGB, and their samples' keys -> (N, 5) boxes of people (x0, y0, x1, y1 in pixels, score) of
 # each, or None for a sample that was not looked at.
@@ -88,7 +89,7 @@ class Rules:
 
 
 def curate_shard(url: str, out_dir: str | os.PathLike, rules: Rules, detect: Detect, detector: str = '',
-                 batch_size: int = 8) -> dict[str, Any]:
+                 batch_size: int = 8, allow_pipes: bool = False) -> dict[str, Any]:
     """Writes the samples of a shard that rules keep to ``NAME.tar``, in their order, and its report to ``NAME.json``.
 
     Members stay as they are; ``KEY.persons.json``, ``{"persons": 2, "boxes": [[x0, y0, x1, y1, score], ...]}``, is
@@ -103,6 +104,7 @@ def curate_shard(url: str, out_dir: str | os.PathLike, rules: Rules, detect: Det
         detect: Finds people.
         detector: What tells ``detect`` from others in the settings.
         batch_size: Samples whose images are in memory at a time, and at most how many images ``detect`` gets at once.
+        allow_pipes: As for :class:`.sources.TarSource`.
 
     Returns:
         The report. ``done``: whether the shard could be read; if not, ``failed`` is the reason, and the next call tries
@@ -123,7 +125,7 @@ def curate_shard(url: str, out_dir: str | os.PathLike, rules: Rules, detect: Det
     try:
         with open(part, 'wb') as file:
             with tarfile.open(fileobj=file, mode='w') as tar:
-                counts = _copy(url, tar, rules, detect, batch_size)
+                counts = _copy(url, tar, rules, detect, batch_size, allow_pipes)
             file.flush()
             os.fsync(file.fileno())
         if counts['kept']:
@@ -201,7 +203,7 @@ def read_boxes(path: str | os.PathLike) -> Detect:
     with open(path) as file:
         for number, line in enumerate(file, 1):
             try:
-                record = json.loads(line)
+                record = parse_json(line)
                 key, boxes = record['key'], np.asarray(record['boxes'], np.float32)
                 boxes = boxes if boxes.size else boxes.reshape(0, 5)
                 if boxes.ndim != 2 or boxes.shape[1] != 5:
@@ -222,12 +224,13 @@ def read_boxes(path: str | os.PathLike) -> Detect:
 
 
 def curate_with_ray(urls: Sequence[str], out_dir: str | os.PathLike, rules: Rules, make_detect: Callable[[], Detect],
-                    detector: str = '', batch_size: int = 8, address: str = 'local', workers: int = 1,
-                    num_gpus: float = 0) -> Iterator[dict[str, Any]]:
+                    detector: str = '', batch_size: int = 8, allow_pipes: bool = False, address: str = 'local',
+                    workers: int = 1, num_gpus: float = 0) -> Iterator[dict[str, Any]]:
     """Applies :func:`curate_shard` to shards on a Ray cluster, whose machines see them and the output at one path.
 
     Args:
-        urls: Shards. ``out_dir``, ``rules``, ``detector``, ``batch_size``: as for :func:`curate_shard`.
+        urls: Shards. ``out_dir``, ``rules``, ``detector``, ``batch_size``, ``allow_pipes``: as for
+            :func:`curate_shard`.
         make_detect: Makes what finds people, once in each worker.
         address: Of the cluster, as :func:`ray.init` takes it; ``'local'`` starts one here, ``'auto'`` finds a running.
         workers: Number of workers; each takes one core.
@@ -248,7 +251,8 @@ def curate_with_ray(urls: Sequence[str], out_dir: str | os.PathLike, rules: Rule
     except ImportError as error:
         raise ImportError(f"curating on Ray needs the optional extra ray ({error}): pip install 'sapiens_mm[ray]'"
                           ) from error
-    settings = dict(out_dir=os.path.abspath(out_dir), rules=rules, detector=detector, batch_size=batch_size)
+    settings = dict(out_dir=os.path.abspath(out_dir), rules=rules, detector=detector, batch_size=batch_size,
+                    allow_pipes=allow_pipes)
     try:
         _check_reachable(address)
         local = dict(include_dashboard=False, num_cpus=max(workers, os.cpu_count())) if address == 'local' else {}
@@ -331,12 +335,13 @@ def merge_reports(out_dir: str | os.PathLike) -> dict[str, Any]:
     return total
 
 
-def _copy(url: str, tar: tarfile.TarFile, rules: Rules, detect: Detect, batch_size: int) -> dict[str, Any]:
+def _copy(url: str, tar: tarfile.TarFile, rules: Rules, detect: Detect, batch_size: int,
+          allow_pipes: bool) -> dict[str, Any]:
     """Copies what is kept and counts."""
     counts = dict(images=0, kept=0, dropped=dict.fromkeys(rules.names, 0))
     persons = Counter()
-    side_rows = functools.cache(functools.partial(_side_rows, url, tuple(rules.max_scores)))
-    samples = _samples(url)
+    side_rows = functools.cache(functools.partial(_side_rows, url, tuple(rules.max_scores), allow_pipes))
+    samples = _samples(url, allow_pipes)
     while batch := list(itertools.islice(samples, batch_size)):
         looks = [_look(key, members, rules, side_rows) for key, members in batch]
         seen = [(look, key) for look, (key, _) in zip(looks, batch) if not isinstance(look, str)]
@@ -385,17 +390,18 @@ def _look(key: str, members: list[tuple[str, bytes]], rules: Rules, side_rows: C
         return 'unreadable image'
 
 
-def _samples(url: str) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+def _samples(url: str, allow_pipes: bool) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     """Keys and members of the samples of a shard; what WebDataset passes over, is passed over."""
     from webdataset.tariterators import base_plus_ext
-    for key, members in itertools.groupby(tar_members(url), lambda member: base_plus_ext(member[0])[0]):
+    for key, members in itertools.groupby(tar_members(url, allow_pipes=allow_pipes),
+                                          lambda member: base_plus_ext(member[0])[0]):
         if key is not None:
             yield key, list(members)
 
 
 def _own_record(key: str, members: list[tuple[str, bytes]]) -> dict:
     try:
-        record = json.loads(dict(members).get(f'{key}.json', '{}'))
+        record = parse_json(dict(members).get(f'{key}.json', '{}'))
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
@@ -403,19 +409,19 @@ def _own_record(key: str, members: list[tuple[str, bytes]]) -> dict:
 
 def _side_files(url: str) -> list[str]:
     """Where a shard's table of scores may be."""
-    address, question, query = url.partition('?')
-    if not address.endswith('.tar') or address.startswith('pipe:'):
+    address, question, query = (url, '', '') if is_local(url) else url.partition('?')
+    if not address.endswith('.tar') or (not is_local(url) and url.startswith('pipe:')):
         return []
     return [address.removesuffix('.tar') + ending + question + query for ending in ('.parquet', '.jsonl')]
 
 
-def _side_rows(url: str, columns: tuple[str, ...]) -> dict[str, dict]:
+def _side_rows(url: str, columns: tuple[str, ...], allow_pipes: bool) -> dict[str, dict]:
     """Key -> row of the table of scores beside a shard; empty if there is none."""
     for place in _side_files(url):
-        if ':' not in place and not os.path.exists(place):
+        if is_local(url) and not os.path.exists(place):
             continue
         try:
-            with open_url(place) as file:
+            with open_url(place, allow_pipes) as file:
                 data = file.read()
         except urllib.error.HTTPError as error:
             if error.code in (403, 404):  # stores that do not list their files say 403
@@ -425,7 +431,7 @@ def _side_rows(url: str, columns: tuple[str, ...]) -> dict[str, dict]:
             raise SourceError(f'{place} cannot be had: {error}') from error
         try:
             rows = (_parquet_rows(data, columns) if place.partition('?')[0].endswith('.parquet') else
-                    [json.loads(line) for line in data.splitlines() if line.strip()])
+                    [parse_json(line) for line in data.splitlines() if line.strip()])
             return {_bare(str(row['key'])): row for row in rows}
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise SourceError(f"{place} is no table of scores with a column 'key' ({type(error).__name__}: "
@@ -453,12 +459,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _absolute(url: str) -> str:
-    return url if ':' in url else os.path.abspath(url)
+    return os.path.abspath(url) if is_local(url) else url
 
 
 def _lasting(url: str) -> str:
     """A shard's address, without what may change from run to run: working folder, signature."""
-    return url.partition('?')[0] if url.startswith(('http://', 'https://')) else _absolute(url)
+    return _absolute(url) if is_local(url) else url.partition('?')[0] if url.startswith('http') else url
 
 
 def _settings(rules: Rules, detector: str) -> dict[str, Any]:
@@ -472,7 +478,7 @@ def _differences(now: dict[str, Any], then: dict[str, Any]) -> str:
 
 def _read_report(path: Path) -> dict[str, Any]:
     try:
-        report = json.loads(path.read_text())
+        report = parse_json(path.read_bytes())
         if {'shard', 'settings', 'done'} <= report.keys():
             return report
     except (ValueError, AttributeError):

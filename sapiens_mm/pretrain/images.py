@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.registry import DATASETS
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import InterpolationMode, v2
 
+from ..utils.images import open_image
 from .sources import SourceError, build_source, permutation
 
 _FINISHED = 2**62  # taken from a shard: all
@@ -86,8 +87,9 @@ class SapiensImages(IterableDataset):
                     try:
                         image = decode(read())
                     except Exception as error:  # decoders raise nearly anything
-                        reason = ' '.join(str(error).split()).partition(' <')[0]  # Pillow's ends with <_io.BytesIO ...>
-                        bad.append(f'{key} ({reason or type(error).__name__})')
+                        reason = str(error).partition(' <')[0]  # Pillow's ends with <_io.BytesIO ...>
+                        # In one line, since each line is counted as an image: a name may have several.
+                        bad.append(' '.join(f'{key} ({reason or type(error).__name__})'.split()))
                         if len(bad) >= self.min_images:
                             raise SourceError(f'{len(bad)} images in a row cannot be read, the last is {bad[-1]}; '
                                               'check the image source') from error
@@ -192,7 +194,7 @@ def decode(data: bytes) -> Tensor:
                              apply_exif_orientation=True)
     except (RuntimeError, ValueError):
         # Half as fast, but it knows more formats, and its words for what is wrong are plain.
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert('RGB')
+        image = ImageOps.exif_transpose(open_image(io.BytesIO(data))).convert('RGB')
         image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     if image.dtype == torch.uint16:  # a PNG of 16 bits
         image = (image.to(torch.int32) // 257).to(torch.uint8)

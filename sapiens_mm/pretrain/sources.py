@@ -9,6 +9,7 @@ import http.client
 import itertools
 import os
 import random
+import re
 import tarfile
 import time
 import urllib.error
@@ -22,6 +23,9 @@ import numpy as np
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp')
 _COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst')
 _WAIT = 2.  # seconds before a broken connection is taken up again; four times as long before each further try
+_WEB = ('http://', 'https://')
+_ALLOW = 'set allow_pipes=True (tools: --allow-pipes) if you trust where the address comes from'
+_MOST_ZEROS = 1 << 20  # at the end of an archive; tar pads to 10 kB
 _DAMAGED = (OSError, EOFError, tarfile.TarError, http.client.HTTPException)
 
 Reader = Callable[[], bytes]
@@ -124,29 +128,36 @@ class TarSource:
 
     Args:
         urls: A folder of ``.tar`` files, a path or address with WebDataset's braces (``'shards-{0000..0099}.tar'``),
-            or a list of these. ``http(s)://`` is read by Python, other schemes as the ``webdataset`` library does.
+            or a list of these. What exists is a file, whatever its name. ``http(s)://`` is read by Python.
         buffer: Images, still encoded, that each data worker keeps in memory to draw the next one from.
         retries: How often, after a broken ``http(s)://`` connection, a file is read again up to there before the run
             stops.
+        allow_pipes: Whether other addresses (``pipe:COMMAND``, ``gs://``, ...) are read by the commands that the
+            ``webdataset`` library runs for them.
 
     Raises:
-        SourceError: There are no tar files, local ones are missing, one is listed twice, or compressed.
+        SourceError: There are no tar files, local ones are missing, one is listed twice, compressed, or needs a
+            command that is not allowed.
     """
 
-    def __init__(self, urls: str | os.PathLike | Sequence[str], buffer: int = 1000, retries: int = 3):
+    def __init__(self, urls: str | os.PathLike | Sequence[str], buffer: int = 1000, retries: int = 3,
+                 allow_pipes: bool = False):
         if buffer < 1:
             raise ValueError(f'buffer={buffer}, but shuffling needs a buffer of at least 1 image')
         self.urls = [url for entry in ([urls] if isinstance(urls, (str, os.PathLike)) else urls)
                      for url in _expand(os.fspath(entry))]
-        self.buffer, self.retries = buffer, retries
+        self.buffer, self.retries, self.allow_pipes = buffer, retries, allow_pipes
         if not self.urls:
             raise SourceError(f'there is no tar file in {urls}; expected a folder of .tar files, a path with braces '
                               "like 'shards-{0000..0099}.tar', or a list of these")
         _check(self.urls, [url for url in self.urls if url.endswith(_COMPRESSED)], 'compressed', 'unpack them to .tar')
-        _check(self.urls, [url for url in self.urls if ':' not in url and not os.path.isfile(url)], 'not there',
+        _check(self.urls, [url for url in self.urls if is_local(url) and not os.path.isfile(url)], 'not there',
                'get them, or take them out of the source')
         _check(self.urls, [url for url, after in itertools.pairwise(sorted(self.urls)) if url == after],
                'listed twice', 'list each once')
+        if not allow_pipes:
+            _check(self.urls, [url for url in self.urls if not is_local(url) and not url.startswith(_WEB)],
+                   'read by a command', f'{_ALLOW}, or get them as files')
         # Names without the folder that all have in common, so that the shards may move.
         common = os.path.commonprefix(self.urls).rpartition('/')
         self.names = [url[len(common[0] + common[1]):] for url in self.urls]
@@ -177,42 +188,43 @@ class TarSource:
     def _members(self, url: str) -> Iterator[tuple[str, bytes]]:
         """Names and bytes of the images in a tar file."""
         empty = True
-        for member in tar_members(url, self.retries, is_image):
+        for member in tar_members(url, self.retries, is_image, self.allow_pipes):
             empty = False
             yield member
         if empty:
             raise SourceError(f'shard {url} holds no image; expected members named {_expected()}')
 
 
-def tar_members(url: str, retries: int = 3, select: Callable[[str], bool] | None = None) -> Iterator[tuple[str, bytes]]:
+def tar_members(url: str, retries: int = 3, select: Callable[[str], bool] | None = None,
+                allow_pipes: bool = False) -> Iterator[tuple[str, bytes]]:
     """Reads a tar file from its beginning to its end.
 
     Args:
         url: Path or address, as for :class:`TarSource`.
         retries: As for :class:`TarSource`.
         select: Which names are wanted; by default all.
+        allow_pipes: As for :class:`TarSource`.
 
     Yields:
         Name and content of each member.
 
     Raises:
-        SourceError: The file is truncated, is none, or its address answers with an error.
+        SourceError: The file is truncated, is none, has no member, or its address answers with an error.
     """
     from webdataset.tariterators import tar_file_iterator
     given = images = 0
     for attempt in itertools.count():
         try:
-            with contextlib.closing(_Stream(url)) as stream:
+            with contextlib.closing(_Stream(url, allow_pipes)) as stream:
                 for member in itertools.islice(tar_file_iterator(stream, select_files=select), given, None):
                     given += 1
                     images += is_image(member['fname'])
                     yield member['fname'], member['data']
-                if not stream.ended:
-                    raise tarfile.ReadError('it has no end-of-archive mark')
+                stream.check_end()
             return
         except _DAMAGED as error:
             refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if not url.startswith(('http://', 'https://')) or refused or attempt == retries:
+            if is_local(url) or not url.startswith(_WEB) or refused or attempt == retries:
                 raise SourceError(f'shard {url} is damaged or cannot be had: {_reason(error)}, after {images} '
                                   'images; expected a complete tar file: get it again, or take it out of the '
                                   'source, and resume') from error
@@ -235,29 +247,52 @@ class _Stream:
     Python's tarfile takes a file that is cut between two members for a complete one.
     """
 
-    def __init__(self, url: str):
-        self._file = open_url(url)
-        self._last = b''
+    def __init__(self, url: str, allow_pipes: bool = False):
+        self._file = open_url(url, allow_pipes)
+        self._size = self._zeros = 0  # bytes read so far, and how many of them are the zeros at the end
 
     def read(self, size: int) -> bytes:
         data = self._file.read(size)
-        self._last = data or self._last
+        content = len(data.rstrip(b'\0'))
+        self._size += len(data)
+        self._zeros = len(data) - content + (0 if content else self._zeros)
         return data
 
-    @property
-    def ended(self) -> bool:
-        return self._last.endswith(bytes(512))  # an archive ends with at least two blocks of zeros
+    def check_end(self) -> None:
+        """Reads what is left and raises a ReadError unless it is the end of an archive with members."""
+        while self.read(1 << 20):
+            pass
+        if self._zeros == self._size:
+            raise tarfile.ReadError('it holds nothing but zeros')
+        if self._zeros < 512:  # an archive ends with at least two blocks of zeros
+            raise tarfile.ReadError('it has no end-of-archive mark')
+        if self._zeros > _MOST_ZEROS:
+            raise tarfile.ReadError(f'its last {self._zeros} bytes are zeros')
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # a program that is still writing to us complains
             self._file.close()
 
 
-def open_url(url: str) -> BinaryIO:
-    """Opens a path or address, as for :class:`TarSource`, for reading once."""
-    if url.startswith(('http://', 'https://')):
+def is_local(url: str) -> bool:
+    """Whether a shard is a file: anything that exists, and what does not look like an address."""
+    return os.path.exists(url) or not re.match(r'pipe:|[A-Za-z][A-Za-z0-9+.-]*://', url)
+
+
+def open_url(url: str, allow_pipes: bool = False) -> BinaryIO:
+    """Opens a path or address, as for :class:`TarSource`, for reading once.
+
+    Raises:
+        OSError: It cannot be opened.
+        SourceError: It needs a command, and these are not allowed.
+    """
+    if is_local(url):
+        return open(os.path.abspath(url), 'rb')  # not by WebDataset, to which 'pipe:...' and '-' are no files
+    if url.startswith(_WEB):
         # WebDataset's own opener runs curl, which does not tell what the server answered.
         return urllib.request.urlopen(url, timeout=60)
+    if not allow_pipes:
+        raise SourceError(f'{url} is read by a command: {_ALLOW}, or get it as a file')
     from webdataset.gopen import gopen
     return gopen(url)
 
@@ -269,7 +304,7 @@ def _expand(url: str) -> list[str]:
         raise SourceError("tar shards need the webdataset library: pip install 'sapiens_mm[pretrain]'") from error
     if os.path.isdir(url):
         return sorted(str(path) for path in Path(url).glob('*.tar'))
-    return expand_urls(url)
+    return [url] if os.path.exists(url) else expand_urls(url)
 
 
 def _check(urls: list[str], wrong: list[str], what: str, remedy: str) -> None:

@@ -1,10 +1,11 @@
 """Contact sheets of a set: each image beside its parts, depth, normals and keypoints."""
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from sapiens_mm.utils.files import read_json
+from sapiens_mm.utils.images import open_image
 from sapiens_mm.visualization.maps import color_depth, color_normals, color_parts
 from sapiens_mm.vocabularies.goliath import METAINFO_308
 
@@ -62,7 +63,7 @@ def write_preview(folder: str | Path, num: int = 24, height: int = 256) -> Path:
 
 
 def _strip(folder: Path, path: Path, height: int) -> np.ndarray:
-    sample = json.loads(path.read_text())
+    sample = read_json(path)
     image = cv2.imread(str(folder / 'images' / sample['image']))[..., ::-1]
     points = image
     for annotation in sample['annotations']:
@@ -71,8 +72,7 @@ def _strip(folder: Path, path: Path, height: int) -> np.ndarray:
     parts, depth, normal = (folder / kind / f'{path.stem}{suffix}'
                             for kind, suffix in (('parts', '.png'), ('depth', '.npy'), ('normal', '.npy')))
     if parts.exists():
-        from PIL import Image  # OpenCV would return the palette's colours
-        tiles.append(color_parts(np.asarray(Image.open(parts))))
+        tiles.append(color_parts(np.asarray(open_image(parts))))  # OpenCV would return the palette's colours
     if depth.exists():
         tiles.append(color_depth(np.load(depth)))
     if normal.exists():

@@ -26,7 +26,6 @@ Output: ``images/ID.png``; ``masks/ID.png`` (0 or 255); ``depth/ID.npy`` (H, W) 
 off the person; ``normal/ID.npy`` (H, W, 3) float32 unit, x right, y up, z to the viewer, 0 off the person;
 ``instances/ID.png`` (1, 2, ...) where there are several persons; ``cameras/ID.json``, written last.
 """
-import json
 import re
 import struct
 import zlib
@@ -35,6 +34,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from sapiens_mm.utils.files import parse_json
+from sapiens_mm.utils.images import no_other_formats, open_image
 
 from .camera import Camera, check_size, frame_box
 from .extra import needs_extra
@@ -136,8 +138,9 @@ def load_scan(path, placement: Placement | None = None, allow_untextured: bool =
         raise ScanError(f'{path} is not a scan that can be read; expected {", ".join(SUFFIXES)}')
     tm = trimesh()
     try:
-        scene = tm.load_scene(str(path), process=False, maintain_order=True)
-        pieces = [p for p in scene.dump(concatenate=False) if isinstance(p, tm.Trimesh) and len(p.faces)]
+        with no_other_formats():  # trimesh opens pictures by their content
+            scene = tm.load_scene(str(path), process=False, maintain_order=True)
+            pieces = [p for p in scene.dump(concatenate=False) if isinstance(p, tm.Trimesh) and len(p.faces)]
     except Exception as error:  # trimesh's readers raise whatever a broken file makes them
         raise ScanError(f'{path} cannot be read as {path.suffix}: {type(error).__name__}: {error}') from error
     if not pieces:
@@ -240,7 +243,7 @@ def _texture_lacks(path: Path) -> str | None:
             return None
         try:
             _, _, _, length, kind = struct.unpack('<4s2II4s', file.read(20))
-            content = json.loads(file.read(length)) if kind == b'JSON' else {}
+            content = parse_json(file.read(length)) if kind == b'JSON' else {}
         except (struct.error, ValueError):
             return None
     shapes = [shape for mesh in content.get('meshes', []) for shape in mesh.get('primitives', [])]
@@ -251,8 +254,6 @@ def _texture_lacks(path: Path) -> str | None:
 
 def _obj_lacks(path: Path) -> str | None:
     """The first thing missing on the way from an .obj to its picture."""
-    from PIL import Image
-
     with open(path, errors='replace') as file:
         named = next((line.split(maxsplit=1)[1].strip() for line in file if line.startswith('mtllib ')), None)
     if named is None:
@@ -267,8 +268,8 @@ def _obj_lacks(path: Path) -> str | None:
         if not (path.parent / picture).is_file():
             return f'the picture {path.parent / picture}, which {named} names'
         try:
-            Image.open(path.parent / picture).close()
-        except OSError:
+            open_image(path.parent / picture).close()
+        except Exception:  # Pillow's readers raise nearly anything
             return f'a picture that can be read as {path.parent / picture}, which {named} names'
     return None
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sapiens_mm.utils.files import parse_json
+
 from .camera import Camera
 from .render import Buffers
 
@@ -95,7 +97,7 @@ def read_json(path, remedy: str) -> dict:
         ValueError: It holds no JSON object; the message names it.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = parse_json(Path(path).read_bytes())
     except ValueError as error:  # of characters, too
         raise ValueError(f'{path} cannot be read as JSON ({error}): {remedy}') from error
     if not isinstance(content, dict):

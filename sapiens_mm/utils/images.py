@@ -1,6 +1,8 @@
 """Images read without handing their bytes to another program: opened by Pillow, or decoded by OpenCV."""
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from io import BytesIO
 from typing import BinaryIO
 
@@ -14,7 +16,7 @@ FORMATS = ('AVIF', 'BMP', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM'
 MAX_PIXELS = 178_956_970
 _JPEG, _TIFF = b'\xff\xd8', (b'MM\0*', b'II*\0')
 _ORIENTATION = 274  # tag of EXIF
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
@@ -70,8 +72,7 @@ def decode(data: bytes, flags: int) -> np.ndarray:
 def orientation(data: bytes) -> int:
     """The EXIF orientation of an image file, 1 to 8; 1 where it has none."""
     # Most files have none, and then Pillow need not look.
-    if not any(mark in data[:1 << 16] for mark in (b'Exif\0', b'MM\0*', b'II*\0')) and not (
-            b'eXIf' in data or b'EXIF' in data):
+    if not (data.startswith(_TIFF) or any(mark in data for mark in (b'Exif\0\0', b'eXIf', b'EXIF'))):
         return 1
     try:
         with open_image(BytesIO(data), None) as image:
@@ -95,3 +96,16 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
 def _ends_in_zeros(data: bytes) -> bool:
     """Whether a JPEG's end was never written, as an interrupted copy leaves it."""
     return data.startswith(_JPEG) and data[-16:] == bytes(16) and not data.rstrip(b'\0').endswith(b'\xff\xd9')
+
+
+@contextlib.contextmanager
+def no_other_formats() -> Iterator[None]:
+    """Meanwhile Pillow opens `FORMATS` only, in all threads: for a library that opens images by itself."""
+    Image.init()
+    with _lock:
+        before = list(Image.ID)
+        Image.ID[:] = [name for name in before if name in FORMATS]
+        try:
+            yield
+        finally:
+            Image.ID[:] = before

@@ -74,8 +74,8 @@ def test_sizes_differ(people, kind):
     (dict(tasks=('pose', )), 'tasks is'), (dict(tasks=()), 'tasks is'), (dict(check_sizes='some'), 'check_sizes is'),
     (dict(depth_scale=0), 'depth_scale is 0'), (dict(normal_signs=(1, 2, 1)), 'normal_signs is'),
     (dict(data_prefix=dict(img='images')), 'data_prefix has img; expected'),
-    (dict(metainfo=dict(classes=('back', 'left', 'right'))), 'must name each of the 3 classes once'),
-    (dict(metainfo=dict(classes=('back', 'body'), flip_indices=(0, 0))), r'flip_indices of the metainfo is \(0, 0\)'),
+    (dict(metainfo=dict(classes=('back', 'left', 'right'))), 'expected 3 indices from 0 to 2'),
+    (dict(metainfo=dict(classes=('back', 'body'), flip_indices=(0, 0))), "'body' becomes 'back', which becomes 'back'"),
     (dict(data_prefix=dict(seg_map_path=None)), r"needs data_prefix seg_map_path"),
     (dict(filter_cfg=dict(regions=('face', ))), 'leave none of 3 samples, which are of: no region')])
 def test_bad_options(people, options, message):

@@ -1,4 +1,7 @@
 import io
+import struct
+import zipfile
+import zlib
 
 import cv2
 import numpy as np
@@ -64,7 +67,7 @@ def test_scalars_have_no_size(tmp_path):
 def test_size_of_the_header_is_that_of_the_content(arrays, name):
     folder, image, vectors = arrays
     assert file_size(str(folder / name)) == (5, 7)
-    content = read_array(str(folder / name))
+    content = (read_image if name.endswith('jpg') else read_array)(str(folder / name))
     assert content.shape == (5, 7, 3)
     if name.startswith('vectors'):
         np.testing.assert_array_equal(content, vectors)
@@ -108,3 +111,58 @@ def test_reduced_image(tmp_path):
     for reduction in (1, 2, 4, 8):
         small = read_image(str(tmp_path / 'a.jpg'), reduction)
         assert small.shape[:2] == (-(-45 // reduction), -(-67 // reduction))
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.jpeg'])
+def test_postscript_is_no_label_under_any_name(postscript, tmp_path, suffix):
+    path = tmp_path / f'a{suffix}'
+    palette = postscript[:25] + b'\3' + postscript[26:]  # where a PNG says that it has a palette
+    for content in (postscript, palette):
+        path.write_bytes(content)
+        for function in (file_size, read_array, read_image):
+            with pytest.raises(ValueError, match=f"a{suffix}' cannot be read"):
+                function(str(path))
+
+
+def npy_header(shape):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, dict(descr='<f4', fortran_order=False, shape=shape))
+    return file.getvalue()
+
+
+def npz(content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('a.npy', content)
+    return file.getvalue()
+
+
+def png_header(width, height):
+    content = b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + content + struct.pack('>I', zlib.crc32(content))
+
+
+def exr_window(*window, length=16):
+    return b'\x76\x2f\x31\x01\2\0\0\0dataWindow\0box2i\0' + struct.pack('<i4i', length, *window) + bytes(64)
+
+
+@pytest.mark.parametrize(('name', 'content'), [
+    ('a.npy', npy_header((10**6, 10**6)) + bytes(100)),
+    ('a.npy', npy_header((-5, -7)) + bytes(100)),
+    ('a.npy', b'\x93NUMPY\1\0\xff\xff' + b'(' * 65535),
+    ('a.npy', b'\x93NUMPY\1\0\x40\0' + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1e9, 2)}".ljust(64)),
+    ('a.npz', npz(npy_header((10**6, 10**6)) + bytes(100))),
+    ('a.npz', npz(npy_header((100_000, 100_000)) + bytes(1 << 20))),
+    ('a.npz', npz(b'(' * 1000)),
+    ('a.png', png_header(2**31 - 1, 2**31 - 1)),
+    ('a.png', png_header(2**31, 5)),
+    ('a.exr', exr_window(0, 0, 2**31 - 1, 2**31 - 1)),
+    ('a.exr', exr_window(-2**31, -2**31, 2**31 - 1, 2**31 - 1)),
+    ('a.exr', exr_window(10, 10, 5, 5)),
+    ('a.exr', b'\x76\x2f\x31\x01\2\0\0\0x\0y\0' + struct.pack('<i', -16) + bytes(64)),
+])
+def test_huge_and_broken_headers_name_the_file(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    for function in (file_size, read_array):
+        with pytest.raises(ValueError, match=f"{name}' cannot be read"):
+            function(str(tmp_path / name))

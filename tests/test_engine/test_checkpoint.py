@@ -1,7 +1,10 @@
 import os
 import pickle
 import pickletools
+import resource
 import struct
+import subprocess
+import sys
 import zipfile
 from collections import OrderedDict
 
@@ -105,6 +108,54 @@ def test_torchscript(tmp_path):
 def test_no_dict(tmp_path):
     torch.save([torch.zeros(2)], tmp_path / 'list.pth')
     assert 'holds a list' in error_of(str(tmp_path / 'list.pth'))
+
+
+@pytest.mark.parametrize('seed', range(30))
+def test_damaged_is_not_unsafe(tmp_path, seed):
+    """What is overwritten or cut off carries no code, in the old format too, where pickles come first."""
+    torch.save({'state_dict': nn.Linear(5, 5).state_dict(), 'meta': {'a': np.float64(2)}}, tmp_path / 'damaged.pth',
+               _use_new_zipfile_serialization=False)
+    content, rng = bytearray((tmp_path / 'damaged.pth').read_bytes()), np.random.default_rng(seed)
+    if seed % 3:
+        content[rng.integers(20, 700)] = rng.integers(256)
+    else:
+        content = content[:rng.integers(1, len(content))]
+    (tmp_path / 'damaged.pth').write_bytes(content)
+    try:
+        load_checkpoint_file(tmp_path / 'damaged.pth')
+    except CheckpointError as error:
+        assert type(error) is CheckpointError
+        assert 'damaged.pth' in str(error)
+
+
+def bomb(path, **kwargs):
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('archive/data.pkl', b'\x80\x02]' + b'K\x00' * (64 << 20) + b'.')
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    bomb(tmp_path / 'bomb.pth')
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert 'compressed' in error_of(str(tmp_path / 'bomb.pth'))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+def test_members_on_top_of_each_other_are_refused(tmp_path):
+    save_pickle(tmp_path / 'a.pth', b'x' * 100)
+    content = (tmp_path / 'a.pth').read_bytes()
+    begin = content.index(b'PK\1\2')
+    entry = content[begin:content.index(b'PK\1\2', begin + 1)]
+    count, size = struct.unpack_from('<H', content, len(content) - 12)[0], len(content[begin:-22])
+    end = content[-22:-14] + struct.pack('<HHI', count + 50, count + 50, size + 50 * len(entry)) + content[-6:]
+    (tmp_path / 'a.pth').write_bytes(content[:begin] + entry * 50 + content[begin:-22] + end)
+    assert 'larger than the file' in error_of(str(tmp_path / 'a.pth'))
+
+
+def test_two_pickles_in_a_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'two.pth', 'w') as archive:
+        archive.writestr('a/data.pkl', b'cposix\nsystem\n.')
+        archive.writestr('b/data.pkl', b'cposix\nsystem\n.')
+    error_of(str(tmp_path / 'two.pth'))
 
 
 # Foreign types
@@ -354,3 +405,72 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'weights.pth.part').mkdir()
     with pytest.raises(OSError, match='weights.pth.part'):
         save_weights(dict(a=torch.zeros(1)), str(tmp_path / 'weights.pth'))
+
+
+# MMEngine's loaders
+# ------------------
+
+# Loads a checkpoint as a host does that imports us; argv: the file, and what is done before.
+HOST = """
+import sys, torch
+from mmengine.runner.checkpoint import CheckpointLoader
+import sapiens_mm
+exec(sys.argv[2])
+content = CheckpointLoader.load_checkpoint(sys.argv[1], map_location='cpu', logger='silent')
+print(type(content).__name__)
+"""
+TRUSTS = dict(TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1')
+
+
+def host(path, before='', **env):
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', HOST, str(path), before], capture_output=True,
+                          text=True, env={**os.environ, **env}, check=False)
+    return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope='module')
+def foreign(tmp_path_factory):
+    path = tmp_path_factory.mktemp('foreign')
+    torch.save({'meta': Runs(path / 'ran'), 'state_dict': {}}, path / 'evil.pth')
+    torch.jit.script(nn.Linear(2, 2)).save(str(path / 'script.pth'))
+    torch.save([torch.zeros(2)], path / 'list.pth')
+    return path
+
+
+@pytest.mark.usefixtures('foreign')
+class TestHosts:
+
+    def test_safe_by_default(self, foreign):
+        assert 'UnsafeCheckpointError' in host(foreign / 'evil.pth')
+        assert not (foreign / 'ran').exists()
+
+    def test_a_tool_of_ours_runs_nothing_even_where_the_environment_allows_it(self, foreign):
+        before = ('from sapiens_mm.engine.launch import build_runner; from mmengine.config import Config\n'
+                  'from mmengine.registry import RUNNERS\n'
+                  'RUNNERS.register_module(name="None_", module=type("N", (), dict(from_cfg=lambda cfg: None)))\n'
+                  'build_runner(Config(dict(runner_type="None_")))')
+        assert 'UnsafeCheckpointError' in host(foreign / 'evil.pth', before, **TRUSTS)
+        assert not (foreign / 'ran').exists()
+
+    def test_the_backbones_own_weights_run_nothing(self, foreign):
+        before = ('from sapiens_mm.backbones.checkpoint import load_pretrained_backbone\n'
+                  'load_pretrained_backbone(torch.nn.Linear(1, 1), sys.argv[1])')
+        assert 'UnsafeCheckpointError' in host(foreign / 'evil.pth', before, **TRUSTS)
+        assert not (foreign / 'ran').exists()
+
+    def test_what_the_host_could_load_still_loads(self, foreign, tmp_path):
+        torch.save({'meta': Runs(tmp_path / 'ran')}, tmp_path / 'own.pth')
+        assert host(tmp_path / 'own.pth', **TRUSTS) == 'dict'
+        assert (tmp_path / 'ran').exists()  # as without us
+        assert host(foreign / 'script.pth', **TRUSTS) == 'RecursiveScriptModule'
+        assert host(foreign / 'list.pth') == 'list'
+        torch.save({'a': nn.Linear(1, 1)}, tmp_path / 'model.pth')
+        assert 'UnsafeCheckpointError' in host(tmp_path / 'model.pth')
+        allow = 'torch.serialization.add_safe_globals([torch.nn.Linear, set])'
+        assert host(tmp_path / 'model.pth', allow) == 'dict'
+
+    def test_a_loader_that_the_host_registered_is_asked(self, tmp_path):
+        code = ('CheckpointLoader.register_scheme("", lambda filename, map_location: {"host": 1}, force=True)\n'
+                'import importlib, sapiens_mm.engine.checkpoint as c; importlib.reload(c)')
+        assert host(tmp_path / 'nowhere.pth', code) == 'dict'
+        assert 'FileNotFoundError' in host(tmp_path / 'nowhere.pth')

@@ -8,6 +8,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from mmengine.runner import load_checkpoint
+from safetensors.torch import save_file
 
 from sapiens_mm.engine import load_checkpoint_file
 from sapiens_mm.engine.fetch import CheckpointError, fetch_file, fetch_with_record, why_no_hub
@@ -21,6 +22,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(('127.0.0.1', 0), Handler)
         self.files, self.cut, self.requests = {}, set(), []
+        self.lengths, self.raw = True, None  # whether lengths are told; what is answered whatever is asked
         self.etag, self.private = None, False
         self.url = f'http://127.0.0.1:{self.server_port}'
 
@@ -32,12 +34,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.requests.append((self.command, self.path))
+        if self.server.raw is not None:
+            self.wfile.write(self.server.raw)
+            return
         body = self.server.files.get(self.path)
         self.send_response(401 if self.server.private else 404 if body is None else 200)
         if body is None and '/resolve/' in self.path:
             self.send_header('X-Error-Code', 'RepoNotFound' if self.server.private else 'EntryNotFound')
         body = body or b''
-        self.send_header('Content-Length', len(body))
+        if self.server.lengths:
+            self.send_header('Content-Length', len(body))
         self.send_header('X-Repo-Commit', COMMIT)
         self.send_header('ETag', f'"{self.server.etag or hashlib.sha256(body).hexdigest()}"')
         self.end_headers()
@@ -104,6 +110,57 @@ def test_http_truncated_is_not_kept(server, weights, hub_folder):
     with pytest.raises(CheckpointError, match=rf'ended after \d+ of {len(weights[1])} bytes'):
         fetch_file(f'{server.url}/w.pth')
     assert not os.listdir(hub_folder)
+
+
+def of_kind(kind, tmp_path):
+    state_dict = torch.nn.Linear(20, 20).state_dict()
+    path = tmp_path / f'of_kind.{kind}'
+    if kind == 'safetensors':
+        save_file(state_dict, path)
+    else:
+        torch.save(state_dict, path, _use_new_zipfile_serialization=kind == 'pth')
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize('kind', ['pth', 'tar', 'safetensors'])
+@pytest.mark.parametrize('chunked', [False, True])
+def test_http_cut_without_a_length_is_not_kept(server, hub_folder, tmp_path, kind, chunked):
+    content = of_kind(kind, tmp_path)
+    for part in (.05, .5, .99):
+        cut = content[:int(len(content) * part)]
+        if chunked:  # all chunks are whole, and the end mark is there: the server itself lost the rest
+            server.raw = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n' % (len(cut), cut)
+        else:
+            server.raw = b'HTTP/1.0 200 OK\r\n\r\n' + cut
+        with pytest.raises(CheckpointError, match=f'w.{kind}') as error:
+            fetch_file(f'{server.url}/w.{kind}?sig=1')
+        assert 'partial' not in str(error.value)
+        assert not os.listdir(hub_folder)
+    server.raw = b'HTTP/1.0 200 OK\r\n\r\n' + content
+    path = fetch_file(f'{server.url}/w.{kind}?sig=1')
+    assert load_checkpoint_file(path)['weight'].shape == (20, 20)
+
+
+@pytest.mark.usefixtures('hub_folder')
+@pytest.mark.parametrize('answer', [
+    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nshort', b'nonsense\r\n\r\n', b'', b'HTTP/1.1 200 OK\r\n' * 2,
+    b'HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nPK', b'HTTP/1.1 302 Found\r\nLocation: gopher://a\r\n\r\n',
+    b'HTTP/1.1 200 OK\r\n' + b'a: b\r\n' * 200 + b'\r\n'])
+def test_http_odd_answers_are_one_line(server, answer):
+    server.raw = answer
+    with pytest.raises(CheckpointError, match='w.pth') as error:
+        fetch_file(f'{server.url}/w.pth')
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.usefixtures('hub_folder')
+@pytest.mark.parametrize('url', ['http://127.0.0.1:99999/w.pth', 'http://127.0.0.1:port/w.pth', 'http://a b/w.pth',
+                                 'http://127.0.0.1/w\n.pth', 'http://[::1/w.pth', 'http:///w.pth', 'http://a\0b/w.pth',
+                                 'https://127.0.0.1:-1/w.pth', f'http://{"a" * 100}.b/w.pth', 'http://.a/w.pth'])
+def test_http_invalid_addresses_are_one_line(url):
+    with pytest.raises(CheckpointError) as error:
+        fetch_file(url)
+    assert '\n' not in str(error.value)
 
 
 def test_http_web_page_is_not_kept(server, hub_folder):

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 import sapiens_mm  # noqa: F401
+from sapiens_mm.engine import nonfinite
 from sapiens_mm.engine.nonfinite import images_of
 
 
@@ -42,7 +43,7 @@ class Linear(BaseModel):
         return dict(loss=(inputs * self.weight).mean() + self.other.sum())
 
 
-def train(tmp_path, special, length=8, batch_size=1, hook=True, fused=False, resume=False, **optim):
+def train(tmp_path, special, length=8, batch_size=1, hook=True, fused=False, resume=False, interval=1, **optim):
     model = Linear()
     runner = Runner(
         model=model,
@@ -51,7 +52,7 @@ def train(tmp_path, special, length=8, batch_size=1, hook=True, fused=False, res
         train_cfg=dict(by_epoch=True, max_epochs=2 if resume else 1),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1, fused=fused), **optim),
         custom_hooks=[dict(type='SapiensNonFiniteHook', max_consecutive=3)] if hook else [],
-        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=interval)),
         default_scope='mmengine',
         resume=resume,
         log_level='ERROR',
@@ -94,6 +95,84 @@ def test_the_step_is_skipped_and_counted(tmp_path, value, optim):
     torch.testing.assert_close(model.other, clean.other)
     if not optim:
         assert train(tmp_path / 'without', {2: value}, hook=False)[0].weight.isnan()
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_finite_norm_of_clipping_says_enough(tmp_path, monkeypatch, fused):
+    looks = []
+    norm = torch._foreach_norm
+    monkeypatch.setattr(nonfinite.torch, '_foreach_norm', lambda grads, order, *args: (
+        looks.append(order) if order == float('inf') else None, norm(grads, order, *args))[1])
+    train(tmp_path, {2: float('nan')}, clip_grad=dict(max_norm=.5), fused=fused)
+    assert looks == [float('inf')]  # for the step of no finite norm
+    assert logged(tmp_path) == [0, 0, 1, 1, 1, 1, 1, 1]
+
+
+def test_an_old_norm_says_nothing(tmp_path):
+    """Steps that somebody makes without clipping."""
+    model, runner = train(tmp_path, {}, clip_grad=dict(max_norm=.5))
+    hook = HOOKS.build(dict(type='SapiensNonFiniteHook'))
+    hook.before_train(runner)
+    before = model.weight.detach().clone()
+    optimizer = runner.optim_wrapper.optimizer
+    for value in (1., float('nan'), float('nan')):
+        model.weight.grad = torch.full((1, ), value)
+        optimizer.step()
+        assert torch.equal(model.weight, before) == (value != 1.)
+        before = model.weight.detach().clone()
+
+
+def test_a_norm_that_overflows_is_looked_into(tmp_path):
+    """Clipping by it leaves gradients of zero, which are finite."""
+    train(tmp_path, {1: 1e30}, clip_grad=dict(max_norm=.5))
+    assert logged(tmp_path) == [0] * 8
+
+
+def test_the_optimizer_is_left_as_it_was(tmp_path):
+    _, runner = train(tmp_path, {2: float('nan')}, fused=True)
+    optimizer = runner.optim_wrapper.optimizer
+    assert not hasattr(optimizer, 'found_inf')
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
+
+
+class Late:
+    """A flag as of a GPU: known once it is read."""
+
+    def __init__(self, bad, reads):
+        self.bad, self.reads, self.known = bool(bad), reads, False
+
+    def read(self):
+        self.reads.append(self)
+        self.known = True
+        return self.bad
+
+
+@pytest.mark.parametrize(('interval', 'expected'), [(1, [0, 0, 1, 1, 2, 2, 2, 2]), (4, [1, 2])])
+def test_flags_of_a_device_are_read_when_they_are_logged(tmp_path, monkeypatch, interval, expected):
+    reads, waits = [], []
+    monkeypatch.setattr(nonfinite, '_Flag', lambda bad: Late(bad, reads))
+    look = nonfinite.SapiensNonFiniteHook._look
+    monkeypatch.setattr(nonfinite.SapiensNonFiniteHook, '_look', lambda self, runner, left=0: (
+        waits.append(len(self._steps) - left), look(self, runner, left))[1])
+    model, _ = train(tmp_path, {2: float('nan'), 4: float('nan')}, fused=True, interval=interval)
+    assert logged(tmp_path) == expected
+    assert len(reads) == 8
+    assert model.seen[3] == model.seen[2]
+    assert model.seen[5] == model.seen[4]
+    # With flags that are logged every fourth step, none is read in its own iteration otherwise.
+    assert waits == ([1] * 8 + [0] if interval == 1 else [0, 1, 1, 2, 0, 1, 1, 2, 0])
+
+
+def test_a_late_flag_stops_the_run_by_its_own_batches(tmp_path, monkeypatch):
+    nan = float('nan')
+    monkeypatch.setattr(nonfinite, '_Flag', lambda bad: Late(bad, []))
+    with pytest.raises(RuntimeError, match='gradients of 3 steps in a row were not finite, the last at iteration 4: '):
+        train(tmp_path, {1: nan, 2: nan, 3: nan}, length=12, fused=True, interval=50)
+    batches = json.loads((tmp_path / 'nonfinite_rank0.json').read_text())
+    assert [batch['images'] for batch in batches] == [['1.jpg'], ['2.jpg'], ['3.jpg']]
+    with pytest.raises(RuntimeError, match='the last at iteration 4: '):  # at the very end
+        train(tmp_path / 'end', {1: nan, 2: nan, 3: nan}, length=4, fused=True, interval=50)
 
 
 def test_finite_gradients_are_left_alone(tmp_path):

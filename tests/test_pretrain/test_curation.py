@@ -21,6 +21,7 @@ from sapiens_mm.pretrain.curation import (
     read_boxes,
     shard_name,
 )
+from sapiens_mm.pretrain.sources import TarSource
 
 LARGE, SMALL = [10, 20, 311, 321, .95], [10, 20, 311, 320, .95]  # 301 x 301 and 301 x 300 pixels
 UNSURE = [10, 20, 400, 500, .9]
@@ -363,3 +364,71 @@ def test_a_cluster_that_does_not_answer_is_told_at_once(tmp_path):
         address = f'127.0.0.1:{free.getsockname()[1]}'
         with pytest.raises(RuntimeError, match=f'Ray .{address}.: nothing answers there .*address of a running'):
             list(curate_with_ray(['a.tar'], tmp_path, Rules(), None, address=address))
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.jpeg'])
+def test_postscript_in_a_shard_is_unreadable(postscript, tmp_path, suffix):
+    url = write_tar(tmp_path / '0.tar', {f'00{suffix}': postscript, **samples(['05'])})
+    assert curate(url, tmp_path / 'out')['dropped']['unreadable image'] == 1
+
+
+DEEP = b'[' * 100_000
+
+
+@pytest.mark.parametrize('content', [DEEP, b'{"a":' * 100_000, b'\xff\xfe', b'9' * 5000, b'[]', b''])
+def test_a_sample_whose_json_cannot_be_read_is_dropped_and_counted(tmp_path, content):
+    members = {**samples(['00', '05'], {'00': .1, '05': .1}), '00.json': content}
+    report = curate(write_tar(tmp_path / '0.tar', members), tmp_path / 'out', Rules(max_scores=dict(pwatermark=.8)))
+    assert (report['done'], report['kept'], report['dropped']['missing pwatermark']) == (True, 1, 1)
+
+
+def test_deep_json_elsewhere_is_an_error_of_a_line(tmp_path):
+    (tmp_path / 'boxes.jsonl').write_bytes(DEEP)
+    with pytest.raises(ValueError, match='boxes.jsonl, line 1'):
+        read_boxes(tmp_path / 'boxes.jsonl')
+    url = write_tar(tmp_path / '0.tar', samples())
+    (tmp_path / '0.jsonl').write_bytes(DEEP)
+    report = curate(url, tmp_path / 'out', Rules(max_scores=dict(pwatermark=.8)))
+    assert not report['done']
+    assert '0.jsonl is no table of scores' in report['failed']
+    (tmp_path / 'out/0.json').write_bytes(DEEP)
+    with pytest.raises(ValueError, match='0.json is no report of a curated shard'):
+        merge_reports(tmp_path / 'out')
+
+
+def test_a_tar_of_zeros_is_not_done(tmp_path):
+    (tmp_path / '0.tar').write_bytes(bytes(1 << 16))
+    report = curate(str(tmp_path / '0.tar'), tmp_path / 'out')
+    assert not report['done']
+    assert '0.tar is damaged' in report['failed']
+    whole = Path(write_tar(tmp_path / '1.tar', samples()))
+    whole.write_bytes(whole.read_bytes() + bytes(2 << 20))  # the rest of a larger one was lost
+    assert not curate(str(whole), tmp_path / 'out')['done']
+
+
+@pytest.mark.parametrize('name', [
+    'pipe:touch ran;.tar', 'pipe:touch ran;{0..3}.tar', '-.tar', '{00..03}.tar', 'a?b.tar', 'gs:.tar', 'a\nb.tar'])
+def test_a_file_is_a_file_whatever_its_name(tmp_path, monkeypatch, name):
+    (tmp_path / 'shards').mkdir()
+    monkeypatch.chdir(tmp_path / 'shards')
+    write_tar(tmp_path / 'shards' / name, samples())
+    rows = ''.join(json.dumps(dict(key=key, pwatermark=.1)) + '\n' for key in PEOPLE)
+    (tmp_path / 'shards' / f'{name[:-4]}.jsonl').write_text(rows)
+    for given in ('.', name, [name]):
+        url, = TarSource(given).urls
+        out = tmp_path / f'out{type(given)}{given == "."}'
+        report = curate(url, out, Rules(max_scores=dict(pwatermark=.8)))
+        assert (report['done'], report['kept']) == (True, 3)
+    assert not (tmp_path / 'shards/ran').exists()
+
+
+def test_commands_need_a_switch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_tar(tmp_path / '0.tar', samples())
+    command = f'pipe:touch ran; cat {path}'
+    report = curate(command, tmp_path / 'out')
+    assert not report['done']
+    assert 'allow_pipes=True' in report['failed']
+    assert not (tmp_path / 'ran').exists()
+    assert curate(command, tmp_path / 'out', allow_pipes=True)['kept'] == 3
+    assert (tmp_path / 'ran').exists()

@@ -284,3 +284,22 @@ def test_a_position_of_other_data_starts_a_new_epoch(folder, changed):
     other = dataset(folder, **changed)
     assert not other.resume(data.position(latest, 1), 1)
     assert position_of(next(iter(other)))[0] == 2
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.jpeg'])
+def test_postscript_is_skipped_under_any_name(postscript, tmp_path, suffix):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / f'images/a{suffix}').write_bytes(postscript)
+    picture().save(tmp_path / 'images/b.png')
+    stream = iter(dataset(tmp_path / 'images'))
+    samples = [next(stream)['data_samples'] for _ in range(2)]
+    assert {sample['key'] for sample in samples} == {'b.png'}
+    assert any(f'a{suffix}' in sample['bad'] for sample in samples)
+
+
+def test_a_name_of_several_lines_counts_once(tmp_path):
+    (tmp_path / 'a\nb\x0bc\u2028d.jpg').write_bytes(b'none')
+    picture().save(tmp_path / 'e.png')
+    stream = iter(dataset(tmp_path))
+    bad = [line for _ in range(2) for line in next(stream)['data_samples']['bad'].splitlines()]
+    assert [line.partition(' (')[0] for line in bad] == ['a b c d.jpg'] * len(bad) != []

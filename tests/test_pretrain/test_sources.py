@@ -243,3 +243,27 @@ def test_fingerprint(folder, shards):
                          (dict(type='shards', urls=str(shards)), dict(urls=str(shards / '00001.tar')))):
         assert build_source(cfg).fingerprint == build_source(cfg).fingerprint
         assert build_source({**cfg, **changed}).fingerprint != build_source(cfg).fingerprint
+
+
+@pytest.mark.parametrize('url', ['pipe:touch ran', 'gs://a/0.tar', 'hf://a/0.tar', 'ais://a/0.tar', 's3://a/0.tar',
+                                 'scp://a/0.tar', 'file:///0.tar'])
+def test_commands_need_a_switch(tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=f'1 of 1 shards are read by a command, the first is {url}; set allow_pipes'):
+        build_source(dict(type='shards', urls=url))
+    assert len(build_source(dict(type='shards', urls=url, allow_pipes=True))) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_listed_file_named_like_a_command_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'pipe:touch ran;.tar').write_bytes(tar_bytes(members(0)))
+    assert len(read(build_source(dict(type='shards', urls='.')), 0)) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ['pipe:touch ran;.tar']
+
+
+@pytest.mark.parametrize('data', [bytes(1 << 16), tar_bytes({}), whole() + bytes(2 << 20)])
+def test_zeros_are_no_shard(tmp_path, data):
+    (tmp_path / '0.tar').write_bytes(data)
+    with pytest.raises(SourceError, match='0.tar is damaged'):
+        read(build_source(dict(type='shards', urls=str(tmp_path))), 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip('mitsuba')
 pytest.importorskip('trimesh')
@@ -458,3 +459,28 @@ def test_the_tool(thuman, root, tmp_path, capsys):
         assert error.count('\n') == 1
     write_hi4d(tmp_path / 'Hi4D', 37, frames=(1,))
     assert main([str(tmp_path / 'Hi4D'), str(tmp_path / 'hi4d'), '--layout', 'hi4d', '--pairs', '37']) == 0
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif'])
+def test_postscript_is_no_picture_of_a_scan(postscript, tmp_path, suffix):
+    vertices, uv, faces = grid(8)
+    path = tmp_path / 'scan.obj'
+    write_obj(path, vertices * 2, faces, uv, 'mtllib a.mtl\nusemtl a')
+    (tmp_path / 'a.mtl').write_text(f'newmtl a\nmap_Kd a{suffix}\n')
+    (tmp_path / f'a{suffix}').write_bytes(postscript)
+    for function in (S.load_scan, lambda path: S.check_textures([path])):
+        with pytest.raises(S.ScanError, match=f'a{suffix}'):
+            function(path)
+
+
+def test_postscript_inside_of_a_scan(postscript, tmp_path):
+    trimesh = pytest.importorskip('trimesh')
+    vertices, uv, faces = grid(8)
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(texture()))
+    mesh = trimesh.Trimesh(vertices * 2, faces, visual=trimesh.visual.TextureVisuals(uv, material), process=False)
+    path = tmp_path / 'scan.glb'
+    content = mesh.export(file_type='glb')
+    begin = content.index(b'\x89PNG')
+    path.write_bytes(content[:begin] + postscript + content[begin + len(postscript):])
+    with pytest.raises(S.ScanError, match='scan.glb'):
+        S.load_scan(path)

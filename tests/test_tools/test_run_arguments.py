@@ -35,19 +35,6 @@ def test_shards():
     assert parser.parse_args(['--shard', '3/64']).shard == (3, 64)
 
 
-def test_latest_checkpoint(tmp_path):
-    assert run_arguments.latest_checkpoint(str(tmp_path)) is None
-    note = tmp_path / 'last_checkpoint'
-    note.write_text('/somewhere/else/epoch_3.pth')
-    with pytest.raises(SystemExit, match=f'delete {note} to start anew'):
-        run_arguments.latest_checkpoint(str(tmp_path))
-    (tmp_path / 'epoch_2.pth').touch()
-    with pytest.raises(SystemExit, match=f'epoch_3.pth, which is not there.*--resume {tmp_path}/epoch_2.pth'):
-        run_arguments.latest_checkpoint(str(tmp_path))
-    (tmp_path / 'epoch_3.pth').touch()
-    assert run_arguments.latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_3.pth')
-
-
 def test_command_line_overrides_the_config(tmp_path):
     path = tmp_path / 'some.name.py'
     path.write_text("value = 1\nnested = dict(value=[1, 2])\nwork_dir = 'from_config'\n")

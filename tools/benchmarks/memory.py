@@ -34,6 +34,9 @@ def measure(arch: str, shape: tuple[int, int], batch: int, with_cp: bool, steps:
     import torch
 
     from sapiens_mm.backbones import SapiensViT
+    from sapiens_mm.engine.host_memory import return_freed_memory
+    if with_cp:  # as tools/train.py does
+        return_freed_memory()
     start = peak_memory()
     torch.manual_seed(0)
     model = SapiensViT(arch, img_size=shape, with_cp=with_cp).train()

@@ -1,30 +1,32 @@
 """Folders of pictures with a folder of labels for each task: one base for every layout, checked when it is opened."""
 import os
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS
 
+from ...utils.text import some
 from ...vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
+from ...vocabularies.mirror import check_mirror
 from ..label_files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, file_size
+from ..transforms.loading import MAX_DEPTH
 
 #: Folder that a task's labels come from, by task.
 TASK_FOLDERS = dict(parts='seg_map_path', depth='depth_map_path', normal='normal_map_path')
-NAMED = 5
 
 
 @DATASETS.register_module()
 class SapiensDenseDataset(BaseDataset):
     """People with labels for body parts, depth, normals or several of them.
 
-    ``images/``, ``masks/``, ``parts/``, ``depths/``, ``normals/`` hold files of the same names up to the suffix; an
-    ``instances/`` folder is used where it exists. Samples are sorted by name, so that every process sees the same
-    order. Subclasses state where a data set keeps things.
+    ``images/``, ``masks/``, ``parts/``, ``depths/``, ``normals/`` hold files of the same names up to the suffix, in
+    subfolders too; an ``instances/`` folder is used where it exists. Samples are sorted by name, so that every process
+    sees the same order. Subclasses state where a data set keeps things.
 
-    * images: png, jpg, webp.
-    * masks: a picture; the person is where it is above 127, or above 0 where nothing is above 127.
+    * images: png, jpg, webp, turned as their EXIF orientation says. Labels: lossless formats only.
+    * masks: an image; the person is where it is above 127, or above 0 where nothing is above 127.
     * parts: PNG with class ids (a palette is only its colours); 255 is ignored.
     * depth: npy, npz, exr (H, W), or 16-bit PNG. Positive along the optical axis, 0 for no label.
     * normals: npy, npz, exr (H, W, 3), unit vectors in the camera's space, x right, y up, z to the viewer, 0 for no
@@ -36,6 +38,8 @@ class SapiensDenseDataset(BaseDataset):
         tasks: Labels to load: ``parts``, ``depth``, ``normal``.
         ann_file: Text file with one sample's name per line, to use only these; all by default.
         depth_scale: Unit of the depth files, in the unit wanted (16-bit PNG in millimetres: 0.001 for metres).
+        max_depth: The largest depth, in the unit wanted, of a person. A larger one is a number for the background,
+            which would spoil relative depth.
         normal_signs: What x, y and z of the files are multiplied by (OpenCV's y down, z forward: ``(1, -1, -1)``).
         mask_labels: Depth and normals off the person have no meaning, whatever the file says there; they are dropped.
         check_sizes: Samples, spread evenly, of which the sizes in all files' headers are compared when the dataset is
@@ -56,16 +60,18 @@ class SapiensDenseDataset(BaseDataset):
     TASKS = ('parts', 'depth', 'normal')
 
     def __init__(self, data_root: str = '', data_prefix: dict | None = None, tasks: Sequence[str] | None = None,
-                 ann_file: str = '', depth_scale: float = 1., normal_signs: Sequence[int] = (1, 1, 1),
-                 mask_labels: bool = False, check_sizes: int | str = 64, **kwargs):
+                 ann_file: str = '', depth_scale: float = 1., max_depth: float = MAX_DEPTH,
+                 normal_signs: Sequence[int] = (1, 1, 1), mask_labels: bool = False, check_sizes: int | str = 64,
+                 **kwargs):
         self.tasks = tuple(self.TASKS if tasks is None else tasks)
         unknown = [task for task in self.tasks if task not in TASK_FOLDERS]
         if unknown or not self.tasks:
             raise ValueError(self._says(f'tasks is {self.tasks}, but must be some of {", ".join(TASK_FOLDERS)}'))
         if check_sizes != 'all' and (not isinstance(check_sizes, int) or check_sizes < 0):
             raise ValueError(self._says(f"check_sizes is {check_sizes!r}, but must be a number of samples or 'all'"))
-        if not depth_scale > 0:
-            raise ValueError(self._says(f'depth_scale is {depth_scale}, but must be positive'))
+        for key, value in (('depth_scale', depth_scale), ('max_depth', max_depth)):
+            if not value > 0:
+                raise ValueError(self._says(f'{key} is {value}, but must be positive'))
         if len(normal_signs) != 3 or any(abs(sign) != 1 for sign in normal_signs):
             raise ValueError(self._says(f'normal_signs is {normal_signs}, but must be three of 1 and -1'))
         folders = {**self.FOLDERS, **(data_prefix or {})}
@@ -79,12 +85,11 @@ class SapiensDenseDataset(BaseDataset):
         if lacking:
             raise ValueError(self._says(f'tasks={self.tasks} needs data_prefix {", ".join(lacking)}'))
         self.check_sizes = check_sizes
-        self._of_all = dict(depth_scale=depth_scale, normal_signs=tuple(normal_signs), mask_labels=mask_labels)
+        self._of_all = dict(depth_scale=depth_scale, max_depth=max_depth, normal_signs=tuple(normal_signs),
+                            mask_labels=mask_labels)
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=folders, **kwargs)
         num_classes, flip_indices = len(self.metainfo['classes']), tuple(self.metainfo['flip_indices'])
-        if sorted(flip_indices) != list(range(num_classes)):
-            raise ValueError(self._says(f'flip_indices of the metainfo is {flip_indices}, but must name each of the '
-                                        f'{num_classes} classes once: the class that each becomes in a mirror image'))
+        check_mirror(self.metainfo['classes'], flip_indices, f'metainfo of {type(self).__name__}')
         self._of_all.update(num_classes=num_classes, flip_indices=flip_indices)
 
     def load_data_list(self) -> list[dict]:
@@ -105,10 +110,10 @@ class SapiensDenseDataset(BaseDataset):
             if missing:
                 advice = ' Without masks at all, set data_prefix=dict(mask_path=None).' if kind == 'mask_path' else ''
                 raise ValueError(self._says(f"{len(missing)} of {len(names)} images have no {what} in '{folder}': "
-                                            f'{_first(missing)}. Add these files or remove the images') + advice)
+                                            f'{some(missing)}. Add these files or remove the images') + advice)
             if extra:
                 raise ValueError(self._says(f"{len(extra)} files in '{folder}' have no image in "
-                                            f"'{self.data_prefix['img_path']}': {_first(extra)}. Remove these files or "
+                                            f"'{self.data_prefix['img_path']}': {some(extra)}. Remove these files or "
                                             'add the images, or list the samples to use in ann_file'))
         data_list = []
         for name in names:
@@ -152,15 +157,30 @@ class SapiensDenseDataset(BaseDataset):
             raise FileNotFoundError(self._says(f"data_prefix['{kind}'] '{folder}' is not a folder. "
                                                f'{self._root_hint()}'))
         beginning, suffixes, found = self.BEGINNINGS.get(kind, ''), self._suffixes(kind), {}
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                stem, suffix = osp.splitext(entry.name)
-                if suffix.lower() in suffixes and stem.startswith(beginning) and not stem.startswith('.'):
-                    name = stem[len(beginning):]
-                    if name in found:
-                        raise ValueError(self._says(f"'{folder}' has both {found[name]} and {entry.name}. Keep one"))
-                    found[name] = entry.name
+        for below, file in self._walk(folder, {osp.realpath(path or '.') for path in self.data_prefix.values()}):
+            stem, suffix = osp.splitext(file)
+            if suffix.lower() in suffixes and stem.startswith(beginning) and not stem.startswith('.'):
+                name, path = below + stem[len(beginning):], below + file
+                if name in found:
+                    raise ValueError(self._says(f"'{folder}' has both {found[name]} and {path}. Keep one"))
+                found[name] = path
         return found
+
+    @staticmethod
+    def _walk(folder: str, others: set[str]) -> Iterator[tuple[str, str]]:
+        """The files of a folder and those below it, but for hidden folders and those of other kinds of files.
+
+        Yields the folder, ``''`` or with a slash at its end, and the name of each file.
+        """
+        waiting = ['']
+        while waiting:
+            below = waiting.pop()
+            with os.scandir(osp.join(folder, below)) as entries:
+                for entry in entries:
+                    if not entry.is_dir():
+                        yield below, entry.name
+                    elif not entry.name.startswith('.') and osp.realpath(entry.path) not in others:
+                        waiting.append(f'{below}{entry.name}/')
 
     @staticmethod
     def _suffixes(kind: str) -> tuple:
@@ -173,12 +193,19 @@ class SapiensDenseDataset(BaseDataset):
         if not osp.isfile(self.ann_file):
             raise FileNotFoundError(self._says(f"ann_file '{self.ann_file}' does not exist. {self._root_hint()}"))
         with open(self.ann_file) as file:
-            names = sorted({osp.splitext(line.strip())[0] for line in file if line.strip()})
+            lines = {line.strip() for line in file if line.strip()}
+        # A name may have dots, and may be listed with its suffix or without.
+        names = sorted({line if line in images else self._without_suffix(line) for line in lines})
         missing = [name for name in names if name not in images]
         if missing:
             raise ValueError(self._says(f"{len(missing)} of {len(names)} names in '{self.ann_file}' have no image in "
-                                        f"'{self.data_prefix['img_path']}': {_first(missing)}"))
+                                        f"'{self.data_prefix['img_path']}': {some(missing)}"))
         return names
+
+    @staticmethod
+    def _without_suffix(name: str) -> str:
+        stem, suffix = osp.splitext(name)
+        return stem if suffix.lower() in IMAGE_SUFFIXES + ARRAY_SUFFIXES else name
 
     def _compare_sizes(self, data_list: list[dict]) -> None:
         number = len(data_list) if self.check_sizes == 'all' else min(self.check_sizes, len(data_list))
@@ -193,8 +220,8 @@ class SapiensDenseDataset(BaseDataset):
                              + ' and '.join(other))
         if wrong:
             raise ValueError(self._says(f'{len(wrong)} of {number} samples looked at have files of different sizes '
-                                        f'(width x height): {_first(wrong, "; ")}. Labels must have the size of their '
-                                        'image'))
+                                        f'(width x height): {some(wrong, separator="; ")}. Labels must have the '
+                                        'size of their image'))
 
     def _says(self, problem: str) -> str:
         return f'{type(self).__name__}: {problem}.'
@@ -202,7 +229,3 @@ class SapiensDenseDataset(BaseDataset):
     def _root_hint(self) -> str:
         return f"Set data_root (it is '{getattr(self, 'data_root', '')}') in the config; docs/datasets.md has layouts"
 
-
-def _first(names: list, separator: str = ', ') -> str:
-    more = len(names) - NAMED
-    return separator.join(names[:NAMED]) + (f' and {more} more' if more > 0 else '')

@@ -10,7 +10,6 @@ import os
 import os.path as osp
 
 import cv2
-import mmcv
 import mmengine
 import numpy as np
 from mmengine.dist import is_main_process
@@ -18,6 +17,7 @@ from mmseg.registry import METRICS
 
 from ...visualization.maps import color_normals, depth_limits, draw_depth, draw_parts, legend
 from ...vocabularies.body_parts import IGNORED_PART, PART_COLORS, PART_NAMES
+from ..label_files import read_image
 from ..visualization import color_bar
 from .depth import fit_line
 from .normal import angles_between
@@ -34,6 +34,9 @@ _HEAT = cv2.COLORMAP_INFERNO
 
 
 def _stem(sample: dict) -> str:
+    """A name for the files of a sample; that of a sample in a subfolder has its folder in it."""
+    if sample.get('sample_name'):
+        return str(sample['sample_name']).replace('/', '_')
     return osp.splitext(osp.basename(name_of(sample)))[0]
 
 
@@ -163,7 +166,7 @@ class SapiensWorstPictures(StreamingMetric):
         truth, predicted = shrink(truth), shrink(predicted)
         image = np.full((size[1], size[0], 3), 127, dtype=np.uint8)
         if sample.get('img_path') and osp.isfile(sample['img_path']):
-            image = cv2.resize(mmcv.imread(sample['img_path'], channel_order='rgb'), size, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(read_image(sample['img_path'])[..., ::-1], size, interpolation=cv2.INTER_AREA)
         mask = np.ones(truth.shape[:2], dtype=bool)
         if sample.get('gt_person_mask') is not None:
             mask = cv2.resize(

@@ -8,7 +8,7 @@ from mmseg.registry import TRANSFORMS
 
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import file_size, read_image
-from .loading import check_depth, check_parts
+from .loading import check_background, check_depth, check_parts
 
 #: Value of a pixel without a label, by key.
 NO_LABEL = dict(gt_seg_map=IGNORED_PART, gt_depth_map=0, gt_normal_map=0, gt_person_mask=0, gt_instance_map=0)
@@ -180,6 +180,8 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
                 table = np.arange(256, dtype=np.uint8)
                 table[:len(results['flip_indices'])] = results['flip_indices']
                 results[key] = cv2.LUT(results[key], table)
+    if 'gt_depth_map' in results.get('seg_fields', ()):  # of one on disk only some rows were looked at
+        check_background(results, results['gt_depth_map'])
     results['img_shape'] = results['pad_shape'] = tuple(size)
     results['scale_factor'] = (zoom_of(matrix), ) * 2
     results['flip'] = mirrored

@@ -1,12 +1,27 @@
 """Loading of images and labels; what is wrong with a file is said, with its name."""
+import os.path as osp
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
+from ...utils.problems import Problem, report
 from ...vocabularies.body_parts import IGNORED_PART
-from ..label_files import file_size, read_array, read_image
+from ..label_files import file_size, has_alpha, read_array, read_image
 
+#: The largest depth, in the unit wanted, that is taken for that of a person.
+MAX_DEPTH = 1000.
+#: Labels after which a warning tells how many of them have what is wrong.
+WARNED_AFTER = 16
+_SENTINELS = (65504, 65535)  # the largest numbers of half floats and of 16-bit PNGs, whatever the type of the file
+_MEANT = {
+    'alpha channels': ('an alpha channel, which is dropped', 'labels without; check that the labels are not in it'),
+    'empty masks': ('no pixel of a person', 'masks above 127 on the person; check how they were saved'),
+    'full masks': ('no pixel of the background', 'masks of 0 off the person; check how they were saved'),
+    'labels of background alone': ('no pixel of a part', 'class ids of the parts; check how they were saved'),
+}
 #: Rows of a label that are looked at before a crop is read from it.
 SAMPLED_ROWS = 64
 
@@ -62,6 +77,7 @@ class SapiensLoadLabels(BaseTransform):
     def __init__(self, mmap: bool = False, mask: bool = True):
         self.mmap = mmap
         self.mask = mask
+        self._seen = {}  # what there is to warn of -> labels so far, and those of them that have it
 
     def transform(self, results: dict) -> dict:
         results.setdefault('seg_fields', [])
@@ -76,6 +92,8 @@ class SapiensLoadLabels(BaseTransform):
                 continue
             path = results[path_key]
             label = load(path, results)
+            if path.lower().endswith('.png'):
+                self._count('alpha channels', path, has_alpha(path))
             if label.shape[:2] != results['ori_shape']:
                 height, width = results['ori_shape']
                 raise ValueError(f"'{path}' is {label.shape[1]}x{label.shape[0]}, but its image "
@@ -85,12 +103,14 @@ class SapiensLoadLabels(BaseTransform):
                 results['seg_fields'].append(key)
         return results
 
-    @staticmethod
-    def _mask(path: str, results: dict) -> np.ndarray:
+    def _mask(self, path: str, results: dict) -> np.ndarray:
         mask = read_array(path)
         if mask.ndim == 3:
             mask = mask[..., 0]
-        return (mask > (127 if mask.dtype == np.uint8 and mask.max() > 127 else 0)).astype(np.uint8)
+        mask = (mask > (127 if mask.dtype == np.uint8 and mask.max() > 127 else 0)).astype(np.uint8)
+        self._count('empty masks', path, not mask.any())
+        self._count('full masks', path, bool(mask.all()))
+        return mask
 
     @staticmethod
     def _instances(path: str, results: dict) -> np.ndarray:
@@ -100,7 +120,11 @@ class SapiensLoadLabels(BaseTransform):
         parts = read_array(path, self.mmap)
         if not (_on_disk(parts) and parts.dtype == np.uint8 and parts.ndim == 2):
             parts = _class_ids(path, parts, 'class ids')
-        check_parts(self._checked(parts), path, results.get('num_classes'))
+        sampled = self._checked(parts)
+        check_parts(sampled, path, results.get('num_classes'))
+        if results.get('num_classes') is not None and is_mask(sampled):
+            check_classes(np.asarray(parts), path)
+        self._count('labels of background alone', path, not sampled.any())
         return parts
 
     def _depth(self, path: str, results: dict) -> np.ndarray:
@@ -116,7 +140,9 @@ class SapiensLoadLabels(BaseTransform):
                              '16-bit PNG')
         if masked:
             depth = np.where(self._person(results, path), depth, depth.dtype.type(0))
-        check_depth(self._checked(depth), path)
+        sampled = self._checked(depth)
+        check_depth(sampled, path)
+        check_background(results, sampled, scale, self._checked)
         if depth.dtype != np.float32 or scale != 1:
             depth = depth.astype(np.float32) * np.float32(scale)
         return depth
@@ -158,6 +184,14 @@ class SapiensLoadLabels(BaseTransform):
             raise ValueError(f"'{path}' and '{results['mask_path']}' have different sizes")
         return results['gt_person_mask'] > 0
 
+    def _count(self, what: str, path: str, has_it: bool) -> None:
+        """Warns once, after some labels, of what is only wrong where many have it."""
+        seen, having = self._seen.get(what, (0, 0))
+        self._seen[what] = seen + 1, having + has_it
+        if seen + 1 == WARNED_AFTER and (having + has_it == WARNED_AFTER or having + has_it and 'alpha' in what):
+            report(Problem(what, osp.dirname(path), f'have {_MEANT[what][0]}', _MEANT[what][1], number=having + has_it,
+                           total=WARNED_AFTER, unit='file', level='warning'))
+
     def __repr__(self) -> str:
         return f'{type(self).__name__}(mmap={self.mmap}, mask={self.mask})'
 
@@ -174,6 +208,47 @@ def check_parts(parts: np.ndarray, path: str, num_classes: int | None) -> None:
         raise ValueError(f"'{path}' has the labels {shown}, but the vocabulary has {num_classes} classes: 0 to "
                          f'{num_classes - 1}, and {IGNORED_PART} to ignore. Use the dataset class of its vocabulary, '
                          'or correct the file')
+
+
+def is_mask(parts: np.ndarray) -> bool:
+    """Whether labels are 255 somewhere and 0 or 255 everywhere."""
+    return bool(parts.size) and parts.max() == IGNORED_PART and not ((parts != 0) & (parts != IGNORED_PART)).any()
+
+
+def check_classes(parts: np.ndarray, path: str) -> None:
+    """Refuses (H, W) uint8 labels of 0 and 255 alone: a mask, of which nothing but background would be learned."""
+    if is_mask(parts):
+        report(Problem('masks as labels', path, f'the values 0 and 255 alone ({np.count_nonzero(parts)} pixels of 255, '
+                       'which are ignored)', 'class ids; use 1 for the person, or save the file as a mask'))
+
+
+def check_background(results: dict, depth: np.ndarray, scale: float = 1.,
+                     rows: Callable[[np.ndarray], np.ndarray] = np.asarray) -> None:
+    """Refuses depth of persons that holds a number for the background.
+
+    Args:
+        results: A sample; ``gt_person_mask`` says where the person is, ``max_depth`` what is too far.
+        depth: (H, W), or some rows of it, in the file's unit.
+        scale: The file's unit, in the unit wanted.
+        rows: Takes these rows of the mask.
+    """
+    mask = results.get('gt_person_mask')
+    mask = None if mask is None else rows(mask)
+    depth = depth[mask > 0] if mask is not None and mask.shape == depth.shape else depth
+    largest, max_depth = depth.max(initial=0), results.get('max_depth', MAX_DEPTH) / scale
+    if not largest > 0:
+        return
+    limit = np.finfo(depth.dtype).max if depth.dtype.kind == 'f' else np.iinfo(depth.dtype).max
+    wrong = largest > max_depth or largest in (limit, *_SENTINELS)
+    count = np.count_nonzero(depth == largest)
+    if not wrong and count > 0.01 * depth.size:
+        rest = depth[(depth < largest) & (depth > 0)]
+        wrong = rest.size > 0 and largest > 4 * rest.max()  # a wall in sight is never that flat and that far
+    if wrong:
+        report(Problem('depth of the background', results.get('depth_map_path', 'depth'),
+                       f'depth up to {largest:.6g} ({count} pixels of that value)',
+                       f'depth of the person alone, at most {max_depth:.6g} in the unit of the file, and 0 elsewhere; '
+                       'give masks (masks/, with mask_labels=True in the dataset), or raise max_depth'))
 
 
 def check_depth(depth: np.ndarray, path: str) -> None:

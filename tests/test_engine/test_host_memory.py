@@ -6,16 +6,18 @@ import sys
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
 
-from sapiens_mm.backbones import SapiensViT, sapiens_vit
+from sapiens_mm.backbones import SapiensViT
+from sapiens_mm.engine import host_memory, launch
 
-ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 # The first block of 16 MB that is freed raises the limit. After that a freed block stays with the process, as the
 # heap goes on behind it.
 SCRIPT = """
 import torch
 from pathlib import Path
-from sapiens_mm.backbones.host_memory import return_freed_memory
+from sapiens_mm.engine.host_memory import return_freed_memory
 
 def resident():
     line = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmRSS'))
@@ -50,11 +52,20 @@ def test_the_users_choice_stands():
     assert run(True, MALLOC_MMAP_THRESHOLD_='1000000')[0] == 'False'
 
 
-@pytest.mark.parametrize(('with_cp', 'grad', 'expected'), [(True, True, 1), (True, False, 0), (False, True, 0)])
-def test_the_backbone_asks_for_it_where_it_recomputes(monkeypatch, with_cp, grad, expected):
+@pytest.mark.parametrize(('model', 'device', 'expected'), [
+    (dict(backbone=dict(with_cp=True)), 'cpu', 1), (dict(backbone=dict(with_cp=True)), 'cuda', 0),
+    (dict(backbone=dict(with_cp=False)), 'cpu', 0), (dict(), 'cpu', 0), (dict(parts=dict(a=dict(with_cp=True))), 'cpu', 1)])
+def test_a_run_asks_for_it_where_it_recomputes_on_a_cpu(monkeypatch, model, device, expected):
     calls = []
-    monkeypatch.setattr(sapiens_vit, 'return_freed_memory', lambda: calls.append(1))
-    model = SapiensViT(ARCH, img_size=(32, 32), with_cp=with_cp)
-    with torch.set_grad_enabled(grad):
-        model(torch.randn(1, 3, 32, 32))
+    monkeypatch.setattr(launch, 'return_freed_memory', lambda: calls.append(1))
+    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    monkeypatch.setattr(RUNNERS, 'build', lambda cfg: None)
+    launch.build_runner(Config(dict(model=model, runner_type='None')))
     assert len(calls) == expected
+
+
+def test_a_model_by_itself_leaves_the_process_alone(monkeypatch):
+    monkeypatch.setattr(host_memory.ctypes, 'CDLL', lambda *args: pytest.fail('malloc was changed'))
+    host_memory.return_freed_memory.cache_clear()
+    arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+    SapiensViT(arch, img_size=(32, 32), with_cp=True)(torch.randn(1, 3, 32, 32))[0].sum().backward()

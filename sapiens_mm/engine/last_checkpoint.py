@@ -1,0 +1,115 @@
+"""The pointer of a run to its last checkpoint: written whole, and not trusted when it is read."""
+import os
+import os.path as osp
+import re
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+
+from ..utils.files import replacing
+from ..utils.text import some
+from .checkpoint import CheckpointError, check_whole
+from .sharded_checkpoint import check_sharded
+
+_POINTER = 'last_checkpoint'
+
+
+def latest_checkpoint(work_dir: str) -> tuple[str | None, str]:
+    """The newest whole checkpoint of the run in a folder.
+
+    ``last_checkpoint`` names it; if the folder was copied or moved since, the file is looked for in it. Where that is
+    empty or damaged, or names a checkpoint that is missing or damaged, the newest whole ``*.pth`` takes its place
+    (file, or folder of a sharded run). ``best_*.pth`` are no candidates: they have no optimizer.
+
+    Returns:
+        Its path, or None where there was no run; and what was passed over and why, in a line, or ``''``.
+
+    Raises:
+        CheckpointError: There was a run, but no checkpoint of it is whole.
+    """
+    pointer = osp.join(work_dir, _POINTER)
+    if not osp.isfile(pointer):
+        return None, ''
+    with open(pointer, 'rb') as file:
+        named = file.read().decode(errors='replace').strip()
+    wrong = []
+    name, first = osp.basename(named), []
+    if not name or '\0' in named or '\N{REPLACEMENT CHARACTER}' in name:
+        wrong.append(f'{pointer} is {"damaged" if named else "empty"}')
+    else:
+        first = [path for path in (osp.join(work_dir, name), named) if osp.isabs(named) and osp.exists(path)]
+        if not first:
+            wrong.append(f'{pointer} names {name!r}, which is not there')
+    for path in dict.fromkeys([*first[:1], *_candidates(work_dir, name)]):
+        try:
+            (check_sharded if osp.isdir(path) else check_whole)(path)
+        except (CheckpointError, OSError) as error:
+            wrong.append(str(error))
+            continue
+        return path, '; '.join(wrong)
+    best = sorted(name for name in os.listdir(work_dir) if re.fullmatch(r'best_.*\.pth', name))
+    weights = f' Of the weights alone there are {some(best)}.' if best else ''
+    raise CheckpointError(f'{work_dir} has no whole checkpoint to resume from: {"; ".join(wrong)}.{weights} Name one '
+                          f'with --resume PATH, or delete {pointer} to start anew')
+
+
+def resume_latest(runner) -> None:
+    """Makes a runner resume from :func:`latest_checkpoint` of its work dir; where there is none, nothing changes.
+
+    The main process decides for all.
+    """
+    found = [None, '', '']
+    if is_main_process():
+        try:
+            found[:2] = latest_checkpoint(runner.work_dir)
+        except CheckpointError as error:
+            found[2] = str(error)
+    broadcast_object_list(found)
+    path, passed_over, error = found
+    if error:
+        raise CheckpointError(error)
+    if passed_over:
+        runner.logger.warning(f'{passed_over}. The run resumes from {path}')
+    if path is None:
+        runner._resume = False
+    else:
+        runner._load_from, runner._resume = path, True
+
+
+def _candidates(work_dir: str, name: str) -> list[str]:
+    """Checkpoints named by MMEngine or like another one, newest first; of equally old ones the highest number."""
+    alike = r'\d+'.join(map(re.escape, re.split(r'\d+', name)))
+    found = [entry for entry in os.scandir(work_dir)
+             if re.fullmatch(rf'(epoch|iter)_\d+\.pth|(?!best_)(?=.*\d\.pth)({alike})', entry.name)]
+    found.sort(key=lambda entry: (entry.stat().st_mtime_ns, int(re.search(r'(\d+)\.pth$', entry.name)[1])))
+    return [entry.path for entry in reversed(found)]
+
+
+@HOOKS.register_module()
+class SapiensCheckpointHook(CheckpointHook):
+    """MMEngine's ``CheckpointHook``, whose ``last_checkpoint`` is never found half-written.
+
+    :func:`sapiens_mm.engine.launch.build_runner` makes every ``CheckpointHook`` one, whatever the config.
+    """
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        if not is_main_process():
+            super()._save_checkpoint_with_step(runner, step, meta)
+            return
+        folder = osp.join(runner.work_dir, f'.{_POINTER}')  # in which MMEngine writes it in place
+        os.makedirs(folder, exist_ok=True)
+        super()._save_checkpoint_with_step(_OtherWorkDir(runner, folder), step, meta)
+        with replacing(osp.join(runner.work_dir, _POINTER)) as part:
+            os.replace(osp.join(folder, _POINTER), part)
+        os.rmdir(folder)
+
+
+class _OtherWorkDir:
+    """A runner that gives another folder as its ``work_dir``."""
+
+    def __init__(self, runner, work_dir: str):
+        self._runner, self.work_dir = runner, work_dir
+
+    def __getattr__(self, name: str):
+        return getattr(self._runner, name)

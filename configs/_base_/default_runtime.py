@@ -4,7 +4,8 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    check_save_best=dict(type='SapiensCheckSaveBestHook'))
 custom_hooks = [dict(type='SapiensSeedHook'), dict(type='SapiensLoggedIterHook')]
 
 env_cfg = dict(

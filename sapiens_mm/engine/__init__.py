@@ -7,11 +7,13 @@ from .layer_decay import SapiensLayerDecayConstructor
 from .logged_iter import SapiensLoggedIterHook
 from .nonfinite import SapiensNonFiniteHook
 from .reproducibility import SapiensSeedHook, SapiensSeedSample
+from .save_best import SapiensCheckSaveBestHook
 from .throughput import SapiensThroughputHook
 
 __all__ = [
     'CheckpointError',
     'SapiensBF16OptimWrapper',
+    'SapiensCheckSaveBestHook',
     'SapiensCompileBlocksHook',
     'SapiensCompleteWeightsHook',
     'SapiensFSDPStrategy',

@@ -179,6 +179,11 @@ class ScoringMetric(StreamingMetric):
         self.report: dict | None = None
         super().__init__(prefix)
 
+    @property
+    def metric_names(self) -> list[str]:
+        """The names of the metrics over the whole set."""
+        return [self._full_name(name) for name in self.figure_names]
+
     def units(self, sample: dict) -> tuple[list[dict], dict]:
         """A tally for each unit (image or person) of the sample that can be measured, and counts beside them."""
         raise NotImplementedError

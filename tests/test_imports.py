@@ -13,7 +13,7 @@ ALLOWED = {
     # room: (libraries, own rooms)
     'apis': (BASE | {'mmpose', 'mmseg', 'mmdet', 'torchvision', 'cv2', 'PIL', 'av', 'safetensors', 'onnxruntime',
                      'onnxscript', 'gradio'},
-             {'backbones', 'dense', 'engine', 'pose', 'synth', 'visualization', 'vocabularies'}),
+             {'backbones', 'dense', 'engine', 'pose', 'pretrain', 'synth', 'visualization', 'vocabularies'}),
     'backbones': (BASE, {'engine'}),
     'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', 'visualization', 'vocabularies'}),
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, set()),  # these where a checkpoint asks for them

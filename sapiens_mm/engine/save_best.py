@@ -1,4 +1,4 @@
-"""A check of the metric that the best checkpoint is chosen by, before the training instead of after its first epochs."""
+"""A check, before the training, of the metric that the best checkpoint is chosen by."""
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
@@ -27,8 +27,8 @@ class SapiensCheckSaveBestHook(Hook):
             for name in [names] if isinstance(names, str) else names or ():
                 if name != 'auto' and not any(_gives(metric, name) for metric in metrics):
                     known = [known for metric in metrics for known in _names(metric) or [f'{metric.prefix}/...']]
-                    raise ValueError(f"save_best: got '{name}', expected a metric of val_evaluator ({some(known, 12)}); "
-                                     'correct default_hooks.checkpoint.save_best')
+                    raise ValueError(f"save_best: got '{name}', expected a metric of val_evaluator "
+                                     f'({some(known, 12)}); correct default_hooks.checkpoint.save_best')
 
 
 def _names(metric) -> list[str] | None:

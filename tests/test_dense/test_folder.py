@@ -31,7 +31,7 @@ def test_no_images(people):
 
 def test_image_without_mask(people):
     (people / 'masks/b.png').unlink()
-    with pytest.raises(ValueError, match='1 of 3 images have no mask in .*: b. Add these files or remove'):
+    with pytest.raises(ValueError, match=r'masks: got 1 of 3 images \(b\) that have no mask, expected'):
         build(people)
     assert len(build(people, data_prefix=dict(mask_path=None))) == 3
 
@@ -40,7 +40,7 @@ def test_first_five_without_a_partner_are_named(people):
     for i in range(7):
         (people / f'images/x{i}.png').write_bytes((people / 'images/a.png').read_bytes())
         (people / f'masks/x{i}.png').write_bytes((people / 'masks/a.png').read_bytes())
-    with pytest.raises(ValueError, match='7 of 10 images have no seg in') as info:
+    with pytest.raises(ValueError, match='parts: got 7 of 10 images .* have no seg') as info:
         build(people)
     assert 'x0, x1, x2, x3, x4 and 2 more' in str(info.value)
     assert 'x5' not in str(info.value)
@@ -48,13 +48,13 @@ def test_first_five_without_a_partner_are_named(people):
 
 def test_label_without_image(people):
     (people / 'images/a.png').unlink()
-    with pytest.raises(ValueError, match="1 files in '.*masks' have no image in '.*images': a. Remove"):
+    with pytest.raises(ValueError, match=r"masks: got 1 of 3 files \(a\) that have no image in '.*images'"):
         build(people)
 
 
 def test_name_with_two_files(people):
     (people / 'images/a.jpg').write_bytes((people / 'images/a.png').read_bytes())
-    with pytest.raises(ValueError, match='has both a.(png|jpg) and a.(png|jpg)'):
+    with pytest.raises(ValueError, match='both a.(png|jpg) and a.(png|jpg)'):
         build(people)
 
 
@@ -65,7 +65,7 @@ def test_sizes_differ(people, kind):
         np.save(path, np.load(path)[:-1])
     else:
         cv2.imwrite(str(path), cv2.imread(str(path), 0)[:-1])
-    with pytest.raises(ValueError, match=f'1 of 3 samples .* sizes .*b.png is 32x40, but .*{kind}/b.* is 32x39'):
+    with pytest.raises(ValueError, match=f'1 of 3 samples .*b.png is 32x40, but .*{kind}/b.* is 32x39.* size'):
         build(people, check_sizes='all')
     assert len(build(people, check_sizes=0)) == 3
 
@@ -87,7 +87,7 @@ def test_bad_list_of_samples(people):
     with pytest.raises(FileNotFoundError, match='val.txt'):
         build(people, ann_file='val.txt')
     (people / 'val.txt').write_text('a\nd\n')
-    with pytest.raises(ValueError, match="1 of 2 names in '.*val.txt' have no image in '.*images': d"):
+    with pytest.raises(ValueError, match=r"val.txt: got 1 of 2 names \(d\) that have no image in '.*images'"):
         build(people, ann_file='val.txt')
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS
 
-from ...utils.text import some
+from ...utils.problems import Problem, report
 from ...vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
 from ...vocabularies.mirror import check_mirror
 from ..label_files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, file_size
@@ -101,20 +101,9 @@ class SapiensDenseDataset(BaseDataset):
         if not names:
             raise ValueError(self._says(f"no sample in '{self.data_prefix['img_path']}': expected images "
                                         f"({self._pattern('img_path')}). {self._root_hint()}"))
-        for kind, found in files.items():
-            if kind == 'instance_map_path':
-                continue
-            missing = [name for name in names if name not in found]
-            extra = [] if self.ann_file else sorted(found.keys() - files['img_path'].keys())
-            folder, what = self.data_prefix[kind], kind.removesuffix('_path').removesuffix('_map')
-            if missing:
-                advice = ' Without masks at all, set data_prefix=dict(mask_path=None).' if kind == 'mask_path' else ''
-                raise ValueError(self._says(f"{len(missing)} of {len(names)} images have no {what} in '{folder}': "
-                                            f'{some(missing)}. Add these files or remove the images') + advice)
-            if extra:
-                raise ValueError(self._says(f"{len(extra)} files in '{folder}' have no image in "
-                                            f"'{self.data_prefix['img_path']}': {some(extra)}. Remove these files or "
-                                            'add the images, or list the samples to use in ann_file'))
+        self._check_partners(files, names)
+        names = [name for name in names if all(
+            name in found for kind, found in files.items() if kind != 'instance_map_path')]
         data_list = []
         for name in names:
             info = {kind: osp.join(self.data_prefix[kind], found[name]) for kind, found in files.items()
@@ -126,6 +115,24 @@ class SapiensDenseDataset(BaseDataset):
             data_list.append(info)
         self._compare_sizes(data_list)
         return data_list
+
+    def _check_partners(self, files: dict[str, dict[str, str]], names: list[str]) -> None:
+        """Checks that every image has all its labels and every label its image."""
+        images = self.data_prefix['img_path']
+        for kind, found in files.items():
+            if kind == 'instance_map_path':
+                continue
+            missing = [name for name in names if name not in found]
+            extra = [] if self.ann_file else sorted(found.keys() - files['img_path'].keys())
+            folder, what = self.data_prefix[kind], kind.removesuffix('_path').removesuffix('_map')
+            if missing:
+                advice = '; without masks at all, set data_prefix=dict(mask_path=None)' if kind == 'mask_path' else ''
+                report(Problem('missing files', folder, f'have no {what}', 'a file of the same name; add it, or remove '
+                               f'the image{advice}', tuple(missing), total=len(names), unit='image'))
+            if extra:
+                report(Problem('missing files', folder, f"have no image in '{images}'", 'an image of the same name; '
+                               'add it, remove the file, or list the samples to use in ann_file', tuple(extra),
+                               total=len(found), unit='file'))
 
     def region(self, name: str) -> str | None:
         """What a sample shows (``face``, ``upper_body``, ``full_body``), where its name tells."""
@@ -162,7 +169,8 @@ class SapiensDenseDataset(BaseDataset):
             if suffix.lower() in suffixes and stem.startswith(beginning) and not stem.startswith('.'):
                 name, path = below + stem[len(beginning):], below + file
                 if name in found:
-                    raise ValueError(self._says(f"'{folder}' has both {found[name]} and {path}. Keep one"))
+                    report(Problem('repeated names', folder, f'both {found[name]} and {path}', 'one file of that name; '
+                                   'remove the other'))
                 found[name] = path
         return found
 
@@ -198,9 +206,9 @@ class SapiensDenseDataset(BaseDataset):
         names = sorted({line if line in images else self._without_suffix(line) for line in lines})
         missing = [name for name in names if name not in images]
         if missing:
-            raise ValueError(self._says(f"{len(missing)} of {len(names)} names in '{self.ann_file}' have no image in "
-                                        f"'{self.data_prefix['img_path']}': {some(missing)}"))
-        return names
+            report(Problem('missing files', self.ann_file, f"have no image in '{self.data_prefix['img_path']}'",
+                           'names of images there; correct the list', tuple(missing), total=len(names), unit='name'))
+        return [name for name in names if name in images]
 
     @staticmethod
     def _without_suffix(name: str) -> str:
@@ -219,9 +227,9 @@ class SapiensDenseDataset(BaseDataset):
                 wrong.append(f'{info["img_path"]} is {sizes["img_path"][1]}x{sizes["img_path"][0]}, but '
                              + ' and '.join(other))
         if wrong:
-            raise ValueError(self._says(f'{len(wrong)} of {number} samples looked at have files of different sizes '
-                                        f'(width x height): {some(wrong, separator="; ")}. Labels must have the '
-                                        'size of their image'))
+            report(Problem('image sizes', self.data_prefix['img_path'], 'have labels of another size (width x height)',
+                           'labels of the size of their image; take both from the same source', tuple(wrong),
+                           total=number, unit='sample'))
 
     def _says(self, problem: str) -> str:
         return f'{type(self).__name__}: {problem}.'

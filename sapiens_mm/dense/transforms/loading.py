@@ -16,7 +16,7 @@ MAX_DEPTH = 1000.
 #: Labels after which a warning tells how many of them have what is wrong.
 WARNED_AFTER = 16
 _SENTINELS = (65504, 65535)  # the largest numbers of half floats and of 16-bit PNGs, whatever the type of the file
-_MEANT = {
+MEANT = {
     'alpha channels': ('an alpha channel, which is dropped', 'labels without; check that the labels are not in it'),
     'empty masks': ('no pixel of a person', 'masks above 127 on the person; check how they were saved'),
     'full masks': ('no pixel of the background', 'masks of 0 off the person; check how they were saved'),
@@ -189,7 +189,7 @@ class SapiensLoadLabels(BaseTransform):
         seen, having = self._seen.get(what, (0, 0))
         self._seen[what] = seen + 1, having + has_it
         if seen + 1 == WARNED_AFTER and (having + has_it == WARNED_AFTER or having + has_it and 'alpha' in what):
-            report(Problem(what, osp.dirname(path), f'have {_MEANT[what][0]}', _MEANT[what][1], number=having + has_it,
+            report(Problem(what, osp.dirname(path), f'have {MEANT[what][0]}', MEANT[what][1], number=having + has_it,
                            total=WARNED_AFTER, unit='file', level='warning'))
 
     def __repr__(self) -> str:

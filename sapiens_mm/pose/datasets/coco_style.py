@@ -25,7 +25,7 @@ from .annotations import (
 from .detections import read_detections, select_detections
 
 
-class _Checked:
+class Checked:
     """Checks the files of a COCO-style dataset. Stands before mmpose's class among the bases."""
 
     def full_init(self) -> None:
@@ -192,14 +192,14 @@ class _Checked:
 
 
 @DATASETS.register_module()
-class SapiensCocoDataset(_Checked, CocoDataset):
+class SapiensCocoDataset(Checked, CocoDataset):
     """COCO keypoints, checked: 17 keypoints unless ``metainfo`` says otherwise."""
 
     METAINFO = METAINFO_17
 
 
 @DATASETS.register_module()
-class SapiensCocoStyleDataset(_Checked, BaseCocoStyleDataset):
+class SapiensCocoStyleDataset(Checked, BaseCocoStyleDataset):
     """Any keypoints in COCO's format, checked: the 308 of the Sapiens release unless ``metainfo`` says otherwise.
 
     An annotation has its K keypoints as a flat list of 3K numbers, ``[x, y, visibility, ...]`` in pixels, visibility 0
@@ -210,7 +210,7 @@ class SapiensCocoStyleDataset(_Checked, BaseCocoStyleDataset):
 
 
 @DATASETS.register_module()
-class SapiensCocoWholeBodyDataset(_Checked, CocoWholeBodyDataset):
+class SapiensCocoWholeBodyDataset(Checked, CocoWholeBodyDataset):
     """COCO-WholeBody, checked: 133 keypoints in five fields of an annotation."""
 
     METAINFO = METAINFO_133

@@ -1,0 +1,142 @@
+"""Samples of a config's data set as images: as annotated, and as the model gets them after the pipeline."""
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+
+from ..utils.images import decode
+from ..visualization.maps import color_depth, color_normals, draw_parts, legend
+from ..visualization.sheet import sheet
+from ..visualization.skeleton import draw_skeleton
+
+_HEIGHT = 512  # of a panel, in pixels
+_NAMED = 40  # keypoints up to which each has its name beside it
+
+
+def browse(cfg: Config, split: str = 'train', number: int = 16, start: int = 0, before: bool = True, after: bool = True
+           ) -> Iterator[tuple[str, np.ndarray]]:
+    """Draws samples of a data set.
+
+    Args:
+        cfg: Config with ``train_dataloader`` and so on.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        number: How many samples; they are spread evenly over the data set from ``start`` on.
+        start: The first sample.
+        before: Whether to draw the image as it is annotated.
+        after: Whether to draw what the pipeline makes of it.
+
+    Yields:
+        A name and the panels of a sample side by side, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: The config has no such data set.
+    """
+    loader = cfg.get(f'{split}_dataloader')
+    if not loader or not loader.get('dataset'):
+        raise ValueError(f'split: got {split!r}, expected one of which the config has a dataloader')
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        dataset = DATASETS.build(_with_transformed(loader['dataset']))
+        if not hasattr(dataset, 'get_data_info'):
+            for index, sample in zip(range(number), dataset):
+                yield f'{index:04d}', sheet({sample['data_samples']['key']: _to_rgb(sample['inputs'], 'RGB')})
+            return
+        length = getattr(dataset, '_ori_len', len(dataset))  # that of RepeatDataset without the repetitions
+        for index in dict.fromkeys(np.linspace(min(start, length - 1), length - 1, min(number, length)).astype(int)):
+            info = dataset.get_data_info(int(index))
+            name = info.get('sample_name') or info['img_path'].rpartition('/')[2].rpartition('.')[0]
+            panels = _annotated(dataset, info, name) if before else {}
+            if after:
+                panels.update(_transformed(dataset, dataset[int(index)]))
+            yield f'{index:06d}_{name.replace("/", "_")}', sheet(panels)
+
+
+def _with_transformed(cfg: dict) -> dict:
+    """A data set config whose pose samples carry their keypoints in the crop."""
+    if isinstance(cfg, dict):
+        extra = dict(pack_transformed=True) if str(cfg.get('type')).rpartition('.')[2] == 'PackPoseInputs' else {}
+        return {**{key: _with_transformed(value) for key, value in cfg.items()}, **extra}
+    return [_with_transformed(value) for value in cfg] if isinstance(cfg, (list, tuple)) else cfg
+
+
+def _annotated(dataset, info: dict, name: str) -> dict[str, np.ndarray]:
+    """The panels of a sample as it is on the disk."""
+    with open(info['img_path'], 'rb') as file:
+        image = decode(file.read(), cv2.IMREAD_COLOR)[..., ::-1]
+    if 'keypoints' in info:
+        box = np.asarray(info['bbox'])
+        return {name: _draw_keypoints(image, np.asarray(info['keypoints']), _visible(info['keypoints_visible']),
+                                      dataset.metainfo, box)}
+    from ..dense.transforms import SapiensLoadLabels
+    sample = SapiensLoadLabels()({**info, 'ori_shape': image.shape[:2], 'seg_fields': []})
+    return {name: _scaled(image),
+            **_label_panels(image, {key: sample[key] for key in sample['seg_fields']}, dataset.metainfo)}
+
+
+def _transformed(dataset, packed: dict) -> dict[str, np.ndarray]:
+    """The panels of what the pipeline made of a sample."""
+    image, sample = _to_rgb(packed['inputs'], 'BGR'), packed['data_samples']
+    instances = getattr(sample, 'gt_instances', None)
+    if instances is not None and 'transformed_keypoints' in instances:
+        visible = _visible(instances.keypoints_visible)
+        weights = getattr(getattr(sample, 'gt_instance_labels', None), 'keypoint_weights', None)
+        if weights is not None and tuple(weights.shape) == visible.shape:  # 0 where the target lies outside of the map
+            visible &= np.asarray(weights) > 0
+        points = np.asarray(instances.transformed_keypoints)
+        return {'after the pipeline': _draw_keypoints(image, points, visible, dataset.metainfo)}
+    maps = {key: np.moveaxis(getattr(sample, field).data.numpy(), 0, -1).squeeze()
+            for key, field in (('gt_seg_map', 'gt_sem_seg'), ('gt_depth_map', 'gt_depth_map'),
+                               ('gt_normal_map', 'gt_normal_map'), ('gt_person_mask', 'gt_person_mask'))
+            if field in sample}
+    return {'after the pipeline': _scaled(image), **{
+        f'{title} after': panel for title, panel in _label_panels(image, maps, dataset.metainfo).items()}}
+
+
+def _visible(visible) -> np.ndarray:
+    visible = np.asarray(visible)
+    return (visible[..., 0] if visible.ndim == 3 else visible) > 0
+
+
+def _to_rgb(inputs, order: str) -> np.ndarray:
+    image = np.moveaxis(np.asarray(inputs), 0, -1).astype(np.uint8)
+    return np.ascontiguousarray(image if order == 'RGB' else image[..., ::-1])
+
+
+def _scaled(image: np.ndarray, nearest: bool = False) -> np.ndarray:
+    scale = _HEIGHT / len(image)
+    how = cv2.INTER_NEAREST if nearest else cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(image), None, fx=scale, fy=scale, interpolation=how)
+
+
+def _draw_keypoints(image: np.ndarray, points: np.ndarray, visible: np.ndarray, metainfo: dict,
+                    boxes: np.ndarray | None = None) -> np.ndarray:
+    scale = _HEIGHT / len(image)
+    panel = draw_skeleton(_scaled(image), points * scale, visible.astype(float), metainfo, .5,
+                          None if boxes is None else boxes * scale)
+    if len(metainfo['keypoint_id2name']) <= _NAMED:
+        for person, seen in zip(points * scale, visible):
+            for index in np.flatnonzero(seen):
+                place = tuple(int(value) for value in person[index] + 4)
+                for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+                    cv2.putText(panel, metainfo['keypoint_id2name'][index], place, cv2.FONT_HERSHEY_SIMPLEX, .35, color,
+                                thickness, cv2.LINE_AA)
+    return panel
+
+
+def _label_panels(image: np.ndarray, maps: dict[str, np.ndarray], metainfo: dict) -> dict[str, np.ndarray]:
+    """A panel of each map that there is, by title."""
+    draw: dict[str, tuple[str, Callable]] = dict(
+        gt_seg_map=('parts', lambda found: _with_legend(image, found, metainfo)),
+        gt_depth_map=('depth', lambda found: _scaled(color_depth(found, found > 0), True)),
+        gt_normal_map=('normals', lambda found: _scaled(color_normals(found, found.any(axis=2)), True)),
+        gt_person_mask=('mask', lambda found: _scaled(np.repeat(found[..., None] * np.uint8(255), 3, axis=2), True)))
+    return {title: function(maps[key]) for key, (title, function) in draw.items() if key in maps}
+
+
+def _with_legend(image: np.ndarray, parts: np.ndarray, metainfo: dict) -> np.ndarray:
+    names: Sequence[str] = metainfo['classes']
+    palette = metainfo['palette']
+    seen = [index for index in np.unique(parts) if 0 < index < len(names)]
+    panel = _scaled(draw_parts(image, parts, palette), True)
+    return np.hstack([panel, legend(len(panel), [names[i] for i in seen], [palette[i] for i in seen])])

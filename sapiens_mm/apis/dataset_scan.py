@@ -1,0 +1,475 @@
+"""A scan of the data sets of a config: every file opened once, every check run to its end, one table."""
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, EVALUATOR, DefaultScope
+from torch.utils.data import DataLoader, Dataset
+
+from ..utils.images import decode
+from ..utils.problems import Problem, collect_problems, report
+from ..utils.text import some
+
+_LABELS = dict(mask_path='mask', instance_map_path='instances', seg_map_path='parts', depth_map_path='depth',
+               normal_map_path='normals')
+#: Bits in which the hashes of near-duplicates differ at most, of 64.
+_NEAR = 2
+_RAREST = 15  # keypoints or classes in the table, where there are many
+_SPLITS = ('train', 'val', 'test')
+
+
+@dataclass
+class Scan:
+    """What a scan found.
+
+    Attributes:
+        problems: In the order in which they were found.
+        files: How many files were opened.
+        complete: Whether the scan came to its end.
+        statistics: Title -> name -> value.
+    """
+    problems: list[Problem] = field(default_factory=list)
+    files: int = 0
+    complete: bool = False
+    statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether training or testing on the data would be wrong."""
+        return any(problem.level == 'error' for problem in self.problems)
+
+    def rows(self) -> list[tuple[str, str, int, list[str]]]:
+        """Level, kind, count and all messages of each kind of problem, errors first."""
+        groups = defaultdict(list)
+        for problem in self.problems:
+            groups[problem.level, problem.kind].append(problem)
+        levels = ('error', 'warning', 'note')
+        return [(level, kind, sum(max(problem.count, 1) for problem in found), [str(problem) for problem in found])
+                for (level, kind), found in sorted(groups.items(), key=lambda item: levels.index(item[0][0]))]
+
+    def table(self, examples: int = 3) -> str:
+        """Problems and statistics as text."""
+        lines = [f'{"level":8} {"kind":26} {"count":>7}  first examples']
+        for level, kind, count, messages in self.rows():
+            lines.append(f'{level:8} {kind:26} {count:7}  {messages[0]}')
+            lines += [f'{"":43}  {message}' for message in messages[1:examples]]
+            if len(messages) > examples:
+                lines.append(f'{"":43}  and {len(messages) - examples} more of this kind')
+        if len(lines) == 1:
+            lines.append(f'{"":8} nothing is wrong')
+        for title, values in self.statistics.items():
+            lines += ['', title]
+            for name, value in values.items():
+                if isinstance(value, dict):  # of many, the rarest
+                    rarest = sorted(value, key=lambda key: float(value[key].rstrip('%')))[:_RAREST]
+                    listed = value if len(value) <= 2 * _RAREST else rarest
+                    name = name if listed is value else f'{name}: the rarest of {len(value)}'
+                    value = ', '.join(f'{key} {value[key]}' for key in listed)
+                lines.append(f'  {name:32} {value}')
+        return '\n'.join(lines)
+
+    def to_json(self) -> dict:
+        """Everything, for a report file."""
+        return dict(complete=self.complete, files=self.files, wrong=self.wrong,
+                    problems=[dict(level=level, kind=kind, count=count, messages=messages)
+                              for level, kind, count, messages in self.rows()], statistics=self.statistics)
+
+
+def leaves(cfg: dict) -> list[dict]:
+    """The data set configs inside of wrappers and unions."""
+    inner = [*([cfg['dataset']] if isinstance(cfg.get('dataset'), dict) else []), *(cfg.get('datasets') or [])]
+    return [leaf for part in inner for leaf in leaves(part)] if inner else [cfg]
+
+
+def scan_config(cfg: Config, splits: Sequence[str] | None = None, workers: int = 2, progress=None) -> Iterator[Scan]:
+    """Scans the data sets of a config.
+
+    Args:
+        cfg: Config with ``train_dataloader`` and so on.
+        splits: Of ``'train'``, ``'val'``, ``'test'``; by default those that the config has, without a test set that is
+            the same as the validation set.
+        workers: Processes that open files.
+        progress: Called with a title and the number of items before the items of a data set, then with None for each.
+
+    Yields:
+        What is known so far, always the same object; last when the scan is complete.
+
+    Raises:
+        ValueError: The config has none of the splits.
+    """
+    loaders = {split: cfg.get(f'{split}_dataloader') for split in splits or _SPLITS}
+    loaders = {split: loader for split, loader in loaders.items() if loader and loader.get('dataset')}
+    if not splits and loaders.get('test') == loaders.get('val'):
+        loaders.pop('test', None)
+    if not loaders:
+        raise ValueError(f'data sets: got none for {some(splits or _SPLITS)}, expected train_dataloader or others in '
+                         'the config')
+    scan, contents = Scan(), defaultdict(list)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        for split, loader in loaders.items():
+            for leaf in leaves(loader['dataset']):
+                yield from _scan_leaf(scan, leaf, split, cfg.get(f'{split}_evaluator'), workers, progress, contents)
+    _find_duplicates(scan, contents)
+    scan.complete = True
+    yield scan
+
+
+def _scan_leaf(scan: Scan, leaf: dict, split: str, evaluator: Any, workers: int, progress, contents: dict
+               ) -> Iterator[Scan]:
+    title = f'{split}: {leaf["type"]}'
+    with collect_problems() as problems:
+        try:
+            dataset = _build(leaf)
+            items = _items_of(dataset)
+            if split != 'train':
+                _check_evaluator(evaluator, dataset)
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            report(Problem('cannot be opened', title, f'{type(error).__name__}: {error}', 'a data set that opens'))
+            items = None
+    scan.problems += problems
+    if items is None:
+        yield scan
+        return
+    if progress is not None:
+        progress(title, len(items))
+    tally = _Tally(dataset)
+    loader = DataLoader(items, batch_size=None, num_workers=min(workers, len(items)) if len(items) > 32 else 0,
+                        worker_init_fn=_one_thread)
+    for records in loader:
+        for record in records:
+            scan.files += record.files
+            scan.problems += record.problems
+            for code in record.codes:
+                contents[code].append((split, record.path))
+            tally.add(record)
+        if progress is not None:
+            progress(None, 1)
+        scan.statistics[title] = tally.statistics
+        yield scan
+    scan.problems += tally.problems(title)
+    scan.statistics[title] = tally.summary()
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(1)
+
+
+def _build(leaf: dict):
+    """The data set of a config without its pipeline; mmpose's own classes get our checks."""
+    cfg = {**leaf, 'pipeline': []}
+    kind = cfg['type']
+    if isinstance(kind, str):
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(kind)
+    if kind is None:
+        raise ValueError(f'there is no data set {cfg["type"]}; add its module to custom_imports')
+    with suppress(ImportError):
+        from mmpose.datasets.datasets.base import BaseCocoStyleDataset
+
+        from ..pose.datasets.coco_style import Checked
+        if issubclass(kind, BaseCocoStyleDataset) and not issubclass(kind, Checked):
+            kind = type(kind.__name__, (Checked, kind), {})
+    cfg.pop('type')
+    if hasattr(kind, 'FOLDERS'):
+        cfg['check_sizes'] = 0  # those of all samples are compared when they are read
+    if kind.__name__ == 'SapiensImages':
+        cfg.pop('pipeline')
+    return kind(**cfg)
+
+
+def _items_of(dataset) -> Dataset:
+    if hasattr(dataset, 'source'):
+        return _Stream(dataset)
+    samples = [dataset.get_data_info(i) for i in range(len(dataset))]
+    if samples and 'sample_name' in samples[0]:
+        return _DenseSamples(samples)
+    by_image = defaultdict(list)
+    for sample in samples:
+        by_image[sample['img_path']].append(sample)
+    return _Images(by_image)
+
+
+def _check_evaluator(evaluator: Any, dataset) -> None:
+    """Runs what the evaluators check of their annotations when they meet the data set."""
+    for cfg in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator] if evaluator else []:
+        with suppress(ImportError):
+            from mmpose.evaluation.metrics import CocoMetric
+
+            from ..pose.metrics.ground_truth import read_ground_truth
+            metric = EVALUATOR.build(dict(type='Evaluator', metrics=[cfg])).metrics[0]
+            if isinstance(metric, CocoMetric):
+                ann_file = metric.ann_file or dataset.ann_file
+                read_ground_truth(ann_file, dataset.metainfo, metric.use_area)
+
+
+@dataclass
+class Record:
+    """What was found in an item.
+
+    Attributes:
+        path: Its image.
+        files: How many files were opened.
+        problems: What is wrong.
+        size: (height, width), if the image can be read.
+        codes: Hashes of the content and of what it shows.
+        persons: Labelled keypoints (K, ) and keypoints outside of the box of each person.
+        pixels: Pixels by class (256, ) of a map of parts.
+        flags: What is only wrong if many have it -> whether it has it.
+    """
+    path: str
+    files: int = 1
+    problems: list[Problem] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    codes: tuple[str, ...] = ()
+    persons: list[tuple[np.ndarray, int]] = field(default_factory=list)
+    pixels: np.ndarray | None = None
+    flags: dict[str, bool] = field(default_factory=dict)
+
+
+def _look_at_image(record: Record, data: bytes) -> np.ndarray:
+    """Decodes an image, and notes its size and hashes.
+
+    Raises:
+        ValueError: It cannot be decoded.
+    """
+    image = decode(data, cv2.IMREAD_COLOR)
+    record.size = image.shape[:2]
+    # Brighter to the right or not, 8 x 8 times: stays when an image is saved again or scaled.
+    small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA).astype(int)
+    code = np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex() if small.std() > 2 else ''
+    record.codes = (hashlib.blake2b(data, digest_size=16).hexdigest(), f'near {code}' if code else '')
+    return image
+
+
+class _Images(Dataset):
+    """The images of a pose data set, each with its persons."""
+
+    def __init__(self, by_image: dict[str, list[dict]]):
+        self.entries = list(by_image.items())
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> list[Record]:
+        path, samples = self.entries[index]
+        record = Record(path)
+        with collect_problems() as record.problems:
+            _read_image(record, path, samples[0].get('annotated_shape'))
+        for sample in samples:
+            if 'keypoints' in sample and 'raw_ann_info' in sample:
+                points, visible = np.asarray(sample['keypoints'])[0], np.asarray(sample['keypoints_visible'])[0] > 0
+                low, high = np.asarray(sample['bbox'])[0].reshape(2, 2)
+                outside = ((points < low) | (points > high)).any(axis=1) & visible
+                record.persons.append((visible, int(outside.sum())))
+        return [record]
+
+
+def _read_image(record: Record, path: str, expected: tuple[int, int] | None = None) -> None:
+    try:
+        with open(path, 'rb') as file:
+            data = file.read()
+        _look_at_image(record, data)
+    except OSError as error:
+        report(Problem('missing files', path, error.strerror or str(error),
+                       'an image; correct file_name or data_prefix'))
+    except ValueError as error:
+        report(Problem('unreadable images', path, str(error), 'a whole image; replace it'))
+    if expected is not None and record.size not in (None, tuple(expected)):
+        (height, width), (high, wide) = record.size, expected
+        report(Problem('image sizes', path, f'{width} x {height} pixels (w x h)', f'{wide} x {high} as annotated; take '
+                       'the image that was annotated'))
+
+
+class _DenseSamples(Dataset):
+    """The samples of a dense data set, each an image with its labels."""
+
+    def __init__(self, samples: list[dict]):
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> list[Record]:
+        sample = self.samples[index]
+        record = Record(sample['img_path'])
+        with collect_problems() as record.problems:
+            _read_image(record, sample['img_path'])
+            rest = {key: value for key, value in sample.items() if key not in _LABELS}
+            if record.size is not None:
+                rest['ori_shape'] = record.size
+            for key, what in _LABELS.items():
+                if sample.get(key) is not None:
+                    record.files += 1
+                    self._read_label(record, rest, key, sample[key], what)
+        return [record]
+
+    @staticmethod
+    def _read_label(record: Record, rest: dict, key: str, path: str, what: str) -> None:
+        from ..dense.label_files import has_alpha
+        from ..dense.transforms import SapiensLoadLabels
+        sample = {**rest, key: path, 'seg_fields': []}
+        try:
+            SapiensLoadLabels(mask=key == 'mask_path')(sample)
+            if path.lower().endswith('.png'):
+                record.flags['alpha channels'] = record.flags.get('alpha channels', False) or has_alpha(path)
+        except (OSError, ValueError) as error:
+            report(Problem(f'invalid {what}', path, str(error), 'labels as docs/datasets.md has them'))
+            return
+        if key == 'mask_path':
+            rest['gt_person_mask'] = mask = sample['gt_person_mask']
+            record.flags.update({'empty masks': not mask.any(), 'full masks': bool(mask.all())})
+        if key == 'seg_map_path':
+            record.pixels = np.bincount(sample['gt_seg_map'].ravel(), minlength=256)
+            record.flags['labels of background alone'] = not sample['gt_seg_map'].any()
+
+
+class _Stream(Dataset):
+    """The shards of a pretraining stream."""
+
+    def __init__(self, dataset):
+        self.source = dataset.source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> list[Record]:
+        from ..pretrain.images import decode as decode_stream
+        from ..pretrain.sources import SourceError
+        records = []
+        try:
+            for name, read in self.source.read(index, 0, 0):
+                record = Record(name)
+                with collect_problems() as record.problems:
+                    try:
+                        data = read()
+                        record.size = tuple(decode_stream(data).shape[1:])
+                        _look_at_image(record, data)
+                    except Exception as error:  # decoders raise nearly anything
+                        if record.size is None:
+                            reason = str(error).partition(' <')[0] or type(error).__name__
+                            report(Problem('unreadable images', name, reason, 'a whole image; replace it',
+                                           level='warning'))
+                records.append(record)
+        except SourceError as error:
+            records.append(Record(str(index), files=0, problems=[
+                Problem('unreadable shards', f'shard {index}', str(error), 'a complete tar file; get it again')]))
+        return records
+
+
+class _Tally:
+    """Sums over the records of a data set."""
+
+    def __init__(self, dataset):
+        self.metainfo = dict(getattr(dataset, 'metainfo', None) or {})
+        self.max_bad_share = getattr(dataset, 'max_bad_share', None)
+        self.sizes, self.persons, self.flags, self.flagged = Counter(), Counter(), Counter(), Counter()
+        self.keypoints = self.pixels = None
+        self.images = self.bad = self.labelled = self.outside = 0
+
+    def add(self, record: Record) -> None:
+        if not record.files:  # a shard that cannot be read
+            return
+        self.images += 1
+        self.bad += record.size is None
+        if record.size is not None:
+            self.sizes['{1} x {0}'.format(*record.size)] += 1
+        for flag, has_it in record.flags.items():
+            self.flags[flag] += 1
+            self.flagged[flag] += has_it
+        if record.persons:
+            self.persons[len(record.persons)] += 1
+        for visible, outside in record.persons:
+            self.keypoints = visible.astype(int) + (0 if self.keypoints is None else self.keypoints)
+            self.labelled += int(visible.sum())
+            self.outside += outside
+        if record.pixels is not None:
+            self.pixels = record.pixels + (0 if self.pixels is None else self.pixels)
+
+    def problems(self, title: str) -> list[Problem]:
+        """What is only wrong if many have it."""
+        from ..dense.transforms.loading import MEANT
+        found = [Problem(flag, title, f'have {MEANT[flag][0]}', MEANT[flag][1], number=number, total=self.flags[flag],
+                         unit='file', level='warning')
+                 for flag, number in self.flagged.items() if number and (number == self.flags[flag] or 'alpha' in flag)]
+        if self.max_bad_share is not None and self.bad > self.max_bad_share * self.images:
+            found.append(Problem('unreadable images', title, 'cannot be read', f'at most max_bad_share='
+                                 f'{self.max_bad_share}; mend the images, or raise it', number=self.bad,
+                                 total=self.images, unit='image'))
+        return found
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        return dict(images=self.images)
+
+    def summary(self) -> dict[str, Any]:
+        """Frequencies, for the table."""
+        found = {'images': self.images, 'image sizes (width x height)': ', '.join(
+            f'{size}: {number}' for size, number in self.sizes.most_common(5)) + (
+                f', {len(self.sizes) - 5} others' if len(self.sizes) > 5 else '')}
+        if self.persons:
+            found['persons per image'] = ', '.join(f'{n}: {images}' for n, images in sorted(self.persons.items()))
+            found['keypoints outside of their box'] = f'{self.outside} of {self.labelled}'
+            names, total = self.metainfo.get('keypoint_id2name', {}), sum(n * m for n, m in self.persons.items())
+            shares = {names.get(index, str(index)): number / total for index, number in enumerate(self.keypoints)}
+            found['keypoints, by persons'] = {name: f'{share:.1%}' for name, share in shares.items()}
+        if self.pixels is not None:
+            names, total = self.metainfo.get('classes', ()), self.pixels.sum()
+            shares = {names[index] if index < len(names) else 'ignored' if index == 255 else f'unknown {index}':
+                      self.pixels[index] / total for index in [*range(len(names)), *np.flatnonzero(self.pixels)]}
+            found['classes, by pixels'] = {name: f'{share:.2%}' for name, share in shares.items()}
+        return found
+
+
+def _find_duplicates(scan: Scan, contents: dict[str, list[tuple[str, str]]]) -> None:
+    """Notes images of the same content, and images that show nearly the same; across splits that is a warning."""
+    exact = [paths for code, paths in contents.items() if code and not code.startswith('near ') and _differ(paths)]
+    seen = {path for paths in exact for _, path in paths}
+    near = [group for group in _near_groups({code[5:]: paths for code, paths in contents.items()
+                                             if code.startswith('near ')})
+            if _differ(group) and not {path for _, path in group} <= seen]
+    for kind, groups, got in (('duplicates', exact, 'have the same content'),
+                              ('near duplicates', near, 'show nearly the same')):
+        for across in (True, False):
+            some_groups = [group for group in groups if (len({split for split, _ in group}) > 1) == across]
+            if some_groups:
+                names = tuple(' = '.join(path for _, path in group[:3]) for group in some_groups)
+                where = 'several splits' if across else 'one split'
+                expected = 'each image once' + (', and no image of a test set in training' if across else '')
+                scan.problems.append(Problem(kind, where, got, expected, names, unit='group',
+                                             level='warning' if across else 'note'))
+
+
+def _differ(paths: list[tuple[str, str]]) -> bool:
+    return len({path for _, path in paths}) > 1
+
+
+def _near_groups(paths: dict[str, list[tuple[str, str]]]) -> list[list[tuple[str, str]]]:
+    """Groups of images whose hashes differ in at most `_NEAR` bits: these agree in one of three bands at least."""
+    codes = np.array([int(code, 16) for code in paths], np.uint64)
+    parent = list(range(len(codes)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for shift, bits in ((0, 22), (22, 21), (43, 21)):
+        band = (codes >> np.uint64(shift)) & np.uint64((1 << bits) - 1)
+        order = np.argsort(band, kind='stable')
+        for same in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
+            for i, first in enumerate(same[:200]):  # a band that so many share says nothing
+                others = same[i + 1:200]
+                distance = np.unpackbits((codes[others] ^ codes[first]).view(np.uint8).reshape(-1, 8), axis=1).sum(1)
+                for other in others[distance <= _NEAR]:
+                    parent[root(int(other))] = root(int(first))
+    groups = defaultdict(list)
+    for i, entries in enumerate(paths.values()):
+        groups[root(i)] += entries
+    return list(groups.values())

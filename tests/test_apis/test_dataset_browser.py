@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+import sapiens_mm.dense
+import sapiens_mm.pose
+import sapiens_mm.pretrain  # noqa: F401
+from sapiens_mm.apis.dataset_browser import browse
+
+from ..test_dense.conftest import write_people
+
+
+def test_missing_split():
+    with pytest.raises(ValueError, match='val'):
+        list(browse(Config({}), 'val'))
+
+
+def test_pose_samples(micro_config):
+    cfg = Config.fromfile(micro_config)
+    both = dict(browse(cfg, number=3))
+    assert len(both) == 3
+    before, after = dict(browse(cfg, number=3, after=False)), dict(browse(cfg, number=3, before=False))
+    for name, panel in both.items():
+        assert panel.dtype == np.uint8
+        assert panel.shape[1] > max(before[name].shape[1], after[name].shape[1])
+    assert len(dict(browse(cfg, 'val', number=100))) == 6
+
+
+def test_keypoints_are_drawn_where_they_are_after_the_pipeline(micro_config):
+    """Each colored dot of the test images has its keypoint on it, before and after."""
+    cfg = Config.fromfile(micro_config)
+    from sapiens_mm.apis import dataset_browser
+    drawn = []
+
+    def remember(image, points, visible, metainfo, boxes=None):
+        drawn.append((image, points[visible]))
+        return np.zeros((8, 8, 3), np.uint8)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset_browser, '_draw_keypoints', remember)
+        list(browse(cfg, 'val', number=2))
+    assert len(drawn) == 4
+    for image, points in drawn:
+        inside = ((points >= 0) & (points < np.array(image.shape[1::-1]) - 1)).all(axis=1)
+        colors = [image[round(y), round(x)].astype(int) for x, y in points[inside]]
+        assert len(colors) > 10
+        assert np.mean([np.abs(color - 30).max() > 20 for color in colors]) > .9  # not the background's grey
+
+
+def test_dense_samples(tmp_path):
+    pipeline = [dict(type='SapiensLoadLabels'), dict(type='SapiensRandomWarp', size=(40, 32)),
+                dict(type='SapiensPackDense')]
+    dataset = dict(type='SapiensDenseDataset', data_root=str(write_people(tmp_path)), pipeline=pipeline)
+    cfg = Config(dict(default_scope='mmseg', train_dataloader=dict(dataset=dataset)))
+    panels = dict(browse(cfg))
+    assert list(panels) == ['000000_a', '000001_b', '000002_c']
+    assert all(panel.ndim == 3 for panel in panels.values())
+
+
+def test_pretraining_samples(tmp_path):
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), np.full((20, 20, 3), 80 * number, np.uint8))
+    dataset = dict(type='SapiensImages', size=(16, 16), source=dict(type='folder', path=str(tmp_path)))
+    assert len(dict(browse(Config(dict(train_dataloader=dict(dataset=dataset))), number=5))) == 5
+
+
+def test_the_tool(micro_config, tmp_path, root):
+    command = [sys.executable, str(root / 'tools/browse_dataset.py'), str(micro_config), '--output-dir', str(tmp_path),
+               '--number', '2']
+    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([*command, '--sheet', '--mode', 'transformed'], check=True, capture_output=True)
+    assert len(list(tmp_path.glob('0*.jpg'))) == 2
+    assert cv2.imread(str(tmp_path / 'sheet.jpg')) is not None
+    assert subprocess.run([*command[:2], '/nowhere.py'], capture_output=True).returncode != 0

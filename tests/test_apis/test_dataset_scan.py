@@ -1,0 +1,227 @@
+"""A scan finds all that is wrong at once, and nothing in clean data."""
+import copy
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+import sapiens_mm.dense
+import sapiens_mm.pose
+import sapiens_mm.pretrain  # noqa: F401
+from sapiens_mm.apis.dataset_scan import leaves, scan_config
+
+from ..test_dense.conftest import write_people
+
+
+def scan(dataset, scope, evaluator=None, workers=0, **splits):
+    cfg = Config(dict(default_scope=scope, train_dataloader=dict(dataset=dataset), train_evaluator=None, **splits))
+    *_, found = scan_config(cfg, workers=workers)
+    assert found.complete
+    return found
+
+
+def kinds(found, level='error'):
+    return {problem.kind for problem in found.problems if problem.level == level}
+
+
+@pytest.fixture
+def pose(tmp_path, tiny_coco):
+    """A copy of the tiny COCO set, and what its config and annotations are."""
+    shutil.copytree(tiny_coco, tmp_path / 'coco', symlinks=True)
+    path = tmp_path / 'coco/annotations/person_keypoints_train2017.json'
+    dataset = dict(type='SapiensCocoDataset', data_root=str(tmp_path / 'coco'),
+                   ann_file='annotations/person_keypoints_train2017.json', data_prefix=dict(img='train2017'))
+    return dataset, json.loads(path.read_text()), path
+
+
+def test_clean_pose_data(pose):
+    dataset, content, _ = pose
+    found = scan(dataset, 'mmpose')
+    assert not found.wrong
+    assert kinds(found, 'warning') == set()
+    assert found.files == 6
+    statistics = found.statistics['train: SapiensCocoDataset']
+    assert statistics['images'] == 6
+    assert '100 x 120: 6' in statistics['image sizes (width x height)']
+    assert statistics['persons per image'] == '1: 6'
+    assert statistics['keypoints, by persons']['nose'] == '100.0%'
+    json.dumps(found.to_json())
+
+
+def test_everything_that_is_wrong_with_pose_data_in_one_scan(pose):
+    dataset, content, path = pose
+    folder = path.parents[1] / 'train2017'
+    images, annotations = content['images'], content['annotations']
+    for number in range(7, 19):  # copies to spoil
+        images.append({**images[0], 'id': number, 'file_name': f'{number}.png'})
+        annotations.append({**copy.deepcopy(annotations[0]), 'id': number, 'image_id': number})
+        image = np.random.default_rng(number).integers(0, 256, (120, 100, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f'{number}.png'), image)
+    annotations[6]['id'] = 1                                              # 1 repeated ids
+    annotations[7]['image_id'] = 99                                       # 2 ids that do not meet
+    annotations[8]['keypoints'][2] = -1                                   # 3 visibilities
+    annotations[9]['bbox'][0] = float('nan')                              # 4 not numbers
+    annotations[10]['keypoints'] = [v / 120 if i % 3 < 2 else v for i, v in enumerate(annotations[10]['keypoints'])]
+    annotations[11]['bbox'] = [0, 0, 0, 10]                               # 6 dropped
+    annotations[12]['bbox'] = [99, 119, 1, 1]                             # 7 boxes and keypoints
+    annotations[13]['keypoints'] = annotations[13]['keypoints'][:-3]      # 8 number of keypoints
+    annotations[14]['id'] = 1.5                                           # 9 invalid ids
+    (folder / '16.png').unlink()                                          # 10 missing files
+    (folder / '17.png').write_bytes((folder / '17.png').read_bytes()[:2000])  # 11 unreadable images
+    cv2.imwrite(str(folder / '18.png'), np.zeros((60, 50, 3), np.uint8))  # 12 image sizes
+    shutil.copy(folder / '1.png', folder / '2.png')                       # 13 duplicates
+    info = {i: dict(id=i, name=f'left_{i}' if i % 2 else f'right_{i - i % 2 + 1}', swap='', type='', color=[0, 0, 0])
+            for i in range(17)}                                           # 14 mirror tables
+    metainfo = dict(dataset_name='own', keypoint_info=info, skeleton_info={}, joint_weights=[1.] * 17,
+                    sigmas=[0.] * 17)                                     # 15 sigmas and weights
+    path.write_text(json.dumps(content))
+    found = scan({**dataset, 'metainfo': metainfo}, 'mmpose')
+    assert kinds(found) == {
+        'repeated ids', 'ids that do not meet', 'visibilities', 'not numbers', 'units of coordinates',
+        'boxes and keypoints', 'number of keypoints', 'invalid ids', 'missing files', 'unreadable images',
+        'image sizes', 'mirror tables', 'sigmas and weights'}
+    assert 'dropped' in kinds(found, 'warning')
+    assert 'duplicates' in kinds(found, 'note')
+    assert found.wrong
+    for kind in kinds(found):
+        assert kind in found.table()
+
+
+def test_mmposes_own_data_sets_are_checked_too(pose):
+    dataset, content, path = pose
+    content['annotations'][0]['id'] = 2
+    path.write_text(json.dumps(content))
+    assert kinds(scan({**dataset, 'type': 'CocoDataset'}, 'mmpose')) == {'repeated ids'}
+
+
+def test_evaluators_are_checked(pose):
+    dataset, content, path = pose
+    other = path.with_name('other.json')
+    for image in content['images']:
+        image['file_name'] = f'x{image["file_name"]}'
+    other.write_text(json.dumps(content))
+    for kind in ('CocoMetric', 'SapiensKeypointMetric'):
+        found = scan(dataset, 'mmpose', val_dataloader=dict(dataset=dict(**dataset, test_mode=True)),
+                     val_evaluator=dict(type=kind, ann_file=str(other)))
+        assert kinds(found) == {'annotations of the evaluator'}
+
+
+def test_images_in_training_and_test(pose):
+    dataset, *_ = pose
+    found = scan(dataset, 'mmpose', val_dataloader=dict(dataset={**dataset, 'data_prefix': dict(img='val2017')}))
+    assert 'duplicates' in kinds(found, 'warning')
+
+
+def test_clean_dense_data(tmp_path):
+    found = scan(dict(type='SapiensDenseDataset', data_root=str(write_people(tmp_path))), 'mmseg')
+    assert not found.wrong
+    assert kinds(found, 'warning') == set()
+    assert found.files == 15
+    assert found.statistics['train: SapiensDenseDataset']['classes, by pixels']['Face_Neck'] != '0.00%'
+
+
+def test_everything_that_is_wrong_with_dense_data_in_one_scan(tmp_path):
+    people = write_people(tmp_path, 'abcdefghijkl')
+    parts = cv2.imread(str(people / 'parts/a.png'), -1)
+    cv2.imwrite(str(people / 'parts/a.png'), (parts > 0).astype(np.uint8) * 255)        # masks as labels
+    Image.fromarray(np.repeat(parts[..., None], 3, 2)).save(people / 'parts/b.jpg')     # lossy labels
+    (people / 'parts/b.png').unlink()
+    Image.fromarray(parts > 0).save(people / 'parts/c.png')                             # 1-bit labels
+    cv2.imwrite(str(people / 'parts/d.png'), parts + 90)                                # invalid parts
+    np.save(people / 'depths/e.npy', np.full((40, 32), 65504, np.float32))              # depth of the background
+    np.save(people / 'depths/f.npy', np.full((40, 32), np.nan, np.float32))             # invalid depth
+    np.save(people / 'normals/g.npy', np.load(people / 'normals/g.npy') * 2)            # invalid normals
+    np.save(people / 'normals/h.npy', np.load(people / 'normals/h.npy')[1:])            # invalid normals: size
+    (people / 'masks/i.png').unlink()                                                   # missing files
+    image = (people / 'images/j.png').read_bytes()
+    (people / 'images/j.png').write_bytes(image[:len(image) // 2])                      # unreadable images
+    (people / 'masks/k.png').write_bytes(b'')                                           # invalid mask
+    shutil.copy(people / 'parts/l.png', people / 'parts/zz.png')                        # missing files
+    cv2.imwrite(str(people / 'masks/l.png'), np.full((40, 32, 4), 255, np.uint8))       # alpha channels
+    metainfo = dict(**sapiens_mm.dense.datasets.SapiensDenseDataset.METAINFO)
+    metainfo['flip_indices'] = (*range(26), 26, 26)                                     # mirror tables
+    found = scan(dict(type='SapiensDenseDataset', data_root=str(people), metainfo=metainfo), 'mmseg')
+    assert kinds(found) == {
+        'masks as labels', 'lossy labels', '1-bit labels', 'invalid parts', 'depth of the background', 'invalid depth',
+        'invalid normals', 'missing files', 'unreadable images', 'invalid mask', 'mirror tables'}
+    assert kinds(found, 'warning') == {'alpha channels'}
+
+
+@pytest.mark.parametrize('source', ['folder', 'shards'])
+def test_pretraining_data(tmp_path, source):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for number in range(40):
+        image = np.random.default_rng(number).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f'{number}.png'), image)
+    if source == 'shards':
+        for shard in range(2):
+            with tarfile.open(tmp_path / f'{shard}.tar', 'w') as tar:
+                for number in range(20 * shard, 20 * shard + 20):
+                    tar.add(folder / f'{number}.png', f'{number}.png')
+    cfg = dict(type='SapiensImages', size=(16, 16), source=dict(type='folder', path=str(folder), chunk=8)
+               if source == 'folder' else dict(type='shards', urls=str(tmp_path)))
+    found = scan(cfg, 'mmengine')
+    assert not found.wrong
+    assert found.files == 40
+    assert '30 x 20: 40' in str(found.statistics)
+    if source == 'folder':
+        (folder / '0.png').write_bytes(b'no image')
+        (folder / '1.png').write_bytes((folder / '1.png').read_bytes()[:900])
+        expected = {'unreadable images'}
+    else:
+        (tmp_path / '1.tar').write_bytes((tmp_path / '1.tar').read_bytes()[:9000])
+        expected = {'unreadable shards'}
+    assert kinds(scan(cfg, 'mmengine')) == expected
+
+
+def test_near_duplicates_are_found(pose):
+    dataset, _, path = pose
+    folder = path.parents[1] / 'train2017'
+    image = cv2.imread(str(folder / '1.png'))
+    cv2.imwrite(str(folder / '3.png'), cv2.convertScaleAbs(image, alpha=.95))
+    found = scan(dataset, 'mmpose')
+    near, = (problem for problem in found.problems if problem.kind == 'near duplicates')
+    assert '1.png' in str(near)
+    assert '3.png' in str(near)
+
+
+def test_wrappers_and_missing_splits():
+    leaf = dict(type='A')
+    assert leaves(dict(type='RepeatDataset', dataset=leaf)) == [leaf]
+    assert leaves(dict(type='ConcatDataset', datasets=[leaf, dict(type='R', dataset=leaf)])) == [leaf, leaf]
+    with pytest.raises(ValueError, match='train'):
+        list(scan_config(Config({}), ['train']))
+
+
+@pytest.mark.parametrize('cfg', [
+    dict(type='SapiensCocoDataset', ann_file='/nowhere.json'), dict(type='NoSuchDataset'),
+    dict(type='SapiensCocoDataset', ann_file='a.json', unknown=1)])
+def test_data_that_does_not_open(cfg):
+    found = scan(cfg, 'mmpose')
+    assert kinds(found) == {'cannot be opened'}
+
+
+def test_the_tool(pose, tmp_path, root):
+    dataset, content, path = pose
+    config = tmp_path / 'config.py'
+    config.write_text(f"custom_imports = dict(imports=['sapiens_mm.pose'])\ndefault_scope = 'mmpose'\n"
+                      f'train_dataloader = dict(dataset={dataset!r})\n')
+    command = [sys.executable, str(root / 'tools/check_dataset.py'), str(config), '--out', str(tmp_path / 'out.json')]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / 'out.json').read_text())['complete']
+    content['annotations'][0]['id'] = 2
+    path.write_text(json.dumps(content))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'repeated ids' in done.stdout
+    assert json.loads((tmp_path / 'out.json').read_text())['wrong']
+    assert subprocess.run([*command, '--split', 'test'], capture_output=True).returncode == 2

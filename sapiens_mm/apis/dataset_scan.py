@@ -16,8 +16,6 @@ from ..utils.images import decode
 from ..utils.problems import Problem, collect_problems, report
 from ..utils.text import some
 
-_LABELS = dict(mask_path='mask', instance_map_path='instances', seg_map_path='parts', depth_map_path='depth',
-               normal_map_path='normals')
 #: Bits in which the hashes of near-duplicates differ at most, of 64.
 _NEAR = 2
 _RAREST = 15  # keypoints or classes in the table, where there are many
@@ -297,13 +295,14 @@ class _DenseSamples(Dataset):
 
     def __getitem__(self, index: int) -> list[Record]:
         sample = self.samples[index]
+        from ..dense.transforms.loading import KINDS
         record = Record(sample['img_path'])
         with collect_problems() as record.problems:
             _read_image(record, sample['img_path'])
-            rest = {key: value for key, value in sample.items() if key not in _LABELS}
+            rest = {key: value for key, value in sample.items() if key not in KINDS}
             if record.size is not None:
                 rest['ori_shape'] = record.size
-            for key, what in _LABELS.items():
+            for key, what in KINDS.items():
                 if sample.get(key) is not None:
                     record.files += 1
                     self._read_label(record, rest, key, sample[key], what)
@@ -319,7 +318,8 @@ class _DenseSamples(Dataset):
             if path.lower().endswith('.png'):
                 record.flags['alpha channels'] = record.flags.get('alpha channels', False) or has_alpha(path)
         except (OSError, ValueError) as error:
-            report(Problem(f'invalid {what}', path, str(error), 'labels as docs/datasets.md has them'))
+            report(Problem(f'invalid {what}', path, str(error).partition('. See docs')[0],
+                           'labels as docs/datasets.md has them'))
             return
         if key == 'mask_path':
             rest['gt_person_mask'] = mask = sample['gt_person_mask']

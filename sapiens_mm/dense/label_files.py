@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ..utils.images import MAX_PIXELS, decode, open_image, orientation, turn
-from ..utils.problems import Problem, report
+from ..utils.problems import Problem, guide, report
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 ARRAY_SUFFIXES = ('.npy', '.npz', '.exr')
@@ -42,7 +42,7 @@ def file_size(path: str) -> tuple[int, int]:
             return _exr_size(path)
         shape = _array_shape(path)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"'{path}' does not exist. Check the dataset's data_root and data_prefix") from error
+        raise _missing(path, 'file') from error
     except Exception as error:  # a damaged header raises nearly anything
         raise _damaged(path, error) from error
     if len(shape) < 2:
@@ -139,8 +139,7 @@ def read_array(path: str, mmap: bool = False) -> np.ndarray:
                     raise ValueError(f'it holds the arrays {", ".join(archive.files)}; expected one')
                 array = archive[archive.files[0]]
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"label '{path}' does not exist. Check the dataset's data_root and data_prefix"
-                                ) from error
+        raise _missing(path, 'label') from error
     except Exception as error:  # a damaged header raises nearly anything
         raise _damaged(path, error) from error
     return array
@@ -201,8 +200,7 @@ def _read(path: str, what: str) -> bytes:
         with open(path, 'rb') as file:
             return file.read()
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise FileNotFoundError(f"{what} '{path}' does not exist. Check the dataset's data_root and data_prefix"
-                                ) from error
+        raise _missing(path, what) from error
 
 
 def _decoded(path: str, data: bytes, flags: int) -> np.ndarray:
@@ -212,6 +210,11 @@ def _decoded(path: str, data: bytes, flags: int) -> np.ndarray:
         raise _damaged(path, error) from error
 
 
+def _missing(path: str, what: str) -> FileNotFoundError:
+    return FileNotFoundError(f"{what} '{path}' does not exist. Check the dataset's data_root and data_prefix. "
+                             f'{guide("missing files")}')
+
+
 def _damaged(path: str, reason) -> ValueError:
     return ValueError(f"'{path}' cannot be read ({reason}): it is empty, damaged or of another kind than its name says."
-                      ' Replace it, or remove it with its partners in the other folders')
+                      f' Replace it, or remove it with its partners in the other folders. {guide("unreadable images")}')

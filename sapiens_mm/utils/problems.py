@@ -11,6 +11,11 @@ _PLURALS = dict(box='boxes', category='categories', entry='entries')
 _collected: contextvars.ContextVar[list | None] = contextvars.ContextVar('problems', default=None)
 
 
+def guide(kind: str) -> str:
+    """Where the guide explains a kind of problem, as a sentence without a period."""
+    return f'See docs/before_you_train.md#{kind.replace(" ", "-")}'
+
+
 class DataError(ValueError):
     """Data that would train a wrong model or give a wrong metric."""
 
@@ -48,8 +53,7 @@ class Problem:
         number = f'{self.count} of {self.total}' if self.total else self.count
         examples = f' ({some(self.examples)})' if self.examples else ''
         subject = f'{number} {_PLURALS.get(self.unit, self.unit + "s")}{examples} that ' if self.count else ''
-        guide = f'docs/before_you_train.md#{self.kind.replace(" ", "-")}'
-        return f'{self.where}: got {subject}{self.got}, expected {self.expected}. See {guide}'
+        return f'{self.where}: got {subject}{self.got}, expected {self.expected}. {guide(self.kind)}'
 
 
 def report(problem: Problem) -> None:

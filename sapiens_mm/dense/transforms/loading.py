@@ -7,10 +7,13 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from ...utils.problems import Problem, report
+from ...utils.problems import DataError, Problem, guide, report
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import file_size, has_alpha, read_array, read_image
 
+#: What the files of a sample are called in messages.
+KINDS = dict(mask_path='mask', instance_map_path='instances', seg_map_path='parts', depth_map_path='depth',
+             normal_map_path='normals')
 #: The largest depth, in the unit wanted, that is taken for that of a person.
 MAX_DEPTH = 1000.
 #: Labels after which a warning tells how many of them have what is wrong.
@@ -91,13 +94,19 @@ class SapiensLoadLabels(BaseTransform):
             if results.get(path_key) is None or (key == 'gt_person_mask' and not self.mask):
                 continue
             path = results[path_key]
-            label = load(path, results)
+            try:
+                label = load(path, results)
+            except DataError:
+                raise
+            except ValueError as error:
+                raise DataError(f'{error}. {guide(f"invalid {KINDS[path_key]}")}') from error
             if path.lower().endswith('.png'):
                 self._count('alpha channels', path, has_alpha(path))
             if label.shape[:2] != results['ori_shape']:
                 height, width = results['ori_shape']
-                raise ValueError(f"'{path}' is {label.shape[1]}x{label.shape[0]}, but its image "
-                                 f"'{results['img_path']}' is {width}x{height}. Labels must have its size")
+                raise DataError(f"'{path}' is {label.shape[1]}x{label.shape[0]}, but its image "
+                                f"'{results['img_path']}' is {width}x{height}. Labels must have its size. "
+                                f'{guide("image sizes")}')
             results[key] = label
             if key not in results['seg_fields']:
                 results['seg_fields'].append(key)

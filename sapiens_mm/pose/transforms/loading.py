@@ -5,7 +5,7 @@ from mmpose.datasets.transforms import LoadImage
 from mmpose.registry import TRANSFORMS
 
 from ...utils.images import decode
-from ...utils.problems import Problem, report
+from ...utils.problems import Problem, guide, report
 
 
 @TRANSFORMS.register_module()
@@ -47,7 +47,7 @@ class SapiensLoadImage(LoadImage):
             return decode(get(path, backend_args=self.backend_args), cv2.IMREAD_COLOR)
         except (FileNotFoundError, IsADirectoryError) as error:
             raise FileNotFoundError(f"image '{path}' does not exist. Check the dataset's data_root and data_prefix and "
-                                    'file_name in its annotations') from error
+                                    f'file_name in its annotations. {guide("missing files")}') from error
         except ValueError as error:
             raise ValueError(f"image '{path}' cannot be decoded: {error}. Replace it, or remove its entry from the "
-                             'annotations') from error
+                             f'annotations. {guide("unreadable images")}') from error

@@ -59,10 +59,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add('--detector', default='auto', help='rtmdet-m, parts (regions of a map of body parts), none (the whole frame is '
         'one person), or a config of mmdet; auto is parts with --size tiny, else rtmdet-m (%(default)s)')
     add('--detector-checkpoint', help='weights for a config of mmdet')
-    add('--boxes', help='JSON with the boxes of people, in place of a detector')
-    add('--score-threshold', type=float, default=.3, help='least score of a person (%(default)s)')
-    add('--nms-threshold', type=float, default=.65, help='of boxes that overlap by more (IoU), one stays (%(default)s)')
-    add('--max-persons', type=int, help='at most so many in a frame')
+    add('--boxes', help='JSON with the boxes of people, in place of a detector; all are used, in their order')
+    add('--score-threshold', type=float, help='least score of a person (0.3; with --boxes none unless given)')
+    add('--nms-threshold', type=float, help='of boxes that overlap by more (IoU), one stays (0.65; with --boxes none '
+        'unless given)')
+    add('--max-persons', type=int, help='at most so many in a frame, those of the highest scores')
     add('--per-person', action='store_true', help='parts, depth and normals of each person instead of the whole frame')
     add('--track', action='store_true', help='number the people of a video')
     add('--detect-every', type=int, default=1, help='with --track, look for people in every n-th frame (%(default)s)')
@@ -105,7 +106,7 @@ def _run(args: argparse.Namespace) -> int:
         now = _settings(args, before, writer, found)
         tasks = now['models'][0]['tasks']
         sources = [source for source in found if not (args.resume and writer.is_done(source, tasks))]
-        boxes = _read_boxes(args.boxes, found, sources) if args.boxes else None
+        boxes = _read_boxes(args, found, sources) if args.boxes else None
         if not sources:
             print(f'{"the only input is" if len(found) == 1 else f"all {len(found)} inputs are"} done in {args.out}', *(
                 f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
@@ -151,15 +152,24 @@ def _settings(args: argparse.Namespace, before: dict, writer, sources: Sequence)
         finder = default_detector(args.size, own_weights=bool(args.checkpoint))
     return dict(models=[dict(tasks=tasks)], boxes_of=args.boxes or finder, keypoint_format=args.keypoint_format,
                 protocol=dict(
-                    flip_test=args.flip_test, maps_of='persons' if args.per_person else 'frame',
-                    score_threshold=args.score_threshold, nms_threshold=args.nms_threshold,
-                    max_persons=args.max_persons, track=args.track, detect_every=args.detect_every))
+                    flip_test=args.flip_test, maps_of='persons' if args.per_person else 'frame', **_limits(args),
+                    track=args.track, detect_every=args.detect_every))
 
 
-def _read_boxes(path: str, found: Sequence, sources: Sequence):
+def _limits(args: argparse.Namespace) -> dict:
+    """The limits of boxes. Without ``--boxes``, those that are not given are the detector's own."""
+    from sapiens_mm.apis.persons import NMS_THRESHOLD, SCORE_THRESHOLD
+    own = dict(score_threshold=None if args.boxes else SCORE_THRESHOLD,
+               nms_threshold=None if args.boxes else NMS_THRESHOLD, max_persons=None)
+    return {name: value if getattr(args, name) is None else getattr(args, name) for name, value in own.items()}
+
+
+def _read_boxes(args: argparse.Namespace, found: Sequence, sources: Sequence):
     """The boxes of a file that has some of what was found; says which of the sources it has not."""
     from sapiens_mm.apis.persons import BoxFile
-    boxes = BoxFile(path)
+    path = args.boxes
+    boxes = BoxFile(path, **_limits(args))
+    boxes.check(found)
     if not any(map(boxes.knows, found)):
         raise ValueError(f'{path} has none of the inputs: it has {_some(boxes.boxes)}, but the inputs are '
                          f'{_some(source.name for source in found)}')
@@ -181,10 +191,11 @@ def _load(args: argparse.Namespace, sources: Sequence, writer):
     if detector and args.detector_checkpoint:
         detector = 'rtmdet-m' if detector == 'auto' else detector, args.detector_checkpoint
     finds = ['parts'] if detector == 'parts' and 'parts' in set(tasks or ()) - set(kept or ()) else []
+    limits = {} if args.boxes else _limits(args)
     inferencer = SapiensInferencer(
         kept and [*kept, *finds], args.size, weights, args.device, args.dtype, args.compile, detector,
-        args.score_threshold, args.nms_threshold, args.max_persons, args.per_person, args.flip_test, args.batch_size,
-        args.track, args.detect_every)
+        per_person=args.per_person, flip_test=args.flip_test, batch_size=args.batch_size, track=args.track,
+        detect_every=args.detect_every, **limits)
     if args.compile:
         print('sapiens-mm: compiling the models: the first batches take minutes', file=sys.stderr)
     kept = kept or _kept(inferencer.tasks, sources, writer, args.show)  # what weights do is known when they are there
@@ -218,7 +229,9 @@ def _write_meta(args: argparse.Namespace, inferencer, writer, before: dict) -> N
     """Writes ``meta.json``; says in what it differs from that of the run before, if this one resumes it."""
     from sapiens_mm.apis.writing import differences
     meta = {**inferencer.describe(), 'python': platform.python_version(), 'inputs': args.inputs,
-            'keypoint_format': args.keypoint_format, **(dict(boxes_of=args.boxes) if args.boxes else {})}
+            'keypoint_format': args.keypoint_format}
+    if args.boxes:
+        meta |= dict(boxes_of=args.boxes, protocol={**meta['protocol'], **_limits(args)})
     changed = differences(before, meta)
     if changed:
         print(f'sapiens-mm: inputs that are done in {args.out} keep their files, the others are written anew, but this '
@@ -245,11 +258,12 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
     """
     from tqdm import tqdm
 
+    from sapiens_mm.apis.persons import can_be_cut
     from sapiens_mm.apis.reading import prefetch
     # Images are counted, the frames of videos are not known beforehand.
     images = all(source.kind == 'image' for source in sources)
     bar = tqdm(total=len(sources) if images else None, unit='image' if images else 'frame', disable=None)
-    unwritten, done, empty, stopped, full = {}, dict(image=0, frame=0), 0, _StopsOnce(), ''
+    unwritten, done, empty, uncut, stopped, full = {}, dict(image=0, frame=0), 0, 0, _StopsOnce(), ''
 
     def failed(source, error) -> None:
         failures.append(str(error))
@@ -271,6 +285,7 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
             for result in results:
                 done['image' if result.index is None else 'frame'] += writer.write(result)
                 empty += boxes is None and not len(result.boxes)
+                uncut += sum(~can_be_cut(result.boxes, result.image.shape[:2]))
                 bar.update()
                 if args.show and not _show(result, args.keypoint_threshold):
                     stopped.code = 130
@@ -286,6 +301,9 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
     text += f' in {args.out}'
     if empty:
         text += f', nobody was found in {f"{empty} of them" if sum(done.values()) > 1 else "it"}'
+    if uncut:
+        text += (f', {_count(uncut, "box", "boxes")} of {args.boxes} {"has" if uncut == 1 else "have"} no area in the '
+                 'frame: scores are 0')
     if there:
         text += f', {_count(there, "input")} {"was" if there == 1 else "were"} there'
     if stopped.code or full:
@@ -309,8 +327,8 @@ def _why_nothing_can_be_written(writer, error: OSError) -> str:
     return ''
 
 
-def _count(number: int, what: str) -> str:
-    return f'{number} {what}{"s" * (number != 1)}'
+def _count(number: int, what: str, several: str = '') -> str:
+    return f'{number} {what if number == 1 else several or what + "s"}'
 
 
 def _some(names) -> str:

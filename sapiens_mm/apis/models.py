@@ -5,6 +5,7 @@ checkpoint alone that says what it is (MMEngine's ``meta``, or the metadata that
 ONNX file of ours. Reading a checkpoint runs no code of it, and its config may name registered classes only.
 """
 import ast
+import colorsys
 import copy
 import importlib
 import json
@@ -17,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn as nn
 from mmengine.config import Config
@@ -30,7 +32,6 @@ from ..engine.checkpoint import CheckpointError, load_checkpoint_file, save_weig
 from ..engine.fetch import fetch_file, sha256_of
 from ..version import HOSTS
 from ..vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
-from ..vocabularies.lip import FLIPPED_LIP, LIP_COLORS, LIP_NAMES
 
 __all__ = [
     'DTYPES', 'EMBEDDED', 'PARAMETERS', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device',
@@ -54,8 +55,6 @@ PARAMETERS = {
 }
 SIZES = ('tiny', '0.3b', '0.6b', '1b', '2b')
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
-_PARTS = {28: dict(classes=PART_NAMES, palette=PART_COLORS, flip_indices=FLIPPED_PARTS),
-          20: dict(classes=LIP_NAMES, palette=LIP_COLORS, flip_indices=FLIPPED_LIP)}
 _SCOPES = ('mmengine', 'mmcv', 'mmpose', 'mmseg')
 
 
@@ -188,8 +187,11 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
         return load_onnx_model(path, device)
     content = load_checkpoint_file(path)
     meta = _metadata(path, content)
+    dataset_meta = meta.get('dataset_meta')
     if config is None:
-        cfg = _read_own_config(source, meta)
+        released = None if isinstance(meta.get('cfg'), str) else _find_released(source)
+        cfg = Config(released_config(*released)) if released else _read_own_config(source, meta)
+        dataset_meta = dataset_meta or released and _released_names(released[1])
     elif isinstance(config, dict):
         cfg = Config(copy.deepcopy(dict(config)))
     elif os.path.isfile(config):
@@ -209,7 +211,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
                               'config and the checkpoint of one training') from error
     model.float().requires_grad_(False).eval()
 
-    found, metainfo, codec = _describe(model, cfg, meta.get('dataset_meta'), source)
+    found, metainfo, codec = _describe(model, cfg, dataset_meta, source)
     if tasks is not None and not set(tasks) & set(found):
         raise ValueError(f'{source} has {", ".join(found)}, but none of {", ".join(tasks)}')
     preprocessor = cfg_model.get('data_preprocessor') or {}
@@ -412,6 +414,23 @@ def _metadata(path: str, content: dict) -> dict:
     return metadata
 
 
+def _find_released(source: str) -> tuple[str, str] | None:
+    """Size and task of a released file, by its name."""
+    for (size, name), file in RELEASED.items():
+        task = next((task for task, zoo in TASKS.items() if zoo == name), None)
+        if task and os.path.basename(file.path) == os.path.basename(source):
+            return size, task
+    return None
+
+
+def _released_names(task: str) -> dict | None:
+    """What the outputs of a released model are called."""
+    if task.startswith('pose'):
+        from ..pose.vocabularies import get_metainfo
+        return get_metainfo(int(task[5:]))
+    return dict(classes=PART_NAMES, palette=PART_COLORS, flip_indices=FLIPPED_PARTS) if task == 'parts' else None
+
+
 def _read_own_config(source: str, meta: dict) -> Config:
     """The config of a checkpoint that comes alone."""
     if isinstance(meta.get('cfg'), str):
@@ -420,10 +439,6 @@ def _read_own_config(source: str, meta: dict) -> Config:
         except (AttributeError, SyntaxError, ValueError) as error:
             raise CheckpointError(f'the config in {source} cannot be read ({type(error).__name__}: {error}); give the '
                                   'config file too') from error
-    for (size, name), file in RELEASED.items():
-        task = next((task for task, zoo in TASKS.items() if zoo == name), None)
-        if task and os.path.basename(file.path) == os.path.basename(source):
-            return Config(released_config(size, task))
     raise CheckpointError(f'{source} does not say which model it is of; give its config too')
 
 
@@ -526,7 +541,7 @@ def _describe(model: nn.Module, cfg: Config, dataset_meta: dict | None, source: 
                              'SapiensUDPHeatmap are run')
         number = model.head.out_channels
         task = f'pose-{number}'
-        return (task, ), {task: _keypoints(number, cfg, dataset_meta, source)}, codec
+        return (task, ), {task: _keypoints(number, cfg, dataset_meta)}, codec
     from ..dense.multitask import SEGMENTORS, SapiensMultiTask
     if isinstance(model, SapiensMultiTask):
         heads = dict(model.heads.items())
@@ -536,38 +551,45 @@ def _describe(model: nn.Module, cfg: Config, dataset_meta: dict | None, source: 
         raise ValueError(f'the config for {source} is of a {type(model).__name__}; top-down pose estimators and '
                          f'{", ".join(segmentor.__name__ for segmentor in SEGMENTORS.values())}, SapiensMultiTask '
                          'are run')
-    metainfo = {task: _classes(head.out_channels, cfg, dataset_meta, source) if task == 'parts' else {}
+    metainfo = {task: _classes(head.out_channels, cfg, dataset_meta) if task == 'parts' else {}
                 for task, head in heads.items()}
     return tuple(heads), metainfo, None
 
 
-def _keypoints(number: int, cfg: Config, dataset_meta: dict | None, source: str) -> dict:
+def _keypoints(number: int, cfg: Config, dataset_meta: dict | None) -> dict:
+    """Names, links, colours and mirror images of keypoints, as checkpoint or config state them; else names alone."""
     from mmpose.apis.inference import dataset_meta_from_config
-
-    from ..pose.vocabularies import get_metainfo
-    if not dataset_meta:
-        with DefaultScope.overwrite_default_scope('mmpose'):
-            dataset_meta = dataset_meta_from_config(cfg, 'test')
-    if dataset_meta and dataset_meta.get('num_keypoints') == number:
-        return dict(dataset_meta)
-    if number in (17, 133, 308):
-        return get_metainfo(number)
-    raise ValueError(f'{source} has {number} keypoints, and neither it nor its config says which; set the dataset of '
-                     'test_dataloader in the config')
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        stated = [dataset_meta] if dataset_meta else [dataset_meta_from_config(cfg, mode) for mode in ('test', 'train')]
+    for meta in stated:  # a model may be tested on fewer keypoints than it has
+        if meta and meta.get('num_keypoints') == number:
+            return dict(meta)
+    colors = np.array(_plain_palette(number + 1)[1:], np.uint8)
+    return dict(num_keypoints=number, keypoint_id2name={i: f'keypoint_{i}' for i in range(number)},
+                keypoint_colors=colors, skeleton_links=[], skeleton_link_colors=np.zeros((0, 3), np.uint8))
 
 
-def _classes(number: int, cfg: Config, dataset_meta: dict | None, source: str) -> dict:
+def _classes(number: int, cfg: Config, dataset_meta: dict | None) -> dict:
+    """Names, colours and mirror images of classes, as checkpoint or config state them; else ``class_0``, ..."""
     from mmseg.registry import DATASETS
-    if not dataset_meta and cfg.get('test_dataloader'):
-        dataset = cfg.test_dataloader.dataset
+    stated = [dataset_meta] if dataset_meta else []
+    for mode in ('test', 'train') if not stated else ():
+        dataset = (cfg.get(f'{mode}_dataloader') or {}).get('dataset') or {}
         with DefaultScope.overwrite_default_scope('mmseg'):
             kind = DATASETS.get(dataset.type) if 'type' in dataset else None
-        dataset_meta = dataset.get('metainfo') or getattr(kind, 'METAINFO', None)
-    for meta in (dataset_meta, _PARTS.get(number)):
+        stated.append(dataset.get('metainfo') or getattr(kind, 'METAINFO', None))
+    known = dict(classes=tuple(f'class_{i}' for i in range(number)))
+    for meta in stated:
         if meta and len(meta.get('classes') or ()) == number:
-            return {name: meta[name] for name in ('classes', 'palette', 'flip_indices') if name in meta}
-    raise ValueError(f'{source} has {number} classes of parts, and neither it nor its config says which; set the '
-                     'dataset of test_dataloader in the config')
+            known = {name: meta[name] for name in ('classes', 'palette', 'flip_indices') if name in meta}
+            break
+    return dict(palette=_plain_palette(number)) | known
+
+
+def _plain_palette(number: int) -> tuple[tuple[int, int, int], ...]:
+    """Black for the background, and colours that are far apart."""
+    hues = [i * .618034 % 1 for i in range(number - 1)]
+    return (0, 0, 0), *(tuple(round(255 * value) for value in colorsys.hsv_to_rgb(hue, .75, .95)) for hue in hues)
 
 
 def _input_size(model: nn.Module, cfg: Config, codec: Any) -> tuple[int, int]:

@@ -62,7 +62,7 @@ class Frame:
         index: Its number in a video or of a camera; None for an image.
         rate: Frames per second of the video.
         time: Seconds from its first frame; None where that is not known.
-        boxes: (N, 5) float32, highest score first: x0, y0, x1, y1 in pixels and the score.
+        boxes: (N, 5) float32: x0, y0, x1, y1 in pixels and the score.
         track_ids: (N, ) int64.
         outputs: A network that people were found by, and what it put out of the whole image, by task; else None.
     """

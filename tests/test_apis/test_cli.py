@@ -360,6 +360,38 @@ def test_boxes_that_are_none(tmp_path, capsys, content, says):
     assert re.search(says, line)
 
 
+def test_boxes_of_a_file_are_all_used_unless_limits_are_given(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
+    boxes = [[1, 2, 30, 40, .01], [1, 2, 30, 40, .01], [9, 9, 9, 40], [2, 2, 45, 50, .9]]
+    (tmp_path / 'boxes.json').write_text(json.dumps({'a.png': boxes}))
+    args = ['run', str(tmp_path / 'a.png'), '--size', 'tiny', '--device', 'cpu', '--tasks', 'pose-17', '--save', 'json',
+            '--out', str(tmp_path / 'out'), '--boxes', str(tmp_path / 'boxes.json')]
+    names = 'score_threshold', 'nms_threshold', 'max_persons'
+    for more, left, limits in (([], [.01, .01, 1, .9], (None, None, None)),
+                               (['--score-threshold', '.5'], [1, .9], (.5, None, None)),
+                               (['--nms-threshold', '.6', '--max-persons', '2'], [1, .9], (None, .6, 2))):
+        assert main([*args, *more]) == 0
+        assert ', 1 box of ' in capsys.readouterr().out
+        people = json.loads((tmp_path / 'out/a.png.json').read_text())['instances']
+        assert [person['score'] for person in people] == left
+        protocol = json.loads((tmp_path / 'out/meta.json').read_text())['protocol']
+        assert tuple(protocol[name] for name in names) == limits
+        assert main([*args, *more, '--resume']) == 0
+        assert 'differs' not in capsys.readouterr().err
+    for more in (['--max-persons', '0'], ['--score-threshold', '2']):
+        assert main([*args, *more]) == 2
+        assert 'must be' in capsys.readouterr().err
+
+
+def test_a_name_in_the_boxes_that_fits_several_inputs(photos, tmp_path, capsys):
+    (tmp_path / 'boxes.json').write_text('{"b.jpg": [[1, 2, 30, 40]], "a.png": [[1, 2, 30, 40]]}')
+    assert main(['run', str(photos), '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out'), '--boxes',
+                 str(tmp_path / 'boxes.json')]) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert 'a.png, sub/a.png' in line
+    assert not (tmp_path / 'out').exists()
+
+
 def test_images_that_the_boxes_leave_out_are_told(tmp_path, capsys):
     for name in 'ab':
         cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((60, 50, 3), np.uint8))

@@ -182,6 +182,42 @@ def test_what_is_known_about_a_model(small_models):
     assert parts.codec is None
 
 
+@pytest.mark.parametrize(('name', 'number', 'first'), [
+    ('pose-17', 17, 'keypoint_0'), ('pose-133', 133, 'keypoint_0'), ('pose-308', 308, 'keypoint_0'),
+    ('parts', 28, 'class_0'), ('multi', 28, 'class_0')])
+def test_names_are_not_guessed_from_their_number(small_models, name, number, first):
+    config, checkpoint = small_models[name]
+    cfg = Config.fromfile(config)
+    for unstated in (dict(cfg, test_dataloader=dict(dataset=dict(pipeline=[dict(size=(64, 48))]))),
+                     {key: cfg[key] for key in ('model', 'default_scope')}):
+        model = load_model(checkpoint, unstated)
+        meta = model.metainfo[model.tasks[0]]
+        names = list(meta.get('keypoint_id2name', {}).values()) or meta['classes']
+        assert len(names) == len(set(names)) == number
+        assert names[0] == first
+        assert 'flip_indices' not in meta
+        assert number > 28 or len(meta.get('palette', range(17))) == number
+
+
+def test_names_that_a_checkpoint_states_stay(small_models, tmp_path):
+    config, checkpoint = small_models['parts']
+    names = tuple(f'part {i}' for i in range(28))
+    torch.save(dict(torch.load(checkpoint, weights_only=True), meta=dict(dataset_meta=dict(classes=names))),
+               tmp_path / 'a.pth')
+    assert load_model(tmp_path / 'a.pth', config).metainfo['parts']['classes'] == names
+
+
+def test_names_of_released_models_are_known():
+    for task, first in (('pose-17', 'nose'), ('pose-133', 'nose'), ('pose-308', 'nose')):
+        assert models._released_names(task)['keypoint_id2name'][0] == first
+    assert models._released_names('parts')['classes'][2] == 'Face_Neck'
+    for (size, zoo), file in RELEASED.items():
+        if zoo in models.TASKS.values():
+            found = models._find_released(f'/somewhere/{file.path}')
+            assert models.TASKS[found[1]] == zoo
+            assert found[0] == size
+
+
 def test_of_several_tasks_one_is_kept(small_models):
     model = load_model(*small_models['multi'][::-1], tasks=['pose-17', 'depth'])
     assert model.tasks == ('depth', )

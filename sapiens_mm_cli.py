@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 #: Commands that live in modules of their own, each with ``add_arguments(parser)`` and ``main(args)``.
@@ -75,6 +76,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add('--keypoint-threshold', type=float, default=.3, help='least score of a keypoint that is drawn (%(default)s)')
     add('--resume', action='store_true', help='skip what is in the folder')
     add('--allow-urls', action='store_true', help='fetch inputs that are http(s) addresses')
+    add('--url-timeout', type=float, metavar='SECONDS', help='with --allow-urls, how long fetching an address may take '
+        '(120)')
     add('--show', action='store_true', help='show the pictures in a window')
 
 
@@ -86,7 +89,7 @@ def _names(text: str) -> list[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from sapiens_mm.apis.reading import find_sources
+    from sapiens_mm.apis.reading import URL_TIMEOUT, find_sources
     from sapiens_mm.apis.writing import ResultWriter, differences
     from sapiens_mm.engine.checkpoint import CheckpointError
     failures = []
@@ -98,7 +101,10 @@ def _run(args: argparse.Namespace) -> int:
     try:
         if args.show:
             _check_display()
-        found = find_sources(args.inputs, args.allow_urls, args.out, refused)
+        timeout = URL_TIMEOUT if args.url_timeout is None else args.url_timeout
+        if not 0 < timeout < threading.TIMEOUT_MAX:
+            raise ValueError(f'--url-timeout is {timeout:g}, but must be a number of seconds above 0')
+        found = find_sources(args.inputs, args.allow_urls, args.out, refused, timeout)
         if not found:
             return 2
         writer = ResultWriter(args.out, args.save, args.keypoint_format, args.keypoint_threshold)
@@ -280,7 +286,7 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
 
     writer.on_error = not_written
     with bar, stopped, writer:
-        results = prefetch(inferencer.stream(sources, boxes, failed), 2, lambda result: result.nbytes)
+        results = prefetch(inferencer.stream(sources, boxes, failed, stopped.event), 2, lambda result: result.nbytes)
         try:
             for result in results:
                 done['image' if result.index is None else 'frame'] += writer.write(result)
@@ -347,10 +353,11 @@ class _StopsOnce:
 
     Attributes:
         code: The exit code then, 0 before.
+        event: Set then.
     """
 
     def __init__(self):
-        self.code = 0
+        self.code, self.event = 0, threading.Event()
 
     def __enter__(self) -> '_StopsOnce':
         self.before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -364,6 +371,7 @@ class _StopsOnce:
         if self.code:
             raise KeyboardInterrupt
         self.code = 128 + number
+        self.event.set()
         print('\nsapiens-mm: stopping after this one; again to stop at once', file=sys.stderr)
 
 

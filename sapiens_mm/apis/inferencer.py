@@ -1,6 +1,7 @@
 """All tasks on anything: images, folders, videos, cameras."""
 import copy
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -228,7 +229,8 @@ class SapiensInferencer:
         return list(self.stream(inputs, boxes))
 
     def stream(self, inputs, boxes: Iterable[np.ndarray] | Finder | str | os.PathLike | None = None,
-               on_error: Callable[[Source, InputError], None] | None = None) -> Iterator[Result]:
+               on_error: Callable[[Source, InputError], None] | None = None,
+               stop: threading.Event | None = None) -> Iterator[Result]:
         """Runs everything on inputs of any number and length, in order.
 
         Args:
@@ -241,6 +243,7 @@ class SapiensInferencer:
                 people are found by the detector, whose boxes are those that pass its thresholds, highest score first.
             on_error: Called with a source that cannot be read and the reason; by default that is raised, after the
                 results of what came before it.
+            stop: Once it is set, no other frame is waited for, even if one is just being read.
 
         Yields:
             A result for each frame.
@@ -255,12 +258,13 @@ class SapiensInferencer:
             raise ValueError('boxes go by the order of the frames, which a file that cannot be read would change: with '
                              'on_error, give a BoxFile, or a function from frames to boxes')
         # Closed here, since the traceback of an error keeps generators alive, and with them their threads and files.
-        with closing(prefetch(frames_of_inputs(inputs, on_error), 2, _bytes_of)) as frames, \
-                closing(prefetch(self._samples(self._find_persons(frames, finder)), 2 * self.batch_size,
+        with closing(prefetch(frames_of_inputs(inputs, on_error), 2, _bytes_of, stop)) as frames, \
+                closing(prefetch(self._samples(self._find_persons(frames, finder, stop)), 2 * self.batch_size,
                                  _bytes_of)) as items:
             yield from self._run(items)
 
-    def _find_persons(self, frames: Iterable[Frame], finder: Finder) -> Iterator[Frame]:
+    def _find_persons(self, frames: Iterable[Frame], finder: Finder,
+                      stop: threading.Event | None = None) -> Iterator[Frame]:
         """Frames with their ``boxes`` and, where people are tracked, their ``track_ids``."""
         given = finder is not self.finder or isinstance(finder, (BoxFile, GivenBoxes))
         every = 1 if given else self.detect_every  # boxes that are given are there for each frame
@@ -282,7 +286,7 @@ class SapiensInferencer:
                     ids = tracker.update(boxes) if tracker is not None and frame.index is not None else None
                 frame.boxes, frame.track_ids = boxes, ids
                 yield frame
-        if isinstance(finder, GivenBoxes):
+        if isinstance(finder, GivenBoxes) and not (stop is not None and stop.is_set()):
             finder.finish()
 
     def _name_of(self, finder: Finder) -> str:

@@ -188,8 +188,8 @@ def test_what_is_known_about_a_model(small_models):
 def test_names_are_not_guessed_from_their_number(small_models, name, number, first):
     config, checkpoint = small_models[name]
     cfg = Config.fromfile(config)
-    for unstated in (dict(cfg, test_dataloader=dict(dataset=dict(pipeline=[dict(size=(64, 48))]))),
-                     {key: cfg[key] for key in ('model', 'default_scope')}):
+    bare = {key: cfg[key] for key in ('model', 'default_scope')}
+    for unstated in (bare, dict(bare, test_dataloader=dict(dataset=dict(pipeline=[dict(size=(64, 48))])))):
         model = load_model(checkpoint, unstated)
         meta = model.metainfo[model.tasks[0]]
         names = list(meta.get('keypoint_id2name', {}).values()) or meta['classes']

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sapiens_mm.apis import reading
 from sapiens_mm.apis.reading import ROOM, InputError, Source, find_sources, frames_of, prefetch, read_frames, read_image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
@@ -97,13 +98,13 @@ def test_a_very_large_image(tmp_path, recwarn):
 
 @pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
 def test_images_that_are_too_large(tmp_path, monkeypatch):
-    assert Image.MAX_IMAGE_PIXELS == 178_956_970  # which Pillow refuses when it is left alone
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 40 * 30 - 1)
+    assert reading.MAX_PIXELS == 178_956_970  # which Pillow refuses when it is left alone
+    monkeypatch.setattr(reading, 'MAX_PIXELS', 40 * 30 - 1)
     for name, size in (('bomb', (80, 30)), ('large', (40, 30))):
         save(tmp_path / f'{name}.png', Image.new('L', size))
         with pytest.raises(InputError, match=f'{name}.png: it has more than 0 million pixels, the most that are read'):
             read_image(str(tmp_path / f'{name}.png'))
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
+    monkeypatch.setattr(reading, 'MAX_PIXELS', None)
     assert read_image(str(tmp_path / 'bomb.png')).shape == (30, 80, 3)
 
 

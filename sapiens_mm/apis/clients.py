@@ -39,7 +39,8 @@ class Clients:
         self._uploads: OrderedDict[tuple[str, str], float] = OrderedDict()  # (client, path) -> time
         self._results: dict[str, tuple[str, float]] = {}
         self._pages: dict[str, int] = {}  # that are open
-        self._running: dict[str, int] = {}
+        self._running: list[tuple[str, str]] = []  # (client, path)
+        self._asked: dict[str, list[str]] = {}  # session -> paths that it asked to run
         self._sessions: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -85,18 +86,32 @@ class Clients:
             self._remove_results(client)
             folder = tempfile.mkdtemp(prefix='run_', dir=self.folder)
             self._results[client] = folder, time.monotonic()
-            self._running[client] = self._running.get(client, 0) + 1
+            self._running.append((client, path))
+        failed = True
         try:
             yield folder
-        except BaseException:
-            with self._lock:
-                shutil.rmtree(folder, ignore_errors=True)
-                self._drop(client, path)
-            raise
+            failed = False
         finally:
             with self._lock:
-                self._running[client] -= 1
-                self.forget_uploads(client)
+                self._running.remove((client, path))
+                if failed:
+                    shutil.rmtree(folder, ignore_errors=True)
+                if failed or not self._pages.get(client):
+                    self._drop(client, path)
+
+    def asked(self, session: str, paths: list[str]) -> None:
+        """A session waits for runs on files."""
+        with self._lock:
+            while len(self._asked) > 10_000:
+                del self._asked[next(iter(self._asked))]
+            self._asked.setdefault(session, []).extend(paths)
+
+    def left(self, client: str, session: str) -> None:
+        """A session waits no longer. If the client has no page open, files go that it asked for and that do not run."""
+        with self._lock:
+            for path in self._asked.pop(session, ()):
+                if not self._pages.get(client) and (client, path) not in self._running:
+                    self._drop(client, path)
 
     def opened(self, client: str) -> None:
         """A page of the client is open."""
@@ -109,18 +124,11 @@ class Clients:
             self._pages[client] -= 1
             if not self._pages[client]:
                 del self._pages[client]
-                self.forget_uploads(client)
-                if not self._running.get(client):
-                    self._remove_results(client)
-
-    def forget_uploads(self, client: str) -> None:
-        """Removes the uploads of a client that has no page open and nothing that runs."""
-        with self._lock:
-            if not self._pages.get(client) and not self._running.get(client):
-                self._running.pop(client, None)
                 for owner, path in list(self._uploads):
-                    if owner == client:
+                    if owner == client and (client, path) not in self._running:
                         self._drop(owner, path)
+                if all(owner != client for owner, _ in self._running):
+                    self._remove_results(client)
 
     def _drop(self, client: str, path: str) -> None:
         if self._uploads.pop((client, path), None) is None or any(other == path for _, other in self._uploads):
@@ -138,7 +146,7 @@ class Clients:
             if since < old and not self._pages.get(client):
                 self._drop(client, path)
         for client, (_, since) in list(self._results.items()):
-            if since < old and not self._pages.get(client) and not self._running.get(client):
+            if since < old and not self._pages.get(client) and all(owner != client for owner, _ in self._running):
                 self._remove_results(client)
 
 
@@ -157,10 +165,10 @@ class Gate:
     Args:
         app: Gradio's, by ASGI.
         clients: Who may name and read what.
-        run_index: Gives the number of the function whose first two inputs are files.
+        run_index: Number of the function whose first two inputs are files.
     """
 
-    def __init__(self, app: Callable, clients: Clients, run_index: Callable[[], int]):
+    def __init__(self, app: Callable, clients: Clients, run_index: int):
         self.app, self.clients, self.run_index = app, clients, run_index
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
@@ -208,7 +216,7 @@ class Gate:
                 try:
                     await self.app(scope, receive, send)
                 finally:  # it has ended, or the client has left
-                    self.clients.forget_uploads(client)
+                    self.clients.left(client, session[0])
                 return
             allowed = False
         else:
@@ -233,7 +241,7 @@ class Gate:
 
         await self.app({**scope, 'headers': headers}, again, send)
         if path == f'{_API}cancel':
-            self.clients.forget_uploads(client)
+            self.clients.left(client, posted['session_hash'])
 
     def _checked(self, client: str, path: str, content: Any) -> dict:
         """What is handed on of a request; a ValueError where it is refused."""
@@ -248,12 +256,16 @@ class Gate:
             index, data = content.get('fn_index'), content.get('data')
             if type(index) is not int or not isinstance(data, list):  # others may stand for the same number
                 raise ValueError(REFUSED)
-            if index == self.run_index() and (name != 'queue/join' or not all(
+            if index == self.run_index and (name != 'queue/join' or not all(
                     file is None or isinstance(file, dict) and 'path' in file for file in data[:2])):
                 raise ValueError(REFUSED)
         else:
             raise ValueError(REFUSED)
-        return {field: self._own_files(client, content[field]) for field in fields if field in content}
+        content = {field: self._own_files(client, content[field]) for field in fields if field in content}
+        if name == 'queue/join':
+            self.clients.asked(content['session_hash'], [
+                file['path'] for file in content['data'] if isinstance(file, dict) and 'path' in file])
+        return content
 
     def _own_files(self, client: str, value: Any) -> Any:
         """The value, with nothing but the path in what stands for a file of the client."""

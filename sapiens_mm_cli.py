@@ -22,6 +22,19 @@ _ELSEWHERE = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0 done, 1 something failed, 2 wrong arguments, 130 or 143 stopped."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        code = _command(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print('sapiens-mm: stopped', file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again at its end
+        code = 128 + signal.SIGPIPE
+    return code
+
+
+def _command(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog='sapiens-mm', description='Keypoints, body parts, depth and normals of people in images and videos.')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
@@ -31,15 +44,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, text in _ELSEWHERE.items():
         command = commands.add_parser(name, help=text)
         if argv[:1] == [name]:
-            importlib.import_module(f'sapiens_mm.apis.{name}').add_arguments(command)
+            _import(name).add_arguments(command)
     args = parser.parse_args(argv)
+    module = _import(dict(run='inferencer').get(args.command, args.command))
+    if args.command in _ELSEWHERE:
+        return module.main(args) or 0
+    return dict(run=_run, models=_models, doctor=_doctor)[args.command](args)
+
+
+def _import(name: str):
+    """Imports a module, and what that imports; Ctrl-C then ends the process, since not every module hands it on."""
+    before = end_at_ctrl_c()
     try:
-        if args.command in _ELSEWHERE:
-            return importlib.import_module(f'sapiens_mm.apis.{args.command}').main(args) or 0
-        return dict(run=_run, models=_models, doctor=_doctor)[args.command](args)
-    except KeyboardInterrupt:
-        print('sapiens-mm: stopped', file=sys.stderr)
-        return 130
+        return importlib.import_module(f'sapiens_mm.apis.{name}')
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def end_at_ctrl_c():
+    """Makes Ctrl-C end the process at once; returns what it did before, None if that stays."""
+    def end(*_) -> None:
+        os.write(2, b'sapiens-mm: stopped\n')
+        os._exit(130)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGINT, end)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -147,9 +147,9 @@ class SapiensInferencer:
             unknown = [task for task in model.tasks if task.startswith(('pose', 'parts'))
                        and model.metainfo[task].get('flip_indices') is None]
             if unknown:
-                raise ValueError(f'flip_test: {model.source} does not say which outputs of {", ".join(unknown)} are each '
-                                 "other's mirror images; set the dataset of test_dataloader in its config, or leave "
-                                 'flip_test out')
+                raise ValueError(f'flip_test: {model.source} does not say which outputs of {", ".join(unknown)} are '
+                                 "each other's mirror images; set the dataset of test_dataloader in its config, or "
+                                 'leave flip_test out')
         if compile:
             for model in self.models:
                 if isinstance(model.network, SapiensNetwork):  # ONNX Runtime has its own ways

@@ -12,7 +12,8 @@ import json
 import os
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,8 @@ from ..backbones import SapiensViT
 from ..backbones.model_zoo import RELEASED, released_file
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file, save_weights
 from ..engine.fetch import fetch_file, sha256_of
+from ..utils.files import parse_json
+from ..utils.text import count, some
 from ..version import HOSTS
 from ..vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
 
@@ -186,7 +189,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
         from .onnx_model import load_onnx_model
         return load_onnx_model(path, device)
     content = load_checkpoint_file(path)
-    meta = _metadata(path, content)
+    meta = _metadata(path, content, source)
     dataset_meta = meta.get('dataset_meta')
     if config is None:
         released = None if isinstance(meta.get('cfg'), str) else _find_released(source)
@@ -198,25 +201,28 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
         cfg = read_config(config)
     else:
         raise FileNotFoundError(f"there is no config file '{os.fspath(config)}'; check the path")
-    state_dict = content.get('state_dict', content)
-    model, cfg_model = _build(cfg, source, trusted=config is not None)
-    weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    weights = weights_of(content, source)
+    with _config_errors(source):
+        model, cfg_model = _build(cfg, source, trusted=config is not None)
+    _check_dtypes(model, weights, source)
     try:
         model.load_state_dict(weights, strict=True, assign=True)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
         found = next((line for line in lines[1:] if line), lines[0])
         found = found.rstrip('.') if len(found) < 200 else f'{found[:200]} ...'
         raise CheckpointError(f'{source} does not fill a {type(model).__name__} of this config ({found}); take the '
                               'config and the checkpoint of one training') from error
     model.float().requires_grad_(False).eval()
 
-    found, metainfo, codec = _describe(model, cfg, dataset_meta, source)
+    with _config_errors(source):
+        found, metainfo, codec = _describe(model, cfg, dataset_meta, source)
+        preprocessor = cfg_model.get('data_preprocessor') or {}
+        network = SapiensNetwork(model, preprocessor['mean'], preprocessor['std'], not preprocessor.get('bgr_to_rgb'))
+        input_size = _input_size(model, cfg, codec)
     if tasks is not None and not set(tasks) & set(found):
         raise ValueError(f'{source} has {", ".join(found)}, but none of {", ".join(tasks)}')
-    preprocessor = cfg_model.get('data_preprocessor') or {}
-    network = SapiensNetwork(model, preprocessor['mean'], preprocessor['std'], not preprocessor.get('bgr_to_rgb'))
-    loaded = TaskModel(found, _input_size(model, cfg, codec), metainfo, network, source, path, torch.device(device),
+    loaded = TaskModel(found, input_size, metainfo, network, source, path, torch.device(device),
                        codec, dict(model=cfg_model))
     loaded.keep(tasks or found)
     network.to(device).cast(dtype)
@@ -300,7 +306,7 @@ def default_tasks(size: str) -> tuple[str, ...]:
 def embedded_tasks() -> dict[str, Path]:
     """Task -> file of the embedded model."""
     return {task: path for path in sorted(EMBEDDED.glob('*.safetensors'))
-            for task in json.loads(_metadata(os.fspath(path), {})['tasks'])}
+            for task in parse_json(_metadata(os.fspath(path), {}, os.fspath(path))['tasks'])}
 
 
 def save_model(model: TaskModel, path: str | os.PathLike, dtype: torch.dtype = torch.float32) -> None:
@@ -399,19 +405,66 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def _metadata(path: str, content: dict) -> dict:
+@contextmanager
+def _config_errors(source: str) -> Iterator[None]:
+    """Within it, a config that lacks something or has it in another type is a ValueError that names the checkpoint."""
+    try:
+        yield
+    except (AssertionError, AttributeError, LookupError, TypeError) as error:
+        text = (str(error).strip().splitlines() or [''])[0]
+        raise ValueError(f'the config for {source} cannot be used ({type(error).__name__}: {text}); give the config '
+                         'that the checkpoint was trained with') from error
+
+
+def weights_of(content: dict, source: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name.
+
+    Raises:
+        CheckpointError: It holds something else.
+    """
+    weights = content.get('state_dict', content)
+    if not isinstance(weights, dict) or not weights:
+        found = 'nothing' if isinstance(weights, dict) else f'a {type(weights).__name__}'
+        raise CheckpointError(f'{source} has {found} as its state_dict, expected tensors by their names; take another '
+                              'checkpoint')
+    wrong = [f'{name!r} ({type(value).__name__})' for name, value in weights.items() if not (
+        isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided
+        and not value.is_quantized)]
+    if wrong:
+        raise CheckpointError(f'{source} has {count(len(wrong), "entry", "entries")} of {len(weights)} that are no '
+                              f'tensors by their names: {some(wrong)}; take a checkpoint with a state_dict')
+    return {name.removeprefix('module.'): value for name, value in weights.items()}
+
+
+def _check_dtypes(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    wrong = [f'{name} ({str(weights[name].dtype).removeprefix("torch.")})' for name, value in model.state_dict().items()
+             if name in weights and value.is_floating_point() != weights[name].is_floating_point()]
+    if wrong:
+        raise CheckpointError(f'{source} has {count(len(wrong), "tensor")} of another kind of numbers than the model: '
+                              f'{some(wrong)}; take a checkpoint in float32, float16 or bfloat16')
+
+
+def _metadata(path: str, content: dict, source: str) -> dict:
     """What a checkpoint says of itself: MMEngine's ``meta``, or the metadata of ``.safetensors``."""
     if not path.endswith('.safetensors'):
-        return content.get('meta') or {}
-    from safetensors import safe_open
-    with safe_open(path, 'pt') as file:
-        metadata = file.metadata() or {}
-    if 'dataset_meta' in metadata:
-        dataset_meta = json.loads(metadata['dataset_meta'])
-        if 'keypoint_id2name' in dataset_meta:  # JSON has no numbers for keys
-            dataset_meta['keypoint_id2name'] = dict(enumerate(dataset_meta['keypoint_id2name'].values()))
-        metadata['dataset_meta'] = dataset_meta
-    return metadata
+        metadata = content.get('meta')
+        metadata = metadata if isinstance(metadata, dict) else {}
+    else:
+        from safetensors import safe_open
+        with safe_open(path, 'pt') as file:
+            metadata = file.metadata() or {}
+    meta = metadata.get('dataset_meta')
+    try:
+        if isinstance(meta, str):
+            meta = parse_json(meta)
+            if 'keypoint_id2name' in meta:  # JSON has no numbers for keys
+                meta['keypoint_id2name'] = dict(enumerate(meta['keypoint_id2name'].values()))
+        if meta is not None and not isinstance(meta, dict):
+            raise ValueError(f'got a {type(meta).__name__}, expected a dict')
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f'the dataset_meta in {source} cannot be read ({error}); take another '
+                              'checkpoint') from error
+    return {**metadata, 'dataset_meta': meta}
 
 
 def _find_released(source: str) -> tuple[str, str] | None:
@@ -436,7 +489,7 @@ def _read_own_config(source: str, meta: dict) -> Config:
     if isinstance(meta.get('cfg'), str):
         try:
             return Config(_parse_config(meta['cfg']))
-        except (AttributeError, SyntaxError, ValueError) as error:
+        except (AttributeError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
             raise CheckpointError(f'the config in {source} cannot be read ({type(error).__name__}: {error}); give the '
                                   'config file too') from error
     raise CheckpointError(f'{source} does not say which model it is of; give its config too')
@@ -448,7 +501,7 @@ def _parse_config(text: str) -> dict:
     The rest may hold what is no literal, and names data sets whose metainfo would be run (``from_file``).
     """
     if text.startswith('{'):
-        cfg = json.loads(text)
+        cfg = parse_json(text)
     else:
         cfg = {node.targets[0].id: node.value for node in ast.parse(text).body
                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}

@@ -59,7 +59,8 @@ class PartsFinder:
         for i, frame in enumerate(frames):  # for who wants the maps, too
             frame.outputs = self.model.network, {task: output[i] for task, output in outputs.items()}
         person = 1 - outputs['parts'].float().softmax(dim=1)[:, 0].cpu().numpy()
-        return [self._regions(probability, frame.image.shape[:2]) for probability, frame in zip(person, frames, strict=True)]
+        return [self._regions(probability, frame.image.shape[:2])
+                for probability, frame in zip(person, frames, strict=True)]
 
     def _regions(self, probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         mask = (probability > .5).astype(np.uint8)
@@ -174,7 +175,8 @@ def _read_boxes(content: dict | list) -> tuple[dict[str, np.ndarray], bool]:
                 raise ValueError(f'image id {image["id"]} is of {names[_id(image["id"])]} and {image["file_name"]}; '
                                  'give each image its own id')
         if len(set(names.values())) < len(names):
-            raise ValueError(f'{_repeated(names.values())} is the file_name of several image ids; name each by its path')
+            raise ValueError(f'{_repeated(names.values())} is the file_name of several image ids; name each by its '
+                             'path')
         categories = {_id(category['id']): str(category['name']) for category in content.get('categories', ())}
         person = {key for key, name in categories.items() if name.casefold() == 'person'}
         if not person and len(categories) > 1:
@@ -280,8 +282,7 @@ def check_found(found: Iterable[np.ndarray], frames: Sequence[Frame], finder: st
         if boxes is None:
             raise ValueError(f'{name}: boxes are {_kind_of(given)}; expected (N, 4) or (N, 5): x0, y0, x1, y1, score')
         _check_boxes(name, boxes)
-        # In so small an image, a box of a pixel may be meant.
-        if max(frame.image.shape[:2]) > 4 and _are_relative(boxes):
+        if max(frame.image.shape[:2]) > _TINY and _are_relative(boxes):
             raise ValueError(f'{name}: {_RELATIVE}')
         checked.append(boxes)
     return checked
@@ -311,17 +312,19 @@ def _check_boxes(name: str, boxes: np.ndarray) -> None:
     for number, box in enumerate(boxes):
         # Boxes without area occur in COCO.
         if not (np.isfinite(box).all() and box[0] <= box[2] and box[1] <= box[3]):
-            raise ValueError(f'{name}: box {number} is {box.tolist()}; expected finite x0, y0, x1, y1, score with '
-                             'x0 <= x1 and y0 <= y1, not x, y, width, height')
+            raise ValueError(f'{name}: box {number} is {box.tolist()}; expected x0, y0, x1, y1, score, all '
+                             'finite, with x0 <= x1 and y0 <= y1, not x, y, width, height')
 
 
+#: Pixels of a side up to which a frame is so small that a box of one pixel may be meant.
+_TINY = 4
 _RELATIVE = ('got boxes with all coordinates from 0 to 1, expected pixels; multiply x by the width of the image and y '
              'by its height')
 
 
 def _are_relative(boxes: np.ndarray) -> bool:
-    boxes = boxes[(boxes[:, 2:4] > boxes[:, :2]).all(axis=1), :4]
-    return bool(len(boxes) and -.01 <= boxes.min() and boxes.max() <= 1.01)  # sums of fractions are rounded
+    boxes = boxes[(boxes[:, :2] < boxes[:, 2:4]).all(axis=1), :4]
+    return bool(len(boxes) and boxes.min() >= -.01 and boxes.max() <= 1.01)  # sums of fractions are rounded
 
 
 def _check_fractions(boxes: Iterable[np.ndarray]) -> None:

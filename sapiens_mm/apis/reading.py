@@ -274,8 +274,8 @@ def read_image(path: str, timeout: float = URL_TIMEOUT) -> np.ndarray:
         video = ', but a video: rename it to .mp4 or the like' if size and _has_video(path) else ''
         raise InputError(f'{path}: {"the file is empty" if size == 0 else f"this is no image{video}"}') from error
     except Image.DecompressionBombError as error:
-        raise InputError(f'{path}: it has more than {MAX_PIXELS / 1e6:.0f} million pixels, the most that are read; make '
-                         'it smaller') from error
+        raise InputError(f'{path}: it has more than {MAX_PIXELS / 1e6:.0f} million pixels, the most that are read; '
+                         'make it smaller') from error
     except (OSError, ValueError, SyntaxError, EOFError, HTTPException) as error:
         raise InputError(f'{path}: {_first_line(error)}') from error
 

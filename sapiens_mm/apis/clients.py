@@ -252,7 +252,7 @@ class Gate:
         if name in ('cancel', 'reset'):
             fields = 'session_hash', 'fn_index', 'event_id'
         elif name == 'queue/join' or name.startswith('run/'):
-            fields = 'session_hash', 'fn_index', 'trigger_id', 'event_data', 'data'
+            fields = 'session_hash', 'fn_index', 'trigger_id', 'data'
             index, data = content.get('fn_index'), content.get('data')
             if type(index) is not int or not isinstance(data, list):  # others may stand for the same number
                 raise ValueError(REFUSED)

@@ -437,8 +437,8 @@ def test_one_signal_ends_a_download(tmp_path, number):
     with socket.create_server(('127.0.0.1', 0)) as server:
         process = subprocess.Popen(
             [sys.executable, '-m', 'sapiens_mm', 'run', f'http://127.0.0.1:{server.getsockname()[1]}/a.png',
-             '--allow-urls', '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out')], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True)
+             '--allow-urls', '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out')],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         connection, _ = server.accept()
         with connection:
             connection.sendall(b'HTTP/1.0 200 OK\r\n\r\n')

@@ -380,7 +380,8 @@ def test_no_image_is_handed_to_another_program(tmp_path, monkeypatch, name):
 
 
 def test_the_limit_of_pillow_is_left_alone(tmp_path):
-    code = ('import PIL.Image; before = PIL.Image.MAX_IMAGE_PIXELS; import sapiens_mm.apis.reading, sapiens_mm.apis.app;'
+    code = ('import PIL.Image; before = PIL.Image.MAX_IMAGE_PIXELS; '
+            'import sapiens_mm.apis.reading, sapiens_mm.apis.app; '
             'assert PIL.Image.MAX_IMAGE_PIXELS == before')
     subprocess.run([sys.executable, '-c', code], check=True)
 

@@ -333,15 +333,7 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
             results.close()
         if stopped.code or full:
             writer.close(complete=False)
-    if not any(done.values()):
-        done = dict(image=0) if images else dict(frame=0)
-    text = ' and '.join(_count(number, what) for what, number in done.items() if number or len(done) == 1)
-    text += f' in {args.out}'
-    if empty:
-        text += f', nobody was found in {f"{empty} of them" if sum(done.values()) > 1 else "it"}'
-    if uncut:
-        text += (f', {_count(uncut, "box", "boxes")} of {args.boxes} {"has" if uncut == 1 else "have"} no area in the '
-                 'frame: scores are 0')
+    text = _counted(args, done if any(done.values()) else dict(image=0) if images else dict(frame=0), empty, uncut)
     if there:
         text += f', {_count(there, "input")} {"was" if there == 1 else "were"} there'
     if stopped.code or full:
@@ -352,6 +344,18 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
         text += f'; {len(unwritten)} could not be written:\n  ' + '\n  '.join(unwritten.values())
     print(text)
     return stopped.code or int(bool(failures or unwritten))
+
+
+def _counted(args: argparse.Namespace, done: dict[str, int], empty: int, uncut: int) -> str:
+    """How many images and frames were written, and what is to be known about their people."""
+    text = ' and '.join(_count(number, what) for what, number in done.items() if number or len(done) == 1)
+    text += f' in {args.out}'
+    if empty:
+        text += f', nobody was found in {f"{empty} of them" if sum(done.values()) > 1 else "it"}'
+    if uncut:
+        text += (f', {_count(uncut, "box", "boxes")} of {args.boxes} {"has" if uncut == 1 else "have"} no area in the '
+                 'frame: scores are 0')
+    return text
 
 
 def _why_nothing_can_be_written(writer, error: OSError) -> str:

@@ -204,15 +204,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     weights = weights_of(content, source)
     with _config_errors(source):
         model, cfg_model = _build(cfg, source, trusted=config is not None)
-    _check_dtypes(model, weights, source)
-    try:
-        model.load_state_dict(weights, strict=True, assign=True)
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
-        found = next((line for line in lines[1:] if line), lines[0])
-        found = found.rstrip('.') if len(found) < 200 else f'{found[:200]} ...'
-        raise CheckpointError(f'{source} does not fill a {type(model).__name__} of this config ({found}); take the '
-                              'config and the checkpoint of one training') from error
+    _fill(model, weights, source)
     model.float().requires_grad_(False).eval()
 
     with _config_errors(source):
@@ -434,6 +426,18 @@ def weights_of(content: dict, source: str) -> dict[str, Tensor]:
         raise CheckpointError(f'{source} has {count(len(wrong), "entry", "entries")} of {len(weights)} that are no '
                               f'tensors by their names: {some(wrong)}; take a checkpoint with a state_dict')
     return {name.removeprefix('module.'): value for name, value in weights.items()}
+
+
+def _fill(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    _check_dtypes(model, weights, source)
+    try:
+        model.load_state_dict(weights, strict=True, assign=True)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        found = next((line for line in lines[1:] if line), lines[0])
+        found = found.rstrip('.') if len(found) < 200 else f'{found[:200]} ...'
+        raise CheckpointError(f'{source} does not fill a {type(model).__name__} of this config ({found}); take the '
+                              'config and the checkpoint of one training') from error
 
 
 def _check_dtypes(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:

@@ -241,8 +241,8 @@ def page(small_models, photo, tmp_path):
         stderr=subprocess.STDOUT, text=True, env={**os.environ, 'GRADIO_TEMP_DIR': str(tmp_path / 'gradio')})
     printed = []
 
-    def end():
-        process.send_signal(signal.SIGINT)
+    def end(number=signal.SIGINT):
+        process.send_signal(number)
         printed.extend(process.communicate(timeout=60)[0].splitlines())
         return '\n'.join(printed)
 
@@ -435,16 +435,51 @@ def test_uploads_that_are_too_large(page, photo, tmp_path):
     assert b'size' in content
 
 
+def test_runs_that_wait_are_bounded_and_can_be_canceled(page, photo, tmp_path):
+    address, end = page
+    client, other = Client(address), Client(address)
+    example = example_of(client)
+    status, content = [], []
+    while 503 not in status and len(status) < 60:
+        status.append(client.join(as_file(example))[0])
+    assert 503 in status
+    assert set(status) == {200, 503}
+    client.events()  # until all are done
+    for _ in range(3):
+        client.join(as_file(example))
+    path = other.upload(photo)
+    status, content = other.join(as_file(path))
+    assert status == 200
+    assert other.ask('POST', '/gradio_api/cancel', dict(
+        session_hash=other.session, fn_index=0, event_id=json.loads(content)['event_id']))[0] == 200
+    assert not os.path.exists(path)
+    assert os.path.exists(example)
+    client.events()
+    assert 'Traceback' not in end()
+
+
+def test_sigterm_ends_the_page_and_removes_its_files(page, photo, tmp_path):
+    address, end = page
+    Client(address).upload(photo)
+    assert files_below(tmp_path / 'gradio')
+    end(signal.SIGTERM)
+    assert not files_below(tmp_path / 'gradio')
+
+
+def example_of(client):
+    """The path of the page's example, as a click on it gives it."""
+    config = json.loads(client.ask('GET', '/config')[1])
+    click = next(function for function in config['dependencies'] if function['api_name'] == 'load_example')
+    status, content = client.ask('POST', '/gradio_api/run/load_example', dict(
+        data=[0], fn_index=click['id'], session_hash=client.session))
+    assert status == 200
+    return json.loads(content)['data'][0]['value']['path']
+
+
 def test_examples_of_the_page_can_be_run(page, photo):
     address, end = page
     client = Client(address)
-    config = json.loads(client.ask('GET', '/config')[1])
-    functions = [function for function in config['dependencies'] if function['targets']
-                 and function['targets'][0][1] == 'click' and function['api_name'] != 'run']
-    status, content = client.ask('POST', f'/gradio_api/run/{functions[0]["api_name"]}', dict(
-        data=[0], fn_index=functions[0]['id'], session_hash=client.session))
-    assert status == 200
-    example = json.loads(content)['data'][0]['value']['path']
+    example = example_of(client)
     assert client.ask('GET', f'/gradio_api/file={example}')[0] == 200
     for _ in range(2):
         success, output = client.run(as_file(example))

@@ -20,7 +20,8 @@ _ELSEWHERE = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0 done, 1 something failed, 2 wrong arguments, 130 or 143 stopped."""
+    """Runs a command; returns the exit code: 0 done, 1 something failed, 2 wrong arguments, 130 or 143 stopped, 141
+    where nobody reads what is printed."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         code = _command(argv)

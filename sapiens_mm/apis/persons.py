@@ -308,10 +308,14 @@ def _kind_of(value) -> str:
     return type(value).__name__ if shape is None else f'{type(value).__name__} of shape {tuple(shape)}'
 
 
+#: No image has as many pixels on a side; sums and squares of such coordinates still fit into float32.
+_FARTHEST = 1e7
+
+
 def _check_boxes(name: str, boxes: np.ndarray) -> None:
     for number, box in enumerate(boxes):
         # Boxes without area occur in COCO.
-        if not (np.isfinite(box).all() and box[0] <= box[2] and box[1] <= box[3]):
+        if not (np.isfinite(box).all() and np.abs(box).max() <= _FARTHEST and (box[:2] <= box[2:4]).all()):
             raise ValueError(f'{name}: box {number} is {box.tolist()}; expected x0, y0, x1, y1, score, all '
                              'finite, with x0 <= x1 and y0 <= y1, not x, y, width, height')
 

@@ -134,6 +134,7 @@ GOOD = np.array([[10, 10, 50, 90, .9]], np.float32)
     ([GOOD, GOOD[:, :3]], r'\(1, 3\)'), ([GOOD, np.zeros((1, 6))], r'\(1, 6\)'), ([GOOD, GOOD[None]], r'\(1, 1, 5\)'),
     ([GOOD, 'text'], 'b.jpg: boxes are str'), ([GOOD, [[1, 2, 3, 4], [5, 6, 7]]], 'b.jpg: boxes are list'),
     ([GOOD, GOOD * np.nan], 'b.jpg: box 0 is .*nan'), ([GOOD, GOOD * np.inf], 'b.jpg: box 0 is .*inf'),
+    ([GOOD, [[-1e30, 0, 1e30, 50]]], 'b.jpg: box 0 is'), ([GOOD, [[0, 0, 3e38, 3e38]]], 'b.jpg: box 0 is'),
     ([GOOD, [[50, 10, 10, 90]]], 'b.jpg: box 0 is'), ([GOOD, [[0, 0, 1, 1]]], 'b.jpg: .*from 0 to 1'),
     ([GOOD, [[.1, .2, .9, .95, .9], [0, 0, 0, 0, 1]]], 'b.jpg: .*from 0 to 1')])
 def test_what_is_found_must_fit_the_frames(found, says):

@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 #: Commands that live in modules of their own, each with ``add_arguments(parser)`` and ``main(args)``.
@@ -19,8 +20,22 @@ _ELSEWHERE = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0 done, 1 something failed, 2 wrong arguments, 130 or 143 stopped."""
+    """Runs a command; returns the exit code: 0 done, 1 something failed, 2 wrong arguments, 130 or 143 stopped, 141
+    where nobody reads what is printed."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        code = _command(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print('sapiens-mm: stopped', file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again at its end
+        code = 128 + signal.SIGPIPE
+    return code
+
+
+def _command(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog='sapiens-mm', description='Keypoints, body parts, depth and normals of people in images and videos.')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
@@ -30,15 +45,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, text in _ELSEWHERE.items():
         command = commands.add_parser(name, help=text)
         if argv[:1] == [name]:
-            importlib.import_module(f'sapiens_mm.apis.{name}').add_arguments(command)
+            _import(name).add_arguments(command)
     args = parser.parse_args(argv)
+    module = _import(dict(run='inferencer').get(args.command, args.command))
+    if args.command in _ELSEWHERE:
+        return module.main(args) or 0
+    return dict(run=_run, models=_models, doctor=_doctor)[args.command](args)
+
+
+def _import(name: str):
+    """Imports a module, and what that imports; Ctrl-C then ends the process, since not every module hands it on."""
+    before = end_at_ctrl_c()
     try:
-        if args.command in _ELSEWHERE:
-            return importlib.import_module(f'sapiens_mm.apis.{args.command}').main(args) or 0
-        return dict(run=_run, models=_models, doctor=_doctor)[args.command](args)
-    except KeyboardInterrupt:
-        print('sapiens-mm: stopped', file=sys.stderr)
-        return 130
+        return importlib.import_module(f'sapiens_mm.apis.{name}')
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def end_at_ctrl_c():
+    """Makes Ctrl-C end the process at once; returns what it did before, None if that stays."""
+    def end(*_) -> None:
+        os.write(2, b'sapiens-mm: stopped\n')
+        os._exit(130)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGINT, end)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -59,10 +93,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add('--detector', default='auto', help='rtmdet-m, parts (regions of a map of body parts), none (the whole frame is '
         'one person), or a config of mmdet; auto is parts with --size tiny, else rtmdet-m (%(default)s)')
     add('--detector-checkpoint', help='weights for a config of mmdet')
-    add('--boxes', help='JSON with the boxes of people, in place of a detector')
-    add('--score-threshold', type=float, default=.3, help='least score of a person (%(default)s)')
-    add('--nms-threshold', type=float, default=.65, help='of boxes that overlap by more (IoU), one stays (%(default)s)')
-    add('--max-persons', type=int, help='at most so many in a frame')
+    add('--boxes', help='JSON with the boxes of people, in place of a detector; all are used, in their order')
+    add('--score-threshold', type=float, help='least score of a person (0.3; with --boxes none unless given)')
+    add('--nms-threshold', type=float, help='of boxes that overlap by more (IoU), one stays (0.65; with --boxes none '
+        'unless given)')
+    add('--max-persons', type=int, help='at most so many in a frame, those of the highest scores')
     add('--per-person', action='store_true', help='parts, depth and normals of each person instead of the whole frame')
     add('--track', action='store_true', help='number the people of a video')
     add('--detect-every', type=int, default=1, help='with --track, look for people in every n-th frame (%(default)s)')
@@ -74,6 +109,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add('--keypoint-threshold', type=float, default=.3, help='least score of a keypoint that is drawn (%(default)s)')
     add('--resume', action='store_true', help='skip what is in the folder')
     add('--allow-urls', action='store_true', help='fetch inputs that are http(s) addresses')
+    add('--url-timeout', type=float, metavar='SECONDS', help='with --allow-urls, how long fetching an address may take '
+        '(120)')
     add('--show', action='store_true', help='show the pictures in a window')
 
 
@@ -85,7 +122,7 @@ def _names(text: str) -> list[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from sapiens_mm.apis.reading import find_sources
+    from sapiens_mm.apis.reading import URL_TIMEOUT, find_sources
     from sapiens_mm.apis.writing import ResultWriter, differences
     from sapiens_mm.engine.checkpoint import CheckpointError
     failures = []
@@ -97,7 +134,10 @@ def _run(args: argparse.Namespace) -> int:
     try:
         if args.show:
             _check_display()
-        found = find_sources(args.inputs, args.allow_urls, args.out, refused)
+        timeout = URL_TIMEOUT if args.url_timeout is None else args.url_timeout
+        if not 0 < timeout < threading.TIMEOUT_MAX:
+            raise ValueError(f'--url-timeout is {timeout:g}, but must be a number of seconds above 0')
+        found = find_sources(args.inputs, args.allow_urls, args.out, refused, timeout)
         if not found:
             return 2
         writer = ResultWriter(args.out, args.save, args.keypoint_format, args.keypoint_threshold)
@@ -105,7 +145,7 @@ def _run(args: argparse.Namespace) -> int:
         now = _settings(args, before, writer, found)
         tasks = now['models'][0]['tasks']
         sources = [source for source in found if not (args.resume and writer.is_done(source, tasks))]
-        boxes = _read_boxes(args.boxes, found, sources) if args.boxes else None
+        boxes = _read_boxes(args, found, sources) if args.boxes else None
         if not sources:
             print(f'{"the only input is" if len(found) == 1 else f"all {len(found)} inputs are"} done in {args.out}', *(
                 f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
@@ -151,15 +191,24 @@ def _settings(args: argparse.Namespace, before: dict, writer, sources: Sequence)
         finder = default_detector(args.size, own_weights=bool(args.checkpoint))
     return dict(models=[dict(tasks=tasks)], boxes_of=args.boxes or finder, keypoint_format=args.keypoint_format,
                 protocol=dict(
-                    flip_test=args.flip_test, maps_of='persons' if args.per_person else 'frame',
-                    score_threshold=args.score_threshold, nms_threshold=args.nms_threshold,
-                    max_persons=args.max_persons, track=args.track, detect_every=args.detect_every))
+                    flip_test=args.flip_test, maps_of='persons' if args.per_person else 'frame', **_limits(args),
+                    track=args.track, detect_every=args.detect_every))
 
 
-def _read_boxes(path: str, found: Sequence, sources: Sequence):
+def _limits(args: argparse.Namespace) -> dict:
+    """The limits of boxes. Without ``--boxes``, those that are not given are the detector's own."""
+    from sapiens_mm.apis.persons import NMS_THRESHOLD, SCORE_THRESHOLD
+    own = dict(score_threshold=None if args.boxes else SCORE_THRESHOLD,
+               nms_threshold=None if args.boxes else NMS_THRESHOLD, max_persons=None)
+    return {name: value if getattr(args, name) is None else getattr(args, name) for name, value in own.items()}
+
+
+def _read_boxes(args: argparse.Namespace, found: Sequence, sources: Sequence):
     """The boxes of a file that has some of what was found; says which of the sources it has not."""
     from sapiens_mm.apis.persons import BoxFile
-    boxes = BoxFile(path)
+    path = args.boxes
+    boxes = BoxFile(path, **_limits(args))
+    boxes.check(found)
     if not any(map(boxes.knows, found)):
         raise ValueError(f'{path} has none of the inputs: it has {_some(boxes.boxes)}, but the inputs are '
                          f'{_some(source.name for source in found)}')
@@ -181,10 +230,11 @@ def _load(args: argparse.Namespace, sources: Sequence, writer):
     if detector and args.detector_checkpoint:
         detector = 'rtmdet-m' if detector == 'auto' else detector, args.detector_checkpoint
     finds = ['parts'] if detector == 'parts' and 'parts' in set(tasks or ()) - set(kept or ()) else []
+    limits = {} if args.boxes else _limits(args)
     inferencer = SapiensInferencer(
         kept and [*kept, *finds], args.size, weights, args.device, args.dtype, args.compile, detector,
-        args.score_threshold, args.nms_threshold, args.max_persons, args.per_person, args.flip_test, args.batch_size,
-        args.track, args.detect_every)
+        per_person=args.per_person, flip_test=args.flip_test, batch_size=args.batch_size, track=args.track,
+        detect_every=args.detect_every, **limits)
     if args.compile:
         print('sapiens-mm: compiling the models: the first batches take minutes', file=sys.stderr)
     kept = kept or _kept(inferencer.tasks, sources, writer, args.show)  # what weights do is known when they are there
@@ -218,7 +268,9 @@ def _write_meta(args: argparse.Namespace, inferencer, writer, before: dict) -> N
     """Writes ``meta.json``; says in what it differs from that of the run before, if this one resumes it."""
     from sapiens_mm.apis.writing import differences
     meta = {**inferencer.describe(), 'python': platform.python_version(), 'inputs': args.inputs,
-            'keypoint_format': args.keypoint_format, **(dict(boxes_of=args.boxes) if args.boxes else {})}
+            'keypoint_format': args.keypoint_format}
+    if args.boxes:
+        meta |= dict(boxes_of=args.boxes, protocol={**meta['protocol'], **_limits(args)})
     changed = differences(before, meta)
     if changed:
         print(f'sapiens-mm: inputs that are done in {args.out} keep their files, the others are written anew, but this '
@@ -245,11 +297,12 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
     """
     from tqdm import tqdm
 
+    from sapiens_mm.apis.persons import can_be_cut
     from sapiens_mm.apis.reading import prefetch
     # Images are counted, the frames of videos are not known beforehand.
     images = all(source.kind == 'image' for source in sources)
     bar = tqdm(total=len(sources) if images else None, unit='image' if images else 'frame', disable=None)
-    unwritten, done, empty, stopped, full = {}, dict(image=0, frame=0), 0, _StopsOnce(), ''
+    unwritten, done, empty, uncut, stopped, full = {}, dict(image=0, frame=0), 0, 0, _StopsOnce(), ''
 
     def failed(source, error) -> None:
         failures.append(str(error))
@@ -266,11 +319,12 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
 
     writer.on_error = not_written
     with bar, stopped, writer:
-        results = prefetch(inferencer.stream(sources, boxes, failed), 2, lambda result: result.nbytes)
+        results = prefetch(inferencer.stream(sources, boxes, failed, stopped.event), 2, lambda result: result.nbytes)
         try:
             for result in results:
                 done['image' if result.index is None else 'frame'] += writer.write(result)
                 empty += boxes is None and not len(result.boxes)
+                uncut += sum(~can_be_cut(result.boxes, result.image.shape[:2]))
                 bar.update()
                 if args.show and not _show(result, args.keypoint_threshold):
                     stopped.code = 130
@@ -280,12 +334,7 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
             results.close()
         if stopped.code or full:
             writer.close(complete=False)
-    if not any(done.values()):
-        done = dict(image=0) if images else dict(frame=0)
-    text = ' and '.join(_count(number, what) for what, number in done.items() if number or len(done) == 1)
-    text += f' in {args.out}'
-    if empty:
-        text += f', nobody was found in {f"{empty} of them" if sum(done.values()) > 1 else "it"}'
+    text = _counted(args, done if any(done.values()) else dict(image=0) if images else dict(frame=0), empty, uncut)
     if there:
         text += f', {_count(there, "input")} {"was" if there == 1 else "were"} there'
     if stopped.code or full:
@@ -296,6 +345,18 @@ def _write_results(args: argparse.Namespace, inferencer, sources: Sequence, boxe
         text += f'; {len(unwritten)} could not be written:\n  ' + '\n  '.join(unwritten.values())
     print(text)
     return stopped.code or int(bool(failures or unwritten))
+
+
+def _counted(args: argparse.Namespace, done: dict[str, int], empty: int, uncut: int) -> str:
+    """How many images and frames were written, and what is to be known about their people."""
+    text = ' and '.join(_count(number, what) for what, number in done.items() if number or len(done) == 1)
+    text += f' in {args.out}'
+    if empty:
+        text += f', nobody was found in {f"{empty} of them" if sum(done.values()) > 1 else "it"}'
+    if uncut:
+        text += (f', {_count(uncut, "box", "boxes")} of {args.boxes} {"has" if uncut == 1 else "have"} no area in the '
+                 'frame: scores are 0')
+    return text
 
 
 def _why_nothing_can_be_written(writer, error: OSError) -> str:
@@ -309,8 +370,8 @@ def _why_nothing_can_be_written(writer, error: OSError) -> str:
     return ''
 
 
-def _count(number: int, what: str) -> str:
-    return f'{number} {what}{"s" * (number != 1)}'
+def _count(number: int, what: str, several: str = '') -> str:
+    return f'{number} {what if number == 1 else several or what + "s"}'
 
 
 def _some(names) -> str:
@@ -329,10 +390,11 @@ class _StopsOnce:
 
     Attributes:
         code: The exit code then, 0 before.
+        event: Set then.
     """
 
     def __init__(self):
-        self.code = 0
+        self.code, self.event = 0, threading.Event()
 
     def __enter__(self) -> '_StopsOnce':
         self.before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -346,6 +408,7 @@ class _StopsOnce:
         if self.code:
             raise KeyboardInterrupt
         self.code = 128 + number
+        self.event.set()
         print('\nsapiens-mm: stopping after this one; again to stop at once', file=sys.stderr)
 
 

@@ -12,7 +12,7 @@ BASE = {'torch', 'mmengine', 'mmcv', 'numpy', *sys.stdlib_module_names}
 ALLOWED = {
     # room: (libraries, own rooms)
     'apis': (BASE | {'mmpose', 'mmseg', 'mmdet', 'torchvision', 'cv2', 'PIL', 'av', 'safetensors', 'onnxruntime',
-                     'onnxscript', 'gradio'},
+                     'onnxscript', 'gradio', 'starlette'},
              {'backbones', 'dense', 'engine', 'pose', 'pretrain', 'synth', 'visualization', 'vocabularies'}),
     'backbones': (BASE, {'engine'}),
     'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', 'visualization', 'vocabularies'}),

@@ -4,13 +4,15 @@ Everything stays on this machine: the page is served to it alone unless told oth
 """
 import argparse
 import html
+import math
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +23,11 @@ from PIL import Image
 from ..backbones.model_zoo import RELEASED
 from ..engine.checkpoint import CheckpointError
 from ..engine.fetch import is_cached
+from .clients import REFUSED, Clients, Gate, client_of
 from .inferencer import SapiensInferencer
 from .models import SIZES, TASKS, embedded_tasks, pair_weights
 from .persons import DETECTORS, Finder
-from .reading import IMAGES, InputError, Source, find_sources, read_frames
+from .reading import IMAGES, InputError, Source, file_source, find_sources, pixels_of
 from .result import Result
 from .writing import KINDS, ResultWriter
 
@@ -50,6 +53,7 @@ class Outcome:
         json: What :meth:`Result.to_json` gives.
         archive: The zip.
         video: Overlays of a video, if they were asked for.
+        folder: What the two lie in, where no other folder was given; it goes with this.
     """
     summary: str
     pictures: dict[str, np.ndarray]
@@ -57,6 +61,7 @@ class Outcome:
     json: dict
     archive: str
     video: str | None = None
+    folder: tempfile.TemporaryDirectory | None = None
 
 
 class App:
@@ -68,6 +73,7 @@ class App:
         detector: What finds people: as :class:`SapiensInferencer` takes it. None: the whole frame is one person.
         max_pixels: Of an image or a frame.
         max_frames: Of a video.
+        max_video_pixels: Of all frames of a video together.
 
     Raises:
         ValueError, CheckpointError, ImportError, OSError: The weights cannot be used.
@@ -75,12 +81,11 @@ class App:
 
     def __init__(self, weights: list | None = None, device: str | None = None,
                  detector: str | tuple | Finder | None = 'auto', max_pixels: int = 40_000_000,
-                 max_frames: int = 300):
+                 max_frames: int = 300, max_video_pixels: int = 1_000_000_000):
         self.weights, self.device, self.detector = weights, device, detector
-        self.max_pixels, self.max_frames = max_pixels, max_frames
+        self.max_pixels, self.max_frames, self.max_video_pixels = max_pixels, max_frames, max_video_pixels
         self._loaded: tuple = ()
         self._inferencer: SapiensInferencer | None = None
-        self._folder: tempfile.TemporaryDirectory | None = None
         if weights:
             self._load('own', None, detector is None)
 
@@ -105,11 +110,12 @@ class App:
                                                              if (size, zoo) in RELEASED]
 
     def run(self, path: str, size: str, tasks: Sequence[str], whole: bool = True, person_threshold: float = .3,
-            keypoint_threshold: float = .3, kinds: Sequence[str] = (), progress=None) -> Outcome:
+            keypoint_threshold: float = .3, kinds: Sequence[str] = (), progress=None,
+            folder: str | os.PathLike | None = None) -> Outcome:
         """Runs models on an image or video.
 
         Args:
-            path: Of the file; its last part is what it is called.
+            path: Of the file; its last part is what it is called. It is no pattern, folder or number.
             size: One of :meth:`sizes`.
             tasks: Some of :meth:`tasks`.
             whole: The whole frame is one person, nobody is looked for.
@@ -117,6 +123,7 @@ class App:
             keypoint_threshold: Least score of a keypoint that is drawn.
             kinds: What the zip holds beside JSON, of :data:`sapiens_mm.apis.writing.KINDS`.
             progress: Called with the number of frames that are done, and of all.
+            folder: Where the zip and the video go; None: a temporary one.
 
         Raises:
             ValueError, CheckpointError, ImportError, OSError: The file or the models cannot be used; the message is
@@ -125,55 +132,56 @@ class App:
         if not tasks:
             raise ValueError('nothing is to be done; choose a task')
         start = time.perf_counter()
-        source, = find_sources([path])
+        source = file_source(path)
         shown = Source(source.name, source.name, source.kind)  # no one needs to know where the server keeps it
-        try:
-            frames = self._check(source)
-            inferencer = self._load(size, tasks, whole)
-            inferencer.score_threshold = person_threshold
-            if self._folder is not None:
-                self._folder.cleanup()
-            self._folder = tempfile.TemporaryDirectory(prefix='sapiens_mm_')
-            base = Path(self._folder.name, f'{source.name}.sapiens')
-            with ResultWriter(base, kinds, threshold=keypoint_threshold) as writer:
-                writer.write_meta(inferencer.describe())
-                for number, result in enumerate(inferencer.stream(source)):
-                    result.source = shown
-                    writer.write(result)
-                    if number == frames // 2:
-                        middle = result
-                    if progress is not None:
-                        progress((number + 1, frames))
-        except InputError as error:
-            raise InputError(str(error).replace(source.path, source.name)) from error
-        video = base / f'{source.name}.overlay.mp4'
+        own = tempfile.TemporaryDirectory(prefix='sapiens_mm_') if folder is None else None
+        with ExitStack() as undo:
+            undo.callback(own.cleanup if own else lambda: None)
+            try:
+                frames = self._check(source)
+                inferencer = self._load(size, tasks, whole)
+                inferencer.score_threshold = person_threshold
+                base = Path(own.name if own else folder, f'{source.name}.sapiens')
+                with ResultWriter(base, kinds, threshold=keypoint_threshold) as writer:
+                    writer.write_meta(inferencer.describe())
+                    pixels = 0
+                    for number, result in enumerate(inferencer.stream(source)):
+                        pixels += result.image.shape[0] * result.image.shape[1]
+                        self._check_limits(source, *result.image.shape[1::-1], number + 1, pixels)
+                        result.source = shown
+                        writer.write(result)
+                        if number <= frames // 2:
+                            middle = result
+                        if progress is not None:
+                            progress((number + 1, max(frames, number + 1)))
+            except InputError as error:
+                raise InputError(str(error).replace(source.path, source.name)) from error
+            archive = shutil.make_archive(str(base), 'zip', base)
+            video = base / f'{source.name}.overlay.mp4'
+            video = shutil.move(video, base.parent) if video.exists() else None
+            shutil.rmtree(base)
+            undo.pop_all()
         return Outcome(
-            _summary(middle, frames, time.perf_counter() - start), _pictures(middle, keypoint_threshold),
-            middle.seen_parts(), middle.to_json(), shutil.make_archive(str(base), 'zip', base),
-            str(video) if video.exists() else None)
+            _summary(middle, number + 1, time.perf_counter() - start), _pictures(middle, keypoint_threshold),
+            middle.seen_parts(), middle.to_json(), archive, video, own)
 
     def _check(self, source: Source) -> int:
-        """The number of frames of a source that is whole and within the limits."""
-        if source.kind == 'image':  # before all of it is in memory; what else is wrong, reading it tells
-            with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), \
-                    Image.open(source.path) as image:
-                self._check_pixels(source, *image.size)
-        frames = 0
-        for frame in read_frames(source):
-            if not frames:
-                self._check_pixels(source, *frame.image.shape[1::-1])
-            frames += 1
-            if frames > self.max_frames:
-                raise InputError(f'{source.path}: it has more than {self.max_frames} frames; cut it, or start the page '
-                                 'with a larger --max-frames')
-        if not frames:
-            raise InputError(f'{source.path}: it has no frames')
+        """The number of frames of a source that is within the limits, as far as its header tells."""
+        width, height, frames = pixels_of(source)
+        self._check_limits(source, width, height, frames, width * height * frames)
         return frames
 
-    def _check_pixels(self, source: Source, width: int, height: int) -> None:
+    def _check_limits(self, source: Source, width: int, height: int, frames: int, pixels: int) -> None:
         if width * height > self.max_pixels:
             raise InputError(f'{source.path}: it has {width} x {height} pixels, more than {self.max_pixels / 1e6:g} '
                              'million; take a smaller one, or start the page with a larger --max-pixels')
+        if frames > self.max_frames:
+            raise InputError(f'{source.path}: it has more than {self.max_frames} frames; cut it, or start the page '
+                             'with a larger --max-frames')
+        if source.kind == 'video' and pixels > self.max_video_pixels:
+            raise InputError(f'{source.path}: its frames have {pixels / 1e6:.0f} million pixels together, more than '
+                             f'{self.max_video_pixels / 1e6:g} million; cut it or make it smaller, or start the page '
+                             'with a larger --max-video-pixels')
 
     def _load(self, size: str, tasks: Sequence[str] | None, whole: bool) -> SapiensInferencer:
         """The models for some tasks; None: for all, of own weights.
@@ -214,12 +222,13 @@ def _summary(result: Result, frames: int, seconds: float) -> str:
     return text if result.index is None else f'{frames} frames; pictures and JSON are of frame {result.index}: {text}'
 
 
-def build_page(app: App, examples: Sequence[str] = (), max_queue: int = 8, kinds: Sequence[str] = (),
-               size: str | None = None):
-    """The page, a ``gradio.Blocks``.
+def build_page(app: App, clients: Clients, examples: Sequence[str] = (), max_queue: int = 8,
+               kinds: Sequence[str] = (), size: str | None = None):
+    """The page, a ``gradio.Blocks``; :func:`launch_page` serves it.
 
     Args:
         app: What runs.
+        clients: Who may name which file.
         examples: Paths of images to begin with.
         max_queue: At most so many runs wait.
         kinds: What the zip holds at first.
@@ -227,15 +236,23 @@ def build_page(app: App, examples: Sequence[str] = (), max_queue: int = 8, kinds
     """
     import gradio as gr
 
-    def run(image, video, kind, *values, progress=gr.Progress()):  # noqa: B008  (how Gradio finds it)
-        file = image if kind == 'image' else video
+    def run(image, video, kind, size, tasks, whole, person, keypoint, kinds, request: gr.Request,
+            progress=gr.Progress()):  # noqa: B008  (how Gradio finds it)
+        file, client = image if kind == 'image' else video, client_of(request.headers)
         if not file:
             raise gr.Error(f'There is no {kind}: drop one, or take it with the webcam.', print_exception=False)
+        path = file.get('path') if isinstance(file, dict) else None
+        if not clients.owns(client, path):
+            raise gr.Error(REFUSED, print_exception=False)
         try:
-            found = app.run(file['path'], *values, progress=lambda done: progress(done, unit='frames'))
+            with clients.run(client, path) as folder:
+                _check_choices(app, size, tasks, whole, person, keypoint, kinds)
+                found = app.run(path, size, tasks, whole, person, keypoint, kinds,
+                                lambda done: progress(done, unit='frames'), folder)
+                pictures = {name: _save_picture(found.pictures[name], folder, name) if name in found.pictures else None
+                            for name in _PICTURES}
         except _EXPECTED as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
-        pictures = {name: _to_show(found.pictures[name]) if name in found.pictures else None for name in _PICTURES}
         pictures['overlay'] = gr.Image(pictures['overlay'], visible=not found.video)
         legend = ''.join(f'<span><i style="background: rgb{tuple(map(int, color))}"></i>{html.escape(name)}</span>'
                          for name, color in found.legend)
@@ -244,7 +261,7 @@ def build_page(app: App, examples: Sequence[str] = (), max_queue: int = 8, kinds
                 *(gr.Tab(interactive=name in found.pictures) for name in _PICTURES))
 
     def tasks_of(size: str):
-        tasks = app.tasks(size)
+        tasks = app.tasks(size) if size in app.sizes() else []
         poses = [task for task in tasks if task.startswith('pose')]
         return gr.CheckboxGroup(tasks, value=[task for task in tasks if task not in poses[1:]], label='Tasks')
 
@@ -301,9 +318,39 @@ def build_page(app: App, examples: Sequence[str] = (), max_queue: int = 8, kinds
     return page.queue(max_size=max_queue)
 
 
-def _to_show(picture: np.ndarray) -> np.ndarray:
+def launch_page(page, clients: Clients, **options) -> None:
+    """Serves a page such that requests reach no files but those of their client.
+
+    Args:
+        page: Of :func:`build_page`.
+        clients: Those of the page.
+        **options: Of Gradio's ``launch``.
+    """
+    from starlette.middleware import Middleware
+    number = next(number for number, function in page.fns.items() if function.name == 'run')
+    gate = Middleware(Gate, clients=clients, run_index=number)
+    page.launch(share=False, footer_links=[], run_history=False, ssr_mode=False, css=_CSS, quiet=True,
+                prevent_thread_lock=True, app_kwargs=dict(middleware=[gate]), **options)
+
+
+def _check_choices(app: App, size, tasks, whole, person, keypoint, kinds) -> None:
+    """Raises a ValueError where a request has other values than the page can send."""
+    numbers = all(isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 1
+                  for value in (person, keypoint))
+    if not (isinstance(size, str) and size in app.sizes() and isinstance(whole, bool) and numbers
+            and all(isinstance(names, list) and all(isinstance(name, str) for name in names)
+                    for names in (tasks, kinds)) and set(tasks) <= set(app.tasks(size)) and set(kinds) <= set(KINDS)):
+        raise ValueError('got values that the page does not offer; reload it')
+
+
+def _save_picture(picture: np.ndarray, folder: str, name: str) -> str:
+    """The path of a picture as JPEG, at a size that is shown."""
     scale = _LARGEST_SHOWN / max(picture.shape)
-    return picture if scale >= 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    if scale < 1:
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    path = os.path.join(folder, f'{name}.jpeg')
+    Image.fromarray(picture).save(path, 'JPEG', quality=92)
+    return path
 
 
 def find_examples(folder: str | None, number: int = 5) -> list[str]:
@@ -345,7 +392,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--max-upload', type=int, default=100, metavar='MB', help='of a file (%(default)s)')
     add('--max-pixels', type=int, default=40, metavar='MILLIONS', help='of an image or a frame (%(default)s)')
     add('--max-frames', type=int, default=300, help='of a video (%(default)s)')
+    add('--max-video-pixels', type=int, default=1000, metavar='MILLIONS', help='of all frames of a video together '
+        '(%(default)s)')
     add('--max-queue', type=int, default=8, help='runs that wait for others (%(default)s)')
+
+
+def _made(folder: str | None) -> str | None:
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+    return folder or None
 
 
 def main(args: argparse.Namespace) -> int:
@@ -363,15 +418,20 @@ def main(args: argparse.Namespace) -> int:
         kinds = [kind for kind in args.save.split(',') if kind not in ('', 'json')]
         ResultWriter('', kinds)  # which says what cannot be saved
         app = App(weights, args.device, None if args.detector == 'none' else args.detector,
-                  args.max_pixels * 1_000_000, args.max_frames)
+                  args.max_pixels * 1_000_000, args.max_frames, args.max_video_pixels * 1_000_000)
         examples = find_examples(args.examples) if args.examples != 'none' else []
-        page = build_page(app, examples, args.max_queue, kinds, args.size)
-        page.launch(server_name=args.host, server_port=args.port, max_file_size=f'{args.max_upload}mb', share=False,
-                    footer_links=[], run_history=False, ssr_mode=False, allowed_paths=examples, css=_CSS,
-                    theme=gradio.themes.Default(font='system-ui', font_mono='monospace'), quiet=True,
-                    prevent_thread_lock=True)
-        print(f'the page is at {page.local_url}; Ctrl-C ends it', flush=True)
-        page.block_thread()
+        # Gradio keeps uploads here, by default where other programs keep theirs.
+        with tempfile.TemporaryDirectory(prefix='sapiens_mm_', dir=_made(os.environ.get('GRADIO_TEMP_DIR'))) as folder:
+            os.environ['GRADIO_TEMP_DIR'] = folder
+            examples = [gradio.processing_utils.save_file_to_cache(path, folder) for path in examples]
+            clients = Clients(folder, examples)
+            page = build_page(app, clients, examples, args.max_queue, kinds, args.size)
+            launch_page(page, clients, server_name=args.host, server_port=args.port,
+                        max_file_size=f'{args.max_upload}mb',
+                        theme=gradio.themes.Default(font='system-ui', font_mono='monospace'))
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # by which the folder is removed
+            print(f'the page is at {page.local_url}; Ctrl-C ends it', flush=True)
+            page.block_thread()
     except _EXPECTED as error:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 2

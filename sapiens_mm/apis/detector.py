@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file
 from ..version import HOSTS, require
-from .models import read_config
+from .models import read_config, weights_of
 
 
 class PersonDetector:
@@ -46,10 +46,11 @@ class PersonDetector:
             raise ValueError(f'batch_size={batch_size}, but a batch has at least 1 image')
         self.score_threshold, self.batch_size = score_threshold, batch_size
         cfg, checkpoint = _read_config(os.fspath(config)), os.fspath(checkpoint)
-        weights = load_checkpoint_file(checkpoint)  # first, since its complaints are those of our reader
+        # First, since its complaints are those of our reader.
+        weights = weights_of(load_checkpoint_file(checkpoint), checkpoint)
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmdet'):  # mmdet would set it for good
             # Before it is loaded, where mmdet would print each tensor that does not fit, and go on.
-            _check_filled(MODELS.build(cfg.model), weights.get('state_dict', weights), checkpoint)
+            _check_filled(MODELS.build(cfg.model), weights, checkpoint)
             self.model = init_detector(cfg, checkpoint, palette='coco', device=device or get_device())
             pipeline = get_test_pipeline_cfg(cfg.copy())
             pipeline[0].type = 'mmdet.LoadImageFromNDArray'
@@ -102,7 +103,6 @@ def _read_config(config: str) -> Config:
 
 def _check_filled(model: torch.nn.Module, weights: dict, checkpoint: str) -> None:
     """mmdet goes on with random weights where a checkpoint is another model's."""
-    weights = {name.removeprefix('module.'): value for name, value in weights.items()}
     wrong = [name for name, value in model.state_dict().items() if not name.endswith('num_batches_tracked') and
              (name not in weights or weights[name].shape != value.shape)]
     if wrong:

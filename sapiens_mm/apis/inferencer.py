@@ -1,6 +1,7 @@
 """All tasks on anything: images, folders, videos, cameras."""
 import copy
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -28,11 +29,16 @@ from .models import (
 )
 from .persons import (
     DETECTORS,
+    NMS_THRESHOLD,
+    SCORE_THRESHOLD,
     BoxFile,
     Finder,
     GivenBoxes,
     PartsFinder,
     Tracker,
+    can_be_cut,
+    check_found,
+    check_limits,
     default_detector,
     keep_best,
     whole_frames,
@@ -88,9 +94,9 @@ class SapiensInferencer:
         detector: ``'rtmdet-m'``, a config and checkpoint of mmdet, a function from frames to boxes, ``'parts'``: the
             regions of a map of body parts (that of the models, else of the embedded one), or None: the whole frame is
             one person. ``'auto'`` is RTMDet, but parts for the embedded model, which works without a network.
-        score_threshold: People of lower scores are left out.
-        nms_threshold: Of boxes that overlap by more than this IoU one stays.
-        max_persons: At most so many in a frame, those of the highest scores.
+        score_threshold: Of a detector's boxes, those of lower scores are left out.
+        nms_threshold: Of a detector's boxes that overlap by more than this IoU one stays.
+        max_persons: At most so many of a detector's boxes in a frame, those of the highest scores.
         per_person: Parts, depth and normals of each person's crop instead of the whole frame.
         flip_test: Average with the mirror image, as the published figures do; takes twice the time.
         batch_size: Crops that go through a model at a time.
@@ -110,20 +116,21 @@ class SapiensInferencer:
                  dtype: str | torch.dtype | None = None,
                  compile: bool = False,
                  detector: str | tuple | Finder | None = 'auto',
-                 score_threshold: float = .3,
-                 nms_threshold: float = .65,
+                 score_threshold: float = SCORE_THRESHOLD,
+                 nms_threshold: float = NMS_THRESHOLD,
                  max_persons: int | None = None,
                  per_person: bool = False,
                  flip_test: bool = False,
                  batch_size: int = 4,
                  track: bool = False,
                  detect_every: int = 1):
-        for name, value in (('batch_size', batch_size), ('detect_every', detect_every), ('max_persons', max_persons)):
-            if not (isinstance(value, (int, np.integer)) and value >= 1 or name == 'max_persons' and value is None):
+        for name, value in (('batch_size', batch_size), ('detect_every', detect_every)):
+            if not (isinstance(value, (int, np.integer)) and value >= 1):
                 raise ValueError(f'{name} is {value!r}, but must be 1 or more, a whole number')
         for name, value in (('score_threshold', score_threshold), ('nms_threshold', nms_threshold)):
-            if not (isinstance(value, (int, float, np.number)) and 0 <= value <= 1):
-                raise ValueError(f'{name} is {value!r}, but must be a number from 0 to 1')
+            if value is None:
+                raise ValueError(f'{name} is None, but must be a number from 0 to 1')
+        check_limits(score_threshold, nms_threshold, max_persons)
         if detect_every > 1 and not track:
             raise ValueError(f'detect_every is {detect_every}, but boxes are kept over frames with track=True only')
         tasks = [tasks] if isinstance(tasks, str) else tasks
@@ -136,6 +143,13 @@ class SapiensInferencer:
         self.track, self.detect_every = track, detect_every
         self._take(_load_models(tasks, size, weights, dict(device=self.device, dtype=self.dtype)))
         self.metainfo = {task.partition('-')[0]: model.metainfo[task] for model in self.models for task in model.tasks}
+        for model in self.models if flip_test else ():
+            unknown = [task for task in model.tasks if task.startswith(('pose', 'parts'))
+                       and model.metainfo[task].get('flip_indices') is None]
+            if unknown:
+                raise ValueError(f'flip_test: {model.source} does not say which outputs of {", ".join(unknown)} are '
+                                 "each other's mirror images; set the dataset of test_dataloader in its config, or "
+                                 'leave flip_test out')
         if compile:
             for model in self.models:
                 if isinstance(model.network, SapiensNetwork):  # ONNX Runtime has its own ways
@@ -184,7 +198,7 @@ class SapiensInferencer:
         if detector in (None, 'none') or not (self.pose or self.per_person):
             return 'none', whole_frames
         if callable(detector):
-            return getattr(detector, '__name__', type(detector).__name__), detector
+            return _function_name(detector), detector
         if detector == 'parts':
             return 'parts', self._parts_finder()
         if isinstance(detector, str) and detector not in DETECTORS:
@@ -215,7 +229,8 @@ class SapiensInferencer:
         return list(self.stream(inputs, boxes))
 
     def stream(self, inputs, boxes: Iterable[np.ndarray] | Finder | str | os.PathLike | None = None,
-               on_error: Callable[[Source, InputError], None] | None = None) -> Iterator[Result]:
+               on_error: Callable[[Source, InputError], None] | None = None,
+               stop: threading.Event | None = None) -> Iterator[Result]:
         """Runs everything on inputs of any number and length, in order.
 
         Args:
@@ -223,46 +238,61 @@ class SapiensInferencer:
                 a pattern; the number of a camera; a :class:`~sapiens_mm.apis.reading.Source`. An iterator over them is
                 read as the frames are worked on. Arrays are called by their place, ``'000000'`` and so on.
             boxes: (N, 4) or (N, 5) x0, y0, x1, y1, score, one array for each frame; a path of a file of boxes, or a
-                :class:`~sapiens_mm.apis.persons.BoxFile`; a function from frames to boxes; by default the detector's.
+                :class:`~sapiens_mm.apis.persons.BoxFile`; a function from frames to boxes. They are used as they are,
+                all, in their order. One without an area in its frame keeps its place, with scores of 0. By default
+                people are found by the detector, whose boxes are those that pass its thresholds, highest score first.
             on_error: Called with a source that cannot be read and the reason; by default that is raised, after the
                 results of what came before it.
+            stop: Once it is set, no other frame is waited for, even if one is just being read.
 
         Yields:
             A result for each frame.
 
         Raises:
             InputError: An input cannot be read.
-            ValueError: The boxes are none, or not as many as the frames.
+            ValueError: Boxes are not in pixels, not finite, or not as many as the frames, or the name of an image in a
+                file of boxes fits several inputs.
         """
         finder = self.finder if boxes is None else _choose_boxes(boxes)
         if isinstance(finder, GivenBoxes) and on_error is not None:
             raise ValueError('boxes go by the order of the frames, which a file that cannot be read would change: with '
                              'on_error, give a BoxFile, or a function from frames to boxes')
         # Closed here, since the traceback of an error keeps generators alive, and with them their threads and files.
-        with closing(prefetch(frames_of_inputs(inputs, on_error), 2, _bytes_of)) as frames, \
-                closing(prefetch(self._samples(self._find_persons(frames, finder)), 2 * self.batch_size,
+        with closing(prefetch(frames_of_inputs(inputs, on_error), 2, _bytes_of, stop)) as frames, \
+                closing(prefetch(self._samples(self._find_persons(frames, finder, stop)), 2 * self.batch_size,
                                  _bytes_of)) as items:
             yield from self._run(items)
 
-    def _find_persons(self, frames: Iterable[Frame], finder: Finder) -> Iterator[Frame]:
+    def _find_persons(self, frames: Iterable[Frame], finder: Finder,
+                      stop: threading.Event | None = None) -> Iterator[Frame]:
         """Frames with their ``boxes`` and, where people are tracked, their ``track_ids``."""
-        every = self.detect_every if finder is self.finder else 1  # boxes that are given are there for each frame
-        tracker = Tracker() if self.track else None
+        given = finder is not self.finder or isinstance(finder, (BoxFile, GivenBoxes))
+        every = 1 if given else self.detect_every  # boxes that are given are there for each frame
+        tracker, name, number = Tracker() if self.track else None, self._name_of(finder), 0
         # Only a detector gains from several frames at once.
-        for group in _groups(_flushed(frames), self.batch_size if finder is self.finder is not whole_frames else 1):
+        for group in _groups(_flushed(frames), 1 if given or finder is whole_frames else self.batch_size):
             asked = [frame for frame in group if not frame.index or frame.index % every == 0]
-            found = dict(zip(map(id, asked), finder(asked) if asked else []))
+            boxes_of = check_found(finder(asked) if asked else [], asked, name, number)
+            found = dict(zip(map(id, asked), boxes_of, strict=True))
+            number += len(group)
             for frame in group:
                 if tracker is not None and not frame.index:
                     tracker.reset()
                 if id(frame) in found:
-                    boxes = keep_best(found[id(frame)], frame.image.shape[:2], self.score_threshold,
-                                      self.nms_threshold, self.max_persons)
+                    boxes = found[id(frame)]
+                    if not given:
+                        boxes = keep_best(boxes, frame.image.shape[:2], self.score_threshold, self.nms_threshold,
+                                          self.max_persons)
                     ids = tracker.update(boxes) if tracker is not None and frame.index is not None else None
                 frame.boxes, frame.track_ids = boxes, ids
                 yield frame
-        if isinstance(finder, GivenBoxes):
+        if isinstance(finder, GivenBoxes) and not (stop is not None and stop.is_set()):
             finder.finish()
+
+    def _name_of(self, finder: Finder) -> str:
+        if finder is self.finder:
+            return f'the detector {self.boxes_of}'
+        return 'boxes' if isinstance(finder, (BoxFile, GivenBoxes)) else f'boxes={_function_name(finder)}'
 
     def _samples(self, frames: Iterable[Frame]) -> Iterator[_Job | _Sample | None]:
         """Of each frame a job, then its samples: people for the pose model, people or the frame for the others.
@@ -274,17 +304,18 @@ class SapiensInferencer:
                 frame.outputs = None  # which are large, and which no one asks for
             job = _Job(frame, Result(frame.source, frame.image, frame.index, frame.rate, frame.boxes, frame.track_ids,
                                      metainfo=self.metainfo, time=frame.time))
-            number = len(frame.boxes)
+            people = np.flatnonzero(can_be_cut(frame.boxes, frame.image.shape[:2]))
             if self.pose is not None:
-                shape = number, len(self.metainfo['pose']['keypoint_id2name'])
+                shape = len(frame.boxes), len(self.metainfo['pose']['keypoint_id2name'])
                 job.result.keypoints = np.zeros((*shape, 2), np.float32)
                 job.result.keypoint_scores = np.zeros(shape, np.float32)
-                job.left += number
+                job.left += len(people)
             # The highest score comes last, on top of the others.
-            shown = ([None] if not self.per_person else range(number - 1, -1, -1)) if self.dense else ()
+            by_score = people[np.argsort(-frame.boxes[people, 4], kind='stable')[::-1]]
+            shown = ([None] if not self.per_person else by_score) if self.dense else ()
             job.left += len(shown)
             yield job
-            for person in range(number) if self.pose is not None else ():
+            for person in people if self.pose is not None else ():
                 yield _Sample('pose', job, person, {self.pose.input_size: cut_person(
                     frame.image, frame.boxes[person, :4], self.pose.input_size)})
             sizes = {model.input_size for model in self.dense}
@@ -329,7 +360,7 @@ class SapiensInferencer:
     def _run_pose(self, batch: list[_Sample]) -> Iterator[None]:
         size = self.pose.input_size
         keypoints, scores = self._keypoints(self._images(batch, size))
-        for sample, points, heights in zip(batch, keypoints, scores):
+        for sample, points, heights in zip(batch, keypoints, scores, strict=True):
             x0, y0, x1, y1 = sample.crops[size].box
             # mmpose's: the crop's pixels are as wide as if its centres' distance were its width.
             sample.job.result.keypoints[sample.person] = points / size[::-1] * (x1 - x0, y1 - y0) + (x0, y0)
@@ -498,7 +529,13 @@ def _load_models(tasks: Sequence[str] | None, size: str, weights, options: dict)
 def _choose_boxes(boxes) -> Finder:
     if isinstance(boxes, (str, os.PathLike)):
         return BoxFile(boxes)
+    if isinstance(boxes, BoxFile):
+        return boxes.for_run()
     return boxes if callable(boxes) else GivenBoxes(boxes)
+
+
+def _function_name(function: Callable) -> str:
+    return getattr(function, '__name__', type(function).__name__)
 
 
 def _flushed(items: Iterable) -> Iterator:

@@ -5,18 +5,21 @@ checkpoint alone that says what it is (MMEngine's ``meta``, or the metadata that
 ONNX file of ours. Reading a checkpoint runs no code of it, and its config may name registered classes only.
 """
 import ast
+import colorsys
 import copy
 import importlib
 import json
 import os
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn as nn
 from mmengine.config import Config
@@ -28,9 +31,10 @@ from ..backbones import SapiensViT
 from ..backbones.model_zoo import RELEASED, released_file
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file, save_weights
 from ..engine.fetch import fetch_file, sha256_of
+from ..utils.files import parse_json
+from ..utils.text import count, some
 from ..version import HOSTS
 from ..vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
-from ..vocabularies.lip import FLIPPED_LIP, LIP_COLORS, LIP_NAMES
 
 __all__ = [
     'DTYPES', 'EMBEDDED', 'PARAMETERS', 'SIZES', 'SapiensNetwork', 'TASKS', 'TaskModel', 'choose_device',
@@ -54,8 +58,6 @@ PARAMETERS = {
 }
 SIZES = ('tiny', '0.3b', '0.6b', '1b', '2b')
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
-_PARTS = {28: dict(classes=PART_NAMES, palette=PART_COLORS, flip_indices=FLIPPED_PARTS),
-          20: dict(classes=LIP_NAMES, palette=LIP_COLORS, flip_indices=FLIPPED_LIP)}
 _SCOPES = ('mmengine', 'mmcv', 'mmpose', 'mmseg')
 
 
@@ -187,34 +189,32 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
         from .onnx_model import load_onnx_model
         return load_onnx_model(path, device)
     content = load_checkpoint_file(path)
-    meta = _metadata(path, content)
+    meta = _metadata(path, content, source)
+    dataset_meta = meta.get('dataset_meta')
     if config is None:
-        cfg = _read_own_config(source, meta)
+        released = None if isinstance(meta.get('cfg'), str) else _find_released(source)
+        cfg = Config(released_config(*released)) if released else _read_own_config(source, meta)
+        dataset_meta = dataset_meta or released and _released_names(released[1])
     elif isinstance(config, dict):
         cfg = Config(copy.deepcopy(dict(config)))
     elif os.path.isfile(config):
         cfg = read_config(config)
     else:
         raise FileNotFoundError(f"there is no config file '{os.fspath(config)}'; check the path")
-    state_dict = content.get('state_dict', content)
-    model, cfg_model = _build(cfg, source, trusted=config is not None)
-    weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
-    try:
-        model.load_state_dict(weights, strict=True, assign=True)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        found = next((line for line in lines[1:] if line), lines[0])
-        found = found.rstrip('.') if len(found) < 200 else f'{found[:200]} ...'
-        raise CheckpointError(f'{source} does not fill a {type(model).__name__} of this config ({found}); take the '
-                              'config and the checkpoint of one training') from error
+    weights = weights_of(content, source)
+    with _config_errors(source):
+        model, cfg_model = _build(cfg, source, trusted=config is not None)
+    _fill(model, weights, source)
     model.float().requires_grad_(False).eval()
 
-    found, metainfo, codec = _describe(model, cfg, meta.get('dataset_meta'), source)
+    with _config_errors(source):
+        found, metainfo, codec = _describe(model, cfg, dataset_meta, source)
+        preprocessor = cfg_model.get('data_preprocessor') or {}
+        network = SapiensNetwork(model, preprocessor['mean'], preprocessor['std'], not preprocessor.get('bgr_to_rgb'))
+        input_size = _input_size(model, cfg, codec)
     if tasks is not None and not set(tasks) & set(found):
         raise ValueError(f'{source} has {", ".join(found)}, but none of {", ".join(tasks)}')
-    preprocessor = cfg_model.get('data_preprocessor') or {}
-    network = SapiensNetwork(model, preprocessor['mean'], preprocessor['std'], not preprocessor.get('bgr_to_rgb'))
-    loaded = TaskModel(found, _input_size(model, cfg, codec), metainfo, network, source, path, torch.device(device),
+    loaded = TaskModel(found, input_size, metainfo, network, source, path, torch.device(device),
                        codec, dict(model=cfg_model))
     loaded.keep(tasks or found)
     network.to(device).cast(dtype)
@@ -298,7 +298,7 @@ def default_tasks(size: str) -> tuple[str, ...]:
 def embedded_tasks() -> dict[str, Path]:
     """Task -> file of the embedded model."""
     return {task: path for path in sorted(EMBEDDED.glob('*.safetensors'))
-            for task in json.loads(_metadata(os.fspath(path), {})['tasks'])}
+            for task in parse_json(_metadata(os.fspath(path), {}, os.fspath(path))['tasks'])}
 
 
 def save_model(model: TaskModel, path: str | os.PathLike, dtype: torch.dtype = torch.float32) -> None:
@@ -397,19 +397,95 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def _metadata(path: str, content: dict) -> dict:
+@contextmanager
+def _config_errors(source: str) -> Iterator[None]:
+    """Within it, a config that lacks something or has it in another type is a ValueError that names the checkpoint."""
+    try:
+        yield
+    except (AssertionError, AttributeError, LookupError, TypeError) as error:
+        text = (str(error).strip().splitlines() or [''])[0]
+        raise ValueError(f'the config for {source} cannot be used ({type(error).__name__}: {text}); give the config '
+                         'that the checkpoint was trained with') from error
+
+
+def weights_of(content: dict, source: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name.
+
+    Raises:
+        CheckpointError: It holds something else.
+    """
+    weights = content.get('state_dict', content)
+    if not isinstance(weights, dict) or not weights:
+        found = 'nothing' if isinstance(weights, dict) else f'a {type(weights).__name__}'
+        raise CheckpointError(f'{source} has {found} as its state_dict, expected tensors by their names; take another '
+                              'checkpoint')
+    wrong = [f'{name!r} ({type(value).__name__})' for name, value in weights.items() if not (
+        isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided
+        and not value.is_quantized)]
+    if wrong:
+        raise CheckpointError(f'{source} has {count(len(wrong), "entry", "entries")} of {len(weights)} that are no '
+                              f'tensors by their names: {some(wrong)}; take a checkpoint with a state_dict')
+    return {name.removeprefix('module.'): value for name, value in weights.items()}
+
+
+def _fill(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    _check_dtypes(model, weights, source)
+    try:
+        model.load_state_dict(weights, strict=True, assign=True)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        found = next((line for line in lines[1:] if line), lines[0])
+        found = found.rstrip('.') if len(found) < 200 else f'{found[:200]} ...'
+        raise CheckpointError(f'{source} does not fill a {type(model).__name__} of this config ({found}); take the '
+                              'config and the checkpoint of one training') from error
+
+
+def _check_dtypes(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    wrong = [f'{name} ({str(weights[name].dtype).removeprefix("torch.")})' for name, value in model.state_dict().items()
+             if name in weights and value.is_floating_point() != weights[name].is_floating_point()]
+    if wrong:
+        raise CheckpointError(f'{source} has {count(len(wrong), "tensor")} of another kind of numbers than the model: '
+                              f'{some(wrong)}; take a checkpoint in float32, float16 or bfloat16')
+
+
+def _metadata(path: str, content: dict, source: str) -> dict:
     """What a checkpoint says of itself: MMEngine's ``meta``, or the metadata of ``.safetensors``."""
     if not path.endswith('.safetensors'):
-        return content.get('meta') or {}
-    from safetensors import safe_open
-    with safe_open(path, 'pt') as file:
-        metadata = file.metadata() or {}
-    if 'dataset_meta' in metadata:
-        dataset_meta = json.loads(metadata['dataset_meta'])
-        if 'keypoint_id2name' in dataset_meta:  # JSON has no numbers for keys
-            dataset_meta['keypoint_id2name'] = dict(enumerate(dataset_meta['keypoint_id2name'].values()))
-        metadata['dataset_meta'] = dataset_meta
-    return metadata
+        metadata = content.get('meta')
+        metadata = metadata if isinstance(metadata, dict) else {}
+    else:
+        from safetensors import safe_open
+        with safe_open(path, 'pt') as file:
+            metadata = file.metadata() or {}
+    meta = metadata.get('dataset_meta')
+    try:
+        if isinstance(meta, str):
+            meta = parse_json(meta)
+            if 'keypoint_id2name' in meta:  # JSON has no numbers for keys
+                meta['keypoint_id2name'] = dict(enumerate(meta['keypoint_id2name'].values()))
+        if meta is not None and not isinstance(meta, dict):
+            raise ValueError(f'got a {type(meta).__name__}, expected a dict')
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f'the dataset_meta in {source} cannot be read ({error}); take another '
+                              'checkpoint') from error
+    return {**metadata, 'dataset_meta': meta}
+
+
+def _find_released(source: str) -> tuple[str, str] | None:
+    """Size and task of a released file, by its name."""
+    for (size, name), file in RELEASED.items():
+        task = next((task for task, zoo in TASKS.items() if zoo == name), None)
+        if task and os.path.basename(file.path) == os.path.basename(source):
+            return size, task
+    return None
+
+
+def _released_names(task: str) -> dict | None:
+    """What the outputs of a released model are called."""
+    if task.startswith('pose'):
+        from ..pose.vocabularies import get_metainfo
+        return get_metainfo(int(task[5:]))
+    return dict(classes=PART_NAMES, palette=PART_COLORS, flip_indices=FLIPPED_PARTS) if task == 'parts' else None
 
 
 def _read_own_config(source: str, meta: dict) -> Config:
@@ -417,13 +493,9 @@ def _read_own_config(source: str, meta: dict) -> Config:
     if isinstance(meta.get('cfg'), str):
         try:
             return Config(_parse_config(meta['cfg']))
-        except (AttributeError, SyntaxError, ValueError) as error:
+        except (AttributeError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
             raise CheckpointError(f'the config in {source} cannot be read ({type(error).__name__}: {error}); give the '
                                   'config file too') from error
-    for (size, name), file in RELEASED.items():
-        task = next((task for task, zoo in TASKS.items() if zoo == name), None)
-        if task and os.path.basename(file.path) == os.path.basename(source):
-            return Config(released_config(size, task))
     raise CheckpointError(f'{source} does not say which model it is of; give its config too')
 
 
@@ -433,7 +505,7 @@ def _parse_config(text: str) -> dict:
     The rest may hold what is no literal, and names data sets whose metainfo would be run (``from_file``).
     """
     if text.startswith('{'):
-        cfg = json.loads(text)
+        cfg = parse_json(text)
     else:
         cfg = {node.targets[0].id: node.value for node in ast.parse(text).body
                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
@@ -526,7 +598,7 @@ def _describe(model: nn.Module, cfg: Config, dataset_meta: dict | None, source: 
                              'SapiensUDPHeatmap are run')
         number = model.head.out_channels
         task = f'pose-{number}'
-        return (task, ), {task: _keypoints(number, cfg, dataset_meta, source)}, codec
+        return (task, ), {task: _keypoints(number, cfg, dataset_meta)}, codec
     from ..dense.multitask import SEGMENTORS, SapiensMultiTask
     if isinstance(model, SapiensMultiTask):
         heads = dict(model.heads.items())
@@ -536,38 +608,45 @@ def _describe(model: nn.Module, cfg: Config, dataset_meta: dict | None, source: 
         raise ValueError(f'the config for {source} is of a {type(model).__name__}; top-down pose estimators and '
                          f'{", ".join(segmentor.__name__ for segmentor in SEGMENTORS.values())}, SapiensMultiTask '
                          'are run')
-    metainfo = {task: _classes(head.out_channels, cfg, dataset_meta, source) if task == 'parts' else {}
+    metainfo = {task: _classes(head.out_channels, cfg, dataset_meta) if task == 'parts' else {}
                 for task, head in heads.items()}
     return tuple(heads), metainfo, None
 
 
-def _keypoints(number: int, cfg: Config, dataset_meta: dict | None, source: str) -> dict:
+def _keypoints(number: int, cfg: Config, dataset_meta: dict | None) -> dict:
+    """Names, links, colours and mirror images of keypoints, as checkpoint or config state them; else names alone."""
     from mmpose.apis.inference import dataset_meta_from_config
-
-    from ..pose.vocabularies import get_metainfo
-    if not dataset_meta:
-        with DefaultScope.overwrite_default_scope('mmpose'):
-            dataset_meta = dataset_meta_from_config(cfg, 'test')
-    if dataset_meta and dataset_meta.get('num_keypoints') == number:
-        return dict(dataset_meta)
-    if number in (17, 133, 308):
-        return get_metainfo(number)
-    raise ValueError(f'{source} has {number} keypoints, and neither it nor its config says which; set the dataset of '
-                     'test_dataloader in the config')
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        stated = [dataset_meta] if dataset_meta else [dataset_meta_from_config(cfg, mode) for mode in ('test', 'train')]
+    for meta in stated:  # a model may be tested on fewer keypoints than it has
+        if meta and meta.get('num_keypoints') == number:
+            return dict(meta)
+    colors = np.array(_plain_palette(number + 1)[1:], np.uint8)
+    return dict(num_keypoints=number, keypoint_id2name={i: f'keypoint_{i}' for i in range(number)},
+                keypoint_colors=colors, skeleton_links=[], skeleton_link_colors=np.zeros((0, 3), np.uint8))
 
 
-def _classes(number: int, cfg: Config, dataset_meta: dict | None, source: str) -> dict:
+def _classes(number: int, cfg: Config, dataset_meta: dict | None) -> dict:
+    """Names, colours and mirror images of classes, as checkpoint or config state them; else ``class_0``, ..."""
     from mmseg.registry import DATASETS
-    if not dataset_meta and cfg.get('test_dataloader'):
-        dataset = cfg.test_dataloader.dataset
+    stated = [dataset_meta] if dataset_meta else []
+    for mode in ('test', 'train') if not stated else ():
+        dataset = (cfg.get(f'{mode}_dataloader') or {}).get('dataset') or {}
         with DefaultScope.overwrite_default_scope('mmseg'):
             kind = DATASETS.get(dataset.type) if 'type' in dataset else None
-        dataset_meta = dataset.get('metainfo') or getattr(kind, 'METAINFO', None)
-    for meta in (dataset_meta, _PARTS.get(number)):
+        stated.append(dataset.get('metainfo') or getattr(kind, 'METAINFO', None))
+    known = dict(classes=tuple(f'class_{i}' for i in range(number)))
+    for meta in stated:
         if meta and len(meta.get('classes') or ()) == number:
-            return {name: meta[name] for name in ('classes', 'palette', 'flip_indices') if name in meta}
-    raise ValueError(f'{source} has {number} classes of parts, and neither it nor its config says which; set the '
-                     'dataset of test_dataloader in the config')
+            known = {name: meta[name] for name in ('classes', 'palette', 'flip_indices') if name in meta}
+            break
+    return dict(palette=_plain_palette(number)) | known
+
+
+def _plain_palette(number: int) -> tuple[tuple[int, int, int], ...]:
+    """Black for the background, and colours that are far apart."""
+    hues = [i * .618034 % 1 for i in range(number - 1)]
+    return (0, 0, 0), *(tuple(round(255 * value) for value in colorsys.hsv_to_rgb(hue, .75, .95)) for hue in hues)
 
 
 def _input_size(model: nn.Module, cfg: Config, codec: Any) -> tuple[int, int]:

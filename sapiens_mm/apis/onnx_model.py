@@ -1,10 +1,9 @@
 """ONNX files of ``sapiens-mm export``, run by ONNX Runtime in place of the models that they were made from."""
-import json
-
 import torch
 from torch import Tensor
 
 from ..engine.fetch import CheckpointError
+from ..utils.files import parse_json
 from .models import TaskModel
 
 #: The output of each task; ``pose`` stands for ``pose-17`` and so on.
@@ -47,7 +46,7 @@ class OnnxNetwork:
             raise CheckpointError(f'ONNX Runtime cannot run {path}: {str(error).splitlines()[0]}') from error
         found = self._session.get_modelmeta().custom_metadata_map
         try:  # other tools add entries of their own
-            self.metadata = {name: json.loads(found[name]) for name in METADATA}
+            self.metadata = {name: parse_json(found[name]) for name in METADATA}
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"{path} does not say what its outputs are; make it with 'sapiens-mm "
                                   "export'") from error
@@ -57,7 +56,7 @@ class OnnxNetwork:
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Outputs by name of RGB images (B, 3, H, W), 0 to 255 in any dtype."""
         found = self._session.run(None, {INPUT: images.float().cpu().numpy()})
-        return {name: torch.from_numpy(array).to(self.device) for name, array in zip(self.outputs, found)}
+        return {name: torch.from_numpy(array).to(self.device) for name, array in zip(self.outputs, found, strict=True)}
 
 
 def load_onnx_model(path: str, device: str | torch.device = 'cpu') -> TaskModel:
@@ -79,15 +78,22 @@ def load_onnx_model(path: str, device: str | torch.device = 'cpu') -> TaskModel:
         raise CheckpointError(f'{path} was exported with --with-decode, and what it puts out can neither be brought to '
                               'other sizes nor averaged; export it without')
     codec, metainfo = None, metadata['metainfo']
-    if metadata['codec'] is not None:
-        from ..pose.codec import SapiensUDPHeatmap
-        codec = SapiensUDPHeatmap(**metadata['codec'])
-        for meta in metainfo.values():  # JSON has no numbers for keys
-            meta['keypoint_id2name'] = dict(enumerate(meta['keypoint_id2name'].values()))
-    tasks = tuple(metadata['tasks'])
+    try:
+        if metadata['codec'] is not None:
+            from ..pose.codec import SapiensUDPHeatmap
+            codec = SapiensUDPHeatmap(**metadata['codec'])
+            for meta in metainfo.values():  # JSON has no numbers for keys
+                meta['keypoint_id2name'] = dict(enumerate(meta['keypoint_id2name'].values()))
+        tasks, (height, width) = tuple(metadata['tasks']), metadata['input_size']
+        names = {task: RAW_OUTPUTS[task.partition('-')[0]] for task in tasks}
+        if not names or not set(names.values()) <= set(network.outputs) or set(metainfo) != set(names):
+            raise ValueError(f'tasks are {tasks}, outputs {network.outputs}')
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not say what its outputs are ({error}); make it with 'sapiens-mm "
+                              "export'") from error
 
     def by_task(images: Tensor) -> dict[str, Tensor]:
         outputs = network(images)
-        return {task: outputs[RAW_OUTPUTS[task.partition('-')[0]]] for task in tasks}
+        return {task: outputs[name] for task, name in names.items()}
 
-    return TaskModel(tasks, tuple(metadata['input_size']), metainfo, by_task, path, path, device, codec)
+    return TaskModel(tasks, (height, width), metainfo, by_task, path, path, device, codec)

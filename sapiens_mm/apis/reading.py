@@ -1,37 +1,37 @@
 """Images, folders, videos and cameras as one stream of frames."""
 import glob
 import hashlib
-import json
 import os
 import os.path as osp
+import tempfile
 import threading
 import urllib.parse
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPException
-from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from ..utils.files import read_json
+from ..utils.images import MAX_PIXELS, open_image
+
 IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.mts', '.m2ts', '.3gp', '.wmv',
           '.flv', '.ogv', '.mxf')  # .ts only where it is named: in folders it may be TypeScript
-# FFmpeg's names of what these are; it takes text and images for videos, too.
-_CONTAINERS = {'mov', 'avi', 'matroska', 'mpeg', 'mpegts', 'asf', 'flv', 'ogg', 'mxf'}
+# FFmpeg's names of what these are. It takes text and images for videos, too, and playlists, which name other files.
+_CONTAINERS = {'mov', 'avi', 'matroska', 'mpeg', 'mpegts', 'mpegvideo', 'asf', 'flv', 'ogg', 'mxf'}
 #: Endings of what :class:`~sapiens_mm.apis.writing.ResultWriter` writes that are images or videos themselves.
 WRITTEN = ('.overlay.jpg', '.sheet.jpg', '.parts.png', '.depth.png', '.normal.png', '.overlay.mp4')
 #: While more bytes of images than these wait for the next step of the work, no other image is read or made.
 ROOM = 2**27
-_MAX_DOWNLOAD = 256 * 2**20
-# Pillow warns from half as many pixels on, and refuses more than these. Its warning can be silenced for all threads
-# only, so it is told to warn later, unless someone has told it other things; `read_image` refuses the same as before.
-_MAX_PIXELS = 178_956_970
-Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS and max(Image.MAX_IMAGE_PIXELS, _MAX_PIXELS)
+#: Seconds that fetching an address may take.
+URL_TIMEOUT = 120.
+_MAX_DOWNLOAD = dict(image=2**28, video=2**32)  # bytes
 
 
 class InputError(ValueError):
@@ -46,10 +46,12 @@ class Source:
         path: File, address, or the number of a camera.
         name: What its outputs are called: its path below the folder that all inputs share, with slashes.
         kind: ``'image'``, ``'video'`` or ``'camera'``.
+        timeout: Seconds that fetching an address may take.
     """
     path: str
     name: str
     kind: str = 'image'
+    timeout: float = URL_TIMEOUT
 
 
 @dataclass
@@ -62,7 +64,7 @@ class Frame:
         index: Its number in a video or of a camera; None for an image.
         rate: Frames per second of the video.
         time: Seconds from its first frame; None where that is not known.
-        boxes: (N, 5) float32, highest score first: x0, y0, x1, y1 in pixels and the score.
+        boxes: (N, 5) float32: x0, y0, x1, y1 in pixels and the score.
         track_ids: (N, ) int64.
         outputs: A network that people were found by, and what it put out of the whole image, by task; else None.
     """
@@ -77,8 +79,8 @@ class Frame:
 
 
 def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
-                 without: str | os.PathLike | None = None, on_error: Callable[[InputError], None] | None = None
-                 ) -> list[Source]:
+                 without: str | os.PathLike | None = None, on_error: Callable[[InputError], None] | None = None,
+                 url_timeout: float = URL_TIMEOUT) -> list[Source]:
     """Files, folders (with the folders in them), patterns, numbers of cameras and addresses as sources.
 
     Those of a folder or pattern are sorted by name, and what is no image or video by its suffix is left out, as are
@@ -89,6 +91,7 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
         allow_urls: Whether ``http(s)://`` addresses may be among them.
         without: The folder of the results. What was written there does not count as a file of a folder or pattern.
         on_error: Called with what is wrong with an input, after which the next one follows. None: that is raised.
+        url_timeout: Seconds that fetching an address may take.
 
     Raises:
         InputError: There is no such input, a folder cannot be read, a folder or pattern has nothing in it, or addresses
@@ -98,7 +101,7 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
     for entry in map(os.fspath, inputs):
         try:
             if entry.startswith(('http://', 'https://')):
-                others.append(_address(entry, allow_urls))
+                others.append(replace(_address(entry, allow_urls), timeout=url_timeout))
             elif entry.isdecimal() and not osp.exists(entry):
                 others.append(Source(entry, f'camera{entry}', 'camera'))
             elif osp.isdir(entry):
@@ -172,8 +175,8 @@ def _known(paths: Iterable[str], entry: str, without: str | os.PathLike | None) 
 
 
 def _is_ours(meta: str) -> bool:
-    with suppress(OSError, ValueError), open(meta, encoding='utf-8') as file:
-        content = json.load(file)
+    with suppress(OSError, ValueError):
+        content = read_json(meta)
         return isinstance(content, dict) and 'sapiens_mm' in content
     return False
 
@@ -185,15 +188,48 @@ def _kind(path: str) -> str:
     return 'video' if name.endswith(VIDEOS) or unknown and _has_video(path) else 'image'
 
 
+def file_source(path: str) -> Source:
+    """A file as a source called by its own name; the path is no pattern, folder, number or address.
+
+    Raises:
+        InputError: There is no such file, or it is a link.
+    """
+    if not osp.isfile(path) or osp.islink(path):
+        raise InputError(f'{path}: there is no such file')
+    path = osp.abspath(path)
+    return Source(path, osp.basename(path), _kind(path))
+
+
+def pixels_of(source: Source) -> tuple[int, int, int]:
+    """Width, height and number of frames of a file, as its header says; zeros where that does not tell.
+
+    Raises:
+        InputError: It is no video.
+    """
+    if source.kind == 'image':
+        with suppress(OSError, ValueError, SyntaxError), open_image(source.path, max_pixels=None) as image:
+            return *image.size, 1
+        return 0, 0, 1
+    with _video(source) as (container, stream):
+        frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+        return stream.codec_context.width, stream.codec_context.height, frames
+
+
 def _has_video(path: str) -> bool:
     try:
         import av
     except ImportError:  # then it counts as an image, and is said to be none
         return False
-    with suppress(av.FFmpegError, OSError, ValueError), av.open(path) as container:
-        known = not _CONTAINERS.isdisjoint(container.format.name.split(','))
-        return known and bool(container.duration and container.streams.video)  # HEIC has no duration
+    with suppress(av.FFmpegError, OSError, ValueError), _open_container(path) as container:
+        return bool(container.duration and container.streams.video)  # HEIC has no duration
     return False
+
+
+def _open_container(file: str | BinaryIO):
+    """Opens a video by FFmpeg, which has no way from there to other files or the network."""
+    import av
+    file = f'file:{osp.abspath(file)}' if isinstance(file, str) else file  # 'concat:a.mp4' may be a file's name
+    return av.open(file, options=dict(protocol_whitelist='file', format_whitelist=','.join(sorted(_CONTAINERS))))
 
 
 def _safe(name: str) -> str:
@@ -211,10 +247,10 @@ def read_frames(source: Source) -> Iterator[Frame]:
     elif source.kind == 'video':
         yield from _read_video(source)
     else:
-        yield Frame(source, read_image(source.path))
+        yield Frame(source, read_image(source.path, source.timeout))
 
 
-def read_image(path: str) -> np.ndarray:
+def read_image(path: str, timeout: float = URL_TIMEOUT) -> np.ndarray:
     """An image as people see it, (H, W, 3) uint8 RGB.
 
     It is turned as its camera says (EXIF). Grey becomes RGB, CMYK is converted, of 16 bits the upper 8 are taken, what
@@ -222,15 +258,13 @@ def read_image(path: str) -> np.ndarray:
 
     Args:
         path: File or address.
+        timeout: Seconds that fetching an address may take.
 
     Raises:
         InputError: It is missing, damaged, truncated, too large or no image.
     """
     try:
-        file = BytesIO(_download(path)) if path.startswith(('http://', 'https://')) else path
-        with Image.open(file) as opened:
-            if Image.MAX_IMAGE_PIXELS and opened.width * opened.height > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError
+        with _local(path, 'image', timeout) as file, open_image(file, MAX_PIXELS) as opened:
             ImageOps.exif_transpose(opened, in_place=True)
             return _to_rgb(opened)
     except FileNotFoundError as error:
@@ -239,9 +273,9 @@ def read_image(path: str) -> np.ndarray:
         size = osp.getsize(path) if osp.isfile(path) else None
         video = ', but a video: rename it to .mp4 or the like' if size and _has_video(path) else ''
         raise InputError(f'{path}: {"the file is empty" if size == 0 else f"this is no image{video}"}') from error
-    except Image.DecompressionBombError as error:  # of Pillow only from twice as many on
-        raise InputError(f'{path}: it has more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels, the most that '
-                         'are read; make it smaller') from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f'{path}: it has more than {MAX_PIXELS / 1e6:.0f} million pixels, the most that are read; '
+                         'make it smaller') from error
     except (OSError, ValueError, SyntaxError, EOFError, HTTPException) as error:
         raise InputError(f'{path}: {_first_line(error)}') from error
 
@@ -259,46 +293,92 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image if image.mode == 'RGB' else image.convert('RGB'))
 
 
-def _download(address: str) -> bytes:
+@contextmanager
+def _local(path: str, kind: str, timeout: float) -> Iterator[str | BinaryIO]:
+    """A path, or the content of an address in a temporary file."""
+    if not path.startswith(('http://', 'https://')):
+        yield path
+        return
+    with tempfile.TemporaryFile() as file:
+        _download(path, file, _MAX_DOWNLOAD[kind], timeout)
+        file.seek(0)
+        yield file
+
+
+def _download(address: str, file: BinaryIO, most: int, timeout: float) -> None:
+    """Fetches an address. The time of sockets is that of one read, so another thread reads, and is given up."""
+    errors, given_up = [], threading.Event()
+
+    def work() -> None:
+        try:
+            _copy(address, file, most, given_up)
+        except BaseException as error:  # raised where the file is waited for
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if thread.is_alive():
+        given_up.set()
+        raise TimeoutError(f'fetching took more than {timeout:g} s; try again, or allow more (--url-timeout)')
+    if errors:
+        raise errors[0]
+
+
+def _copy(address: str, file: BinaryIO, most: int, given_up: threading.Event) -> None:
     address = urllib.parse.quote(address, safe=':/?#[]@!$&\'()*+,;=%~')
     request = urllib.request.Request(address, headers={'User-Agent': 'sapiens_mm'})
     with urllib.request.urlopen(request, timeout=30) as response:
-        content = response.read(_MAX_DOWNLOAD + 1)
-    if len(content) > _MAX_DOWNLOAD:
-        raise ValueError(f'it is larger than {_MAX_DOWNLOAD >> 20} MB')
-    return content
+        length = 0
+        while not given_up.is_set() and (chunk := response.read1(2**16)):
+            length += len(chunk)
+            if length > most:
+                raise ValueError(f'it is larger than {most >> 20} MB')
+            file.write(chunk)
+        if response.length:
+            raise ValueError(f'it broke off after {length} bytes, {response.length} are missing')
 
 
-def _read_video(source: Source) -> Iterator[Frame]:
+@contextmanager
+def _video(source: Source) -> Iterator[tuple]:
+    """The container and the video stream of a source; FFmpeg's errors become InputErrors."""
     try:
         import av
     except ImportError as error:
         raise InputError(f'{source.path}: videos are read by PyAV ({error}): pip install av') from error
     try:
-        with av.open(source.path) as container:
+        with _local(source.path, 'video', source.timeout) as file, _open_container(file) as container:
             if not container.streams.video:
                 raise InputError(f'{source.path}: there is no video in it')
             stream = container.streams.video[0]
             stream.thread_type = 'AUTO'
-            rate, found, start = float(stream.average_rate or 25), 0, None
-            for index, frame in enumerate(container.decode(stream)):
-                image = frame.to_ndarray(format='rgb24')
-                turns = round(getattr(frame, 'rotation', 0) / 90) % 4
-                found, time = index + 1, frame.time
-                start = time if start is None else start
-                yield Frame(source, np.ascontiguousarray(np.rot90(image, turns)), index, rate,
-                            None if time is None else time - start)
-            if not found:
-                raise InputError(f'{source.path}: no frame of it can be decoded; it is cut off, damaged or empty')
-            # Not all frames of a video that was trimmed are to be shown, but they last as long as it says.
-            end = stream.duration and float(stream.duration * stream.time_base)
-            if found < .9 * stream.frames and end and time is not None and time < .9 * end:
-                raise InputError(f'{source.path}: it broke off after {found} of about {stream.frames} frames; it is '
-                                 'cut off or damaged')
+            stream.codec_context.options = dict(max_pixels=str(MAX_PIXELS))
+            yield container, stream
+    except InputError:
+        raise
     except av.InvalidDataError as error:
         raise InputError(f'{source.path}: this is no video, or it is cut off or damaged') from error
-    except (av.FFmpegError, OSError) as error:
+    except (av.FFmpegError, OSError, ValueError, HTTPException) as error:
         raise InputError(f'{source.path}: {_first_line(error)}') from error
+
+
+def _read_video(source: Source) -> Iterator[Frame]:
+    with _video(source) as (container, stream):
+        rate, found, start = float(stream.average_rate or 25), 0, None
+        for index, frame in enumerate(container.decode(stream)):
+            image = frame.to_ndarray(format='rgb24')
+            turns = round(getattr(frame, 'rotation', 0) / 90) % 4
+            found, time = index + 1, frame.time
+            start = time if start is None else start
+            yield Frame(source, np.ascontiguousarray(np.rot90(image, turns)), index, rate,
+                        None if time is None else time - start)
+        if not found:
+            raise InputError(f'{source.path}: no frame of it can be decoded; it is cut off, damaged or empty')
+        # Not all frames of a video that was trimmed are to be shown, but they last as long as it says.
+        end = stream.duration and float(stream.duration * stream.time_base)
+        if found < .9 * stream.frames and end and time is not None and time < .9 * end:
+            raise InputError(f'{source.path}: it broke off after {found} of about {stream.frames} frames; it is '
+                             'cut off or damaged')
 
 
 def _read_camera(source: Source) -> Iterator[Frame]:
@@ -320,7 +400,8 @@ def _first_line(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda item: 0) -> Iterator:
+def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda item: 0,
+             stop: threading.Event | None = None) -> Iterator:
     """Runs an iterator in a thread, ahead of who takes the items.
 
     What it raises is raised here. When the taker stops early, the iterator is closed and the thread ends.
@@ -329,6 +410,7 @@ def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda it
         items: The iterator.
         depth: At most so many items wait to be taken.
         size: Bytes of an item. While more than `ROOM` of them wait, no other is made.
+        stop: Once it is set, the items end, and what the iterator waits for is waited for no longer.
     """
     waiting: deque = deque()
     changed = threading.Condition()
@@ -360,7 +442,10 @@ def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda it
         thread.start()  # where Ctrl-C may come already
         while True:
             with changed:
-                changed.wait_for(lambda: waiting)
+                # No one notifies of a stop.
+                while not changed.wait_for(lambda: waiting, None if stop is None else .2):
+                    if stop.is_set():
+                        return
                 item, error, _ = waiting.popleft()
                 changed.notify_all()
             if isinstance(error, StopIteration):
@@ -373,7 +458,7 @@ def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda it
             stopped = True
             changed.notify_all()
         if thread.is_alive():
-            thread.join()
+            thread.join(1 if stop is not None and stop.is_set() else None)
 
 
 def frames_of(sources: Iterable[Source], on_error: Callable[[Source, InputError], None] | None = None

@@ -25,7 +25,8 @@ class Result:
         image: (H, W, 3) uint8 RGB.
         index: Number of the frame in a video; None for an image.
         rate: Frames per second of the video, 0 if unknown.
-        boxes: (N, 5) float32: x0, y0, x1, y1, score; highest score first.
+        boxes: (N, 5) float32: x0, y0, x1, y1, score; a detector's with the highest score first, given ones in their
+            order.
         track_ids: (N, ) int, numbers that stay over a video; None without tracking.
         keypoints: (N, K, 2) float32; None without a pose model, as with the rest.
         keypoint_scores: (N, K) float32, about 0 to 1.

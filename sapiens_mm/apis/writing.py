@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..utils.files import read_json
 from ..visualization.maps import bands, color_normals
 from .reading import Source
 from .result import DENSE, KEYPOINT_FORMATS, Result, frame_name
@@ -87,9 +88,8 @@ class ResultWriter:
         kinds, name = self.kinds_of(source), source.name
         files = [self._path(name, kind) for kind in kinds & {'json', 'video'}]
         if source.kind == 'video':
-            with suppress(OSError, ValueError, LookupError, TypeError), \
-                    open(self._path(name, 'json'), encoding='utf-8') as file:
-                name = frame_name(name, json.load(file)['video']['frames'] - 1)
+            with suppress(OSError, ValueError, LookupError, TypeError):
+                name = frame_name(name, read_json(self._path(name, 'json'))['video']['frames'] - 1)
         files += [self._path(name, kind) for kind in kinds & {'json', 'npz', 'overlay', 'sheet'}]
         if 'png' in kinds:
             files += [f'{self._base(name)}.{task}.png' for task in tasks if task in DENSE]
@@ -136,8 +136,7 @@ class ResultWriter:
         """
         path = osp.join(self.folder, 'meta.json')
         try:
-            with open(path, encoding='utf-8') as file:
-                content = json.load(file)
+            content = read_json(path)
             _facts(content), list(content.get('earlier', ()))
         except FileNotFoundError:
             return {}

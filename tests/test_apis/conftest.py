@@ -13,7 +13,7 @@ model = dict(
 """
 DENSE_HEAD = ("dict(type='SapiensDenseHead', in_channels=32, deconv_out_channels=(16, 8), deconv_kernel_sizes=(4, 4), "
               'conv_out_channels=(8, ), conv_kernel_sizes=(1, )')
-RESIZE = "test_dataloader = dict(dataset=dict(pipeline=[dict(type='SapiensLoadImage'), " \
+RESIZE = "test_dataloader = dict(dataset=dict(type='SapiensDenseDataset', pipeline=[dict(type='SapiensLoadImage'), " \
          "dict(type='SapiensResize', size=(64, 48)), dict(type='SapiensPackDense')]))\n"
 
 

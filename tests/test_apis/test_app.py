@@ -1,6 +1,8 @@
-"""The page: what runs behind it, and the page itself in a headless browser."""
+"""The page: what runs behind it, the page itself in a headless browser, and requests that no browser sends."""
+import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -8,12 +10,14 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from sapiens_mm.apis.app import App, find_examples
+from sapiens_mm.apis.clients import REFUSED
 from sapiens_mm.apis.models import load_model, save_model
 from sapiens_mm.apis.reading import InputError
 from sapiens_mm_cli import main
@@ -54,6 +58,55 @@ def test_files_that_cannot_be_used_are_named_without_their_folder(app, tmp_path,
             app.run(str(tmp_path / name), 'own', ['parts'])
         assert str(error.value).startswith(f'{name}: ')
         assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['0', '*.png', '[p]hoto.png', '', '.', '..', 'link.png', 'missing.png', 'folder',
+                                  'http://127.0.0.1:1/a.png', 'concat:photo.png', 'photo.png/', 'photo.png\x00'])
+def test_a_path_is_a_file_and_nothing_else(app, photo, monkeypatch, name):
+    monkeypatch.chdir(photo.parent)
+    (photo.parent / 'link.png').symlink_to(photo)
+    (photo.parent / 'folder').mkdir()
+    for path in (name, f'{photo.parent}/{name}'):
+        with pytest.raises(InputError, match='there is no such file'):
+            app.run(path, 'own', ['parts'])
+
+
+@pytest.mark.parametrize(('name', 'limits', 'says'), [
+    ('photo.png', dict(max_pixels=180 * 240 - 1), '180 x 240 pixels'),
+    ('clip.mp4', dict(max_pixels=64 * 48 - 1), '64 x 48'),
+    ('clip.mp4', dict(max_frames=3), 'more than 3 frames'),
+    ('clip.mp4', dict(max_video_pixels=4 * 64 * 48 - 1), 'million pixels together'),
+    ('clip.mkv', dict(max_frames=3), 'more than 3 frames')])
+def test_limits_are_checked_before_anything_is_decoded(app, photo, write_video, monkeypatch, name, limits, says):
+    clip = write_video(photo.with_name('clip.mp4'), frames=4)
+    if name == 'clip.mkv':  # which does not say how many frames it has
+        import av
+        with av.open(str(clip)) as source, av.open(str(photo.with_name(name)), 'w') as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    target.mux(packet)
+    path = str(photo.with_name(name))
+    assert app.run(path, 'own', ['parts']).json
+    for limit, value in limits.items():
+        monkeypatch.setattr(app, limit, value)
+    monkeypatch.setattr(app, '_load', lambda *args: pytest.fail('models are loaded'))
+    monkeypatch.setattr('PIL.ImageFile.ImageFile.load', lambda *args: pytest.fail('the image is decoded'))
+    monkeypatch.setattr('sapiens_mm.apis.reading._read_video', lambda *args: pytest.fail('the video is decoded'))
+    with pytest.raises(InputError, match=says):
+        app.run(path, 'own', ['parts'])
+
+
+def test_limits_hold_where_a_header_says_less(app, photo, write_video, monkeypatch):
+    clip = str(write_video(photo.with_name('clip.mp4'), frames=4))
+    monkeypatch.setattr('sapiens_mm.apis.app.pixels_of', lambda source: (1, 1, 1))
+    for limit, value in (('max_pixels', 64 * 48 - 1), ('max_frames', 3), ('max_video_pixels', 4 * 64 * 48 - 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(app, limit, value)
+            with pytest.raises(InputError, match='more than'):
+                app.run(clip, 'own', ['parts'])
+    assert app.run(clip, 'own', ['parts']).summary.startswith('4 frames')
 
 
 @pytest.mark.parametrize(('change', 'says'), [
@@ -174,6 +227,9 @@ def test_synthetic_examples_are_drawn_into_the_cache(monkeypatch, tmp_path):
 def page(small_models, photo, tmp_path):
     """The address of the page, and a function that ends it and gives what it printed."""
     pytest.importorskip('gradio')
+    examples = tmp_path / 'examples'
+    examples.mkdir()
+    shutil.copy(photo, examples / 'example.png')
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -181,12 +237,12 @@ def page(small_models, photo, tmp_path):
               ('--config', small_models[name][0], '--checkpoint', small_models[name][1])]
     process = subprocess.Popen(
         [sys.executable, '-m', 'sapiens_mm', 'app', *models, '--device', 'cpu', '--detector', 'none', '--port',
-         str(port), '--examples', str(photo.parent), '--max-frames', '10'], stdout=subprocess.PIPE,
+         str(port), '--examples', str(examples), '--max-frames', '10', '--max-upload', '1'], stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, env={**os.environ, 'GRADIO_TEMP_DIR': str(tmp_path / 'gradio')})
     printed = []
 
-    def end():
-        process.send_signal(signal.SIGINT)
+    def end(number=signal.SIGINT):
+        process.send_signal(number)
         printed.extend(process.communicate(timeout=60)[0].splitlines())
         return '\n'.join(printed)
 
@@ -200,6 +256,234 @@ def page(small_models, photo, tmp_path):
         yield f'http://127.0.0.1:{port}', end
     finally:
         process.kill()
+
+
+class Client:
+    """A client of the page that speaks HTTP itself."""
+
+    def __init__(self, address):
+        self.host, self.session, self.cookie = address.removeprefix('http://'), secrets.token_hex(6), None
+
+    def ask(self, method, path, body=None, kind='application/json'):
+        """Status and content of an answer."""
+        connection = http.client.HTTPConnection(self.host, timeout=60)
+        headers = {'Content-Type': kind, **({'Cookie': self.cookie} if self.cookie else {})}
+        connection.request(method, path, body if isinstance(body, (bytes, type(None))) else json.dumps(body), headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        if answer.getheader('Set-Cookie'):
+            self.cookie = answer.getheader('Set-Cookie').partition(';')[0]
+        return answer.status, content
+
+    def upload(self, path):
+        body = (f'--x\r\nContent-Disposition: form-data; name="files"; filename="{path.name}"\r\n\r\n'.encode()
+                + path.read_bytes() + b'\r\n--x--\r\n')
+        status, content = self.ask('POST', '/gradio_api/upload', body, 'multipart/form-data; boundary=x')
+        return json.loads(content)[0] if status == 200 else (status, content)
+
+    def join(self, image, video=None, **changes):
+        function, = (function['id'] for function in json.loads(self.ask('GET', '/config')[1])['dependencies']
+                     if function['api_name'] == 'run')
+        data = [image, video, None, 'own', ['pose-17', 'parts'], True, .3, .3, ['overlay']]
+        return self.ask('POST', '/gradio_api/queue/join', {
+            **dict(data=data, fn_index=function, trigger_id=None, session_hash=self.session), **changes})
+
+    def events(self):
+        content = self.ask('GET', f'/gradio_api/queue/data?session_hash={self.session}')[1]
+        return [json.loads(line[6:]) for line in content.decode().splitlines() if line.startswith('data: ')]
+
+    def run(self, image, video=None, **changes):
+        """Of a run (whether it ended well, its output or error), or of the refusal (status, content)."""
+        status, content = self.join(image, video, **changes)
+        if status != 200:
+            return status, content
+        event, = (event for event in self.events() if event['msg'] == 'process_completed')
+        return event['success'], event['output']
+
+
+def as_file(path, meta=True, **more):
+    return dict(path=path, **more, **(dict(meta={'_type': 'gradio.FileData'}) if meta else {}))
+
+
+def files_below(folder):
+    return sorted(str(path) for path in folder.rglob('*') if path.is_file())
+
+
+REFUSAL = 403, json.dumps(dict(detail=REFUSED)).encode()
+
+
+def test_a_request_may_name_only_its_own_uploads(page, photo, tmp_path):
+    address, end = page
+    client, other = Client(address), Client(address)
+    secret = tmp_path / 'secret.png'
+    cv2.imwrite(str(secret), np.zeros((9, 8, 3), np.uint8))
+    link = tmp_path / 'gradio' / 'link.png'
+    link.symlink_to(secret)
+    theirs = other.upload(photo)
+    path = client.upload(photo.with_name('photo.png'))
+    assert isinstance(path, str)
+    os.rename(photo, photo.with_name('other.png'))
+    own = client.upload(photo.with_name('other.png'))
+    folder = os.path.dirname(own)
+    hostile = [
+        str(secret), str(tmp_path / 'missing.png'), 'secret.png', 'missing.png', os.path.relpath(secret),
+        '/etc/passwd', f'{folder}/../../../secret.png', f'{folder}/../{os.path.basename(folder)}/other.png', str(link),
+        folder, str(tmp_path), '/', '.', '', f'{folder}/*', f'{tmp_path}/*.png', f'{folder}/[o]ther.png', '~', '0', '1',
+        0, True, None, [own], f'{own}/', f'/{own}', f'{own}\x00.png', 'http://127.0.0.1:1/a.png',
+        'file:///etc/passwd', f'file={own}', 'concat:/etc/passwd', '/dev/zero', '/proc/self/environ', 'x' * 5000]
+    for entry in hostile:
+        for meta in (True, False):
+            assert client.run(as_file(entry, meta)) == REFUSAL, entry
+            assert client.run(None, as_file(entry, meta)) == REFUSAL, entry
+        assert client.run(as_file(entry, url=own, orig_name='a.png')) == REFUSAL, entry
+    stranger = Client(address)
+    for meta in (True, False):
+        assert stranger.run(as_file(own, meta)) == REFUSAL
+        assert stranger.run(as_file(theirs, meta)) == REFUSAL
+    for entry in (str(secret), own, [own], {'url': own}, 0, [as_file(own)], {'video': as_file(own)}):
+        assert client.run(entry) == REFUSAL
+    for changes in (dict(fn_index='1'), dict(fn_index=None), dict(data=None), dict(session_hash=None), dict(data={})):
+        assert client.run(as_file(own), **changes) == REFUSAL
+    for body in (b'', b'[' * 100_000, b'null', b'{"data": [', b'\xff', b' ' * (2**20 + 1)):
+        assert client.ask('POST', '/gradio_api/queue/join', body) == REFUSAL
+    # By other ways of Gradio's.
+    for way in ('run/predict', 'run/run', 'api/run', 'call/run', 'call/v2/run', 'component_server', 'stream/x'):
+        status, _ = client.ask('POST', f'/gradio_api/{way}', dict(
+            data=[as_file(str(secret)), None], fn_index=0, session_hash=client.session))
+        assert status == 403, way
+    for target in (str(secret), str(tmp_path / 'missing.png'), '/etc/passwd', folder, str(link), f'{folder}/../../x',
+                   str(tmp_path / 'gradio'), theirs.replace('photo', 'missing')):
+        for prefix in ('/gradio_api/file=', '/file=', '/gradio_api/file/', '/gradio_api/proxy='):
+            assert client.ask('GET', f'{prefix}{target}') == REFUSAL
+    assert stranger.ask('GET', f'/gradio_api/file={own}') == REFUSAL
+    assert client.ask('GET', f'/gradio_api/file={own}') == (200, (photo.parent / 'other.png').read_bytes())
+    for meta in (True, False):
+        success, output = client.run(as_file(client.upload(photo.with_name('other.png')), meta))
+        assert success is True, output
+    assert 'Traceback' not in end()
+
+
+def test_results_are_those_of_the_client_and_go_with_it(page, photo, tmp_path, write_video):
+    address, end = page
+    client, stranger = Client(address), Client(address)
+    stranger.ask('GET', '/config')
+    before = files_below(tmp_path / 'gradio')
+    upload = client.upload(photo)
+    success, output = client.run(as_file(upload))
+    assert success is True, output
+    results = [path for path in files_below(tmp_path / 'gradio') if path not in before]
+    assert {os.path.basename(path) for path in results} == {
+        'overlay.jpeg', 'pose.jpeg', 'parts.jpeg', 'sheet.jpeg', 'photo.png.sapiens.zip'}  # the upload is gone
+    named = [path for path in results if json.dumps(path)[1:-1] in json.dumps(output)]
+    assert named == results
+    for path in results:
+        assert stranger.ask('GET', f'/gradio_api/file={path}') == REFUSAL
+        status, content = client.ask('GET', f'/gradio_api/file={path}')
+        assert (status, content) == (200, Path(path).read_bytes())
+    session = client.session
+    stranger.session = session
+    for way in (f'queue/data?session_hash={session}', f'heartbeat/{session}'):
+        assert stranger.ask('GET', f'/gradio_api/{way}') == REFUSAL
+    for way in ('cancel', 'reset', 'queue/join'):
+        assert stranger.ask('POST', f'/gradio_api/{way}', dict(
+            session_hash=session, event_id='', fn_index=0, data=[])) == REFUSAL
+    assert client.run(as_file(upload)) == REFUSAL
+
+    # A run that ends with an error leaves nothing, neither of itself nor of the one before.
+    broken = broken_files(tmp_path, write_video)
+    for name, says in broken.items():
+        kind = 'video' if name.endswith('.mp4') else 'image'
+        client.ask('POST', '/gradio_api/queue/join', choose_tab(client, kind))
+        client.events()
+        file = as_file(client.upload(tmp_path / name))
+        success, output = client.run(*((None, file) if kind == 'video' else (file, None)))
+        assert success is False, (name, output)
+        assert output['error'].startswith(f'{name}: ')
+        assert says in output['error']
+        assert files_below(tmp_path / 'gradio') == before
+    assert 'Traceback' not in end()
+    assert not files_below(tmp_path / 'gradio')
+
+
+def choose_tab(client, kind):
+    """The request that chooses what is run."""
+    functions = json.loads(client.ask('GET', '/config')[1])['dependencies']
+    first = next(function['id'] for function in functions if function['targets'][0][1] == 'select')
+    return dict(data=[], fn_index=first + (kind == 'video'), session_hash=client.session)
+
+
+def test_choices_that_the_page_does_not_offer(page, photo):
+    address, end = page
+    client = Client(address)
+    data = ['own', ['parts'], True, .3, .3, []]
+    for place, value in ((0, '1b'), (0, 5), (1, ['hair']), (1, 'parts'), (1, [['parts']]), (2, 'yes'), (3, '1'),
+                         (3, 1e400), (4, None), (5, ['gif']), (5, '..')):
+        changed = [*data[:place], value, *data[place + 1:]]
+        success, output = client.run(None, data=[as_file(client.upload(photo)), None, None, *changed])
+        assert success is False, output
+        assert 'the page does not offer' in output['error']
+    assert 'Traceback' not in end()
+
+
+def test_uploads_that_are_too_large(page, photo, tmp_path):
+    address, end = page
+    client = Client(address)
+    (tmp_path / 'huge.png').write_bytes(bytes(2**20 + 2**19))
+    status, content = client.upload(tmp_path / 'huge.png')
+    assert status == 413
+    assert b'size' in content
+
+
+def test_runs_that_wait_are_bounded_and_can_be_canceled(page, photo, tmp_path):
+    address, end = page
+    client, other = Client(address), Client(address)
+    example = example_of(client)
+    status, content = [], []
+    while 503 not in status and len(status) < 60:
+        status.append(client.join(as_file(example))[0])
+    assert 503 in status
+    assert set(status) == {200, 503}
+    client.events()  # until all are done
+    for _ in range(3):
+        client.join(as_file(example))
+    path = other.upload(photo)
+    status, content = other.join(as_file(path))
+    assert status == 200
+    assert other.ask('POST', '/gradio_api/cancel', dict(
+        session_hash=other.session, fn_index=0, event_id=json.loads(content)['event_id']))[0] == 200
+    assert not os.path.exists(path)
+    assert os.path.exists(example)
+    client.events()
+    assert 'Traceback' not in end()
+
+
+def test_sigterm_ends_the_page_and_removes_its_files(page, photo, tmp_path):
+    address, end = page
+    Client(address).upload(photo)
+    assert files_below(tmp_path / 'gradio')
+    end(signal.SIGTERM)
+    assert not files_below(tmp_path / 'gradio')
+
+
+def example_of(client):
+    """The path of the page's example, as a click on it gives it."""
+    config = json.loads(client.ask('GET', '/config')[1])
+    click = next(function for function in config['dependencies'] if function['api_name'] == 'load_example')
+    status, content = client.ask('POST', '/gradio_api/run/load_example', dict(
+        data=[0], fn_index=click['id'], session_hash=client.session))
+    assert status == 200
+    return json.loads(content)['data'][0]['value']['path']
+
+
+def test_examples_of_the_page_can_be_run(page, photo):
+    address, end = page
+    client = Client(address)
+    example = example_of(client)
+    assert client.ask('GET', f'/gradio_api/file={example}')[0] == 200
+    for _ in range(2):
+        success, output = client.run(as_file(example))
+        assert success is True, output
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -360,6 +361,38 @@ def test_boxes_that_are_none(tmp_path, capsys, content, says):
     assert re.search(says, line)
 
 
+def test_boxes_of_a_file_are_all_used_unless_limits_are_given(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
+    boxes = [[1, 2, 30, 40, .01], [1, 2, 30, 40, .01], [9, 9, 9, 40], [2, 2, 45, 50, .9]]
+    (tmp_path / 'boxes.json').write_text(json.dumps({'a.png': boxes}))
+    args = ['run', str(tmp_path / 'a.png'), '--size', 'tiny', '--device', 'cpu', '--tasks', 'pose-17', '--save', 'json',
+            '--out', str(tmp_path / 'out'), '--boxes', str(tmp_path / 'boxes.json')]
+    names = 'score_threshold', 'nms_threshold', 'max_persons'
+    for more, left, limits in (([], [.01, .01, 1, .9], (None, None, None)),
+                               (['--score-threshold', '.5'], [1, .9], (.5, None, None)),
+                               (['--nms-threshold', '.6', '--max-persons', '2'], [1, .9], (None, .6, 2))):
+        assert main([*args, *more]) == 0
+        assert ', 1 box of ' in capsys.readouterr().out
+        people = json.loads((tmp_path / 'out/a.png.json').read_text())['instances']
+        assert [person['score'] for person in people] == left
+        protocol = json.loads((tmp_path / 'out/meta.json').read_text())['protocol']
+        assert tuple(protocol[name] for name in names) == limits
+        assert main([*args, *more, '--resume']) == 0
+        assert 'differs' not in capsys.readouterr().err
+    for more in (['--max-persons', '0'], ['--score-threshold', '2']):
+        assert main([*args, *more]) == 2
+        assert 'must be' in capsys.readouterr().err
+
+
+def test_a_name_in_the_boxes_that_fits_several_inputs(photos, tmp_path, capsys):
+    (tmp_path / 'boxes.json').write_text('{"b.jpg": [[1, 2, 30, 40]], "a.png": [[1, 2, 30, 40]]}')
+    assert main(['run', str(photos), '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out'), '--boxes',
+                 str(tmp_path / 'boxes.json')]) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert 'a.png, sub/a.png' in line
+    assert not (tmp_path / 'out').exists()
+
+
 def test_images_that_the_boxes_leave_out_are_told(tmp_path, capsys):
     for name in 'ab':
         cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((60, 50, 3), np.uint8))
@@ -391,6 +424,80 @@ def test_what_cannot_be_written_or_shown(tmp_path, capsys, monkeypatch, args, sa
     assert main(['run', file, '--size', 'tiny', '--device', 'cpu', *(arg.format(file=file) for arg in args)]) == 2
     line, = [line for line in capsys.readouterr().err.splitlines() if line.startswith('sapiens-mm')]
     assert says in line
+
+
+@pytest.mark.parametrize('seconds', ['0', '-1', 'nan', '1e30'])
+def test_times_of_addresses_that_cannot_be(capsys, seconds):
+    assert main(['run', 'http://127.0.0.1:1/a.png', '--allow-urls', '--url-timeout', seconds]) == 2
+    assert '--url-timeout is' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_one_signal_ends_a_download(tmp_path, number):
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'sapiens_mm', 'run', f'http://127.0.0.1:{server.getsockname()[1]}/a.png',
+             '--allow-urls', '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out')],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b'HTTP/1.0 200 OK\r\n\r\n')
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert 'Traceback' not in err
+    assert out.startswith('0 images in ')
+
+
+#: By the module, and as the installed script does.
+STARTS = ['-m', 'sapiens_mm'], ['-c', 'from sapiens_mm_cli import main; raise SystemExit(main())']
+
+
+@pytest.mark.parametrize('start', STARTS)
+def test_a_reader_that_leaves_early_is_no_error(start):
+    with subprocess.Popen([sys.executable, *start, 'models'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+    assert 'Traceback' not in err
+    assert 'Exception' not in err
+    assert 'rror' not in err
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize('module', ['torch', 'mmengine', 'sapiens_mm.apis.inferencer'])
+@pytest.mark.parametrize('start', STARTS)
+def test_ctrl_c_during_imports(tmp_path, start, module):
+    (tmp_path / 'sitecustomize.py').write_text(f"""
+import importlib.abc, os, signal, sys
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == '{module}':
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except BaseException as error:  # as some modules do
+                raise ImportError('stopped') from error
+sys.meta_path.insert(0, Finder())
+""")
+    found = subprocess.run([sys.executable, *start, 'run', 'a.png'], capture_output=True, text=True, env={
+        **os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), *sys.path])})
+    assert found.stderr == 'sapiens-mm: stopped\n'
+    assert found.returncode == 130
+
+
+@pytest.mark.parametrize('name', ['meta.json', 'clip.mp4.json', 'boxes.json'])
+def test_json_that_is_nested_too_deeply(run, photos, tmp_path, write_video, capsys, name):
+    clip = write_video(tmp_path / 'clip.mp4', frames=2)
+    args = photos, clip, '--detector', 'none', '--save', 'json'
+    assert run(*args, names=['pose-17']) == 0
+    path = tmp_path / ('out' if name != 'boxes.json' else '') / name
+    path.write_text('[' * 100_000)
+    capsys.readouterr()
+    more = ['--boxes', path] if name == 'boxes.json' else []
+    assert run(*args, '--resume', *more, names=['pose-17']) == (2 if more else 0)
+    err = capsys.readouterr().err
+    assert 'Traceback' not in err
+    assert name in err or name == 'clip.mp4.json'  # that is written anew
 
 
 def test_no_task_is_an_error(capsys):

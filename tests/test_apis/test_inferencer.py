@@ -1,11 +1,13 @@
 import copy
 import itertools
+import json
 import threading
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
@@ -172,6 +174,65 @@ def test_boxes_that_do_not_go_with_the_images(make, crowd):
 def test_boxes_that_are_none(make, boxes, says):
     with pytest.raises(ValueError, match=says):
         make('pose-17')(np.zeros((64, 48, 3), np.uint8), boxes)
+
+
+@pytest.mark.parametrize('given', ['list', 'generator', 'function', 'file'])
+def test_boxes_that_are_given_are_used_as_they_are(make, tmp_path, given):
+    boxes = [[40, 10, 60, 60, .5], [10, 10, 30, 60, .01], [40, 10, 60, 60, .5], [20, 20, 20, 60, .9],
+             [500, 10, 560, 60, .8], [1, 2, 40, 60, .9]]
+    path = tmp_path / 'a.png'
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    (tmp_path / 'boxes.json').write_text(json.dumps({'a.png': boxes}))
+    way = dict(list=[boxes], generator=(array for array in [boxes]), function=lambda frames: [boxes],
+               file=tmp_path / 'boxes.json')[given]
+    inferencer = make('pose-17', 'parts', per_person=True, max_persons=1, score_threshold=.6, nms_threshold=.1)
+    result, = inferencer(str(path), way)
+    np.testing.assert_array_equal(result.boxes, np.array(boxes, np.float32))
+    assert np.array_equal(result.keypoints[0], result.keypoints[2])
+    empty = np.array([False, False, False, True, True, False])  # without an area in the frame
+    assert (~result.keypoint_scores.any(axis=1) == empty).all()
+    assert (~result.keypoints.any(axis=(1, 2)) == empty).all()
+    alone, = inferencer(str(path), [boxes[5:]])
+    np.testing.assert_allclose(result.keypoints[5], alone.keypoints[0], atol=1e-3)
+
+
+@pytest.mark.parametrize('number', [0, 1, 3, 7])
+def test_a_detector_that_returns_another_number_of_arrays(make, number):
+    image, box = np.zeros((64, 48, 3), np.uint8), np.array([[0, 0, 48, 64, .9]])
+
+    def find(frames):
+        return [box] * number
+
+    asked = [lambda: make('pose-17', detector=find, batch_size=2)([image] * 2)]
+    asked += [lambda: make('pose-17')([image] * 2, find)] if number != 1 else []  # which is asked frame by frame
+    for ask in asked:
+        with pytest.raises(ValueError, match=rf'find returned {number} arrays? of boxes for [12] frames?') as error:
+            ask()
+        assert '\n' not in str(error.value)
+
+
+def test_boxes_from_0_to_1_are_refused(make):
+    images = [np.zeros((64, 48, 3), np.uint8)] * 2
+    good, relative = [[5, 5, 40, 60]], [[.1, .1, .8, .9]]
+    for boxes, says in (([relative] * 2, 'from 0 to 1'), (iter([good, relative]), 'frame 1: .*from 0 to 1'),
+                        ([good, relative], 'frame 1: .*from 0 to 1'), (lambda frames: [relative], 'frame 0: '),
+                        ([good, [[0, 0, 1, 1]]], 'frame 1: .*from 0 to 1')):
+        with pytest.raises(ValueError, match=says):
+            make('pose-17')(images, boxes)
+    with pytest.raises(ValueError, match='from 0 to 1'):
+        make('pose-17', detector=lambda frames: [relative] * len(frames))(images)
+
+
+def test_a_name_in_a_file_of_boxes_that_fits_two_images(make, tmp_path):
+    for folder in 'xy':
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / 'a.png'), np.zeros((64, 48, 3), np.uint8))
+    (tmp_path / 'boxes.json').write_text('{"a.png": [[3, 4, 30, 40]]}')
+    boxes, paths = BoxFile(tmp_path / 'boxes.json'), [tmp_path / 'x/a.png', tmp_path / 'y/a.png']
+    with pytest.raises(ValueError, match='fits several inputs: x/a.png, y/a.png'):
+        make('pose-17')(paths, boxes)
+    assert [len(make('pose-17')(path, boxes)[0].boxes) for path in paths] == [1, 1]
+    assert len(make('pose-17')([paths[0]] * 2, boxes)) == 2
 
 
 def test_boxes_of_a_file_and_of_a_generator(make, crowd, tmp_path):
@@ -476,6 +537,22 @@ def test_frames_in_which_nobody_is_looked_for_are_run_likewise(make, tmp_path, w
     found = make('pose-17', 'multi', detector='parts', track=True, detect_every=2)(path)
     for result, expected in zip(found, make('multi')(path)):
         np.testing.assert_allclose(result.depth, expected.depth, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['pose-17', 'parts'])
+def test_mirror_images_of_outputs_without_names_are_not_guessed(small_models, crowd, name):
+    config, checkpoint = small_models[name]
+    cfg = Config.fromfile(config)
+    unstated = {key: cfg[key] for key in ('model', 'default_scope')}
+    with pytest.raises(ValueError, match=f'flip_test: .*{checkpoint.name} does not say .*{name}'):
+        SapiensInferencer(weights=[(unstated, checkpoint)], detector=None, flip_test=True, **EXACT)
+    result, = SapiensInferencer(weights=[(unstated, checkpoint)], detector=None, **EXACT)(crowd[0][6])
+    assert result.draw(0).shape == result.image.shape
+    assert json.dumps(result.to_json())
+    if name == 'pose-17':
+        assert result.to_json()['keypoint_names'][0] == 'keypoint_0'
+        with pytest.raises(ValueError, match='does not convert'):
+            result.to_json('coco-17')
 
 
 def test_tasks_that_are_left_out(make):

@@ -71,6 +71,64 @@ def test_a_tensor_too_many(small_models, tmp_path):
         load_model(tmp_path / 'deeper.pth', config)
 
 
+class Odd:
+    """Checkpoints that hold something else, by name; each is made of the weights of a depth model."""
+    first = 'decode_head.conv_seg.weight'
+    changes = {
+        'list': lambda weights: [weights], 'empty': lambda weights: {},
+        'empty_dict': lambda weights: dict(state_dict={}),
+        'list_dict': lambda weights: dict(state_dict=[weights]), 'none': lambda weights: dict(state_dict=None),
+        'text': lambda weights: dict(state_dict='weights'), 'tensor': lambda weights: weights[Odd.first],
+        'other': lambda weights: dict(epoch=3, optimizer=dict(lr=.1)),
+        'number': lambda weights: {**weights, 7: weights[Odd.first]},
+        'numbers': lambda weights: dict.fromkeys(weights, 3),
+        'nested': lambda weights: dict(state_dict=dict(net=weights)),
+        'array': lambda weights: {**weights, Odd.first: [1., 2.]}, 'bytes': lambda weights: {b'a': weights[Odd.first]},
+        '0d': lambda weights: {name: torch.zeros(()) for name in weights},
+        '0d_one': lambda weights: {**weights, 'backbone.pos_embed': torch.zeros(())},
+        'empty_tensor': lambda weights: {**weights, 'backbone.pos_embed': torch.zeros(0)},
+        'int': lambda weights: {name: value.to(torch.int64) for name, value in weights.items()},
+        'bool': lambda weights: {**weights, Odd.first: weights[Odd.first] > 0},
+        'complex': lambda weights: {**weights, Odd.first: weights[Odd.first].to(torch.complex64)},
+        'sparse': lambda weights: {**weights, Odd.first: weights[Odd.first].to_sparse()},
+        'none_value': lambda weights: {**weights, Odd.first: None},
+    }
+
+
+@pytest.mark.parametrize('name', Odd.changes)
+@pytest.mark.parametrize('inside', [False, True])
+def test_odd_checkpoints_are_said_in_a_line(small_models, tmp_path, name, inside):
+    config, checkpoint = small_models['depth']
+    content = Odd.changes[name](torch.load(checkpoint, weights_only=True)['state_dict'])
+    inside = inside and not (isinstance(content, dict) and 'state_dict' in content)
+    torch.save(dict(state_dict=content) if inside else content, tmp_path / 'odd.pth')
+    with pytest.raises(CheckpointError, match='odd.pth') as error:
+        load_model(tmp_path / 'odd.pth', config)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('meta', [
+    dict(cfg='[' * 100_000), dict(cfg='{"a": ' + '[' * 100_000), dict(cfg='model = ' + '(' * 5000),
+    dict(cfg='model = 3'), dict(cfg='model = dict()'), dict(cfg='model = dict(type="SapiensDepthEstimator")'),
+    dict(cfg='{"model": []}'), dict(cfg=''),
+    dict(cfg='model = dict(backbone=3, decode_head=dict())'), dict(cfg='test_dataloader = 3'), [1], 'text', dict(cfg=3),
+    dict(cfg='{"model": {"type": "SapiensDepthEstimator", "backbone": {"type": "SapiensViT", "arch": 5}}}')])
+def test_odd_configs_of_checkpoints_are_said_in_a_line(small_models, tmp_path, meta):
+    torch.save(dict(torch.load(small_models['depth'][1], weights_only=True), meta=meta), tmp_path / 'odd.pth')
+    with pytest.raises((CheckpointError, ValueError), match='odd.pth') as error:
+        load_model(tmp_path / 'odd.pth')
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('meta', ['text', [1], 3, dict(classes=3)])
+def test_odd_names_in_a_checkpoint(small_models, tmp_path, meta):
+    config, checkpoint = small_models['parts']
+    torch.save(dict(torch.load(checkpoint, weights_only=True), meta=dict(dataset_meta=meta)), tmp_path / 'odd.pth')
+    with pytest.raises((CheckpointError, ValueError), match='odd.pth') as error:
+        load_model(tmp_path / 'odd.pth', config)
+    assert '\n' not in str(error.value)
+
+
 def test_a_checkpoint_that_does_not_say_what_it_is(small_models):
     with pytest.raises(CheckpointError, match='depth.pth does not say which model it is of; give its config too'):
         load_model(small_models['depth'][1])
@@ -180,6 +238,42 @@ def test_what_is_known_about_a_model(small_models):
     assert parts.metainfo['parts']['classes'][2] == 'Face_Neck'
     assert parts.input_size == (64, 48)
     assert parts.codec is None
+
+
+@pytest.mark.parametrize(('name', 'number', 'first'), [
+    ('pose-17', 17, 'keypoint_0'), ('pose-133', 133, 'keypoint_0'), ('pose-308', 308, 'keypoint_0'),
+    ('parts', 28, 'class_0'), ('multi', 28, 'class_0')])
+def test_names_are_not_guessed_from_their_number(small_models, name, number, first):
+    config, checkpoint = small_models[name]
+    cfg = Config.fromfile(config)
+    bare = {key: cfg[key] for key in ('model', 'default_scope')}
+    for unstated in (bare, dict(bare, test_dataloader=dict(dataset=dict(pipeline=[dict(size=(64, 48))])))):
+        model = load_model(checkpoint, unstated)
+        meta = model.metainfo[model.tasks[0]]
+        names = list(meta.get('keypoint_id2name', {}).values()) or meta['classes']
+        assert len(names) == len(set(names)) == number
+        assert names[0] == first
+        assert 'flip_indices' not in meta
+        assert number > 28 or len(meta.get('palette', range(17))) == number
+
+
+def test_names_that_a_checkpoint_states_stay(small_models, tmp_path):
+    config, checkpoint = small_models['parts']
+    names = tuple(f'part {i}' for i in range(28))
+    torch.save(dict(torch.load(checkpoint, weights_only=True), meta=dict(dataset_meta=dict(classes=names))),
+               tmp_path / 'a.pth')
+    assert load_model(tmp_path / 'a.pth', config).metainfo['parts']['classes'] == names
+
+
+def test_names_of_released_models_are_known():
+    for task, first in (('pose-17', 'nose'), ('pose-133', 'nose'), ('pose-308', 'nose')):
+        assert models._released_names(task)['keypoint_id2name'][0] == first
+    assert models._released_names('parts')['classes'][2] == 'Face_Neck'
+    for (size, zoo), file in RELEASED.items():
+        if zoo in models.TASKS.values():
+            found = models._find_released(f'/somewhere/{file.path}')
+            assert models.TASKS[found[1]] == zoo
+            assert found[0] == size
 
 
 def test_of_several_tasks_one_is_kept(small_models):

@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from sapiens_mm.apis.models import TaskModel
-from sapiens_mm.apis.persons import BoxFile, PartsFinder, Tracker, default_detector, keep_best, whole_frames
+from sapiens_mm.apis.persons import (
+    BoxFile,
+    PartsFinder,
+    Tracker,
+    check_found,
+    default_detector,
+    filter_boxes,
+    keep_best,
+    whole_frames,
+)
 from sapiens_mm.apis.reading import Frame, Source
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
@@ -21,6 +30,126 @@ def test_files_that_list_no_boxes(tmp_path, content):
     with pytest.raises(ValueError, match='boxes.json cannot be used as boxes .*; expected COCO annotations') as error:
         BoxFile(tmp_path / 'boxes.json')
     assert '\n' not in str(error.value)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content):
+        (tmp_path / 'boxes.json').write_text(content if isinstance(content, str) else json.dumps(content))
+        return tmp_path / 'boxes.json'
+
+    return write
+
+
+def coco(boxes, images=({'id': 1, 'file_name': 'a.jpg'}, {'id': 2, 'file_name': 'b.jpg'}), **more):
+    return dict(images=list(images), annotations=[
+        dict(image_id=image, category_id=category, bbox=box) for image, category, box in boxes], **more)
+
+
+@pytest.mark.parametrize(('content', 'says'), [
+    ('[' * 100_000, 'nested too deeply'),
+    ('{"a.jpg": ' + '[' * 100_000, 'nested too deeply'),
+    ({'a.jpg': [[0, 0, .5, 1]], 'b.jpg': [[.2, .1, .7, 1.0000001, .9]]}, 'from 0 to 1'),
+    ({'a.jpg': [[.1, .1, .5, .5], [0, 0, 0, 0]]}, 'from 0 to 1'),
+    (coco([(1, 1, [.7, .2, .3, .4]), (2, 1, [.1, .1, .2, .2])]), 'from 0 to 1'),
+    ([dict(image_id=1, category_id=1, bbox=[.7, .2, .3, .4], score=.9)], 'from 0 to 1'),
+    (coco([(1, 1, [5, 5, 9, 9])], [dict(id=1, file_name='a.jpg'), dict(id=1, file_name='b.jpg')]), 'image id 1 '),
+    (coco([(1, 1, [5, 5, 9, 9])], [dict(id=1, file_name='a.jpg'), dict(id=2, file_name='a.jpg')]), 'a.jpg is the file'),
+    (coco([(3, 1, [5, 5, 9, 9])]), 'image_id is 3'),
+    (coco([(1, 0, [5, 5, 9, 9])], categories=[dict(id=1, name='person')]), 'category_id 0'),
+    (coco([(1, 1, [5, 5, 9, 9])], categories=[dict(id=1, name='cat'), dict(id=2, name='dog')]), 'cat, dog'),
+    ([dict(image_id=1, category_id=0, bbox=[5, 5, 9, 9], score=.9)], 'category_id 0'),
+    ({'a.jpg': [[5, 5, 9, 9, float('inf')]]}, 'inf'),
+])
+def test_files_whose_boxes_cannot_be_meant(write, content, says):
+    with pytest.raises(ValueError, match=says) as error:
+        BoxFile(write(content))
+    assert str(error.value).startswith(str(write(content)))
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('limits', [dict(score_threshold=7), dict(nms_threshold=-1), dict(max_persons=0)])
+def test_limits_of_a_file_that_cannot_be(write, limits):
+    with pytest.raises(ValueError, match='must be'):
+        BoxFile(write({'a.jpg': [[5, 5, 9, 9]]}), **limits)
+
+
+@pytest.mark.parametrize(('content', 'names'), [
+    ({'a.jpg': [[5, 5, 9, 9]]}, ('x/a.jpg', 'y/a.jpg')), ({'a.jpg': [[5, 5, 9, 9]]}, ('a.jpg', 'y/a.jpg')),
+    (coco([(1, 1, [5, 5, 9, 9])]), ('x/a.jpg', 'y/a.jpg')),
+    ([dict(image_id=7, category_id=1, bbox=[5, 5, 9, 9], score=.9)], ('7.jpg', '000007.jpg')),
+    ([dict(image_id='007', category_id=1, bbox=[5, 5, 9, 9], score=.9)], ('x/7.jpg', 'y/7.png'))])
+def test_a_name_that_fits_several_inputs(write, content, names):
+    boxes = BoxFile(write(content))
+    with pytest.raises(ValueError, match='fits several inputs') as checked:
+        boxes.check([frame(name).source for name in names])
+    with pytest.raises(ValueError, match='fits several inputs') as called:
+        [boxes([frame(name)]) for name in names]
+    for error in (checked, called):
+        assert all(name in str(error.value) for name in names)
+    for name in names:  # one at a time, in runs of their own
+        assert len(boxes.for_run()([frame(name), frame(name)])[1]) == 1
+
+
+def test_a_number_that_fits_frames_of_two_videos(write):
+    boxes = BoxFile(write([dict(image_id=3, category_id=1, bbox=[5, 5, 9, 9], score=.9)]))
+    boxes([frame('a.mp4', 3)])
+    with pytest.raises(ValueError, match='a.mp4/000003, b.mp4/000003'):
+        boxes([frame('b.mp4', 3)])
+
+
+def test_ids_of_other_types_meet(write):
+    boxes = BoxFile(write(coco([('1', '3', [5, 5, 9, 9]), (2.0, 3, [6, 6, 9, 9])],
+                               categories=[dict(id=3.0, name='Person'), dict(id=1, name='cat')])))
+    assert [found[:, 0].tolist() for found in boxes([frame('a.jpg'), frame('b.jpg')])] == [[5], [6]]
+
+
+@pytest.mark.parametrize('content', [
+    {'a.jpg': [[0, 0, 1, 1]]}, {'a.jpg': [[0, 0, 0, 0]]}, {'a.jpg': [[.5, .5, .5, .5]]}, {'a.jpg': []},
+    {'a.jpg': [[0, 0, .5, .5], [0, 0, 9, 9]]}, {'a.jpg': [[0, 0, .5, .5]], 'b.jpg': [[5, 5, 9, 9]]}])
+def test_files_that_may_be_in_pixels(write, content):
+    assert len(BoxFile(write(content)).boxes['a.jpg']) == len(content['a.jpg'])
+
+
+def test_boxes_of_a_file_are_filtered_where_it_is_asked_for(write):
+    path = write({'a.jpg': [[10, 10, 50, 90, .01], [10, 10, 50, 90, .5], [60, 10, 99, 90, .8], [7, 7, 7, 7, .9]]})
+    scores = {name: [] for name in ('', 'score_threshold', 'nms_threshold', 'max_persons')}
+    for name, value in (('', None), ('score_threshold', .3), ('nms_threshold', .6), ('max_persons', 2)):
+        found, = BoxFile(path, **({name: value} if name else {}))([frame('a.jpg')])
+        scores[name] = [round(score, 2) for score in found[:, 4].tolist()]
+    assert scores == {'': [.01, .5, .8, .9], 'score_threshold': [.5, .8, .9], 'nms_threshold': [.5, .8, .9],
+                      'max_persons': [.8, .9]}
+    assert filter_boxes(np.zeros((0, 5), np.float32), .3, .65, 1).shape == (0, 5)
+
+
+GOOD = np.array([[10, 10, 50, 90, .9]], np.float32)
+
+
+@pytest.mark.parametrize(('found', 'says'), [
+    ([GOOD], '1 array of boxes for 2 frames'), ([], '0 arrays of boxes for 2 frames'),
+    ([GOOD] * 3, '3 arrays of boxes for 2 frames'), (np.repeat(GOOD[None], 3, 0), '3 arrays of boxes for 2 frames'),
+    ((GOOD for _ in range(1)), '1 array of boxes for 2 frames'), (iter([GOOD] * 9), 'at least 3 arrays .*for 2 frames'),
+    (None, 'NoneType'), (5, 'int'), ('ab', 'str'), ({0: GOOD, 1: GOOD}, 'dict'),
+    ([GOOD, None], 'b.jpg: boxes are NoneType'), ([GOOD, GOOD[0]], r'b.jpg: boxes are ndarray of shape \(5,\)'),
+    ([GOOD, GOOD[:, :3]], r'\(1, 3\)'), ([GOOD, np.zeros((1, 6))], r'\(1, 6\)'), ([GOOD, GOOD[None]], r'\(1, 1, 5\)'),
+    ([GOOD, 'text'], 'b.jpg: boxes are str'), ([GOOD, [[1, 2, 3, 4], [5, 6, 7]]], 'b.jpg: boxes are list'),
+    ([GOOD, GOOD * np.nan], 'b.jpg: box 0 is .*nan'), ([GOOD, GOOD * np.inf], 'b.jpg: box 0 is .*inf'),
+    ([GOOD, [[-1e30, 0, 1e30, 50]]], 'b.jpg: box 0 is'), ([GOOD, [[0, 0, 3e38, 3e38]]], 'b.jpg: box 0 is'),
+    ([GOOD, [[50, 10, 10, 90]]], 'b.jpg: box 0 is'), ([GOOD, [[0, 0, 1, 1]]], 'b.jpg: .*from 0 to 1'),
+    ([GOOD, [[.1, .2, .9, .95, .9], [0, 0, 0, 0, 1]]], 'b.jpg: .*from 0 to 1')])
+def test_what_is_found_must_fit_the_frames(found, says):
+    with pytest.raises(ValueError, match=says) as error:
+        check_found(found, [frame('a.jpg'), frame('b.jpg')], 'the detector find')
+    assert '\n' not in str(error.value)
+
+
+def test_what_is_found_becomes_arrays():
+    found = check_found((box for box in ([], torch.from_numpy(GOOD), [[0, 0, 1, 1], [1, 2, 30, 40]], np.zeros((0, 4)))),
+                        [frame(name) for name in 'abcd'], 'find')
+    assert [array.shape for array in found] == [(0, 5), (1, 5), (2, 5), (0, 5)]
+    assert found[2][:, 4].tolist() == [1, 1]
+    tiny = Frame(Source('', '000000'), np.zeros((1, 1, 3), np.uint8))
+    assert check_found([[[0, 0, 1, 1]]], [tiny], 'find')[0].tolist() == [[0, 0, 1, 1, 1]]
 
 
 def test_a_file_that_is_not_there():
@@ -49,8 +178,9 @@ def test_boxes_of_coco(tmp_path):
     assert [found.tolist() for found in boxes] == [[[1, 2, 11, 22, 1]], []]
     path.write_text(json.dumps([dict(image_id=785, category_id=1, bbox=[1, 2, 10, 20], score=.5),
                                 dict(image_id=785, category_id=2, bbox=[1, 2, 10, 20], score=.9)]))
-    boxes = BoxFile(path)([frame('000000000785.jpg'), frame('785.png'), frame('b.jpg')])
-    assert [found.tolist() for found in boxes] == [[[1, 2, 11, 22, .5]]] * 2 + [[]]
+    for name in ('000000000785.jpg', '785.png'):
+        boxes = BoxFile(path)([frame(name), frame('b.jpg')])
+        assert [found.tolist() for found in boxes] == [[[1, 2, 11, 22, .5]], []]
 
 
 def test_people_are_regions_of_parts():
@@ -100,6 +230,13 @@ def test_numbers_stay_with_people():
     assert tracker.update(boxes_at(12, 305)).tolist() == [1, 3]  # remembered while unseen
     tracker.reset()
     assert tracker.update(boxes_at(12)).tolist() == [1]
+
+
+def test_boxes_without_area_do_not_change_the_numbers_of_others():
+    tracker = Tracker()
+    boxes = np.concatenate([boxes_at(0, 100), [[7, 7, 7, 7, 1]]]).astype(np.float32)
+    assert tracker.update(boxes).tolist() == [1, 2, 3]
+    assert tracker.update(boxes)[:2].tolist() == [1, 2]
 
 
 def test_who_is_long_gone_is_forgotten():

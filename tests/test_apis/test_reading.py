@@ -1,3 +1,6 @@
+import contextlib
+import http.server
+import subprocess
 import sys
 import threading
 import time
@@ -8,7 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sapiens_mm.apis.reading import ROOM, InputError, Source, find_sources, frames_of, prefetch, read_frames, read_image
+from sapiens_mm.apis import reading
+from sapiens_mm.apis.reading import (
+    ROOM,
+    InputError,
+    Source,
+    file_source,
+    find_sources,
+    frames_of,
+    pixels_of,
+    prefetch,
+    read_frames,
+    read_image,
+)
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 
@@ -97,13 +112,13 @@ def test_a_very_large_image(tmp_path, recwarn):
 
 @pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
 def test_images_that_are_too_large(tmp_path, monkeypatch):
-    assert Image.MAX_IMAGE_PIXELS == 178_956_970  # which Pillow refuses when it is left alone
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 40 * 30 - 1)
+    assert reading.MAX_PIXELS == 178_956_970  # which Pillow refuses when it is left alone
+    monkeypatch.setattr(reading, 'MAX_PIXELS', 40 * 30 - 1)
     for name, size in (('bomb', (80, 30)), ('large', (40, 30))):
         save(tmp_path / f'{name}.png', Image.new('L', size))
         with pytest.raises(InputError, match=f'{name}.png: it has more than 0 million pixels, the most that are read'):
             read_image(str(tmp_path / f'{name}.png'))
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
+    monkeypatch.setattr(reading, 'MAX_PIXELS', None)
     assert read_image(str(tmp_path / 'bomb.png')).shape == (30, 80, 3)
 
 
@@ -347,6 +362,147 @@ def test_a_video_that_does_not_say_how_long_it_is(tmp_path, write_noise):
 def test_addresses_with_any_letters(address):
     with pytest.raises(InputError, match='refused'):
         read_image(address)
+
+
+POSTSCRIPT = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n{} loop\n'
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.jpg', 'a.tif', 'a.webp', 'a.gif', 'a.eps', 'a'])
+def test_no_image_is_handed_to_another_program(tmp_path, monkeypatch, name):
+    monkeypatch.setattr('subprocess.Popen', lambda *args, **kwargs: pytest.fail(f'a program is run: {args}'))
+    monkeypatch.setattr('subprocess.check_call', lambda *args, **kwargs: pytest.fail(f'a program is run: {args}'))
+    (tmp_path / name).write_bytes(POSTSCRIPT)
+    with pytest.raises(InputError, match=f'{name}: this is no image'):
+        read_image(str(tmp_path / name))
+    with pytest.raises(InputError, match='this is no image'):
+        list(frames_of(find_sources([tmp_path / name])))
+    assert pixels_of(Source(str(tmp_path / name), name)) == (0, 0, 1)
+
+
+def test_the_limit_of_pillow_is_left_alone(tmp_path):
+    code = ('import PIL.Image; before = PIL.Image.MAX_IMAGE_PIXELS; '
+            'import sapiens_mm.apis.reading, sapiens_mm.apis.app; '
+            'assert PIL.Image.MAX_IMAGE_PIXELS == before')
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.mark.parametrize('name', ['list.mp4', 'list.mkv', 'list.dat', 'list.m3u8'])
+@pytest.mark.parametrize('text', [
+    '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{video}\n#EXT-X-ENDLIST\n',
+    "ffconcat version 1.0\nfile '{video}'\n",
+    '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet mimeType='
+    '"video/mp4"><Representation id="1" bandwidth="1"><BaseURL>{video}</BaseURL></Representation></AdaptationSet>'
+    '</Period></MPD>', '[playlist]\nFile1={video}\n', 'v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n'])
+def test_a_video_does_not_reach_other_files(tmp_path, write_video, monkeypatch, name, text):
+    video = write_video(tmp_path / 'secret.mp4')
+    (tmp_path / name).write_text(text.format(video=video))
+    with pytest.raises(InputError, match=name):
+        list(read_frames(Source(str(tmp_path / name), name, 'video')))
+    with pytest.raises(InputError, match=name):
+        pixels_of(Source(str(tmp_path / name), name, 'video'))
+    assert not reading._has_video(str(tmp_path / name))
+
+
+@pytest.mark.parametrize('name', ['concat:secret.mp4|secret.mp4', 'subfile,,start,0,end,0,,:secret.mp4', 'pipe:0.mp4',
+                                  'data:,a.mp4', 'tcp:127.0.0.1:1.mp4', 'a%03d.mp4'])
+def test_the_name_of_a_video_is_no_protocol(tmp_path, write_video, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / 'secret.mp4')
+    with pytest.raises(InputError):
+        list(read_frames(Source(name, 'a', 'video')))
+    (tmp_path / name.replace('/', '')).write_bytes((tmp_path / 'secret.mp4').read_bytes())
+    assert len(list(frames_of(find_sources([name])))) == 5
+
+
+def test_frames_that_are_larger_than_an_image_may_be(tmp_path, write_video, monkeypatch):
+    path = write_video(tmp_path / 'a.mp4')
+    monkeypatch.setattr(reading, 'MAX_PIXELS', 64 * 48 - 1)
+    with pytest.raises(InputError, match='a.mp4'):
+        list(read_frames(Source(str(path), 'a.mp4', 'video')))
+
+
+@pytest.mark.parametrize('path', ['missing.png', '0', '*.png', '.', 'link.png', ''])
+def test_a_source_of_a_file_is_no_other_input(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / 'a.png')
+    (tmp_path / 'link.png').symlink_to(tmp_path / 'a.png')
+    with pytest.raises(InputError, match='there is no such file'):
+        file_source(path)
+    assert file_source('a.png') == Source(str(tmp_path / 'a.png'), 'a.png')
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves an image whole, without an end, with a head without an end, or broken off."""
+    content = b''
+
+    def do_GET(self):
+        with contextlib.suppress(OSError):
+            if 'head' in self.path:
+                self.wfile.write(b'HTTP/1.0 200 OK\r\n')
+                while True:
+                    self.wfile.write(b'A: b\r\n' if 'lines' in self.path else b'A')
+                    time.sleep(.05)
+            self.send_response(200)
+            if 'whole' in self.path or 'broken' in self.path:
+                self.send_header('Content-Length', str(len(self.content)))
+            self.end_headers()
+            if 'broken' in self.path:
+                self.wfile.write(self.content[:-9])
+                return
+            self.wfile.write(self.content)
+            while 'slow' in self.path:
+                self.wfile.write(b'x')
+                time.sleep(.05)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def serve():
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Server)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def serve(content):
+        Server.content = content
+        return f'http://127.0.0.1:{server.server_port}'
+
+    yield serve
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize('name', ['slow.png', 'slow.mp4', 'head.png', 'head-lines.mp4'])
+def test_fetching_an_address_has_an_end(serve, tmp_path, name):
+    source, = find_sources([f'{serve(save(tmp_path / "a.png").read_bytes())}/{name}'], allow_urls=True, url_timeout=.3)
+    with pytest.raises(InputError, match=f'{name}: fetching took more than 0.3 s'):
+        list(read_frames(source))
+
+
+def test_what_is_fetched_is_whole(serve, tmp_path, write_video):
+    for path, number in ((save(tmp_path / 'a.png'), 1), (write_video(tmp_path / 'a.mp4'), 5)):
+        address = serve(path.read_bytes())
+        for name in ('whole', 'open'):
+            source, = find_sources([f'{address}/{name}{path.suffix}'], allow_urls=True)
+            assert len(list(read_frames(source))) == number
+        source, = find_sources([f'{address}/broken{path.suffix}'], allow_urls=True)
+        with pytest.raises(InputError, match='it broke off after .* bytes, 9 are missing'):
+            list(read_frames(source))
+
+
+def test_a_read_that_blocks_ends_with_a_stop():
+    stop, blocked = threading.Event(), threading.Event()
+
+    def make():
+        yield 1
+        blocked.wait()
+
+    items = prefetch(make(), 1, stop=stop)
+    assert next(items) == 1
+    stop.set()
+    assert list(items) == []
+    blocked.set()
 
 
 def test_two_addresses_that_differ_in_their_query():

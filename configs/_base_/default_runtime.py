@@ -5,7 +5,11 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'))
-custom_hooks = [dict(type='SapiensSeedHook'), dict(type='SapiensLoggedIterHook')]
+custom_hooks = [
+    dict(type='SapiensSeedHook'),
+    dict(type='SapiensLoggedIterHook'),
+    dict(type='SapiensNonFiniteHook', max_consecutive=5),
+]
 
 env_cfg = dict(
     cudnn_benchmark=True,

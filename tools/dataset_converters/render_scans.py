@@ -91,7 +91,7 @@ def run(args) -> int:
         if not isinstance(yaws, dict) or not all(isinstance(v, (int, float)) for v in yaws.values()):
             raise ValueError(f'{args.yaws} must hold degrees by scan: {{"0000": 90, ...}}')
     placement = scans.Placement(args.up, args.unit, args.height, args.yaw)
-    return scans.render_scans(args.source, args.out, size=(args.size[1], args.size[0]), samples=args.samples,
+    return scans.render_scans(args.source, args.out, size=tuple(args.size), samples=args.samples,
                               seed=args.seed, placement=placement, yaws=yaws,
                               assets=Assets.find(args.backgrounds, args.hdris), framings=tuple(args.framings),
                               turn=args.turn, shard=args.shard, allow_untextured=args.allow_untextured,

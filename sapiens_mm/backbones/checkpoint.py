@@ -78,12 +78,15 @@ def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
                               f"'backbone.'; it has {_some(list(state_dict)) or 'no tensor'}")
     own = {key[len(prefix):]: value for key, value in state_dict.items()
            if key.startswith(prefix) and (prefix or key.startswith(_OWN_KEYS))}
-    odd = [key for key, value in own.items() if value.layout != torch.strided or value.is_quantized or value.is_complex()]
-    if odd or own[_LANDMARK].dim() != 4 or getattr(own.get('pos_embed'), 'ndim', 0) != 3:
-        raise CheckpointError(f'{checkpoint} has no Sapiens backbone: got {_some(odd)} of another kind of tensor'
-                              if odd else f"{checkpoint} has no Sapiens backbone: got '{_LANDMARK}' and 'pos_embed' of "
-                              f"shapes {[tuple(own[key].shape) for key in (_LANDMARK, 'pos_embed') if key in own]}, "
-                              'expected (C, 3, P, P) and (1, N, C)')
+    if odd := [key for key, value in own.items()
+               if value.layout != torch.strided or value.is_quantized or value.is_complex()]:
+        raise CheckpointError(f'{checkpoint} has no Sapiens backbone: got sparse, quantized or complex tensors '
+                              f'({_some(odd)}), expected plain ones')
+    for key, dims in ((_LANDMARK, 4), ('pos_embed', 3)):
+        if key not in own or own[key].dim() != dims:
+            found = tuple(own[key].shape) if key in own else 'nothing'
+            raise CheckpointError(f"{checkpoint} has no Sapiens backbone: got {found} as '{key}', "
+                                  f'expected {dims} axes')
     save_weights(own, out)
     return {key: tuple(value.shape) for key, value in own.items()}
 
@@ -92,8 +95,8 @@ def _tensors_of(checkpoint: str) -> StateDict:
     content = load_checkpoint_file(checkpoint)
     state_dict = content.get('state_dict', content.get('model', content))
     if not isinstance(state_dict, dict):
-        raise CheckpointError(f"{checkpoint} has a {type(state_dict).__name__} as 'state_dict', expected name -> tensor; "
-                              'take a checkpoint that torch or MMEngine wrote')
+        raise CheckpointError(f"{checkpoint} has a {type(state_dict).__name__} as 'state_dict', expected name -> tensor;"
+                              ' take a checkpoint that torch or MMEngine wrote')
     return {key: value for key, value in state_dict.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 

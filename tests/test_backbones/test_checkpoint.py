@@ -298,7 +298,8 @@ def test_export_refuses_other_files_and_endings(saved, tmp_path):
 
 ODD = {
     'list': [torch.zeros(1)], 'no dict': dict(state_dict=[torch.zeros(1)]), 'none': dict(state_dict=None),
-    'text': dict(state_dict='x'), 'keys': {1: torch.zeros(1), None: 2}, 'empty': {}, 'nested': dict(state_dict=dict(a=dict(b=1))),
+    'text': dict(state_dict='x'), 'keys': {1: torch.zeros(1), None: 2}, 'empty': {},
+    'nested': dict(state_dict=dict(a=dict(b=1))),
     'values': {'patch_embed.projection.weight': 'x', 'pos_embed': 3},
     'scalar': {'patch_embed.projection.weight': torch.tensor(1.), 'pos_embed': torch.tensor(1.)},
     'no pos_embed': {'patch_embed.projection.weight': torch.zeros(4, 3, 2, 2)},

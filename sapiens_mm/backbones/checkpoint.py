@@ -95,8 +95,8 @@ def _tensors_of(checkpoint: str) -> StateDict:
     content = load_checkpoint_file(checkpoint)
     state_dict = content.get('state_dict', content.get('model', content))
     if not isinstance(state_dict, dict):
-        raise CheckpointError(f"{checkpoint} has a {type(state_dict).__name__} as 'state_dict', expected name -> tensor;"
-                              ' take a checkpoint that torch or MMEngine wrote')
+        raise CheckpointError(f"{checkpoint} has a {type(state_dict).__name__} as 'state_dict', expected names and "
+                              'tensors; take a checkpoint that torch or MMEngine wrote')
     return {key: value for key, value in state_dict.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 

@@ -59,8 +59,9 @@ def test_azimuth_zero_stands_on_minus_y_with_x_to_the_right_and_z_up(points):
 def test_framed_points_fill_the_image_and_no_more(points, size, margin):
     camera = frame_box(points, size, 1.2, margin, azimuth=25, elevation=15, roll=8)
     uv, _ = camera.project(points)
-    free = np.array(size[::-1]) * margin
-    low, high = uv.min(axis=0) + 0.5 - free, np.array(size) - free - (uv.max(axis=0) + 0.5)
+    size_wh = np.array(size[::-1])
+    free = size_wh * margin
+    low, high = uv.min(axis=0) + 0.5 - free, size_wh - free - (uv.max(axis=0) + 0.5)
     assert min(low.min(), high.min()) > -1e-9
     touched = (low < 1e-9) & (high < 1e-9)
     assert touched.any()

@@ -66,7 +66,7 @@ def run(args) -> int:
     from sapiens_mm.synth import scans
     from sapiens_mm.synth.render import set_threads
     from sapiens_mm.synth.scenery import Assets
-    from sapiens_mm.utils.files import read_json
+    from sapiens_mm.utils.files import parse_json
 
     if args.threads is not None:
         set_threads(args.threads)
@@ -84,7 +84,10 @@ def run(args) -> int:
                                 stride=args.stride, shard=args.shard, progress=progress)
     yaws = None
     if args.yaws:
-        yaws = read_json(args.yaws)
+        try:
+            yaws = parse_json(Path(args.yaws).read_bytes())
+        except ValueError as error:
+            raise ValueError(f'{args.yaws} cannot be read as JSON: {error}') from error
         if not isinstance(yaws, dict) or not all(isinstance(v, (int, float)) for v in yaws.values()):
             raise ValueError(f'{args.yaws} must hold degrees by scan: {{"0000": 90, ...}}')
     placement = scans.Placement(args.up, args.unit, args.height, args.yaw)

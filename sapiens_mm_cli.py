@@ -421,12 +421,12 @@ def _show(result, threshold: float) -> bool:
 
 def _models(args: argparse.Namespace) -> int:
     from sapiens_mm.apis.models import PARAMETERS, TASKS, embedded_tasks
-    from sapiens_mm.backbones.model_zoo import LICENSE, released_file
+    from sapiens_mm.backbones.model_zoo import EMBEDDED_LICENSE, LICENSE, released_file
     from sapiens_mm.engine.fetch import is_cached
     row = '{:6} {:9} {:>8} {:>8}  {:13} {:7} {}'.format
-    print(row('size', 'task', 'params', 'file', 'licence', 'cached', 'weights'))
+    print(row('size', 'task', 'params', 'file', 'license', 'cached', 'weights'))
     for task, path in embedded_tasks().items():
-        print(row('tiny', task, '', f'{os.path.getsize(path) / 1e6:.1f} MB', 'as the code', 'yes', path.name))
+        print(row('tiny', task, '', f'{os.path.getsize(path) / 1e6:.1f} MB', EMBEDDED_LICENSE, 'yes', path.name))
     for task, counts in PARAMETERS.items():
         for size, parameters in counts.items():
             file = released_file(size, TASKS[task])

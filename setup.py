@@ -18,6 +18,8 @@ setup(
     name='sapiens_mm',
     version=version['__version__'],
     description='Sapiens human vision models for MMEngine, mmpose, mmsegmentation and mmdet',
+    license='Apache-2.0',
+    license_files=['LICENSE', 'NOTICE'],
     long_description=(root / 'README.md').read_text(),
     long_description_content_type='text/markdown',
     packages=find_packages(include=['sapiens_mm', 'sapiens_mm.*']),

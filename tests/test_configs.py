@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import sapiens_mm.dense  # noqa: F401  (registers)
 from sapiens_mm.backbones.model_zoo import released_file
+from sapiens_mm.engine.launch import build_runner
+
+from .test_dense.conftest import write_people
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 TINY = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
@@ -43,6 +47,50 @@ def test_model_and_schedule_build(name):
             assert model.head.decoder.sigma == 6
         assert cfg.train_dataloader.dataset.get('pipeline') or cfg.train_dataloader.dataset.dataset.pipeline
         assert cfg.test_dataloader.dataset.pipeline == cfg.val_dataloader.dataset.pipeline
+
+
+@pytest.mark.parametrize('name', [name for name in ours() if '-test_' not in name])
+def test_every_training_is_guarded(name):
+    cfg = Config.fromfile(CONFIGS / name)
+    assert 'SapiensNonFiniteHook' in [hook['type'] for hook in cfg.custom_hooks]
+
+
+@HOOKS.register_module()
+class InfiniteBatch(Hook):
+    """Makes the inputs of the second iteration infinite."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 1:
+            data_batch['inputs'] = [torch.full(image.shape, float('inf')) for image in data_batch['inputs']]
+
+
+def micro_dense(folder):
+    cfg = Config.fromfile(CONFIGS / 'sapiens_depth/synthetic/sapiens_tiny-40e_synthetic-256x192.py')
+    write_people(folder, 'abcdef')
+    cfg.model.backbone.arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+    cfg.model.decode_head.update(in_channels=32, deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8),
+                                 deconv_kernel_sizes=(4, 4, 4), conv_kernel_sizes=(1, 1))
+    cfg.train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.dataset.update(type='SapiensDenseDataset', data_root=str(folder))
+    return cfg
+
+
+@pytest.mark.parametrize('task', ['pose', 'dense'])
+@pytest.mark.parametrize('guarded', [True, False])
+def test_an_infinite_batch_changes_no_weight(task, guarded, tmp_path, micro_config):
+    cfg = Config.fromfile(micro_config) if task == 'pose' else micro_dense(tmp_path / 'people')
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.work_dir, cfg.train_cfg.max_epochs, cfg.default_hooks.logger.interval = str(tmp_path / 'run'), 1, 1
+    cfg.custom_hooks = [dict(type='InfiniteBatch'), *[hook for hook in cfg.custom_hooks
+                                                      if guarded or hook['type'] != 'SapiensNonFiniteHook']]
+    runner = build_runner(cfg)
+    runner.train()
+    finite = all(param.isfinite().all() for param in runner.model.parameters())
+    assert finite == guarded
+    if guarded:
+        assert runner.message_hub.get_scalar('train/skipped_steps').current() == 1
 
 
 # (task, data set): epochs, outputs, padding of the patch embedding

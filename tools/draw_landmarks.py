@@ -103,7 +103,7 @@ def draw_group(group: Group, scale: float = 1., samples: int = 32):
     person = build_person(body, wardrobe, parameters, np.eye(3), np.zeros(3), 1)
     names = group.names
     rows = [LANDMARK_NAMES.index(name) for name in names]
-    size = round((WIDTH - 2 * MARGIN) * scale), round(group.height * scale)
+    size = round(group.height * scale), round((WIDTH - 2 * MARGIN) * scale)
     camera = frame_box(person.landmarks[rows], size, 4., group.margin, group.azimuth, group.elevation, group.roll)
     right, down, forward = camera.rotation
     target = person.landmarks[rows].mean(axis=0)
@@ -111,7 +111,7 @@ def draw_group(group: Group, scale: float = 1., samples: int = 32):
               dict(type='panel', centre=target - 2 * forward - 1.5 * right - 2 * down, target=target, size=[1, 1],
                    radiance=[10.] * 3)]
     buffers = render(person.meshes, camera, lights, samples=samples, key=0.33,
-                     backdrop=np.full((*size[::-1], 3), 236, np.uint8))
+                     backdrop=np.full((*size, 3), 236, np.uint8))
     points = keypoints(person, 1, camera, buffers, person.meshes)[rows]
     # Without the light paths' noise the files are a third of the size.
     return write_names(cv2.fastNlMeansDenoisingColored(buffers.rgb, None, 4, 4, 5, 15), points, names)
@@ -124,7 +124,7 @@ def place_names(points: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, 
     are shortest together: then none cross.
     """
     from scipy.optimize import linear_sum_assignment
-    width, height = size
+    height, width = size
     right = np.zeros(len(points), bool)
     right[np.lexsort((points[:, 1], points[:, 0]))[(len(points) + 1) // 2:]] = True
     tops = np.zeros(len(points))
@@ -160,7 +160,7 @@ def write_names(photo: np.ndarray, points: np.ndarray, names: list[str]):
     image = Image.fromarray(canvas)
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(13)
     places = points[:, :2] + [MARGIN, top]
-    right, tops = place_names(places, image.size)
+    right, tops = place_names(places, image.size[::-1])
     drawn = []
     for side in (False, True):
         own = np.flatnonzero(right == side)

@@ -6,7 +6,11 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     check_save_best=dict(type='SapiensCheckSaveBestHook'))
-custom_hooks = [dict(type='SapiensSeedHook'), dict(type='SapiensLoggedIterHook')]
+custom_hooks = [
+    dict(type='SapiensSeedHook'),
+    dict(type='SapiensLoggedIterHook'),
+    dict(type='SapiensNonFiniteHook', max_consecutive=5),
+]
 
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -17,6 +17,7 @@ model = dict(
             checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')),
     neck=dict(_delete_=True, type='SapiensFeaturePyramid', in_channels=1024, out_channels=256, num_outs=5))
 
+custom_hooks = [dict(type='SapiensNonFiniteHook', max_consecutive=5)]
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

@@ -18,6 +18,7 @@ model = dict(
             checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')),
     head=dict(in_channels=1024, in_featuremap_size=(12, 16)))
 
+custom_hooks = [*_base_.custom_hooks, dict(type='SapiensNonFiniteHook', max_consecutive=5)]
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

@@ -19,6 +19,7 @@ model = dict(
     decode_head=dict(in_channels=[256, 256, 256, 256]),
     auxiliary_head=dict(in_channels=256))
 
+custom_hooks = [dict(type='SapiensNonFiniteHook', max_consecutive=5)]
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

@@ -6,6 +6,7 @@ Two ways lead here. ``init_cfg=dict(type='Pretrained', checkpoint=...)`` of the 
 """
 import math
 
+import torch
 import torch.nn as nn
 from mmengine.logging import print_log
 from torch import Tensor
@@ -77,6 +78,15 @@ def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
                               f"'backbone.'; it has {_some(list(state_dict)) or 'no tensor'}")
     own = {key[len(prefix):]: value for key, value in state_dict.items()
            if key.startswith(prefix) and (prefix or key.startswith(_OWN_KEYS))}
+    if odd := [key for key, value in own.items()
+               if value.layout != torch.strided or value.is_quantized or value.is_complex()]:
+        raise CheckpointError(f'{checkpoint} has no Sapiens backbone: got sparse, quantized or complex tensors '
+                              f'({_some(odd)}), expected plain ones')
+    for key, dims in ((_LANDMARK, 4), ('pos_embed', 3)):
+        if key not in own or own[key].dim() != dims:
+            found = tuple(own[key].shape) if key in own else 'nothing'
+            raise CheckpointError(f"{checkpoint} has no Sapiens backbone: got {found} as '{key}', "
+                                  f'expected {dims} axes')
     save_weights(own, out)
     return {key: tuple(value.shape) for key, value in own.items()}
 
@@ -84,7 +94,10 @@ def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
 def _tensors_of(checkpoint: str) -> StateDict:
     content = load_checkpoint_file(checkpoint)
     state_dict = content.get('state_dict', content.get('model', content))
-    return {key: value for key, value in state_dict.items() if isinstance(value, Tensor)}
+    if not isinstance(state_dict, dict):
+        raise CheckpointError(f"{checkpoint} has a {type(state_dict).__name__} as 'state_dict', expected names and "
+                              'tensors; take a checkpoint that torch or MMEngine wrote')
+    return {key: value for key, value in state_dict.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
 def backbone_load_hook(model: nn.Module, state_dict: StateDict, prefix: str, local_metadata: dict, strict: bool,

@@ -1,14 +1,16 @@
 """The released Sapiens checkpoints by size and task.
 
-Their weights are under CC-BY-NC 4.0, whatever the licence of this code. File names are those of the release; the
+Their weights are under CC-BY-NC 4.0, whatever the license of this code. File names are those of the release; the
 addresses could not be tried when this table was written. If one has moved, ``hf://<owner>/<repo>/<file>`` names any
 other wherever a checkpoint is asked for, and ``tools/fetch_weights.py --source`` takes the same.
 """
 from typing import NamedTuple
 
-__all__ = ['LICENSE', 'RELEASED', 'ReleasedFile', 'released_file']
+__all__ = ['EMBEDDED_LICENSE', 'LICENSE', 'RELEASED', 'ReleasedFile', 'released_file']
 
 LICENSE = 'CC-BY-NC 4.0'
+#: Of the tiny weights that come with the package, which are not of the release.
+EMBEDDED_LICENSE = 'Apache-2.0'
 
 
 class ReleasedFile(NamedTuple):

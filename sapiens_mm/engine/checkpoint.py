@@ -3,9 +3,11 @@
 Importing this module makes MMEngine's ``CheckpointLoader`` try it first, so ``init_cfg=dict(type='Pretrained', ...)``,
 ``load_from``, ``--resume`` and ``load_checkpoint`` accept local paths, ``http(s)://`` and ``hf://`` addresses in any
 host (see :func:`sapiens_mm.engine.fetch.fetch_file`). What it does not read goes to the loader that was there before,
-unless the process is a tool of ours (:func:`refuse_foreign_files`). The file may be written by ``torch.save`` (zip, or the format
-before torch 1.6) or be a ``.safetensors`` file; a folder may be one of :mod:`sapiens_mm.engine.sharded_checkpoint`. Of
-pickled types only tensors and those of :func:`allowed_globals` are accepted. Schemes that are not listed (``s3://``,
+unless the process is a tool of ours (:func:`refuse_foreign_files`).
+
+The file may be written by ``torch.save`` (zip, or the format before torch 1.6) or be a ``.safetensors`` file; a folder
+may be one of :mod:`sapiens_mm.engine.sharded_checkpoint`. Of pickled types only tensors and those of
+:func:`allowed_globals` are accepted. Schemes that are not listed (``s3://``,
 ``torchvision://``, ``openmmlab://``) stay MMEngine's.
 """
 import codecs
@@ -265,7 +267,8 @@ def _zip_members(path: str) -> list[str]:
                               '; get it again') from error
     if any(member.filename.endswith('/data.pkl') and member.compress_type for member in members):
         # Some MB could become any number of GB.
-        raise CheckpointError(f'{path} has a compressed data.pkl, and torch.save compresses nothing; get the original file')
+        raise CheckpointError(f'{path} has a compressed data.pkl, and torch.save compresses nothing; get the original '
+                              'file')
     if sum(member.file_size for member in members if not member.compress_type) > os.path.getsize(path):
         raise CheckpointError(f'{path} has members larger than the file; get it again')
     return [member.filename for member in members]
@@ -433,7 +436,7 @@ def _refused_types(path: str, error: Exception) -> str:
 
 
 def _is_foreign(name: str) -> bool:
-    """Whether a name in a pickle is that of a type that is not allowed, rather than a damaged one of an allowed type."""
+    """Whether a name in a pickle is that of a type that is not allowed, not a damaged one of an allowed type."""
     if name in _all_globals() or not all(part.isidentifier() for part in name.split('.')):
         return False
     module, _, attribute = name.rpartition('.')

@@ -163,7 +163,8 @@ def _download(url: str, path: str) -> None:
         raise CheckpointError(f'{url}: the server answered {error.code} ({error.reason}); check the address') from error
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: of a port, or characters in it
         reason = _first_line(getattr(error, 'reason', error))
-        raise CheckpointError(f'{url!r}: no download ({type(error).__name__}: {reason}); check the network, or put the file at {path}') from error
+        raise CheckpointError(f'{url!r}: no download ({type(error).__name__}: {reason}); check the network, or put the '
+                              f'file at {path}') from error
     finally:
         if osp.exists(partial):
             os.remove(partial)

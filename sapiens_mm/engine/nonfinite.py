@@ -21,9 +21,9 @@ class SapiensNonFiniteHook(Hook):
     not finite (each rank, if none has) writes ``nonfinite_rank{rank}.json`` to the work dir: for each of the batches
     since the last good step its iteration, loss and images.
 
-    The check comes after clipping. ``clip_grad`` by norm keeps what is not finite or spreads it, so a finite norm, which
-    MMEngine reads from the device for its log, says enough; by value it turns infinities into finite numbers, so then
-    NaN alone is found.
+    The check comes after clipping. ``clip_grad`` by norm keeps what is not finite or spreads it, so a finite norm,
+    which MMEngine reads from the device for its log, says enough; by value it turns infinities into finite numbers, so
+    then NaN alone is found.
 
     On a GPU ``AdamW(fused=True)`` skips a step by itself: the flag stays on the device and is read an iteration later,
     or when it is logged, so a run stops up to one iteration later. Other optimizers have to know before they step:

@@ -200,7 +200,7 @@ def read_boxes(path: str | os.PathLike) -> Detect:
         OSError: The file cannot be read.
     """
     found = {}
-    with open(path) as file:
+    with open(path, 'rb') as file:
         for number, line in enumerate(file, 1):
             try:
                 record = parse_json(line)

@@ -37,8 +37,8 @@ class SapiensImages(IterableDataset):
 
     Args:
         source: ``dict(type='folder', path=..., chunk=64)``, ``dict(type='list', path=..., root=None, chunk=64)`` or
-            ``dict(type='shards', urls=..., buffer=1000, retries=3)``; see :func:`.sources.folder_source`,
-            :func:`.sources.list_source` and :class:`.sources.TarSource`.
+            ``dict(type='shards', urls=..., buffer=1000, retries=3, allow_pipes=False)``; see
+            :func:`.sources.folder_source`, :func:`.sources.list_source` and :class:`.sources.TarSource`.
         size: Height and width (H, W) of the output in pixels.
         scale: Smallest and largest share of the image's area that a crop covers.
         flip: Probability of mirroring.

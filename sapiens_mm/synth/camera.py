@@ -17,8 +17,8 @@ class Camera:
             covers -0.5 .. width - 0.5.
         rotation: (3, 3) float64, world to camera; the camera's x is right, y down, z forward.
         translation: (3,) float64 in metres, world to camera.
-        width: Pixels.
         height: Pixels.
+        width: Pixels.
 
     Raises:
         ValueError: A matrix of another shape, a size below 1, or a rotation that is not one.
@@ -27,14 +27,14 @@ class Camera:
     intrinsics: np.ndarray
     rotation: np.ndarray
     translation: np.ndarray
-    width: int
     height: int
+    width: int
 
     def __post_init__(self):
         self.intrinsics = np.asarray(self.intrinsics, np.float64)
         self.rotation = np.asarray(self.rotation, np.float64)
         self.translation = np.asarray(self.translation, np.float64).reshape(-1)
-        self.width, self.height = check_size((self.width, self.height))
+        self.height, self.width = check_size((self.height, self.width))
         shapes = self.intrinsics.shape, self.rotation.shape, self.translation.shape
         if shapes != ((3, 3), (3, 3), (3,)):
             raise ValueError(f'a camera needs (3, 3) intrinsics, (3, 3) rotation and (3,) translation, not {shapes}')
@@ -95,19 +95,19 @@ class Camera:
         missing = [name for name in names if name not in content]
         if missing:
             raise ValueError(f'a camera without {", ".join(missing)}; expected {", ".join(names)}')
-        return cls(*(content[name] for name in names))
+        return cls(**{name: content[name] for name in names})
 
 
 def check_size(size) -> tuple:
-    """``(width, height)`` as two whole numbers of at least 1.
+    """``(height, width)`` as two whole numbers of at least 1.
 
     Raises:
         ValueError: Anything else.
     """
-    width, height = size
+    height, width = size
     if int(width) != width or int(height) != height or min(width, height) < 1:
-        raise ValueError(f'an image must be at least 1 x 1 whole pixels, not {width} x {height}')
-    return int(width), int(height)
+        raise ValueError(f'an image must be at least 1 x 1 whole pixels, not {height} x {width} (height x width)')
+    return int(height), int(width)
 
 
 def intrinsics_of(focal: float, size: tuple) -> np.ndarray:
@@ -115,9 +115,9 @@ def intrinsics_of(focal: float, size: tuple) -> np.ndarray:
 
     Args:
         focal: Focal length in units of the image's longer side (1.0 is 53 degrees, 2.0 is 28 degrees).
-        size: ``(width, height)`` pixels.
+        size: ``(height, width)`` pixels.
     """
-    width, height = check_size(size)
+    height, width = check_size(size)
     if not focal > 0:
         raise ValueError(f'the focal length must be positive, not {focal}')
     f = float(focal) * max(width, height)
@@ -148,7 +148,7 @@ def look_at(eye, target, size: tuple, focal: float, up=(0.0, 0.0, 1.0), roll: fl
     Args:
         eye: (3,) metres.
         target: (3,) metres; lands in the middle of the image.
-        size: ``(width, height)`` pixels.
+        size: ``(height, width)`` pixels.
         focal: Focal length in units of the image's longer side.
         up: (3,) the world's up.
         roll: Degrees, as in `view_rotation`.
@@ -178,7 +178,7 @@ def frame_box(points: np.ndarray, size: tuple, focal: float, margin: float = 0.0
 
     Args:
         points: (N, 3) metres: corners of a box or vertices of a mesh.
-        size: ``(width, height)`` pixels.
+        size: ``(height, width)`` pixels.
         focal: Focal length in units of the image's longer side.
         margin: Share of the width and height left free on each side, below 0.5. Negative crops.
         azimuth: Degrees, see `view_rotation`.
@@ -197,7 +197,7 @@ def frame_box(points: np.ndarray, size: tuple, focal: float, margin: float = 0.0
     intrinsics = intrinsics_of(focal, size)
     rotation = view_rotation(azimuth, elevation, roll)
     local = points @ rotation.T
-    half = np.array(size, np.float64) / 2 * (1 - 2 * margin) / intrinsics[0, 0]
+    half = np.array(size[::-1], np.float64) / 2 * (1 - 2 * margin) / intrinsics[0, 0]
     # A point is inside when |x - cx| <= half * (z - cz): one bound on the camera's (cx, cz) from either side.
     high = (local[:, :2] - half * local[:, 2:]).max(axis=0)
     low = (-local[:, :2] - half * local[:, 2:]).max(axis=0)

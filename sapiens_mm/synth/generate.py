@@ -120,9 +120,8 @@ def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, 
         drawn.append(dict(parameters, **place))
         if parameters['pose']['kind'] == 'sitting':
             props.append(_seat(body, person, rng, np.radians(place['yaw'])))
-    height, width = settings.size
     floor = min(float(mesh.vertices[:, 2].min()) for person in people for mesh in person.meshes)
-    camera, view = _draw_camera(rng, framing, body, people, (width, height), floor)
+    camera, view = _draw_camera(rng, framing, body, people, settings.size, floor)
     crowd = np.concatenate([person.body.vertices[body.skin_vertices[::40]] for person in people])
     scenery = draw_scenery(rng, camera, crowd, floor, assets)
     if settings.max_persons == 0:

@@ -200,7 +200,7 @@ def label_buffers(meshes: list, camera: Camera) -> Buffers:
     fx, fy = camera.intrinsics[0, 0], camera.intrinsics[1, 1]
     squeeze = np.array([fx / fy, 1.0, 1.0])
     squared = Camera(np.array([[fy, 0, camera.intrinsics[0, 2]], [0, fy, camera.intrinsics[1, 2]], [0, 0, 1]]),
-                     np.eye(3), np.zeros(3), camera.width, camera.height)
+                     np.eye(3), np.zeros(3), camera.height, camera.width)
     buffers = _labels(meshes, camera, [camera.transform(mesh.vertices) * squeeze for mesh in meshes], squared)
     buffers.seconds = dict(labels=time.perf_counter() - start)
     return buffers
@@ -494,7 +494,7 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
 
     intrinsics = view.intrinsics.copy()
     intrinsics[:2, 2] -= ASIDE
-    beside = Camera(intrinsics, view.rotation, view.translation, view.width, view.height)
+    beside = Camera(intrinsics, view.rotation, view.translation, view.height, view.width)
     length = trace(scene, beside, 'depth')[..., 0]
     rays = beside.rays(np.stack(np.meshgrid(np.arange(view.width), np.arange(view.height)), -1).reshape(-1, 2))
     # Mitsuba measures along the ray, from the near plane on.

@@ -337,13 +337,16 @@ def finished(out, name: str, settings: dict) -> bool:
     if not path.is_file():
         return False
     record = read_json(path, 'remove it, and the same command makes its picture again')
-    differ = differences(record.get('settings', {}), settings)
+    before = record.get('settings', {})
+    if 'size' in before:  # as version 0.1.0 wrote it: width, height
+        before['size_hw'] = before.pop('size')[::-1]
+    differ = differences(before, settings)
     if differ:
         raise ValueError(f'{path} was made with other settings ({differ}): give another output folder')
     return True
 
 
-def render_scans(source, out, *, size: tuple = (768, 1024), samples: int = 32, seed: int = 0,
+def render_scans(source, out, *, size: tuple = (1024, 768), samples: int = 32, seed: int = 0,
                  placement: Placement | None = None, yaws: dict | None = None, assets: Assets | None = None,
                  framings: tuple = tuple(FRAMINGS), turn: float = 20.0, shard: tuple = (0, 1),
                  allow_untextured: bool = False, progress=None) -> int:
@@ -354,7 +357,7 @@ def render_scans(source, out, *, size: tuple = (768, 1024), samples: int = 32, s
     Args:
         source: See `find_scans`.
         out: The data set's folder.
-        size: ``(width, height)`` pixels.
+        size: ``(height, width)`` pixels.
         samples: Rays per pixel.
         seed: Of cameras, backgrounds, light and noise.
         placement: See `Placement`; THuman2.0 without one gets `THUMAN_HEIGHT`.
@@ -396,7 +399,7 @@ def render_scans(source, out, *, size: tuple = (768, 1024), samples: int = 32, s
     made, total = 0, len(mine) * len(framings)
     for number, (name, path) in enumerate(mine):
         pose = Placement(placement.up, placement.unit, placement.height, placement.yaw + yaws.get(name, 0.0))
-        settings = dict(size=list(size), samples=samples, seed=seed, up=pose.up, unit=pose.unit, height=pose.height,
+        settings = dict(size_hw=list(size), samples=samples, seed=seed, up=pose.up, unit=pose.unit, height=pose.height,
                         yaw=pose.yaw, turn=turn, **assets.fingerprints)
         meshes = None
         for k, framing in enumerate(framings):
@@ -490,7 +493,7 @@ def hi4d_camera(sequence, camera: int, size: tuple) -> tuple:
     Args:
         sequence: The ``pairXX/actionXX`` folder.
         camera: Its id (4, 16, 28, ...).
-        size: ``(width, height)`` of its photos.
+        size: ``(height, width)`` of its photos.
 
     Returns:
         `Camera` and (5,) distortion coefficients of OpenCV.
@@ -574,7 +577,7 @@ def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAM
     for k, ((sequence, frame, photo), id_) in enumerate(zip(mine, ids)):
         if not finished(out, id_, settings):
             image = read_photo(photo)
-            view, distortion = hi4d_camera(sequence, camera, image.shape[1::-1])
+            view, distortion = hi4d_camera(sequence, camera, image.shape[:2])
             if distortion.any():
                 image = cv2.undistort(image, view.intrinsics, distortion)
             buffers = label_buffers(hi4d_meshes(sequence, frame), view)

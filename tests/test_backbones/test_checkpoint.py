@@ -296,6 +296,30 @@ def test_export_refuses_other_files_and_endings(saved, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['checkpoint.pth']
 
 
+ODD = {
+    'list': [torch.zeros(1)], 'no dict': dict(state_dict=[torch.zeros(1)]), 'none': dict(state_dict=None),
+    'text': dict(state_dict='x'), 'keys': {1: torch.zeros(1), None: 2}, 'empty': {},
+    'nested': dict(state_dict=dict(a=dict(b=1))),
+    'values': {'patch_embed.projection.weight': 'x', 'pos_embed': 3},
+    'scalar': {'patch_embed.projection.weight': torch.tensor(1.), 'pos_embed': torch.tensor(1.)},
+    'no pos_embed': {'patch_embed.projection.weight': torch.zeros(4, 3, 2, 2)},
+    'sparse': {'patch_embed.projection.weight': torch.zeros(4, 3, 2, 2), 'pos_embed': torch.zeros(1, 4, 4),
+               'ln1.weight': torch.eye(3).to_sparse()},
+    'complex': {'patch_embed.projection.weight': torch.zeros(4, 3, 2, 2), 'pos_embed': torch.zeros(1, 4, 4),
+                'ln1.weight': torch.zeros(3, dtype=torch.complex64)},
+}
+
+
+@pytest.mark.parametrize('kind', ODD)
+def test_odd_checkpoints_are_not_exported(kind, tmp_path):
+    torch.save(ODD[kind], tmp_path / 'odd.pth')
+    for ending in ('pth', 'safetensors'):
+        with pytest.raises(CheckpointError, match='odd.pth') as error:
+            export_backbone(str(tmp_path / 'odd.pth'), str(tmp_path / f'out.{ending}'))
+        assert '\n' not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ['odd.pth']
+
+
 @pytest.mark.parametrize('ending', ['pth', 'safetensors'])
 @pytest.mark.parametrize('nested', [False, True])
 def test_exported_backbones_load_where_public_ones_do(saved, tmp_path, ending, nested):

@@ -48,7 +48,7 @@ def scene(mirrored=False):
 
 def camera(roll=0., size=SIZE):
     from sapiens_mm.synth.camera import look_at
-    return look_at([0, -3, 0], [0, 0, 0], size[::-1], 1.6, roll=roll)
+    return look_at([0, -3, 0], [0, 0, 0], size, 1.6, roll=roll)
 
 
 def labels(meshes, view) -> dict:

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pickle
 import pickletools
@@ -121,11 +122,12 @@ def test_damaged_is_not_unsafe(tmp_path, seed):
     else:
         content = content[:rng.integers(1, len(content))]
     (tmp_path / 'damaged.pth').write_bytes(content)
-    try:
+    with contextlib.suppress(CheckpointError):  # what is changed may be a number
         load_checkpoint_file(tmp_path / 'damaged.pth')
-    except CheckpointError as error:
-        assert type(error) is CheckpointError
-        assert 'damaged.pth' in str(error)
+        return
+    with pytest.raises(CheckpointError, match='damaged.pth') as error:
+        load_checkpoint_file(tmp_path / 'damaged.pth')
+    assert error.type is CheckpointError
 
 
 def bomb(path, **kwargs):

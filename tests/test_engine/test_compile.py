@@ -102,3 +102,13 @@ def test_code_for_the_processor():
     with torch.no_grad():
         torch.testing.assert_close(compile_blocks(copy.deepcopy(block))(x), block(x))
     torch._dynamo.reset()
+
+
+def test_torch_compile_is_set_while_training_only():
+    runner = SimpleNamespace(model=torch.nn.Sequential(Block(8, 2, 16)), logger=MMLogger.get_instance('compile'))
+    hook = HOOKS.build(dict(type='SapiensCompileBlocksHook', backend='eager'))
+    with torch._dynamo.config.patch(recompile_limit=8):
+        hook.before_train(runner)
+        assert torch._dynamo.config.recompile_limit == 64
+        hook.after_train(runner)
+        assert torch._dynamo.config.recompile_limit == 8

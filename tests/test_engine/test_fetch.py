@@ -143,7 +143,8 @@ def test_http_cut_without_a_length_is_not_kept(server, hub_folder, tmp_path, kin
 
 @pytest.mark.usefixtures('hub_folder')
 @pytest.mark.parametrize('answer', [
-    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nshort', b'nonsense\r\n\r\n', b'', b'HTTP/1.1 200 OK\r\n' * 2,
+    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nshort', b'nonsense\r\n\r\n', b'',
+    b'HTTP/1.1 200 OK\r\n' * 2,
     b'HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nPK', b'HTTP/1.1 302 Found\r\nLocation: gopher://a\r\n\r\n',
     b'HTTP/1.1 200 OK\r\n' + b'a: b\r\n' * 200 + b'\r\n'])
 def test_http_odd_answers_are_one_line(server, answer):

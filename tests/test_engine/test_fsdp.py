@@ -194,7 +194,7 @@ def start(folder: Path, config: str, run: str, *arguments, **env) -> subprocess.
     with open(folder / f'{run}.log', 'a') as log:
         return subprocess.Popen(
             [ROOT / 'tools/dist_train.sh', folder / config, '2', '--work-dir', folder / run, *arguments], cwd=ROOT,
-            env={**ENV, 'PYTHONPATH': str(folder), **env}, stdout=log, stderr=subprocess.STDOUT)
+            env={**ENV, 'PYTHONPATH': f'{folder}:{ROOT}', **env}, stdout=log, stderr=subprocess.STDOUT)
 
 
 def finish(process: subprocess.Popen, folder: Path, run: str) -> None:

@@ -54,7 +54,8 @@ def test_the_users_choice_stands():
 
 @pytest.mark.parametrize(('model', 'device', 'expected'), [
     (dict(backbone=dict(with_cp=True)), 'cpu', 1), (dict(backbone=dict(with_cp=True)), 'cuda', 0),
-    (dict(backbone=dict(with_cp=False)), 'cpu', 0), (dict(), 'cpu', 0), (dict(parts=dict(a=dict(with_cp=True))), 'cpu', 1)])
+    (dict(backbone=dict(with_cp=False)), 'cpu', 0), (dict(), 'cpu', 0),
+    (dict(parts=dict(a=dict(with_cp=True))), 'cpu', 1)])
 def test_a_run_asks_for_it_where_it_recomputes_on_a_cpu(monkeypatch, model, device, expected):
     calls = []
     monkeypatch.setattr(launch, 'return_freed_memory', lambda: calls.append(1))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -66,8 +67,8 @@ def test_a_copied_folder(run, tmp_path_factory):
     assert latest_checkpoint(str(copy)) == (str(copy / 'iter_10.pth'), '')
 
 
-@pytest.mark.parametrize('content', [b'', b' \n', b'\xff\xfe\x00', b'\0' * 40, b'/somewhere/else/iter_11.pth', b'..', b'/',
-                                     b'iter_1', b'/gone/best_coco_AP_iter_9.pth.part', b'x' * 5000])
+@pytest.mark.parametrize('content', [b'', b' \n', b'\xff\xfe\x00', b'\0' * 40, b'/somewhere/else/iter_11.pth', b'..',
+                                     b'/', b'iter_1', b'/gone/best_coco_AP_iter_9.pth.part', b'x' * 5000])
 def test_a_pointer_of_no_use(run, content):
     (run / 'last_checkpoint').write_bytes(content)
     name, passed_over = name_of(run)
@@ -190,8 +191,12 @@ def train(work_dir, **kwargs):
 def test_the_pointer_is_renamed_into_place(tmp_path, monkeypatch):
     seen = []
     replace = os.replace
-    monkeypatch.setattr(os, 'replace', lambda source, target: (
-        seen.append((os.path.exists(target) and open(target).read(), open(source).read())), replace(source, target)))
+
+    def renamed(source, target):
+        seen.append((Path(target).read_text() if os.path.exists(target) else '', Path(source).read_text()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'replace', renamed)
     runner = train(tmp_path)
     hook, = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
     assert type(hook) is SapiensCheckpointHook

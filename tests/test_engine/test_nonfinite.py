@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -173,6 +174,24 @@ def test_a_late_flag_stops_the_run_by_its_own_batches(tmp_path, monkeypatch):
     assert [batch['images'] for batch in batches] == [['1.jpg'], ['2.jpg'], ['3.jpg']]
     with pytest.raises(RuntimeError, match='the last at iteration 4: '):  # at the very end
         train(tmp_path / 'end', {1: nan, 2: nan, 3: nan}, length=4, fused=True, interval=50)
+
+
+@pytest.mark.skipif(not hasattr(torch, 'amp') or not hasattr(torch.amp, 'GradScaler'), reason='for the CPU since 2.3')
+def test_beside_a_scaler_of_torch():
+    """It tells a fused optimizer of infinities in the same way, and takes that back by itself."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer, scaler = torch.optim.AdamW([weight], lr=.1, fused=True), torch.amp.GradScaler('cpu', init_scale=4.)
+    hook = HOOKS.build(dict(type='SapiensNonFiniteHook'))
+    hook.before_train(SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=optimizer),
+                                      message_hub=MessageHub.get_instance('scaler')))
+    for value in (1., float('inf'), 1.):
+        before = weight.detach().clone()
+        optimizer.zero_grad()
+        scaler.scale((weight * value).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        assert torch.equal(before, weight) == (value != 1.)
+        assert not hasattr(optimizer, 'found_inf')
 
 
 def test_finite_gradients_are_left_alone(tmp_path):

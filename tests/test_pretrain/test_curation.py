@@ -383,9 +383,10 @@ def test_a_sample_whose_json_cannot_be_read_is_dropped_and_counted(tmp_path, con
 
 
 def test_deep_json_elsewhere_is_an_error_of_a_line(tmp_path):
-    (tmp_path / 'boxes.jsonl').write_bytes(DEEP)
-    with pytest.raises(ValueError, match='boxes.jsonl, line 1'):
-        read_boxes(tmp_path / 'boxes.jsonl')
+    for content in (DEEP, b'\xff{}', b''.join([b'\xc3', b'\n'])):
+        (tmp_path / 'boxes.jsonl').write_bytes(content)
+        with pytest.raises(ValueError, match='boxes.jsonl, line 1'):
+            read_boxes(tmp_path / 'boxes.jsonl')
     url = write_tar(tmp_path / '0.tar', samples())
     (tmp_path / '0.jsonl').write_bytes(DEEP)
     report = curate(url, tmp_path / 'out', Rules(max_scores=dict(pwatermark=.8)))

@@ -3,11 +3,13 @@ import http.server
 import io
 import tarfile
 import threading
+import tracemalloc
 
+import numpy as np
 import pytest
 
 import sapiens_mm.pretrain.sources
-from sapiens_mm.pretrain.sources import SourceError, build_source
+from sapiens_mm.pretrain.sources import SourceError, build_source, permutation
 
 
 def tar_bytes(members, **kwargs):
@@ -267,3 +269,25 @@ def test_zeros_are_no_shard(tmp_path, data):
     (tmp_path / '0.tar').write_bytes(data)
     with pytest.raises(SourceError, match='0.tar is damaged'):
         read(build_source(dict(type='shards', urls=str(tmp_path))), 0)
+
+
+@pytest.mark.parametrize('length', [0, 1, 2, 1000, 100_003])
+@pytest.mark.parametrize('numbers', [(0, 0), (0, 3, 1), (2**31, 5)])
+def test_the_order_is_that_of_checkpoints(length, numbers):
+    np.testing.assert_array_equal(permutation(length, *numbers), np.random.RandomState(numbers).permutation(length))
+
+
+def test_memory_of_an_order():
+    """At most 80 MB for ten million names, where an epoch ends too."""
+    names = ['x'] * 1_000_000
+    source = sapiens_mm.pretrain.sources.FileSource('.', names)
+    permutation.cache_clear()
+    tracemalloc.start()
+    for epoch in range(4):
+        permutation(len(source), 0, epoch)  # as the stream asks for the shards
+        for shard in (0, 1):
+            list(source.read(shard, epoch, 0))
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 4.3 * len(names)
+    assert peak < 8.3 * len(names)

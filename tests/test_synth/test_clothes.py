@@ -148,7 +148,7 @@ def part_map(body, wardrobe, phenotypes, outfit, azimuth=0.):
     pose = {f'upperarm01.{side}': [0, sign * 0.4, 0] for side, sign in (('L', 1), ('R', -1))}
     drawn.update(phenotypes=phenotypes, face={}, outfit=outfit, pose=dict(kind='standing', rotations=pose))
     person = build_person(body, wardrobe, drawn, np.eye(3), np.zeros(3), 1)
-    camera = frame_box(person.body.vertices[np.unique(body.skin)], (192, 256), 1.5, margin=0.03, azimuth=azimuth)
+    camera = frame_box(person.body.vertices[np.unique(body.skin)], (256, 192), 1.5, margin=0.03, azimuth=azimuth)
     return label_buffers(person.meshes, camera).part
 
 
@@ -208,7 +208,7 @@ def test_who_wears_nothing_hides_nothing(wardrobe, bodies):
 def test_straps_lie_on_the_shirt_wherever_it_has_folds(body, wardrobe):
     pytest.importorskip('mitsuba')
     from sapiens_mm.synth.render import label_buffers
-    camera = frame_box(body.rest.vertices[body.skin_vertices], (192, 256), 1.5)
+    camera = frame_box(body.rest.vertices[body.skin_vertices], (256, 192), 1.5)
     for fold in range(4):
         outfit = dict(outfit_of('shirt', wardrobe), **OUTFITS['bag'])
         outfit['top'].update(loose=0.012, fold=fold)

@@ -189,7 +189,7 @@ def facing(body, wardrobe):
 
 def label(people: list, **view):
     meshes = [mesh for person in people for mesh in person.meshes]
-    camera = frame_box(people[0].body.vertices[:13380], (144, 192), 1.5, margin=0.05, **view)
+    camera = frame_box(people[0].body.vertices[:13380], (192, 144), 1.5, margin=0.05, **view)
     buffers = label_buffers(meshes, camera)
     return camera, buffers, [annotate(person, i, camera, buffers, meshes) for i, person in enumerate(people, 1)]
 

@@ -8,7 +8,7 @@ from sapiens_mm.synth import render as R  # noqa: E402
 from sapiens_mm.synth.camera import Camera, frame_box, look_at  # noqa: E402
 from sapiens_mm.synth.mesh import Mesh  # noqa: E402
 
-SIZE = (96, 72)
+SIZE = (72, 96)
 SKY = [dict(type='constant', radiance=[1.0, 1.0, 1.0])]
 
 
@@ -128,7 +128,7 @@ def test_the_renderers_ray_goes_through_the_pixels_centre(name):
 def test_holes_between_triangles_are_closed(monkeypatch):
     """In this view one ray slips through the sphere's front along an edge and meets its back."""
     camera = look_at([-0.20157782204902253, -1.4875354201310964, 1.9991510086817794],
-                     [-0.014438325299768877, 0.004173767805350493, -0.04248029778050716], (192, 144), 1.5,
+                     [-0.014438325299768877, 0.004173767805350493, -0.04248029778050716], (144, 192), 1.5,
                      roll=339.76851369915266)
     depth, normal, _ = sphere_truth(camera, 0.5, (0, 0, 0))
     _, _, sure = sphere_truth(camera, 0.49, (0, 0, 0))
@@ -280,7 +280,7 @@ def test_nothing_to_see():
 
 
 def test_normals_agree_with_the_gradient_of_depth():
-    camera = frame_box(sphere().vertices, (192, 144), 1.5)
+    camera = frame_box(sphere().vertices, (144, 192), 1.5)
     buffers = R.label_buffers([sphere(200)], camera)
     points = world_rays(camera) * buffers.depth[..., None]
     along, down = points[1:-1, 2:] - points[1:-1, :-2], points[2:, 1:-1] - points[:-2, 1:-1]
@@ -293,7 +293,7 @@ def test_normals_agree_with_the_gradient_of_depth():
 
 def test_surfaces_seen_from_behind_are_labelled():
     """Each triangle glows to the viewer, whichever way it is turned."""
-    camera = look_at([0, -2, 0.1], [0, 0, 0], (48, 64), 1.5)
+    camera = look_at([0, -2, 0.1], [0, 0, 0], (64, 48), 1.5)
     for turned in (False, True):
         wall = sheet(np.array([[-1, 0, 1], [1, 0, 1], [1, 0, -1], [-1, 0, -1]], float))
         if turned:
@@ -304,7 +304,7 @@ def test_surfaces_seen_from_behind_are_labelled():
 
 
 def test_a_lamp_hides_what_is_behind_it_unless_a_backdrop_does():
-    camera = look_at([0, -3, 0], [0, 0, 0], (48, 64), 1.5)
+    camera = look_at([0, -3, 0], [0, 0, 0], (64, 48), 1.5)
     lamp = dict(type='panel', centre=[0, -1, 0], target=[0, 0, 0], size=[0.2, 0.2], radiance=[5, 5, 5])
     hidden = R.render([sphere()], camera, [lamp], samples=1).mesh[32, 24]
     shown = R.render([sphere()], camera, [lamp], samples=1, backdrop=np.zeros((64, 48, 3), np.uint8)).mesh[32, 24]
@@ -338,7 +338,7 @@ def shot(lights: list, meshes: list, camera: Camera, **options) -> np.ndarray:
 def test_sun_and_sky_are_as_bright_as_mitsubas(scale):
     light = dict(type='sunsky', sun_direction=[0.6, -0.3, 0.5], turbidity=3.0, sun_scale=scale, sky_scale=1.0,
                  albedo=0.2)
-    camera = look_at([0, -2, 2], [0, 0, 0], (24, 16), 3.0)
+    camera = look_at([0, -2, 2], [0, 0, 0], (16, 24), 3.0)
     floor = sheet([[-5, -5, 0], [5, -5, 0], [5, 5, 0], [-5, 5, 0]], roughness=1.0)
     expected, ours = (shot(lights, [floor], camera).mean(axis=(0, 1))
                       for lights in ([light], R.emitters([light], [floor], camera)))

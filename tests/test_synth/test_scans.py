@@ -22,7 +22,7 @@ from sapiens_mm.synth.writer import TEMPORARY, write_bytes  # noqa: E402
 #: Half axes of the 'person' in the scan's own units: x, y (up), z (front).
 AXES = np.array([0.2, 0.5, 0.15])
 FRONT, BACK = (200, 40, 40), (40, 40, 200)
-SIZE = (72, 96)
+SIZE = (96, 72)
 
 
 def grid(steps: int, axes=AXES, centre=(0.0, 0.0, 0.0)) -> tuple:
@@ -276,7 +276,7 @@ def test_bad_scans_are_refused_in_one_line(thuman, tmp_path):
     (tmp_path / 'scan.stl').write_text('solid')
     refused('not a scan that can be read', source=tmp_path / 'scan.stl')
     with pytest.raises(ValueError, match='at least 1 x 1'):
-        S.render_scans(thuman, out, size=(0, 96))
+        S.render_scans(thuman, out, size=(96, 0))
     with pytest.raises(ValueError, match='no framing hands'):
         S.render_scans(thuman, out, framings=('hands',))
     # One unit high as centimetres is no person.
@@ -354,7 +354,7 @@ def write_hi4d(root: Path, pair: int = 28, frames=(1, 7), distortion=None) -> tu
              extrinsics=np.stack([np.eye(3, 4), np.hstack([camera.rotation, camera.translation[:, None]])]))
     axes = np.array([0.28, 0.85, 0.2])
     bodies = {}
-    photo = np.random.default_rng(pair).integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    photo = np.random.default_rng(pair).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     photo = cv2.GaussianBlur(photo, (0, 0), 3)
     for frame in frames:
         bodies[frame] = [np.array([x, 0.85, 0.01 * frame]) for x in (-0.33, 0.33)]
@@ -401,8 +401,8 @@ def test_hi4d_photos_are_undistorted(tmp_path):
     # A photo that a lens with this distortion takes of the first ellipsoid's outline.
     hit = ellipsoid_truth(camera, axes, centre)[2] | ellipsoid_truth(camera, axes, bodies[3][1])[2]
     flat = np.where(hit, 255, 0).astype(np.uint8)
-    seen = np.stack(np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1])), -1).reshape(-1, 1, 2).astype(np.float64)
-    source = cv2.undistortPoints(seen, camera.intrinsics, distortion, P=camera.intrinsics).reshape(SIZE[1], SIZE[0], 2)
+    seen = np.stack(np.meshgrid(np.arange(SIZE[1]), np.arange(SIZE[0])), -1).reshape(-1, 1, 2).astype(np.float64)
+    source = cv2.undistortPoints(seen, camera.intrinsics, distortion, P=camera.intrinsics).reshape(*SIZE, 2)
     bent = cv2.remap(flat, source.astype(np.float32), None, cv2.INTER_LINEAR)
     cv2.imwrite(str(sequence / 'images/4/000003.jpg'), np.repeat(bent[..., None], 3, -1),
                 [cv2.IMWRITE_JPEG_QUALITY, 100])
@@ -484,3 +484,16 @@ def test_postscript_inside_of_a_scan(postscript, tmp_path):
     path.write_bytes(content[:begin] + postscript + content[begin + len(postscript):])
     with pytest.raises(S.ScanError, match='scan.glb'):
         S.load_scan(path)
+
+
+def test_records_of_version_0_1_0_had_width_first(tmp_path):
+    (tmp_path / 'cameras').mkdir()
+    (tmp_path / 'cameras/a.json').write_text(json.dumps(dict(settings=dict(size=[72, 96], seed=1))))
+    assert S.finished(tmp_path, 'a', dict(size_hw=[96, 72], seed=1))
+    with pytest.raises(ValueError, match=r'size_hw \[96, 72\] instead of \[72, 96\]'):
+        S.finished(tmp_path, 'a', dict(size_hw=[72, 96], seed=1))
+
+
+def test_sizes_are_height_and_width(thuman, tmp_path):
+    S.render_scans(thuman, tmp_path, size=(48, 32), samples=1, framings=('face', ), shard=(0, 2))
+    assert cv2.imread(str(next((tmp_path / 'images').iterdir()))).shape == (48, 32, 3)

@@ -13,7 +13,7 @@ PEOPLE = np.random.default_rng(0).uniform([-0.4, -0.2, 0], [0.4, 0.2, 1.8], (300
 FLOOR = float(PEOPLE[:, 2].min())
 
 
-def camera(rng=None, elevation: float = 5.0, size: tuple = (96, 72)):
+def camera(rng=None, elevation: float = 5.0, size: tuple = (72, 96)):
     azimuth = 0.0 if rng is None else rng.uniform(-180, 180)
     return frame_box(PEOPLE, size, 1.5, azimuth=azimuth, elevation=elevation)
 
@@ -120,7 +120,7 @@ def test_photos_are_used_when_there_are_any(folder):
     assets = Assets.find(backgrounds=folder)
     assert [path.name for path in assets.photos] == ['b.jpg', 'a.PNG']
     for seed in range(4):
-        scenery = draw_scenery(np.random.default_rng(seed), camera(size=(64, 96)), PEOPLE, FLOOR, assets)
+        scenery = draw_scenery(np.random.default_rng(seed), camera(size=(96, 64)), PEOPLE, FLOOR, assets)
         assert scenery.parameters['kind'] == 'photo'
         assert scenery.backdrop.shape == (96, 64, 3)
         assert scenery.backdrop.dtype == np.uint8
@@ -210,7 +210,7 @@ def test_up_is_up_for_every_environment(tmp_path):
     picture[:6] = 1
     mi.Bitmap(picture).write(str(tmp_path / 'a.exr'))
     cube = block('cube', np.zeros(3), (1, 1, 1), 0.0, (0.5, 0.5, 0.5), roughness=1.0)
-    view = frame_box(cube.vertices, (48, 36), 1.5, azimuth=10, elevation=40)
+    view = frame_box(cube.vertices, (36, 48), 1.5, azimuth=10, elevation=40)
     sun = dict(type='sunsky', sun_direction=[0, 0.3, 1], turbidity=3, sun_scale=1, sky_scale=1, albedo=0.1)
     for light in (dict(type='hdri', file=str(tmp_path / 'a.exr'), yaw=70, scale=1), sun):
         buffers = render([cube], view, [light], samples=8)

@@ -87,7 +87,7 @@ def test_a_samples_files_hold_the_persons_alone_and_the_kinds_asked_for(tmp_path
     depth, normal = np.float32([[5, 3]]), np.zeros((1, 2, 3), np.float32)
     normal[..., 2] = 1
     buffers = Buffers(None, None, depth, normal, instance, 7 * instance, instance - 1, instance - 1)
-    camera = Camera(np.eye(3), np.eye(3), np.zeros(3), 2, 1)
+    camera = Camera(np.eye(3), np.eye(3), np.zeros(3), 1, 2)
     image = np.zeros((1, 2, 3), np.uint8)
     write_files(tmp_path, 'a', image, buffers, camera, ('depth', 'normal'), 'cameras', dict(more=1))
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*.*')} == {

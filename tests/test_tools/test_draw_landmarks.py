@@ -49,7 +49,7 @@ def test_the_page_shows_every_group(tool, root):
 @pytest.mark.parametrize('count', [1, 2, 41])
 def test_names_do_not_overlap(tool, count):
     points = np.random.default_rng(0).uniform([tool.MARGIN, 150], [tool.MARGIN + 300, 250], (count, 2))
-    right, tops = tool.place_names(points, (2 * tool.MARGIN + 300, 440))
+    right, tops = tool.place_names(points, (440, 2 * tool.MARGIN + 300))
     assert abs(right.sum() - (~right).sum()) <= 1
     assert ((tops > 0) & (tops < 440)).all()
     for side in (right, ~right):

@@ -86,7 +86,7 @@ optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
 
 
 def run(folder, *command):
-    env = {**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': str(folder), 'OMP_NUM_THREADS': '1',
+    env = {**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': f'{folder}:{ROOT}', 'OMP_NUM_THREADS': '1',
            'CUDA_VISIBLE_DEVICES': ''}
     done = subprocess.run([*map(str, command)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,7 +8,6 @@ Scans get three pictures each (face, upper body, full body); Hi4D's photos get l
 the same command is given again. `sapiens_mm/synth/scans.py` says what is assumed about each data set.
 """
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -67,6 +66,7 @@ def run(args) -> int:
     from sapiens_mm.synth import scans
     from sapiens_mm.synth.render import set_threads
     from sapiens_mm.synth.scenery import Assets
+    from sapiens_mm.utils.files import parse_json
 
     if args.threads is not None:
         set_threads(args.threads)
@@ -85,13 +85,13 @@ def run(args) -> int:
     yaws = None
     if args.yaws:
         try:
-            yaws = json.loads(Path(args.yaws).read_text())
+            yaws = parse_json(Path(args.yaws).read_bytes())
         except ValueError as error:
             raise ValueError(f'{args.yaws} cannot be read as JSON: {error}') from error
         if not isinstance(yaws, dict) or not all(isinstance(v, (int, float)) for v in yaws.values()):
             raise ValueError(f'{args.yaws} must hold degrees by scan: {{"0000": 90, ...}}')
     placement = scans.Placement(args.up, args.unit, args.height, args.yaw)
-    return scans.render_scans(args.source, args.out, size=(args.size[1], args.size[0]), samples=args.samples,
+    return scans.render_scans(args.source, args.out, size=tuple(args.size), samples=args.samples,
                               seed=args.seed, placement=placement, yaws=yaws,
                               assets=Assets.find(args.backgrounds, args.hdris), framings=tuple(args.framings),
                               turn=args.turn, shard=args.shard, allow_untextured=args.allow_untextured,

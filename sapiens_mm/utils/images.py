@@ -64,7 +64,7 @@ def decode(data: bytes, flags: int) -> np.ndarray:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION) if data else None
     except cv2.error as error:
         raise ValueError(str(error).strip().splitlines()[0]) from error
-    if image is None or _ends_in_zeros(data):
+    if image is None or ends_in_zeros(data):
         raise ValueError('it is empty, cut off, damaged or no image' if data else 'it is empty')
     return image if data.startswith(_TIFF) else turn(image, orientation(data))  # OpenCV always turns a TIFF
 
@@ -93,9 +93,13 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
     return image
 
 
-def _ends_in_zeros(data: bytes) -> bool:
-    """Whether a JPEG's end was never written, as an interrupted copy leaves it."""
-    return data.startswith(_JPEG) and data[-16:] == bytes(16) and not data.rstrip(b'\0').endswith(b'\xff\xd9')
+def ends_in_zeros(data: bytes) -> bool:
+    """Whether the end of a JPEG or WebP was never written, as an interrupted copy leaves it."""
+    if data.startswith(_JPEG):
+        return data[-16:] == bytes(16) and not data.rstrip(b'\0').endswith(b'\xff\xd9')
+    if data[:4] == b'RIFF':  # whose length stands behind
+        return data[:8 + int.from_bytes(data[4:8], 'little')][-64:] == bytes(64)
+    return False
 
 
 @contextlib.contextmanager

@@ -187,6 +187,23 @@ def nan_flag(content):
     content['annotations'][2]['keypoints'][5] = float('nan')
 
 
+def text_keypoint(content):
+    content['annotations'][2]['keypoints'][3] = '25'
+
+
+def text_box(content):
+    content['annotations'][2]['bbox'] = ['20', '20', '60', '180']
+
+
+def missing_keypoints_at_0(content):
+    for entry in content['annotations']:
+        entry['keypoints'][3:6] = [0, 0, 2]
+
+
+def file_name_is_no_text(content):
+    content['images'][1]['file_name'] = 5
+
+
 def image_without_size(content):
     content['images'][0]['width'] = 0
 
@@ -202,7 +219,8 @@ def no_dict(content):
     (boxes_as_shares, '12 of 12 persons'), (boxes_as_corners, 'x0, y0, x1, y1'), (boxes_by_middle, 'persons'),
     (boxes_of_others, '(1, 4)'), (keypoints_of_a_larger_image, 'outside of the image'), (nan_box, '(3)'),
     (infinite_keypoint, '(3)'), (negative_flag, '-1'), (large_flag, '255'), (nan_flag, '(3)'),
-    (image_without_size, 'width and height'), (no_dict, 'annotations'),
+    (image_without_size, 'width and height'), (no_dict, 'annotations'), (text_keypoint, '(3)'), (text_box, '(3)'),
+    (missing_keypoints_at_0, '0, 0'), (file_name_is_no_text, 'file_name'),
 ])
 def test_wrong_files_end_in_an_error_when_they_are_opened(content, open_set, spoil, named):
     spoil(content)

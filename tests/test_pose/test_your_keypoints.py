@@ -65,27 +65,32 @@ import runpy, shlex, sys
 import mmengine.config.config
 mmengine.config.config.FormatCode = lambda text, **_: (text, False)
 for line in sys.stdin:
-    _, *sys.argv = shlex.split(line)
+    _, *sys.argv = shlex.split(line, comments=True)
     sys.path[0] = 'tools'  # as Python does for a script
-    runpy.run_path(sys.argv[0], run_name='__main__')
+    try:
+        runpy.run_path(sys.argv[0], run_name='__main__')
+    except SystemExit as error:
+        if error.code:
+            raise
 """
 
 
 def test_train_and_test(project, root):
     """The commands of the page, with one epoch of the 210."""
-    train, test = [line for block in blocks(root / 'docs' / 'your_keypoints.md', 'bash') for line in block.splitlines()]
+    check, browse, train, test = [line for block in blocks(root / 'docs' / 'your_keypoints.md', 'bash') for line in block.splitlines()]
     assert train.startswith('python ')
     assert test.startswith('python ')
     train += ' --no-validate --cfg-options train_cfg.max_epochs=1 train_dataloader.num_workers=0 ' \
         'train_dataloader.persistent_workers=False'
     test = test.replace('epoch_210', 'epoch_1') + ' --cfg-options test_dataloader.num_workers=0 ' \
         'test_dataloader.persistent_workers=False'
-    run = subprocess.run([sys.executable, '-c', RUN], input=f'{train}\n{test}\n', cwd=project, capture_output=True,
+    run = subprocess.run([sys.executable, '-c', RUN], input=f'{check}\n{browse}\n{train}\n{test}\n', cwd=project, capture_output=True,
                          text=True, timeout=300)
     assert run.returncode == 0, run.stdout + run.stderr
     figures = json.loads((project / 'work_dirs' / 'sapiens_tiny-210e_five-256x192' / 'metrics.json').read_text())
     assert {'five/AP', 'five/AR', 'five/hands/AP', 'five/feet/AP'} <= figures['metrics'].keys()
     assert list((project / 'pictures').rglob('0001*'))
+    assert list((project / 'work_dirs').rglob('sheet.jpg'))
 
 
 def test_table_of_common_faces(root):

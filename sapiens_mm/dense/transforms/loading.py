@@ -115,7 +115,7 @@ class SapiensLoadLabels(BaseTransform):
     def _mask(self, path: str, results: dict) -> np.ndarray:
         mask = read_array(path)
         if mask.ndim == 3:
-            mask = mask[..., 0]
+            mask = mask.max(axis=2)  # a person in any color
         mask = (mask > (127 if mask.dtype == np.uint8 and mask.max() > 127 else 0)).astype(np.uint8)
         self._count('empty masks', path, not mask.any())
         self._count('full masks', path, bool(mask.all()))

@@ -83,6 +83,11 @@ def read_annotations(path: str) -> dict:
             content[name] = _with_fields(path, name, content[name], fields)
             content[name] = _with_unique_ids(path, name, _with_whole_ids(path, name, content[name], fields))
     content.setdefault('annotations', [])
+    names = Counter(image['file_name'] for image in content['images'])
+    if len(names) < len(content['images']):
+        repeated = tuple(name for name, times in names.items() if times > 1)
+        report(Problem('repeated names', path, 'are the file of several images', 'one image for each file, with all '
+                       'its persons; join the images', repeated, total=len(names), unit='file', level='warning'))
     _check_references(path, content)
     return content
 
@@ -120,10 +125,11 @@ def whole_id(value: Any) -> int | None:
 def _with_fields(path: str, name: str, entries: Any, fields: Sequence[str]) -> list[dict]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path}: got {type(entries).__name__} for '{name}', expected a list of dicts, as in COCO")
-    wrong = [i for i, entry in enumerate(entries) if not all(field in entry for field in fields)]
+    wrong = [i for i, entry in enumerate(entries) if not all(field in entry for field in fields)
+             or not isinstance(entry.get('file_name', ''), str)]
     if not wrong:
         return entries
-    lacking = [field for field in fields if any(field not in entries[i] for i in wrong)]
+    lacking = [field for field in fields if any(field not in entries[i] for i in wrong)] or ['file_name']
     report(Problem('missing fields', path, f"have no '{some(lacking, separator=chr(39) + ', ' + chr(39))}'",
                    f"the fields {', '.join(fields)}; docs/your_keypoints.md has an example",
                    tuple(entries[i].get('id', f'number {i}') for i in wrong), total=len(entries), unit=name[:-1]
@@ -238,18 +244,25 @@ def _arrays(entries: list[dict], fields: dict[str, int], total: int) -> tuple[np
     corners = [entry.get('bbox') or no_box for entry in entries]
     bad = np.zeros(len(entries), bool)
     try:
-        keypoints = np.array(rows, np.float64).reshape(-1, total, 3)
-        boxes = np.array(corners, np.float64).reshape(-1, 4)
-    except (TypeError, ValueError):
+        keypoints, boxes = _numbers(rows).reshape(-1, total, 3), _numbers(corners).reshape(-1, 4)
+    except ValueError:
         keypoints, boxes = np.zeros((len(entries), total, 3)), np.full((len(entries), 4), np.nan)
         for i, (row, box) in enumerate(zip(rows, corners)):
             try:
-                keypoints[i], boxes[i] = np.array(row, np.float64).reshape(-1, 3), np.array(box, np.float64)
-            except (TypeError, ValueError):
+                keypoints[i], boxes[i] = _numbers(row).reshape(-1, 3), _numbers(box)
+            except ValueError:
                 bad[i] = True
     has_box = np.array([bool(entry.get('bbox')) for entry in entries], bool)
     bad |= ~np.isfinite(keypoints).all(axis=(1, 2)) | (has_box & ~np.isfinite(boxes).all(axis=1))
     return keypoints.astype(np.float32), boxes, bad
+
+
+def _numbers(values: list) -> np.ndarray:
+    """Values as float64; a ValueError where one is no number, such as text that reads like one."""
+    array = np.array(values)
+    if array.size and array.dtype.kind not in 'iuf':
+        raise ValueError(f'{array.dtype} is no number')
+    return array.astype(np.float64)
 
 
 def flat_keypoints(entry: dict, fields: dict[str, int] | Sequence[str]) -> list:
@@ -335,6 +348,11 @@ def _check_places(persons: Persons, path: str) -> Persons:
                        'the images had when they were annotated', persons.ids(outside), total=int(usable.sum()),
                        unit='person'))
         return persons
+    zero = ((points == 0).all(axis=2) & labelled).any(axis=1) & (low > 0).any(axis=1)
+    if (zero & usable).sum() > _STRAY_SHARE * usable.sum():
+        report(Problem('visibilities', path, 'have keypoints at 0, 0 that are marked as labelled', 'visibility 0 for '
+                       'keypoints that are missing; correct the flags', persons.ids(zero & usable),
+                       total=int(usable.sum()), unit='person'))
     inside = share_inside(low, high, .1)
     stray = usable & (share_inside(low, high, .5) == 0)
     typical = np.median(inside[usable]) < .5

@@ -77,15 +77,16 @@ for line in sys.stdin:
 
 def test_train_and_test(project, root):
     """The commands of the page, with one epoch of the 210."""
-    check, browse, train, test = [line for block in blocks(root / 'docs' / 'your_keypoints.md', 'bash') for line in block.splitlines()]
+    lines = [line for block in blocks(root / 'docs' / 'your_keypoints.md', 'bash') for line in block.splitlines()]
+    check, browse, train, test = lines
     assert train.startswith('python ')
     assert test.startswith('python ')
     train += ' --no-validate --cfg-options train_cfg.max_epochs=1 train_dataloader.num_workers=0 ' \
         'train_dataloader.persistent_workers=False'
     test = test.replace('epoch_210', 'epoch_1') + ' --cfg-options test_dataloader.num_workers=0 ' \
         'test_dataloader.persistent_workers=False'
-    run = subprocess.run([sys.executable, '-c', RUN], input=f'{check}\n{browse}\n{train}\n{test}\n', cwd=project, capture_output=True,
-                         text=True, timeout=300)
+    run = subprocess.run([sys.executable, '-c', RUN], input='\n'.join([check, browse, train, test]), cwd=project,
+                         capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stdout + run.stderr
     figures = json.loads((project / 'work_dirs' / 'sapiens_tiny-210e_five-256x192' / 'metrics.json').read_text())
     assert {'five/AP', 'five/AR', 'five/hands/AP', 'five/feet/AP'} <= figures['metrics'].keys()

@@ -6,6 +6,7 @@ Exit code: 0 if training on the data is right, 1 if it would be wrong, 2 for wro
 """
 import argparse
 import json
+import os
 import sys
 
 from mmengine.config import Config, DictAction
@@ -24,7 +25,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help='JSON file for the report')
     parser.add_argument('--workers', type=int, default=2, help='processes that open files (%(default)s)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.workers < 0:
+        parser.error(f'--workers: got {args.workers}, expected 0 or more')
+    if args.out and not os.path.isdir(os.path.dirname(os.path.abspath(args.out))):
+        parser.error(f'--out: got {args.out}, expected a file in a folder that exists')
+    return args
 
 
 def main() -> int:

@@ -85,12 +85,19 @@ def _transformed(dataset, packed: dict) -> dict[str, np.ndarray]:
             visible &= np.asarray(weights) > 0
         points = np.asarray(instances.transformed_keypoints)
         return {'after the pipeline': _draw_keypoints(image, points, visible, dataset.metainfo)}
-    maps = {key: np.moveaxis(getattr(sample, field).data.numpy(), 0, -1).squeeze()
+    maps = {key: _at_size(getattr(sample, field).data.numpy(), image.shape[:2])
             for key, field in (('gt_seg_map', 'gt_sem_seg'), ('gt_depth_map', 'gt_depth_map'),
                                ('gt_normal_map', 'gt_normal_map'), ('gt_person_mask', 'gt_person_mask'))
             if field in sample}
     return {'after the pipeline': _scaled(image), **{
         f'{title} after': panel for title, panel in _label_panels(image, maps, dataset.metainfo).items()}}
+
+
+def _at_size(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A label (C, h, w) as (H, W) or (H, W, C): in a test pipeline it keeps the size of the original image."""
+    label = np.moveaxis(label, 0, -1)
+    label = label[..., 0] if label.shape[2] == 1 else label
+    return label if label.shape[:2] == size else cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def _visible(visible) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS, EVALUATOR, DefaultScope
+from mmengine.registry import DATASETS, METRICS, DefaultScope
 from torch.utils.data import DataLoader, Dataset
 
 from ..utils.images import decode
@@ -36,6 +36,12 @@ class Scan:
     files: int = 0
     complete: bool = False
     statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _known: set[Problem] = field(default_factory=set)
+
+    def add(self, problems: list[Problem]) -> None:
+        """Takes problems that are not known yet: data sets may share their files."""
+        self.problems += [problem for problem in dict.fromkeys(problems) if problem not in self._known]
+        self._known.update(problems)
 
     @property
     def wrong(self) -> bool:
@@ -109,49 +115,62 @@ def scan_config(cfg: Config, splits: Sequence[str] | None = None, workers: int =
         raise ValueError(f'data sets: got none for {some(splits or _SPLITS)}, expected train_dataloader or others in '
                          'the config')
     scan, contents = Scan(), defaultdict(list)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
-        for split, loader in loaders.items():
-            for leaf in leaves(loader['dataset']):
-                yield from _scan_leaf(scan, leaf, split, cfg.get(f'{split}_evaluator'), workers, progress, contents)
-    _find_duplicates(scan, contents)
-    scan.complete = True
+    try:
+        yield scan
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+            for split, loader in loaders.items():
+                for leaf in leaves(loader['dataset']):
+                    yield from _scan_leaf(scan, leaf, split, cfg.get(f'{split}_evaluator'), workers, progress, contents)
+        scan.complete = True
+    finally:  # also after Ctrl-C
+        _find_duplicates(scan, contents)
     yield scan
 
 
 def _scan_leaf(scan: Scan, leaf: dict, split: str, evaluator: Any, workers: int, progress, contents: dict
                ) -> Iterator[Scan]:
-    title = f'{split}: {leaf["type"]}'
+    title = _unused(f'{split}: {leaf["type"]}', scan.statistics)
+    items = None
     with collect_problems() as problems:
         try:
             dataset = _build(leaf)
             items = _items_of(dataset)
-            if split != 'train':
-                _check_evaluator(evaluator, dataset)
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             report(Problem('cannot be opened', title, f'{type(error).__name__}: {error}', 'a data set that opens'))
-            items = None
-    scan.problems += problems
+        try:
+            if items is not None and split != 'train':
+                _check_evaluator(evaluator, dataset)
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            report(Problem('annotations of the evaluator', title, f'{type(error).__name__}: {error}',
+                           'annotations that can be evaluated'))
+    scan.add(problems)
+    yield scan
     if items is None:
-        yield scan
         return
     if progress is not None:
         progress(title, len(items))
     tally = _Tally(dataset)
     loader = DataLoader(items, batch_size=None, num_workers=min(workers, len(items)) if len(items) > 32 else 0,
                         worker_init_fn=_one_thread)
-    for records in loader:
-        for record in records:
-            scan.files += record.files
-            scan.problems += record.problems
-            for code in record.codes:
-                contents[code].append((split, record.path))
-            tally.add(record)
-        if progress is not None:
-            progress(None, 1)
-        scan.statistics[title] = tally.statistics
-        yield scan
-    scan.problems += tally.problems(title)
-    scan.statistics[title] = tally.summary()
+    try:
+        for records in loader:
+            for record in records:
+                scan.files += record.files
+                scan.add(record.problems)
+                for code in record.codes:
+                    contents[code].append((split, record.path))
+                tally.add(record)
+            if progress is not None:
+                progress(None, 1)
+            yield scan
+    finally:  # also after Ctrl-C
+        scan.add(tally.problems(title))
+        scan.statistics[title] = tally.summary()
+
+
+def _unused(title: str, titles: dict) -> str:
+    """The title, with a number where a data set before had the same."""
+    return next(name for name in (title, *(f'{title} ({i})' for i in range(2, 10_000))) if name not in titles)
 
 
 def _one_thread(_: int) -> None:
@@ -161,10 +180,7 @@ def _one_thread(_: int) -> None:
 def _build(leaf: dict):
     """The data set of a config without its pipeline; mmpose's own classes get our checks."""
     cfg = {**leaf, 'pipeline': []}
-    kind = cfg['type']
-    if isinstance(kind, str):
-        with DATASETS.switch_scope_and_registry(None) as registry:
-            kind = registry.get(kind)
+    kind = _class_of(DATASETS, cfg['type'])
     if kind is None:
         raise ValueError(f'there is no data set {cfg["type"]}; add its module to custom_imports')
     with suppress(ImportError):
@@ -179,6 +195,14 @@ def _build(leaf: dict):
     if kind.__name__ == 'SapiensImages':
         cfg.pop('pipeline')
     return kind(**cfg)
+
+
+def _class_of(registry, kind):
+    """The class of a config's ``type`` in the scope of the config."""
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(None) as scoped:
+        return scoped.get(kind)
 
 
 def _items_of(dataset) -> Dataset:
@@ -199,11 +223,13 @@ def _check_evaluator(evaluator: Any, dataset) -> None:
         with suppress(ImportError):
             from mmpose.evaluation.metrics import CocoMetric
 
-            from ..pose.metrics.ground_truth import read_ground_truth
-            metric = EVALUATOR.build(dict(type='Evaluator', metrics=[cfg])).metrics[0]
-            if isinstance(metric, CocoMetric):
-                ann_file = metric.ann_file or dataset.ann_file
-                read_ground_truth(ann_file, dataset.metainfo, metric.use_area)
+            from ..pose.metrics.ground_truth import check_keypoints, read_ground_truth
+            kind = _class_of(METRICS, cfg['type'])
+            if kind is not None and issubclass(kind, CocoMetric) and hasattr(dataset, 'bbox_file'):
+                ann_file = cfg.get('ann_file') or dataset.ann_file
+                coco = read_ground_truth(ann_file, dataset.metainfo, cfg.get('use_area', True))
+                if not hasattr(kind, 'metric_names'):
+                    check_keypoints(coco, dataset.metainfo, ann_file)
 
 
 @dataclass
@@ -300,8 +326,6 @@ class _DenseSamples(Dataset):
         with collect_problems() as record.problems:
             _read_image(record, sample['img_path'])
             rest = {key: value for key, value in sample.items() if key not in KINDS}
-            if record.size is not None:
-                rest['ori_shape'] = record.size
             for key, what in KINDS.items():
                 if sample.get(key) is not None:
                     record.files += 1
@@ -310,21 +334,27 @@ class _DenseSamples(Dataset):
 
     @staticmethod
     def _read_label(record: Record, rest: dict, key: str, path: str, what: str) -> None:
-        from ..dense.label_files import has_alpha
+        from ..dense.label_files import file_size, has_alpha
         from ..dense.transforms import SapiensLoadLabels
-        sample = {**rest, key: path, 'seg_fields': []}
+        from ..dense.transforms.loading import is_mask
+        sample, loader = {**rest, key: path, 'seg_fields': []}, SapiensLoadLabels(mask=key == 'mask_path')
+        loader.has_classes = True  # whether all are masks, the sum tells
         try:
-            SapiensLoadLabels(mask=key == 'mask_path')(sample)
+            sample['ori_shape'] = record.size or file_size(path)  # of an image that cannot be read nothing is known
+            loader(sample)
             if path.lower().endswith('.png'):
                 record.flags['alpha channels'] = record.flags.get('alpha channels', False) or has_alpha(path)
         except (OSError, ValueError) as error:
-            report(Problem(f'invalid {what}', path, str(error).partition('. See docs')[0],
-                           'labels as docs/datasets.md has them'))
+            # The section of the guide that the message names is the kind.
+            text, _, section = str(error).partition('. See docs/before_you_train.md#')
+            kinds = {kind.replace(' ', '-'): kind for kind in ('1-bit labels', 'image sizes', 'missing files')}
+            report(Problem(kinds.get(section) or f'invalid {what}', path, text, 'labels as docs/datasets.md has them'))
             return
         if key == 'mask_path':
             rest['gt_person_mask'] = mask = sample['gt_person_mask']
             record.flags.update({'empty masks': not mask.any(), 'full masks': bool(mask.all())})
         if key == 'seg_map_path':
+            record.flags['masks as labels'] = is_mask(sample['gt_seg_map'])
             record.pixels = np.bincount(sample['gt_seg_map'].ravel(), minlength=256)
             record.flags['labels of background alone'] = not sample['gt_seg_map'].any()
 
@@ -395,17 +425,15 @@ class _Tally:
         """What is only wrong if many have it."""
         from ..dense.transforms.loading import MEANT
         found = [Problem(flag, title, f'have {MEANT[flag][0]}', MEANT[flag][1], number=number, total=self.flags[flag],
-                         unit='file', level='warning')
-                 for flag, number in self.flagged.items() if number and (number == self.flags[flag] or 'alpha' in flag)]
+                         unit='file', level='error' if flag == 'masks as labels' else 'warning')
+                 for flag, number in self.flagged.items() if number and (
+                     'alpha' in flag or number == self.flags[flag]
+                     or flag == 'masks as labels' and number > self.flags[flag] / 2)]
         if self.max_bad_share is not None and self.bad > self.max_bad_share * self.images:
             found.append(Problem('unreadable images', title, 'cannot be read', f'at most max_bad_share='
                                  f'{self.max_bad_share}; mend the images, or raise it', number=self.bad,
                                  total=self.images, unit='image'))
         return found
-
-    @property
-    def statistics(self) -> dict[str, Any]:
-        return dict(images=self.images)
 
     def summary(self) -> dict[str, Any]:
         """Frequencies, for the table."""
@@ -436,17 +464,22 @@ def _find_duplicates(scan: Scan, contents: dict[str, list[tuple[str, str]]]) -> 
     for kind, groups, got in (('duplicates', exact, 'have the same content'),
                               ('near duplicates', near, 'show nearly the same')):
         for across in (True, False):
-            some_groups = [group for group in groups if (len({split for split, _ in group}) > 1) == across]
+            some_groups = [group for group in groups if _in_training_and_test(group) == across]
             if some_groups:
-                names = tuple(' = '.join(path for _, path in group[:3]) for group in some_groups)
+                names = tuple(' = '.join(list(dict.fromkeys(path for _, path in group))[:3]) for group in some_groups)
                 where = 'several splits' if across else 'one split'
                 expected = 'each image once' + (', and no image of a test set in training' if across else '')
-                scan.problems.append(Problem(kind, where, got, expected, names, unit='group',
-                                             level='warning' if across else 'note'))
+                scan.add([Problem(kind, where, got, expected, names, unit='group',
+                                  level='warning' if across else 'note')])
 
 
 def _differ(paths: list[tuple[str, str]]) -> bool:
-    return len({path for _, path in paths}) > 1
+    return len({path for _, path in paths}) > 1 or _in_training_and_test(paths)
+
+
+def _in_training_and_test(paths: list[tuple[str, str]]) -> bool:
+    splits = {split for split, _ in paths}
+    return 'train' in splits and len(splits) > 1
 
 
 def _near_groups(paths: dict[str, list[tuple[str, str]]]) -> list[list[tuple[str, str]]]:

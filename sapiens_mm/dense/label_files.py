@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ..utils.images import MAX_PIXELS, decode, open_image, orientation, turn
-from ..utils.problems import Problem, guide, report
+from ..utils.problems import DataError, Problem, guide, report
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 ARRAY_SUFFIXES = ('.npy', '.npz', '.exr')
@@ -161,8 +161,9 @@ def _read_exr(path: str) -> np.ndarray:
 
 def _read_label_image(path: str) -> np.ndarray:
     data = _read(path, 'label')
-    if _is_lossy(data):
-        report(Problem('lossy labels', path, 'a format that changes values when it is saved (JPEG, lossy WebP)',
+    if not data.startswith(_PNG) and not (data[8:12] == b'WEBP' and b'VP8L' in data[:1 << 12]):
+        _decoded(path, data, cv2.IMREAD_UNCHANGED)  # else it is damaged
+        report(Problem('lossy labels', path, 'a format that may change values (JPEG, lossy WebP, TIFF)',
                        'PNG, npy, npz or EXR; export the labels again, since what a lossy file changed is lost'))
     kind, depth = png_kind(data)
     if kind == _PALETTE:
@@ -172,8 +173,9 @@ def _read_label_image(path: str) -> np.ndarray:
         except Exception as error:  # Pillow's readers raise nearly anything
             raise _damaged(path, error) from error
     if kind == _GREY and depth < 8:
-        report(Problem('1-bit labels', path, f'a grey PNG of {depth} bit, whose values readers stretch to 0 to 255',
-                       '8 bits; save a mask of a person with the value 1 for the person, and classes as their ids'))
+        raise DataError(str(Problem('1-bit labels', path, f'a grey PNG of {depth} bit, stretched to 0 to 255',
+                                    '8 bits; save a mask of a person with the value 1 for the person, and classes as '
+                                    'their ids')))
     array = _decoded(path, data, cv2.IMREAD_UNCHANGED)
     return array if array.ndim == 2 else np.ascontiguousarray(array[..., 2::-1])
 
@@ -187,12 +189,6 @@ def has_alpha(path: str) -> bool:
     """Whether a label is a PNG with an alpha channel, which nothing reads."""
     with open(path, 'rb') as file:
         return png_kind(file.read(26))[0] in _WITH_ALPHA
-
-
-def _is_lossy(data: bytes) -> bool:
-    if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
-        return b'VP8L' not in data[:1 << 12]
-    return bool(data) and data[:2] == b'\xff\xd8' or data[4:8] == b'ftyp' or data[4:6] == b'jP'
 
 
 def _read(path: str, what: str) -> bytes:
@@ -216,5 +212,6 @@ def _missing(path: str, what: str) -> FileNotFoundError:
 
 
 def _damaged(path: str, reason) -> ValueError:
+    reason = str(reason).partition(' <_io')[0]  # how Pillow names what it was given
     return ValueError(f"'{path}' cannot be read ({reason}): it is empty, damaged or of another kind than its name says."
                       f' Replace it, or remove it with its partners in the other folders. {guide("unreadable images")}')

@@ -61,12 +61,12 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         if keypoints_visible is None:
             keypoints_visible = np.ones(keypoints.shape[:2], dtype=np.float32)
         labels = (keypoints / self.scale_factor).astype(np.float32)
-        weights = keypoints_visible.clip(0)
+        weights = np.nan_to_num(keypoints_visible).clip(0)
 
         centre, radius = (labels + 0.5).astype(np.int64), self.sigma * 3
         outside = ((centre - radius).astype(np.int64) >= self.heatmap_size) | \
             ((centre + radius + 1).astype(np.int64) < 0)
-        labelled = keypoints_visible > 0
+        labelled = weights > 0
         weights[labelled & outside.any(-1)] = 0
         labels[~labelled | outside.any(-1)] = np.nan
         return dict(keypoint_labels=labels, keypoint_weights=weights)

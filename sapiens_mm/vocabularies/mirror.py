@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from ..utils.problems import Problem, report
 
 _SIDES = dict(left='right', right='left', l='r', r='l')
-_WORDS = re.compile(r'(?<![a-z])(left|right|l|r)(?![a-z])', re.IGNORECASE)
+# A word of its own (left_eye, L-hand), or of camel case (leftEye, LEye, eyeLeft).
+_WORDS = re.compile(r'((?<![A-Za-z])(left|right|l|r|Left|Right|L|R|LEFT|RIGHT)|(?<=[a-z])(Left|Right|L|R))(?![a-z])')
 
 
 def mirrored_name(name: str) -> str:

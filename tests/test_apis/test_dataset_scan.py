@@ -130,7 +130,6 @@ def test_clean_dense_data(tmp_path):
 def test_everything_that_is_wrong_with_dense_data_in_one_scan(tmp_path):
     people = write_people(tmp_path, 'abcdefghijkl')
     parts = cv2.imread(str(people / 'parts/a.png'), -1)
-    cv2.imwrite(str(people / 'parts/a.png'), (parts > 0).astype(np.uint8) * 255)        # masks as labels
     Image.fromarray(np.repeat(parts[..., None], 3, 2)).save(people / 'parts/b.jpg')     # lossy labels
     (people / 'parts/b.png').unlink()
     Image.fromarray(parts > 0).save(people / 'parts/c.png')                             # 1-bit labels
@@ -138,7 +137,7 @@ def test_everything_that_is_wrong_with_dense_data_in_one_scan(tmp_path):
     np.save(people / 'depths/e.npy', np.full((40, 32), 65504, np.float32))              # depth of the background
     np.save(people / 'depths/f.npy', np.full((40, 32), np.nan, np.float32))             # invalid depth
     np.save(people / 'normals/g.npy', np.load(people / 'normals/g.npy') * 2)            # invalid normals
-    np.save(people / 'normals/h.npy', np.load(people / 'normals/h.npy')[1:])            # invalid normals: size
+    np.save(people / 'normals/h.npy', np.load(people / 'normals/h.npy')[1:])            # image sizes
     (people / 'masks/i.png').unlink()                                                   # missing files
     image = (people / 'images/j.png').read_bytes()
     (people / 'images/j.png').write_bytes(image[:len(image) // 2])                      # unreadable images
@@ -149,9 +148,33 @@ def test_everything_that_is_wrong_with_dense_data_in_one_scan(tmp_path):
     metainfo['flip_indices'] = (*range(26), 26, 26)                                     # mirror tables
     found = scan(dict(type='SapiensDenseDataset', data_root=str(people), metainfo=metainfo), 'mmseg')
     assert kinds(found) == {
-        'masks as labels', 'lossy labels', '1-bit labels', 'invalid parts', 'depth of the background', 'invalid depth',
+        'lossy labels', '1-bit labels', 'invalid parts', 'depth of the background', 'invalid depth', 'image sizes',
         'invalid normals', 'missing files', 'unreadable images', 'invalid mask', 'mirror tables'}
     assert kinds(found, 'warning') == {'alpha channels'}
+
+
+def test_masks_instead_of_labels(tmp_path):
+    people = write_people(tmp_path)
+    for number, name in enumerate('abc', 1):
+        parts = cv2.imread(str(people / f'parts/{name}.png'), -1)
+        cv2.imwrite(str(people / f'parts/{name}.png'), (parts > 0).astype(np.uint8) * 255)
+        found = scan(dict(type='SapiensDenseDataset', data_root=str(people)), 'mmseg')
+        assert ('masks as labels' in kinds(found)) == (number > 1)  # one may be of ignored pixels alone
+
+
+def test_what_is_known_is_kept_where_a_scan_is_stopped(pose):
+    dataset, content, path = pose
+    content['annotations'][0]['id'] = 2
+    path.write_text(json.dumps(content))
+    steps = scan_config(Config(dict(default_scope='mmpose', train_dataloader=dict(dataset=dataset))), workers=0)
+    found = next(steps)
+    for _ in range(3):
+        next(steps)
+    with pytest.raises(KeyboardInterrupt):
+        steps.throw(KeyboardInterrupt)
+    assert not found.complete
+    assert kinds(found) == {'repeated ids'}
+    assert found.statistics['train: SapiensCocoDataset']['images'] > 0
 
 
 @pytest.mark.parametrize('source', ['folder', 'shards'])

@@ -11,7 +11,6 @@ from ...utils.problems import Problem, report
 from ...vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
 from ...vocabularies.mirror import check_mirror
 from ..label_files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, file_size
-from ..transforms.loading import MAX_DEPTH
 
 #: Folder that a task's labels come from, by task.
 TASK_FOLDERS = dict(parts='seg_map_path', depth='depth_map_path', normal='normal_map_path')
@@ -39,7 +38,7 @@ class SapiensDenseDataset(BaseDataset):
         ann_file: Text file with one sample's name per line, to use only these; all by default.
         depth_scale: Unit of the depth files, in the unit wanted (16-bit PNG in millimetres: 0.001 for metres).
         max_depth: The largest depth, in the unit wanted, of a person. A larger one is a number for the background,
-            which would spoil relative depth.
+            which would spoil relative depth. By default 1000, and no flat background four times as far as the person.
         normal_signs: What x, y and z of the files are multiplied by (OpenCV's y down, z forward: ``(1, -1, -1)``).
         mask_labels: Depth and normals off the person have no meaning, whatever the file says there; they are dropped.
         check_sizes: Samples, spread evenly, of which the sizes in all files' headers are compared when the dataset is
@@ -60,7 +59,7 @@ class SapiensDenseDataset(BaseDataset):
     TASKS = ('parts', 'depth', 'normal')
 
     def __init__(self, data_root: str = '', data_prefix: dict | None = None, tasks: Sequence[str] | None = None,
-                 ann_file: str = '', depth_scale: float = 1., max_depth: float = MAX_DEPTH,
+                 ann_file: str = '', depth_scale: float = 1., max_depth: float | None = None,
                  normal_signs: Sequence[int] = (1, 1, 1), mask_labels: bool = False, check_sizes: int | str = 64,
                  **kwargs):
         self.tasks = tuple(self.TASKS if tasks is None else tasks)
@@ -70,7 +69,7 @@ class SapiensDenseDataset(BaseDataset):
         if check_sizes != 'all' and (not isinstance(check_sizes, int) or check_sizes < 0):
             raise ValueError(self._says(f"check_sizes is {check_sizes!r}, but must be a number of samples or 'all'"))
         for key, value in (('depth_scale', depth_scale), ('max_depth', max_depth)):
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise ValueError(self._says(f'{key} is {value}, but must be positive'))
         if len(normal_signs) != 3 or any(abs(sign) != 1 for sign in normal_signs):
             raise ValueError(self._says(f'normal_signs is {normal_signs}, but must be three of 1 and -1'))
@@ -102,8 +101,6 @@ class SapiensDenseDataset(BaseDataset):
             raise ValueError(self._says(f"no sample in '{self.data_prefix['img_path']}': expected images "
                                         f"({self._pattern('img_path')}). {self._root_hint()}"))
         self._check_partners(files, names)
-        names = [name for name in names if all(
-            name in found for kind, found in files.items() if kind != 'instance_map_path')]
         data_list = []
         for name in names:
             info = {kind: osp.join(self.data_prefix[kind], found[name]) for kind, found in files.items()
@@ -200,7 +197,7 @@ class SapiensDenseDataset(BaseDataset):
     def _listed(self, images: dict) -> list[str]:
         if not osp.isfile(self.ann_file):
             raise FileNotFoundError(self._says(f"ann_file '{self.ann_file}' does not exist. {self._root_hint()}"))
-        with open(self.ann_file) as file:
+        with open(self.ann_file, encoding='utf-8-sig') as file:
             lines = {line.strip() for line in file if line.strip()}
         # A name may have dots, and may be listed with its suffix or without.
         names = sorted({line if line in images else self._without_suffix(line) for line in lines})

@@ -21,6 +21,7 @@ WARNED_AFTER = 16
 _SENTINELS = (65504, 65535)  # the largest numbers of half floats and of 16-bit PNGs, whatever the type of the file
 MEANT = {
     'alpha channels': ('an alpha channel, which is dropped', 'labels without; check that the labels are not in it'),
+    'masks as labels': ('the values 0 and 255 alone', 'class ids; use 1 for the person, or save the file as a mask'),
     'empty masks': ('no pixel of a person', 'masks above 127 on the person; check how they were saved'),
     'full masks': ('no pixel of the background', 'masks of 0 off the person; check how they were saved'),
     'labels of background alone': ('no pixel of a part', 'class ids of the parts; check how they were saved'),
@@ -81,6 +82,7 @@ class SapiensLoadLabels(BaseTransform):
         self.mmap = mmap
         self.mask = mask
         self._seen = {}  # what there is to warn of -> labels so far, and those of them that have it
+        self.has_classes = False
 
     def transform(self, results: dict) -> dict:
         results.setdefault('seg_fields', [])
@@ -101,7 +103,7 @@ class SapiensLoadLabels(BaseTransform):
             except ValueError as error:
                 raise DataError(f'{error}. {guide(f"invalid {KINDS[path_key]}")}') from error
             if path.lower().endswith('.png'):
-                self._count('alpha channels', path, has_alpha(path))
+                self._count('alpha channels', path, has_alpha(path), path_key)
             if label.shape[:2] != results['ori_shape']:
                 height, width = results['ori_shape']
                 raise DataError(f"'{path}' is {label.shape[1]}x{label.shape[0]}, but its image "
@@ -116,7 +118,8 @@ class SapiensLoadLabels(BaseTransform):
         mask = read_array(path)
         if mask.ndim == 3:
             mask = mask.max(axis=2)  # a person in any color
-        mask = (mask > (127 if mask.dtype == np.uint8 and mask.max() > 127 else 0)).astype(np.uint8)
+        middle = 127 if mask.dtype == np.uint8 else np.iinfo(mask.dtype).max // 2 if mask.dtype.kind == 'u' else .5
+        mask = (mask > (middle if mask.max() > middle else 0)).astype(np.uint8)
         self._count('empty masks', path, not mask.any())
         self._count('full masks', path, bool(mask.all()))
         return mask
@@ -131,10 +134,21 @@ class SapiensLoadLabels(BaseTransform):
             parts = _class_ids(path, parts, 'class ids')
         sampled = self._checked(parts)
         check_parts(sampled, path, results.get('num_classes'))
-        if results.get('num_classes') is not None and is_mask(sampled):
-            check_classes(np.asarray(parts), path)
+        if results.get('num_classes') is not None and is_mask(sampled) and is_mask(np.asarray(parts)):
+            self._check_classes(np.asarray(parts), path)
+        self.has_classes |= not is_mask(sampled) and bool(sampled.any())
         self._count('labels of background alone', path, not sampled.any())
         return parts
+
+    def _check_classes(self, parts: np.ndarray, path: str) -> None:
+        """Refuses (H, W) uint8 labels of 0 and 255 alone: masks, of which nothing but background would be learned.
+
+        Where others have classes, one of background and ignored pixels is in order.
+        """
+        self._count('masks as labels', path, True)
+        if not self.has_classes:
+            report(Problem('masks as labels', path, f'the values 0 and 255 alone ({np.count_nonzero(parts)} pixels of '
+                           '255, which are ignored)', MEANT['masks as labels'][1]))
 
     def _depth(self, path: str, results: dict) -> np.ndarray:
         scale = results.get('depth_scale', 1.)
@@ -193,10 +207,10 @@ class SapiensLoadLabels(BaseTransform):
             raise ValueError(f"'{path}' and '{results['mask_path']}' have different sizes")
         return results['gt_person_mask'] > 0
 
-    def _count(self, what: str, path: str, has_it: bool) -> None:
-        """Warns once, after some labels, of what is only wrong where many have it."""
-        seen, having = self._seen.get(what, (0, 0))
-        self._seen[what] = seen + 1, having + has_it
+    def _count(self, what: str, path: str, has_it: bool, kind: str = '') -> None:
+        """Warns once, after some labels of a kind, of what is only wrong where many have it."""
+        seen, having = self._seen.get((what, kind), (0, 0))
+        self._seen[what, kind] = seen + 1, having + has_it
         if seen + 1 == WARNED_AFTER and (having + has_it == WARNED_AFTER or having + has_it and 'alpha' in what):
             report(Problem(what, osp.dirname(path), f'have {MEANT[what][0]}', MEANT[what][1], number=having + has_it,
                            total=WARNED_AFTER, unit='file', level='warning'))
@@ -224,13 +238,6 @@ def is_mask(parts: np.ndarray) -> bool:
     return bool(parts.size) and parts.max() == IGNORED_PART and not ((parts != 0) & (parts != IGNORED_PART)).any()
 
 
-def check_classes(parts: np.ndarray, path: str) -> None:
-    """Refuses (H, W) uint8 labels of 0 and 255 alone: a mask, of which nothing but background would be learned."""
-    if is_mask(parts):
-        report(Problem('masks as labels', path, f'the values 0 and 255 alone ({np.count_nonzero(parts)} pixels of 255, '
-                       'which are ignored)', 'class ids; use 1 for the person, or save the file as a mask'))
-
-
 def check_background(results: dict, depth: np.ndarray, scale: float = 1.,
                      rows: Callable[[np.ndarray], np.ndarray] = np.asarray) -> None:
     """Refuses depth of persons that holds a number for the background.
@@ -244,20 +251,22 @@ def check_background(results: dict, depth: np.ndarray, scale: float = 1.,
     mask = results.get('gt_person_mask')
     mask = None if mask is None else rows(mask)
     depth = depth[mask > 0] if mask is not None and mask.shape == depth.shape else depth
-    largest, max_depth = depth.max(initial=0), results.get('max_depth', MAX_DEPTH) / scale
+    given = results.get('max_depth')
+    largest, max_depth = depth.max(initial=0), (given or MAX_DEPTH) / scale
     if not largest > 0:
         return
     limit = np.finfo(depth.dtype).max if depth.dtype.kind == 'f' else np.iinfo(depth.dtype).max
     wrong = largest > max_depth or largest in (limit, *_SENTINELS)
     count = np.count_nonzero(depth == largest)
-    if not wrong and count > 0.01 * depth.size:
+    if not wrong and given is None and count > 0.01 * depth.size:
         rest = depth[(depth < largest) & (depth > 0)]
         wrong = rest.size > 0 and largest > 4 * rest.max()  # a wall in sight is never that flat and that far
     if wrong:
         report(Problem('depth of the background', results.get('depth_map_path', 'depth'),
                        f'depth up to {largest:.6g} ({count} pixels of that value)',
                        f'depth of the person alone, at most {max_depth:.6g} in the unit of the file, and 0 elsewhere; '
-                       'give masks (masks/, with mask_labels=True in the dataset), or raise max_depth'))
+                       'give masks (masks/, with mask_labels=True in the dataset), set depth_scale (0.001 for '
+                       'millimeters), or state max_depth'))
 
 
 def check_depth(depth: np.ndarray, path: str) -> None:

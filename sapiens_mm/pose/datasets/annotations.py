@@ -22,10 +22,12 @@ from ...utils.problems import DataError, Problem, report
 from ...utils.text import some
 from ...vocabularies.mirror import check_mirror
 
-#: Pixels. No person is that small: coordinates within are shares of the image.
+#: Least and largest sigma of a keypoint: COCO's are 0.025 to 0.107.
+SIGMAS = (.001, .5)
+#: Pixels. Hardly a person is that small: coordinates within are shares of the image.
 _NORMALIZED = 2.
 #: Persons whose box is elsewhere than their keypoints, as a share of the file, that are taken for single mistakes.
-_STRAY_SHARE = 1e-3
+_STRAY_SHARE = 1e-2
 
 
 @dataclass
@@ -47,6 +49,11 @@ class Persons:
         """The ids of some persons, given by a mask (N, )."""
         return tuple(self.entries[i]['id'] for i in np.flatnonzero(wrong))
 
+    @property
+    def crowds(self) -> np.ndarray:
+        """(N, ) whether a person is a crowd."""
+        return np.array([bool(entry.get('iscrowd')) for entry in self.entries], bool)
+
     def labelled_ids(self) -> set[int]:
         """The ids of persons with a labelled keypoint, without crowds."""
         has_one = (self.keypoints[..., 2] > 0).any(axis=1)
@@ -61,7 +68,7 @@ class Persons:
                        self.keypoints[left])
 
 
-def read_annotations(path: str) -> dict:
+def read_annotations(path: str, what: str = 'ann_file') -> dict:
     """The content of a COCO-style file, its ids whole numbers that are unique and meet.
 
     Text and whole floats become whole numbers (:func:`whole_id`), the same ones in every file.
@@ -70,7 +77,7 @@ def read_annotations(path: str) -> dict:
         FileNotFoundError: The file does not exist.
         DataError: It is not COCO-style, or its ids repeat or do not meet.
     """
-    content = read_json_of(path, 'ann_file')
+    content = read_json_of(path, what)
     lists = dict(images=('id', 'file_name', 'width', 'height'), annotations=('id', 'image_id', 'category_id'),
                  categories=('id', 'name'))
     if not isinstance(content, dict) or not isinstance(content.get('images'), list):
@@ -82,7 +89,7 @@ def read_annotations(path: str) -> dict:
         if name in content:
             content[name] = _with_fields(path, name, content[name], fields)
             content[name] = _with_unique_ids(path, name, _with_whole_ids(path, name, content[name], fields))
-    content.setdefault('annotations', [])
+    content['annotations'] = _with_crowds(path, content.get('annotations', []))
     names = Counter(image['file_name'] for image in content['images'])
     if len(names) < len(content['images']):
         repeated = tuple(name for name, times in names.items() if times > 1)
@@ -100,6 +107,8 @@ def read_json_of(path: str, what: str) -> Any:
     """
     try:
         return parse_json(get(path))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise FileNotFoundError(f"{what} '{path}' does not exist; correct its path") from error
     except ValueError as error:
         raise DataError(f"{what} '{path}': got {error}, expected a complete COCO-style JSON file; get it again"
                         ) from error
@@ -108,18 +117,16 @@ def read_json_of(path: str, what: str) -> Any:
 def whole_id(value: Any) -> int | None:
     """An id as a whole number, the same in every file; None if it is no id.
 
-    Whole floats and text of digits are that number; other text becomes a 48-bit hash of it.
+    Whole floats and text of digits are that number; other text, and more than 18 digits, become a 48-bit hash.
     """
     if isinstance(value, bool) or value is None:
         return None
-    if isinstance(value, (int, np.integer)):
-        return int(value)
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
-    if isinstance(value, str) and value:
-        return int(value) if re.fullmatch(r'\s*[+-]?\d+\s*', value) else int.from_bytes(
-            hashlib.blake2b(value.encode(), digest_size=6).digest(), 'big')
-    return None
+    text = str(value).strip() if isinstance(value, (int, np.integer, str)) else ''
+    if re.fullmatch(r'[+-]?\d{1,18}(\.0*)?', text):
+        return int(text.partition('.')[0])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), 'big') if text else None
 
 
 def _with_fields(path: str, name: str, entries: Any, fields: Sequence[str]) -> list[dict]:
@@ -164,6 +171,20 @@ def _with_unique_ids(path: str, name: str, entries: list[dict]) -> list[dict]:
     return list({entry['id']: entry for entry in reversed(entries)}.values())[::-1]
 
 
+def _with_crowds(path: str, entries: list[dict]) -> list[dict]:
+    """Annotations with an ``iscrowd`` of 0 or 1."""
+    if all(entry.get('iscrowd', 0) in (0, 1) for entry in entries):
+        return entries
+    crowds = [{None: 0, '0': 0, '1': 1}.get(value, value) if (value := entry.get('iscrowd', 0)) is None
+              or isinstance(value, (str, int, float)) else -1 for entry in entries]
+    wrong = [i for i, crowd in enumerate(crowds) if crowd not in (0, 1)]
+    if wrong:
+        report(Problem('not numbers', path, 'have an iscrowd that is neither 0 nor 1', '0 for a person, 1 for a crowd',
+                       tuple(entries[i]['id'] for i in wrong), total=len(entries), unit='annotation'))
+    wrong = set(wrong)
+    return [{**entry, 'iscrowd': int(crowd)} for i, (entry, crowd) in enumerate(zip(entries, crowds)) if i not in wrong]
+
+
 def _unit(name: str) -> str:
     return 'category' if name == 'categories' else name[:-1]
 
@@ -184,7 +205,7 @@ def _check_references(path: str, content: dict) -> None:
             entries = [entry for entry in entries if entry['id'] not in gone]
     content['annotations'] = entries
     wrong = [image for image in content['images'] if not all(
-        isinstance(image[key], (int, float)) and image[key] > 0 for key in ('width', 'height'))]
+        isinstance(image[key], (int, float)) and 0 < image[key] < float('inf') for key in ('width', 'height'))]
     if wrong:
         report(Problem('image sizes', path, 'have no positive width and height', 'both in pixels; add them',
                        tuple(image['id'] for image in wrong), total=len(content['images']), unit='image'))
@@ -211,9 +232,13 @@ def persons_of(content: dict, path: str, fields: dict[str, int], vocabulary: str
         by_image[entry['image_id']].append(entry)
     entries = [entry for found in by_image.values() for entry in found]
     # A box without keypoints is no person, and is counted when the data set drops it.
-    wrong = {field: [entry for entry in entries if 'keypoints' in entry and len(_sized(entry.get(field))) != 3 * number]
-             for field, number in fields.items()}
+    wrong = {field: [entry for entry in entries if has_keypoints(entry)
+                     and len(_sized(entry.get(field))) != 3 * number] for field, number in fields.items()}
+    gone = {entry['id'] for found in wrong.values() for entry in found}
+    fitting = {entry['category_id'] for entry in entries if has_keypoints(entry) and entry['id'] not in gone}
     for field, found in wrong.items():
+        # Where persons are right, things of another category may have other keypoints.
+        found = [entry for entry in found if not fitting or entry['category_id'] in fitting]
         if found:
             numbers = len(_sized(found[0].get(field)))
             report(Problem(
@@ -221,7 +246,6 @@ def persons_of(content: dict, path: str, fields: dict[str, int], vocabulary: str
                 f"{fields[field]} keypoints of '{vocabulary}' ({3 * fields[field]} numbers: x, y, visibility); use "
                 'annotations of that keypoint set, or set metainfo to yours (docs/your_keypoints.md)',
                 tuple(entry['id'] for entry in found), total=len(entries), unit='annotation'))
-    gone = {entry['id'] for found in wrong.values() for entry in found}
     entries = [entry for entry in entries if entry['id'] not in gone]
     total = sum(fields.values())
     keypoints, boxes, bad = _arrays(entries, fields, total)
@@ -233,6 +257,11 @@ def persons_of(content: dict, path: str, fields: dict[str, int], vocabulary: str
     return persons.without(bad)
 
 
+def has_keypoints(entry: dict) -> bool:
+    """Whether an annotation has any keypoints, labelled or not."""
+    return entry.get('keypoints') not in (None, [])
+
+
 def _sized(value: Any) -> Sequence:
     return value if isinstance(value, (list, tuple)) else ()
 
@@ -240,16 +269,16 @@ def _sized(value: Any) -> Sequence:
 def _arrays(entries: list[dict], fields: dict[str, int], total: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Keypoints (N, K, 3), boxes (N, 4), and where these are no finite numbers (N, )."""
     no_keypoints, no_box = [0] * (3 * total), [np.nan] * 4
-    rows = [flat_keypoints(entry, fields) if 'keypoints' in entry else no_keypoints for entry in entries]
+    rows = [flat_keypoints(entry, fields) if has_keypoints(entry) else no_keypoints for entry in entries]
     corners = [entry.get('bbox') or no_box for entry in entries]
     bad = np.zeros(len(entries), bool)
     try:
-        keypoints, boxes = _numbers(rows).reshape(-1, total, 3), _numbers(corners).reshape(-1, 4)
+        keypoints, boxes = _numbers(rows, 3 * total).reshape(-1, total, 3), _numbers(corners, 4)
     except ValueError:
         keypoints, boxes = np.zeros((len(entries), total, 3)), np.full((len(entries), 4), np.nan)
         for i, (row, box) in enumerate(zip(rows, corners)):
             try:
-                keypoints[i], boxes[i] = _numbers(row).reshape(-1, 3), _numbers(box)
+                keypoints[i], boxes[i] = _numbers([row], 3 * total).reshape(-1, 3), _numbers([box], 4)
             except ValueError:
                 bad[i] = True
     has_box = np.array([bool(entry.get('bbox')) for entry in entries], bool)
@@ -257,12 +286,12 @@ def _arrays(entries: list[dict], fields: dict[str, int], total: int) -> tuple[np
     return keypoints.astype(np.float32), boxes, bad
 
 
-def _numbers(values: list) -> np.ndarray:
-    """Values as float64; a ValueError where one is no number, such as text that reads like one."""
-    array = np.array(values)
-    if array.size and array.dtype.kind not in 'iuf':
-        raise ValueError(f'{array.dtype} is no number')
-    return array.astype(np.float64)
+def _numbers(rows: list, length: int) -> np.ndarray:
+    """Rows as float64 (N, length); a ValueError where one is no number, such as text that reads like one."""
+    array = np.array(rows)
+    if len(rows) and (array.dtype.kind not in 'iuf' or array.shape != (len(rows), length)):
+        raise ValueError(f'{array.dtype} {array.shape}')
+    return array.astype(np.float64).reshape(-1, length)
 
 
 def flat_keypoints(entry: dict, fields: dict[str, int] | Sequence[str]) -> list:
@@ -301,21 +330,36 @@ def check_persons(persons: Persons, path: str) -> Persons:
                        persons.ids(wrong), total=len(wrong), unit='person'))
         persons = persons.without(wrong)
     persons = _check_units(persons, path)
+    shown = Counter((entry['image_id'], points.tobytes()) for entry, points in zip(persons.entries, persons.keypoints)
+                    if (points[:, 2] > 0).any())
+    if len(shown) < len(persons.entries) and (repeated := [image for (image, _), times in shown.items() if times > 1]):
+        report(Problem('repeated persons', path, 'have the same keypoints more than once', 'each person once; remove '
+                       'the copies', tuple(dict.fromkeys(repeated)), unit='image', level='warning'))
     return _check_places(persons, path)
 
 
 def _check_units(persons: Persons, path: str) -> Persons:
+    """Whether coordinates are in pixels: a person in a corner of the image may be as small as a share of it."""
     points, labelled = persons.keypoints[..., :2], persons.keypoints[..., 2] > 0
-    inside = (np.abs(points).max(axis=2) <= _NORMALIZED) | ~labelled
-    boxes = persons.boxes
-    small = (np.abs(boxes[:, :2]) <= _NORMALIZED).all(1) & (np.abs(boxes[:, :2] + boxes[:, 2:]) <= _NORMALIZED).all(1)
-    wrong = (inside.all(axis=1) & (labelled.sum(axis=1) >= 3)) | (small & (boxes[:, 2:] > 0).all(axis=1))
-    images = np.array([max(image['width'], image['height']) for image in persons.images])
-    wrong &= images > 8 * _NORMALIZED
+    boxes, people = persons.boxes, labelled.any(axis=1) & ~persons.crowds
+    within = ((np.abs(points).max(axis=2) <= _NORMALIZED) | ~labelled).all(axis=1) & people
+    ends = np.abs(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)).max(axis=1)
+    large = np.array([max(image['width'], image['height']) for image in persons.images], float) > 8 * _NORMALIZED
+    wrong = within & large & (labelled.sum(axis=1) >= 3) & (boxes[:, 2:].max(axis=1) > 8 * _NORMALIZED)
+    small = people & large & (within | (ends <= _NORMALIZED))
+    if small.sum() > people.sum() / 2:
+        wrong |= small
     if wrong.any():
         report(Problem('units of coordinates', path, 'have keypoints or a box within 0 to 1, as shares of the image',
                        'pixels; multiply x and widths by the width of the image, y and heights by its height',
                        persons.ids(wrong), total=len(wrong), unit='person'))
+    sizes = np.array([(image['width'], image['height']) for image in persons.images], float).reshape(-1, 2)
+    reach = (points / sizes[:, None]).max(axis=2, initial=0, where=labelled[..., None])
+    if people.sum() >= 10 and reach.max() < .55 and sizes[people].min() > 100 and not wrong.any():
+        report(Problem('units of coordinates', path, 'have all their keypoints in the upper left quarter of the image',
+                       'pixels of the image whose width and height the file states; check that they are no percents, '
+                       'and that the image had that size', persons.ids(people), total=len(people), unit='person',
+                       level='warning'))
     return persons.without(wrong)
 
 
@@ -334,12 +378,13 @@ def _check_places(persons: Persons, path: str) -> Persons:
         return (inside & labelled).sum(axis=1) / labelled.sum(axis=1).clip(1)
 
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    corners = (high > sizes + 1).any(axis=1) & (boxes[:, 2:] <= sizes + 1).all(axis=1)
-    corners &= (boxes[:, 2:] > low).all(axis=1) & (share_inside(low, boxes[:, 2:], .1) > .5)
-    if (corners & usable).sum() > usable.sum() / 2:
-        report(Problem('boxes and keypoints', path, 'have a box that reaches out of the image and fits as x0, y0, x1, '
-                       'y1', 'x, y, width, height; convert the boxes', persons.ids(corners & usable),
-                       total=int(usable.sum()), unit='person'))
+    corners = usable & (labelled.sum(axis=1) >= 3) & (boxes[:, 2:] > low).all(axis=1)
+    corners &= (boxes[:, 2:] <= sizes + 1).all(axis=1)
+    corners &= _misfit(points, labelled, low, boxes[:, 2:]) < .5 * _misfit(points, labelled, low, high)
+    if corners.sum() > usable.sum() / 2:
+        report(Problem('boxes and keypoints', path, 'have a box that fits their keypoints as x0, y0, x1, y1',
+                       'x, y, width, height; convert the boxes', persons.ids(corners), total=int(usable.sum()),
+                       unit='person'))
         return persons
     if np.median(share_inside(np.zeros_like(sizes), sizes, .1)[usable]) < .5:
         outside = usable & (share_inside(np.zeros_like(sizes), sizes, .1) < .5)
@@ -348,21 +393,37 @@ def _check_places(persons: Persons, path: str) -> Persons:
                        'the images had when they were annotated', persons.ids(outside), total=int(usable.sum()),
                        unit='person'))
         return persons
-    zero = ((points == 0).all(axis=2) & labelled).any(axis=1) & (low > 0).any(axis=1)
-    if (zero & usable).sum() > _STRAY_SHARE * usable.sum():
+    zero = usable & ((points == 0).all(axis=2) & labelled).any(axis=1) & (low > 0).any(axis=1)
+    if zero.sum() > _STRAY_SHARE * usable.sum():
         report(Problem('visibilities', path, 'have keypoints at 0, 0 that are marked as labelled', 'visibility 0 for '
-                       'keypoints that are missing; correct the flags', persons.ids(zero & usable),
-                       total=int(usable.sum()), unit='person'))
-    inside = share_inside(low, high, .1)
-    stray = usable & (share_inside(low, high, .5) == 0)
-    typical = np.median(inside[usable]) < .5
-    if typical or stray.sum() > _STRAY_SHARE * usable.sum():
-        wrong = usable & (inside < .5) if typical else stray
+                       'keypoints that are missing; correct the flags', persons.ids(zero), total=int(usable.sum()),
+                       unit='person'))
+    elsewhere = share_inside(low, high, .5) == 0
+    wrong = usable & (share_inside(low, high, .1) < .5)
+    if wrong.sum() <= usable.sum() / 2:
+        wrong = usable & elsewhere
+    if wrong.any():
+        few = wrong.sum() <= _STRAY_SHARE * usable.sum()
         report(Problem('boxes and keypoints', path, 'have a box that lies elsewhere than their keypoints',
                        'bbox as x, y, width, height around the keypoints, both in pixels; check their units and ids',
-                       persons.ids(wrong), total=int(usable.sum()), unit='person'))
-        return persons.without(wrong)
+                       persons.ids(wrong), total=int(usable.sum()), unit='person', level='warning' if few else 'error'))
+        return persons if few else persons.without(wrong)
+    margin = .5 * boxes[:, 2:]
+    near = ((points >= (low - margin)[:, None]) & (points <= (high + margin)[:, None])).all(axis=2)
+    counted = labelled & usable[:, None]
+    astray = np.flatnonzero((counted & ~near).sum(axis=0) > np.maximum(counted.sum(axis=0) / 2, 2))
+    if len(astray):
+        report(Problem('boxes and keypoints', path, 'lie far outside of the box in most persons', 'all keypoints in '
+                       'pixels; check the units of these', tuple(f'number {index}' for index in astray),
+                       total=points.shape[1], unit='keypoint'))
     return persons
+
+
+def _misfit(points: np.ndarray, labelled: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(N, ) pixels by which the labelled points (N, K, 2) end elsewhere than boxes from ``low`` to ``high`` (N, 2)."""
+    least = np.where(labelled[..., None], points, np.inf).min(axis=1)
+    most = np.where(labelled[..., None], points, -np.inf).max(axis=1)
+    return np.abs(least - low).sum(axis=1) + np.abs(most - high).sum(axis=1)
 
 
 def dropped(persons: Persons, num_keypoints: np.ndarray) -> dict[str, np.ndarray]:
@@ -377,8 +438,8 @@ def dropped(persons: Persons, num_keypoints: np.ndarray) -> dict[str, np.ndarray
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     clipped = high.clip(0, size - 1).astype(np.float32) - low.clip(0, size - 1).astype(np.float32)
     rules = {
-        'a crowd': np.array([bool(entry.get('iscrowd')) for entry in persons.entries], bool),
-        'no keypoints': np.array(['keypoints' not in entry for entry in persons.entries], bool),
+        'a crowd': persons.crowds,
+        'no keypoints': np.array([not has_keypoints(entry) for entry in persons.entries], bool),
         'no box': np.isnan(boxes).any(axis=1),
         'no labelled keypoint': num_keypoints <= 0,
         'a box of negative size': (boxes[:, 2:] < 0).any(axis=1),
@@ -401,31 +462,40 @@ def check_metainfo(metainfo: dict, where: str) -> None:
     """
     names = [metainfo['keypoint_id2name'][i] for i in sorted(metainfo['keypoint_id2name'])]
     check_mirror(names, metainfo['flip_indices'], where)
-    check_numbers(names, metainfo['sigmas'], 'sigmas', where)
-    check_numbers(names, metainfo['dataset_keypoint_weights'], 'joint_weights', where, or_zero=True)
+    check_numbers(names, metainfo['sigmas'], 'sigmas', where, *SIGMAS)
+    check_numbers(names, metainfo['dataset_keypoint_weights'], 'joint_weights', where, 0, 1e6)
 
 
-def check_numbers(names: Sequence[str], values: Sequence[float], what: str, where: str, or_zero: bool = False) -> None:
+def check_numbers(names: Sequence[str], values: Sequence[float], what: str, where: str, low: float, high: float
+                  ) -> None:
     """Checks a number for each keypoint.
 
     Raises:
-        DataError: There are more or fewer than keypoints, or one is not finite and positive (or zero).
+        DataError: There are more or fewer than keypoints, one is out of its range, or all are 0.
     """
     values = np.asarray(values, np.float64).ravel()
     if len(values) != len(names):
         report(Problem('sigmas and weights', where, f'{len(values)} {what}',
                        f'{len(names)}, one for each keypoint; correct the metainfo'))
         return
-    wrong = ~np.isfinite(values) | (values < 0) | ((values == 0) & (not or_zero))
+    wrong = ~np.isfinite(values) | (values < low) | (values > high)
+    if not wrong.any() and not values.any():
+        wrong[:] = True
     if wrong.any():
         report(Problem('sigmas and weights', where, f'have {what} {some(map("{:g}".format, values[wrong]))}',
-                       f'finite numbers {"of at least" if or_zero else "above"} 0; correct the metainfo',
+                       f'{low:g} to {high:g}, and one above 0; correct the metainfo',
                        tuple(names[i] for i in np.flatnonzero(wrong)), total=len(names), unit='keypoint'))
 
 
-def name_hashes(file_names: list[str]) -> np.ndarray:
+def name_hashes(file_names: Sequence[str]) -> np.ndarray:
     """A number for each image's file name, by which images of one id in two files are compared."""
     return np.array([zlib.crc32(str(name).rpartition('/')[2].encode()) for name in file_names], np.int64)
+
+
+def person_hashes(entries: Sequence[dict]) -> dict[int, int]:
+    """Id -> a number for what an annotation says, of the labelled persons: equal in two files that say the same."""
+    return {entry['id']: zlib.crc32(repr((entry['image_id'], entry['category_id'], [
+        float(value) for value in entry['keypoints']])).encode()) for entry in entries if labelled(entry)}
 
 
 def ground_truth(content: dict, evaluated: dict | None = None) -> COCO:
@@ -433,19 +503,21 @@ def ground_truth(content: dict, evaluated: dict | None = None) -> COCO:
 
     Args:
         content: From :func:`read_annotations`.
-        evaluated: The data set's ``metainfo['evaluated']``: its ``image_ids``, and ``missing_ids`` of persons in these
-            images who are none of its samples; by default all images and persons.
+        evaluated: What ``evaluated_by`` gives of the data set; by default all images and persons.
     """
     entries, images = content['annotations'], content['images']
     if evaluated is not None:
-        kept, missing = set(evaluated['image_ids'].tolist()), set(evaluated['missing_ids'].tolist())
+        kept, missing = set(evaluated['images']), set(evaluated['missing'])
         images = [image for image in images if image['id'] in kept]
         entries = [entry for entry in entries if entry['image_id'] in kept and entry['id'] not in missing]
     coco = COCO()
     # xtcocotools asks every person for an area, also those whom it then ignores.
     coco.dataset = {**content, 'images': images, 'annotations': [
         {'iscrowd': 0, **entry, 'area': entry['area'] if has_area(entry) else .53 * np.prod(entry['bbox'][2:])}
-        for entry in entries if entry.get('bbox')]}
+        for entry in entries if entry.get('bbox') and has_keypoints(entry)]}
+    if any(entry['id'] < 0 for entry in entries):  # which xtcocotools takes for unmatched ones
+        for number, entry in enumerate(coco.dataset['annotations'], 1):
+            entry['id'] = number
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco

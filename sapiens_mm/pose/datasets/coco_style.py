@@ -8,7 +8,7 @@ from mmpose.datasets import CocoDataset, CocoWholeBodyDataset
 from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 from mmpose.registry import DATASETS
 
-from ...utils.problems import Problem, report
+from ...utils.problems import DataError, Problem, guide, report
 from ...utils.text import some
 from ..vocabularies import COMMON_114_IN_133, COMMON_114_IN_308, METAINFO_17, METAINFO_133, METAINFO_308
 from .annotations import (
@@ -18,11 +18,25 @@ from .annotations import (
     dropped,
     flat_keypoints,
     has_area,
+    has_keypoints,
     name_hashes,
+    person_hashes,
     persons_of,
     read_annotations,
 )
-from .detections import read_detections, select_detections
+from .detections import check_coverage, read_detections, select_detections
+
+#: Reasons for which files of others have entries that are no samples.
+_USUAL = {'a crowd', 'no keypoints', 'no labelled keypoint', 'another category'}
+
+
+class Evaluated(dict):
+    """What an evaluation covers. Data sets of a union may differ in it, though not in the rest of their metainfo."""
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Evaluated)
+
+    __hash__ = None
 
 
 class Checked:
@@ -31,9 +45,31 @@ class Checked:
     def full_init(self) -> None:
         """Loads the samples; a test set's ``metainfo['evaluated']`` then tells the metric which persons they are."""
         first = not self._fully_initialized
+        if not (isinstance(self.sample_interval, int) and self.sample_interval > 0):
+            raise ValueError(self._says(f'sample_interval is {self.sample_interval}, expected a whole number above 0'))
         super().full_init()
         if first and self.test_mode:
             self._metainfo['evaluated'] = self._evaluated()
+        if first:
+            del self._image_names, self._labelled, self._used, self._skipped, self._annotations
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: dict | None = None) -> dict:
+        """The parsed metainfo, after a look at what mmpose's parser takes for granted."""
+        given = cls.METAINFO if metainfo is None else metainfo
+        info = given.get('keypoint_info')
+        if info is not None:
+            names = [keypoint.get('name') for keypoint in info.values()]
+            swaps = [keypoint.get('swap') for keypoint in info.values()]
+            wrong = [name for name in names if name is None or names.count(name) > 1]
+            wrong += [swap for swap in swaps if swap and swap not in names]
+            wrong += [key for key in ('dataset_name', 'skeleton_info', 'joint_weights', 'sigmas') if key not in given]
+            if wrong:
+                raise DataError(f'metainfo of {cls.__name__}: got names or fields that are missing, repeated or '
+                                f'unknown ({some(dict.fromkeys(wrong))}), expected a name of its own for each '
+                                'keypoint, swap as one of these names, and dataset_name, skeleton_info, '
+                                f'joint_weights, sigmas. {guide("mirror tables")}')
+        return super()._load_metainfo(metainfo)
 
     def load_data_list(self) -> list[dict]:
         """Samples from the annotation file or, with ``bbox_file``, from the boxes of a detector.
@@ -87,12 +123,13 @@ class Checked:
             content['annotations'] = [
                 entry for entry in content['annotations'] if entry['image_id'] not in self._skipped]
         persons = persons_of(content, self.ann_file, self._keypoint_fields(), self.metainfo['dataset_name'])
+        self._annotations = content['annotations']  # until the samples are known
         return content, check_persons(persons, self.ann_file)
 
     def parse_data_info(self, raw_data_info: dict) -> dict | None:
         """One annotation as a sample: keypoints (1, K, 2) float32, visibilities (1, K) float32, 1 where labelled."""
         entry, image = raw_data_info['raw_ann_info'], raw_data_info['raw_img_info']
-        if not entry.get('bbox') or 'keypoints' not in entry:
+        if not entry.get('bbox') or not has_keypoints(entry):
             return None
         flat = flat_keypoints(entry, self._keypoint_fields())
         keypoints = np.array(flat, dtype=np.float32).reshape(1, -1, 3)
@@ -114,16 +151,17 @@ class Checked:
 
     def _load_detection_results(self) -> list[dict]:
         """A sample for each box of a detector; nothing is taken from the annotations but the images."""
-        content, _ = self._read()  # whose persons the metric needs
+        content, persons = self._read()
         if not exists(self.bbox_file):
             hint = f'{self._root_hint()}, or bbox_file=None to use the annotated boxes'
             raise FileNotFoundError(self._says(f"bbox_file '{self.bbox_file}' does not exist. {hint}"))
         boxes = read_detections(self.bbox_file)
-        wanted = {entry['category_id'] for entry in content['annotations'] if 'keypoints' in entry}
+        wanted = {entry['category_id'] for entry in content['annotations'] if has_keypoints(entry)}
         wanted = wanted or {category['id'] for category in content.get('categories', ())}
         images = {image['id']: image for image in content['images']}
         kept, reasons = select_detections(boxes, self.bbox_file, wanted, images, self.ann_file, self._skipped)
         self._tell_dropped(reasons, len(boxes))
+        check_coverage(persons, kept, self.bbox_file)
         keypoints = np.zeros((1, self.metainfo['num_keypoints'], 2), np.float32)
         visible = np.ones(keypoints.shape[:2], np.float32)
         samples = []
@@ -149,19 +187,18 @@ class Checked:
                                len(self.data_list))
         return data_list
 
-    def _evaluated(self) -> dict[str, np.ndarray]:
-        """The images that samples may come from, and the labelled persons in them who are no samples."""
+    def _evaluated(self) -> dict[str, dict | tuple]:
+        """Images that samples may come from and all labelled persons, by id their hashes; and who is no sample."""
         images, used, missing = self._image_names.keys(), self._used, set()
         if self._indices is not None:
             samples = [self.get_data_info(i) for i in range(len(self))]
             images, used = {sample['img_id'] for sample in samples}, {sample['id'] for sample in samples}
         if not self.bbox_file and self.data_mode == 'topdown':
             missing = self._labelled - used
-        images = sorted(images)
+        kept, images = images, sorted(images)
         names = name_hashes([self._image_names[number] for number in images])
-        del self._image_names, self._labelled, self._used, self._skipped
-        return dict(image_ids=np.array(images, np.int64), image_names=names,
-                    missing_ids=np.array(sorted(missing), np.int64))
+        persons = person_hashes([entry for entry in self._annotations if entry['image_id'] in kept])
+        return Evaluated(images=dict(zip(images, names.tolist())), persons=persons, missing=tuple(sorted(missing)))
 
     def _keypoint_fields(self) -> dict[str, int]:
         """Number of keypoints in each field of an annotation."""
@@ -169,7 +206,7 @@ class Checked:
 
     def _count(self, entry: dict) -> int:
         """The labelled keypoints of an annotation; without any it can be no sample."""
-        return sum(flag > 0 for flag in entry.get('keypoints', ())[2::3])
+        return sum(flag > 0 for flag in entry['keypoints'][2::3]) if has_keypoints(entry) else 0
 
     def _tell_dropped(self, reasons: dict[str, Sequence], total: int) -> None:
         """Logs in one line how many entries are no samples, by reason."""
@@ -178,7 +215,7 @@ class Checked:
             parts = '; '.join(f'{len(ids)} with {reason} ({some(ids)})' for reason, ids in reasons.items())
             evaluated = self.test_mode and not self.bbox_file
             missing = ', and miss from the evaluation where they are labelled' if evaluated else ''
-            lost = any('box' in reason or 'image' in reason for reason in reasons)
+            lost = set(reasons) - _USUAL
             report(Problem('dropped', self.bbox_file or self.ann_file, f'are no samples{missing}: {parts}',
                            'persons with a box in the image and a labelled keypoint', number=number, total=total,
                            unit='box' if self.bbox_file else 'person', level='warning' if lost else 'note'))
@@ -220,7 +257,8 @@ class SapiensCocoWholeBodyDataset(Checked, CocoWholeBodyDataset):
 
     def _count(self, entry: dict) -> int:
         """The labelled keypoints of the body, as in mmpose: a face alone is no sample."""
-        return entry['num_keypoints'] if 'num_keypoints' in entry else super()._count(entry)
+        number = entry.get('num_keypoints')
+        return number if isinstance(number, int) else super()._count(entry)
 
 
 @DATASETS.register_module()

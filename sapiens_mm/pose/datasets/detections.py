@@ -3,7 +3,7 @@ import numpy as np
 
 from ...utils.problems import DataError, Problem, report
 from ...utils.text import some
-from .annotations import read_json_of, whole_id
+from .annotations import Persons, read_json_of, whole_id
 
 _FIELDS = ('image_id', 'category_id', 'bbox', 'score')
 _EXPECTED = 'dicts with image_id, category_id, bbox ([x, y, width, height] in pixels) and score'
@@ -114,3 +114,28 @@ def _check_units(persons: list[int], boxes: np.ndarray, sizes: np.ndarray, path:
         _report('boxes and keypoints', path, 'reach out of their image and fit as x0, y0, x1, y1',
                 'x, y, width, height; convert the boxes', [persons[i] for i in np.flatnonzero(corners)], len(boxes))
 
+
+
+def check_coverage(persons: Persons, boxes: list[dict], path: str, least_iou: float = .3, most: int = 2000) -> None:
+    """Says how many annotated persons have a box of the detector; few hint at boxes of other images or units."""
+    found: dict[int, list] = {}
+    for box in boxes:
+        x, y, width, height = box['bbox']
+        found.setdefault(box['image_id'], []).append((x, y, x + width, y + height))
+    people = np.flatnonzero((persons.keypoints[..., 2] > 0).any(axis=1) & ~persons.crowds
+                            & (persons.boxes[:, 2:] > 0).all(axis=1))
+    people = people[::max(1, len(people) // most)]
+    missed = []
+    for person in people:
+        x, y, width, height = persons.boxes[person]
+        others = np.array(found.get(persons.images[person]['id'], ()), np.float64).reshape(-1, 4)
+        overlap = np.minimum(others[:, 2:], (x + width, y + height)) - np.maximum(others[:, :2], (x, y))
+        overlap = overlap.clip(0).prod(axis=1)
+        union = (others[:, 2:] - others[:, :2]).prod(axis=1) + width * height - overlap
+        if not (overlap > least_iou * union).any():
+            missed.append(persons.entries[person]['id'])
+    if missed:
+        report(Problem('persons without a box', f"bbox_file '{path}'", f'have no box of an IoU above {least_iou}',
+                       'a box for each person, in pixels of the image; check images, units and categories',
+                       tuple(missed), total=len(people), unit='person',
+                       level='warning' if len(missed) > len(people) / 2 else 'note'))

@@ -1,4 +1,5 @@
 """Annotations for COCO's evaluation, checked before a training begins and reduced to what the data set holds."""
+import numpy as np
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmpose.evaluation.metrics import CocoMetric
@@ -7,41 +8,92 @@ from xtcocotools.coco import COCO
 
 from ...utils.problems import Problem, report
 from ...utils.text import some
-from ..datasets.annotations import check_numbers, ground_truth, has_area, labelled, name_hashes, read_annotations
+from ..datasets.annotations import (
+    SIGMAS,
+    check_numbers,
+    ground_truth,
+    has_area,
+    labelled,
+    name_hashes,
+    person_hashes,
+    read_annotations,
+)
 
+#: Least and largest share of their box that persons' areas typically are.
+_AREA = (.02, 2.)
 #: Names of COCO's ten keypoint metrics.
 COCO_STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
 
 
-def read_ground_truth(ann_file: str, dataset_meta: dict, use_area: bool) -> COCO:
+def evaluated_by(dataset) -> dict | None:
+    """What an evaluation on a data set covers: ``images`` and ``persons`` by id their hashes, and ``missing`` ids.
+
+    Unions and wrappers are looked into. None: not known.
+    """
+    parts = [evaluated_by(inner) for inner in getattr(dataset, 'datasets', ())]
+    if parts:
+        return None if None in parts else dict(
+            images={key: value for part in parts for key, value in part['images'].items()},
+            persons={key: value for part in parts for key, value in part['persons'].items()},
+            missing=tuple(number for part in parts for number in part['missing']))
+    if getattr(dataset, 'dataset', None) is not None:
+        return evaluated_by(dataset.dataset)
+    return (getattr(dataset, 'metainfo', None) or {}).get('evaluated')
+
+
+def read_ground_truth(ann_file: str, dataset_meta: dict, use_area: bool, evaluated: dict | None = None) -> COCO:
     """The annotations of a file that a data set's predictions are compared with.
 
     Args:
         ann_file: The evaluator's annotation file.
-        dataset_meta: The data set's metainfo; ``evaluated`` is what our data sets add to it.
+        dataset_meta: The data set's metainfo.
         use_area: Whether OKS takes ``area``.
+        evaluated: From :func:`evaluated_by`; by default what the metainfo says.
 
     Raises:
         ValueError: The file is that of another data set, or lacks what the evaluation needs.
     """
     check_numbers(list(dataset_meta['keypoint_name2id']), dataset_meta['sigmas'], 'sigmas',
-                  f"metainfo of '{dataset_meta['dataset_name']}'")
-    content = read_annotations(ann_file)
+                  f"metainfo of '{dataset_meta['dataset_name']}'", *SIGMAS)
+    content = read_annotations(ann_file, "the evaluator's ann_file")
     if not content.get('categories') or not content['annotations']:
         report(Problem('annotations of the evaluator', ann_file, "no 'categories' or no 'annotations'",
                        'both, as the evaluation needs; give the evaluator the ann_file of the data set'))
-    evaluated = dataset_meta.get('evaluated')
+    evaluated = evaluated or dataset_meta.get('evaluated')
     if evaluated is not None:
-        codes = name_hashes([image['file_name'] for image in content['images']])
-        own = {image['id']: code for image, code in zip(content['images'], codes.tolist())}
-        pairs = zip(evaluated['image_ids'].tolist(), evaluated['image_names'].tolist())
-        wrong = [number for number, code in pairs if own.get(number) != code]
-        if wrong:
-            report(Problem('annotations of the evaluator', ann_file, "are not in the evaluator's ann_file, or have "
-                           'another file name there', 'the annotations that the data set has; give both the same '
-                           'ann_file', tuple(wrong), total=len(evaluated['image_ids']), unit='image'))
+        _compare(ann_file, content, evaluated)
     check_areas(content['annotations'], use_area, ann_file)
     return ground_truth(content, evaluated)
+
+
+def _compare(ann_file: str, content: dict, evaluated: dict) -> None:
+    """Checks that a file has the images and persons of the data set."""
+    images = content['images']
+    names = dict(zip((image['id'] for image in images), name_hashes([image['file_name'] for image in images]).tolist()))
+    entries = [entry for entry in content['annotations'] if entry['image_id'] in evaluated['images']]
+    persons = person_hashes(entries)
+    expected = 'what the ann_file of the data set has; give both the same file'
+    for unit, own, theirs in (('image', names, evaluated['images']), ('person', persons, evaluated['persons'])):
+        wrong = tuple(number for number, code in theirs.items() if own.get(number) != code)
+        if wrong:
+            report(Problem('annotations of the evaluator', ann_file, "are not, or not the same, in the evaluator's "
+                           'ann_file', expected, wrong, total=len(theirs), unit=unit))
+            return
+    extra = tuple(persons.keys() - evaluated['persons'].keys())
+    if extra:
+        report(Problem('annotations of the evaluator', ann_file, 'are not in the data set', expected, extra,
+                       total=len(persons), unit='person'))
+
+
+def check_keypoints(coco: COCO, dataset_meta: dict, where: str) -> None:
+    """Checks for mmpose's ``CocoMetric`` that annotations have one list with the data set's number of keypoints."""
+    expected = len(dataset_meta['sigmas'])
+    entries = coco.dataset['annotations']
+    wrong = [entry for entry in entries if len(entry['keypoints']) != 3 * expected]
+    if wrong:
+        report(Problem('number of keypoints', where, f"have {len(wrong[0]['keypoints']) // 3} keypoints in 'keypoints'",
+                       f"{expected}; use SapiensKeypointMetric for COCO-WholeBody's fields, else annotations of the "
+                       'data set', tuple(entry['id'] for entry in wrong), total=len(entries), unit='annotation'))
 
 
 def check_areas(annotations: list[dict], use_area: bool, where: str) -> None:
@@ -52,6 +104,12 @@ def check_areas(annotations: list[dict], use_area: bool, where: str) -> None:
     """
     persons = [entry for entry in annotations if labelled(entry)]
     wrong = [entry for entry in persons if not has_area(entry)]
+    shares = [entry['area'] / box for entry in persons if has_area(entry)
+              and (box := np.prod((entry.get('bbox') or [0])[2:])) > 0]
+    if use_area and shares and not _AREA[0] < np.median(shares) < _AREA[1]:
+        report(Problem('area', where, f'have areas of typically {np.median(shares):.3g} of their box', 'the area of '
+                       'the person in square pixels, about half of the box; correct its unit, or set use_area=False in '
+                       'the evaluator', tuple(entry['id'] for entry in persons), unit='person'))
     if use_area and wrong:
         values = some(dict.fromkeys(repr(entry.get('area')) for entry in wrong))
         report(Problem('area', where, f'have area {values}', 'the area of the person in square pixels, which OKS '
@@ -61,7 +119,7 @@ def check_areas(annotations: list[dict], use_area: bool, where: str) -> None:
 
 def log_missing(dataset_meta: dict) -> None:
     """Says how many labelled persons the evaluation leaves out, since the data set has no sample of them."""
-    missing = (dataset_meta.get('evaluated') or {}).get('missing_ids', ())
+    missing = (dataset_meta.get('evaluated') or {}).get('missing', ())
     if len(missing):
         print_log(f'{len(missing)} labelled persons ({some(missing)}) miss from this evaluation: the data set has no '
                   'sample of them. See docs/before_you_train.md#dropped', 'current', 30)
@@ -94,15 +152,21 @@ class SapiensCheckCocoMetricHook(Hook):
 
     @staticmethod
     def _metrics(loop) -> list[CocoMetric]:
-        return [metric for metric in loop.evaluator.metrics
-                if isinstance(metric, CocoMetric) and not hasattr(metric, 'metric_names')]
+        return [metric for metric in loop.evaluator.metrics if isinstance(metric, CocoMetric)]
 
     def _prepare(self, loop) -> None:
+        dataset = loop.dataloader.dataset
+        union = hasattr(dataset, 'datasets')
         for metric in self._metrics(loop):
-            ann_file = metric.ann_file or getattr(loop.dataloader.dataset, 'ann_file', None)
-            if ann_file and metric.gt_converter is None and metric.iou_type == 'keypoints':
-                metric.coco = read_ground_truth(ann_file, metric.dataset_meta, metric.use_area)
+            ours = hasattr(metric, 'metric_names')
+            ann_file = metric.ann_file or getattr(dataset, 'ann_file', None)
+            # Ours has read them by itself, but knows a union of data sets only by the first of them.
+            if ann_file and metric.gt_converter is None and metric.iou_type == 'keypoints' and (union or not ours):
+                metric.coco = read_ground_truth(ann_file, metric.dataset_meta, metric.use_area, evaluated_by(dataset))
+                if not ours:
+                    check_keypoints(metric.coco, metric.dataset_meta, ann_file)
 
     def _log(self, loop) -> None:
         for metric in self._metrics(loop):
-            log_missing(metric.dataset_meta)
+            if not hasattr(metric, 'metric_names'):
+                log_missing(metric.dataset_meta)

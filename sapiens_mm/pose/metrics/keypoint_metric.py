@@ -162,9 +162,9 @@ class SapiensKeypointMetric(CocoMetric):
     def _annotations(self) -> list[dict]:
         return [annotation for annotation in self.coco.dataset['annotations'] if 'keypoints' in annotation]
 
-    @staticmethod
-    def _fields(annotation: dict) -> tuple[str, ...]:
-        return _WHOLEBODY_FIELDS if 'foot_kpts' in annotation else ('keypoints', )
+    def _fields(self, annotation: dict) -> tuple[str, ...]:
+        single = len(annotation['keypoints']) == 3 * self.dataset_meta['num_keypoints']
+        return _WHOLEBODY_FIELDS if 'foot_kpts' in annotation and not single else ('keypoints', )
 
     def _checked_annotations(self) -> list[dict]:
         """The annotations, their keypoints as (K, 3) arrays in the order of the predictions."""

@@ -6,7 +6,7 @@ from ..utils.problems import Problem, report
 
 _SIDES = dict(left='right', right='left', l='r', r='l')
 # A word of its own (left_eye, L-hand), or of camel case (leftEye, LEye, eyeLeft).
-_WORDS = re.compile(r'((?<![A-Za-z])(left|right|l|r|Left|Right|L|R|LEFT|RIGHT)|(?<=[a-z])(Left|Right|L|R))(?![a-z])')
+_WORDS = re.compile(r'((?<![A-Za-z])(LEFT|RIGHT|Left|Right|left|right|L|R|l|r)|(?<=[a-z])(Left|Right|L|R))(?![a-z])')
 
 
 def mirrored_name(name: str) -> str:

@@ -11,6 +11,7 @@ from mmpose.registry import DATASETS, METRICS
 
 from sapiens_mm.pose.datasets.annotations import whole_id
 from sapiens_mm.utils.problems import DataError, collect_problems
+from sapiens_mm.vocabularies.mirror import check_mirror, mirrored_name
 
 KEYPOINTS = ['head', 'left_hand', 'right_hand', 'left_foot', 'right_foot']
 SWAPS = ['', 'right_hand', 'left_hand', 'right_foot', 'left_foot']
@@ -139,6 +140,12 @@ def shares_in_one(content):
     entry['keypoints'] = [value / (320, 240, 1)[i % 3] for i, value in enumerate(entry['keypoints'])]
 
 
+def everything_as_shares_in_one(content):
+    entry = content['annotations'][5]
+    shares_in_one(content)
+    entry['bbox'] = [value / (320, 240)[i % 2] for i, value in enumerate(entry['bbox'])]
+
+
 def boxes_as_shares(content):
     for entry in content['annotations']:
         entry['bbox'] = [value / (320, 240)[i % 2] for i, value in enumerate(entry['bbox'])]
@@ -204,6 +211,31 @@ def file_name_is_no_text(content):
     content['images'][1]['file_name'] = 5
 
 
+def corners_of_small_boxes(content):
+    """In a larger image corners stay inside of it when they are taken for width and height."""
+    for image in content['images']:
+        image.update(width=800, height=800)
+    boxes_as_corners(content)
+
+
+def one_field_of_the_keypoints_as_shares(content):
+    for entry in content['annotations']:
+        entry['keypoints'][9] /= 320
+        entry['keypoints'][10] /= 240
+
+
+def crowd_of_text(content):
+    content['annotations'][1]['iscrowd'] = 'maybe'
+
+
+def nested_box(content):
+    content['annotations'][1]['bbox'] = [content['annotations'][1]['bbox']]
+
+
+def infinite_image(content):
+    content['images'][0]['width'] = float('inf')
+
+
 def image_without_size(content):
     content['images'][0]['width'] = 0
 
@@ -216,11 +248,14 @@ def no_dict(content):
     (repeat_annotation_ids, '12 of 12 annotations'), (repeat_image_ids, 'images'), (repeat_category_ids, 'categories'),
     (text_and_number_are_one_id, '2 of 12 annotations'), (half_an_id, '1.5'), (no_id, 'None'), (unknown_image, '9'),
     (unknown_category, 'category_id 0'), (shares, '12 of 12 persons'), (shares_in_one, '1 of 12 persons (6)'),
+    (everything_as_shares_in_one, '1 of 12 persons (6)'),
     (boxes_as_shares, '12 of 12 persons'), (boxes_as_corners, 'x0, y0, x1, y1'), (boxes_by_middle, 'persons'),
     (boxes_of_others, '(1, 4)'), (keypoints_of_a_larger_image, 'outside of the image'), (nan_box, '(3)'),
     (infinite_keypoint, '(3)'), (negative_flag, '-1'), (large_flag, '255'), (nan_flag, '(3)'),
     (image_without_size, 'width and height'), (no_dict, 'annotations'), (text_keypoint, '(3)'), (text_box, '(3)'),
-    (missing_keypoints_at_0, '0, 0'), (file_name_is_no_text, 'file_name'),
+    (missing_keypoints_at_0, '0, 0'), (file_name_is_no_text, 'file_name'), (corners_of_small_boxes, 'x0, y0, x1, y1'),
+    (one_field_of_the_keypoints_as_shares, 'number 3'), (crowd_of_text, '(2)'), (nested_box, '(2)'),
+    (infinite_image, '(1)'),
 ])
 def test_wrong_files_end_in_an_error_when_they_are_opened(content, open_set, spoil, named):
     spoil(content)
@@ -332,6 +367,8 @@ def test_annotations_of_another_set_are_refused_before_a_training(content, open_
 
 
 @pytest.mark.parametrize(('key', 'value', 'named'), [
+    ('sigmas', [26, 25, 25, 79, 72], '26'), ('sigmas', [1e-5] * 5, '1e-05'),
+    ('joint_weights', [0] * 5, 'joint_weights'),
     ('sigmas', [.05] * 4, '4 sigmas'), ('sigmas', [.05] * 4 + [0], 'right_foot'),
     ('sigmas', [.05] * 4 + [float('nan')], 'nan'), ('joint_weights', [1.] * 4 + [-1], 'right_foot'),
     ('joint_weights', [1.] * 6, '6 joint_weights'),
@@ -362,3 +399,116 @@ def test_a_scan_finds_everything_in_one_go(content, open_set):
         assert len(open_set(content)) == 8
     assert {problem.kind for problem in problems} == {
         'visibilities', 'ids that do not meet', 'not numbers', 'invalid ids'}
+
+
+@pytest.mark.parametrize('change', [dict(swap='tail'), dict(name='head'), dict(name=None)])
+def test_keypoint_info_that_mmpose_does_not_parse(content, open_set, change):
+    info = {**METAINFO['keypoint_info'], 4: {**METAINFO['keypoint_info'][4], **change}}
+    with pytest.raises(DataError, match=str(next(iter(change.values())))):
+        open_set(content, metainfo={**METAINFO, 'keypoint_info': info})
+    with pytest.raises(DataError, match='sigmas'):
+        open_set(content, metainfo={key: value for key, value in METAINFO.items() if key != 'sigmas'})
+
+
+@pytest.mark.parametrize('names', ['leftEye rightEye', 'LEye REye', 'eyeL eyeR', 'LeftArm RightArm', 'l-hand r-hand',
+                                   'Left_Hand Right_Hand', 'EYE_LEFT EYE_RIGHT'])
+def test_sides_of_names(names):
+    names = names.split()
+    assert [mirrored_name(name) for name in names] == names[::-1]
+    with pytest.raises(DataError):
+        check_mirror(names, [0, 1], 'a test')
+    check_mirror(names, [1, 0], 'a test')
+
+
+def test_names_without_sides_are_their_own_mirror_image():
+    names = ['nose', 'collar', 'leftover', 'Hair', 'lower_lip']
+    assert [mirrored_name(name) for name in names] == names
+
+
+@pytest.mark.parametrize('wrong', [
+    lambda content: [entry.update(id=-entry['id']) for entry in content['annotations']],
+    lambda content: content['annotations'][3].update(id=-5),
+    lambda content: [entry.update(iscrowd=None) for entry in content['annotations']],
+    lambda content: [entry.update(iscrowd='0') for entry in content['annotations']],
+    lambda content: content['annotations'].append(dict(id=99, image_id=1, category_id=1, bbox=[1, 2, 30, 40])),
+    lambda content: content['annotations'].append(dict(id=99, image_id=1, category_id=1, bbox=[1, 2, 30, 40],
+                                                       keypoints=[])),
+    lambda content: [entry.update(id=2**70 + entry['id']) for entry in content['annotations']],
+    lambda content: [entry.update(category_id=3) for entry in content['annotations']] + [
+        content['categories'].append(dict(id=3, name='dancer'))],
+])
+@pytest.mark.parametrize('detected', [False, True])
+def test_unusual_files_are_accepted_and_exact_keypoints_score_1(content, open_set, wrong, detected):
+    people = list(content['annotations'])
+    wrong(content)
+    boxes = boxes_of(dict(annotations=people), people[0]['category_id']) if detected else None
+    assert exact_ap(open_set(content, boxes), people) == pytest.approx(1)
+
+
+def test_things_of_other_categories_may_have_other_keypoints(content, open_set):
+    content['categories'].append(dict(id=2, name='horse'))
+    content['annotations'].append(dict(id=99, image_id=1, category_id=2, bbox=[1, 2, 30, 40], area=600,
+                                       keypoints=[10, 20, 2] * 9))
+    assert len(open_set(content)) == 12
+
+
+@pytest.mark.parametrize('corner', [
+    dict(bbox=[.4, .6, 1.2, 1.3], keypoints=[0] * 15), dict(bbox=[0, 0, 1, 1], keypoints=[0] * 15, iscrowd=1),
+    dict(bbox=[0, 0, 2, 2], keypoints=[1, 1, 2] + [0] * 12),
+    dict(bbox=[0, 0, 2, 2], keypoints=[1, 1, 2] * 3 + [0] * 6)])
+def test_a_tiny_person_in_the_corner_is_no_reason_to_refuse_a_file(content, open_set, corner):
+    content['annotations'].append({**content['annotations'][0], 'id': 99, 'area': 2, **corner})
+    assert len(open_set(content)) in (12, 13)
+
+
+def test_a_stray_in_a_large_file_is_a_warning(content, open_set, logged):
+    first = content['annotations']
+    for number in range(1, 30):
+        content['images'] += [dict(image, id=image['id'] + 10 * number, file_name=f'{number}-{image["id"]}.jpg')
+                              for image in content['images'][:3]]
+        content['annotations'] = content['annotations'] + [
+            dict(entry, id=entry['id'] + 100 * number, image_id=entry['image_id'] + 10 * number) for entry in first]
+    content['annotations'][7] = dict(content['annotations'][7], bbox=[0, 0, 8, 8])
+    assert len(open_set(content)) == 360
+    assert '1 of 360 persons (8)' in logged()
+
+
+@pytest.mark.parametrize('scale', [1 / 76800, 1e-4, 1e4])
+def test_areas_of_another_unit(content, open_set, scale):
+    for entry in content['annotations']:
+        entry['area'] *= scale
+    dataset = open_set(content)
+    with pytest.raises(DataError, match='area'):
+        METRICS.build(dict(type='SapiensKeypointMetric', ann_file=dataset.ann_file)).dataset_meta = dataset.metainfo
+
+
+@pytest.mark.parametrize('change', [
+    lambda other: [entry.update(category_id=5) for entry in [*other['annotations'], other['categories'][0]]]
+    + [other['categories'][0].update(id=5)],
+    lambda other: other['annotations'].pop(), lambda other: other['annotations'][2]['keypoints'].__setitem__(0, 1.),
+    lambda other: other['annotations'].append(dict(other['annotations'][0], id=77))])
+def test_an_evaluator_with_other_persons_is_refused(content, open_set, tmp_path, change):
+    dataset = open_set(content)
+    other = copy.deepcopy(content)
+    change(other)
+    (tmp_path / 'other.json').write_text(json.dumps(other))
+    with pytest.raises(DataError, match=r'other\.json: got \d+ of \d+ persons'):
+        METRICS.build(dict(type='SapiensKeypointMetric', ann_file=str(tmp_path / 'other.json'))
+                      ).dataset_meta = dataset.metainfo
+
+
+def test_repeated_persons_and_detections_of_other_images_are_counted(content, open_set, logged):
+    content['annotations'].append(dict(content['annotations'][0], id=99))
+    boxes = [dict(box, bbox=[value / 2 for value in box['bbox']]) for box in boxes_of(content)]
+    open_set(content, boxes)
+    assert 'the same keypoints more than once' in logged()
+    assert 'of 13 persons' in logged()
+
+
+def test_a_union_of_test_sets_can_be_built(content, open_set):
+    from mmengine.dataset import ConcatDataset
+    one, other = open_set(content, indices=3), open_set(content, indices=[9])
+    both = ConcatDataset([one, other])
+    from sapiens_mm.pose.metrics.ground_truth import evaluated_by
+    assert set(evaluated_by(both)['images']) == {1, 3}
+    assert evaluated_by(one)['images'].keys() == {1}

@@ -147,7 +147,7 @@ def _with_fields(path: str, name: str, entries: Any, fields: Sequence[str]) -> l
 
 def _with_whole_ids(path: str, name: str, entries: list[dict], fields: Sequence[str]) -> list[dict]:
     keys = [field for field in fields if field == 'id' or field.endswith('_id')]
-    if all(type(entry[key]) is int for entry in entries for key in keys):
+    if all(type(entry[key]) is int and abs(entry[key]) < 10**18 for entry in entries for key in keys):
         return entries
     converted = [{**entry, **{key: whole_id(entry[key]) for key in keys}} for entry in entries]
     wrong = [i for i, entry in enumerate(converted) if any(entry[key] is None for key in keys)]
@@ -349,6 +349,9 @@ def _check_units(persons: Persons, path: str) -> Persons:
     small = people & large & (within | (ends <= _NORMALIZED))
     if small.sum() > people.sum() / 2:
         wrong |= small
+    # Of one person in a corner the area tells.
+    areas = np.array([entry['area'] if has_area(entry) else 4. for entry in persons.entries], float)
+    wrong |= small & within & ((areas < 1) | (areas > 16))
     if wrong.any():
         report(Problem('units of coordinates', path, 'have keypoints or a box within 0 to 1, as shares of the image',
                        'pixels; multiply x and widths by the width of the image, y and heights by its height',

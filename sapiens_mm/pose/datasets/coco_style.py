@@ -36,6 +36,9 @@ class Evaluated(dict):
     def __eq__(self, other) -> bool:
         return isinstance(other, Evaluated)
 
+    def __ne__(self, other) -> bool:
+        return not self == other
+
     __hash__ = None
 
 

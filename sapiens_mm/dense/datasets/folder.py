@@ -198,7 +198,7 @@ class SapiensDenseDataset(BaseDataset):
         if not osp.isfile(self.ann_file):
             raise FileNotFoundError(self._says(f"ann_file '{self.ann_file}' does not exist. {self._root_hint()}"))
         with open(self.ann_file, encoding='utf-8-sig') as file:
-            lines = {line.strip() for line in file if line.strip()}
+            lines = {osp.normpath(line.strip()) for line in file if line.strip()}
         # A name may have dots, and may be listed with its suffix or without.
         names = sorted({line if line in images else self._without_suffix(line) for line in lines})
         missing = [name for name in names if name not in images]

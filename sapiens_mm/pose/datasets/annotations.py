@@ -370,7 +370,7 @@ def _check_places(persons: Persons, path: str) -> Persons:
     """Whether boxes are where the keypoints are, and keypoints in the image."""
     points, labelled = persons.keypoints[..., :2].astype(np.float64), persons.keypoints[..., 2] > 0
     boxes = persons.boxes
-    usable = labelled.any(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    usable = labelled.any(axis=1) & (boxes[:, 2:] > 0).all(axis=1) & ~persons.crowds
     if not usable.any():
         return persons
     sizes = np.array([(image['width'], image['height']) for image in persons.images], np.float64)
@@ -445,6 +445,8 @@ def dropped(persons: Persons, num_keypoints: np.ndarray) -> dict[str, np.ndarray
         'no keypoints': np.array([not has_keypoints(entry) for entry in persons.entries], bool),
         'no box': np.isnan(boxes).any(axis=1),
         'no labelled keypoint': num_keypoints <= 0,
+        # mmpose leaves these out, too.
+        'all keypoints at 0, 0 or outside': persons.keypoints[..., :2].max(axis=(1, 2), initial=0) <= 0,
         'a box of negative size': (boxes[:, 2:] < 0).any(axis=1),
         'a box without area': (boxes[:, 2:] == 0).any(axis=1),
         'a box outside of the image': ~(clipped > 0).all(axis=1),

@@ -160,7 +160,17 @@ class SapiensKeypointMetric(CocoMetric):
         return figures
 
     def _annotations(self) -> list[dict]:
-        return [annotation for annotation in self.coco.dataset['annotations'] if 'keypoints' in annotation]
+        """The annotated persons: where some have the keypoints of the set, things of other categories are none."""
+        annotations = [annotation for annotation in self.coco.dataset['annotations'] if 'keypoints' in annotation]
+        fitting = {annotation['category_id'] for annotation in annotations if self._fits(annotation)}
+        return [annotation for annotation in annotations if not fitting or annotation['category_id'] in fitting]
+
+    def _fits(self, annotation: dict) -> bool:
+        try:
+            self._annotated_indices(len(flat_keypoints(annotation, self._fields(annotation))) // 3, annotation['id'])
+        except ValueError:
+            return False
+        return True
 
     def _fields(self, annotation: dict) -> tuple[str, ...]:
         single = len(annotation['keypoints']) == 3 * self.dataset_meta['num_keypoints']
@@ -168,7 +178,12 @@ class SapiensKeypointMetric(CocoMetric):
 
     def _checked_annotations(self) -> list[dict]:
         """The annotations, their keypoints as (K, 3) arrays in the order of the predictions."""
-        if unknown := {detection['image_id'] for detection in self._detections} - self.coco.imgs.keys():
+        seen = {detection['image_id'] for detection in self._detections}
+        if seen - self.coco.imgs.keys() and self.ann_file:
+            # A union of data sets, whose metainfo is that of the first.
+            meta = {name: value for name, value in self.dataset_meta.items() if name != 'evaluated'}
+            self.coco = read_ground_truth(self.ann_file, meta, self.use_area)
+        if unknown := seen - self.coco.imgs.keys():
             raise ValueError(f'image {min(unknown)} has predictions, but is not in the annotations that the metric '
                              'reads: give it the ann_file of the data set')
         # Also of those that came with the samples.

@@ -297,8 +297,9 @@ class Gate:
         if path == f'{_API}queue/join' and posted['fn_index'] == self.run_index:
             waiting = sum(owner == client for owner, _ in self.clients.waiting()) + self._joining.count(client)
             if waiting >= self.max_waiting:
-                await _answer(send, 429, f'{waiting} of your runs wait, which is the most for one client; run this when '
-                              'one of them is done')  # the page has its own text for 503
+                # The page has its own text for 503.
+                await _answer(send, 429, f'{waiting} of your runs wait, which is the most for one client; run this '
+                              'when one of them is done')
                 return
             self._joining.append(client)
             try:
@@ -369,6 +370,7 @@ class Gate:
         Gradio would keep what it received of such a request, and give two clients one file for the same content.
         """
         from starlette.exceptions import HTTPException
+        from starlette.formparsers import MultiPartException
         from starlette.requests import ClientDisconnect, Request
         if len(self._receiving) >= _MAX_AT_ONCE or self._receiving.count(client) >= _MAX_AT_ONCE // 2:
             await _answer(send, 503, 'too many files are being uploaded; try again in a minute')
@@ -391,7 +393,7 @@ class Gate:
         except _TooLarge:
             await _answer(send, 413, f'the size of the file is more than {self.max_upload >> 20} MB; take a smaller '
                           'one, or start the page with a larger --max-upload')
-        except (HTTPException, ValueError):
+        except (HTTPException, MultiPartException, ValueError):
             await _answer(send, 400, 'an upload is one file, sent whole; send it again')
         except asyncio.TimeoutError:
             await _answer(send, 408, f'the upload took more than {_UPLOAD_TIME} s; try again')

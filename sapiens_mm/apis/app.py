@@ -348,10 +348,19 @@ def launch_page(page, clients: Clients, max_upload: int, **options) -> None:
 
     clients.waiting = waiting
     gate = Middleware(Gate, clients=clients, run_index=number, max_upload=max_upload,
-                      inputs={number: len(function.inputs) for number, function in page.fns.items()},
+                      inputs={number: [None if function.name == 'run' else _values_of(component)
+                              for component in function.inputs] for number, function in page.fns.items()},
                       max_waiting=max(1, queue.max_size // 2))
     page.launch(share=False, footer_links=[], run_history=False, ssr_mode=False, css=_CSS, quiet=True,
                 prevent_thread_lock=True, app_kwargs=dict(middleware=[gate]), **options)
+
+
+def _values_of(component) -> Sequence | None:
+    """What the page may send for a component of which a value is chosen; None for others."""
+    import gradio as gr
+    if isinstance(component, gr.Dataset):
+        return range(len(component.samples))
+    return [value for _, value in component.choices] if isinstance(component, gr.Dropdown) else None
 
 
 def _check_choices(app: App, size, tasks, whole, person, keypoint, kinds) -> None:

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs
@@ -220,12 +220,12 @@ class Gate:
         app: Gradio's, by ASGI.
         clients: Who may name and read what.
         run_index: Number of the function whose first two inputs are files.
-        inputs: How many inputs each function has, by its number.
+        inputs: For each input of a function, by its number, the values that it may have; None: it is not checked.
         max_upload: Bytes of a file.
         max_waiting: At most so many runs of a client wait.
     """
 
-    def __init__(self, app: Callable, clients: Clients, run_index: int, inputs: Mapping[int, int],
+    def __init__(self, app: Callable, clients: Clients, run_index: int, inputs: Mapping[int, Sequence[Sequence | None]],
                  max_upload: int, max_waiting: int):
         self.app, self.clients, self.run_index, self.inputs = app, clients, run_index, inputs
         self.max_upload, self.max_waiting = max_upload, max_waiting
@@ -337,7 +337,7 @@ class Gate:
             fields = 'session_hash', 'fn_index', 'trigger_id', 'data'
             index, data = content.get('fn_index'), content.get('data')
             # Values of other types may stand for the same number.
-            if type(index) is not int or not isinstance(data, list) or len(data) != self.inputs.get(index):
+            if type(index) is not int or not isinstance(data, list) or not self._may_be_inputs(index, data):
                 raise ValueError(REFUSED)
             if index == self.run_index and (name != 'queue/join' or not all(
                     file is None or isinstance(file, dict) and 'path' in file for file in data[:2])):
@@ -349,6 +349,13 @@ class Gate:
             self.clients.asked(content['session_hash'], [
                 file['path'] for file in content['data'] if isinstance(file, dict) and 'path' in file])
         return content
+
+    def _may_be_inputs(self, index: int, data: list) -> bool:
+        """Whether a function can have these inputs; Gradio prints a traceback where it cannot."""
+        offered = self.inputs.get(index)
+        return offered is not None and len(data) == len(offered) and all(
+            values is None or any(type(given) is type(value) and given == value for value in values)
+            for given, values in zip(data, offered, strict=True))
 
     def _own_files(self, client: str, value: Any, depth: int = 0) -> Any:
         """The value, with nothing but the path in what stands for a file of the client."""

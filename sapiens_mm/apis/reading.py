@@ -483,6 +483,15 @@ def frames_of(sources: Iterable[Source], on_error: Callable[[Source, InputError]
             on_error(source, error)
 
 
+def known_sources(inputs) -> list[Source]:
+    """The sources among what Python gives, as far as they are known before it is read: not those of an iterator."""
+    if isinstance(inputs, Iterator):
+        return []
+    entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    paths = [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
+    return [entry for entry in entries if isinstance(entry, Source)] + find_sources(paths, on_error=lambda error: None)
+
+
 def frames_of_inputs(inputs, on_error: Callable[[Source, InputError], None] | None = None) -> Iterator[Frame]:
     """The frames of what Python gives: see :meth:`sapiens_mm.apis.SapiensInferencer.stream`.
 

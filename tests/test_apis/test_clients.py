@@ -263,7 +263,8 @@ def body_of(*parts, more=False):
 
 @pytest.fixture
 def gate(clients):
-    return Gate(lambda *args: pytest.fail('it was let through'), clients, 1, {0: 0, 1: 2}, 100, 4)
+    return Gate(lambda *args: pytest.fail('it was let through'), clients, 1, {0: [], 1: [None, None], 2: [range(3)]},
+                100, 4)
 
 
 def part(name, content):
@@ -325,8 +326,10 @@ def test_json_that_is_nested_deeply(gate, depth):
             assert ask(gate, 'POST', '/gradio_api/queue/join', body_of(content)) == (403, dict(detail=REFUSED))
 
 
-@pytest.mark.parametrize(('index', 'data'), [(1, []), (1, [None]), (1, [None] * 3), (0, [None]), (7, []), (-1, [])])
-def test_a_wrong_number_of_inputs(gate, index, data):
+@pytest.mark.parametrize(('index', 'data'), [(1, []), (1, [None]), (1, [None] * 3), (0, [None]), (7, []), (-1, []),
+                                             (2, [3]), (2, [-1]), (2, ['1']), (2, [True]), (2, [1.]), (2, [{}]),
+                                             (2, [[]])])
+def test_inputs_that_cannot_be(gate, index, data):
     for way in ('queue/join', 'run/predict'):
         body = json.dumps(dict(session_hash='s', fn_index=index, data=data)).encode()
         assert ask(gate, 'POST', f'/gradio_api/{way}', body_of(body)) == (403, dict(detail=REFUSED))

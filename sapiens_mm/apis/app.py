@@ -132,7 +132,10 @@ class App:
         if not tasks:
             raise ValueError('nothing is to be done; choose a task')
         start = time.perf_counter()
-        source = file_source(path)
+        try:
+            source = file_source(path)
+        except InputError as error:
+            raise InputError(_without(str(error), os.path.dirname(path.rstrip('/')))) from error
         shown = Source(source.name, source.name, source.kind)  # no one needs to know where the server keeps it
         own = tempfile.TemporaryDirectory(prefix='sapiens_mm_') if folder is None else None
         with ExitStack() as undo:
@@ -155,7 +158,7 @@ class App:
                         if progress is not None:
                             progress((number + 1, max(frames, number + 1)))
             except InputError as error:
-                raise InputError(str(error).replace(source.path, source.name)) from error
+                raise InputError(_without(str(error), os.path.dirname(source.path))) from error
             archive = shutil.make_archive(str(base), 'zip', base)
             video = base / f'{source.name}.overlay.mp4'
             video = shutil.move(video, base.parent) if video.exists() else None
@@ -208,6 +211,11 @@ class App:
         return self._inferencer.only(self._inferencer.tasks if tasks is None else tasks, whole)
 
 
+def _without(text: str, folder: str) -> str:
+    """A text without a folder: no one needs to know where the server keeps files."""
+    return text.replace(f'{folder.rstrip("/")}/', '') if folder else text
+
+
 def _pictures(result: Result, threshold: float) -> dict[str, np.ndarray]:
     pictures = dict(overlay=result.draw(threshold))
     if result.keypoints is not None:
@@ -252,7 +260,8 @@ def build_page(app: App, clients: Clients, examples: Sequence[str] = (), max_que
                 pictures = {name: _save_picture(found.pictures[name], folder, name) if name in found.pictures else None
                             for name in _PICTURES}
         except _EXPECTED as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+            text = _without(_without(str(error), os.path.dirname(path)), clients.folder)
+            raise gr.Error(html.escape(text), print_exception=False) from error
         pictures['overlay'] = gr.Image(pictures['overlay'], visible=not found.video)
         legend = ''.join(f'<span><i style="background: rgb{tuple(map(int, color))}"></i>{html.escape(name)}</span>'
                          for name, color in found.legend)
@@ -270,7 +279,7 @@ def build_page(app: App, clients: Clients, examples: Sequence[str] = (), max_que
                         buttons=['download', 'fullscreen'])
 
     sizes, size = app.sizes(), size or app.default_size()
-    with gr.Blocks(title='sapiens_mm', analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title='sapiens_mm', analytics_enabled=False) as page:
         gr.Markdown('# Sapiens\nKeypoints, body parts, depth and normals of people.')
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
@@ -318,19 +327,40 @@ def build_page(app: App, clients: Clients, examples: Sequence[str] = (), max_que
     return page.queue(max_size=max_queue)
 
 
-def launch_page(page, clients: Clients, **options) -> None:
+def launch_page(page, clients: Clients, max_upload: int, **options) -> None:
     """Serves a page such that requests reach no files but those of their client.
 
     Args:
         page: Of :func:`build_page`.
         clients: Those of the page.
+        max_upload: Bytes of a file.
         **options: Of Gradio's ``launch``.
     """
     from starlette.middleware import Middleware
     number = next(number for number, function in page.fns.items() if function.name == 'run')
-    gate = Middleware(Gate, clients=clients, run_index=number)
+    queue = page._queue
+
+    def waiting() -> list[tuple[str | None, list[str]]]:
+        events = [event for of_function in list(queue.event_queue_per_concurrency_id.values())
+                  for event in list(of_function.queue) if event.fn.name == 'run']
+        return [(client_of(event.request.headers), [
+            file['path'] for file in event.data.data[:2] if file]) for event in events]
+
+    clients.waiting = waiting
+    gate = Middleware(Gate, clients=clients, run_index=number, max_upload=max_upload,
+                      inputs={number: [None if function.name == 'run' else _values_of(component)
+                              for component in function.inputs] for number, function in page.fns.items()},
+                      max_waiting=max(1, queue.max_size // 2))
     page.launch(share=False, footer_links=[], run_history=False, ssr_mode=False, css=_CSS, quiet=True,
                 prevent_thread_lock=True, app_kwargs=dict(middleware=[gate]), **options)
+
+
+def _values_of(component) -> Sequence | None:
+    """What the page may send for a component of which a value is chosen; None for others."""
+    import gradio as gr
+    if isinstance(component, gr.Dataset):
+        return range(len(component.samples))
+    return [value for _, value in component.choices] if isinstance(component, gr.Dropdown) else None
 
 
 def _check_choices(app: App, size, tasks, whole, person, keypoint, kinds) -> None:
@@ -403,6 +433,14 @@ def _made(folder: str | None) -> str | None:
     return folder or None
 
 
+def _exit_on_signals() -> None:
+    """Makes the signals that end a program raise SystemExit; one that is ignored (``nohup``) stays so."""
+    for name in ('SIGTERM', 'SIGHUP'):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
 def main(args: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C; returns 0, or 2 for wrong arguments."""
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when it is imported
@@ -420,18 +458,18 @@ def main(args: argparse.Namespace) -> int:
         app = App(weights, args.device, None if args.detector == 'none' else args.detector,
                   args.max_pixels * 1_000_000, args.max_frames, args.max_video_pixels * 1_000_000)
         examples = find_examples(args.examples) if args.examples != 'none' else []
+        _exit_on_signals()  # by which the folder is removed
         # Gradio keeps uploads here, by default where other programs keep theirs.
         with tempfile.TemporaryDirectory(prefix='sapiens_mm_', dir=_made(os.environ.get('GRADIO_TEMP_DIR'))) as folder:
             os.environ['GRADIO_TEMP_DIR'] = folder
             examples = [gradio.processing_utils.save_file_to_cache(path, folder) for path in examples]
             clients = Clients(folder, examples)
             page = build_page(app, clients, examples, args.max_queue, kinds, args.size)
-            launch_page(page, clients, server_name=args.host, server_port=args.port,
-                        max_file_size=f'{args.max_upload}mb',
+            launch_page(page, clients, args.max_upload << 20, server_name=args.host, server_port=args.port,
                         theme=gradio.themes.Default(font='system-ui', font_mono='monospace'))
-            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # by which the folder is removed
             print(f'the page is at {page.local_url}; Ctrl-C ends it', flush=True)
-            page.block_thread()
+            with clients.expiring():
+                page.block_thread()
     except _EXPECTED as error:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 2

@@ -43,7 +43,7 @@ from .persons import (
     keep_best,
     whole_frames,
 )
-from .reading import ROOM, Frame, InputError, Source, frames_of_inputs, prefetch
+from .reading import ROOM, Frame, InputError, Source, frames_of_inputs, known_sources, prefetch
 from .result import DENSE, Result
 
 _OTHER_WAYS = ('or give the boxes (--boxes FILE), take the regions of a map of body parts (--detector parts), or the '
@@ -257,6 +257,8 @@ class SapiensInferencer:
         if isinstance(finder, GivenBoxes) and on_error is not None:
             raise ValueError('boxes go by the order of the frames, which a file that cannot be read would change: with '
                              'on_error, give a BoxFile, or a function from frames to boxes')
+        if isinstance(finder, BoxFile):
+            finder.check(known_sources(inputs))
         # Closed here, since the traceback of an error keeps generators alive, and with them their threads and files.
         with closing(prefetch(frames_of_inputs(inputs, on_error), 2, _bytes_of, stop)) as frames, \
                 closing(prefetch(self._samples(self._find_persons(frames, finder, stop)), 2 * self.batch_size,

@@ -87,7 +87,8 @@ class BoxFile:
 
     Args:
         path: JSON. COCO annotations (``images`` and ``annotations``; images are told apart by ``file_name``), COCO
-            results (a list of ``image_id``, ``bbox``, ``score``; an image is told by the number that its name is), or
+            results (a list of ``image_id``, ``bbox``, ``score``; an image file is told by the number that its name
+            is), or
             ``{"name or path of an image": [[x0, y0, x1, y1, score], ...]}``, the score may be left out. COCO's boxes
             are x, y, width, height; of several categories the one called ``person`` is taken, of results number 1.
         score_threshold: Least score; None keeps every score.
@@ -126,15 +127,13 @@ class BoxFile:
 
     def knows(self, source: Source) -> bool:
         """Whether it has an entry for an image, or for a frame of a video."""
-        return self._key(source, None) is not None or (
-            source.kind != 'image' and any(name.startswith(f'{source.name}/') for name in self.boxes))
+        return bool(self._entries(source))
 
     def check(self, sources: Iterable[Source]) -> None:
         """Raises a ValueError if one of its names fits several inputs."""
         users: dict[str, dict] = {}
         for source in sources:
-            key = self._key(source, None)
-            if key is not None:
+            for key in self._entries(source):
                 users.setdefault(key, {})[source.path, source.name] = source.name
         for key, names in users.items():
             if len(names) > 1:
@@ -153,12 +152,26 @@ class BoxFile:
                                for _, name, number in (self._users[key], user)])
         return filter_boxes(self.boxes[key], *self.limits)
 
+    def _entries(self, source: Source) -> list[str]:
+        """The entry of an image, or those of the frames of a video, as far as they are there."""
+        if source.kind == 'image':
+            key = self._key(source, None)
+            return [] if key is None else [key]
+        starts = tuple(f'{name}/' for name in _names_of(source))
+        return [key for key in self.boxes if key.startswith(starts) and key.rpartition('/')[0] + '/' in starts]
+
     def _key(self, source: Source, index: int | None) -> str | None:
-        name = source.name if index is None else f'{source.name}/{index:06d}'
-        base = osp.basename(name)
-        stem = osp.splitext(base)[0]
-        keys = name, source.path, base, str(int(stem)) if self.by_id and stem.isdecimal() else None
-        return next((key for key in keys if key in self.boxes), None)
+        names = _names_of(source)
+        if index is not None:
+            names = [f'{name}/{index:06d}' for name in names]
+        elif self.by_id:  # which are of files: the number of an array or a frame is another one
+            stem = osp.splitext(names[-1])[0]
+            names = [*names, *([str(int(stem))] if stem.isdecimal() else [])] if source.path else []
+        return next((name for name in names if name in self.boxes), None)
+
+
+def _names_of(source: Source) -> list[str]:
+    return [source.name, source.path, osp.basename(source.name)]
 
 
 def _read_boxes(content: dict | list) -> tuple[dict[str, np.ndarray], bool]:
@@ -282,7 +295,7 @@ def check_found(found: Iterable[np.ndarray], frames: Sequence[Frame], finder: st
         if boxes is None:
             raise ValueError(f'{name}: boxes are {_kind_of(given)}; expected (N, 4) or (N, 5): x0, y0, x1, y1, score')
         _check_boxes(name, boxes)
-        if max(frame.image.shape[:2]) > _TINY and _are_relative(boxes):
+        if max(frame.image.shape[:2]) > _TINY and _are_relative(boxes, _BEYOND):
             raise ValueError(f'{name}: {_RELATIVE}')
         checked.append(boxes)
     return checked
@@ -322,13 +335,15 @@ def _check_boxes(name: str, boxes: np.ndarray) -> None:
 
 #: Pixels of a side up to which a frame is so small that a box of one pixel may be meant.
 _TINY = 4
+#: Boxes of people may end beyond the frame; in pixels, a box in such a range would have an area of 2.
+_BEYOND = .25
 _RELATIVE = ('got boxes with all coordinates from 0 to 1, expected pixels; multiply x by the width of the image and y '
              'by its height')
 
 
-def _are_relative(boxes: np.ndarray) -> bool:
+def _are_relative(boxes: np.ndarray, beyond: float = .01) -> bool:  # sums of fractions are rounded
     boxes = boxes[(boxes[:, :2] < boxes[:, 2:4]).all(axis=1), :4]
-    return bool(len(boxes) and boxes.min() >= -.01 and boxes.max() <= 1.01)  # sums of fractions are rounded
+    return bool(len(boxes) and boxes.min() >= -beyond and boxes.max() <= 1 + beyond)
 
 
 def _check_fractions(boxes: Iterable[np.ndarray]) -> None:

@@ -100,7 +100,7 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
     files, others = [], []  # files with the folders that their names begin below
     for entry in map(os.fspath, inputs):
         try:
-            if entry.startswith(('http://', 'https://')):
+            if _is_address(entry):
                 others.append(replace(_address(entry, allow_urls), timeout=url_timeout))
             elif entry.isdecimal() and not osp.exists(entry):
                 others.append(Source(entry, f'camera{entry}', 'camera'))
@@ -122,6 +122,10 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
     sources = [Source(path, osp.relpath(osp.abspath(path), root).replace(os.sep, '/'), _kind(path))
                for path, _ in files]
     return list({source.name: source for source in sources + others}.values())  # the same file twice is one
+
+
+def _is_address(entry: str) -> bool:
+    return entry.lower().startswith(('http://', 'https://'))
 
 
 def _address(entry: str, allow_urls: bool) -> Source:
@@ -296,7 +300,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 @contextmanager
 def _local(path: str, kind: str, timeout: float) -> Iterator[str | BinaryIO]:
     """A path, or the content of an address in a temporary file."""
-    if not path.startswith(('http://', 'https://')):
+    if not _is_address(path):
         yield path
         return
     with tempfile.TemporaryFile() as file:
@@ -356,7 +360,7 @@ def _video(source: Source) -> Iterator[tuple]:
             yield container, stream
     except InputError:
         raise
-    except av.InvalidDataError as error:
+    except (av.InvalidDataError, av.ArgumentError) as error:  # the latter where it is of a format that is not allowed
         raise InputError(f'{source.path}: this is no video, or it is cut off or damaged') from error
     except (av.FFmpegError, OSError, ValueError, HTTPException) as error:
         raise InputError(f'{source.path}: {_first_line(error)}') from error
@@ -477,6 +481,15 @@ def frames_of(sources: Iterable[Source], on_error: Callable[[Source, InputError]
             if on_error is None:
                 raise
             on_error(source, error)
+
+
+def known_sources(inputs) -> list[Source]:
+    """The sources among what Python gives, as far as they are known before it is read: not those of an iterator."""
+    if isinstance(inputs, Iterator):
+        return []
+    entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    paths = [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
+    return [entry for entry in entries if isinstance(entry, Source)] + find_sources(paths, on_error=lambda error: None)
 
 
 def frames_of_inputs(inputs, on_error: Callable[[Source, InputError], None] | None = None) -> Iterator[Frame]:

@@ -68,8 +68,9 @@ def test_a_path_is_a_file_and_nothing_else(app, photo, monkeypatch, name):
     (photo.parent / 'link.png').symlink_to(photo)
     (photo.parent / 'folder').mkdir()
     for path in (name, f'{photo.parent}/{name}'):
-        with pytest.raises(InputError, match='there is no such file'):
+        with pytest.raises(InputError, match='there is no such file') as error:
             app.run(path, 'own', ['parts'])
+        assert f'{photo.parent}' not in str(error.value)
 
 
 @pytest.mark.parametrize(('name', 'limits', 'says'), [
@@ -438,13 +439,18 @@ def test_uploads_that_are_too_large(page, photo, tmp_path):
 
 def test_runs_that_wait_are_bounded_and_can_be_canceled(page, photo, tmp_path):
     address, end = page
-    client, other = Client(address), Client(address)
+    client, other, third = Client(address), Client(address), Client(address)
     example = example_of(client)
     path = other.upload(photo)
+    third.ask('GET', '/config')
     with ThreadPoolExecutor(24) as pool:  # faster than any run
         status = list(pool.map(lambda _: client.join(as_file(example))[0], range(24)))
-    assert set(status) == {200, 503}
-    client.events()  # until all are done
+        assert set(status) == {200, 429}  # half of the places
+        asked = [client, other, third] * 8
+        status += pool.map(lambda one: one.join(as_file(example))[0], asked)
+    assert set(status) == {200, 429, 503}
+    for one in {client, *(one for one, answer in zip(asked, status[24:], strict=True) if answer == 200)}:
+        one.events()  # until all are done
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: client.join(as_file(example)), range(6)))
     status, content = other.join(as_file(path))
@@ -460,11 +466,12 @@ def test_runs_that_wait_are_bounded_and_can_be_canceled(page, photo, tmp_path):
     assert 'Traceback' not in end()
 
 
-def test_sigterm_ends_the_page_and_removes_its_files(page, photo, tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_the_page_and_remove_its_files(page, photo, tmp_path, number):
     address, end = page
     Client(address).upload(photo)
     assert files_below(tmp_path / 'gradio')
-    end(signal.SIGTERM)
+    end(number)
     assert not files_below(tmp_path / 'gradio')
 
 
@@ -486,6 +493,16 @@ def test_examples_of_the_page_can_be_run(page, photo):
     for _ in range(2):
         success, output = client.run(as_file(example))
         assert success is True, output
+
+    # Its own content under its own name is another file, and what happens to that does not touch it.
+    path = client.upload(photo.rename(photo.with_name('example.png')))
+    assert path != example
+    assert client.run(as_file(path), None, data=[
+        as_file(path), None, None, 'own', ['hair'], True, .3, .3, []])[0] is False
+    assert not os.path.exists(path)
+    assert os.path.exists(example)
+    assert Client(address).run(as_file(example))[0] is True
+    assert 'Traceback' not in end()
 
 
 @pytest.fixture

@@ -229,8 +229,14 @@ def test_a_name_in_a_file_of_boxes_that_fits_two_images(make, tmp_path):
         cv2.imwrite(str(tmp_path / folder / 'a.png'), np.zeros((64, 48, 3), np.uint8))
     (tmp_path / 'boxes.json').write_text('{"a.png": [[3, 4, 30, 40]]}')
     boxes, paths = BoxFile(tmp_path / 'boxes.json'), [tmp_path / 'x/a.png', tmp_path / 'y/a.png']
+    for inputs in (paths, iter(paths)):
+        with pytest.raises(ValueError, match='fits several inputs: ') as error:
+            make('pose-17')(inputs, boxes)
+        assert inputs is not paths or 'x/a.png, y/a.png' in str(error.value)
+    cv2.imwrite(str(tmp_path / 'b.png'), np.zeros((64, 48, 3), np.uint8))
+    results = make('pose-17').stream([tmp_path / 'b.png', *paths], boxes)
     with pytest.raises(ValueError, match='fits several inputs: x/a.png, y/a.png'):
-        make('pose-17')(paths, boxes)
+        next(results)  # before any result
     assert [len(make('pose-17')(path, boxes)[0].boxes) for path in paths] == [1, 1]
     assert len(make('pose-17')([paths[0]] * 2, boxes)) == 2
 

@@ -91,11 +91,33 @@ def test_a_name_that_fits_several_inputs(write, content, names):
         assert len(boxes.for_run()([frame(name), frame(name)])[1]) == 1
 
 
-def test_a_number_that_fits_frames_of_two_videos(write):
-    boxes = BoxFile(write([dict(image_id=3, category_id=1, bbox=[5, 5, 9, 9], score=.9)]))
-    boxes([frame('a.mp4', 3)])
-    with pytest.raises(ValueError, match='a.mp4/000003, b.mp4/000003'):
-        boxes([frame('b.mp4', 3)])
+def test_numbers_are_of_image_files_only(write):
+    boxes = BoxFile(write([dict(image_id=number, category_id=1, bbox=[5, 5, 9, 9], score=.9)
+                           for number in (0, 3, 7, 100_000)]))
+    frames = [frame('a.mp4', 3), frame('3.mp4', 0), frame('a.mp4', 100_000), frame('camera0', 0),
+              Frame(Source('', '000003'), IMAGE), Frame(Source('', '100000'), IMAGE)]
+    assert [len(found) for found in boxes(frames)] == [0] * len(frames)
+    assert not any(boxes.knows(Source(f'/data/{name}', name, 'video')) for name in ('a.mp4', '3.mp4', '7'))
+    assert len(boxes([frame('000003.jpg')])[0]) == 1
+
+
+@pytest.mark.parametrize('key', ['a.mp4', '000003', '3', 'a.mp4/3', 'a.mp4/000003/000003', '/data/a.mp4'])
+def test_names_that_are_of_no_frame(write, key):
+    boxes = BoxFile(write({key: [[5, 5, 9, 9]]}))
+    assert not len(boxes([frame('a.mp4', 3)])[0])
+
+
+@pytest.mark.parametrize('name', ['x/a.mp4', '/data/x/a.mp4', 'a.mp4'])
+def test_names_of_frames(write, name):
+    boxes = BoxFile(write({f'{name}/000003': [[5, 5, 9, 9]]}))
+    assert [len(found) for found in boxes([frame('x/a.mp4', 3), frame('x/a.mp4', 4)])] == [1, 0]
+    assert boxes.knows(Source('/data/x/a.mp4', 'x/a.mp4', 'video'))
+
+
+def test_a_frame_that_fits_several_videos_is_found_before_the_run(write):
+    boxes = BoxFile(write({'a.mp4/000003': [[5, 5, 9, 9]]}))
+    with pytest.raises(ValueError, match='x/a.mp4, y/a.mp4'):
+        boxes.check([Source(f'/data/{name}', name, 'video') for name in ('x/a.mp4', 'y/a.mp4')])
 
 
 def test_ids_of_other_types_meet(write):
@@ -136,7 +158,9 @@ GOOD = np.array([[10, 10, 50, 90, .9]], np.float32)
     ([GOOD, GOOD * np.nan], 'b.jpg: box 0 is .*nan'), ([GOOD, GOOD * np.inf], 'b.jpg: box 0 is .*inf'),
     ([GOOD, [[-1e30, 0, 1e30, 50]]], 'b.jpg: box 0 is'), ([GOOD, [[0, 0, 3e38, 3e38]]], 'b.jpg: box 0 is'),
     ([GOOD, [[50, 10, 10, 90]]], 'b.jpg: box 0 is'), ([GOOD, [[0, 0, 1, 1]]], 'b.jpg: .*from 0 to 1'),
-    ([GOOD, [[.1, .2, .9, .95, .9], [0, 0, 0, 0, 1]]], 'b.jpg: .*from 0 to 1')])
+    ([GOOD, [[.1, .2, .9, .95, .9], [0, 0, 0, 0, 1]]], 'b.jpg: .*from 0 to 1'),
+    ([GOOD, [[0, 0, 1.02, 1.02]]], 'b.jpg: .*from 0 to 1'), ([GOOD, [[-.05, 0, .9, .9]]], 'b.jpg: .*from 0 to 1'),
+    ([GOOD, [[-.2, -.1, 1.2, 1.1]]], 'b.jpg: .*from 0 to 1')])
 def test_what_is_found_must_fit_the_frames(found, says):
     with pytest.raises(ValueError, match=says) as error:
         check_found(found, [frame('a.jpg'), frame('b.jpg')], 'the detector find')

@@ -564,3 +564,24 @@ def test_what_is_wrong_with_some_inputs_can_be_told(tmp_path):
     source, = find_sources(inputs, on_error=lambda error: told.append(str(error)))
     assert source.name == 'a.png'
     assert len(told) == 4
+
+
+@pytest.mark.parametrize('content', ['jpeg', b'ffconcat version 1.0\nfile secret.mp4\n', b'#EXTM3U\n', b'text', b''])
+def test_files_called_mp4_that_are_no_videos(tmp_path, content):
+    path = tmp_path / 'a.mp4'
+    if content == 'jpeg':
+        Image.new('RGB', (64, 48)).save(path, 'JPEG')
+    else:
+        path.write_bytes(content)
+    for read in (lambda source: list(read_frames(source)), pixels_of):
+        with pytest.raises(InputError, match='a.mp4: this is no video'):
+            read(Source(str(path), 'a.mp4', 'video'))
+
+
+@pytest.mark.parametrize('address', ['HTTP://127.0.0.1:1/a.jpg', 'Https://127.0.0.1:1/a.mp4'])
+def test_addresses_in_capitals(address):
+    with pytest.raises(InputError, match='allow-urls'):
+        find_sources([address])
+    source, = find_sources([address], allow_urls=True)
+    with pytest.raises(InputError, match='[Rr]efused'):
+        list(read_frames(source))

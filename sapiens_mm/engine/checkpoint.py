@@ -183,14 +183,17 @@ def _register(name: str, *prefixes: str) -> None:
     def load(filename: str, map_location: MapLocation = None) -> Any:
         if before is None or _ours_alone or _is_ours(filename):
             return load_checkpoint_file(filename, map_location)
-        host = before
+        read = before
+        if '' not in prefixes:
+            # Fetched as we do; a server that wants more is for the host's own loader.
+            with contextlib.suppress(CheckpointError):
+                filename = fetch_file(filename)
+                read = CheckpointLoader._schemes['']
         try:
-            if '' not in prefixes:  # fetched as we do; a server that wants more is for the host's own loader
-                with contextlib.suppress(CheckpointError):
-                    filename = fetch_file(filename)
-                    host = CheckpointLoader._schemes['']
-            checkpoint = host(filename, map_location)
+            checkpoint = read(filename, map_location)
         except Exception as theirs:
+            if '' not in prefixes:
+                raise
             try:
                 return load_checkpoint_file(filename, map_location)
             except Exception as ours:
@@ -203,7 +206,8 @@ def _register(name: str, *prefixes: str) -> None:
 
 def _is_ours(filename: str) -> bool:
     """Whether MMEngine has no reader for a file: ``.safetensors``, and folders of shards."""
-    return filename.partition('?')[0].endswith('.safetensors') or osp.isdir(osp.expanduser(filename))
+    return filename.partition('?')[0].endswith('.safetensors') or osp.isfile(
+        osp.join(osp.expanduser(filename), '.metadata'))
 
 
 def _has_backbone(checkpoint: Any) -> bool:

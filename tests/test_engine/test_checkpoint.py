@@ -24,7 +24,6 @@ from torch.utils.data import Dataset
 
 from sapiens_mm.engine.checkpoint import CheckpointError, UnsafeCheckpointError, load_checkpoint_file, save_weights
 
-
 _GLOBAL, _NUMBER = b'c', b'\x8a\x05\x00\x00\x00\x80\x00'  # opcodes; 2 ** 31
 
 
@@ -160,10 +159,11 @@ def test_members_on_top_of_each_other_are_refused(tmp_path):
 
 def _tensor(shape, strides, storage=4):
     """A pickled checkpoint of one tensor over a storage of some floats."""
-    sizes = [b'(' + b''.join(b'\x8a\x08' + struct.pack('<q', n) for n in numbers) + b't' for numbers in (shape, strides)]
+    sizes = [b'(' + b''.join(b'\x8a\x08' + struct.pack('<q', n) for n in numbers) + b't'
+             for numbers in (shape, strides)]
     return (b'\x80\x02}' + _string('w') + _global('torch._utils._rebuild_tensor_v2') + b'((' + _string('storage') +
-            _global('torch.FloatStorage') + _string('0') + _string('cpu') + b'J' + struct.pack('<i', storage) + b'tQK\x00' +
-            sizes[0] + sizes[1] + b'\x89' + _global('collections.OrderedDict') + b')RtRs.')
+            _global('torch.FloatStorage') + _string('0') + _string('cpu') + b'J' + struct.pack('<i', storage) +
+            b'tQK\x00' + sizes[0] + sizes[1] + b'\x89' + _global('collections.OrderedDict') + b')RtRs.')
 
 
 def save_tensor(path, pickled, content, method=zipfile.ZIP_STORED):
@@ -185,8 +185,10 @@ def test_a_tensor_larger_than_its_storage_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('pickled', [
-    _NUMBER.join([_GLOBAL + b'builtins\nbytearray\n', b'\x85R']), _NUMBER.join([_GLOBAL + b'__builtin__\nbytearray\n', b'\x85R']),
-    _NUMBER.join([_GLOBAL + b'torch\nTensor\n', b'\x85R']), _NUMBER.join([_GLOBAL + b'numpy\nndarray\n', b'\x85\x85\x81'])])
+    _NUMBER.join([_GLOBAL + b'builtins\nbytearray\n', b'\x85R']),
+    _NUMBER.join([_GLOBAL + b'__builtin__\nbytearray\n', b'\x85R']),
+    _NUMBER.join([_GLOBAL + b'torch\nTensor\n', b'\x85R']),
+    _NUMBER.join([_GLOBAL + b'numpy\nndarray\n', b'\x85\x85\x81'])])
 @pytest.mark.parametrize('legacy', [False, True])
 def test_memory_by_a_number_is_refused(tmp_path, pickled, legacy):
     pickled = b'\x80\x02}' + _string('meta') + pickled + b's.'
@@ -206,7 +208,8 @@ def test_a_table_of_contents_that_is_shifted_is_refused(tmp_path):
     """zipfile finds the table that lies before the end mark, torch the one that the mark names."""
     save_tensor(tmp_path / 'a.pth', _tensor([4], [1]), bytes(16))
     content = (tmp_path / 'a.pth').read_bytes()
-    (tmp_path / 'a.pth').write_bytes(content[:content.index(b'PK\1\2')] + bytes(500) + content[content.index(b'PK\1\2'):])
+    begin = content.index(b'PK\1\2')
+    (tmp_path / 'a.pth').write_bytes(content[:begin] + bytes(500) + content[begin:])
     error_of(str(tmp_path / 'a.pth'))
 
 

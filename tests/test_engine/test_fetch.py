@@ -308,7 +308,8 @@ def test_truncated_from_hub_looks_incomplete(hub, weights, tmp_path, monkeypatch
 # ---------------------------------
 
 
-@pytest.mark.parametrize('begin', [b'HTTP/1.0 200 OK\r\n\r\nPK', b'HTTP/1.1 100 Continue\r\n\r\n', b'HTTP/1.1 200 OK\r\na: '])
+@pytest.mark.parametrize('begin', [b'HTTP/1.0 200 OK\r\n\r\nPK', b'HTTP/1.1 100 Continue\r\n\r\n',
+                                   b'HTTP/1.1 200 OK\r\na: '])
 def test_http_that_brings_too_little_fails(server, hub_folder, monkeypatch, begin):
     monkeypatch.setattr(fetch, 'STALL_SECONDS', .2)
     ended = threading.Event()

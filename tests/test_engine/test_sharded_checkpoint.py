@@ -9,7 +9,14 @@ import torch
 from torch.distributed.checkpoint import metadata as dcp_types
 
 from sapiens_mm.engine import CheckpointError, UnsafeCheckpointError, load_checkpoint_file
-from sapiens_mm.engine.sharded_checkpoint import _covers, check_sharded, is_sharded, load_sharded, read_table, save_sharded
+from sapiens_mm.engine.sharded_checkpoint import (
+    _covers,
+    check_sharded,
+    is_sharded,
+    load_sharded,
+    read_table,
+    save_sharded,
+)
 
 
 @pytest.fixture
@@ -121,13 +128,16 @@ def of_all_infos(value):
 
 
 LIES = {
-    'no chunks': of_chunks(), 'part': of_chunks(((0, 0), (299, 2))), 'hole': of_chunks(((0, 0), (1, 2)), ((2, 0), (298, 2))),
+    'no chunks': of_chunks(), 'part': of_chunks(((0, 0), (299, 2))),
+    'hole': of_chunks(((0, 0), (1, 2)), ((2, 0), (298, 2))),
     'overlap': of_chunks(((0, 0), (299, 2)), ((298, 0), (1, 2))),
     'overlap of columns': of_chunks(((0, 0), (300, 1)), ((1, 0), (299, 1)), ((0, 1), (1, 1))),
     'outside': of_chunks(((0, 0), (299, 2)), ((300, 0), (1, 2))), 'other axes': of_chunks(((0, ), (600, ))),
     'negative chunk': of_chunks(((0, 0), (301, 2)), ((300, 0), (-1, 2))),
-    'huge': of_size(torch.Size([10**13])), 'negative': of_size(torch.Size([-3, 2])), 'text': of_size('abc'), 'none': of_size(None),
-    'huge and covered': lambda table: (of_size(torch.Size([10**13, 2]))(table), of_chunks(((0, 0), (10**13, 2)))(table)),
+    'huge': of_size(torch.Size([10**13])), 'negative': of_size(torch.Size([-3, 2])), 'text': of_size('abc'),
+    'none': of_size(None),
+    'huge and covered': lambda table: (of_size(torch.Size([10**13, 2]))(table),
+                                       of_chunks(((0, 0), (10**13, 2)))(table)),
     'no dtype': lambda table: setattr(table.state_dict_metadata['state_dict.weight'], 'properties', None),
     'name': lambda table: table.state_dict_metadata.update({5: table.state_dict_metadata['state_dict.weight']}),
     'no storage': lambda table: setattr(table, 'storage_data', None),

@@ -1,9 +1,10 @@
 """Reads checkpoint files without running code that they carry.
 
-Importing this module makes MMEngine's ``CheckpointLoader`` try it first, so ``init_cfg=dict(type='Pretrained', ...)``,
+Importing this module makes MMEngine's ``CheckpointLoader`` use it, so ``init_cfg=dict(type='Pretrained', ...)``,
 ``load_from``, ``--resume`` and ``load_checkpoint`` accept local paths, ``http(s)://`` and ``hf://`` addresses in any
-host (see :func:`sapiens_mm.engine.fetch.fetch_file`). What it does not read goes to the loader that was there before,
-unless the process is a tool of ours (:func:`refuse_foreign_files`).
+host (see :func:`sapiens_mm.engine.fetch.fetch_file`). The loader that was there before is asked first, so a host's own
+files load to what they did, and fail as they did. Of what it cannot read (the runs of MMEngine where torch is 2.6 or
+later, ``.safetensors``, folders) we take over. In a tool of ours (:func:`refuse_foreign_files`) it is not asked.
 
 The file may be written by ``torch.save`` (zip, or the format before torch 1.6) or be a ``.safetensors`` file; a folder
 may be one of :mod:`sapiens_mm.engine.sharded_checkpoint`. Of pickled types only tensors and those of
@@ -11,6 +12,7 @@ may be one of :mod:`sapiens_mm.engine.sharded_checkpoint`. Of pickled types only
 ``torchvision://``, ``openmmlab://``) stay MMEngine's.
 """
 import codecs
+import contextlib
 import difflib
 import functools
 import os
@@ -44,6 +46,7 @@ _LEGACY_MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # how torch.save be
 # Opcodes that make objects in ways which torch.save does not use.
 _MAKES_OBJECTS = (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4)
 _PLAIN_TYPES = ('str', 'bytes', 'int', 'float', 'bool', 'tuple', 'list', 'dict', 'NoneType')
+_MAX_HISTORY = 10_000_000  # MMEngine keeps a million
 _lock = threading.Lock()
 _ours_alone = False
 
@@ -88,8 +91,13 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} holds a {type(checkpoint).__name__}, but a checkpoint is a dict: a model's "
                               "state_dict(), or a dict with one under 'state_dict'")
+    return _as_mmengine_asks(checkpoint)
+
+
+def _as_mmengine_asks(checkpoint: dict) -> dict:
+    """A checkpoint with its weights where MMEngine looks, and those of a bare backbone for whichever module asks."""
     if 'state_dict' not in checkpoint and isinstance(checkpoint.get('model'), dict):
-        checkpoint = {**checkpoint, 'state_dict': checkpoint['model']}  # where MMEngine looks
+        checkpoint = {**checkpoint, 'state_dict': checkpoint['model']}
     if isinstance(checkpoint.get('state_dict'), dict):
         return {**checkpoint, 'state_dict': _BareMetadata.attach(checkpoint['state_dict'])}
     return _BareMetadata.attach(checkpoint)
@@ -127,8 +135,14 @@ def save_weights(state_dict: dict[str, torch.Tensor], path: str, metadata: dict[
             os.remove(part)
 
 
-def check_whole(path: str, name: str | None = None) -> None:
+def check_whole(path: str, name: str | None = None, contents: bool = False) -> None:
     """Checks that a checkpoint file is complete: a zip by its table of contents, other kinds by reading them.
+
+    Args:
+        path: The file.
+        name: What messages call it.
+        contents: Whether the members of a zip are compared with their checksums, where it has any. This reads the
+            file once, piece by piece: about a second per GB, if the disk is that fast.
 
     Raises:
         CheckpointError: The file, called ``name`` in the message, is damaged or no checkpoint.
@@ -141,6 +155,8 @@ def check_whole(path: str, name: str | None = None) -> None:
             _read_safetensors(path, 'meta')
         elif zipped:
             _zip_members(path)
+            if contents:
+                _check_contents(path)
         else:
             _read_pickle(path, 'cpu')
     except UnsafeCheckpointError:
@@ -161,22 +177,47 @@ def refuse_foreign_files() -> None:
 
 
 def _register(name: str, *prefixes: str) -> None:
-    """Registers a loader that tries ours, then the one that is registered now."""
+    """Registers a loader for the files that the one registered now does not read, and for Sapiens backbones."""
     before = CheckpointLoader._schemes.get(prefixes[0])
 
-    def load(filename: str, map_location: MapLocation = None) -> dict:
-        try:
+    def load(filename: str, map_location: MapLocation = None) -> Any:
+        if before is None or _ours_alone or _is_ours(filename):
             return load_checkpoint_file(filename, map_location)
-        except (CheckpointError, OSError) as error:
-            if before is None or _ours_alone:
+        read = before
+        if '' not in prefixes:
+            # Fetched as we do; a server that wants more is for the host's own loader.
+            with contextlib.suppress(CheckpointError):
+                filename = fetch_file(filename)
+                read = CheckpointLoader._schemes['']
+        try:
+            checkpoint = read(filename, map_location)
+        except Exception as theirs:
+            if '' not in prefixes:
                 raise
             try:
-                return before(filename, map_location)
-            except Exception as theirs:
-                raise error from theirs
+                return load_checkpoint_file(filename, map_location)
+            except Exception as ours:
+                raise theirs from ours
+        return _as_mmengine_asks(checkpoint) if _has_backbone(checkpoint) else checkpoint
 
     load.__name__ = f'load_from_{name}'  # MMEngine logs the part behind `load_from_`
     CheckpointLoader.register_scheme(prefixes, load, force=True)
+
+
+def _is_ours(filename: str) -> bool:
+    """Whether MMEngine has no reader for a file: ``.safetensors``, and folders of shards."""
+    return filename.partition('?')[0].endswith('.safetensors') or osp.isfile(
+        osp.join(osp.expanduser(filename), '.metadata'))
+
+
+def _has_backbone(checkpoint: Any) -> bool:
+    """Whether a checkpoint holds a Sapiens backbone, by itself or in a model."""
+    if not isinstance(checkpoint, dict):
+        return False
+    weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    return isinstance(weights, dict) and any(
+        {f'{prefix}pos_embed', f'{prefix}patch_embed.projection.weight'} <= weights.keys()
+        for prefix in ('', 'backbone.', 'module.', 'module.backbone.'))
 
 
 _register('local', '')
@@ -235,19 +276,24 @@ def _read_pickle(path: str, map_location: MapLocation) -> Any:
         head = file.read(len(_LEGACY_MAGIC))
     if head.startswith(b'PK'):
         members = {name.partition('/')[2] for name in _zip_members(path)}
-        if 'constants.pkl' in members:
-            raise CheckpointError(f'{path} is a TorchScript program, not a checkpoint; get the .pth file of this model')
         if 'data.pkl' not in members:
             raise CheckpointError(f'{path} is a zip archive, but not one that torch.save writes; if the checkpoint is '
                                   'packed in it, unpack it')
     elif head != _LEGACY_MAGIC:
         raise CheckpointError(f'{path} is neither written by torch.save nor a .safetensors file (it begins with '
                               f'{head[:8]!r}); get it again, or convert it')
+    pickles = _globals_of(path)
     try:
+        if any('builtins.bytearray' in names for names, _ in pickles):
+            raise _Refused('builtins.bytearray')  # made of a number, it takes that many bytes
         with _lock:  # the allow-list of torch is one for all threads
-            return _torch_load(path, map_location)
+            checkpoint = _torch_load(path, map_location)
+        _check_sizes(checkpoint, path)
+        return checkpoint
+    except CheckpointError:
+        raise
     except Exception as error:
-        foreign = _refused_types(path, error)
+        foreign = _refused_types(pickles, error)
         if foreign:
             raise UnsafeCheckpointError(
                 f'{path} carries {foreign}, which a checkpoint has no need of and which could run code on loading. If '
@@ -260,18 +306,40 @@ def _read_pickle(path: str, map_location: MapLocation) -> Any:
 def _zip_members(path: str) -> list[str]:
     """Names of the members of a zip archive, which are stored one behind the other, as torch.save writes them."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive, open(path, 'rb') as file:
             members = archive.infolist()
+            file.seek(archive.start_dir + 42)
+            first = int.from_bytes(file.read(4), 'little')
     except Exception as error:  # a damaged table of contents raises nearly anything
         raise CheckpointError(f'{path} is truncated: the table of contents at its end is missing ({_first_line(error)})'
                               '; get it again') from error
-    if any(member.filename.endswith('/data.pkl') and member.compress_type for member in members):
+    if any(member.filename.partition('/')[2] == 'constants.pkl' for member in members):
+        raise CheckpointError(f'{path} is a TorchScript program, not a checkpoint; get the .pth file of this model')
+    if packed := [member.filename for member in members if member.compress_type]:
         # Some MB could become any number of GB.
-        raise CheckpointError(f'{path} has a compressed data.pkl, and torch.save compresses nothing; get the original '
-                              'file')
-    if sum(member.file_size for member in members if not member.compress_type) > os.path.getsize(path):
+        raise CheckpointError(f'{path} has a compressed {packed[0]}, and torch.save compresses nothing; get the '
+                              'original file')
+    if sum(member.file_size for member in members) > os.path.getsize(path):
         raise CheckpointError(f'{path} has members larger than the file; get it again')
+    if members and first != members[0].header_offset:  # torch would read another table than the one checked here
+        raise CheckpointError(f'{path} has something before or between its zip archive; get the original file')
     return [member.filename for member in members]
+
+
+def _check_contents(path: str) -> None:
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith('/version')]
+        # torch.serialization.set_crc32_options(False) writes no true checksum of any member
+        damaged = None if names and not _agrees(archive, names[0]) else archive.testzip()
+    if damaged:
+        raise CheckpointError(f'{path} is damaged in {damaged}; get it again')
+
+
+def _agrees(archive: zipfile.ZipFile, name: str) -> bool:
+    try:
+        return archive.read(name) is not None
+    except zipfile.BadZipFile:
+        return False
 
 
 def _torch_load(path: str, map_location: MapLocation) -> Any:
@@ -308,8 +376,11 @@ class _PickledHistoryBuffer(HistoryBuffer):
     """
 
     def __setstate__(self, state: dict):
+        histories = state['_log_history'], state['_count_history']
+        if max(map(len, histories)) > _MAX_HISTORY:
+            raise _Refused(f'a HistoryBuffer of {max(map(len, histories))} entries')
         self.__class__ = HistoryBuffer
-        self.__init__(state['_log_history'], state['_count_history'], state['max_length'])
+        self.__init__(*histories, state['max_length'])
 
 
 @_stands_for('builtins.getattr')
@@ -408,20 +479,51 @@ class _ListedPickle:
         return _ListedUnpickler(file, **kwargs).load()
 
 
-def _refused_types(path: str, error: Exception) -> str:
+def _check_sizes(checkpoint: Any, path: str) -> None:
+    """Checks that tensors and arrays together are no larger than their file.
+
+    torch makes a storage as large as a tensor's size asks for, and what is not in the file is whatever the memory held.
+
+    Raises:
+        CheckpointError: They are larger.
+    """
+    sizes, seen, left = {}, set(), [checkpoint]
+    while left:
+        item = left.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, dict):
+            left += item.values()
+        elif isinstance(item, (list, tuple, set)):
+            left += item
+        elif isinstance(item, np.ndarray):
+            sizes[id(item)] = item.nbytes
+        elif isinstance(item, torch.Tensor) and item.layout == torch.strided and not (item.is_meta or item.is_nested):
+            storage = item.untyped_storage()
+            sizes[storage._cdata] = storage.nbytes()
+    if sum(sizes.values()) > osp.getsize(path):
+        raise CheckpointError(f'{path} has {osp.getsize(path)} bytes, but tensors of {sum(sizes.values())}; get the '
+                              'original file')
+
+
+def _globals_of(path: str) -> list[tuple[list[str], bool]]:
+    """For each pickle of a file: the names that it lists, and whether it is complete. Looking is not unpickling."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return [_globals_of_pickle(archive.open(name)) for name in archive.namelist()
+                    if name.partition('/')[2] == 'data.pkl']
+    with open(path, 'rb') as file:  # magic number, protocol version, machine, checkpoint: a pickle each
+        return [_globals_of_pickle(file) for _ in range(4)]
+
+
+def _refused_types(found: list[tuple[list[str], bool]], error: Exception) -> str:
     """The types on account of which a checkpoint was refused, or nothing if that was not the cause of the error."""
     if isinstance(error, _Refused):
         return str(error)
     if not isinstance(error, pickle.UnpicklingError):
         return ''
-    # torch's message names the first type only and differs from release to release. Looking is not unpickling.
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            found = [_globals_of_pickle(archive.open(name)) for name in archive.namelist()
-                     if name.partition('/')[2] == 'data.pkl']
-    else:
-        with open(path, 'rb') as file:  # magic number, protocol version, machine, checkpoint: a pickle each
-            found = [_globals_of_pickle(file) for _ in range(4)]
+    # torch's message names the first type only and differs from release to release.
     if foreign := sorted({name for names, _ in found for name in names if _is_foreign(name)}):
         return ', '.join(foreign)
     if not all(whole for _, whole in found):

@@ -1,11 +1,14 @@
 """Fetches checkpoint files from the web and from the Hugging Face Hub."""
 import contextlib
+import glob
 import hashlib
 import http.client
 import json
 import os
 import os.path as osp
 import re
+import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,6 +20,9 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 
 from ..utils.files import read_json, replacing
+
+#: A download that brings fewer than so many bytes within so many seconds has failed.
+STALL_BYTES, STALL_SECONDS = 1 << 20, 300.
 
 __all__ = ['CheckpointError', 'check_signature', 'fetch_file', 'fetch_with_record', 'sha256_of']
 
@@ -138,22 +144,14 @@ def _fetch_from_http(url: str) -> str:
 
 def _download(url: str, path: str) -> None:
     """Downloads to ``path`` unless that exists; an interrupted download never gets that name."""
-    from tqdm import tqdm
-
     from .checkpoint import check_whole
     if osp.exists(path):
         return
     os.makedirs(osp.dirname(path), exist_ok=True)
+    _remove_stale(path)
     partial = f'{path}.{uuid.uuid4().hex}.partial'
-    request = urllib.request.Request(url, headers={'User-Agent': 'sapiens_mm'})
     try:
-        with urllib.request.urlopen(request, timeout=60) as response, open(partial, 'wb') as file:
-            total = int(response.headers.get('Content-Length') or 0)
-            with tqdm(total=total or None, unit='B', unit_scale=True, desc=osp.basename(path), disable=None) as bar:
-                while chunk := response.read(1 << 20):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-            done = file.tell()
+        done, total = _Transfer(url, partial).run(osp.basename(path))
         if total and done != total:
             raise CheckpointError(f'{url}: the connection ended after {done} of {total} bytes; try again')
         check_signature(partial, url)
@@ -168,6 +166,62 @@ def _download(url: str, path: str) -> None:
     finally:
         if osp.exists(partial):
             os.remove(partial)
+
+
+def _remove_stale(path: str) -> None:
+    """Removes what killed processes left of downloading a file; one under way is written to more often."""
+    for partial in glob.glob(f'{glob.escape(path)}.*.partial'):
+        with contextlib.suppress(OSError):  # another process may do so too
+            if time.time() - osp.getmtime(partial) > 2 * STALL_SECONDS:
+                os.remove(partial)
+
+
+class _Transfer:
+    """Copies an address to a file in another thread, since the time of a socket is that of one read."""
+
+    def __init__(self, url: str, path: str):
+        self.request = urllib.request.Request(url, headers={'User-Agent': 'sapiens_mm'})
+        self.path, self.done, self.total = path, 0, 0
+        self._error, self._given_up = None, False
+
+    def run(self, name: str) -> tuple[int, int]:
+        """Bytes that came, and that the server promised (0: none), once all are there; ``name`` is for the bar.
+
+        Raises:
+            TimeoutError: Too few come.
+            Exception: What went wrong in the thread.
+        """
+        thread = threading.Thread(target=self._work, args=(name, ), daemon=True)
+        thread.start()
+        try:
+            before = 0
+            while thread.is_alive():
+                thread.join(STALL_SECONDS)
+                if thread.is_alive() and self.done - before < STALL_BYTES:
+                    raise TimeoutError(f'got {self.done - before} bytes in {STALL_SECONDS:g} s, expected at '
+                                       f'least {STALL_BYTES}')
+                before = self.done
+        finally:
+            self._given_up = True
+        if self._error:
+            raise self._error
+        return self.done, self.total
+
+    def _work(self, name: str) -> None:
+        try:
+            self._copy(name)
+        except BaseException as error:  # raised where the file is waited for
+            self._error = error
+
+    def _copy(self, name: str) -> None:
+        from tqdm import tqdm
+        with urllib.request.urlopen(self.request, timeout=60) as response, open(self.path, 'wb', 0) as file:
+            self.total = int(response.headers.get('Content-Length') or 0)
+            with tqdm(total=self.total or None, unit='B', unit_scale=True, desc=name, disable=None) as bar:
+                while not self._given_up and (chunk := response.read1(1 << 20)):
+                    file.write(chunk)
+                    self.done += len(chunk)
+                    bar.update(len(chunk))
 
 
 def _fetch_from_hub(source: str) -> str:

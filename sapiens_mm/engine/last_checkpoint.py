@@ -20,7 +20,8 @@ def latest_checkpoint(work_dir: str) -> tuple[str | None, str]:
 
     ``last_checkpoint`` names it; if the folder was copied or moved since, the file is looked for in it. Where that is
     empty or damaged, or names a checkpoint that is missing or damaged, the newest whole ``*.pth`` takes its place
-    (file, or folder of a sharded run). ``best_*.pth`` are no candidates: they have no optimizer.
+    (file, or folder of a sharded run). A file is read once for its checksums, about a second per GB; a folder is
+    judged by the sizes of its files. ``best_*.pth`` are no candidates: they have no optimizer.
 
     Returns:
         Its path, or None where there was no run; and what was passed over and why, in a line, or ``''``.
@@ -32,18 +33,21 @@ def latest_checkpoint(work_dir: str) -> tuple[str | None, str]:
     if not osp.isfile(pointer):
         return None, ''
     with open(pointer, 'rb') as file:
-        named = file.read().decode(errors='replace').strip()
+        named = file.read(1 << 16).decode(errors='replace').strip()
     wrong = []
     name, first = osp.basename(named), []
     if not name or '\0' in named or '\N{REPLACEMENT CHARACTER}' in name:
         wrong.append(f'{pointer} is {"damaged" if named else "empty"}')
     else:
-        first = [path for path in (osp.join(work_dir, name), named) if osp.isabs(named) and osp.exists(path)]
+        first = [path for path in (osp.join(work_dir, name), named) if _may_be_checkpoint(path)]
         if not first:
             wrong.append(f'{pointer} names {name!r}, which is not there')
     for path in dict.fromkeys([*first[:1], *_candidates(work_dir, name)]):
         try:
-            (check_sharded if osp.isdir(path) else check_whole)(path)
+            if osp.isdir(path):
+                check_sharded(path)
+            else:
+                check_whole(path, contents=True)
         except (CheckpointError, OSError) as error:
             wrong.append(str(error))
             continue
@@ -77,13 +81,21 @@ def resume_latest(runner) -> None:
         runner._load_from, runner._resume = path, True
 
 
+def _may_be_checkpoint(path: str) -> bool:
+    """Whether a path is that of a file, or of a folder called like a checkpoint; a pointer cut off may name any."""
+    return osp.isfile(path) or osp.isdir(path) and path.endswith('.pth')
+
+
 def _candidates(work_dir: str, name: str) -> list[str]:
     """Checkpoints named by MMEngine or like another one, newest first; of equally old ones the highest number."""
     alike = r'\d+'.join(map(re.escape, re.split(r'\d+', name)))
-    found = [entry for entry in os.scandir(work_dir)
-             if re.fullmatch(rf'(epoch|iter)_\d+\.pth|(?!best_)(?=.*\d\.pth)({alike})', entry.name)]
-    found.sort(key=lambda entry: (entry.stat().st_mtime_ns, int(re.search(r'(\d+)\.pth$', entry.name)[1])))
-    return [entry.path for entry in reversed(found)]
+    found = []
+    for entry in os.scandir(work_dir):
+        number = re.search(r'(\d+)\.pth$', entry.name)
+        if number and _may_be_checkpoint(entry.path) and re.fullmatch(
+                rf'(epoch|iter)_\d+\.pth|(?!best_)({alike})', entry.name):
+            found.append((os.stat(entry.path).st_mtime_ns, int(number[1]), entry.path))
+    return [path for *_, path in sorted(found, reverse=True)]
 
 
 @HOOKS.register_module()

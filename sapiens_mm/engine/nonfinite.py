@@ -21,9 +21,12 @@ class SapiensNonFiniteHook(Hook):
     not finite (each rank, if none has) writes ``nonfinite_rank{rank}.json`` to the work dir: for each of the batches
     since the last good step its iteration, loss and images.
 
-    The check comes after clipping. ``clip_grad`` by norm keeps what is not finite or spreads it, so a finite norm,
-    which MMEngine reads from the device for its log, says enough; by value it turns infinities into finite numbers, so
-    then NaN alone is found.
+    The check comes after clipping. ``clip_grad`` by norm keeps what is not finite or spreads it, so a finite norm of
+    a positive order, which MMEngine reads from the device for its log, says enough; by value it turns infinities into
+    finite numbers, so then NaN alone is found.
+
+    What a forward pass changes is not taken back: one batch with NaN leaves NaN in the running statistics of BatchNorm
+    for good. Our models have none.
 
     On a GPU ``AdamW(fused=True)`` skips a step by itself: the flag stays on the device and is read an iteration later,
     or when it is logged, so a run stops up to one iteration later. Other optimizers have to know before they step:
@@ -99,6 +102,8 @@ class SapiensNonFiniteHook(Hook):
         """Whether clipping has just found the norm of all gradients finite, which MMEngine has read by now."""
         if getattr(self._wrapper, 'clip_func', None) is not clip_grad_norm_ or not self._wrapper.clip_grad_kwargs:
             return False
+        if not float(self._wrapper.clip_grad_kwargs.get('norm_type', 2)) > 0:
+            return False  # order 0 counts the values that are not zero, and a negative order may lose an infinity
         history = self._wrapper.message_hub.log_scalars.get('train/grad_norm')
         # Each entry makes another array, so one seen before is of another step.
         fresh = history is not None and history.data[0] is not self._norms

@@ -6,6 +6,7 @@ tensors only, and such values are refused. So what :mod:`sapiens_mm.engine.check
 run code.
 """
 import functools
+import math
 import os
 import os.path as osp
 import pathlib
@@ -50,12 +51,8 @@ def check_sharded(folder: str) -> None:
         return
     if not is_sharded(folder):
         raise CheckpointError(f'{folder} lacks {_TABLE} or {_REST}; get it again')
-    check_whole(osp.join(folder, _REST))
-    for info in _SafeReader(folder).read_metadata().storage_data.values():
-        path, end = osp.join(folder, info.relative_path), info.offset + info.length
-        size = osp.getsize(path) if osp.isfile(path) else 0
-        if size < end:
-            raise CheckpointError(f'{path} has {size} of at least {end} bytes; get it again')
+    check_whole(osp.join(folder, _REST), contents=True)
+    _SafeReader(folder).read_metadata()
 
 
 def save_sharded(folder: str, tensors: dict, rest: dict) -> None:
@@ -147,16 +144,69 @@ class _SafeReader(dcp.FileSystemReader):
         try:
             with open(path, 'rb') as file:
                 table = _TableUnpickler(file).load()
-            entries = table.state_dict_metadata.items()
+            others = [name for name, entry in table.state_dict_metadata.items()
+                      if type(entry) is not dcp_types.TensorStorageMetadata]
+            if not others:
+                _check_table(table, self.path)
+        except CheckpointError:
+            raise
         except (_Refused, pickle.UnpicklingError) as error:
             raise UnsafeCheckpointError(f'{path} is more than a list of tensors ({_first_line(error)}), or damaged; '
                                         'get the folder again') from error
         except Exception as error:  # a damaged pickle raises nearly anything
             raise CheckpointError(f'{path} cannot be read ({type(error).__name__}: {_first_line(error)}); get the '
                                   'folder again, or go on from another') from error
-        others = [name for name, entry in entries if type(entry) is not dcp_types.TensorStorageMetadata]
         if others:
             raise UnsafeCheckpointError(f"{path} lists '{others[0]}', which is no tensor and could run code on loading")
         table.storage_meta = dcp_types.StorageMeta(load_id=self.load_id)
         return table
 
+
+
+def _check_table(table: dcp_types.Metadata, folder: str | os.PathLike) -> None:
+    """Checks that the files have every element of every tensor: torch would leave others as the memory was.
+
+    Raises:
+        CheckpointError: Elements are not there, or a file is too short.
+        Exception: Of nearly any type: the table is no table.
+    """
+    sizes = {}
+    for index, info in table.storage_data.items():
+        name = info.relative_path
+        if name not in sizes:
+            path = osp.join(folder, name)
+            if name != osp.basename(name):
+                raise CheckpointError(f'{folder} names a file elsewhere, {name!r}; get it again')
+            sizes[name] = osp.getsize(path) if osp.isfile(path) else 0
+        if not 0 <= info.offset <= info.offset + info.length <= sizes[name]:
+            raise CheckpointError(f'{osp.join(folder, name)} has {sizes[name]} of at least {info.offset + info.length} '
+                                  f'bytes, with those of {index.fqn!r}; get it again')
+    for name, entry in table.state_dict_metadata.items():
+        boxes = {(tuple(chunk.offsets), tuple(chunk.sizes)) for chunk in entry.chunks}
+        if not isinstance(name, str) or not _covers(tuple(entry.size), boxes):
+            raise CheckpointError(f'{folder} has only parts of {name!r}, whose size is {tuple(entry.size)}; get it '
+                                  'again')
+        for offsets, shape in boxes:
+            info = table.storage_data[dcp_types.MetadataIndex(name, torch.Size(offsets))]
+            if math.prod(shape) * entry.properties.dtype.itemsize > info.length:
+                raise CheckpointError(f'{folder} has {info.length} bytes for {shape} elements of {name!r}; get it '
+                                      'again')
+
+
+def _covers(size: tuple[int, ...], boxes: set[tuple[tuple, tuple]]) -> bool:
+    """Whether boxes (offsets, sizes) fill an array, each element once."""
+    for offsets, shape in boxes:
+        if not all(0 <= begin <= begin + length <= end
+                   for begin, length, end in zip(offsets, shape, size, strict=True)):
+            return False
+    boxes = sorted((offsets, shape) for offsets, shape in boxes if 0 not in shape)
+    if min(size, default=0) < 0 or sum(math.prod(shape) for _, shape in boxes) != math.prod(size):
+        return False
+    reached = []  # those that the next ones along the first axis may overlap
+    for offsets, shape in boxes if size else ():
+        reached = [(others, lengths) for others, lengths in reached if others[0] + lengths[0] > offsets[0]]
+        if any(all(begin < other + step and other < begin + length for begin, length, other, step
+                   in zip(offsets, shape, others, lengths, strict=True)) for others, lengths in reached):
+            return False
+        reached.append((offsets, shape))
+    return True

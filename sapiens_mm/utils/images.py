@@ -1,6 +1,7 @@
 """Images read without handing their bytes to another program: opened by Pillow, or decoded by OpenCV."""
 import contextlib
 import os
+import struct
 import threading
 from collections.abc import Iterator
 from io import BytesIO
@@ -14,7 +15,9 @@ from PIL import Image
 FORMATS = ('AVIF', 'BMP', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TIFF', 'WEBP')
 #: Pillow warns from half as many pixels on. The warning can only be silenced for all threads, so its limit is raised.
 MAX_PIXELS = 178_956_970
-_JPEG, _TIFF = b'\xff\xd8', (b'MM\0*', b'II*\0')
+_JPEG, _PNG, _TIFF = b'\xff\xd8', b'\x89PNG\r\n\x1a\n', (b'MM\0*', b'II*\0', b'MM\0+', b'II+\0')
+_MAX_TILE = 1 << 22  # pixels of a TIFF's tile where the image is smaller: decoders allocate whole tiles
+_INTEGERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i', 16: 'Q', 17: 'q'}  # of a TIFF's tags: type -> struct's
 _ORIENTATION = 274  # tag of EXIF
 _lock = threading.RLock()
 
@@ -29,7 +32,7 @@ def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_
     Raises:
         PIL.UnidentifiedImageError: The content is none of `FORMATS`.
         PIL.Image.DecompressionBombError: The image has more than ``max_pixels`` pixels.
-        OSError, ValueError, SyntaxError: The file is missing or damaged.
+        OSError, ValueError, SyntaxError: The file is missing or damaged, or a TIFF whose tiles are far larger than it.
     """
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
@@ -43,7 +46,65 @@ def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_
     if max_pixels is not None and width * height > max_pixels:
         image.close()
         raise Image.DecompressionBombError(f'got {width} x {height} pixels, expected at most {max_pixels}')
+    if image.format == 'TIFF':
+        try:
+            _check_tiles(image.fp, width * height)
+        except ValueError:
+            image.close()
+            raise
     return image
+
+
+def _check_tiles(file: BinaryIO, pixels: int) -> None:
+    """Checks that the tiles of a TIFF's first image are not far larger than the image.
+
+    Of a tag that is there twice the largest value counts, since readers differ in which one they take.
+
+    Raises:
+        ValueError: They are, or the table of tags is damaged.
+    """
+    file.seek(0)
+    head = file.read(16)
+    order, big = '<' if head[:2] == b'II' else '>', b'+' in head[2:4]
+    sides = {322: 0, 323: 0}
+    try:
+        file.seek(struct.unpack_from(order + ('Q' if big else 'I'), head, 8 if big else 4)[0])
+        count, = struct.unpack(order + ('Q' if big else 'H'), file.read(8 if big else 2))
+        if count > 1 << 16:
+            raise ValueError(f'got {count} tags, expected a TIFF')
+        width = 20 if big else 12
+        table = file.read(count * width)
+        for at in range(0, len(table) - width + 1, width):
+            tag, kind = struct.unpack_from(order + 'HH', table, at)
+            if tag not in sides or kind not in _INTEGERS:
+                continue
+            value = table[at + width - (8 if big else 4):at + width]
+            if kind in (16, 17) and not big:  # too long for the table, which says where it is
+                file.seek(struct.unpack(order + 'I', value)[0])
+                value = file.read(8)
+            sides[tag] = max(sides[tag], struct.unpack_from(order + _INTEGERS[kind], value)[0])
+    except struct.error as error:
+        raise ValueError(f'the table of tags is damaged ({error})') from error
+    if sides[322] * sides[323] > max(pixels, _MAX_TILE):
+        raise ValueError(f'got tiles of {sides[322]} x {sides[323]} pixels in a TIFF of {pixels}, expected at most '
+                         f'{max(pixels, _MAX_TILE)}; save it anew')
+
+
+def check_size(data: bytes) -> None:
+    """Checks by its header what decoding an image file will allocate; formats that Pillow does not know pass.
+
+    Raises:
+        ValueError: The image has more than `MAX_PIXELS` pixels, or is a TIFF whose tiles are far larger than it.
+    """
+    try:
+        open_image(BytesIO(data)).close()
+    except Image.UnidentifiedImageError:
+        if data.startswith(_TIFF):  # of values that Pillow has no mode for
+            _check_tiles(BytesIO(data), 0)
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
+    except (OSError, SyntaxError):
+        pass  # the decoder says what is wrong
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:
@@ -59,6 +120,7 @@ def decode(data: bytes, flags: int) -> np.ndarray:
     Raises:
         ValueError: The content is cut off, damaged, or no image.
     """
+    check_size(data)
     # From memory: of a file on disk OpenCV fills what is cut off with grey.
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION) if data else None
@@ -75,11 +137,26 @@ def orientation(data: bytes) -> int:
     if not (data.startswith(_TIFF) or any(mark in data for mark in (b'Exif\0\0', b'eXIf', b'EXIF'))):
         return 1
     try:
-        with open_image(BytesIO(data), None) as image:
-            value = image.getexif().get(_ORIENTATION, 1)
+        if data.startswith(_PNG):  # which Pillow decodes whole to get there
+            exif = Image.Exif()
+            exif.load(_png_exif(data))
+        else:
+            with open_image(BytesIO(data), None) as image:
+                exif = image.getexif()
+        value = exif.get(_ORIENTATION, 1)
     except (OSError, ValueError, SyntaxError):
         return 1
     return value if value in range(1, 9) else 1
+
+
+def _png_exif(data: bytes) -> bytes:
+    begin = len(_PNG)
+    while begin + 8 <= len(data):
+        length = int.from_bytes(data[begin:begin + 4], 'big')
+        if data[begin + 4:begin + 8] == b'eXIf':
+            return b'Exif\0\0' + data[begin + 8:begin + 8 + length]
+        begin += 12 + length
+    return b''
 
 
 def turn(image: np.ndarray, orientation: int) -> np.ndarray:

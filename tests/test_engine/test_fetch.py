@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from mmengine.runner import load_checkpoint
 from safetensors.torch import save_file
 
-from sapiens_mm.engine import load_checkpoint_file
+from sapiens_mm.engine import fetch, load_checkpoint_file
 from sapiens_mm.engine.fetch import CheckpointError, fetch_file, fetch_with_record, why_no_hub
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
@@ -302,3 +302,34 @@ def test_truncated_from_hub_looks_incomplete(hub, weights, tmp_path, monkeypatch
         fetch_with_record(SOURCE, str(tmp_path))
     assert not (tmp_path / 'w.pth').exists()
     assert not (tmp_path / 'w.pth.json').exists()
+
+
+# Slow servers and killed processes
+# ---------------------------------
+
+
+@pytest.mark.parametrize('begin', [b'HTTP/1.0 200 OK\r\n\r\nPK', b'HTTP/1.1 100 Continue\r\n\r\n',
+                                   b'HTTP/1.1 200 OK\r\na: '])
+def test_http_that_brings_too_little_fails(server, hub_folder, monkeypatch, begin):
+    monkeypatch.setattr(fetch, 'STALL_SECONDS', .2)
+    ended = threading.Event()
+    monkeypatch.setattr(Handler, 'do_GET', lambda handler: (handler.wfile.write(begin), ended.wait(20)))
+    try:
+        with pytest.raises(CheckpointError, match='w.pth.*expected at least'):
+            fetch_file(f'{server.url}/w.pth')
+        assert not os.listdir(hub_folder)
+    finally:
+        ended.set()
+
+
+def test_http_leftovers_are_removed_but_not_those_of_others_at_work(server, weights, hub_folder):
+    server.files['/w.pth'] = weights[1]
+    path = fetch_file(f'{server.url}/w.pth')
+    os.remove(path)
+    for name, age in (('old', 10_000), ('new', 0)):
+        partial = f'{path}.{name}.partial'
+        with open(partial, 'wb') as file:
+            file.write(b'PK')
+        os.utime(partial, (os.path.getmtime(partial) - age, ) * 2)
+    fetch_file(f'{server.url}/w.pth')
+    assert sorted(os.listdir(hub_folder)) == [os.path.basename(path), f'{os.path.basename(path)}.new.partial']

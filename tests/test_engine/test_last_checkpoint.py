@@ -240,3 +240,68 @@ def test_scaled_learning_rates_count_accumulated_batches(tmp_path):
         rates[counts] = runner.optim_wrapper.param_groups[0]['lr']
         assert runner.cfg.auto_scale_lr.base_batch_size == 16
     assert rates == pytest.approx({1: .1 * 2 / 16, 2: .1 * 4 / 16, 4: .1 * 8 / 16})
+
+
+# Folders that something else has been at
+# ---------------------------------------
+
+
+@pytest.fixture
+def zips(tmp_path):
+    for number in (4, 5):
+        write(tmp_path / f'epoch_{number}.pth', mtime=number)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_6.pth'))
+    return tmp_path
+
+
+@pytest.mark.parametrize('make', [lambda path: path.symlink_to('/nowhere/x.pth'), lambda path: path.symlink_to(path),
+                                  os.mkfifo, Path.mkdir], ids=['dangling link', 'looping link', 'fifo', 'empty folder'])
+@pytest.mark.parametrize('pointed', [False, True])
+def test_what_is_no_file_is_passed_over(zips, make, pointed):
+    make(zips / 'epoch_6.pth')
+    if not pointed:
+        (zips / 'last_checkpoint').write_text('')
+    name, passed_over = name_of(zips)
+    assert name == 'epoch_5.pth'
+    assert passed_over
+
+
+def test_a_pointer_that_is_cut_off_may_name_a_folder(zips, monkeypatch):
+    monkeypatch.chdir(zips.parent)
+    (zips / 'other').mkdir()
+    (zips / 'other' / 'file.pt').write_bytes(b'x')
+    for named in ('/etc', str(zips), str(zips.parent), f'{zips}/', '..', '.', 'other', str(zips / 'other')):
+        (zips / 'last_checkpoint').write_text(named)
+        assert name_of(zips)[0] == 'epoch_5.pth'
+
+
+def test_relative_pointers(zips, monkeypatch):
+    monkeypatch.chdir(zips.parent)
+    for named in ('epoch_4.pth', './epoch_4.pth', f'{zips.name}/epoch_4.pth'):
+        (zips / 'last_checkpoint').write_text(named)
+        assert name_of(zips) == ('epoch_4.pth', '')
+
+
+def test_other_endings_are_no_candidates(zips):
+    write(zips / 'x2.pth.bak')
+    (zips / 'last_checkpoint').write_text(str(zips / 'x1.pth.bak'))
+    assert name_of(zips)[0] == 'epoch_5.pth'
+
+
+@pytest.mark.parametrize('checksums', [True, False])
+def test_zeros_in_the_middle(zips, checksums):
+    if not checksums:
+        torch.serialization.set_crc32_options(False)
+    try:
+        write(zips / 'epoch_5.pth', mtime=5)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    (zips / 'last_checkpoint').write_text('')
+    assert name_of(zips)[0] == 'epoch_5.pth'
+    content = (zips / 'epoch_5.pth').read_bytes()
+    middle = content.index(bytes(torch.ones(8).numpy()))
+    (zips / 'epoch_5.pth').write_bytes(content[:middle] + bytes(1000) + content[middle + 1000:])
+    name, passed_over = name_of(zips)
+    if checksums:  # without them nothing tells
+        assert name == 'epoch_4.pth'
+        assert 'epoch_5.pth' in passed_over

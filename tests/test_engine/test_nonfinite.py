@@ -277,3 +277,10 @@ def test_two_processes(tmp_path):
     assert [path.name for path in tmp_path.glob('*.json')] == ['nonfinite_rank1.json']
     batches = json.loads((tmp_path / 'nonfinite_rank1.json').read_text())
     assert [batch['images'] for batch in batches] == [['1-2'], ['1-3']]
+
+
+@pytest.mark.parametrize('order', [0, -1, float('-inf')])
+def test_norms_that_hide_what_is_not_finite_are_not_trusted(tmp_path, order):
+    model, _ = train(tmp_path, {2: float('nan')}, clip_grad=dict(max_norm=1, norm_type=order))
+    assert model.weight.isfinite()
+    assert logged(tmp_path) == [0, 0, 1, 1, 1, 1, 1, 1]

@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.checkpoint import metadata as dcp_types
 
 from sapiens_mm.engine import CheckpointError, UnsafeCheckpointError, load_checkpoint_file
-from sapiens_mm.engine.sharded_checkpoint import is_sharded, load_sharded, read_table, save_sharded
+from sapiens_mm.engine.sharded_checkpoint import (
+    _covers,
+    check_sharded,
+    is_sharded,
+    load_sharded,
+    read_table,
+    save_sharded,
+)
 
 
 @pytest.fixture
@@ -86,3 +94,73 @@ def test_what_was_written_is_read(tmp_path):
 def test_tensors_that_are_not_there_are_named(damaged):
     with pytest.raises(CheckpointError, match=f'{damaged}.*scale'):
         load_sharded(str(damaged), dict(state_dict=dict(scale=torch.zeros(3))), alone=True)
+
+
+# Tables that lie
+# ---------------
+
+
+def chunk(*boxes):
+    return [dcp_types.ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes)) for offsets, sizes in boxes]
+
+
+def of_size(value):
+    return lambda table: setattr(table.state_dict_metadata['state_dict.weight'], 'size', value)
+
+
+def of_chunks(*boxes):
+
+    def change(table):
+        table.state_dict_metadata['state_dict.weight'].chunks = chunk(*boxes)
+        info = next(iter(table.storage_data.values()))
+        for offsets, _ in boxes:
+            table.storage_data.setdefault(dcp_types.MetadataIndex('state_dict.weight', torch.Size(offsets)), info)
+
+    return change
+
+
+def of_info(**kwargs):
+    return lambda table: [vars(info).update(kwargs) for info in table.storage_data.values()]
+
+
+def of_all_infos(value):
+    return lambda table: table.storage_data.update(dict.fromkeys(table.storage_data, value))
+
+
+LIES = {
+    'no chunks': of_chunks(), 'part': of_chunks(((0, 0), (299, 2))),
+    'hole': of_chunks(((0, 0), (1, 2)), ((2, 0), (298, 2))),
+    'overlap': of_chunks(((0, 0), (299, 2)), ((298, 0), (1, 2))),
+    'overlap of columns': of_chunks(((0, 0), (300, 1)), ((1, 0), (299, 1)), ((0, 1), (1, 1))),
+    'outside': of_chunks(((0, 0), (299, 2)), ((300, 0), (1, 2))), 'other axes': of_chunks(((0, ), (600, ))),
+    'negative chunk': of_chunks(((0, 0), (301, 2)), ((300, 0), (-1, 2))),
+    'huge': of_size(torch.Size([10**13])), 'negative': of_size(torch.Size([-3, 2])), 'text': of_size('abc'),
+    'none': of_size(None),
+    'huge and covered': lambda table: (of_size(torch.Size([10**13, 2]))(table),
+                                       of_chunks(((0, 0), (10**13, 2)))(table)),
+    'no dtype': lambda table: setattr(table.state_dict_metadata['state_dict.weight'], 'properties', None),
+    'name': lambda table: table.state_dict_metadata.update({5: table.state_dict_metadata['state_dict.weight']}),
+    'no storage': lambda table: setattr(table, 'storage_data', None),
+    'empty storage': lambda table: table.storage_data.clear(),
+    'no infos': of_all_infos(None), 'text offset': of_info(offset='a'), 'no path': of_info(relative_path=None),
+    'path elsewhere': of_info(relative_path='../../etc/passwd'), 'absolute path': of_info(relative_path='/dev/zero'),
+    'negative offset': of_info(offset=-1), 'negative length': of_info(length=-1), 'long': of_info(length=10**13),
+}
+
+
+@pytest.mark.parametrize('lie', LIES)
+def test_tables_that_lie(damaged, lie):
+    table = pickle.loads((damaged / '.metadata').read_bytes())
+    LIES[lie](table)
+    (damaged / '.metadata').write_bytes(pickle.dumps(table))
+    for read in (load_checkpoint_file, check_sharded):
+        with pytest.raises(CheckpointError, match='iter_1.pth') as error:
+            read(str(damaged))
+        assert '\n' not in str(error.value)
+
+
+def test_pieces_of_any_order_cover():
+    assert _covers((4, 4), {((0, 0), (2, 4)), ((2, 0), (2, 2)), ((2, 2), (1, 2)), ((3, 2), (1, 2)), ((4, 0), (0, 4))})
+    assert _covers((), {((), ())})
+    assert _covers((0, 3), set())
+    assert not _covers((), set())

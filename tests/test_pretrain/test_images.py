@@ -303,3 +303,14 @@ def test_a_name_of_several_lines_counts_once(tmp_path):
     stream = iter(dataset(tmp_path))
     bad = [line for _ in range(2) for line in next(stream)['data_samples']['bad'].splitlines()]
     assert [line.partition(' (')[0] for line in bad] == ['a b c d.jpg'] * len(bad) != []
+
+
+def test_sizes_are_checked_before_decoding(monkeypatch):
+    """JPEG's decoder makes room for what the header says, and torchvision's for GIF decodes all images."""
+    monkeypatch.setattr('sapiens_mm.pretrain.images.decode_image', lambda *args, **kwargs: pytest.fail('decoded'))
+    data = bytearray(encoded(picture(), 'JPEG'))
+    begin = data.index(b'\xff\xc0')
+    data[begin + 5:begin + 9] = b'\xff\x00\xff\x00'
+    with pytest.raises(ValueError, match='65280 x 65280'):
+        decode(bytes(data))
+    assert decode(encoded(picture(), 'GIF')).shape[0] == 3

@@ -9,7 +9,7 @@ import sys
 from .version import __version__, require
 
 _at_ctrl_c = None
-if sys.argv[:1] == ['-m']:  # `python -m sapiens_mm` imports this before its own code could catch anything
+if sys.orig_argv[1:3] == ['-m', 'sapiens_mm']:  # which imports this before its own code can catch anything
     from sapiens_mm_cli import end_at_ctrl_c
     _at_ctrl_c = end_at_ctrl_c()
 

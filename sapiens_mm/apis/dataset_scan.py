@@ -431,7 +431,7 @@ class _Tally:
                      or flag == 'masks as labels' and number > self.flags[flag] / 2)]
         if self.max_bad_share is not None and self.bad > self.max_bad_share * self.images:
             found.append(Problem('unreadable images', title, 'cannot be read', f'at most max_bad_share='
-                                 f'{self.max_bad_share}; mend the images, or raise it', number=self.bad,
+                                 f'{self.max_bad_share}; repair the images, or raise it', number=self.bad,
                                  total=self.images, unit='image'))
         return found
 

@@ -8,13 +8,12 @@ from io import BytesIO
 import cv2
 import numpy as np
 
-from ..utils.images import MAX_PIXELS, decode, open_image, orientation, turn
+from ..utils.image_headers import read_header
+from ..utils.images import MAX_PIXELS, decode, header_of, open_image, turn
 from ..utils.problems import DataError, Problem, guide, report
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 ARRAY_SUFFIXES = ('.npy', '.npz', '.exr')
-#: EXIF orientations that exchange height and width.
-_TURNED = (5, 6, 7, 8)
 _PNG = b'\x89PNG\r\n\x1a\n'
 _GREY, _PALETTE, _WITH_ALPHA = 0, 3, (4, 6)  # color types of PNG
 
@@ -33,11 +32,12 @@ def file_size(path: str) -> tuple[int, int]:
     try:
         if suffix in IMAGE_SUFFIXES:
             with open(path, 'rb') as file:
-                # A JPEG's EXIF comes first, that of other formats may come behind the pixels.
-                data = file.read(1 << 18 if suffix in ('.jpg', '.jpeg') else -1)
-            with open_image(BytesIO(data)) as image:
-                width, height = image.size
-            return (width, height) if orientation(data) in _TURNED else (height, width)
+                header = read_header(file) or header_of(_read(path, 'image'))
+            if header is None:
+                raise ValueError('it is no image')
+            if header.height * header.width > MAX_PIXELS:
+                raise ValueError(f'got {header.width} x {header.height} pixels, expected at most {MAX_PIXELS}')
+            return header.shape
         if suffix == '.exr':
             return _exr_size(path)
         shape = _array_shape(path)
@@ -169,13 +169,12 @@ def _read_label_image(path: str) -> np.ndarray:
     if kind == _PALETTE:
         try:
             with open_image(BytesIO(data)) as image:
-                return turn(np.array(image), orientation(data))
+                return turn(np.array(image), header_of(data).orientation)
         except Exception as error:  # Pillow's readers raise nearly anything
             raise _damaged(path, error) from error
     if kind == _GREY and depth < 8:
-        raise DataError(str(Problem('1-bit labels', path, f'a grey PNG of {depth} bit, stretched to 0 to 255',
-                                    '8 bits; save a mask of a person with the value 1 for the person, and classes as '
-                                    'their ids')))
+        raise DataError(f'{path}: got a gray PNG of {depth} bit, whose values become 0 to 255, expected 8 bits; save a '
+                        'mask of a person with the value 1 for the person, and classes as their ids', '1-bit labels')
     array = _decoded(path, data, cv2.IMREAD_UNCHANGED)
     return array if array.ndim == 2 else np.ascontiguousarray(array[..., 2::-1])
 

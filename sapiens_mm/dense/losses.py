@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ..utils.problems import guide
+
 
 @MODELS.register_module()
 class SapiensWeightedCrossEntropyLoss(nn.Module):
@@ -31,8 +33,10 @@ class SapiensWeightedCrossEntropyLoss(nn.Module):
                  loss_weight: float = 1.,
                  loss_name: str = 'loss_ce'):
         super().__init__()
-        if class_weight is not None and not all(0 <= value < float('inf') for value in class_weight):
-            raise ValueError(f'class_weight: got {list(class_weight)}, expected finite numbers of at least 0')
+        if class_weight is not None and not (all(0 <= value < float('inf') for value in class_weight)
+                                             and any(class_weight)):
+            raise ValueError(f'class_weight: got {list(class_weight)}, expected finite numbers of at least 0, not all '
+                             f'0; correct class_weight. {guide("sigmas and weights")}')
         self.register_buffer(
             'class_weight',
             None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32),

@@ -1,4 +1,4 @@
-"""The pointer of a run to its last checkpoint: written whole, and not trusted when it is read."""
+"""The ``last_checkpoint`` file of a run, written atomically and verified when read."""
 import os
 import os.path as osp
 import re

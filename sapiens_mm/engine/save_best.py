@@ -1,10 +1,12 @@
-"""A check, before the training, of the metric that the best checkpoint is chosen by."""
+"""Hook that checks ``save_best`` against the evaluator before training."""
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
+from ..utils.problems import guide
 from ..utils.text import some
 
-_COCO = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
+#: Names of COCO's ten keypoint metrics.
+COCO_STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
 
 
 @HOOKS.register_module()
@@ -28,14 +30,15 @@ class SapiensCheckSaveBestHook(Hook):
                 if name != 'auto' and not any(_gives(metric, name) for metric in metrics):
                     known = [known for metric in metrics for known in _names(metric) or [f'{metric.prefix}/...']]
                     raise ValueError(f"save_best: got '{name}', expected a metric of val_evaluator "
-                                     f'({some(known, 12)}); correct default_hooks.checkpoint.save_best')
+                                     f'({some(known, 12)}); correct default_hooks.checkpoint.save_best. '
+                                     f'{guide("annotations of the evaluator")}')
 
 
 def _names(metric) -> list[str] | None:
     """The names of a metric's results; None where they are not known."""
     if hasattr(metric, 'metric_names'):
         return metric.metric_names
-    return [f'{metric.prefix}/{name}' for name in _COCO] if type(metric).__name__ == 'CocoMetric' else None
+    return [f'{metric.prefix}/{name}' for name in COCO_STATS] if type(metric).__name__ == 'CocoMetric' else None
 
 
 def _gives(metric, name: str) -> bool:

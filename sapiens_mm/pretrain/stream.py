@@ -128,7 +128,7 @@ class SapiensStreamHook(Hook):
         met, share = self._images + self._bad, self._dataset.max_bad_share
         if met >= self._dataset.min_images and self._bad > share * met:
             raise SourceError(f'{self._bad} of {met} images of rank {get_rank()} cannot be read, the last is '
-                              f'{bad[-1]}; that is more than max_bad_share={share}: mend the images, or raise it')
+                              f'{bad[-1]}; that is more than max_bad_share={share}: repair the images, or raise it')
 
     @staticmethod
     def _log(runner, bad: list[str]) -> None:

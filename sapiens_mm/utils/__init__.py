@@ -1,1 +1,1 @@
-"""Helpers that every room shares: files, images read by Pillow, lists as text."""
+"""Helpers that every room shares: files, images, problems of data sets, lists as text."""

@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from .image_headers import Header, read_header
+
 #: Pillow finds the format by a file's content, and runs Ghostscript for PostScript. These formats it decodes itself.
 FORMATS = ('AVIF', 'BMP', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TIFF', 'WEBP')
-#: Pillow warns from half as many pixels on. The warning can only be silenced for all threads, so its limit is raised.
+#: The most pixels of an image: where Pillow itself stops. Its warning from half as many on is not asked for.
 MAX_PIXELS = 178_956_970
-_JPEG, _PNG, _TIFF = b'\xff\xd8', b'\x89PNG\r\n\x1a\n', (b'MM\0*', b'II*\0', b'MM\0+', b'II+\0')
+_JPEG, _TIFF = b'\xff\xd8', (b'MM\0*', b'II*\0', b'MM\0+', b'II+\0')
 _MAX_TILE = 1 << 22  # pixels of a TIFF's tile where the image is smaller: decoders allocate whole tiles
 _INTEGERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i', 16: 'Q', 17: 'q'}  # of a TIFF's tags: type -> struct's
 _ORIENTATION = 274  # tag of EXIF
@@ -90,21 +92,28 @@ def _check_tiles(file: BinaryIO, pixels: int) -> None:
                          f'{max(pixels, _MAX_TILE)}; save it anew')
 
 
-def check_size(data: bytes) -> None:
-    """Checks by its header what decoding an image file will allocate; formats that Pillow does not know pass.
+def header_of(data: bytes) -> Header | None:
+    """Size and orientation of an image file; None where Pillow does not know its format, or it is damaged.
 
     Raises:
         ValueError: The image has more than `MAX_PIXELS` pixels, or is a TIFF whose tiles are far larger than it.
     """
     try:
-        open_image(BytesIO(data)).close()
+        header = read_header(BytesIO(data))
+        if header is None:
+            with open_image(BytesIO(data)) as image:
+                header = Header(image.height, image.width, image.getexif().get(_ORIENTATION, 1))
     except Image.UnidentifiedImageError:
         if data.startswith(_TIFF):  # of values that Pillow has no mode for
             _check_tiles(BytesIO(data), 0)
+        return None
     except Image.DecompressionBombError as error:
         raise ValueError(str(error)) from error
     except (OSError, SyntaxError):
-        pass  # the decoder says what is wrong
+        return None  # the decoder says what is wrong
+    if header.height * header.width > MAX_PIXELS:
+        raise ValueError(f'got {header.width} x {header.height} pixels, expected at most {MAX_PIXELS}')
+    return header
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:
@@ -120,7 +129,7 @@ def decode(data: bytes, flags: int) -> np.ndarray:
     Raises:
         ValueError: The content is cut off, damaged, or no image.
     """
-    check_size(data)
+    header = header_of(data)
     # From memory: of a file on disk OpenCV fills what is cut off with grey.
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION) if data else None
@@ -128,35 +137,8 @@ def decode(data: bytes, flags: int) -> np.ndarray:
         raise ValueError(str(error).strip().splitlines()[0]) from error
     if image is None or ends_in_zeros(data):
         raise ValueError('it is empty, cut off, damaged or no image' if data else 'it is empty')
-    return image if data.startswith(_TIFF) else turn(image, orientation(data))  # OpenCV always turns a TIFF
-
-
-def orientation(data: bytes) -> int:
-    """The EXIF orientation of an image file, 1 to 8; 1 where it has none."""
-    # Most files have none, and then Pillow need not look.
-    if not (data.startswith(_TIFF) or any(mark in data for mark in (b'Exif\0\0', b'eXIf', b'EXIF'))):
-        return 1
-    try:
-        if data.startswith(_PNG):  # which Pillow decodes whole to get there
-            exif = Image.Exif()
-            exif.load(_png_exif(data))
-        else:
-            with open_image(BytesIO(data), None) as image:
-                exif = image.getexif()
-        value = exif.get(_ORIENTATION, 1)
-    except (OSError, ValueError, SyntaxError):
-        return 1
-    return value if value in range(1, 9) else 1
-
-
-def _png_exif(data: bytes) -> bytes:
-    begin = len(_PNG)
-    while begin + 8 <= len(data):
-        length = int.from_bytes(data[begin:begin + 4], 'big')
-        if data[begin + 4:begin + 8] == b'eXIf':
-            return b'Exif\0\0' + data[begin + 8:begin + 8 + length]
-        begin += 12 + length
-    return b''
+    # OpenCV always turns a TIFF.
+    return image if header is None or data.startswith(_TIFF) else turn(image, header.orientation)
 
 
 def turn(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -181,7 +163,7 @@ def ends_in_zeros(data: bytes) -> bool:
 
 @contextlib.contextmanager
 def no_other_formats() -> Iterator[None]:
-    """Meanwhile Pillow opens `FORMATS` only, in all threads: for a library that opens images by itself."""
+    """Restricts Pillow to `FORMATS` in all threads, for libraries that open images themselves."""
     Image.init()
     with _lock:
         before = list(Image.ID)

@@ -17,7 +17,15 @@ def guide(kind: str) -> str:
 
 
 class DataError(ValueError):
-    """Data that would train a wrong model or give a wrong metric."""
+    """Data that would train a wrong model or report a wrong metric.
+
+    Attributes:
+        kind: Section of the guide that the message names.
+    """
+
+    def __init__(self, message: str, kind: str = 'cannot be opened'):
+        super().__init__(message if guide(kind) in message else f'{message.rstrip(".")}. {guide(kind)}')
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def report(problem: Problem) -> None:
     if collected is not None:
         collected.append(problem)
     elif problem.level == 'error':
-        raise DataError(str(problem))
+        raise DataError(str(problem), problem.kind)
     else:
         from mmengine.logging import print_log
         print_log(str(problem), 'current', logging.WARNING if problem.level == 'warning' else logging.INFO)

@@ -43,7 +43,7 @@ def check_mirror(names: Sequence[str], flip_indices: Sequence[int], where: str) 
         elif (mirror := mirrored_name(names[index])) in known and not _same(mirror, names[other]):
             wrong.append(f"'{names[index]}' becomes '{names[other]}' instead of '{mirror}'")
     if wrong:
-        report(Problem('mirror tables', where, 'have no mirror image of their own in flip_indices (swap)',
+        report(Problem('mirror tables', where, 'are not swapped in pairs by flip_indices (swap)',
                        'pairs that become each other, such as left_eye and right_eye; correct the metainfo',
                        tuple(wrong), total=len(names), unit='name'))
 

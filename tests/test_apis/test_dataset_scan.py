@@ -65,7 +65,7 @@ def test_everything_that_is_wrong_with_pose_data_in_one_scan(pose):
         image = np.random.default_rng(number).integers(0, 256, (120, 100, 3), dtype=np.uint8)
         cv2.imwrite(str(folder / f'{number}.png'), image)
     annotations[6]['id'] = 1                                              # 1 repeated ids
-    annotations[7]['image_id'] = 99                                       # 2 ids that do not meet
+    annotations[7]['image_id'] = 99                                       # 2 unknown ids
     annotations[8]['keypoints'][2] = -1                                   # 3 visibilities
     annotations[9]['bbox'][0] = float('nan')                              # 4 not numbers
     annotations[10]['keypoints'] = [v / 120 if i % 3 < 2 else v for i, v in enumerate(annotations[10]['keypoints'])]
@@ -84,7 +84,7 @@ def test_everything_that_is_wrong_with_pose_data_in_one_scan(pose):
     path.write_text(json.dumps(content))
     found = scan({**dataset, 'metainfo': metainfo}, 'mmpose')
     assert kinds(found) == {
-        'repeated ids', 'ids that do not meet', 'visibilities', 'not numbers', 'units of coordinates',
+        'repeated ids', 'unknown ids', 'visibilities', 'not numbers', 'units of coordinates',
         'boxes and keypoints', 'number of keypoints', 'invalid ids', 'missing files', 'unreadable images',
         'image sizes', 'mirror tables', 'sigmas and weights'}
     assert 'dropped' in kinds(found, 'warning')

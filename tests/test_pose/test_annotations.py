@@ -320,7 +320,7 @@ def test_boxes_that_show_nobody_are_counted_and_miss_from_the_evaluation(content
     assert '2 of 12 persons' in logged()
     assert '5, 8' in logged()
     assert exact_ap(dataset, entries) == pytest.approx(1)
-    assert '2 labelled persons (5, 8) miss from this evaluation' in logged()
+    assert '2 labelled persons (5, 8) are not part of this evaluation' in logged()
 
 
 def test_subsets_are_evaluated_on_themselves(content, open_set):
@@ -398,7 +398,7 @@ def test_a_scan_finds_everything_in_one_go(content, open_set):
     with collect_problems() as problems:
         assert len(open_set(content)) == 8
     assert {problem.kind for problem in problems} == {
-        'visibilities', 'ids that do not meet', 'not numbers', 'invalid ids'}
+        'visibilities', 'unknown ids', 'not numbers', 'invalid ids'}
 
 
 @pytest.mark.parametrize('change', [dict(swap='tail'), dict(name='head'), dict(name=None)])

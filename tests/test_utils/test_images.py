@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from sapiens_mm.utils.images import decode, open_image, orientation
+from sapiens_mm.utils.image_headers import read_header
+from sapiens_mm.utils.images import decode, open_image
 
 POSTSCRIPT = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(x) = {} loop\n%%EOF\n'
 
@@ -104,5 +105,5 @@ def test_the_orientation_of_a_png_needs_no_pixels(monkeypatch):
     exif = Image.Exif()
     exif[274] = 6
     monkeypatch.setattr('PIL.ImageFile.ImageFile.load', lambda *args: pytest.fail('it was decoded'))
-    assert orientation(large_png(30000, 30000, (b'eXIf', exif.tobytes()[6:]))) == 6
-    assert orientation(large_png(30000, 30000, (b'tEXt', b'a\0eXIf EXIF'))) == 1
+    assert read_header(io.BytesIO(large_png(30000, 30000, (b'eXIf', exif.tobytes()[6:])))).orientation == 6
+    assert read_header(io.BytesIO(large_png(30000, 30000, (b'tEXt', b'a\0eXIf EXIF')))).orientation == 1

@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS
 
-from ...utils.problems import Problem, report
+from ...utils.problems import Problem, guide, report
 from ...vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
 from ...vocabularies.mirror import check_mirror
 from ..label_files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, file_size
@@ -37,8 +37,8 @@ class SapiensDenseDataset(BaseDataset):
         tasks: Labels to load: ``parts``, ``depth``, ``normal``.
         ann_file: Text file with one sample's name per line, to use only these; all by default.
         depth_scale: Unit of the depth files, in the unit wanted (16-bit PNG in millimetres: 0.001 for metres).
-        max_depth: The largest depth, in the unit wanted, of a person. A larger one is a number for the background,
-            which would spoil relative depth. By default 1000, and no flat background four times as far as the person.
+        max_depth: Largest valid depth of a person, in the unit wanted. If not set: 1000, and a constant background more
+            than four times farther than the person is an error.
         normal_signs: What x, y and z of the files are multiplied by (OpenCV's y down, z forward: ``(1, -1, -1)``).
         mask_labels: Depth and normals off the person have no meaning, whatever the file says there; they are dropped.
         check_sizes: Samples, spread evenly, of which the sizes in all files' headers are compared when the dataset is
@@ -229,7 +229,7 @@ class SapiensDenseDataset(BaseDataset):
                            total=number, unit='sample'))
 
     def _says(self, problem: str) -> str:
-        return f'{type(self).__name__}: {problem}.'
+        return f'{type(self).__name__}: {problem}. {guide("cannot be opened")}'
 
     def _root_hint(self) -> str:
         return f"Set data_root (it is '{getattr(self, 'data_root', '')}') in the config; docs/datasets.md has layouts"

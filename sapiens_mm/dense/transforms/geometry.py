@@ -8,7 +8,7 @@ from mmseg.registry import TRANSFORMS
 
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import file_size, read_image
-from .loading import check_background, check_depth, check_parts
+from .loading import check_background, check_depth, check_parts, count_classes
 
 #: Value of a pixel without a label, by key.
 NO_LABEL = dict(gt_seg_map=IGNORED_PART, gt_depth_map=0, gt_normal_map=0, gt_person_mask=0, gt_instance_map=0)
@@ -164,6 +164,7 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
         image_matrix[:, :2] *= reduction
     results['img'] = warp_image(results['img'], image_matrix, size, pad_val)
     mirrored = bool(np.linalg.det(matrix[:, :2]) < 0)
+    on_disk = isinstance(results.get('gt_depth_map'), np.memmap)
     for key in results.get('seg_fields', ()):
         if key == 'gt_normal_map':
             results[key] = warp_normals(results[key], matrix, size)
@@ -175,13 +176,14 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
         if key == 'gt_depth_map':
             check_depth(results[key], results.get('depth_map_path'))
         if key == 'gt_seg_map':
-            check_parts(results[key], results.get('seg_map_path'), results.get('num_classes'))
+            check_parts(count_classes(results[key]), results.get('seg_map_path'), results.get('num_classes'))
             if mirrored:
                 table = np.arange(256, dtype=np.uint8)
                 table[:len(results['flip_indices'])] = results['flip_indices']
                 results[key] = cv2.LUT(results[key], table)
-    if 'gt_depth_map' in results.get('seg_fields', ()):  # of one on disk only some rows were looked at
-        check_background(results, results['gt_depth_map'])
+    if on_disk:  # of which only some rows were looked at
+        check_background(results['gt_depth_map'], results.get('gt_person_mask'), results.get('depth_map_path'),
+                         results.get('max_depth'))
     results['img_shape'] = results['pad_shape'] = tuple(size)
     results['scale_factor'] = (zoom_of(matrix), ) * 2
     results['flip'] = mirrored

@@ -1,13 +1,12 @@
 """Loading of images and labels; what is wrong with a file is said, with its name."""
 import os.path as osp
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from ...utils.problems import DataError, Problem, guide, report
+from ...utils.problems import DataError, Problem, report
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import file_size, has_alpha, read_array, read_image
 
@@ -20,9 +19,10 @@ MAX_DEPTH = 1000.
 WARNED_AFTER = 16
 _SENTINELS = (65504, 65535)  # the largest numbers of half floats and of 16-bit PNGs, whatever the type of the file
 MEANT = {
-    'alpha channels': ('an alpha channel, which is dropped', 'labels without; check that the labels are not in it'),
+    'alpha channels': ('an alpha channel, which is dropped',
+                       'labels without one; check that the mask was not saved in it'),
     'masks as labels': ('the values 0 and 255 alone', 'class ids; use 1 for the person, or save the file as a mask'),
-    'empty masks': ('no pixel of a person', 'masks above 127 on the person; check how they were saved'),
+    'empty masks': ('no pixel of a person', 'masks above 0 on the person; check how they were saved'),
     'full masks': ('no pixel of the background', 'masks of 0 off the person; check how they were saved'),
     'labels of background alone': ('no pixel of a part', 'class ids of the parts; check how they were saved'),
 }
@@ -101,14 +101,14 @@ class SapiensLoadLabels(BaseTransform):
             except DataError:
                 raise
             except ValueError as error:
-                raise DataError(f'{error}. {guide(f"invalid {KINDS[path_key]}")}') from error
-            if path.lower().endswith('.png'):
+                raise DataError(str(error), f'invalid {KINDS[path_key]}') from error
+            if path.lower().endswith('.png') and self._seen.get(('alpha channels', path_key), (0, 0))[0] < WARNED_AFTER:
                 self._count('alpha channels', path, has_alpha(path), path_key)
             if label.shape[:2] != results['ori_shape']:
                 height, width = results['ori_shape']
                 raise DataError(f"'{path}' is {label.shape[1]}x{label.shape[0]}, but its image "
-                                f"'{results['img_path']}' is {width}x{height}. Labels must have its size. "
-                                f'{guide("image sizes")}')
+                                f"'{results['img_path']}' is {width}x{height}. Labels must have its size",
+                                'image sizes')
             results[key] = label
             if key not in results['seg_fields']:
                 results['seg_fields'].append(key)
@@ -132,22 +132,25 @@ class SapiensLoadLabels(BaseTransform):
         parts = read_array(path, self.mmap)
         if not (_on_disk(parts) and parts.dtype == np.uint8 and parts.ndim == 2):
             parts = _class_ids(path, parts, 'class ids')
-        sampled = self._checked(parts)
-        check_parts(sampled, path, results.get('num_classes'))
-        if results.get('num_classes') is not None and is_mask(sampled) and is_mask(np.asarray(parts)):
-            self._check_classes(np.asarray(parts), path)
-        self.has_classes |= not is_mask(sampled) and bool(sampled.any())
-        self._count('labels of background alone', path, not sampled.any())
+        counts = count_classes(self._checked(parts))
+        check_parts(counts, path, results.get('num_classes'))
+        if results.get('num_classes') is not None:
+            if is_mask(counts) and self.mmap:  # the rows that were looked at may lie off the person
+                counts = count_classes(np.asarray(parts))
+            self._check_classes(counts, path)
+        self._count('labels of background alone', path, not counts[1:].any())
         return parts
 
-    def _check_classes(self, parts: np.ndarray, path: str) -> None:
-        """Refuses (H, W) uint8 labels of 0 and 255 alone: masks, of which nothing but background would be learned.
+    def _check_classes(self, counts: np.ndarray, path: str) -> None:
+        """Refuses a mask, of which nothing but background would be learned.
 
-        Where others have classes, one of background and ignored pixels is in order.
+        Where other labels have classes, one of background and ignored pixels is valid.
         """
-        self._count('masks as labels', path, True)
-        if not self.has_classes:
-            report(Problem('masks as labels', path, f'the values 0 and 255 alone ({np.count_nonzero(parts)} pixels of '
+        mask = is_mask(counts)
+        self._count('masks as labels', path, mask)
+        self.has_classes |= bool(counts[1:IGNORED_PART].any())
+        if mask and not self.has_classes:
+            report(Problem('masks as labels', path, f'the values 0 and 255 alone ({counts[IGNORED_PART]} pixels of '
                            '255, which are ignored)', MEANT['masks as labels'][1]))
 
     def _depth(self, path: str, results: dict) -> np.ndarray:
@@ -162,10 +165,11 @@ class SapiensLoadLabels(BaseTransform):
             raise ValueError(f"'{path}' holds {depth.dtype} {depth.shape}; expected depth (H, W) as floats or as "
                              '16-bit PNG')
         if masked:
-            depth = np.where(self._person(results, path), depth, depth.dtype.type(0))
+            depth = np.where(self._person(results, path, depth.shape), depth, depth.dtype.type(0))
         sampled = self._checked(depth)
         check_depth(sampled, path)
-        check_background(results, sampled, scale, self._checked)
+        mask = results.get('gt_person_mask')
+        check_background(sampled, None if mask is None else self._checked(mask), path, results.get('max_depth'), scale)
         if depth.dtype != np.float32 or scale != 1:
             depth = depth.astype(np.float32) * np.float32(scale)
         return depth
@@ -189,7 +193,8 @@ class SapiensLoadLabels(BaseTransform):
             raise ValueError(f"'{path}' holds {normals.dtype}; expected unit vectors as float32 or float16. Normals "
                              'that are encoded as colours belong in a PNG; an array of them is n = 2 * v / 255 - 1')
         if masked:
-            normals = np.where(self._person(results, path)[..., None], normals, normals.dtype.type(0))
+            person = self._person(results, path, normals.shape[:2])
+            normals = np.where(person[..., None], normals, normals.dtype.type(0))
         if signs != (1, 1, 1):
             normals = normals * np.asarray(signs, normals.dtype)
         check_normals(self._checked(normals), path)
@@ -199,16 +204,16 @@ class SapiensLoadLabels(BaseTransform):
         return np.asarray(label[::max(1, len(label) // SAMPLED_ROWS)]) if self.mmap else label
 
     @staticmethod
-    def _person(results: dict, path: str) -> np.ndarray:
+    def _person(results: dict, path: str, shape: tuple[int, int]) -> np.ndarray:
         if 'gt_person_mask' not in results:
             raise ValueError(f"'{path}' is to be masked (mask_labels=True), but the sample has no mask_path, or "
                              'SapiensLoadLabels has mask=False')
-        if results['gt_person_mask'].shape != tuple(file_size(path)):
+        if results['gt_person_mask'].shape != shape:
             raise ValueError(f"'{path}' and '{results['mask_path']}' have different sizes")
         return results['gt_person_mask'] > 0
 
     def _count(self, what: str, path: str, has_it: bool, kind: str = '') -> None:
-        """Warns once, after some labels of a kind, of what is only wrong where many have it."""
+        """Warns once in each worker, after some labels of a kind, of what is only wrong where many have it."""
         seen, having = self._seen.get((what, kind), (0, 0))
         self._seen[what, kind] = seen + 1, having + has_it
         if seen + 1 == WARNED_AFTER and (having + has_it == WARNED_AFTER or having + has_it and 'alpha' in what):
@@ -219,54 +224,55 @@ class SapiensLoadLabels(BaseTransform):
         return f'{type(self).__name__}(mmap={self.mmap}, mask={self.mask})'
 
 
-def check_parts(parts: np.ndarray, path: str, num_classes: int | None) -> None:
-    """Refuses (H, W) uint8 labels outside of the vocabulary, if its number of classes is known."""
+def count_classes(parts: np.ndarray) -> np.ndarray:
+    """(256, ) pixels of each class of (H, W) uint8 labels."""
+    # OpenCV counts 4K labels in 5 ms, NumPy in 60.
+    return cv2.calcHist([np.ascontiguousarray(parts)], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+
+
+def is_mask(counts: np.ndarray) -> bool:
+    """Whether labels, counted by :func:`count_classes`, are 255 somewhere and 0 or 255 everywhere."""
+    return bool(counts[IGNORED_PART]) and not counts[1:IGNORED_PART].any()
+
+
+def check_parts(counts: np.ndarray, path: str, num_classes: int | None) -> None:
+    """Refuses labels, counted by :func:`count_classes`, outside of the vocabulary, if its size is known."""
     if num_classes is None:
         return
-    # OpenCV counts 4K labels in 5 ms, NumPy in 60.
-    counts = cv2.calcHist([np.ascontiguousarray(parts)], [0], None, [256], [0, 256]).ravel()
     wrong = [value for value in np.flatnonzero(counts) if num_classes <= value != IGNORED_PART]
     if wrong:
-        shown = ', '.join(f'{value} ({int(counts[value])} pixels)' for value in wrong[:5])
+        shown = ', '.join(f'{value} ({counts[value]} pixels)' for value in wrong[:5])
         raise ValueError(f"'{path}' has the labels {shown}, but the vocabulary has {num_classes} classes: 0 to "
                          f'{num_classes - 1}, and {IGNORED_PART} to ignore. Use the dataset class of its vocabulary, '
                          'or correct the file')
 
 
-def is_mask(parts: np.ndarray) -> bool:
-    """Whether labels are 255 somewhere and 0 or 255 everywhere."""
-    return bool(parts.size) and parts.max() == IGNORED_PART and not ((parts != 0) & (parts != IGNORED_PART)).any()
-
-
-def check_background(results: dict, depth: np.ndarray, scale: float = 1.,
-                     rows: Callable[[np.ndarray], np.ndarray] = np.asarray) -> None:
+def check_background(depth: np.ndarray, mask: np.ndarray | None, path: str, max_depth: float | None,
+                     scale: float = 1.) -> None:
     """Refuses depth of persons that holds a number for the background.
 
     Args:
-        results: A sample; ``gt_person_mask`` says where the person is, ``max_depth`` what is too far.
         depth: (H, W), or some rows of it, in the file's unit.
+        mask: Of the same shape, above 0 on the person.
+        path: For the message.
+        max_depth: Largest valid depth in the unit wanted; None: `MAX_DEPTH`, and no constant background.
         scale: The file's unit, in the unit wanted.
-        rows: Takes these rows of the mask.
     """
-    mask = results.get('gt_person_mask')
-    mask = None if mask is None else rows(mask)
     depth = depth[mask > 0] if mask is not None and mask.shape == depth.shape else depth
-    given = results.get('max_depth')
-    largest, max_depth = depth.max(initial=0), (given or MAX_DEPTH) / scale
+    largest, most = depth.max(initial=0), (max_depth or MAX_DEPTH) / scale
     if not largest > 0:
         return
     limit = np.finfo(depth.dtype).max if depth.dtype.kind == 'f' else np.iinfo(depth.dtype).max
-    wrong = largest > max_depth or largest in (limit, *_SENTINELS)
+    wrong = largest > most or largest in (limit, *_SENTINELS)
     count = np.count_nonzero(depth == largest)
-    if not wrong and given is None and count > 0.01 * depth.size:
+    if not wrong and max_depth is None and count > 0.01 * depth.size:
         rest = depth[(depth < largest) & (depth > 0)]
-        wrong = rest.size > 0 and largest > 4 * rest.max()  # a wall in sight is never that flat and that far
+        wrong = rest.size > 0 and largest > 4 * rest.max()  # no wall in view is that flat and that far
     if wrong:
-        report(Problem('depth of the background', results.get('depth_map_path', 'depth'),
-                       f'depth up to {largest:.6g} ({count} pixels of that value)',
-                       f'depth of the person alone, at most {max_depth:.6g} in the unit of the file, and 0 elsewhere; '
-                       'give masks (masks/, with mask_labels=True in the dataset), set depth_scale (0.001 for '
-                       'millimeters), or state max_depth'))
+        report(Problem('depth of the background', path, f'depth up to {largest:.6g} ({count} pixels of that value)',
+                       f'depth of the person alone, at most {most:.6g} in the unit of the file, and 0 elsewhere; give '
+                       'masks (masks/, with mask_labels=True in the dataset), set depth_scale (0.001 for millimeters), '
+                       'or state max_depth'))
 
 
 def check_depth(depth: np.ndarray, path: str) -> None:

@@ -24,7 +24,7 @@ from ...vocabularies.mirror import check_mirror
 
 #: Least and largest sigma of a keypoint: COCO's are 0.025 to 0.107.
 SIGMAS = (.001, .5)
-#: Pixels. Hardly a person is that small: coordinates within are shares of the image.
+#: Coordinates this small, in pixels, are taken as shares of the image.
 _NORMALIZED = 2.
 #: Persons whose box is elsewhere than their keypoints, as a share of the file, that are taken for single mistakes.
 _STRAY_SHARE = 1e-2
@@ -137,10 +137,9 @@ def _with_fields(path: str, name: str, entries: Any, fields: Sequence[str]) -> l
     if not wrong:
         return entries
     lacking = [field for field in fields if any(field not in entries[i] for i in wrong)] or ['file_name']
-    report(Problem('missing fields', path, f"have no '{some(lacking, separator=chr(39) + ', ' + chr(39))}'",
+    report(Problem('missing fields', path, f'have no {some(map(repr, lacking))}',
                    f"the fields {', '.join(fields)}; docs/your_keypoints.md has an example",
-                   tuple(entries[i].get('id', f'number {i}') for i in wrong), total=len(entries), unit=name[:-1]
-                   if name != 'categories' else 'category'))
+                   tuple(entries[i].get('id', f'number {i}') for i in wrong), total=len(entries), unit=_unit(name)))
     wrong = set(wrong)
     return [entry for i, entry in enumerate(entries) if i not in wrong]
 
@@ -197,7 +196,7 @@ def _check_references(path: str, content: dict) -> None:
         known = {entry['id'] for entry in content[name]}
         wrong = [entry for entry in entries if entry[key] not in known]
         if wrong:
-            report(Problem('ids that do not meet', path,
+            report(Problem('unknown ids', path,
                            f"have {key} {some(dict.fromkeys(entry[key] for entry in wrong))}, which is not in '{name}'",
                            f"an id of '{name}' ({some(known)}); take both from the same file",
                            tuple(entry['id'] for entry in wrong), total=len(entries), unit='annotation'))
@@ -407,7 +406,7 @@ def _check_places(persons: Persons, path: str) -> Persons:
         wrong = usable & elsewhere
     if wrong.any():
         few = wrong.sum() <= _STRAY_SHARE * usable.sum()
-        report(Problem('boxes and keypoints', path, 'have a box that lies elsewhere than their keypoints',
+        report(Problem('boxes and keypoints', path, 'have a box that does not contain their keypoints',
                        'bbox as x, y, width, height around the keypoints, both in pixels; check their units and ids',
                        persons.ids(wrong), total=int(usable.sum()), unit='person', level='warning' if few else 'error'))
         return persons if few else persons.without(wrong)

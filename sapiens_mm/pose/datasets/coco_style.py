@@ -26,7 +26,7 @@ from .annotations import (
 )
 from .detections import check_coverage, read_detections, select_detections
 
-#: Reasons for which files of others have entries that are no samples.
+#: Reasons for which files of others have entries that are not used.
 _USUAL = {'a crowd', 'no keypoints', 'no labelled keypoint', 'another category'}
 
 
@@ -42,7 +42,7 @@ class Evaluated(dict):
     __hash__ = None
 
 
-class Checked:
+class CheckedCocoStyle:
     """Checks the files of a COCO-style dataset. Stands before mmpose's class among the bases."""
 
     def full_init(self) -> None:
@@ -71,7 +71,7 @@ class Checked:
                 raise DataError(f'metainfo of {cls.__name__}: got names or fields that are missing, repeated or '
                                 f'unknown ({some(dict.fromkeys(wrong))}), expected a name of its own for each '
                                 'keypoint, swap as one of these names, and dataset_name, skeleton_info, '
-                                f'joint_weights, sigmas. {guide("mirror tables")}')
+                                'joint_weights, sigmas', 'mirror tables')
         return super()._load_metainfo(metainfo)
 
     def load_data_list(self) -> list[dict]:
@@ -217,14 +217,14 @@ class Checked:
         if number:
             parts = '; '.join(f'{len(ids)} with {reason} ({some(ids)})' for reason, ids in reasons.items())
             evaluated = self.test_mode and not self.bbox_file
-            missing = ', and miss from the evaluation where they are labelled' if evaluated else ''
+            missing = ', and are not part of the evaluation' if evaluated else ''
             lost = set(reasons) - _USUAL
-            report(Problem('dropped', self.bbox_file or self.ann_file, f'are no samples{missing}: {parts}',
+            report(Problem('dropped', self.bbox_file or self.ann_file, f'are not used{missing}: {parts}',
                            'persons with a box in the image and a labelled keypoint', number=number, total=total,
                            unit='box' if self.bbox_file else 'person', level='warning' if lost else 'note'))
 
     def _says(self, problem: str) -> str:
-        return f'{type(self).__name__}: {problem}.'
+        return f'{type(self).__name__}: {problem}. {guide("cannot be opened")}'
 
     def _root_hint(self) -> str:
         return (f"Set data_root (it is '{self.data_root or ''}') in the config or by the environment variable that the "
@@ -232,14 +232,14 @@ class Checked:
 
 
 @DATASETS.register_module()
-class SapiensCocoDataset(Checked, CocoDataset):
+class SapiensCocoDataset(CheckedCocoStyle, CocoDataset):
     """COCO keypoints, checked: 17 keypoints unless ``metainfo`` says otherwise."""
 
     METAINFO = METAINFO_17
 
 
 @DATASETS.register_module()
-class SapiensCocoStyleDataset(Checked, BaseCocoStyleDataset):
+class SapiensCocoStyleDataset(CheckedCocoStyle, BaseCocoStyleDataset):
     """Any keypoints in COCO's format, checked: the 308 of the Sapiens release unless ``metainfo`` says otherwise.
 
     An annotation has its K keypoints as a flat list of 3K numbers, ``[x, y, visibility, ...]`` in pixels, visibility 0
@@ -250,7 +250,7 @@ class SapiensCocoStyleDataset(Checked, BaseCocoStyleDataset):
 
 
 @DATASETS.register_module()
-class SapiensCocoWholeBodyDataset(Checked, CocoWholeBodyDataset):
+class SapiensCocoWholeBodyDataset(CheckedCocoStyle, CocoWholeBodyDataset):
     """COCO-WholeBody, checked: 133 keypoints in five fields of an annotation."""
 
     METAINFO = METAINFO_133
@@ -279,6 +279,6 @@ class SapiensCommon114Dataset(SapiensCocoWholeBodyDataset):
         data_info = super().parse_data_info(raw_data_info)
         for key in ('keypoints', 'keypoints_visible'):
             common = data_info[key][:, COMMON_114_IN_133]
-            data_info[key] = np.zeros((1, self.metainfo['num_keypoints'], *common.shape[2:]), dtype=np.float32)
+            data_info[key] = np.zeros((1, self._metainfo['num_keypoints'], *common.shape[2:]), dtype=np.float32)
             data_info[key][:, COMMON_114_IN_308] = common
         return data_info

@@ -70,7 +70,7 @@ def select_detections(boxes: list[dict], path: str, wanted: set[int], images: di
     unknown = [i for i in persons if boxes[i]['image_id'] not in images and boxes[i]['image_id'] not in skipped]
     if unknown:
         found = some(dict.fromkeys(boxes[i]['image_id'] for i in unknown))
-        _report('ids that do not meet', path, f"are in images that are not in '{ann_file}': {found}",
+        _report('unknown ids', path, f"are in images that are not in '{ann_file}': {found}",
                 'boxes and annotations of the same split', unknown, len(boxes))
     persons = [i for i in persons if boxes[i]['image_id'] in images]
     corners = np.array([boxes[i]['bbox'] for i in persons], np.float64).reshape(-1, 4)
@@ -91,7 +91,7 @@ def _of_categories(boxes: list[dict], path: str, wanted: set[int], ann_file: str
     persons = [i for i, box in enumerate(boxes) if not wanted or box['category_id'] in wanted]
     if boxes and not persons:
         found = some(sorted({box['category_id'] for box in boxes}))
-        _report('ids that do not meet', path, f'have category_id {found}',
+        _report('unknown ids', path, f'have category_id {found}',
                 f"that of the persons in '{ann_file}' ({some(sorted(wanted))}); give both the same", [
                     *range(len(boxes))], len(boxes))
     if len(persons) < len(boxes):

@@ -1,4 +1,6 @@
 """Annotations for COCO's evaluation, checked before a training begins and reduced to what the data set holds."""
+import logging
+
 import numpy as np
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -6,7 +8,7 @@ from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import HOOKS
 from xtcocotools.coco import COCO
 
-from ...utils.problems import Problem, report
+from ...utils.problems import Problem, guide, report
 from ...utils.text import some
 from ..datasets.annotations import (
     SIGMAS,
@@ -21,9 +23,6 @@ from ..datasets.annotations import (
 
 #: Least and largest share of their box that persons' areas typically are.
 _AREA = (.02, 2.)
-#: Names of COCO's ten keypoint metrics.
-COCO_STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
-
 
 def evaluated_by(dataset) -> dict | None:
     """What an evaluation on a data set covers: ``images`` and ``persons`` by id their hashes, and ``missing`` ids.
@@ -76,8 +75,7 @@ def _compare(ann_file: str, content: dict, evaluated: dict) -> None:
     for unit, own, theirs in (('image', names, evaluated['images']), ('person', persons, evaluated['persons'])):
         wrong = tuple(number for number, code in theirs.items() if own.get(number) != code)
         if wrong:
-            report(Problem('annotations of the evaluator', ann_file, "are not, or not the same, in the evaluator's "
-                           'ann_file', expected, wrong, total=len(theirs), unit=unit))
+            report(Problem('annotations of the evaluator', ann_file, 'are missing or different', expected, wrong, total=len(theirs), unit=unit))
             return
     extra = tuple(persons.keys() - evaluated['persons'].keys())
     if extra:
@@ -121,8 +119,8 @@ def log_missing(dataset_meta: dict) -> None:
     """Says how many labelled persons the evaluation leaves out, since the data set has no sample of them."""
     missing = (dataset_meta.get('evaluated') or {}).get('missing', ())
     if len(missing):
-        print_log(f'{len(missing)} labelled persons ({some(missing)}) miss from this evaluation: the data set has no '
-                  'sample of them. See docs/before_you_train.md#dropped', 'current', 30)
+        print_log(f'{len(missing)} labelled persons ({some(missing)}) are not part of this evaluation: the data set '
+                  f'has no sample of them. {guide("dropped")}', 'current', logging.WARNING)
 
 
 @HOOKS.register_module()

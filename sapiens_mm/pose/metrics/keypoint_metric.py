@@ -11,9 +11,10 @@ from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
+from ...engine.save_best import COCO_STATS
 from ..datasets.annotations import flat_keypoints
 from ..vocabularies import COMMON_114, COMMON_114_IN_133, COMMON_114_IN_308, get_metainfo, get_parts
-from .ground_truth import COCO_STATS, check_areas, log_missing, read_ground_truth
+from .ground_truth import check_areas, log_missing, read_ground_truth
 
 _WHOLEBODY_FIELDS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')
 

@@ -16,6 +16,7 @@ FORMATS = ('AVIF', 'BMP', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM'
 #: Pillow warns from half as many pixels on. The warning can only be silenced for all threads, so its limit is raised.
 MAX_PIXELS = 178_956_970
 _JPEG, _PNG, _TIFF = b'\xff\xd8', b'\x89PNG\r\n\x1a\n', (b'MM\0*', b'II*\0', b'MM\0+', b'II+\0')
+_JPEG2000 = b'\0\0\0\x0cjP', b'\xff\x4f\xff\x51'
 _MAX_TILE = 1 << 22  # pixels of a TIFF's tile where the image is smaller: decoders allocate whole tiles
 _INTEGERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i', 16: 'Q', 17: 'q'}  # of a TIFF's tags: type -> struct's
 _ORIENTATION = 274  # tag of EXIF
@@ -94,17 +95,24 @@ def check_size(data: bytes) -> None:
     """Checks by its header what decoding an image file will allocate; formats that Pillow does not know pass.
 
     Raises:
-        ValueError: The image has more than `MAX_PIXELS` pixels, or is a TIFF whose tiles are far larger than it.
+        ValueError: The image has more than `MAX_PIXELS` pixels, or is a TIFF whose tiles are far larger than it, or a
+            damaged JPEG 2000, whose pixels are decoded here: on some of these OpenCV ends the process.
     """
     try:
-        open_image(BytesIO(data)).close()
+        with open_image(BytesIO(data)) as image:
+            if image.format == 'JPEG2000':
+                image.load()
     except Image.UnidentifiedImageError:
+        if data.startswith(_JPEG2000):
+            raise ValueError('this is no whole JPEG 2000') from None
         if data.startswith(_TIFF):  # of values that Pillow has no mode for
             _check_tiles(BytesIO(data), 0)
     except Image.DecompressionBombError as error:
         raise ValueError(str(error)) from error
-    except (OSError, SyntaxError):
-        pass  # the decoder says what is wrong
+    except (OSError, SyntaxError) as error:
+        if data.startswith(_JPEG2000):
+            raise ValueError(str(error)) from error
+        # else the decoder says what is wrong
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:

@@ -18,6 +18,7 @@ FORMATS = ('AVIF', 'BMP', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM'
 #: The most pixels of an image: where Pillow itself stops. Its warning from half as many on is not asked for.
 MAX_PIXELS = 178_956_970
 _JPEG, _TIFF = b'\xff\xd8', (b'MM\0*', b'II*\0', b'MM\0+', b'II+\0')
+_JPEG2000 = b'\0\0\0\x0cjP', b'\xff\x4f\xff\x51'
 _MAX_TILE = 1 << 22  # pixels of a TIFF's tile where the image is smaller: decoders allocate whole tiles
 _INTEGERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i', 16: 'Q', 17: 'q'}  # of a TIFF's tags: type -> struct's
 _ORIENTATION = 274  # tag of EXIF
@@ -96,20 +97,27 @@ def header_of(data: bytes) -> Header | None:
     """Size and orientation of an image file; None where Pillow does not know its format, or it is damaged.
 
     Raises:
-        ValueError: The image has more than `MAX_PIXELS` pixels, or is a TIFF whose tiles are far larger than it.
+        ValueError: The image has more than `MAX_PIXELS` pixels, or is a TIFF whose tiles are far larger than it, or a
+            damaged JPEG 2000, whose pixels are decoded here: on some of these OpenCV ends the process.
     """
     try:
         header = read_header(BytesIO(data))
         if header is None:
             with open_image(BytesIO(data)) as image:
                 header = Header(image.height, image.width, image.getexif().get(_ORIENTATION, 1))
+                if image.format == 'JPEG2000':
+                    image.load()
     except Image.UnidentifiedImageError:
+        if data.startswith(_JPEG2000):
+            raise ValueError('this is no whole JPEG 2000') from None
         if data.startswith(_TIFF):  # of values that Pillow has no mode for
             _check_tiles(BytesIO(data), 0)
         return None
     except Image.DecompressionBombError as error:
         raise ValueError(str(error)) from error
-    except (OSError, SyntaxError):
+    except (OSError, SyntaxError) as error:
+        if data.startswith(_JPEG2000):
+            raise ValueError(str(error)) from error
         return None  # the decoder says what is wrong
     if header.height * header.width > MAX_PIXELS:
         raise ValueError(f'got {header.width} x {header.height} pixels, expected at most {MAX_PIXELS}')

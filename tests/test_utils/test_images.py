@@ -107,3 +107,17 @@ def test_the_orientation_of_a_png_needs_no_pixels(monkeypatch):
     monkeypatch.setattr('PIL.ImageFile.ImageFile.load', lambda *args: pytest.fail('it was decoded'))
     assert read_header(io.BytesIO(large_png(30000, 30000, (b'eXIf', exif.tobytes()[6:])))).orientation == 6
     assert read_header(io.BytesIO(large_png(30000, 30000, (b'tEXt', b'a\0eXIf EXIF')))).orientation == 1
+
+
+@pytest.mark.parametrize('part', [(b'ihdr', 4), (b'\xff\x51', 6)])
+def test_a_damaged_header_of_jpeg_2000_never_reaches_opencv(part, monkeypatch):
+    """OpenCV 4.11 ends the process on some."""
+    file = io.BytesIO()
+    Image.new('L', (300, 300)).save(file, 'JPEG2000')
+    content = bytearray(file.getvalue())
+    assert decode(bytes(content), -1).shape == (300, 300)
+    begin = content.index(part[0]) + part[1]
+    content[begin:begin + 8] = struct.pack('>II', 64, 64)
+    monkeypatch.setattr('cv2.imdecode', lambda *args: pytest.fail('it was decoded'))
+    with pytest.raises(ValueError):
+        decode(bytes(content), -1)

@@ -75,7 +75,8 @@ def _compare(ann_file: str, content: dict, evaluated: dict) -> None:
     for unit, own, theirs in (('image', names, evaluated['images']), ('person', persons, evaluated['persons'])):
         wrong = tuple(number for number, code in theirs.items() if own.get(number) != code)
         if wrong:
-            report(Problem('annotations of the evaluator', ann_file, 'are missing or different', expected, wrong, total=len(theirs), unit=unit))
+            report(Problem('annotations of the evaluator', ann_file, 'are missing or different', expected, wrong,
+                           total=len(theirs), unit=unit))
             return
     extra = tuple(persons.keys() - evaluated['persons'].keys())
     if extra:

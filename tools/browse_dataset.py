@@ -8,6 +8,7 @@ import os.path as osp
 import sys
 
 import cv2
+import numpy as np
 from mmengine.config import Config, DictAction
 
 import sapiens_mm  # noqa: F401  (registers the backbone)
@@ -21,9 +22,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='(%(default)s)')
     parser.add_argument('--output-dir', help='folder for the images (default: work_dirs/<config name>/browse)')
     parser.add_argument('--number', type=int, default=16, help='samples, spread evenly over the data set (%(default)s)')
-    parser.add_argument('--start', type=int, default=0, help='first sample (%(default)s)')
-    parser.add_argument('--mode', choices=['both', 'annotated', 'transformed'], default='both',
-                        help='as on the disk, after the pipeline, or both side by side (%(default)s)')
+    parser.add_argument('--mode', choices=['both', 'original', 'transformed'], default='both',
+                        help='as annotated, after the pipeline, or both side by side (%(default)s)')
     parser.add_argument('--sheet', action='store_true', help='one contact sheet, sheet.jpg, instead of a file each')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
     return parser.parse_args()
@@ -31,27 +31,35 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    name = osp.splitext(osp.basename(args.config))[0]
-    folder = args.output_dir or osp.join('work_dirs', name, 'browse')
-    os.makedirs(folder, exist_ok=True)
+    folder = args.output_dir or osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0], 'browse')
     panels = {}
     try:
-        for name, panel in browse(cfg, args.split, args.number, args.start, args.mode != 'transformed',
-                                  args.mode != 'annotated'):
+        cfg = Config.fromfile(args.config)
+        if args.cfg_options:
+            cfg.merge_from_dict(args.cfg_options)
+        os.makedirs(folder, exist_ok=True)
+        for name, panel in browse(cfg, args.split, args.number, args.mode):
             panels[name] = panel if args.sheet else None
             if not args.sheet:
-                cv2.imwrite(osp.join(folder, f'{name}.jpg'), panel[..., ::-1])
-    except (OSError, ValueError) as error:
+                save(panel, osp.join(folder, f'{name}.jpg'))
+        if args.sheet and panels:
+            # Each panel has its title already.
+            save(sheet({' ' * i: panel for i, panel in enumerate(panels.values())}), osp.join(folder, 'sheet.jpg'))
+    except (OSError, ValueError, ImportError, SyntaxError, KeyError) as error:
         print(f'browse_dataset: {error}', file=sys.stderr)
         return 2
-    if args.sheet and panels:
-        untitled = {' ' * i: panel for i, panel in enumerate(panels.values())}  # each has its title already
-        cv2.imwrite(osp.join(folder, 'sheet.jpg'), sheet(untitled)[..., ::-1])
     print(f'{len(panels)} samples drawn in {folder}')
     return 0
+
+
+def save(image: np.ndarray, path: str) -> None:
+    """Writes an image (H, W, 3) RGB.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if not cv2.imwrite(path, image[..., ::-1]):
+        raise OSError(f'{path} cannot be written')
 
 
 if __name__ == '__main__':

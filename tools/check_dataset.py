@@ -1,13 +1,15 @@
-"""Checks every file of the data sets of a config, and prints what would make a training or a metric wrong.
+"""Checks every file of the data sets of a config, and prints what is wrong.
 
     python tools/check_dataset.py configs/sapiens_pose/coco/sapiens_0.3b-210e_coco-1024x768.py --out report.json
 
-Exit code: 0 if training on the data is right, 1 if it would be wrong, 2 for wrong arguments, 130 after Ctrl-C.
+Exit code: 0 without errors, 1 if errors would make a training or an evaluation wrong, 2 for wrong arguments, 130 after
+Ctrl-C.
 """
 import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 
 from mmengine.config import Config, DictAction
 from tqdm import tqdm
@@ -33,34 +35,35 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def show_progress(title: str, items: int) -> Callable[[], None]:
+    """Starts the bar of a data set; returns what advances it."""
+    bar, done = tqdm(total=items, desc=title, disable=None), 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        bar.update()
+        if done == items:
+            bar.close()
+
+    return advance
+
+
 def main() -> int:
-    args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    bar, scan, stopped = None, Scan(), False
-
-    def progress(title: str | None, number: int) -> None:
-        nonlocal bar
-        if title is None:
-            bar.update(number)
-        else:
-            bar = tqdm(total=number, desc=title, disable=None)
-
+    args, scan, stopped = parse_args(), Scan(), False
     try:
-        for scan in scan_config(cfg, args.split, args.workers, progress):  # noqa: B007  (the last one is printed)
-            pass
+        cfg = Config.fromfile(args.config)
+        if args.cfg_options:
+            cfg.merge_from_dict(args.cfg_options)
+        scan_config(cfg, scan, args.split, args.workers, show_progress)
     except KeyboardInterrupt:
         stopped = True
-    except ValueError as error:
+    except (OSError, ValueError, ImportError, SyntaxError, KeyError) as error:
         print(f'check_dataset: {error}', file=sys.stderr)
         return 2
-    finally:
-        if bar is not None:
-            bar.close()
     print(scan.table())
-    print(f'\n{"stopped" if stopped else "done"} after {scan.files} files: '
-          f'{"training on this data would be wrong" if scan.wrong else "nothing makes a training wrong"}')
+    found = 'errors found' if scan.wrong else 'no errors'
+    print(f'\n{"stopped" if stopped else "done"} after {scan.files} files: {found}')
     if args.out:
         with replacing(args.out) as part, open(part, 'w') as file:
             json.dump(scan.to_json(), file, indent=1)

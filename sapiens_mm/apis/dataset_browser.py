@@ -15,17 +15,15 @@ _HEIGHT = 512  # of a panel, in pixels
 _NAMED = 40  # keypoints up to which each has its name beside it
 
 
-def browse(cfg: Config, split: str = 'train', number: int = 16, start: int = 0, before: bool = True, after: bool = True
+def browse(cfg: Config, split: str = 'train', number: int = 16, mode: str = 'both'
            ) -> Iterator[tuple[str, np.ndarray]]:
     """Draws samples of a data set.
 
     Args:
         cfg: Config with ``train_dataloader`` and so on.
         split: ``'train'``, ``'val'`` or ``'test'``.
-        number: How many samples; they are spread evenly over the data set from ``start`` on.
-        start: The first sample.
-        before: Whether to draw the image as it is annotated.
-        after: Whether to draw what the pipeline makes of it.
+        number: How many samples; they are spread evenly over the data set.
+        mode: ``'original'``: as annotated; ``'transformed'``: after the pipeline; ``'both'``.
 
     Yields:
         A name and the panels of a sample side by side, (H, W, 3) uint8 RGB.
@@ -43,11 +41,11 @@ def browse(cfg: Config, split: str = 'train', number: int = 16, start: int = 0, 
                 yield f'{index:04d}', sheet({sample['data_samples']['key']: _to_rgb(sample['inputs'], 'RGB')})
             return
         length = getattr(dataset, '_ori_len', len(dataset))  # that of RepeatDataset without the repetitions
-        for index in dict.fromkeys(np.linspace(min(start, length - 1), length - 1, min(number, length)).astype(int)):
+        for index in dict.fromkeys(np.linspace(0, length - 1, min(number, length)).astype(int)):
             info = dataset.get_data_info(int(index))
             name = info.get('sample_name') or info['img_path'].rpartition('/')[2].rpartition('.')[0]
-            panels = _annotated(dataset, info, name) if before else {}
-            if after:
+            panels = _annotated(dataset, info, name) if mode != 'transformed' else {}
+            if mode != 'original':
                 panels.update(_transformed(dataset, dataset[int(index)]))
             yield f'{index:06d}_{name.replace("/", "_")}', sheet(panels)
 

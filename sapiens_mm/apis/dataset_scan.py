@@ -1,8 +1,7 @@
 """A scan of the data sets of a config: every file opened once, every check run to its end, one table."""
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from ..utils.images import decode
 from ..utils.problems import Problem, collect_problems, report
 from ..utils.text import some
+from .duplicates import Duplicates, look_of
 
-#: Bits in which the hashes of near-duplicates differ at most, of 64.
-_NEAR = 2
-_RAREST = 15  # keypoints or classes in the table, where there are many
+_LISTED = 25  # values in a line of the table
 _SPLITS = ('train', 'val', 'test')
 
 
@@ -68,14 +66,7 @@ class Scan:
         if len(lines) == 1:
             lines.append(f'{"":8} nothing is wrong')
         for title, values in self.statistics.items():
-            lines += ['', title]
-            for name, value in values.items():
-                if isinstance(value, dict):  # of many, the rarest
-                    rarest = sorted(value, key=lambda key: float(value[key].rstrip('%')))[:_RAREST]
-                    listed = value if len(value) <= 2 * _RAREST else rarest
-                    name = name if listed is value else f'{name}: the rarest of {len(value)}'
-                    value = ', '.join(f'{key} {value[key]}' for key in listed)
-                lines.append(f'  {name:32} {value}')
+            lines += ['', title, *(f'  {name.replace("_", " "):32} {_shown(value)}' for name, value in values.items())]
         return '\n'.join(lines)
 
     def to_json(self) -> dict:
@@ -85,24 +76,35 @@ class Scan:
                               for level, kind, count, messages in self.rows()], statistics=self.statistics)
 
 
+def _shown(value: Any) -> str:
+    """A statistic as text: of many values, the most frequent sizes, or the rarest keypoints and classes."""
+    if not isinstance(value, dict):
+        return str(value)
+    shares = any(isinstance(number, float) for number in value.values())
+    items = list(value.items())
+    if shares and len(items) > _LISTED:
+        items.sort(key=lambda item: item[1])
+    text = ', '.join(f'{name}: {number:.2%}' if shares else f'{name}: {number}' for name, number in items[:_LISTED])
+    return f'{text} and {len(items) - _LISTED} more' if len(items) > _LISTED else text
+
+
 def leaves(cfg: dict) -> list[dict]:
     """The data set configs inside of wrappers and unions."""
     inner = [*([cfg['dataset']] if isinstance(cfg.get('dataset'), dict) else []), *(cfg.get('datasets') or [])]
     return [leaf for part in inner for leaf in leaves(part)] if inner else [cfg]
 
 
-def scan_config(cfg: Config, splits: Sequence[str] | None = None, workers: int = 2, progress=None) -> Iterator[Scan]:
+def scan_config(cfg: Config, scan: Scan, splits: Sequence[str] | None = None, workers: int = 2,
+                progress: Callable[[str, int], Callable[[], None]] = lambda title, items: lambda: None) -> None:
     """Scans the data sets of a config.
 
     Args:
         cfg: Config with ``train_dataloader`` and so on.
+        scan: Gets what is found, at any time what is known so far.
         splits: Of ``'train'``, ``'val'``, ``'test'``; by default those that the config has, without a test set that is
             the same as the validation set.
         workers: Processes that open files.
-        progress: Called with a title and the number of items before the items of a data set, then with None for each.
-
-    Yields:
-        What is known so far, always the same object; last when the scan is complete.
+        progress: Called with the title and the number of items of each data set; what it returns, after each item.
 
     Raises:
         ValueError: The config has none of the splits.
@@ -114,23 +116,24 @@ def scan_config(cfg: Config, splits: Sequence[str] | None = None, workers: int =
     if not loaders:
         raise ValueError(f'data sets: got none for {some(splits or _SPLITS)}, expected train_dataloader or others in '
                          'the config')
-    scan, contents = Scan(), defaultdict(list)
+    duplicates = Duplicates()
     try:
-        yield scan
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
             for split, loader in loaders.items():
                 for leaf in leaves(loader['dataset']):
-                    yield from _scan_leaf(scan, leaf, split, cfg.get(f'{split}_evaluator'), workers, progress, contents)
+                    title = _unused(f'{split}: {leaf["type"]}', scan.statistics)
+                    dataset, items = _open(scan, leaf, title, split != 'train' and cfg.get(f'{split}_evaluator'))
+                    if items is not None:
+                        advance = progress(title, len(items))
+                        _scan_items(scan, dataset, items, title, split, workers, advance, duplicates)
         scan.complete = True
     finally:  # also after Ctrl-C
-        _find_duplicates(scan, contents)
-    yield scan
+        scan.add(duplicates.problems())
 
 
-def _scan_leaf(scan: Scan, leaf: dict, split: str, evaluator: Any, workers: int, progress, contents: dict
-               ) -> Iterator[Scan]:
-    title = _unused(f'{split}: {leaf["type"]}', scan.statistics)
-    items = None
+def _open(scan: Scan, leaf: dict, title: str, evaluator: Any) -> tuple[Any, Dataset | None]:
+    """A data set and its items; None where it does not open."""
+    dataset = items = None
     with collect_problems() as problems:
         try:
             dataset = _build(leaf)
@@ -138,17 +141,17 @@ def _scan_leaf(scan: Scan, leaf: dict, split: str, evaluator: Any, workers: int,
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             report(Problem('cannot be opened', title, f'{type(error).__name__}: {error}', 'a data set that opens'))
         try:
-            if items is not None and split != 'train':
+            if items is not None and evaluator:
                 _check_evaluator(evaluator, dataset)
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             report(Problem('annotations of the evaluator', title, f'{type(error).__name__}: {error}',
                            'annotations that can be evaluated'))
     scan.add(problems)
-    yield scan
-    if items is None:
-        return
-    if progress is not None:
-        progress(title, len(items))
+    return dataset, items
+
+
+def _scan_items(scan: Scan, dataset: Any, items: Dataset, title: str, split: str, workers: int,
+                advance: Callable[[], None], duplicates: Duplicates) -> None:
     tally = _Tally(dataset)
     loader = DataLoader(items, batch_size=None, num_workers=min(workers, len(items)) if len(items) > 32 else 0,
                         worker_init_fn=_one_thread)
@@ -157,12 +160,10 @@ def _scan_leaf(scan: Scan, leaf: dict, split: str, evaluator: Any, workers: int,
             for record in records:
                 scan.files += record.files
                 scan.add(record.problems)
-                for code in record.codes:
-                    contents[code].append((split, record.path))
+                if record.content:
+                    duplicates.add(split, record.path, record.content, record.look)
                 tally.add(record)
-            if progress is not None:
-                progress(None, 1)
-            yield scan
+            advance()
     finally:  # also after Ctrl-C
         scan.add(tally.problems(title))
         scan.statistics[title] = tally.summary()
@@ -183,12 +184,12 @@ def _build(leaf: dict):
     kind = _class_of(DATASETS, cfg['type'])
     if kind is None:
         raise ValueError(f'there is no data set {cfg["type"]}; add its module to custom_imports')
-    with suppress(ImportError):
+    if kind.__module__.startswith('mmpose.'):
         from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 
-        from ..pose.datasets.coco_style import Checked
-        if issubclass(kind, BaseCocoStyleDataset) and not issubclass(kind, Checked):
-            kind = type(kind.__name__, (Checked, kind), {})
+        from ..pose.datasets.coco_style import CheckedCocoStyle
+        if issubclass(kind, BaseCocoStyleDataset):
+            kind = type(kind.__name__, (CheckedCocoStyle, kind), {})
     cfg.pop('type')
     if hasattr(kind, 'FOLDERS'):
         cfg['check_sizes'] = 0  # those of all samples are compared when they are read
@@ -219,17 +220,18 @@ def _items_of(dataset) -> Dataset:
 
 def _check_evaluator(evaluator: Any, dataset) -> None:
     """Runs what the evaluators check of their annotations when they meet the data set."""
-    for cfg in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator] if evaluator else []:
-        with suppress(ImportError):
-            from mmpose.evaluation.metrics import CocoMetric
+    if not hasattr(dataset, 'bbox_file'):  # not COCO-style
+        return
+    from mmpose.evaluation.metrics import CocoMetric
 
-            from ..pose.metrics.ground_truth import check_keypoints, read_ground_truth
-            kind = _class_of(METRICS, cfg['type'])
-            if kind is not None and issubclass(kind, CocoMetric) and hasattr(dataset, 'bbox_file'):
-                ann_file = cfg.get('ann_file') or dataset.ann_file
-                coco = read_ground_truth(ann_file, dataset.metainfo, cfg.get('use_area', True))
-                if not hasattr(kind, 'metric_names'):
-                    check_keypoints(coco, dataset.metainfo, ann_file)
+    from ..pose.metrics.ground_truth import check_keypoints, read_ground_truth
+    for cfg in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
+        kind = _class_of(METRICS, cfg['type'])
+        if kind is not None and issubclass(kind, CocoMetric):
+            ann_file = cfg.get('ann_file') or dataset.ann_file
+            coco = read_ground_truth(ann_file, dataset.metainfo, cfg.get('use_area', True))
+            if not hasattr(kind, 'metric_names'):
+                check_keypoints(coco, dataset.metainfo, ann_file)
 
 
 @dataclass
@@ -241,7 +243,8 @@ class Record:
         files: How many files were opened.
         problems: What is wrong.
         size: (height, width), if the image can be read.
-        codes: Hashes of the content and of what it shows.
+        content: Hash of the file.
+        look: Hash of what the image shows (:func:`.duplicates.look_of`).
         persons: Labelled keypoints (K, ) and keypoints outside of the box of each person.
         pixels: Pixels by class (256, ) of a map of parts.
         flags: What is only wrong if many have it -> whether it has it.
@@ -250,13 +253,14 @@ class Record:
     files: int = 1
     problems: list[Problem] = field(default_factory=list)
     size: tuple[int, int] | None = None
-    codes: tuple[str, ...] = ()
+    content: str = ''
+    look: int | None = None
     persons: list[tuple[np.ndarray, int]] = field(default_factory=list)
     pixels: np.ndarray | None = None
     flags: dict[str, bool] = field(default_factory=dict)
 
 
-def _look_at_image(record: Record, data: bytes) -> np.ndarray:
+def _look_at_image(record: Record, data: bytes) -> None:
     """Decodes an image, and notes its size and hashes.
 
     Raises:
@@ -264,11 +268,7 @@ def _look_at_image(record: Record, data: bytes) -> np.ndarray:
     """
     image = decode(data, cv2.IMREAD_COLOR)
     record.size = image.shape[:2]
-    # Brighter to the right or not, 8 x 8 times: stays when an image is saved again or scaled.
-    small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA).astype(int)
-    code = np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex() if small.std() > 2 else ''
-    record.codes = (hashlib.blake2b(data, digest_size=16).hexdigest(), f'near {code}' if code else '')
-    return image
+    record.content, record.look = hashlib.blake2b(data, digest_size=16).hexdigest(), look_of(image)
 
 
 class _Images(Dataset):
@@ -336,7 +336,7 @@ class _DenseSamples(Dataset):
     def _read_label(record: Record, rest: dict, key: str, path: str, what: str) -> None:
         from ..dense.label_files import file_size, has_alpha
         from ..dense.transforms import SapiensLoadLabels
-        from ..dense.transforms.loading import is_mask
+        from ..dense.transforms.loading import count_classes, is_mask
         sample, loader = {**rest, key: path, 'seg_fields': []}, SapiensLoadLabels(mask=key == 'mask_path')
         loader.has_classes = True  # whether all are masks, the sum tells
         try:
@@ -354,9 +354,9 @@ class _DenseSamples(Dataset):
             rest['gt_person_mask'] = mask = sample['gt_person_mask']
             record.flags.update({'empty masks': not mask.any(), 'full masks': bool(mask.all())})
         if key == 'seg_map_path':
-            record.flags['masks as labels'] = is_mask(sample['gt_seg_map'])
-            record.pixels = np.bincount(sample['gt_seg_map'].ravel(), minlength=256)
-            record.flags['labels of background alone'] = not sample['gt_seg_map'].any()
+            record.pixels = count_classes(sample['gt_seg_map'])
+            record.flags['masks as labels'] = is_mask(record.pixels)
+            record.flags['labels of background alone'] = not record.pixels[1:].any()
 
 
 class _Stream(Dataset):
@@ -378,13 +378,13 @@ class _Stream(Dataset):
                 with collect_problems() as record.problems:
                     try:
                         data = read()
-                        record.size = tuple(decode_stream(data).shape[1:])
-                        _look_at_image(record, data)
+                        image = decode_stream(data).permute(1, 2, 0).numpy()
                     except Exception as error:  # decoders raise nearly anything
-                        if record.size is None:
-                            reason = str(error).partition(' <')[0] or type(error).__name__
-                            report(Problem('unreadable images', name, reason, 'a whole image; replace it',
-                                           level='warning'))
+                        reason = str(error).partition(' <')[0] or type(error).__name__
+                        report(Problem('unreadable images', name, reason, 'a whole image; replace it', level='warning'))
+                    else:
+                        record.size, record.look = image.shape[:2], look_of(image)
+                        record.content = hashlib.blake2b(data, digest_size=16).hexdigest()
                 records.append(record)
         except SourceError as error:
             records.append(Record(str(index), files=0, problems=[
@@ -437,72 +437,17 @@ class _Tally:
 
     def summary(self) -> dict[str, Any]:
         """Frequencies, for the table."""
-        found = {'images': self.images, 'image sizes (width x height)': ', '.join(
-            f'{size}: {number}' for size, number in self.sizes.most_common(5)) + (
-                f', {len(self.sizes) - 5} others' if len(self.sizes) > 5 else '')}
+        found = dict(images=self.images, image_sizes=dict(self.sizes.most_common()))
         if self.persons:
-            found['persons per image'] = ', '.join(f'{n}: {images}' for n, images in sorted(self.persons.items()))
-            found['keypoints outside of their box'] = f'{self.outside} of {self.labelled}'
             names, total = self.metainfo.get('keypoint_id2name', {}), sum(n * m for n, m in self.persons.items())
-            shares = {names.get(index, str(index)): number / total for index, number in enumerate(self.keypoints)}
-            found['keypoints, by persons'] = {name: f'{share:.1%}' for name, share in shares.items()}
+            found['persons_per_image'] = {str(number): images for number, images in sorted(self.persons.items())}
+            found['keypoints'], found['keypoints_outside_of_their_box'] = self.labelled, self.outside
+            found['labelled_share_of_keypoints'] = {
+                names.get(index, str(index)): round(number / total, 4) for index, number in enumerate(self.keypoints)}
         if self.pixels is not None:
             names, total = self.metainfo.get('classes', ()), self.pixels.sum()
-            shares = {names[index] if index < len(names) else 'ignored' if index == 255 else f'unknown {index}':
-                      self.pixels[index] / total for index in [*range(len(names)), *np.flatnonzero(self.pixels)]}
-            found['classes, by pixels'] = {name: f'{share:.2%}' for name, share in shares.items()}
+            found['pixel_share_of_classes'] = {
+                names[index] if index < len(names) else 'ignored' if index == 255 else f'unknown {index}':
+                round(self.pixels[index] / total, 6) for index in [
+                    *range(len(names)), *(i for i in np.flatnonzero(self.pixels).tolist() if i >= len(names))]}
         return found
-
-
-def _find_duplicates(scan: Scan, contents: dict[str, list[tuple[str, str]]]) -> None:
-    """Notes images of the same content, and images that show nearly the same; across splits that is a warning."""
-    exact = [paths for code, paths in contents.items() if code and not code.startswith('near ') and _differ(paths)]
-    seen = {path for paths in exact for _, path in paths}
-    near = [group for group in _near_groups({code[5:]: paths for code, paths in contents.items()
-                                             if code.startswith('near ')})
-            if _differ(group) and not {path for _, path in group} <= seen]
-    for kind, groups, got in (('duplicates', exact, 'have the same content'),
-                              ('near duplicates', near, 'show nearly the same')):
-        for across in (True, False):
-            some_groups = [group for group in groups if _in_training_and_test(group) == across]
-            if some_groups:
-                names = tuple(' = '.join(list(dict.fromkeys(path for _, path in group))[:3]) for group in some_groups)
-                where = 'several splits' if across else 'one split'
-                expected = 'each image once' + (', and no image of a test set in training' if across else '')
-                scan.add([Problem(kind, where, got, expected, names, unit='group',
-                                  level='warning' if across else 'note')])
-
-
-def _differ(paths: list[tuple[str, str]]) -> bool:
-    return len({path for _, path in paths}) > 1 or _in_training_and_test(paths)
-
-
-def _in_training_and_test(paths: list[tuple[str, str]]) -> bool:
-    splits = {split for split, _ in paths}
-    return 'train' in splits and len(splits) > 1
-
-
-def _near_groups(paths: dict[str, list[tuple[str, str]]]) -> list[list[tuple[str, str]]]:
-    """Groups of images whose hashes differ in at most `_NEAR` bits: these agree in one of three bands at least."""
-    codes = np.array([int(code, 16) for code in paths], np.uint64)
-    parent = list(range(len(codes)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for shift, bits in ((0, 22), (22, 21), (43, 21)):
-        band = (codes >> np.uint64(shift)) & np.uint64((1 << bits) - 1)
-        order = np.argsort(band, kind='stable')
-        for same in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
-            for i, first in enumerate(same[:200]):  # a band that so many share says nothing
-                others = same[i + 1:200]
-                distance = np.unpackbits((codes[others] ^ codes[first]).view(np.uint8).reshape(-1, 8), axis=1).sum(1)
-                for other in others[distance <= _NEAR]:
-                    parent[root(int(other))] = root(int(first))
-    groups = defaultdict(list)
-    for i, entries in enumerate(paths.values()):
-        groups[root(i)] += entries
-    return list(groups.values())

@@ -23,7 +23,7 @@ def test_pose_samples(micro_config):
     cfg = Config.fromfile(micro_config)
     both = dict(browse(cfg, number=3))
     assert len(both) == 3
-    before, after = dict(browse(cfg, number=3, after=False)), dict(browse(cfg, number=3, before=False))
+    before, after = dict(browse(cfg, number=3, mode='original')), dict(browse(cfg, number=3, mode='transformed'))
     for name, panel in both.items():
         assert panel.dtype == np.uint8
         assert panel.shape[1] > max(before[name].shape[1], after[name].shape[1])
@@ -75,4 +75,4 @@ def test_the_tool(micro_config, tmp_path, root):
     subprocess.run([*command, '--sheet', '--mode', 'transformed'], check=True, capture_output=True)
     assert len(list(tmp_path.glob('0*.jpg'))) == 2
     assert cv2.imread(str(tmp_path / 'sheet.jpg')) is not None
-    assert subprocess.run([*command[:2], '/nowhere.py'], capture_output=True).returncode != 0
+    assert subprocess.run([*command[:2], '/nowhere.py'], capture_output=True).returncode == 2

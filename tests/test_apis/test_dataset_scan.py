@@ -2,6 +2,7 @@
 import copy
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -15,14 +16,15 @@ from PIL import Image
 import sapiens_mm.dense
 import sapiens_mm.pose
 import sapiens_mm.pretrain  # noqa: F401
-from sapiens_mm.apis.dataset_scan import leaves, scan_config
+from sapiens_mm.apis.dataset_scan import Scan, leaves, scan_config
 
 from ..test_dense.conftest import write_people
 
 
 def scan(dataset, scope, evaluator=None, workers=0, **splits):
     cfg = Config(dict(default_scope=scope, train_dataloader=dict(dataset=dataset), train_evaluator=None, **splits))
-    *_, found = scan_config(cfg, workers=workers)
+    found = Scan()
+    scan_config(cfg, found, workers=workers)
     assert found.complete
     return found
 
@@ -49,9 +51,10 @@ def test_clean_pose_data(pose):
     assert found.files == 6
     statistics = found.statistics['train: SapiensCocoDataset']
     assert statistics['images'] == 6
-    assert '100 x 120: 6' in statistics['image sizes (width x height)']
-    assert statistics['persons per image'] == '1: 6'
-    assert statistics['keypoints, by persons']['nose'] == '100.0%'
+    assert statistics['image_sizes'] == {'100 x 120': 6}
+    assert statistics['persons_per_image'] == {'1': 6}
+    assert statistics['labelled_share_of_keypoints']['nose'] == 1
+    assert 'nose: 100.00%' in found.table()
     json.dumps(found.to_json())
 
 
@@ -124,7 +127,7 @@ def test_clean_dense_data(tmp_path):
     assert not found.wrong
     assert kinds(found, 'warning') == set()
     assert found.files == 15
-    assert found.statistics['train: SapiensDenseDataset']['classes, by pixels']['Face_Neck'] != '0.00%'
+    assert found.statistics['train: SapiensDenseDataset']['pixel_share_of_classes']['Face_Neck'] > 0
 
 
 def test_everything_that_is_wrong_with_dense_data_in_one_scan(tmp_path):
@@ -166,12 +169,15 @@ def test_what_is_known_is_kept_where_a_scan_is_stopped(pose):
     dataset, content, path = pose
     content['annotations'][0]['id'] = 2
     path.write_text(json.dumps(content))
-    steps = scan_config(Config(dict(default_scope='mmpose', train_dataloader=dict(dataset=dataset))), workers=0)
-    found = next(steps)
-    for _ in range(3):
-        next(steps)
+    found = Scan()
+
+    def stop_at_the_third(title, items):
+        left = iter(range(3))
+        return lambda: next(left, None) == 2 and signal.raise_signal(signal.SIGINT)
+
     with pytest.raises(KeyboardInterrupt):
-        steps.throw(KeyboardInterrupt)
+        scan_config(Config(dict(default_scope='mmpose', train_dataloader=dict(dataset=dataset))), found,
+                    progress=stop_at_the_third)
     assert not found.complete
     assert kinds(found) == {'repeated ids'}
     assert found.statistics['train: SapiensCocoDataset']['images'] > 0
@@ -194,7 +200,7 @@ def test_pretraining_data(tmp_path, source):
     found = scan(cfg, 'mmengine')
     assert not found.wrong
     assert found.files == 40
-    assert '30 x 20: 40' in str(found.statistics)
+    assert found.statistics['train: SapiensImages']['image_sizes'] == {'30 x 20': 40}
     if source == 'folder':
         (folder / '0.png').write_bytes(b'no image')
         (folder / '1.png').write_bytes((folder / '1.png').read_bytes()[:900])
@@ -221,7 +227,7 @@ def test_wrappers_and_missing_splits():
     assert leaves(dict(type='RepeatDataset', dataset=leaf)) == [leaf]
     assert leaves(dict(type='ConcatDataset', datasets=[leaf, dict(type='R', dataset=leaf)])) == [leaf, leaf]
     with pytest.raises(ValueError, match='train'):
-        list(scan_config(Config({}), ['train']))
+        scan_config(Config({}), Scan(), ['train'])
 
 
 @pytest.mark.parametrize('cfg', [
@@ -247,4 +253,8 @@ def test_the_tool(pose, tmp_path, root):
     assert done.returncode == 1
     assert 'repeated ids' in done.stdout
     assert json.loads((tmp_path / 'out.json').read_text())['wrong']
-    assert subprocess.run([*command, '--split', 'test'], capture_output=True).returncode == 2
+    for wrong in (['--split', 'test'], ['--workers', '-1'], ['--out', '/nowhere/a.json']):
+        assert subprocess.run([*command, *wrong], capture_output=True).returncode == 2
+    config.write_text('no config')
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr

@@ -28,7 +28,7 @@ from mmpose.datasets.transforms import LoadImage
 
 import sapiens_mm.dense
 import sapiens_mm.pose
-from sapiens_mm.apis.dataset_scan import scan_config
+from sapiens_mm.apis.dataset_scan import Scan, scan_config
 from sapiens_mm.dense.label_files import read_image
 
 
@@ -111,7 +111,8 @@ def scan_rate(folder: Path, number: int) -> None:
     (folder / 'small.json').write_text(json.dumps(content))
     dataset = dict(type='SapiensCocoDataset', ann_file=str(folder / 'small.json'), data_prefix=dict(img=str(folder)))
     begin = time.perf_counter()
-    *_, scan = scan_config(Config(dict(default_scope='mmpose', train_dataloader=dict(dataset=dataset))))
+    scan = Scan()
+    scan_config(Config(dict(default_scope='mmpose', train_dataloader=dict(dataset=dataset))), scan)
     rate = scan.files / (time.perf_counter() - begin)
     print(f'{"scan":28} {rate:.0f} images a second, {len(scan.problems)} problems')
 

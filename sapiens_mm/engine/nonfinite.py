@@ -118,7 +118,7 @@ class SapiensNonFiniteHook(Hook):
         if self._flag is not None:  # else the batches accumulate for the next step
             self._steps.append((self._flag, self._batches))
             self._flag, self._batches = None, []
-        # The device has been through with the step before this one for long, or is busy enough with this one.
+        # The previous step is long done on the device, so reading its flag does not wait.
         late = self._steps and not self._steps[-1][0].known and not self._is_read(runner, batch_idx)
         self._look(runner, 1 if late else 0)
         runner.message_hub.update_scalar(self.name, self.skipped)

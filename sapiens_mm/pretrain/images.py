@@ -190,7 +190,7 @@ def decode(data: bytes) -> Tensor:
         Exception: Of nearly any type: the file is damaged, or no image.
     """
     if ends_in_zeros(data):
-        raise ValueError('the file is cut off: zeros stand for its end')
+        raise ValueError('the file is cut off: it ends in zeros')
     header_of(data)  # which refuses what would take too much memory
     try:
         if data.startswith(b'GIF8'):

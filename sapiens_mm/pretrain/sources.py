@@ -131,7 +131,7 @@ class TarSource:
 
     Args:
         urls: A folder of ``.tar`` files, a path or address with WebDataset's braces (``'shards-{0000..0099}.tar'``),
-            or a list of these. What exists is a file, whatever its name. ``http(s)://`` is read by Python.
+            or a list of these. A path that exists is always read as a file. ``http(s)://`` is read by Python.
         buffer: Images, still encoded, that each data worker keeps in memory to draw the next one from.
         retries: How often, after a broken ``http(s)://`` connection, a file is read again up to there before the run
             stops.

@@ -268,7 +268,7 @@ def test_names_with_dots_and_subfolders(people, tmp_path):
     (people / 'some.txt').write_text('frame.0001\nwalk/frame.0001.png\nwalk/left.cam/x\na.png\n')
     dataset = SapiensDenseDataset(data_root=str(people), ann_file='some.txt')
     assert [info['sample_name'] for info in dataset] == ['a', 'frame.0001', 'walk/frame.0001', 'walk/left.cam/x']
-    assert dataset[2]['parts' if 'parts' in dataset[2] else 'seg_map_path'].endswith('parts/walk/frame.0001.png')
+    assert dataset[2]['seg_map_path'].endswith('parts/walk/frame.0001.png')
     (people / 'parts/walk/frame.0001.png').unlink()
     with pytest.raises(ValueError, match='walk/frame.0001'):
         SapiensDenseDataset(data_root=str(people))

@@ -87,8 +87,8 @@ class BoxFile:
 
     Args:
         path: JSON. COCO annotations (``images`` and ``annotations``; images are told apart by ``file_name``), COCO
-            results (a list of ``image_id``, ``bbox``, ``score``; an image file is told by the number that its name
-            is), or
+            results (a list of ``image_id``, ``bbox``, ``score``; the name of an image file has to be its
+            number), or
             ``{"name or path of an image": [[x0, y0, x1, y1, score], ...]}``, the score may be left out. COCO's boxes
             are x, y, width, height; of several categories the one called ``person`` is taken, of results number 1.
         score_threshold: Least score; None keeps every score.

@@ -169,8 +169,8 @@ def refuse_foreign_files() -> None:
     """Makes our reader the only one of this process, for good.
 
     Elsewhere MMEngine's ``load_checkpoint`` gives a host's own files to the host's loader, which runs what they carry
-    where torch is older than 2.6 or ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` is set. That is the choice of whoever made the
-    process; in our tools no file runs anything.
+    where torch is older than 2.6 or ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` is set. The host process chooses
+    that; our tools run no code from a file.
     """
     global _ours_alone
     _ours_alone = True

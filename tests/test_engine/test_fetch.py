@@ -22,7 +22,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(('127.0.0.1', 0), Handler)
         self.files, self.cut, self.requests = {}, set(), []
-        self.lengths, self.raw = True, None  # whether lengths are told; what is answered whatever is asked
+        self.lengths, self.raw = True, None  # send Content-Length; bytes that answer every request
         self.etag, self.private = None, False
         self.url = f'http://127.0.0.1:{self.server_port}'
 

@@ -81,7 +81,7 @@ class SapiensLoadLabels(BaseTransform):
     def __init__(self, mmap: bool = False, mask: bool = True):
         self.mmap = mmap
         self.mask = mask
-        self._seen = {}  # what there is to warn of -> labels so far, and those of them that have it
+        self._seen = {}  # kind of warning -> labels checked so far, and how many of them have it
         self.has_classes = False
 
     def transform(self, results: dict) -> dict:

@@ -198,7 +198,7 @@ class SapiensKeypointMetric(CocoMetric):
         return annotations
 
     def _evaluate(self, annotations: list[dict], indices: Sequence[int]) -> np.ndarray:
-        """The ten figures of ``COCO_STATS`` over some of the keypoints."""
+        """The ten values of ``COCO_STATS`` over some of the keypoints."""
 
         def select(items):
             return [{**item, 'keypoints': item['keypoints'][indices].ravel()} for item in items]

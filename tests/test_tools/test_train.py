@@ -160,7 +160,7 @@ def corrupt(folder, kind):
         content = json.loads(annotations.read_text())
         content['annotations'][2]['keypoints'] += [1, 2, 2]
         annotations.write_text(json.dumps(content))
-        return [], 'annotations (3) that have 18 keypoints (54 numbers)'
+        return [], f'{annotations}: got 1 of 6 annotations (3) that have 18 keypoints (54 numbers)'
     path = folder / 'weights.pth'
     state_dict = SapiensViT('tiny', img_size=(256, 192)).state_dict()
     if kind == 'other arch':

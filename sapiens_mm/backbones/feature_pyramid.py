@@ -15,43 +15,66 @@ class LayerNorm2d(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+def _level(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    """From the stride-16 map (B, in_channels, h, w) to that of a stride of 4 to 32 (B, out_channels, ., .)."""
+    half, quarter = in_channels // 2, in_channels // 4
+    resample, channels = {
+        4: (nn.Sequential(
+            nn.ConvTranspose2d(in_channels, half, 2, stride=2), LayerNorm2d(half, eps=1e-6), nn.GELU(),
+            nn.ConvTranspose2d(half, quarter, 2, stride=2)), quarter),
+        8: (nn.ConvTranspose2d(in_channels, half, 2, stride=2), half),
+        16: (nn.Identity(), in_channels),
+        32: (nn.MaxPool2d(2, stride=2), in_channels),
+    }[stride]
+    return nn.Sequential(
+        resample,
+        nn.Conv2d(channels, out_channels, 1, bias=False),
+        LayerNorm2d(out_channels, eps=1e-6),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        LayerNorm2d(out_channels, eps=1e-6),
+    )
+
+
 @MODELS.register_module()
 class SapiensFeaturePyramid(BaseModule):
     """Maps of several strides from the one map of a plain ViT, for detectors and FPN-style heads.
 
-    Each map comes from the same stride-16 map, through transposed convolutions (strides 8 and 4) or max pooling
-    (stride 32), then a 1x1 and a 3x3 convolution with LayerNorm. Levels beyond the four are strided copies of the
-    last.
+    Strides 4 to 32 each come from the same stride-16 map, through transposed convolutions (4 and 8) or max pooling
+    (32), then a 1x1 and a 3x3 convolution with LayerNorm. Strides 64 and 128 are every second cell of the map before.
+    A stride that is not asked for has no parameters.
 
     Args:
         in_channels: Channels of the backbone's map.
         out_channels: Channels of every output map.
-        num_outs: Number of maps, 1 to 6: strides 4, 8, 16, 32, 64, 128.
+        num_outs: Number of maps; by default 4, or that of ``strides``.
+        start_stride: Stride of the finest map in pixels, 4 to 32; each map has twice the stride of the one before.
+        strides: The strides themselves, in place of ``num_outs`` and ``start_stride``: ``(8, 16, 32, 64, 128)``.
         init_cfg: See :class:`mmengine.model.BaseModule`.
+
+    Raises:
+        ValueError: Strides other than these.
     """
 
-    def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 4, init_cfg=None):
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int = 256,
+                 num_outs: int | None = None,
+                 start_stride: int = 4,
+                 strides: Sequence[int] | None = None,
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg)
-        if not 1 <= num_outs <= 6:
-            raise ValueError(f'num_outs is {num_outs}, but must be 1 to 6 (strides 4 to 128)')
-        self.num_outs = num_outs
-        half, quarter = in_channels // 2, in_channels // 4
-        resamplers = [
-            (nn.Sequential(
-                nn.ConvTranspose2d(in_channels, half, 2, stride=2), LayerNorm2d(half, eps=1e-6), nn.GELU(),
-                nn.ConvTranspose2d(half, quarter, 2, stride=2)), quarter),
-            (nn.ConvTranspose2d(in_channels, half, 2, stride=2), half),
-            (nn.Identity(), in_channels),
-            (nn.MaxPool2d(2, stride=2), in_channels),
-        ][:num_outs]
+        if strides is None:
+            strides = [start_stride * 2**i for i in range(4 if num_outs is None else num_outs)]
+        strides = tuple(strides)
+        doubling = all(coarse == 2 * fine for fine, coarse in zip(strides, strides[1:]))
+        if not strides or strides[0] not in (4, 8, 16, 32) or strides[-1] > 128 or not doubling:
+            raise ValueError(f'strides: got {strides}, expected 1 to 6, each twice the one before, from 4, 8, 16 or 32 '
+                             'up to 128; correct strides, or num_outs and start_stride')
+        if num_outs not in (None, len(strides)):
+            raise ValueError(f'num_outs: got {num_outs}, expected {len(strides)} for strides={strides}; leave it out')
+        self.strides = strides
         self.levels = nn.ModuleList(
-            nn.Sequential(
-                resample,
-                nn.Conv2d(channels, out_channels, 1, bias=False),
-                LayerNorm2d(out_channels, eps=1e-6),
-                nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-                LayerNorm2d(out_channels, eps=1e-6),
-            ) for resample, channels in resamplers)
+            _level(in_channels, out_channels, stride) for stride in strides if stride <= 32)
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Builds the pyramid.
@@ -60,10 +83,10 @@ class SapiensFeaturePyramid(BaseModule):
             inputs: The backbone's map (B, in_channels, h, w) of stride 16; of several, the last is taken.
 
         Returns:
-            ``num_outs`` maps (B, out_channels, ., .), finest first.
+            A contiguous map (B, out_channels, ., .) for each stride, finest first.
         """
         x = inputs if isinstance(inputs, Tensor) else inputs[-1]
-        outs = [level(x) for level in self.levels]
-        while len(outs) < self.num_outs:
+        outs = [level(x).contiguous() for level in self.levels]
+        while len(outs) < len(self.strides):
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
         return tuple(outs)

@@ -108,8 +108,8 @@ class SapiensViT(BaseModule):
             all normal models and the LIP and CIHP part models were trained with it, the others without; the
             checkpoints do not tell.
         out_indices: Blocks whose output is returned (0-based, negative from the end), an int or a sequence.
-        out_type: ``'featmap'`` (B, C, h, w); ``'raw'`` (B, [1 +] h * w, C), cls token first; ``'cls_token'`` (B, C);
-            ``'avg_featmap'`` (B, C), the mean over the patch tokens.
+        out_type: ``'featmap'`` (B, C, h, w), contiguous; ``'raw'`` (B, [1 +] h * w, C), cls token first;
+            ``'cls_token'`` (B, C); ``'avg_featmap'`` (B, C), the mean over the patch tokens.
         with_cls_token: Whether there is a cls token, as in pretraining. The fine-tuned public models have none.
         final_norm: Whether the output of the last block is normalised by ``ln1``.
         qkv_bias: Whether the qkv layer has a bias.
@@ -283,7 +283,8 @@ class SapiensViT(BaseModule):
         patches = x[:, int(self.with_cls_token):]
         if self.out_type == 'avg_featmap':
             return patches.mean(dim=1)
-        return patches.transpose(1, 2).reshape(x.shape[0], self.embed_dims, *grid)
+        # mmcv's deformable convolutions refuse maps that are not contiguous.
+        return patches.transpose(1, 2).reshape(x.shape[0], self.embed_dims, *grid).contiguous()
 
     def _frozen_modules(self):
         if self.frozen_stages >= 0:

@@ -41,6 +41,8 @@ class SapiensDenseHead(BaseDecodeHead):
         ignore_index: The label of pixels without a part.
         in_index: Which of the backbone's maps is taken.
         align_corners: How mmseg's segmentors resize the output; the public models need ``False``.
+        norm_cfg: Config of the norm layers, as public configs state it; only checked, since the norm is InstanceNorm in
+            every public model, whose configs name SyncBN.
         loss_size: What the losses compare: ``'labels'``, outputs resized to the labels; or ``'outputs'``, the labels of
             the pixels nearest to the outputs' centres, which is cheaper by the square of the outputs' stride.
         init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix='decode_head.')`` reads the head of a whole model,
@@ -62,6 +64,7 @@ class SapiensDenseHead(BaseDecodeHead):
                  ignore_index: int = 255,
                  in_index: int = -1,
                  align_corners: bool = False,
+                 norm_cfg: dict | None = None,
                  loss_size: str = 'labels',
                  init_cfg: dict | list[dict] | None = None):
         if task not in TASKS:
@@ -78,6 +81,7 @@ class SapiensDenseHead(BaseDecodeHead):
         width = [in_channels, *deconv_out_channels, *conv_out_channels][-1]
         if channels not in (None, width):
             raise ValueError(f'channels is {channels}, but the last layer gets {width}: leave channels out')
+        _check_norm(norm_cfg)
         super().__init__(
             in_channels,
             width,
@@ -160,6 +164,15 @@ class SapiensDenseHead(BaseDecodeHead):
         if self.task == 'parts' and MessageHub.get_current_instance().get_info('logged_iter', True):
             losses['acc_seg'] = correct_pixels(outputs.detach(), labels, self.ignore_index)
         return losses
+
+
+def _check_norm(norm_cfg: dict | None) -> None:
+    name = (norm_cfg or {}).get('type', 'IN')
+    if name in ('BN', 'SyncBN'):
+        print_log(f"norm_cfg names {name}, but the norm is InstanceNorm, as in every public model: leave norm_cfg out",
+                  logger='current')
+    elif name not in ('IN', 'IN2d', 'InstanceNorm2d'):
+        raise ValueError(f"norm_cfg.type: got '{name}', expected 'IN', the norm of the public models; leave norm_cfg out")
 
 
 def _labels_at_centers(labels: Tensor, size: Sequence[int]) -> Tensor:

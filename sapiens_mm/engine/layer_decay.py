@@ -1,10 +1,15 @@
 """Layer-wise learning rate decay (Bao et al., ICLR 2022, https://arxiv.org/abs/2106.08254)."""
+import inspect
 from collections import defaultdict
+from collections.abc import Callable
 
 import torch.nn as nn
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm, _InstanceNorm
+
+_NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -12,63 +17,93 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
     """Scales the learning rate of a parameter by ``layer_decay_rate ** (L + 1 - depth)``.
 
     The depth is 0 for the embeddings, i + 1 for block i of L, and L + 1 for the final norm and for everything outside
-    of the backbone. It is read from the model: from a backbone's own ``get_layer_depth(name, prefix)``, else from
-    mmpretrain's parameter names (``patch_embed``, ``cls_token``, ``pos_embed``, ``layers.{i}``). Parameters are merged
-    into as few groups as differ in learning rate and weight decay, so that fused optimizers launch few kernels.
+    of a backbone. It is read from the model, for each backbone in it: from the backbone's own
+    ``get_layer_depth(name, prefix)``, else from mmpretrain's parameter names (``patch_embed``, ``cls_token``,
+    ``pos_embed``, ``layers.{i}``). Parameters are merged into as few groups as differ in learning rate and weight
+    decay, so that fused optimizers launch few kernels.
 
     Schedulers with an absolute ``eta_min`` lift the groups of low rates up to it: give them 0, or ``eta_min_ratio``.
 
-    Keys of ``paramwise_cfg``:
-        layer_decay_rate (float): Decay per layer, in (0, 1]. Defaults to 1 (none).
-        norm_decay_mult (float): Factor of the weight decay of norm weights and every other one-dimensional parameter
-            but biases. Defaults to 0, like the next three.
-        bias_decay_mult (float): The same for biases.
-        token_decay_mult (float): The same for ``cls_token``, ``mask_token`` and other tokens.
-        pos_embed_decay_mult (float): The same for position embeddings.
+    Keys of ``paramwise_cfg``, of which all but the first and the tokens' mean what they mean in MMEngine:
+        layer_decay_rate (float): Decay per layer, in (0, 1]. Defaults to 1 (none). ``decay_rate`` is the same.
+        norm_decay_mult (float): Factor of the weight decay of norm layers.
+        bias_decay_mult (float): The same for biases outside of norm layers.
+        flat_decay_mult (float): The same for every other parameter of at most one dimension, and for norms and biases
+            without a factor of their own. Defaults to 0.
+        token_decay_mult (float): The same for ``cls_token``, ``mask_token`` and other tokens. Defaults to 0.
+        pos_embed_decay_mult (float): The same for position embeddings. Defaults to 0.
+        dwconv_decay_mult (float): The same for the weights of depth-wise convolutions. Defaults to 1.
+        bias_lr_mult (float): Factor of the learning rate of biases outside of norm layers. Defaults to 1.
+        dcn_offset_lr_mult (float): Factor of the learning rate of the offsets of deformable convolutions.
         custom_keys (dict): Part of a parameter's name -> ``dict(lr_mult=..., decay_mult=...)``. The longest key that
             fits wins. ``lr_mult`` multiplies the layer's learning rate, ``decay_mult`` takes the place of the rules
-            above.
-        num_layers (int): Not needed; if given, it must be the model's.
+            above. For a key that names a whole backbone (``'backbone'``), the rules stay, and ``decay_mult``
+            multiplies what they leave.
+        force_default_settings (bool): Whether the rules stay for every custom key.
+        bypass_duplicate (bool): No effect: a parameter that the model holds twice is always taken once.
+        num_layers (int), decay_type (``'layer_wise'``): Not needed; if given, they must be the model's.
 
     Args:
-        optim_wrapper_cfg: Config of the optimizer wrapper; its optimizer needs ``lr`` and ``weight_decay``.
+        optim_wrapper_cfg: Config of the optimizer wrapper; its optimizer needs ``lr``. Without ``weight_decay`` there
+            is none.
         paramwise_cfg: See above.
 
     Raises:
         ValueError: On unknown keys, rates out of range, or a model without a known backbone when the rate is not 1.
     """
 
-    _rules = ('norm', 'bias', 'token', 'pos_embed')
+    _keys = frozenset({
+        'layer_decay_rate', 'norm_decay_mult', 'bias_decay_mult', 'flat_decay_mult', 'token_decay_mult',
+        'pos_embed_decay_mult', 'dwconv_decay_mult', 'bias_lr_mult', 'dcn_offset_lr_mult', 'custom_keys',
+        'force_default_settings', 'bypass_duplicate', 'num_layers', 'decay_type'
+    })
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
-        paramwise_cfg = dict(paramwise_cfg or {})
-        known = {'layer_decay_rate', 'num_layers', 'custom_keys', *(f'{rule}_decay_mult' for rule in self._rules)}
-        unknown = sorted(set(paramwise_cfg) - known)
+        cfg = dict(paramwise_cfg or {})
+        if 'decay_rate' in cfg:  # the name in mmdet, mmseg and mmpose
+            rate = cfg.pop('decay_rate')
+            if cfg.setdefault('layer_decay_rate', rate) != rate:
+                raise ValueError(f"paramwise_cfg.decay_rate is {rate}, but layer_decay_rate, which is the same, is "
+                                 f"{cfg['layer_decay_rate']}; keep one of both")
+            print_log(f'paramwise_cfg.decay_rate={rate} is taken as layer_decay_rate', logger='current')
+        unknown = sorted(set(cfg) - self._keys)
         if unknown:
-            raise ValueError(f'paramwise_cfg has {unknown}, but {type(self).__name__} knows only {sorted(known)}')
-        for name, setting in paramwise_cfg.get('custom_keys', {}).items():
+            raise ValueError(f'paramwise_cfg has {unknown}, but {type(self).__name__} knows only {sorted(self._keys)}')
+        for name, setting in cfg.get('custom_keys', {}).items():
             wrong = sorted(set(setting) - {'lr_mult', 'decay_mult'})
             if wrong:
                 raise ValueError(f"paramwise_cfg.custom_keys['{name}'] has {wrong}, but only lr_mult and decay_mult "
-                                 'have an effect')
-        rate = paramwise_cfg.setdefault('layer_decay_rate', 1.)
+                                 'have an effect; correct or remove the others')
+        rate = cfg.setdefault('layer_decay_rate', 1.)
         if not 0 < rate <= 1:
             raise ValueError(f'paramwise_cfg.layer_decay_rate is {rate}, but must lie in (0, 1]')
-        super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        if self.base_lr is None or self.base_wd is None:
-            raise ValueError(f'optim_wrapper.optimizer is {self.optimizer_cfg}, but needs both lr and weight_decay')
+        if cfg.get('decay_type', 'layer_wise') != 'layer_wise':
+            raise ValueError(f"paramwise_cfg.decay_type is '{cfg['decay_type']}', but must be 'layer_wise': a ViT "
+                             'has no stages')
+        optimizer = optim_wrapper_cfg['optimizer']
+        if optimizer.get('weight_decay') is None:
+            optimizer = {**optimizer, 'weight_decay': 0.}
+        super().__init__({**optim_wrapper_cfg, 'optimizer': optimizer}, cfg)
+        if self.base_lr is None:
+            raise ValueError(f'optim_wrapper.optimizer is {self.optimizer_cfg}, but needs lr')
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
         """Appends the parameter groups of ``module`` to ``params`` and logs them as a table."""
-        depth_of, num_depths = self._depths(module)
+        backbones = self._backbones(module)
+        last = max((num_depths for _, num_depths in backbones.values()), default=1) - 1
         rate = self.paramwise_cfg['layer_decay_rate']
         groups: dict[tuple, dict] = defaultdict(lambda: dict(params=[], depths=set()))
         for name, param in module.named_parameters():  # shared parameters come once
             if not param.requires_grad:
                 continue
-            depth = depth_of(name)
-            lr_mult, decay_mult = self._multipliers(name, param)
-            lr = self.base_lr * rate**(num_depths - 1 - depth) * lr_mult
+            prefix = next((prefix for prefix in backbones if name.startswith(prefix)), None)
+            depth, below_last = last, 0
+            if prefix is not None:
+                depth_of, num_depths = backbones[prefix]
+                depth = depth_of(name)
+                below_last = num_depths - 1 - depth
+            lr_mult, decay_mult = self._multipliers(module, name, param, prefix)
+            lr = self.base_lr * rate**below_last * lr_mult
             group = groups[lr, self.base_wd * decay_mult]
             group['params'].append(param)
             group['depths'].add(depth)
@@ -82,56 +117,85 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
                          f'{len(group["params"]):8d} {count:14,d}')
         print_log('\n'.join([f'{len(groups)} parameter groups (layer decay {rate}):', *table]), logger='current')
 
-    def _multipliers(self, name: str, param: nn.Parameter) -> tuple[float, float]:
-        """Factors of the learning rate and the weight decay of a parameter."""
-        leaf = name.rsplit('.', 1)[-1]
-        if 'pos_embed' in leaf:
-            rule = 'pos_embed'
-        elif leaf.endswith('token'):
-            rule = 'token'
-        elif leaf == 'bias':
-            rule = 'bias'
-        elif param.ndim <= 1:
-            rule = 'norm'
-        else:
-            rule = None
-        decay_mult = 1. if rule is None else self.paramwise_cfg.get(f'{rule}_decay_mult', 0.)
-        custom_keys = self.paramwise_cfg.get('custom_keys', {})
+    def _multipliers(self, model: nn.Module, name: str, param: nn.Parameter,
+                     prefix: str | None) -> tuple[float, float]:
+        """Factors of the learning rate and the weight decay of a parameter, of the backbone at ``prefix`` if any."""
+        cfg = self.paramwise_cfg
+        rule = _rule(model, name, param)
+        lr_mult = decay_mult = 1.
+        if '.conv_offset.' in name:
+            lr_mult = cfg.get('dcn_offset_lr_mult', 1.)
+        elif rule == 'bias':
+            lr_mult = cfg.get('bias_lr_mult', 1.)
+        if rule is not None:
+            default = {'dwconv': 1., 'token': 0., 'pos_embed': 0.}.get(rule, cfg.get('flat_decay_mult', 0.))
+            decay_mult = cfg.get(f'{rule}_decay_mult', default)
+        custom_keys = cfg.get('custom_keys', {})
         for key in sorted(sorted(custom_keys), key=len, reverse=True):
             if key in name:
-                setting = custom_keys[key]
-                return setting.get('lr_mult', 1.), setting.get('decay_mult', decay_mult)
-        return 1., decay_mult
+                custom_lr, custom_decay = (custom_keys[key].get(mult) for mult in ('lr_mult', 'decay_mult'))
+                if prefix is not None and key in prefix:
+                    return lr_mult * (1. if custom_lr is None else custom_lr), decay_mult * (
+                        1. if custom_decay is None else custom_decay)
+                keep = cfg.get('force_default_settings') and rule is not None
+                return (1. if custom_lr is None else custom_lr), (
+                    decay_mult if keep or custom_decay is None else custom_decay)
+        return lr_mult, decay_mult
 
-    def _depths(self, model: nn.Module):
-        """A function from a parameter's name to its depth, and the number of depths."""
+    def _backbones(self, model: nn.Module) -> dict[str, tuple[Callable[[str], int], int]]:
+        """Each trainable backbone's prefix: a function from a parameter's name to its depth, the number of depths."""
+        found = {}
+        stated = self.paramwise_cfg.get('num_layers')
         for prefix, module in model.named_modules():  # parents come before their children
             prefix = f'{prefix}.' if prefix else ''
-            if hasattr(module, 'get_layer_depth'):
-                def depth_of(name: str, module=module, prefix=prefix) -> int:
-                    return module.get_layer_depth(name, prefix)[0]
+            depths = _depths(module, prefix)
+            if depths is None or any(prefix.startswith(parent) for parent in found):
+                continue
+            if not any(param.requires_grad for param in module.parameters()):
+                continue  # a teacher's
+            found[prefix] = depths
+            if stated not in (None, depths[1] - 2):
+                raise ValueError(f'paramwise_cfg.num_layers is {stated}, but {type(module).__name__} has '
+                                 f'{depths[1] - 2}: leave it out, it is read from the model')
+        if not found and self.paramwise_cfg['layer_decay_rate'] != 1:
+            raise ValueError(f'{type(model).__name__} has no backbone with `get_layer_depth(name, prefix)` nor one '
+                             'with `patch_embed` and `layers`, so the depth of its parameters is unknown: use such a '
+                             'backbone, or layer_decay_rate=1')
+        return found
 
-                num_depths = module.get_layer_depth(f'{prefix}pos_embed', prefix)[1]
-                break
-            layers = getattr(module, 'layers', None)
-            if hasattr(module, 'patch_embed') and isinstance(layers, (nn.ModuleList, nn.Sequential)):
-                num_depths = len(layers) + 2
 
-                def depth_of(name: str, prefix=prefix, last=num_depths - 1) -> int:
-                    parts = name[len(prefix):].split('.') if name.startswith(prefix) else ['']
-                    if parts[0] in ('cls_token', 'pos_embed', 'patch_embed'):
-                        return 0
-                    return int(parts[1]) + 1 if parts[0] == 'layers' else last
+def _rule(model: nn.Module, name: str, param: nn.Parameter) -> str | None:
+    """The rule of weight decay that a parameter falls under, None for an ordinary weight."""
+    owner, _, leaf = name.rpartition('.')
+    module = model.get_submodule(owner)
+    if 'pos_embed' in leaf:
+        return 'pos_embed'
+    if leaf.endswith('token'):
+        return 'token'
+    if isinstance(module, _NORMS):
+        return 'norm'
+    if leaf == 'bias':
+        return 'bias'
+    if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+        return 'dwconv'
+    return 'flat' if param.ndim <= 1 else None
 
-                break
-        else:
-            if self.paramwise_cfg['layer_decay_rate'] != 1:
-                raise ValueError(f'{type(model).__name__} has no backbone with `get_layer_depth` nor one with '
-                                 '`patch_embed` and `layers`, so the depth of its parameters is unknown: use such a '
-                                 'backbone, or layer_decay_rate=1')
-            return (lambda name: 0), 1
-        stated = self.paramwise_cfg.get('num_layers', num_depths - 2)
-        if stated != num_depths - 2:
-            raise ValueError(f'paramwise_cfg.num_layers is {stated}, but {type(module).__name__} has {num_depths - 2}: '
-                             'leave it out, it is read from the model')
-        return depth_of, num_depths
+
+def _depths(module: nn.Module, prefix: str) -> tuple[Callable[[str], int], int] | None:
+    """A function from a parameter's full name to its depth, and the number of depths; None if unknown."""
+    # mmpretrain's classifiers have a `get_layer_depth` without a prefix, which hands on that of their backbone.
+    if hasattr(module, 'get_layer_depth') and 'prefix' in inspect.signature(module.get_layer_depth).parameters:
+        first = next((prefix + name for name, _ in module.named_parameters()), prefix)
+        return lambda name: module.get_layer_depth(name, prefix)[0], module.get_layer_depth(first, prefix)[1]
+    layers = getattr(module, 'layers', None)
+    if not (hasattr(module, 'patch_embed') and isinstance(layers, (nn.ModuleList, nn.Sequential))):
+        return None
+    last = len(layers) + 1
+
+    def depth_of(name: str) -> int:
+        first, *others = name.removeprefix(prefix).split('.')
+        if first in ('cls_token', 'pos_embed', 'patch_embed'):
+            return 0
+        return int(others[0]) + 1 if first == 'layers' else last
+
+    return depth_of, last + 1

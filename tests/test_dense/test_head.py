@@ -51,6 +51,8 @@ def test_bad_arguments_are_named():
         SapiensDenseHead(32, num_classes=3, task='depth')
     with pytest.raises(ValueError, match='channels is 512, but the last layer gets 8'):
         build(channels=512)
+    with pytest.raises(ValueError, match="norm_cfg.type: got 'GN'"):
+        build(norm_cfg=dict(type='GN', num_groups=2))
     with pytest.raises(ValueError, match='3 entries and deconv_kernel_sizes has 1'):
         build(deconv_kernel_sizes=(4, ))
     data = samples()
@@ -62,6 +64,15 @@ def test_bad_arguments_are_named():
         each.set_metainfo(dict(flip_indices=tuple(range(28))))
     with pytest.raises(ValueError, match='num_classes=20, but the data set has 28 classes: set num_classes'):
         build('parts', num_classes=20).loss((torch.randn(2, 32, 8, 6), ), data, None)
+
+
+@pytest.mark.parametrize('norm_cfg', [dict(type='SyncBN', requires_grad=True), dict(type='IN')])
+def test_norm_of_public_configs_is_taken(norm_cfg):
+    """It names SyncBN, and the public models have InstanceNorm."""
+    head, plain = build(norm_cfg=norm_cfg), build()
+    assert [type(module) for module in head.modules()] == [type(module) for module in plain.modules()]
+    x = torch.randn(1, 32, 4, 3)
+    assert torch.equal(head((x, )), plain((x, )))
 
 
 @pytest.mark.parametrize('task', ['parts', 'depth', 'normal'])

@@ -50,7 +50,9 @@ def settings(model, optimizer):
     (dict(layer_decay_rate=1.5), r'\(0, 1\]'),
     (dict(layer_decay_rate=0), r'\(0, 1\]'),
     (dict(layer_decay_rate=0.9, num_layers=12), 'num_layers is 12, but SapiensViT has 3'),
-    (dict(lr=None), 'needs both lr and weight_decay'),
+    (dict(lr=None), 'needs lr'),
+    (dict(layer_decay_rate=0.9, decay_rate=0.8), 'decay_rate is 0.8, but layer_decay_rate.*0.9'),
+    (dict(decay_type='stage_wise'), 'stage_wise.*no stages'),
 ])
 def test_bad_settings_are_named(cfg, message):
     with pytest.raises(ValueError, match=message):
@@ -91,11 +93,43 @@ def test_groups_are_few():
 
 
 def test_decay_rules():
+    """As in MMEngine, the bias of a norm layer follows the norm's rule."""
     model = Model()
     found = settings(model, build(model, norm_decay_mult=2., bias_decay_mult=3., token_decay_mult=4.,
                                   pos_embed_decay_mult=5.))
     assert [found[name][1] for name in ('backbone.ln1.weight', 'backbone.ln1.bias', 'backbone.cls_token',
-                                        'backbone.pos_embed', 'head.weight')] == pytest.approx([.2, .3, .4, .5, .1])
+                                        'backbone.pos_embed', 'head.weight')] == pytest.approx([.2, .2, .4, .5, .1])
+    assert found['head.bias'][1] == pytest.approx(.3)
+
+
+@pytest.mark.parametrize('constructor', [
+    'DefaultOptimWrapperConstructor', 'mmpose.ForceDefaultOptimWrapperConstructor'])
+@pytest.mark.parametrize('cfg', [
+    dict(norm_decay_mult=.2, bias_decay_mult=.3, flat_decay_mult=.4, dwconv_decay_mult=.5, bias_lr_mult=2.),
+    dict(norm_decay_mult=.2, bias_decay_mult=.3, flat_decay_mult=.4, bypass_duplicate=True, custom_keys={
+        'backbone.layers': dict(lr_mult=.1), 'backbone.layers.1.ln1': dict(decay_mult=.7), 'tail': dict(lr_mult=3.)}),
+    dict(flat_decay_mult=.4),
+])
+def test_stock_keys_mean_what_they_mean_in_mmengine(cfg, constructor):
+    """Apart from tokens and position embeddings, which have rules of their own here."""
+    import mmpose.engine.optim_wrappers  # noqa: F401
+
+    model = Model()
+    model.backbone = nn.Sequential()
+    model.backbone.layers = SapiensViT(arch=TINY, img_size=32).layers
+    model.tail = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8), nn.PReLU(8), nn.GroupNorm(2, 8))
+    if 'Force' in constructor:
+        cfg = {**cfg, 'force_default_settings': True}
+    else:  # where a custom key leaves a factor out, MMEngine takes 1, and we the rule's
+        cfg = {**cfg, 'custom_keys': {key: {'lr_mult': 1., 'decay_mult': 1., **setting}
+                                      for key, setting in cfg.get('custom_keys', {}).items()}}
+    stock = build_optim_wrapper(model, dict(
+        type='OptimWrapper', optimizer=dict(type='AdamW', lr=1., weight_decay=0.1), constructor=constructor,
+        paramwise_cfg=cfg)).optimizer
+    ours, expected = settings(model, build(model, **cfg)), settings(model, stock)
+    assert ours.keys() == expected.keys()
+    for name in ours:
+        assert ours[name] == pytest.approx(expected[name]), name
 
 
 def test_custom_keys():
@@ -107,6 +141,67 @@ def test_custom_keys():
     assert found['backbone.layers.1.ffn.layers.1.bias'] == (3 * 0.5**2, 0.)
     assert found['backbone.layers.1.attn.qkv.bias'] == pytest.approx((0.5**2, 0.7))
     assert found['head.weight'] == (10., 0.)
+
+
+def test_a_key_for_the_whole_backbone_leaves_the_rules_in_place():
+    model = Model()
+    found = settings(model, build(model, layer_decay_rate=0.5, custom_keys={
+        'backbone': dict(lr_mult=0.1, decay_mult=0.5), 'backbone.layers.1': dict(decay_mult=1.)}))
+    assert found['backbone.pos_embed'] == found['backbone.cls_token'] == pytest.approx((0.1 * 0.5**4, 0.))
+    assert found['backbone.layers.0.attn.qkv.weight'] == pytest.approx((0.1 * 0.5**3, 0.05))
+    assert found['backbone.layers.0.ln1.weight'] == found['backbone.layers.0.attn.qkv.bias'] == pytest.approx(
+        (0.1 * 0.5**3, 0.))
+    assert found['backbone.layers.1.ln1.weight'] == (0.5**2, 0.1)  # a longer key has its own way
+    assert found['head.weight'] == (1., 0.1)
+
+
+def test_force_default_settings_keeps_the_rules_under_every_key():
+    model = Model()
+    found = settings(model, build(model, force_default_settings=True, custom_keys={
+        'layers.1': dict(lr_mult=0.1, decay_mult=1.)}))
+    assert found['backbone.layers.1.ln1.weight'] == (0.1, 0.)
+    assert found['backbone.layers.1.attn.qkv.weight'] == (0.1, 0.1)
+
+
+def test_names_of_the_hosts_decay():
+    model = Model()
+    assert settings(model, build(model, decay_rate=0.5, decay_type='layer_wise', num_layers=3)) == settings(
+        model, build(model, layer_decay_rate=0.5))
+
+
+def test_missing_weight_decay_is_none():
+    model = Model()
+    for weight_decay in ({}, dict(weight_decay=None)):
+        optimizer = build_optim_wrapper(model, dict(
+            type='OptimWrapper', optimizer=dict(type='AdamW', lr=1., **weight_decay),
+            constructor='SapiensLayerDecayConstructor')).optimizer
+        assert {group['weight_decay'] for group in optimizer.param_groups} == {0.}
+
+
+def test_every_trainable_backbone_is_decayed():
+    """Each by its own number of blocks; a teacher without gradients counts for nothing."""
+    model = Model()
+    model.second = SapiensViT(arch=dict(TINY, num_layers=1), img_size=32)
+    model.teacher = SapiensViT(arch=dict(TINY, num_layers=2), img_size=32).requires_grad_(False)
+    found = settings(model, build(model, layer_decay_rate=0.5))
+    assert found['backbone.layers.0.attn.qkv.weight'][0] == 0.5**3
+    assert found['second.layers.0.attn.qkv.weight'][0] == 0.5
+    assert found['second.pos_embed'][0] == 0.5**2
+    assert found['second.ln1.weight'][0] == found['head.weight'][0] == 1.
+    with pytest.raises(ValueError, match='num_layers is 3'):
+        build(model, layer_decay_rate=0.5, num_layers=3)
+
+
+def test_a_classifier_that_asks_its_backbone():
+    """mmpretrain's classifiers have a `get_layer_depth` of their own, without a prefix."""
+
+    class Classifier(Model):
+
+        def get_layer_depth(self, param_name):
+            return self.backbone.get_layer_depth(param_name, 'backbone.')
+
+    model = Classifier()
+    assert settings(model, build(model, layer_decay_rate=0.5))['backbone.pos_embed'][0] == 0.5**4
 
 
 def test_frozen_and_shared_parameters():

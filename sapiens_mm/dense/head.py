@@ -172,7 +172,7 @@ def _check_norm(norm_cfg: dict | None) -> None:
         print_log(f"norm_cfg names {name}, but the norm is InstanceNorm, as in every public model: leave norm_cfg out",
                   logger='current')
     elif name not in ('IN', 'IN2d', 'InstanceNorm2d'):
-        raise ValueError(f"norm_cfg.type: got '{name}', expected 'IN', the norm of the public models; leave norm_cfg out")
+        raise ValueError(f"norm_cfg.type: got '{name}', expected 'IN', the public models' norm; leave it out")
 
 
 def _labels_at_centers(labels: Tensor, size: Sequence[int]) -> Tensor:

@@ -48,7 +48,8 @@ class SapiensFeaturePyramid(BaseModule):
         out_channels: Channels of every output map.
         num_outs: Number of maps; by default 4, or that of ``strides``.
         start_stride: Stride of the finest map in pixels, 4 to 32; each map has twice the stride of the one before.
-        strides: The strides themselves, in place of ``num_outs`` and ``start_stride``: ``(8, 16, 32, 64, 128)``.
+        strides: The strides themselves, in place of ``num_outs`` and ``start_stride``: ascending, of 4, 8, 16, 32, 64
+            and 128, of which 64 needs 32 before it, and 128 needs 64.
         init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:
@@ -66,10 +67,11 @@ class SapiensFeaturePyramid(BaseModule):
         if strides is None:
             strides = [start_stride * 2**i for i in range(4 if num_outs is None else num_outs)]
         strides = tuple(strides)
-        doubling = all(coarse == 2 * fine for fine, coarse in zip(strides, strides[1:]))
-        if not strides or strides[0] not in (4, 8, 16, 32) or strides[-1] > 128 or not doubling:
-            raise ValueError(f'strides: got {strides}, expected 1 to 6, each twice the one before, from 4, 8, 16 or 32 '
-                             'up to 128; correct strides, or num_outs and start_stride')
+        ascending = list(strides) == sorted(set(strides))
+        if not strides or not ascending or not all(
+                stride in (4, 8, 16, 32) or stride in (64, 128) and stride // 2 in strides for stride in strides):
+            raise ValueError(f'strides: got {strides}, expected 1 to 6 of 4, 8, 16, 32, 64 and 128, ascending, 64 after '
+                             '32 and 128 after 64; correct strides, or num_outs and start_stride')
         if num_outs not in (None, len(strides)):
             raise ValueError(f'num_outs: got {num_outs}, expected {len(strides)} for strides={strides}; leave it out')
         self.strides = strides

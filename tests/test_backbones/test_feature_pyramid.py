@@ -2,6 +2,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+import sapiens_mm  # noqa: F401  (registers the pyramid)
+
 
 @pytest.mark.parametrize('num_outs', [0, 7])
 def test_bad_number_of_maps(num_outs):
@@ -10,7 +12,7 @@ def test_bad_number_of_maps(num_outs):
 
 
 @pytest.mark.parametrize('settings', [
-    dict(strides=()), dict(strides=(2, 4)), dict(strides=(8, 32)), dict(strides=(16, 8)), dict(strides=(64, 128)),
+    dict(strides=()), dict(strides=(2, 4)), dict(strides=(8, 64)), dict(strides=(8, 8)), dict(strides=(4, 7.97)), dict(strides=(16, 8)), dict(strides=(64, 128)),
     dict(strides=(128, 256)), dict(start_stride=8, num_outs=6), dict(start_stride=12),
     dict(strides=(8, 16), num_outs=3)
 ])
@@ -23,6 +25,7 @@ def test_bad_strides(settings):
     (dict(strides=(8, 16, 32, 64, 128)), (8, 16, 32, 64, 128)),
     (dict(start_stride=8, num_outs=3), (8, 16, 32)),
     (dict(strides=[16]), (16, )),
+    (dict(strides=(4, 16)), (4, 16)),
     (dict(start_stride=32, num_outs=3), (32, 64, 128)),
 ])
 def test_only_the_strides_asked_for_hold_parameters(settings, strides):

@@ -1,0 +1,251 @@
+"""A training step and a prediction of stock configs with a tiny Sapiens backbone, on made data in two processes."""
+import copy
+import os.path as osp
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import build_optim_wrapper
+from mmengine.structures import PixelData
+
+from .drop_in import DropIn, Refused, build_model, drop_in, input_size, maps_of, parts_of, stride_of, train_pipeline
+
+TINY = dict(embed_dims=32, num_layers=4, num_heads=2, feedforward_channels=64)
+_STEPS = 3
+_BATCH = 2
+_SIDE = 128  # of the images of detectors and segmentors, in pixels
+
+
+@dataclass
+class Check:
+    """What became of one config.
+
+    Attributes:
+        config: Its name.
+        refused: Why it was refused; None if it was not.
+        error: What went wrong; None if all went well.
+        neck: The chosen neck, or ``'none'``.
+        strides: Strides of the maps that the head got, in pixels.
+        head_strides: Those that the head states; None if it states none.
+        losses: Of each step, in this process.
+        predictions: How many samples came out with a prediction.
+        without_gradient: Names of the trainable parameters that had no gradient in some step.
+        groups: Number of the optimizer's parameter groups.
+    """
+    config: str
+    refused: str | None = None
+    error: str | None = None
+    neck: str = 'none'
+    strides: list[float] = field(default_factory=list)
+    head_strides: list[float] | None = None
+    losses: list[float] = field(default_factory=list)
+    predictions: int = 0
+    without_gradient: list[str] = field(default_factory=list)
+    groups: int = 0
+
+    @property
+    def passed(self) -> bool:
+        return self.refused is None and self.error is None
+
+
+def check(configs: Sequence[str], report: Callable[[Check], None] | None = None) -> list[Check]:
+    """Puts a tiny Sapiens backbone into each config, trains it three steps in two processes and predicts.
+
+    Args:
+        configs: See :func:`sapiens_mm.apis.drop_in.drop_in`.
+        report: Called in the first process with each result as it comes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(_worker, (list(configs), folder, report), nprocs=2)
+        return torch.load(osp.join(folder, 'checks.pt'), weights_only=False)  # our own, written a moment ago
+
+
+def _worker(rank: int, configs: list[str], folder: str, report: Callable[[Check], None] | None) -> None:
+    warnings.simplefilter('ignore')
+    torch.set_num_threads(1)
+    MMLogger.get_instance('check', log_level='ERROR')
+    checks = []
+    for i, config in enumerate(configs):
+        # A group of its own: after an error in one process the other's is of no more use.
+        dist.init_process_group('gloo', f'file://{folder}/{i}', world_size=2, rank=rank, timeout=timedelta(seconds=300))
+        found = Check(config)
+        try:
+            plan = drop_in(config, TINY)
+            path = osp.join(folder, f'{i}-{rank}.py')
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(plan.text(folder))
+            plan.cfg = Config.fromfile(path)  # what is written, not what was meant
+            _shrink(plan.cfg)
+            _run(found, plan, rank)
+        except Refused as error:
+            found.refused = str(error)
+        except Exception as error:
+            found.error = f'{type(error).__name__}: {error}'
+        finally:
+            dist.destroy_process_group()
+        checks.append(found)
+        if rank == 0 and report is not None:
+            report(found)
+    if rank == 0:
+        torch.save(checks, osp.join(folder, 'checks.pt'))
+
+
+def _shrink(cfg: Config) -> None:
+    """Smaller images where the model takes any size."""
+    if cfg.default_scope == 'mmdet':
+        cfg.model.data_preprocessor.pop('batch_augments', None)  # pads to the size of training
+    if cfg.default_scope != 'mmseg':
+        return
+    cfg.model.setdefault('data_preprocessor', {})['size'] = (_SIDE, _SIDE)
+    if cfg.model.test_cfg.get('mode') == 'slide':
+        cfg.model.test_cfg.update(crop_size=(_SIDE, _SIDE), stride=(_SIDE // 2, _SIDE // 2))
+
+
+def _run(found: Check, plan: DropIn, rank: int) -> None:
+    torch.manual_seed(rank)
+    cfg = plan.cfg
+    neck = cfg.model.get('neck')
+    found.neck = ' + '.join(part.type for part in (neck if isinstance(neck, list) else [neck]) if part) or 'none'
+    model = build_model(cfg)
+    _compare_strides(found, plan, model)
+    model.init_weights()
+    wrapper = copy.deepcopy(cfg.optim_wrapper)
+    wrapper.type = 'OptimWrapper'  # mixed precision needs an accelerator
+    wrapper.pop('dtype', None)
+    optim_wrapper = build_optim_wrapper(model, wrapper)
+    found.groups = len(optim_wrapper.param_groups)
+    seen: set[str] = set()
+    trainable = {name: param for name, param in model.named_parameters() if param.requires_grad}
+    for name, param in trainable.items():
+        param.register_hook(lambda _, name=name: seen.add(name))
+    data = made_data(cfg, rank)
+    parallel = MMDistributedDataParallel(model.train(), broadcast_buffers=False)
+    for _ in range(_STEPS):
+        seen.clear()
+        losses = parallel.train_step(copy.deepcopy(data), optim_wrapper)
+        found.losses.append(float(losses['loss']))
+        found.without_gradient = sorted(set(trainable) - seen)
+        if found.without_gradient:
+            raise RuntimeError(f'{len(found.without_gradient)} parameters got no gradient: '
+                               f'{", ".join(found.without_gradient[:5])}')
+        if not np.isfinite(found.losses[-1]):
+            raise RuntimeError(f'the loss is {found.losses[-1]}')
+    model.eval()
+    with torch.no_grad():
+        found.predictions = len(model.test_step(copy.deepcopy(data)))
+    if found.predictions != _BATCH:
+        raise RuntimeError(f'{found.predictions} predictions for {_BATCH} samples')
+
+
+def _compare_strides(found: Check, plan: DropIn, model: torch.nn.Module) -> None:
+    """Measures the strides of the maps that the head gets; they must be those that it states."""
+    size = (256, 256) if plan.host == 'mmdet' else input_size(plan.cfg)
+    backbone = getattr(model, 'backbone', None) or model.image_encoder[0]
+    with torch.no_grad():
+        maps = backbone(torch.zeros(1, 3, *size))
+        if getattr(model, 'neck', None) is not None and maps_of(model.neck(maps)):
+            maps = model.neck(maps)
+    found.strides = [stride_of(size, fmap) for fmap in maps_of(maps)]
+    found.head_strides = plan.head_strides
+    expected = plan.head_strides or plan.strides
+    if [round(stride) for stride in found.strides] != [round(stride) for stride in expected]:
+        raise RuntimeError(f'the head gets maps of strides {found.strides}, expected {expected}')
+    for extractor in (module for module in model.modules() if hasattr(module, 'featmap_strides')
+                      and hasattr(module, 'roi_layers')):
+        if list(extractor.featmap_strides) != found.strides[:len(extractor.featmap_strides)]:
+            raise RuntimeError(f'regions are cut from strides {extractor.featmap_strides}, but the maps have '
+                               f'{found.strides}')
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Made data
+
+
+def made_data(cfg: Config, seed: int = 0) -> dict:
+    """A batch of noise with labels, as the config's loader would give it: ``inputs`` and ``data_samples``."""
+    make = dict(mmdet=_detection, mmpose=_pose, mmseg=_segmentation, mmpretrain=_classification)[cfg.default_scope]
+    inputs, samples = zip(*(make(cfg, np.random.default_rng(seed * _BATCH + i)) for i in range(_BATCH)))
+    return dict(inputs=list(inputs), data_samples=list(samples))
+
+
+def _noise(rng: np.random.Generator, size: tuple[int, int]) -> torch.Tensor:
+    return torch.from_numpy(rng.integers(0, 256, (3, *size), dtype=np.uint8))
+
+
+def _detection(cfg: Config, rng: np.random.Generator) -> tuple:
+    from mmdet.testing import demo_mm_inputs
+
+    panoptic = 'panoptic_head' in cfg.model
+    classes = min([part['num_classes'] for part in parts_of(cfg.model) if isinstance(part.get('num_classes'), int)],
+                  default=1)
+    if panoptic:
+        classes = cfg.model.panoptic_head.num_things_classes
+    data = demo_mm_inputs(1, [(3, _SIDE, _SIDE)], num_items=[3], num_classes=max(classes, 2), with_mask=True,
+                          with_semantic=panoptic)
+    sample = data['data_samples'][0]
+    sample.gt_instances.labels %= classes
+    return _noise(rng, (_SIDE, _SIDE)), sample
+
+
+def _segmentation(cfg: Config, rng: np.random.Generator) -> tuple:
+    from mmseg.structures import SegDataSample
+
+    size = input_size(cfg)
+    head = cfg.model.decode_head
+    classes = min(part['num_classes'] for part in parts_of(head) if isinstance(part.get('num_classes'), int))
+    coarse = torch.from_numpy(rng.integers(0, classes, (1, size[0] // 32, size[1] // 32)))
+    label = coarse.repeat_interleave(32, 1).repeat_interleave(32, 2)
+    label[:, :8] = 255
+    sample = SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size, padding_size=[0, 0, 0, 0]))
+    sample.gt_sem_seg = PixelData(data=label)
+    return _noise(rng, size), sample
+
+
+def _classification(cfg: Config, rng: np.random.Generator) -> tuple:
+    from mmpretrain.structures import DataSample
+
+    sample = DataSample().set_gt_label(int(rng.integers(cfg.model.head.num_classes)))
+    return _noise(rng, input_size(cfg)), sample
+
+
+def _pose(cfg: Config, rng: np.random.Generator) -> tuple:
+    """A sample before the target is made, then through the config's own codec and packing."""
+    from mmpose.registry import TRANSFORMS
+
+    size = input_size(cfg)
+    names = _keypoints(cfg)
+    number = names['num_keypoints']
+    keypoints = rng.uniform(0.2, 0.8, (1, number, 2)).astype(np.float32) * size[::-1]
+    low, high = keypoints.min(axis=1), keypoints.max(axis=1)
+    results = dict(
+        img=rng.integers(0, 256, (*size, 3), dtype=np.uint8), img_id=0, id=0, img_path='made',
+        img_shape=size, ori_shape=size, input_size=size[::-1],
+        input_center=(low + high)[0] / 2, input_scale=np.array(size[::-1], np.float32),
+        bbox=np.concatenate([low, high], axis=1), bbox_score=np.ones(1, np.float32), category_id=[1],
+        keypoints=keypoints, transformed_keypoints=keypoints, keypoints_visible=np.ones((1, number), np.float32),
+        flip_indices=names['flip_indices'], dataset_keypoint_weights=names['dataset_keypoint_weights'],
+        warp_mat=np.eye(2, 3), flip=False, flip_direction=None)
+    steps = [step for step in train_pipeline(cfg) if step.type in ('GenerateTarget', 'PackPoseInputs')]
+    if len(steps) < 2:
+        raise Refused(f'{cfg.filename}: the stock config trains nothing: its train pipeline makes no targets')
+    for step in steps:
+        results = TRANSFORMS.build(step)(results)
+    sample = results['data_samples']
+    return results['inputs'], sample
+
+
+def _keypoints(cfg: Config) -> dict:
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo
+    from mmpose.registry import DATASETS
+
+    dataset = cfg.train_dataloader.dataset
+    metainfo = dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO
+    return parse_pose_metainfo(dict(metainfo))

@@ -1,0 +1,57 @@
+import functools
+import subprocess
+import sys
+
+import pytest
+
+from sapiens_mm.apis import drop_in_check
+from sapiens_mm.apis.drop_in_check import check
+
+RETINANET = 'mmdet::retinanet_r50_fpn_1x_coco'
+
+
+def own(folder, name, base, text):
+    path = folder / f'{name}.py'
+    path.write_text(f'_base_ = {base!r}\n{text}')
+    return str(path)
+
+
+def test_what_trains_and_what_does_not(tmp_path):
+    """One process pair for all: an error in one config does not reach the next."""
+    unused = own(tmp_path, 'unused', 'mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',
+                 "model = dict(auxiliary_head=dict(loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.0)))\n"
+                 "custom_imports = dict(imports=['unused_layer'])\n")
+    (tmp_path / 'unused_layer.py').write_text('''
+from mmseg.models.decode_heads import FCNHead
+init = FCNHead.__init__
+
+
+def with_more(self, *args, **kwargs):
+    import torch
+    init(self, *args, **kwargs)
+    self.idle = torch.nn.Linear(2, 2)
+
+
+FCNHead.__init__ = with_more
+''')
+    sys.path.insert(0, str(tmp_path))
+    try:
+        found = check([
+            'mmseg::bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024', unused,
+            'mmpose::td-hm_res50_8xb64-210e_coco-256x192', RETINANET])
+    finally:
+        sys.path.remove(str(tmp_path))
+    refused, idle, pose, detector = found
+    assert not refused.passed
+    assert 'BiSeNetV1' in refused.refused
+    assert not idle.passed
+    assert idle.without_gradient == [f'{head}.idle.{kind}' for head in ('auxiliary_head', 'decode_head')
+                                     for kind in ('bias', 'weight')]
+    for one in (pose, detector):
+        assert one.passed, one.error
+        assert len(one.losses) == 3
+        assert one.losses[-1] < one.losses[0]
+        assert one.predictions == 2
+        assert one.groups == 2 * (4 + 2) + 1  # embeddings and blocks, head; position embedding is no bias
+    assert (detector.neck, detector.strides, detector.head_strides) == (
+        'SapiensFeaturePyramid', [8, 16, 32, 64, 128], [8, 16, 32, 64, 128])

@@ -1,0 +1,44 @@
+"""Puts a Sapiens backbone into a config of mmdet, mmseg, mmpose or mmpretrain.
+
+    python tools/drop_in.py mmdet::mask-rcnn_r50_fpn_1x_coco mask-rcnn_sapiens.py --arch sapiens_0.3b --check
+"""
+import argparse
+import os.path as osp
+import sys
+
+from sapiens_mm.apis.drop_in import Refused, drop_in
+from sapiens_mm.apis.drop_in_check import check
+from sapiens_mm.utils.files import replacing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='a path, or HOST::FILE of an installed host, with or without folders and suffix')
+    parser.add_argument('out', help='the new config, which inherits that one')
+    parser.add_argument('--arch', default='sapiens_0.3b', help='architecture of SapiensViT (default: %(default)s)')
+    parser.add_argument('--checkpoint', help='weights of the backbone: a path, http(s):// or hf:// address (default: the '
+                        'public pretrained ones of the size)')
+    parser.add_argument('--check', action='store_true', help='train three steps and predict with a tiny backbone, on made '
+                        'data in two processes, and compare the strides with those of the head')
+    args = parser.parse_args()
+    if osp.exists(args.out):
+        sys.exit(f"'{args.out}' exists; choose another name, or remove it")
+    try:
+        plan = drop_in(args.config, args.arch, args.checkpoint)
+        with replacing(args.out) as part, open(part, 'w', encoding='utf-8') as file:
+            file.write(plan.text(osp.dirname(osp.abspath(args.out))))
+    except (Refused, ValueError, OSError) as error:
+        sys.exit(str(error))
+    print(f'{args.out}: {plan.base} with {args.arch}')
+    for reason in plan.reasons:
+        print(f'* {reason}')
+    if args.check:
+        found, = check([args.config])
+        if not found.passed:
+            sys.exit(f'check failed: {found.refused or found.error}')
+        print(f'check passed: strides {found.strides}, losses {[round(loss, 3) for loss in found.losses]}, '
+              f'{found.predictions} predictions, every parameter has a gradient, {found.groups} parameter groups')
+
+
+if __name__ == '__main__':
+    main()

@@ -192,10 +192,10 @@ def test_ranges_and_probabilities(full):
 
 
 def turned(sample, **options):
-    """A `SapiensRandomWarp` to 64 x 48 that takes the middle of an image, at its own size, and turns it by 40 degrees."""
+    """`SapiensRandomWarp` to 64 x 48 that takes the middle of an image, at its own size, and turns it by 40 degrees."""
     zoom = max(max(sample['img'].shape[:2]) / 64, min(sample['img'].shape[:2]) / 48)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('numpy.random.uniform', lambda low, high: dict([(-1, 40.), (0.2, zoom)])[low])
+        patch.setattr('numpy.random.uniform', lambda low, high: {-1: 40., 0.2: zoom}[low])
         patch.setattr('numpy.random.rand', lambda *shape: np.full(shape, 0.5)[()])
         return SapiensRandomWarp((64, 48), rotate_prob=1, rotate_range=1, cat_max_ratio=1, **options)(dict(sample))
 

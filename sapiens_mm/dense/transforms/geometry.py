@@ -308,16 +308,19 @@ class SapiensRandomWarp(BaseTransform):
 
     def _pad_corners(self, results: dict, shape: tuple[int, int], zoom: float, place, angle: float, flip: bool) -> None:
         """Gives what a rotation uncovers its label, and with ``stock_padding`` takes away what it shows from beyond."""
-        image = np.broadcast_to(np.uint8(1), shape)
-        crop = warp_label(image, self.matrix(shape, zoom, place, 0., flip), self.size, 0)  # without the rotation
         if self.stock_padding:
+            crop = np.zeros(self.size, np.uint8)
+            height, width = np.round(np.array(shape) * zoom).astype(int)
+            crop[:height, :width] = 1
             turn = self._turn(shape, zoom, angle, flip)
             shown = cv2.warpAffine(crop, turn, self.size[::-1], flags=cv2.INTER_NEAREST) & crop
-            results['img'][shown == 0] = self.pad_val
+            beyond = shown == 0
+            results['img'][beyond] = self.pad_val
             for key in results.get('seg_fields', ()):
-                results[key][shown == 0] = NO_LABEL[key]
+                results[key][beyond] = NO_LABEL[key]
         else:
-            shown = warp_label(image, self.matrix(shape, zoom, place, angle, flip), self.size, 0)
+            crop, shown = (warp_label(np.broadcast_to(np.uint8(1), shape), self.matrix(shape, zoom, place, turn, flip),
+                                      self.size, 0) for turn in (0., angle))
         if 'gt_seg_map' in results:
             results['gt_seg_map'][crop > shown] = self.corner_label
 

@@ -47,6 +47,10 @@ def images_of(cfg, gpus=8):
     return gpus * cfg.train_dataloader.batch_size * passes_of(cfg)
 
 
+def millions_of(cfg):
+    return cfg.train_cfg.max_iters * GPUS * cfg.train_dataloader.batch_size / 1e6
+
+
 def background_of(cfg):
     kinds = [step['type'] for step in cfg.train_dataloader.dataset.pipeline]
     if 'SapiensRandomBackground' not in kinds:
@@ -125,7 +129,7 @@ PRETRAINING = {
     'images a step': lambda cfg: str(images_of(cfg, GPUS)),
     'learning rate': lambda cfg: f'{cfg.optim_wrapper.optimizer.lr * 256 / images_of(cfg, GPUS):.1e} for 256 images',
     'warm-up': lambda cfg: f'1 / {round(cfg.train_cfg.max_iters / cfg.param_scheduler[0].end)} of the training',
-    'schedule': lambda cfg: f'cosine to 0, {cfg.train_cfg.max_iters / passes_of(cfg) * images_of(cfg, GPUS):.2g} images',
+    'schedule': lambda cfg: f'cosine to 0, {millions_of(cfg):.0f} M images',
     'hidden patches': lambda cfg: f'{cfg.model.mask_ratio:g}',
     'target': lambda cfg: 'normalised patches' if cfg.model.norm_target else 'pixels',
     'decoder': lambda cfg: '{embed_dims} wide, {num_layers} deep, {num_heads} heads'.format(**cfg.model.neck),

@@ -12,6 +12,7 @@ from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
+from mmseg.registry import DATASETS
 from mmseg.registry import TRANSFORMS as SEG_TRANSFORMS
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -150,6 +151,27 @@ def test_dense_settings_of_the_release(task, dataset, size):
     assert (best.save_best, best.rule) == dict(
         seg=('parts/mIoU', 'greater'), depth=('depth/scale-shift/per-image/RMSE', 'less'),
         normal=('normal/pooled/mean', 'less'))[task]
+
+
+@pytest.mark.parametrize(('task', 'dataset', 'field'), [
+    ('seg', 'goliath', 'gt_sem_seg'), ('depth', 'render_people', 'gt_depth_map'),
+    ('normal', 'render_people', 'gt_normal_map')])
+def test_training_samples_with_new_backgrounds(task, dataset, field, tmp_path, monkeypatch):
+    write_people(tmp_path / 'train', 'abcdef')
+    for name in ('PARTS_ROOT', 'RENDER_PEOPLE_ROOT'):
+        monkeypatch.setenv(name, str(tmp_path))
+    path = next((CONFIGS / f'sapiens_{task}/{dataset}').glob('sapiens_0.3b-*'))
+    init_default_scope('mmseg')
+    monkeypatch.setenv('BACKGROUND_ROOT', str(tmp_path / 'photos'))
+    with pytest.raises(FileNotFoundError, match="photos' is not a folder.*BACKGROUND_ROOT"):
+        DATASETS.build(Config.fromfile(path).train_dataloader.dataset)
+    monkeypatch.setenv('BACKGROUND_ROOT', str(tmp_path / 'train/images'))
+    people = DATASETS.build(Config.fromfile(path).train_dataloader.dataset)
+    for sample in people:
+        assert sample['inputs'].shape == (3, 1024, 768)
+        label = sample['data_samples'].get(field).data
+        assert label.shape[1:] == (1024, 768)
+        assert ((label > 0) & (label != 255)).any()
 
 
 @pytest.mark.parametrize('size', ['0.3b', '0.6b', '1b', '2b'])

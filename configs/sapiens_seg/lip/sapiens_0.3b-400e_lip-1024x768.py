@@ -23,7 +23,7 @@ train_dataloader = dict(dataset=dict(pipeline=_base_.parts_20_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 param_scheduler = _base_.param_scheduler
-# Where CIHP falls linearly, the release has a cosine.
+# A cosine, as in the release, whose CIHP falls linearly.
 param_scheduler[1] = dict(
     type='CosineAnnealingLR', begin=0, end=400, eta_min=0, by_epoch=True, convert_to_iter_based=True)
 train_cfg = dict(max_epochs=400)

@@ -43,8 +43,9 @@ class SapiensRandomBackground(BaseTransform):
         if not 0 <= prob <= 1:
             raise ValueError(f'prob is {prob}, but must be 0 to 1')
         if not osp.isdir(folder):
-            raise FileNotFoundError(f"'{folder}' is not a folder; expected photos without people in it. Correct the "
-                                    'path, or leave SapiensRandomBackground out of the pipeline')
+            raise FileNotFoundError(f"'{folder}' is not a folder; expected photos without people in it. Name such a "
+                                    'folder (in our configs BACKGROUND_ROOT does), or leave SapiensRandomBackground '
+                                    'out of the pipeline')
         self.folder = folder
         self.prob = prob
         self.photos = sorted(

@@ -12,6 +12,8 @@ from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
+from mmseg.registry import DATASETS
+from mmseg.registry import TRANSFORMS as SEG_TRANSFORMS
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import sapiens_mm.dense  # noqa: F401  (registers)
@@ -113,10 +115,12 @@ def test_dense_settings_of_the_release(task, dataset, size):
     assert wrapper.paramwise_cfg == dict(layer_decay_rate=0.85)
     assert wrapper.clip_grad.max_norm == 1
     passes = wrapper.get('accumulative_counts', 1)
-    assert 8 * cfg.train_dataloader.batch_size * passes == cfg.auto_scale_lr.base_batch_size * passes == 64
-    warm_up, linear = cfg.param_scheduler
+    # The base batch is that of a step, whatever its passes (engine/launch.py).
+    assert 8 * cfg.train_dataloader.batch_size * passes == cfg.auto_scale_lr.base_batch_size == 64
+    warm_up, decay = cfg.param_scheduler
     assert (warm_up.end, warm_up.by_epoch) == (400 * passes, False)
-    assert (linear.type, linear.power, linear.end, cfg.train_cfg.max_epochs) == ('PolyLR', 1, epochs, epochs)
+    assert (decay.end, cfg.train_cfg.max_epochs, decay.by_epoch) == (epochs, epochs, True)
+    assert (decay.type, decay.get('power')) == (('CosineAnnealingLR', None) if dataset == 'lip' else ('PolyLR', 1))
     init_default_scope('mmseg')
     with FakeTensorMode():
         built = MODELS.build(model)
@@ -127,14 +131,47 @@ def test_dense_settings_of_the_release(task, dataset, size):
     assert set(model.decode_head.deconv_out_channels) == {384 if task == 'depth' else 768}
     if task == 'seg':
         assert len(model.decode_head.loss_decode.class_weight) == outputs
+    assert model.test_cfg == dict(mode='whole')
     kinds = [step['type'] for step in cfg.train_dataloader.dataset.pipeline]
     assert kinds.index('SapiensLoadLabels') < kinds.index('SapiensRandomWarp')
     assert ('SapiensNormalizeDepth' in kinds) == (task == 'depth')
-    assert ('SapiensRandomBackground' in kinds) == (task == 'seg')
+    assert ('SapiensRandomBackground' in kinds) == (dataset in ('goliath', 'render_people'))
+    if 'SapiensRandomBackground' in kinds:
+        assert kinds.index('SapiensRandomBackground') < kinds.index('SapiensRandomWarp')
+        background = cfg.train_dataloader.dataset.pipeline[kinds.index('SapiensRandomBackground')]
+        assert background.prob == (0.8 if task == 'seg' else 0.5)
+    warp = SEG_TRANSFORMS.build(cfg.train_dataloader.dataset.pipeline[kinds.index('SapiensRandomWarp')])
+    assert warp.stock_padding
+    assert warp.scale_range == ((0.75, 1.25) if dataset in ('lip', 'cihp') else (0.2, 2))
+    assert (warp.rotate_prob, warp.rotate_range) == dict(depth=(0.5, 60), normal=(0, 45), seg=(0.5, 45))[task]
+    assert warp.cat_max_ratio == (1 if task == 'depth' else 0.75)
+    assert warp.corner_label == (0 if dataset == 'goliath' else 255)
+    assert warp.normal_interpolation == ('nearest' if task == 'normal' else 'linear')
     best = cfg.default_hooks.checkpoint
     assert (best.save_best, best.rule) == dict(
         seg=('parts/mIoU', 'greater'), depth=('depth/scale-shift/per-image/RMSE', 'less'),
         normal=('normal/pooled/mean', 'less'))[task]
+
+
+@pytest.mark.parametrize(('task', 'dataset', 'field'), [
+    ('seg', 'goliath', 'gt_sem_seg'), ('depth', 'render_people', 'gt_depth_map'),
+    ('normal', 'render_people', 'gt_normal_map')])
+def test_training_samples_with_new_backgrounds(task, dataset, field, tmp_path, monkeypatch):
+    write_people(tmp_path / 'train', 'abcdef')
+    for name in ('PARTS_ROOT', 'RENDER_PEOPLE_ROOT'):
+        monkeypatch.setenv(name, str(tmp_path))
+    path = next((CONFIGS / f'sapiens_{task}/{dataset}').glob('sapiens_0.3b-*'))
+    init_default_scope('mmseg')
+    monkeypatch.setenv('BACKGROUND_ROOT', str(tmp_path / 'photos'))
+    with pytest.raises(FileNotFoundError, match="photos' is not a folder.*BACKGROUND_ROOT"):
+        DATASETS.build(Config.fromfile(path).train_dataloader.dataset)
+    monkeypatch.setenv('BACKGROUND_ROOT', str(tmp_path / 'train/images'))
+    people = DATASETS.build(Config.fromfile(path).train_dataloader.dataset)
+    for sample in people:
+        assert sample['inputs'].shape == (3, 1024, 768)
+        label = sample['data_samples'].get(field).data
+        assert label.shape[1:] == (1024, 768)
+        assert ((label > 0) & (label != 255)).any()
 
 
 @pytest.mark.parametrize('size', ['0.3b', '0.6b', '1b', '2b'])
@@ -180,13 +217,33 @@ def test_settings_of_the_release(dataset, size):
     assert cfg.model.backbone.arch == f'sapiens_{size}'
     assert cfg.model.backbone.init_cfg.checkpoint == released_file(size, 'pretrain').source
     assert cfg.train_cfg.max_epochs == 210
-    # 512 images a step on 8 GPUs, in several passes where they do not fit; the warm-up is 500 steps.
-    passes = wrapper.get('accumulative_counts', 1)
-    assert 8 * cfg.train_dataloader.batch_size * passes == 512
-    assert cfg.auto_scale_lr.base_batch_size * passes == 512
+    assert (cfg.train_dataloader.batch_size, cfg.auto_scale_lr.base_batch_size) == (64, 512)
+    assert 'accumulative_counts' not in wrapper
     warm_up, steps = cfg.param_scheduler
-    assert (warm_up.end, warm_up.by_epoch) == (500 * passes, False)
+    assert (warm_up.end, warm_up.by_epoch) == (500, False)
     assert (steps.milestones, steps.gamma) == ([170, 200], 0.1)
+    assert cfg.train_cfg.val_interval == (1 if (dataset, size) == ('coco_wholebody', '1b') else 10)
+    kinds = [step['type'] for step in cfg.train_dataloader.dataset.pipeline]
+    first = kinds.index('SapiensPhotometricDistortion') + 1
+    assert cfg.train_dataloader.dataset.pipeline[first:first + 3] == [
+        dict(type='SapiensRandomBlur', kind='mean', prob=0.1), dict(type='SapiensRandomBlur', kind='median', prob=0.1),
+        dict(type='SapiensCoarseDropout', size=(0.2, 0.4))]
+    assert cfg.model.test_cfg == dict(flip_test=True)
+
+
+@pytest.mark.parametrize('dataset', DECAY)
+@pytest.mark.parametrize('size', SIZES)
+def test_the_same_step_in_passes(size, dataset):
+    """The options of configs/sapiens_pose/README.md, for GPUs that 64 images do not fit."""
+    cfg = Config.fromfile(CONFIGS / f'sapiens_pose/{dataset}/sapiens_{size}-210e_{dataset}-1024x768.py')
+    options = re.search('train_dataloader.batch_size=.*(?=`)', (CONFIGS / 'sapiens_pose/README.md').read_text()).group()
+    changes = {name: int(value) for name, value in (option.split('=') for option in options.split())}
+    cfg.merge_from_dict(changes)
+    passes = cfg.optim_wrapper.accumulative_counts
+    assert len(changes) == 3
+    assert passes > 1
+    assert cfg.train_dataloader.batch_size * passes == 64
+    assert cfg.param_scheduler[0].end == 500 * passes
 
 
 @pytest.mark.parametrize('name', ours())

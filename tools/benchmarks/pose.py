@@ -107,7 +107,7 @@ def write_dataset(root: Path, num_images: int, num_keypoints: int = 308) -> None
 def stock_pipeline(pipeline: list[dict]) -> list[dict]:
     """The same transforms in the same order, but mmpose's pieces and codec, and no seeding.
 
-    Coarse dropout stays ours: the stock one needs albumentations, which mmpose does not install.
+    Blur and coarse dropout stay ours: the stock ones need albumentations, which mmpose does not install.
     """
     stock = dict(SapiensLoadImage='LoadImage', SapiensPhotometricDistortion='PhotometricDistortion')
     out = []

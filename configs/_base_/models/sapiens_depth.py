@@ -22,4 +22,4 @@ model = dict(
         conv_out_channels=(384, 384),
         conv_kernel_sizes=(1, 1),
         loss_decode=dict(type='SapiensSiLogLoss')),
-    test_cfg=dict(mode='whole', flip_test=True))
+    test_cfg=dict(mode='whole'))

@@ -41,4 +41,4 @@ model = dict(
             conv_kernel_sizes=(1, 1)),
         normal=head),
     loss_weights=dict(parts=1., depth=1., normal=1.),
-    test_cfg=dict(mode='whole', flip_test=True))
+    test_cfg=dict(mode='whole'))

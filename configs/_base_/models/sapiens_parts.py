@@ -28,4 +28,4 @@ model = dict(
         conv_out_channels=(768, 768, 768),
         conv_kernel_sizes=(1, 1, 1),
         loss_decode=dict(type='SapiensWeightedCrossEntropyLoss', class_weight=class_weight)),
-    test_cfg=dict(mode='whole', flip_test=True))
+    test_cfg=dict(mode='whole'))

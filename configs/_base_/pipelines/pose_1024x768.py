@@ -11,6 +11,8 @@ train_pipeline = [
     dict(type='RandomBBoxTransform', scale_factor=(0.5, 1.5), rotate_factor=80),
     dict(type='TopdownAffine', input_size=codec['input_size'], use_udp=True),
     dict(type='SapiensPhotometricDistortion'),
+    dict(type='SapiensRandomBlur', kind='mean', prob=0.1),
+    dict(type='SapiensRandomBlur', kind='median', prob=0.1),
     dict(type='SapiensCoarseDropout', size=(0.2, 0.4)),
     dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPoseInputs'),

@@ -22,9 +22,17 @@ model = dict(
             type='Pretrained',
             checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')))
 
+train_pipeline = [
+    dict(type='SapiensSeedSample'),
+    dict(type='SapiensLoadLabels', mmap=True),
+    dict(type='SapiensRandomWarp', size=(1024, 768)),
+    dict(type='SapiensPhotometricDistortion'),
+    dict(type='SapiensNormalizeDepth'),
+    dict(type='SapiensPackDense'),
+]
 # 64 images a step on 8 GPUs of 80 GB, in two passes.
 optim_wrapper = dict(accumulative_counts=2)
-train_dataloader = dict(batch_size=4, num_workers=4, dataset=dict(pipeline=_base_.depth_pipeline))
+train_dataloader = dict(batch_size=4, num_workers=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=4, dataset=dict(pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = [
@@ -35,4 +43,4 @@ val_evaluator = [
 test_evaluator = val_evaluator
 param_scheduler = _base_.param_scheduler
 param_scheduler[0]['end'] = 800  # 400 steps
-auto_scale_lr = dict(base_batch_size=32)
+auto_scale_lr = dict(base_batch_size=64)

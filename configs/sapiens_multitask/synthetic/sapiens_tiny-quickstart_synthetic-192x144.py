@@ -33,7 +33,8 @@ model = dict(
         patch_cfg=dict(padding=2),  # as in the model of keypoints
         with_cp=False),
     # Weights of classes are for longer trainings: here they cost the large parts more than they give the small ones.
-    heads=dict(parts=dict(**small, loss_decode=dict(class_weight=None)), depth=small, normal=small))
+    heads=dict(parts=dict(**small, loss_decode=dict(class_weight=None)), depth=small, normal=small),
+    test_cfg=dict(flip_test=True))
 
 train_pipeline = [
     dict(type='SapiensSeedSample'),

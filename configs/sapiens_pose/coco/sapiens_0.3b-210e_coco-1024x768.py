@@ -19,12 +19,8 @@ model = dict(
             checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')),
     head=dict(out_channels=17, decoder=_base_.codec))
 
-optim_wrapper = dict(accumulative_counts=2)
-# 512 images a step on 8 GPUs of 80 GB, in two passes.
-train_dataloader = dict(batch_size=32, dataset=dict(pipeline=_base_.train_pipeline))
+# 512 images a step on 8 GPUs; in passes, where these do not fit: ../README.md
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
-param_scheduler = _base_.param_scheduler
-param_scheduler[0]['end'] = 1000  # 500 steps
-auto_scale_lr = dict(base_batch_size=256)
 default_hooks = dict(checkpoint=dict(save_best='coco/AP', rule='greater'))

@@ -11,9 +11,6 @@ model = dict(
         arch='sapiens_1b',
         init_cfg=dict(checkpoint='hf://facebook/sapiens-pretrain-1b/sapiens_1b_epoch_173_clean.pth')),
     head=dict(in_channels=1536))
-# 512 images a step on 8 GPUs of 80 GB, in four passes.
-train_dataloader = dict(batch_size=16)
-optim_wrapper = dict(accumulative_counts=4, paramwise_cfg=dict(layer_decay_rate=0.85))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0]['end'] = 2000  # 500 steps
-auto_scale_lr = dict(base_batch_size=128)
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.85))
+# Each epoch, as in the release.
+train_cfg = dict(val_interval=1)

@@ -23,12 +23,9 @@ model = dict(
         loss=dict(_delete_=True, type='SapiensOHKMMSELoss', use_target_weight=True, topk=128),
         decoder=_base_.codec))
 
-optim_wrapper = dict(accumulative_counts=2, optimizer=dict(lr=5e-5))
-# 512 images a step on 8 GPUs of 80 GB, in two passes.
-train_dataloader = dict(batch_size=32, dataset=dict(pipeline=_base_.train_pipeline))
+optim_wrapper = dict(optimizer=dict(lr=5e-5))
+# 512 images a step on 8 GPUs; in passes, where these do not fit: ../README.md
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
-param_scheduler = _base_.param_scheduler
-param_scheduler[0]['end'] = 1000  # 500 steps
-auto_scale_lr = dict(base_batch_size=256)
 default_hooks = dict(checkpoint=dict(save_best='goliath/AP', rule='greater'))

@@ -14,9 +14,3 @@ model = dict(
     head=dict(
         in_channels=1920,
         loss=dict(_delete_=True, type='KeypointMSELoss', use_target_weight=True)))
-# 512 images a step on 8 GPUs of 80 GB, in four passes.
-train_dataloader = dict(batch_size=16)
-optim_wrapper = dict(accumulative_counts=4)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0]['end'] = 2000  # 500 steps
-auto_scale_lr = dict(base_batch_size=128)

@@ -19,7 +19,7 @@ model = dict(
             checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')))
 
 # 64 images a step on 8 GPUs of 80 GB.
-train_dataloader = dict(dataset=dict(pipeline=_base_.parts_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=_base_.parts_20_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 param_scheduler = _base_.param_scheduler

@@ -19,4 +19,3 @@ optim_wrapper = dict(accumulative_counts=2)
 train_dataloader = dict(batch_size=4)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0]['end'] = 800  # 400 steps
-auto_scale_lr = dict(base_batch_size=32)

@@ -19,11 +19,13 @@ model = dict(
             checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')))
 
 # 64 images a step on 8 GPUs of 80 GB.
-train_dataloader = dict(dataset=dict(pipeline=_base_.parts_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=_base_.parts_20_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 param_scheduler = _base_.param_scheduler
-param_scheduler[1]['end'] = 400
+# A cosine, as in the release, whose CIHP falls linearly.
+param_scheduler[1] = dict(
+    type='CosineAnnealingLR', begin=0, end=400, eta_min=0, by_epoch=True, convert_to_iter_based=True)
 train_cfg = dict(max_epochs=400)
 auto_scale_lr = dict(base_batch_size=64)
 default_hooks = dict(checkpoint=dict(save_best='parts/mIoU', rule='greater'))

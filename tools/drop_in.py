@@ -16,10 +16,10 @@ def main() -> None:
     parser.add_argument('config', help='a path, or HOST::FILE of an installed host, with or without folders and suffix')
     parser.add_argument('out', help='the new config, which inherits that one')
     parser.add_argument('--arch', default='sapiens_0.3b', help='architecture of SapiensViT (default: %(default)s)')
-    parser.add_argument('--checkpoint', help='weights of the backbone: a path, http(s):// or hf:// address (default: the '
-                        'public pretrained ones of the size)')
-    parser.add_argument('--check', action='store_true', help='train three steps and predict with a tiny backbone, on made '
-                        'data in two processes, and compare the strides with those of the head')
+    parser.add_argument('--checkpoint', help='weights of the backbone: a path, http(s):// or hf:// address (default: '
+                        'the public pretrained ones of the size)')
+    parser.add_argument('--check', action='store_true', help='train three steps and predict with a tiny backbone, on '
+                        'made data in two processes, and compare the strides with those of the head')
     args = parser.parse_args()
     if osp.exists(args.out):
         sys.exit(f"'{args.out}' exists; choose another name, or remove it")

@@ -70,8 +70,8 @@ class SapiensFeaturePyramid(BaseModule):
         ascending = list(strides) == sorted(set(strides))
         if not strides or not ascending or not all(
                 stride in (4, 8, 16, 32) or stride in (64, 128) and stride // 2 in strides for stride in strides):
-            raise ValueError(f'strides: got {strides}, expected 1 to 6 of 4, 8, 16, 32, 64 and 128, ascending, 64 after '
-                             '32 and 128 after 64; correct strides, or num_outs and start_stride')
+            raise ValueError(f'strides: got {strides}, expected 1 to 6 of 4, 8, 16, 32, 64 and 128, ascending, 64 '
+                             'after 32 and 128 after 64; correct strides, or num_outs and start_stride')
         if num_outs not in (None, len(strides)):
             raise ValueError(f'num_outs: got {num_outs}, expected {len(strides)} for strides={strides}; leave it out')
         self.strides = strides

@@ -158,8 +158,7 @@ def test_schedules_have_no_absolute_end(name):
 
 def test_own_config_is_inherited_from_its_place(own, tmp_path):
     """By a relative path, with what it changed, and without weights that are another backbone's."""
-    path = own("load_from = 'https://somewhere/retinanet.pth'\nmodel = dict(bbox_head=dict(num_classes=3, anchor_generator="
-               "dict(strides=[8, 16, 32, 64, 128], octave_base_scale=2)))\n")
+    path = own("load_from = 'https://somewhere/retinanet.pth'\nmodel = dict(bbox_head=dict(num_classes=3))\n")
     plan = drop_in(path, 'sapiens_0.3b', 'weights/mine.pth')
     out = tmp_path / 'new' / 'out.py'
     out.parent.mkdir()

@@ -1,10 +1,5 @@
-import functools
-import subprocess
 import sys
 
-import pytest
-
-from sapiens_mm.apis import drop_in_check
 from sapiens_mm.apis.drop_in_check import check
 
 RETINANET = 'mmdet::retinanet_r50_fpn_1x_coco'

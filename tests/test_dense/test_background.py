@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sapiens_mm.dense.transforms import SapiensRandomBackground
+from sapiens_mm.dense.transforms import SapiensLoadLabels, SapiensRandomBackground, SapiensRandomWarp
 from sapiens_mm.dense.transforms.background import person_mask, replace_background
 
 
@@ -84,3 +84,41 @@ def test_transform(tmp_path):
         seen.add(int(out['img'][0, 0, 0]) // 10 * 10)
     assert 55 < changed < 85
     assert seen >= {0, 100, 150, 200}
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    """A sample whose files are not read yet, and photos that are blue."""
+    (tmp_path / 'photos').mkdir()
+    cv2.imwrite(str(tmp_path / 'photos/a.png'), np.full((60, 90, 3), (255, 0, 0), np.uint8))
+    person = np.zeros((200, 150), np.uint8)
+    person[40:160, 30:120] = 1
+    cv2.imwrite(str(tmp_path / 'a.jpg'), np.full((200, 150, 3), 60, np.uint8))
+    np.save(tmp_path / 'parts.npy', person * np.uint8(3))
+    np.save(tmp_path / 'depth.npy', person * np.float32(2))
+    np.save(tmp_path / 'normal.npy', person[..., None] * np.float32([0, 0, 1]))
+    paths = {f'{key}_path': str(tmp_path / name) for key, name in (
+        ('img', 'a.jpg'), ('seg_map', 'parts.npy'), ('depth_map', 'depth.npy'), ('normal_map', 'normal.npy'))}
+    return lambda key: dict(img_path=paths['img_path'], flip_indices=range(28), **{key: paths[key]})
+
+
+@pytest.mark.parametrize('key', ['seg_map_path', 'depth_map_path', 'normal_map_path'])
+def test_before_the_warp(key, on_disk, tmp_path):
+    """The photo goes through the warp with the person; padding keeps its color, and labels on disk are read."""
+    sample = SapiensLoadLabels(mmap=True)(on_disk(key))
+    label, = (sample[name] for name in sample['seg_fields'])
+    assert isinstance(label, np.memmap)
+    replaced = SapiensRandomBackground(str(tmp_path / 'photos'), prob=1)(dict(sample))
+    assert replaced['img'].shape == (200, 150, 3)
+    assert (replaced['img'][50:150, 40:110] == 60).all()
+    assert (replaced['img'][:35] == (255, 0, 0)).all()
+    assert all(replaced[name] is sample[name] for name in sample['seg_fields'])
+    np.random.seed(0)
+    out = SapiensRandomWarp((100, 100), (0.5, 0.5), rotate_prob=1, cat_max_ratio=1, stock_padding=True)(replaced)
+    colors = {tuple(color) for color in out['img'].reshape(-1, 3).tolist()}
+    assert {(60, 60, 60), (255, 0, 0), (104, 116, 124)} <= colors
+
+
+def test_an_image_without_a_new_background_is_not_decoded(on_disk, tmp_path):
+    sample = SapiensLoadLabels(mmap=True)(on_disk('seg_map_path'))
+    assert 'img' not in SapiensRandomBackground(str(tmp_path / 'photos'), prob=0)(sample)

@@ -13,7 +13,9 @@ SIZE = (120, 88)
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(size=(0, 3)), r'size is \(0, 3\)'), (dict(size=(1, 2, 3)), 'size is'), (dict(base_size=(1.5, 3)), 'size is'),
     (dict(scale_range=(2, 1)), 'scale_range is'), (dict(rotate_prob=2), 'rotate_prob is 2'),
-    (dict(flip_prob=-1), 'flip_prob is -1'), (dict(cat_max_ratio=75), 'cat_max_ratio is 75')])
+    (dict(flip_prob=-1), 'flip_prob is -1'), (dict(cat_max_ratio=75), 'cat_max_ratio is 75'),
+    (dict(corner_label=1), 'corner_label: got 1, expected 255'),
+    (dict(normal_interpolation='cubic'), "normal_interpolation: got 'cubic', expected 'linear' or 'nearest'")])
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         SapiensRandomWarp(**options)
@@ -187,6 +189,85 @@ def test_ranges_and_probabilities(full):
     assert min(zooms) == pytest.approx(0.5 * fit, abs=0.02)
     assert max(zooms) == pytest.approx(1.5 * fit, abs=0.02)
     assert 0.62 < np.mean(flips) < 0.78
+
+
+def turned(sample, **options):
+    """`SapiensRandomWarp` to 64 x 48 that takes the middle of an image, at its own size, and turns it by 40 degrees."""
+    zoom = max(max(sample['img'].shape[:2]) / 64, min(sample['img'].shape[:2]) / 48)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('numpy.random.uniform', lambda low, high: {-1: 40., 0.2: zoom}[low])
+        patch.setattr('numpy.random.rand', lambda *shape: np.full(shape, 0.5)[()])
+        return SapiensRandomWarp((64, 48), rotate_prob=1, rotate_range=1, cat_max_ratio=1, **options)(dict(sample))
+
+
+@pytest.mark.parametrize('shape', [(38, 29), (80, 40), (96, 72)])
+@pytest.mark.parametrize('flip', [0, 1])
+@pytest.mark.parametrize('corner', [0, 255])
+def test_stock_padding_is_that_of_the_chain_of_mmseg(corner, flip, shape):
+    from mmseg.datasets.transforms import RandomRotate
+    parts = cv2.resize(np.random.default_rng(3).choice([1, 3, 23, 255], (9, 7)).astype(np.uint8), shape[::-1],
+                       interpolation=cv2.INTER_NEAREST)
+    sample = dict(img=np.full((*shape, 3), 200, np.uint8), gt_seg_map=parts, gt_depth_map=np.ones(shape, np.float32),
+                  flip_indices=range(28), seg_fields=['gt_seg_map', 'gt_depth_map'])
+    out = turned(sample, corner_label=corner, stock_padding=True, flip_prob=flip)
+    top, left = np.maximum(np.array(shape) - (64, 48), 0) // 2
+    crop = parts[top:top + 64, left:left + 48]
+    stock = RandomRotate(prob=1., degree=(-40., -40.), seg_pad_val=corner)(
+        dict(img=np.full((*crop.shape, 3), 200, np.uint8), gt_seg_map=crop, seg_fields=['gt_seg_map']))
+    missing = [(0, 64 - crop.shape[0]), (0, 48 - crop.shape[1])]
+    true, seen = (np.pad(image[:, ::-1] if flip else image, missing, constant_values=value)
+                  for image, value in ((stock['gt_seg_map'], 255), (stock['img'][..., 0], 0)))
+    assert set(np.unique(true)) == {corner, 1, 3, 23, 255}
+    assert (out['gt_seg_map'] == true).mean() > 0.99  # ties of the rounding
+    inside, near = seen == 200, cv2.dilate(seen, np.ones((3, 3))) > 0
+    assert (out['img'][inside] == 200).all()
+    assert (out['img'][~near] == (104, 116, 124)).all()
+    assert (out['gt_depth_map'][inside] == 1).all()
+    assert not out['gt_depth_map'][~near].any()
+
+
+def test_corners_without_stock_padding_show_the_image_where_it_goes_on():
+    parts = np.full((96, 72), 3, np.uint8)
+    parts[:40] = 255
+    sample = dict(img=np.zeros((96, 72, 3), np.uint8), gt_seg_map=parts, flip_indices=range(28),
+                  seg_fields=['gt_seg_map'])
+    plain, corners = (turned(sample, corner_label=label)['gt_seg_map'] for label in (255, 0))
+    changed = plain != corners
+    assert (plain[changed] == 255).all()
+    assert (corners[changed] == 0).all()
+    shown = turned(dict(sample, gt_seg_map=np.full((96, 72), 3, np.uint8)))['gt_seg_map'] == 3
+    np.testing.assert_array_equal(changed, ~shown)
+    assert 0 < changed.sum() < 0.1 * changed.size
+    assert (corners == 255).any()  # what the image ignores stays so
+
+
+def test_corners_of_a_small_image_differ_from_its_padding():
+    sample = dict(img=np.zeros((20, 40, 3), np.uint8), gt_seg_map=np.full((20, 40), 3, np.uint8),
+                  flip_indices=range(28), seg_fields=['gt_seg_map'])
+    out = turned(sample, corner_label=0)['gt_seg_map']
+    assert (out[22:42, 4:44] != 255).all()  # where the image was before the rotation
+    assert 100 < (out[22:42, 4:44] == 0).sum() < 500
+    out[22:42, 4:44] = 255
+    assert set(np.unique(out)) == {3, 255}
+
+
+def test_nearest_normals_are_of_one_surface():
+    """Of two walls at a right angle, no pixel looks between them."""
+    normals = np.zeros((40, 30, 3), np.float32)
+    normals[:, :15] = 1, 0, 0
+    normals[:, 15:] = 0, 0, 1
+    sample = dict(img=np.zeros((40, 30, 3), np.uint8), gt_normal_map=normals, seg_fields=['gt_normal_map'])
+
+    def between(interpolation):
+        np.random.seed(0)
+        warps = SapiensRandomWarp((64, 48), (0.9, 0.9), rotate_prob=0, flip_prob=0, cat_max_ratio=1,
+                                  normal_interpolation=interpolation)
+        out = warps(dict(sample))['gt_normal_map']
+        assert {*np.linalg.norm(out, axis=-1).round(5).ravel().tolist()} == {0, 1}
+        return ((out[..., 0] > 0.01) & (out[..., 2] > 0.01)).sum()
+
+    assert between('linear') > 20
+    assert between('nearest') == 0
 
 
 @pytest.mark.parametrize('key', ['gt_seg_map', 'gt_person_mask', 'gt_depth_map', 'gt_normal_map'])

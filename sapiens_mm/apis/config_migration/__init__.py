@@ -91,8 +91,9 @@ def _fine_tuning(cfg: dict, kind: Kind, data_root: str | None, num_images: int |
                                  'config by hand')
     model = migrate_model(cfg, kind, report)
     data = migrate_data(cfg, kind, data_root, report)
-    if kind.task != 'pose' and data['test_dataloader'] is not None and cfg.get('test_cfg') is None:
+    if 'test_dataloader' in data and cfg.get('test_cfg') is None:  # was added
         cfg['test_cfg'] = {}
+    cfg = {key: value for key, value in cfg.items() if not (key in ('val_cfg', 'test_cfg') and value is None)}
     return {**codec, 'model': model, **data, 'optim_wrapper': migrate_optimizer(cfg, kind, report),
             'param_scheduler': migrate_schedule(cfg, report),
             **{key: cfg[key] for key in ('train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr') if key in cfg},

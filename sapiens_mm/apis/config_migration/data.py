@@ -106,7 +106,8 @@ def migrate_data(cfg: dict, kind: Kind, data_root: str | None, report: Report) -
     backgrounds = {}
     if any(step.get('folder') == 'backgrounds' for pipeline in data.pipelines.values() for step in pipeline):
         backgrounds['backgrounds'] = '{{$BACKGROUND_ROOT:data/backgrounds}}'
-    return {**data.roots.variables, **backgrounds, **data.pipelines, **loaders, **evaluators}
+    variables = {**data.roots.variables, **backgrounds, **data.pipelines, **loaders, **evaluators}
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 def migrate_loader(name: str, loader: dict, data: _Data) -> dict:
@@ -147,13 +148,11 @@ def parts_of_union(dataset: dict, path: str, report: Report) -> list[tuple[dict,
     known = {'type', 'datasets', 'pipeline', 'metainfo', 'lazy_init', 'test_mode', 'serialize_data'}
     for key in dataset.keys() - known:
         report.keep(f'{path}.{key}', f'is no known argument of {dataset["type"]}.')
-    if dataset.get('metainfo'):
-        report.change(f'{path}.metainfo', 'dropped: the data set classes have their own')
     parts = []
     for index, inner in enumerate(dataset.get('datasets', ())):
         for part, where in parts_of_union(inner, f'{path}.datasets.{index}', report):
             pipeline = [*(part.get('pipeline') or ()), *(dataset.get('pipeline') or ())]
-            parts.append(({**part, 'pipeline': pipeline}, where))
+            parts.append(({'metainfo': dataset.get('metainfo'), **part, 'pipeline': pipeline}, where))
     return parts
 
 
@@ -186,7 +185,7 @@ def migrate_pose_dataset(config: dict, found: DataSet, loader: str, path: str, d
     report, test = data.report, loader != 'train_dataloader'
     root = data.roots.of(found, data.kind.task)
     table = {**same('data_mode test_mode filter_cfg indices serialize_data max_refetch sample_interval'),
-             **dict.fromkeys('data_root ann_file bbox_file data_prefix pipeline metainfo lazy_init'.split())}
+             **dict.fromkeys(same('data_root ann_file bbox_file data_prefix pipeline metainfo lazy_init'))}
     args = renamed(config, path, table, report)
     data_mode, test_mode = args.pop('data_mode', 'topdown'), args.pop('test_mode', test)
     out = dict(type=found.type, data_root=Code(root), data_mode=data_mode)
@@ -200,7 +199,7 @@ def migrate_pose_dataset(config: dict, found: DataSet, loader: str, path: str, d
                               for key, value in (config.get('data_prefix') or {}).items()}
         if 'bbox_file' in config:
             out['bbox_file'] = _box_file(config['bbox_file'], own_root, root, f'{path}.bbox_file', report)
-    _mention_metainfo(config, path, report)
+    out.update(_metainfo(config, path, data))
     return {**out, **args, **(dict(test_mode=test_mode) if test else {})}
 
 
@@ -212,12 +211,13 @@ def migrate_dense_dataset(config: dict, found: DataSet, loader: str, path: str, 
         ('data_root', 'data_prefix', 'ann_file', 'pipeline', 'metainfo', 'lazy_init', 'test_mode', 'img_suffix',
          'seg_map_suffix'))}
     args = renamed(config, path, table, report)
-    if args.pop('reduce_zero_label', False):
+    if args.get('reduce_zero_label'):
         report.keep(f'{path}.reduce_zero_label', 'got True, but labels are taken as they are.')
+    else:
+        args.pop('reduce_zero_label', None)
     if config.get('ann_file'):
         report.drop(f'{path}.ann_file', f'{_base(config["ann_file"])} left out: all files of the folder are used. A '
                     'text file with a name a line can be ann_file here')
-    _mention_metainfo(config, path, report)
     out = dict(type=found.type)
     if found.own_layout:
         out.update(data_root=Code(f"{root} + '{'test' if test else 'train'}/'"), tasks=(data.kind.task, ))
@@ -234,6 +234,7 @@ def migrate_dense_dataset(config: dict, found: DataSet, loader: str, path: str, 
                           'the archive')
     if data.kind.task == 'parts':
         out.update(_vocabulary(found, path, test, data))
+    out.update(_metainfo(config, path, data))
     return {**out, **args, **(dict(test_mode=True) if test else {})}
 
 
@@ -255,10 +256,16 @@ def _vocabulary(found: DataSet, path: str, test: bool, data: _Data) -> dict:
         palette=Code(f'[(37 * i % 256, 97 * i % 256, 173 * i % 256) for i in range({number})]'), flip_indices=table))
 
 
-def _mention_metainfo(config: dict, path: str, report: Report) -> None:
-    metainfo = config.get('metainfo')
-    if metainfo and set(metainfo) != {'from_file'}:
-        report.keep(f'{path}.metainfo', 'a vocabulary of its own (docs/your_keypoints.md).')
+def _metainfo(config: dict, path: str, data: _Data) -> dict:
+    """A vocabulary of the config's own; those of the release belong to the classes of the data sets."""
+    metainfo = config.get('metainfo') or {}
+    if set(metainfo) <= {'from_file'}:
+        name = _base(metainfo.get('from_file'))
+        if data.kind.task != 'pose' or name in ('nothing', *(f'{known}.py' for known in _PREFIXES.values())):
+            return {}
+    data.report.keep(f'{path}.metainfo', f'{some(metainfo.values(), 1)[:60]} is a vocabulary of its own '
+                     '(docs/your_keypoints.md).')
+    return dict(metainfo=metainfo)
 
 
 def _base(path: str | None) -> str:
@@ -320,9 +327,11 @@ def _evaluator(config: dict, path: str, loader: dict | None, data: _Data) -> dic
     table = {**same('use_area iou_type score_mode keypoint_score_thr nms_mode nms_thr format_only outfile_prefix '
                     'collect_device prefix'), 'ann_file': None, 'coco_wholebody_ann_file': None}
     dataset = loader['dataset']
-    ann_file = Code(f'{dataset["data_root"]} + {dataset["ann_file"]!r}') if 'ann_file' in dataset else None
-    if ann_file is None:
-        report.keep(path, 'the data set has no annotation file of its own.')
+    if isinstance(dataset.get('data_root'), Code):
+        ann_file = Code(f'{dataset["data_root"]} + {dataset["ann_file"]!r}')
+    else:
+        ann_file = config.get('ann_file')
+        report.keep(f'{path}.ann_file', 'must be the annotation file of the data set, which is not known.')
     return dict(type=new, ann_file=ann_file, **renamed(config, path, table, report))
 
 

@@ -120,12 +120,12 @@ def migrate_loss(config: dict, path: str, report: Report) -> dict:
             and config.get('reduction', 'mean') == 'mean':
         report.change(path, "CrossEntropyLoss stays mmseg's: its mean is divided by the weights")
         return config
-    for key, values in fixed.items():
-        if config.get(key, values[0]) not in values:
-            report.keep(f'{path}.{key}', f'got {config[key]!r}, but {name} has {values[0]!r}.')
+    wrong = {key: config[key] for key, values in fixed.items() if config.get(key, values[0]) not in values}
+    for key, value in wrong.items():
+        report.keep(f'{path}.{key}', f'got {value!r}, but {name} has {fixed[key][0]!r}.')
     if name != config['type']:
         report.change(path, f'{config["type"]} -> {name}')
-    return dict(type=name, **renamed(config, path, {**table, **dict.fromkeys(fixed)}, report))
+    return dict(type=name, **renamed(config, path, {**table, **dict.fromkeys(fixed)}, report), **wrong)
 
 
 def migrate_normal_losses(losses: list[dict], path: str, report: Report) -> dict | list[dict]:

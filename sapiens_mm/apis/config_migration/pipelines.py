@@ -110,20 +110,20 @@ def migrate_dense_train_pipeline(pipeline: list[dict], task: str, path: str, rep
             early = role == 'background' and not steps
             (before if early else after).extend([] if new is None else [new])
     warp = migrate_warp(steps, task, path, report)
-    # Labels stay on disk for the warp to read its crop from, unless the whole image is changed before.
-    load = [dict(type='SapiensLoadImage'), dict(type='SapiensLoadLabels')] if before else [
-        dict(type='SapiensLoadLabels', mmap=True)]
     report.change(path, 'loading -> SapiensLoadLabels, packing -> SapiensPackDense, SapiensSeedSample added')
-    return [dict(type='SapiensSeedSample'), *load, *before, warp, *after, *unknown, *packing]
+    # Labels stay on disk for the warp to read its crop from.
+    load = dict(type='SapiensLoadLabels', mmap=True)
+    return [dict(type='SapiensSeedSample'), load, *before, warp, *after, *unknown, *packing]
 
 
 def migrate_warp(steps: dict[str, list[tuple[str, dict]]], task: str, path: str, report: Report) -> dict:
     """One ``SapiensRandomWarp`` for the public steps of a role, each with its place."""
-    for role, found in steps.items():
-        for where, step in found[1:]:
-            report.keep(where, f'{step["type"]} is the second {role} of the pipeline.')
-    found = {role: entries[0] for role, entries in steps.items()}
     out = dict(type='SapiensRandomWarp')
+    for role, entries in steps.items():
+        for where, step in entries[1:]:
+            report.keep(where, f'{step["type"]} is the second {role} of the pipeline.')
+            out[f'second_{role}'] = step
+    found = {role: entries[0] for role, entries in steps.items()}
     for role, convert in (('crop', _crop), ('scale', _scale), ('rotate', _rotate), ('flip', _flip)):
         if role in found:
             where, step = found[role]
@@ -133,6 +133,7 @@ def migrate_warp(steps: dict[str, list[tuple[str, dict]]], task: str, path: str,
                             crop={})[role])
     if 'size' not in out:
         report.keep(path, 'there is no crop to a fixed size, which SapiensRandomWarp makes.')
+        out['size'] = None
     if out.get('base_size') == out.get('size'):
         out.pop('base_size', None)
     if task == 'normal':
@@ -141,6 +142,7 @@ def migrate_warp(steps: dict[str, list[tuple[str, dict]]], task: str, path: str,
         where, step = found['resize']
         if tuple(step.get('scale', ())[::-1]) != tuple(out.get('size', ())):
             report.keep(where, f'{step["type"]} to {step.get("scale")} (w, h) is not the crop.')
+            out['resize'] = step
         else:
             report.change(where, f'{step["type"]} dropped: an image smaller than the crop was stretched, now it is '
                           'padded')
@@ -154,9 +156,11 @@ def migrate_warp(steps: dict[str, list[tuple[str, dict]]], task: str, path: str,
 
 def _scale(step: dict, path: str, task: str, report: Report) -> dict:
     args = renamed(step, path, same('scale ratio_range keep_ratio resize_type'), report)
+    out = dict(scale_range=tuple(args.get('ratio_range') or (1., 1.)), base_size=tuple(args['scale'][::-1]))
     if args.get('keep_ratio', False) is not True:
         report.keep(f'{path}.keep_ratio', 'got False, but SapiensRandomWarp keeps the ratio of the sides.')
-    return dict(scale_range=tuple(args.get('ratio_range') or (1., 1.)), base_size=tuple(args['scale'][::-1]))
+        out['keep_ratio'] = False
+    return out
 
 
 def _crop(step: dict, path: str, task: str, report: Report) -> dict:
@@ -170,14 +174,16 @@ def _rotate(step: dict, path: str, task: str, report: Report) -> dict:
     args = renamed(step, path, table, report)
     degree = args['degree']
     low, high = degree if isinstance(degree, (list, tuple)) else (-degree, degree)
+    out = dict(rotate_prob=args.get('prob', 1.), rotate_range=float(high))
     if -low != high:
         report.keep(f'{path}.degree', f'got {degree}, but SapiensRandomWarp turns by as much either way.')
-    out = dict(rotate_prob=args.get('prob', 1.), rotate_range=float(high))
+        out['degree'] = degree
     if task == 'parts':
         out['corner_label'] = args.get('seg_pad_val', 255)
     if 'pad_val' in args:
-        report.change(f'{path}.pad_val', 'dropped: corners show the image where it goes on, or its mean color')
-    return out
+        value = args['pad_val']
+        out['pad_val'] = tuple(value) if isinstance(value, (list, tuple)) else (value, ) * 3
+    return {**out, 'stock_padding': True}
 
 
 def _flip(step: dict, path: str, task: str, report: Report) -> dict:
@@ -185,8 +191,8 @@ def _flip(step: dict, path: str, task: str, report: Report) -> dict:
     if args.get('direction', 'horizontal') != 'horizontal' or isinstance(args.get('prob'), (list, tuple)):
         report.keep(path, f'direction {args.get("direction")} with prob {args.get("prob")}: SapiensRandomWarp '
                     'mirrors left and right alone.')
-    prob = args.get('prob')
-    return dict(flip_prob=0. if prob is None else prob)
+        return dict(flip_prob=args.get('prob'), direction=args.get('direction'))
+    return dict(flip_prob=args.get('prob') or 0.)
 
 
 def _background(step: dict, path: str, report: Report) -> dict:

@@ -17,10 +17,10 @@ def migrate_mae(cfg: dict, report: Report) -> dict:
     """The model of pretraining."""
     model = cfg['model']
     backbone, neck, head = (model.get(key) or {} for key in ('backbone', 'neck', 'head'))
-    for path, (config, expected) in dict(backbone=(backbone, 'MAEViT'), neck=(neck, 'MAEPretrainDecoder')).items():
-        if config.get('type') != expected:
-            report.keep(f'model.{path}', f'got {config.get("type")}, expected {expected}.')
     out = dict(type='SapiensMAE')
+    if neck.get('type') != 'MAEPretrainDecoder':
+        report.keep('model.neck', f'got {neck.get("type")}, expected MAEPretrainDecoder.')
+        return model
     preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if preprocessor:
         args = renamed(preprocessor, 'data_preprocessor', {**same('mean std'), 'to_rgb': None}, report)
@@ -31,7 +31,7 @@ def migrate_mae(cfg: dict, report: Report) -> dict:
     out['backbone'] = dict(type='SapiensViT', **renamed(backbone, 'model.backbone', _BACKBONE, report), init_cfg=xavier)
     out['neck'] = _neck(neck, backbone, report)
     out['mask_ratio'] = backbone.get('mask_ratio', 0.75)
-    out['norm_target'] = _head(head, report)
+    out.update(_head(head, report))
     report.change('model', 'MAE -> SapiensMAE, MAEViT -> SapiensViT, MAEPretrainDecoder -> SapiensMAEDecoder, the '
                   "head's norm_pix -> norm_target, mask_ratio and initialization of the model")
     for key, value in model.items():
@@ -53,17 +53,18 @@ def _neck(neck: dict, backbone: dict, report: Report) -> dict:
                           ('embed_dim', SapiensViT.arch_zoo[backbone['arch']]['embed_dims'])):
         if neck.get(key, expected) != expected:
             report.keep(f'model.neck.{key}', f'got {neck[key]}, but the backbone has {expected}.')
+            args[key] = neck[key]
     return dict(type='SapiensMAEDecoder', **args)
 
 
-def _head(head: dict, report: Report) -> bool:
-    """Whether targets are normalized."""
+def _head(head: dict, report: Report) -> dict:
     renamed(head, 'model.head', {**same('norm_pix patch_size loss'), 'in_channels': None}, report)
     loss = head.get('loss') or {}
     if loss.get('type', 'PixelReconstructionLoss') != 'PixelReconstructionLoss' or loss.get('criterion', 'L2') != 'L2':
         report.keep('model.head.loss', f'{loss.get("type")} {loss.get("criterion")} has no counterpart, the loss is '
                     'the mean squared error.')
-    return bool(head.get('norm_pix', False))
+        return dict(head=head)
+    return dict(norm_target=bool(head.get('norm_pix', False)))
 
 
 def migrate_images(cfg: dict, data_root: str | None, report: Report) -> dict:
@@ -105,6 +106,7 @@ def migrate_augmentation(pipeline: list[dict], path: str, report: Report) -> dic
             out['flip'] = args.get('prob', 0.5)
         elif name not in ('LoadImageFromFile', 'PackInputs'):
             report.keep(where, f'{name} has no counterpart.')
+            out.setdefault('pipeline', []).append(step)
     if 'size' not in out:
         report.keep(path, 'there is no RandomResizedCrop, which the stream makes.')
     report.change(path, 'RandomResizedCrop + RandomFlip -> arguments of SapiensImages')
@@ -144,6 +146,7 @@ def migrate_mae_schedule(cfg: dict, schedulers: list[dict], hooks: dict, report:
     loop = cfg.get('train_cfg') or {}
     if 'max_epochs' not in loop:
         report.keep('train_cfg', 'has no max_epochs.')
+        return dict(train_cfg=loop, param_scheduler=schedulers, **hooks)
     steps = []
     for scheduler in schedulers:
         new = {key: value for key, value in scheduler.items() if key not in ('by_epoch', 'convert_to_iter_based')}
@@ -156,6 +159,6 @@ def migrate_mae_schedule(cfg: dict, schedulers: list[dict], hooks: dict, report:
         default['checkpoint'] = {**checkpoint, 'interval': in_iterations(checkpoint.get('interval', 1)),
                                  'by_epoch': False}
     report.change('train_cfg', 'epochs -> iterations of SapiensStreamTrainLoop')
-    return dict(train_cfg=dict(type='SapiensStreamTrainLoop', max_iters=in_iterations(loop.get('max_epochs', 1))),
+    return dict(train_cfg=dict(type='SapiensStreamTrainLoop', max_iters=in_iterations(loop['max_epochs'])),
                 param_scheduler=steps, default_hooks=default, custom_hooks=hooks['custom_hooks'],
                 log_processor=cfg.get('log_processor') or dict(by_epoch=False, window_size=10, num_digits=4))

@@ -41,7 +41,10 @@ class Report:
         self.not_mapped.append(Note(path, text))
 
     def keep(self, path: str, text: str) -> None:
-        """Notes a part without a counterpart that changes the model or its training, and so was left in place."""
+        """Notes a part without a counterpart that changes the model or its training.
+
+        The caller leaves it in place, also as an argument that ours does not have, so that the config does not build.
+        """
         self.not_mapped.append(Note(path, f'{text} Left as it is; replace it by hand'))
         self.complete = False
 

@@ -25,13 +25,14 @@ KEPT = ('train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr', 'env_cfg', 'log_pro
 
 def migrate_optimizer(cfg: dict, kind: Kind, report: Report) -> dict:
     """The optimizer wrapper, with our constructor."""
-    wrapper, path = dict(cfg['optim_wrapper']), 'optim_wrapper'
-    name = wrapper.setdefault('type', 'OptimWrapper')
+    path, name = 'optim_wrapper', cfg['optim_wrapper'].get('type', 'OptimWrapper')
+    wrapper = {'type': name, **cfg['optim_wrapper']}
     if name not in _WRAPPERS:
         report.keep(f'{path}.type', f'{name} has no counterpart.')
     constructor, paramwise = wrapper.pop('constructor', None), wrapper.pop('paramwise_cfg', None) or {}
     if 'layer_decay_rate' not in paramwise and 'LayerDecay' in str(constructor):
-        report.keep(f'{path}.paramwise_cfg', 'has no layer_decay_rate.')
+        report.keep(f'{path}.constructor', f'{constructor} has no layer_decay_rate in paramwise_cfg.')
+        return {**wrapper, 'constructor': constructor, 'paramwise_cfg': paramwise}
     layers = SapiensViT.arch_zoo[cfg['model']['backbone']['arch']]['num_layers']
     if paramwise.get('num_layers', layers) != layers:
         report.change(f'{path}.paramwise_cfg.num_layers',

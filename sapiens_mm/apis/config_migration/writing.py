@@ -60,8 +60,10 @@ def format_config(title: str, variables: dict, report: Report) -> str:
     for mark, entries in (('', report.changed), ('NOT MAPPED: ', report.not_mapped)):
         for note in entries:
             owner = _owner(note.path, variables)
-            where = note.path if owner is None else note.path.removeprefix(f'{owner}.')
-        notes.setdefault(owner, {})[f'{mark}{where}: {note.text}'] = None
+            # Of a pipeline's place the number of the step is enough.
+            where = re.sub(r'^.*_dataloader\..*\bpipeline\b', 'pipeline', note.path)
+            where = '' if where in (owner, 'pipeline') else where.removeprefix(f'{owner}.') + ': '
+            notes.setdefault(owner, {})[f'{mark}{where}{note.text}'] = None
     head = [title, '', 'What was changed stands above each variable.']
     head += ['To fill in:'] * bool(report.fill_in) + [f'* {note}' for note in dict.fromkeys(report.fill_in)]
     parts = ['"""' + '\n'.join(_wrapped(line, '', '  ' if line.startswith('*') else '') for line in head) + '\n"""']

@@ -61,9 +61,11 @@ def migrate_config(cfg: dict, data_root: str | None = None, num_images: int | No
     kind = find_kind(cfg)
     try:
         return _migrate(cfg, kind, data_root, num_images, report), report
-    except (AttributeError, IndexError, KeyError, TypeError) as error:  # a config may hold anything
+    except MigrationError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a config may hold anything
         raise MigrationError(f'config: got {type(error).__name__} ({error}), expected components as the public release '
-                             'writes them; correct what the traceback names') from error
+                             'writes them; compare it with the public config that it comes from') from error
 
 
 def _migrate(cfg: dict, kind: Kind, data_root: str | None, num_images: int | None, report: Report) -> dict:
@@ -75,6 +77,8 @@ def _migrate(cfg: dict, kind: Kind, data_root: str | None, num_images: int | Non
     body = _pretraining if kind.task == 'pretrain' else _fine_tuning
     out.update(body(cfg, kind, data_root, num_images, report))
     out['visualizer'] = migrate_visualizer(cfg, kind, report)
+    if cfg.get('work_dir'):
+        report.change('work_dir', 'dropped: it is a place on one machine; give --work-dir')
     rest = migrate_rest(cfg, _READ | ({'codec'} if kind.task == 'pose' else set()), report)
     out.update({key: value for key, value in rest.items() if key not in out})
     out['load_from'] = migrate_load_from(cfg.get('load_from'), report)

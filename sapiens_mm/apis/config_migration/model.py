@@ -79,7 +79,15 @@ def migrate_backbone(model: dict, path: str, report: Report) -> dict:
         out['init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
     elif init:
         out['init_cfg'] = init
-    return out
+    return recomputed(out, path, report)
+
+
+def recomputed(config: dict, path: str, report: Report) -> dict:
+    """A backbone or decoder that recomputes activations, unless it says otherwise."""
+    if 'with_cp' in config:
+        return config
+    report.change(f'{path}.with_cp', 'True added: the public batch sizes need the memory; without it a step is faster')
+    return {**config, 'with_cp': True}
 
 
 def migrate_head(config: dict, kind: Kind, report: Report) -> dict:

@@ -136,6 +136,7 @@ def migrate_warp(steps: dict[str, list[tuple[str, dict]]], task: str, path: str,
         out['size'] = None
     if out.get('base_size') == out.get('size'):
         out.pop('base_size', None)
+    out['stock_padding'] = True
     if task == 'normal':
         out['normal_interpolation'] = 'nearest'
     if 'resize' in found:
@@ -183,7 +184,7 @@ def _rotate(step: dict, path: str, task: str, report: Report) -> dict:
     if 'pad_val' in args:
         value = args['pad_val']
         out['pad_val'] = tuple(value) if isinstance(value, (list, tuple)) else (value, ) * 3
-    return {**out, 'stock_padding': True}
+    return out
 
 
 def _flip(step: dict, path: str, task: str, report: Report) -> dict:

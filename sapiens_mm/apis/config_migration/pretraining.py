@@ -1,6 +1,7 @@
 """Masked autoencoding of the public release as ours: the model, and epochs of images as iterations of a stream."""
 from ...backbones.sapiens_vit import SapiensViT
 from .data import parts_of_union
+from .model import recomputed
 from .report import Code, MigrationError, Report, renamed, same
 
 #: Images in data sets that are named after their number.
@@ -28,7 +29,8 @@ def migrate_mae(cfg: dict, report: Report) -> dict:
         report.change('data_preprocessor', f'{preprocessor.get("type")} -> ImgDataPreprocessor of the model; images '
                       'are loaded as RGB')
     xavier = dict(type='Xavier', layer='Linear', distribution='uniform')
-    out['backbone'] = dict(type='SapiensViT', **renamed(backbone, 'model.backbone', _BACKBONE, report), init_cfg=xavier)
+    args = renamed(backbone, 'model.backbone', _BACKBONE, report)
+    out['backbone'] = recomputed(dict(type='SapiensViT', **args, init_cfg=xavier), 'model.backbone', report)
     out['neck'] = _neck(neck, backbone, report)
     out['mask_ratio'] = backbone.get('mask_ratio', 0.75)
     out.update(_head(head, report))
@@ -54,7 +56,7 @@ def _neck(neck: dict, backbone: dict, report: Report) -> dict:
         if neck.get(key, expected) != expected:
             report.keep(f'model.neck.{key}', f'got {neck[key]}, but the backbone has {expected}.')
             args[key] = neck[key]
-    return dict(type='SapiensMAEDecoder', **args)
+    return recomputed(dict(type='SapiensMAEDecoder', **args), 'model.neck', report)
 
 
 def _head(head: dict, report: Report) -> dict:

@@ -1,0 +1,171 @@
+"""Migration of configs of the public Sapiens release to this package.
+
+The rules come from facts about the public configs (names of types and arguments), not from the release's code.
+"""
+import copy
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ...utils.files import replacing
+from .data import migrate_data
+from .kinds import Kind, find_kind
+from .model import migrate_codec, migrate_load_from, migrate_model
+from .pretraining import migrate_epochs, migrate_images, migrate_mae, migrate_mae_schedule
+from .report import MigrationError, Note, Report
+from .runtime import migrate_hooks, migrate_optimizer, migrate_rest, migrate_schedule, migrate_visualizer
+from .writing import format_config
+
+__all__ = ['MigrationError', 'Note', 'Report', 'migrate_config', 'migrate_file', 'migrate_folder', 'read_config']
+
+# Variables that a migration reads itself; the rest are the runner's or the config's own helpers.
+_READ = {'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator',
+         'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks', 'visualizer', 'default_scope',
+         'custom_imports', 'load_from', 'work_dir', 'data_preprocessor'}
+
+
+def read_config(path: str | os.PathLike) -> dict:
+    """The content of a text config, without running its ``custom_imports``.
+
+    Raises:
+        MigrationError: The file or one that it inherits from is missing, or cannot be read.
+    """
+    if not os.path.isfile(path):
+        raise MigrationError(f'{os.fspath(path)}: got no file, expected a config; correct the path')
+    try:
+        return Config.fromfile(path, import_custom_modules=False, lazy_import=False).to_dict()
+    except FileNotFoundError as error:
+        raise MigrationError(f'{os.fspath(path)}: got a _base_ that is missing ({error}), expected the files that it '
+                             'inherits from at their places; give the config in its own tree') from error
+    except Exception as error:  # the file is a program
+        raise MigrationError(f'{os.fspath(path)}: got {type(error).__name__} ({error}), expected a config in text '
+                             'that loads; correct it') from error
+
+
+def migrate_config(cfg: dict, data_root: str | None = None, num_images: int | None = None) -> tuple[dict, Report]:
+    """Turns the content of a public config into that of one of ours.
+
+    Args:
+        cfg: As :func:`read_config` returns it.
+        data_root: Root of the data; by default an environment variable, as in ``configs/``.
+        num_images: Images of an epoch, for pretraining.
+
+    Returns:
+        Variables of the config in their order, with :class:`.report.Code` in them, and what was done.
+
+    Raises:
+        MigrationError: The config is not of the public release, or the number of images is not known.
+    """
+    cfg, report = copy.deepcopy(cfg), Report()
+    kind = find_kind(cfg)
+    try:
+        return _migrate(cfg, kind, data_root, num_images, report), report
+    except MigrationError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a config may hold anything
+        raise MigrationError(f'config: got {type(error).__name__} ({error}), expected components as the public release '
+                             'writes them; compare it with the public config that it comes from') from error
+
+
+def _migrate(cfg: dict, kind: Kind, data_root: str | None, num_images: int | None, report: Report) -> dict:
+    missing = [key for key in ('train_dataloader', 'optim_wrapper') if not cfg.get(key)]
+    if missing:
+        raise MigrationError(f'{missing[0]}: got none, expected a whole config; give one that trains')
+    out = dict(custom_imports=dict(imports=[kind.imports], allow_failed_imports=False), default_scope=kind.scope)
+    report.change('custom_imports', f'-> {kind.imports}')
+    body = _pretraining if kind.task == 'pretrain' else _fine_tuning
+    out.update(body(cfg, kind, data_root, num_images, report))
+    out['visualizer'] = migrate_visualizer(cfg, kind, report)
+    if cfg.get('work_dir'):
+        report.change('work_dir', 'dropped: it is a place on one machine; give --work-dir')
+    rest = migrate_rest(cfg, _READ | ({'codec'} if kind.task == 'pose' else set()), report)
+    out.update({key: value for key, value in rest.items() if key not in out})
+    out['load_from'] = migrate_load_from(cfg.get('load_from'), report)
+    return out
+
+
+def _fine_tuning(cfg: dict, kind: Kind, data_root: str | None, num_images: int | None, report: Report) -> dict:
+    head = cfg['model'][kind.head_key]
+    codec = {}
+    if kind.task == 'pose':
+        codec['codec'] = migrate_codec(head.get('decoder'), 'codec', report)
+        if not report.complete:
+            raise MigrationError(f'model.head.decoder: got {head.get("decoder")}, expected an UDPHeatmap; migrate this '
+                                 'config by hand')
+    model = migrate_model(cfg, kind, report)
+    data = migrate_data(cfg, kind, data_root, report)
+    if 'test_dataloader' in data and cfg.get('test_cfg') is None:  # was added
+        cfg['test_cfg'] = {}
+    cfg = {key: value for key, value in cfg.items() if not (key in ('val_cfg', 'test_cfg') and value is None)}
+    return {**codec, 'model': model, **data, 'optim_wrapper': migrate_optimizer(cfg, kind, report),
+            'param_scheduler': migrate_schedule(cfg, report),
+            **{key: cfg[key] for key in ('train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr') if key in cfg},
+            **migrate_hooks(cfg, kind, head.get('out_channels'), report)}
+
+
+def _pretraining(cfg: dict, kind: Kind, data_root: str | None, num_images: int | None, report: Report) -> dict:
+    epochs = migrate_epochs(cfg, num_images, report)
+    hooks = migrate_hooks(cfg, kind, None, report)
+    for key in ('val_cfg', 'test_cfg'):
+        cfg.pop(key, None)
+    return {'model': migrate_mae(cfg, report), **migrate_images(cfg, data_root, report), **epochs,
+            'optim_wrapper': migrate_optimizer(cfg, kind, report),
+            **migrate_mae_schedule(cfg, migrate_schedule(cfg, report), hooks, report)}
+
+
+def migrate_file(source: str | os.PathLike, out: str | os.PathLike, data_root: str | None = None,
+                 num_images: int | None = None) -> Report:
+    """Writes a public config as one of ours, and returns what was done.
+
+    Args:
+        source: The public config, with the files that it inherits from at their places.
+        out: The file to write.
+        data_root: See :func:`migrate_config`.
+        num_images: See :func:`migrate_config`.
+
+    Raises:
+        MigrationError: See :func:`read_config` and :func:`migrate_config`; or ``out`` is the config itself.
+    """
+    source, out = Path(source), Path(out)
+    if out.resolve() == source.resolve():
+        raise MigrationError(f'{out}: got the public config itself to write, expected another file; change OUT')
+    variables, report = migrate_config(read_config(source), data_root, num_images)
+    text = format_config(f'{source.stem.strip()} of the public Sapiens release, by tools/migrate_config.py.',
+                         variables, report)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as part:
+        Path(part).write_text(text, encoding='utf-8')
+    return report
+
+
+def migrate_folder(source: str | os.PathLike, out: str | os.PathLike, data_root: str | None = None,
+                   num_images: int | None = None) -> dict[str, Report | MigrationError]:
+    """Migrates every config below a folder, those in folders named ``_base_`` aside.
+
+    Args:
+        source: The folder.
+        out: Folder for files of the same relative names.
+        data_root: See :func:`migrate_config`.
+        num_images: See :func:`migrate_config`.
+
+    Returns:
+        By relative name what was done, or why it was not.
+
+    Raises:
+        MigrationError: There is no config, or ``out`` lies in the folder.
+    """
+    source, out = Path(source), Path(out)
+    if source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise MigrationError(f'{out}: got a folder inside of {source}, expected one outside; change OUT')
+    names = sorted(path.relative_to(source) for path in source.rglob('*.py'))
+    names = [name for name in names if '_base_' not in name.parts]
+    if not names:
+        raise MigrationError(f'{source}: got no .py file, expected configs; correct the path')
+    results = {}
+    for name in names:
+        try:
+            results[str(name)] = migrate_file(source / name, out / name, data_root, num_images)
+        except MigrationError as error:
+            results[str(name)] = error
+    return results

@@ -1,0 +1,62 @@
+"""Kinds of public configs: how they are told from others, and where their pieces live here."""
+from dataclasses import dataclass
+
+from ...backbones.sapiens_vit import SapiensViT
+from .report import MigrationError
+
+PUBLIC_BACKBONES = ('mmpretrain.VisionTransformer', 'VisionTransformer', 'MAEViT')
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A task of the public release."""
+    task: str
+    model: str
+    head_key: str
+    head: str
+    scope: str
+    imports: str
+    runtime: tuple[str, ...] = ('SapiensSeedHook', 'SapiensLoggedIterHook', 'SapiensNonFiniteHook')
+
+
+#: By the public types of the model and its head.
+KINDS = {
+    ('TopdownPoseEstimator', 'HeatmapHead'): Kind(
+        'pose', 'SapiensPoseEstimator', 'head', 'SapiensPoseHead', 'mmpose', 'sapiens_mm.pose'),
+    ('EncoderDecoder', 'VitHead'): Kind(
+        'parts', 'SapiensPartsSegmentor', 'decode_head', 'SapiensDenseHead', 'mmseg', 'sapiens_mm.dense'),
+    ('DepthEstimator', 'VitDepthHead'): Kind(
+        'depth', 'SapiensDepthEstimator', 'decode_head', 'SapiensDenseHead', 'mmseg', 'sapiens_mm.dense'),
+    ('DepthEstimator', 'VitNormalHead'): Kind(
+        'normal', 'SapiensNormalEstimator', 'decode_head', 'SapiensDenseHead', 'mmseg', 'sapiens_mm.dense'),
+    ('MAE', 'MAEPretrainHead'): Kind(
+        'pretrain', 'SapiensMAE', 'head', '', 'mmengine', 'sapiens_mm.pretrain',
+        ('SapiensSeedHook', 'SapiensStreamHook', 'SapiensNonFiniteHook', 'SapiensThroughputHook')),
+}
+
+
+def find_kind(cfg: dict) -> Kind:
+    """The kind of a config.
+
+    Raises:
+        MigrationError: It is not of the public release, or is one of ours already.
+    """
+    model = cfg.get('model')
+    if not isinstance(model, dict) or not isinstance(model.get('backbone'), dict):
+        raise MigrationError('model: got no model with a backbone, expected a config of the public Sapiens release; '
+                             'give the config of a model, not a part of one')
+    backbone, arch = model['backbone'].get('type'), model['backbone'].get('arch')
+    head = next((model[key] for key in ('head', 'decode_head') if isinstance(model.get(key), dict)), {}).get('type')
+    if backbone == 'SapiensViT':
+        raise MigrationError('model.backbone: got SapiensViT, expected a config of the public release; this one is '
+                             'already ours, use it as it is')
+    if backbone not in PUBLIC_BACKBONES or not isinstance(arch, str) or not arch.startswith('sapiens_'):
+        raise MigrationError(f'model.backbone: got {backbone} of arch {arch!r}, expected a Sapiens backbone of the '
+                             'public release; for a stock config use tools/drop_in.py')
+    if arch not in SapiensViT.arch_zoo:
+        raise MigrationError(f'model.backbone.arch: got {arch!r}, expected one of {", ".join(SapiensViT.arch_zoo)}; '
+                             'correct it')
+    if (model.get('type'), head) not in KINDS:
+        known = ', '.join(' with '.join(types) for types in KINDS)
+        raise MigrationError(f'model: got {model.get("type")} with {head}, expected {known}; migrate its head by hand')
+    return KINDS[model['type'], head]

@@ -1,11 +1,12 @@
 """Values of a config as Python source."""
 import textwrap
+from keyword import iskeyword
 
 _WIDTH = 120
 
 
 class Code(str):
-    """Source that stands in a config as it is, such as the name of a variable."""
+    """A Python expression that is written as it is: a variable of the config, or arithmetic with one."""
 
 
 def format_value(value, indent: int = 0, column: int = 0) -> str:
@@ -21,7 +22,7 @@ def format_value(value, indent: int = 0, column: int = 0) -> str:
         return flat
     space = ' ' * (indent + 4)
     if isinstance(value, dict):
-        named = all(isinstance(key, str) and key.isidentifier() for key in value)
+        named = _named(value)
         opening, closing = ('dict(', ')') if named else ('{', '}')
         heads = [f'{key}=' if named else f'{key!r}: ' for key in value]
         lines = [f'{space}{head}{format_value(item, indent + 4, indent + 5 + len(head))}'
@@ -35,11 +36,15 @@ def format_value(value, indent: int = 0, column: int = 0) -> str:
     return f'{opening}\n' + ',\n'.join(lines) + f',\n{" " * indent}{closing}'
 
 
+def _named(value: dict) -> bool:
+    return all(isinstance(key, str) and key.isidentifier() and not iskeyword(key) for key in value)
+
+
 def _flat(value) -> str:
     if isinstance(value, Code):
         return str(value)
     if isinstance(value, dict):
-        if all(isinstance(key, str) and key.isidentifier() for key in value):
+        if _named(value):
             return 'dict(' + ', '.join(f'{key}={_flat(item)}' for key, item in value.items()) + ')'
         return '{' + ', '.join(f'{key!r}: {_flat(item)}' for key, item in value.items()) + '}'
     if isinstance(value, list):

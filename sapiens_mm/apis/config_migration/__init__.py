@@ -52,7 +52,7 @@ def migrate_config(cfg: dict, data_root: str | None = None, num_images: int | No
         num_images: Images of an epoch, for pretraining.
 
     Returns:
-        Variables of the config in their order, with :class:`.report.Code` in them, and what was done.
+        Variables of the config in their order, with ``Code`` in them, and what was done.
 
     Raises:
         MigrationError: The config is not of the public release, or the number of images is not known.

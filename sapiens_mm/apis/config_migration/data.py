@@ -3,12 +3,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from ...utils.config_text import Code
 from ...utils.text import some
 from ...vocabularies.body_parts import FLIPPED_PARTS
 from ...vocabularies.lip import FLIPPED_LIP
 from .kinds import Kind
 from .pipelines import flip_pairs, migrate_dense_test_pipeline, migrate_dense_train_pipeline, migrate_pose_pipeline
-from .report import Code, Report, renamed, same
+from .report import Report, renamed, same
 
 _UNIONS = ('CombinedDataset', 'DepthCombinedDataset', 'NormalCombinedDataset', 'ConcatDataset')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')

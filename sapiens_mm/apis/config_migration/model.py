@@ -5,9 +5,10 @@ from pathlib import PurePosixPath
 
 from ...backbones.model_zoo import RELEASED, released_file
 from ...backbones.sapiens_vit import SapiensViT
+from ...utils.config_text import Code
 from ...utils.text import some
 from .kinds import Kind
-from .report import Code, Report, renamed, same
+from .report import Report, renamed, same
 
 _BACKBONE = same(' '.join(name for name in inspect.signature(SapiensViT).parameters))
 _HEAD = {

@@ -1,6 +1,7 @@
 """Pipelines of the public release as ours."""
+from ...utils.config_text import Code
 from .model import migrate_codec
-from .report import Code, Report, renamed, same
+from .report import Report, renamed, same
 
 # Of mmpose, which are used as they are but for these names.
 _POSE = {

@@ -1,8 +1,9 @@
 """Masked autoencoding of the public release as ours: the model, and epochs of images as iterations of a stream."""
 from ...backbones.sapiens_vit import SapiensViT
+from ...utils.config_text import Code
 from .data import parts_of_union
 from .model import recomputed
-from .report import Code, MigrationError, Report, renamed, same
+from .report import MigrationError, Report, renamed, same
 
 #: Images in data sets that are named after their number.
 _SIZES = dict(Humans300M=300_000_000, ImageNet=1_281_167)

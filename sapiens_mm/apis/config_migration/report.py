@@ -7,10 +7,6 @@ class MigrationError(ValueError):
     """A config cannot be migrated."""
 
 
-class Code(str):
-    """A Python expression that is written as it is: a variable of the config, or arithmetic with one."""
-
-
 class Note(NamedTuple):
     """A remark on a place in the public config, such as ``train_dataloader.dataset.pipeline.3``."""
     path: str

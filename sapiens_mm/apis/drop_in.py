@@ -163,6 +163,10 @@ def _load(path: str, name: str) -> Config:
     scope = cfg.get('default_scope')
     if scope not in HOSTS:
         raise Refused(f"{name}: its default_scope is {scope!r}; expected one of {', '.join(HOSTS)}")
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+    if dataset is None or dataset.get('pipeline') == []:
+        raise Refused(f'{name}: it only tests, without a train_dataloader or its pipeline, and a new backbone needs '
+                      'training')
     if cfg.model.get('backbone') is None and cfg.model.get('image_encoder') is None:
         nested = [key for key, value in cfg.model.items() if isinstance(value, dict) and 'backbone' in value]
         hint = f'; put the backbone into the config of its {nested[0]}' if nested else ''
@@ -604,9 +608,9 @@ def parts_of(value) -> Iterator[ConfigDict]:
 def _arguments(host: str, part: dict) -> dict:
     """A component's settings, those that it takes by default included."""
     with MODELS.switch_scope_and_registry(host) as registry:
-        kind = registry.get(part.type) if isinstance(part.get('type'), str) else None
-    if kind is None:
-        return {}
+        kind = registry.get(part['type']) if isinstance(part.get('type'), str) else None
+    if kind is None:  # part of a component that has a type
+        return dict(part)
     defaults = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
     return {**defaults, **part}
 

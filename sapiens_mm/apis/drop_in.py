@@ -190,7 +190,7 @@ class _Measured:
 def _measure(cfg: Config, name: str) -> _Measured:
     """Builds the stock model and measures the maps of its backbone and neck."""
     _check_parts(cfg, name)
-    size = (256, 256) if cfg.default_scope == 'mmdet' else input_size(cfg)
+    size = (320, 320) if cfg.default_scope == 'mmdet' else input_size(cfg)
     images = torch.zeros(1, 3, *size)
     try:
         model = build_model(cfg)

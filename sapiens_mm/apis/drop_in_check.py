@@ -1,5 +1,6 @@
 """A training step and a prediction of stock configs with a tiny Sapiens backbone, on made data in two processes."""
 import copy
+import functools
 import os.path as osp
 import tempfile
 import warnings
@@ -144,6 +145,7 @@ def _run(found: Check, plan: DropIn, rank: int) -> None:
     model.eval()
     if hasattr(model, 'prototype'):  # a retriever's, which the images of its data set would make
         model.prototype = torch.randn(_BATCH, TINY['embed_dims'])
+    data = made_data(cfg, rank, train=False)
     with torch.no_grad():
         for i in range(_BATCH):  # one by one: not every estimator tests batches
             one = {key: copy.deepcopy(value[i:i + 1]) for key, value in data.items()}
@@ -176,9 +178,11 @@ def _compare_strides(found: Check, plan: DropIn, model: torch.nn.Module) -> None
 # Made data
 
 
-def made_data(cfg: Config, seed: int = 0) -> dict:
+def made_data(cfg: Config, seed: int = 0, train: bool = True) -> dict:
     """A batch of noise with labels, as the config's loader would give it: ``inputs`` and ``data_samples``."""
     make = dict(mmdet=_detection, mmpose=_pose, mmseg=_segmentation, mmpretrain=_classification)[cfg.default_scope]
+    if make is _pose:
+        make = functools.partial(_pose, train=train)
     inputs, samples = zip(*(make(cfg, np.random.default_rng(seed * _BATCH + i)) for i in range(_BATCH)))
     return dict(inputs=list(inputs), data_samples=list(samples))
 
@@ -224,8 +228,8 @@ def _classification(cfg: Config, rng: np.random.Generator) -> tuple:
     return _noise(rng, input_size(cfg)), sample
 
 
-def _pose(cfg: Config, rng: np.random.Generator) -> tuple:
-    """A sample before its target is made, then through the config's own codec and packing."""
+def _pose(cfg: Config, rng: np.random.Generator, train: bool) -> tuple:
+    """A sample before its target is made, then in training through the config's own codec, and packed."""
     from mmpose.registry import TRANSFORMS
 
     size = input_size(cfg)
@@ -253,7 +257,7 @@ def _pose(cfg: Config, rng: np.random.Generator) -> tuple:
         hand_type_valid=np.ones(1, np.float32), focal=np.ones(2, np.float32), principal_pt=np.zeros(2, np.float32))
     if codec.get('heatmap_size') is not None and len(codec.heatmap_size) == 2:
         results['heatmap_mask'] = np.ones(codec.heatmap_size[::-1], np.uint8)
-    for step in (encode, pack):
+    for step in (encode, pack) if train else (pack, ):
         results = TRANSFORMS.build(step)(results)
     return results['inputs'], results['data_samples']
 

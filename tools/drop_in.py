@@ -7,7 +7,7 @@ import os.path as osp
 import sys
 
 from sapiens_mm.apis.drop_in import Refused, drop_in
-from sapiens_mm.apis.drop_in_check import check
+from sapiens_mm.apis.drop_in.check import check
 from sapiens_mm.utils.files import replacing
 
 

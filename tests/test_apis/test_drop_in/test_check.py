@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from sapiens_mm.apis.drop_in_check import check
+from sapiens_mm.apis.drop_in.check import check
 
 RETINANET = 'mmdet::retinanet_r50_fpn_1x_coco'
 

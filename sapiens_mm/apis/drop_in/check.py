@@ -17,7 +17,9 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
 
-from .drop_in import DropIn, Refused, build_model, drop_in, input_size, maps_of, parts_of, stride_of, train_pipeline
+from . import DropIn, Refused, drop_in
+from .plan import parts_of
+from .stock import build_model, input_size, maps_of, stride_of, train_pipeline
 
 TINY = dict(embed_dims=32, num_layers=4, num_heads=2, feedforward_channels=64)
 _STEPS = 3

@@ -1,0 +1,41 @@
+"""A Sapiens backbone in a config of mmdet, mmseg, mmpose or mmpretrain."""
+import copy
+
+from ...backbones import SapiensViT
+from .fit import FIT, put_backbone
+from .plan import DropIn, Refused
+from .stock import find_config, load_stock, measure
+from .training import normalize, optimize
+
+__all__ = ['DropIn', 'Refused', 'drop_in', 'find_config']
+
+
+def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | None = None) -> DropIn:
+    """Puts a Sapiens backbone into a config, with the neck, strides and optimizer that its head needs.
+
+    The stock model is built with its own backbone, without weights, and its maps are measured: their channels and
+    strides are what the head must get from the new backbone.
+
+    Args:
+        config: A path, or ``HOST::FILE`` of an installed host: ``'mmdet::faster-rcnn_r50_fpn_1x_coco'``, with or
+            without folders and suffix.
+        arch: Architecture of :class:`SapiensViT`.
+        checkpoint: Weights of the backbone: a path, ``http(s)://`` or ``hf://`` address; by default the public
+            pretrained ones of the size, where there are any.
+
+    Raises:
+        Refused: The config cannot take a plain ViT, or does not build with its own backbone.
+        FileNotFoundError: There is no such config.
+        ValueError: Several fit, or ``arch`` is unknown.
+    """
+    width = SapiensViT._arch_settings(arch)['embed_dims']
+    path, base = find_config(config)
+    stock = load_stock(path, config)
+    plan = DropIn(base, stock, copy.deepcopy(stock))
+    measured = measure(stock, config)
+    plan.head_strides = measured.head_strides
+    put_backbone(plan, arch, checkpoint)
+    FIT[plan.host](plan, measured, width)
+    normalize(plan)
+    optimize(plan)
+    return plan

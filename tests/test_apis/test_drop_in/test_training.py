@@ -1,0 +1,35 @@
+import pytest
+
+from sapiens_mm.apis.drop_in import drop_in
+from sapiens_mm.apis.drop_in.check import TINY
+
+
+def test_images_are_normalized_as_the_weights_know_them():
+    for name in ('fcos_r50-caffe_fpn_gn-head_1x_coco', 'yolox_tiny_8xb8-300e_coco', 'rtmdet_tiny_8xb32-300e_coco'):
+        settings = drop_in(f'mmdet::{name}', TINY).cfg.model.data_preprocessor
+        assert (settings.mean, settings.std, settings.bgr_to_rgb) == (
+            [123.675, 116.28, 103.53], [58.395, 57.12, 57.375], True)
+    plan = drop_in('mmdet::retinanet_r50_fpn_1x_coco', TINY)
+    assert plan.cfg.model.data_preprocessor == plan.stock.model.data_preprocessor
+
+
+def test_optimizer():
+    """AdamW with layer decay; a stock AdamW's rates, and what it says of other places than the backbone, stay."""
+    wrapper = drop_in('mmdet::retinanet_r50_fpn_1x_coco', TINY).cfg.optim_wrapper
+    assert (wrapper.optimizer.type, wrapper.constructor, wrapper.clip_grad.max_norm) == (
+        'AdamW', 'SapiensLayerDecayConstructor', 1.0)
+    assert wrapper.paramwise_cfg == dict(layer_decay_rate=0.85)
+    wrapper = drop_in('mmdet::deformable-detr_r50_16xb2-50e_coco', TINY).cfg.optim_wrapper
+    assert (wrapper.optimizer.lr, wrapper.optimizer.weight_decay, wrapper.clip_grad.max_norm) == (2e-4, 1e-4, 0.1)
+    assert wrapper.paramwise_cfg.custom_keys == dict(
+        sampling_offsets=dict(lr_mult=0.1), reference_points=dict(lr_mult=0.1))
+    plan = drop_in('mmdet::centernet-update_r50_fpn_8xb8-amp-lsj-200e_coco', TINY)
+    assert (plan.cfg.optim_wrapper.type, plan.cfg.optim_wrapper.dtype) == ('AmpOptimWrapper', 'bfloat16')
+
+
+@pytest.mark.parametrize('name', [
+    'mmdet::yolox_tiny_8xb8-300e_coco', 'mmseg::upernet_r50_4xb4-80k_ade20k-512x512',
+    'mmpose::rtmpose-m_8xb256-420e_coco-256x192'])
+def test_schedules_have_no_absolute_end(name):
+    schedulers = drop_in(name, TINY).cfg.param_scheduler
+    assert not any(scheduler.get('eta_min') for scheduler in schedulers)

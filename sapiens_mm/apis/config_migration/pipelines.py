@@ -182,9 +182,8 @@ def _rotate(step: dict, path: str, task: str, report: Report) -> dict:
         out['degree'] = degree
     if task == 'parts':
         out['corner_label'] = args.get('seg_pad_val', 255)
-    if 'pad_val' in args:
-        value = args['pad_val']
-        out['pad_val'] = tuple(value) if isinstance(value, (list, tuple)) else (value, ) * 3
+    value = args.get('pad_val', 0)  # mmseg's default
+    out['pad_val'] = tuple(value) if isinstance(value, (list, tuple)) else (value, ) * 3
     return out
 
 

@@ -50,12 +50,10 @@ def find_kind(cfg: dict) -> Kind:
     if backbone == 'SapiensViT':
         raise MigrationError('model.backbone: got SapiensViT, expected a config of the public release; this one is '
                              'already ours, use it as it is')
-    if backbone not in PUBLIC_BACKBONES or not isinstance(arch, str) or not arch.startswith('sapiens_'):
-        raise MigrationError(f'model.backbone: got {backbone} of arch {arch!r}, expected a Sapiens backbone of the '
-                             'public release; for a stock config use tools/drop_in.py')
-    if arch not in SapiensViT.arch_zoo:
-        raise MigrationError(f'model.backbone.arch: got {arch!r}, expected one of {", ".join(SapiensViT.arch_zoo)}; '
-                             'correct it')
+    if backbone not in PUBLIC_BACKBONES or str(arch) not in SapiensViT.arch_zoo:
+        raise MigrationError(f'model.backbone: got {backbone} of arch {arch!r}, expected a backbone of the public '
+                             f'release, one of {", ".join(SapiensViT.arch_zoo)}; for a stock config use '
+                             'tools/drop_in.py')
     if (model.get('type'), head) not in KINDS:
         known = ', '.join(' with '.join(types) for types in KINDS)
         raise MigrationError(f'model: got {model.get("type")} with {head}, expected {known}; migrate its head by hand')

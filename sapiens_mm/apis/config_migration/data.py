@@ -17,7 +17,6 @@ from .pipelines import (
 from .report import Report, arguments, converted, no_counterpart
 
 _UNIONS = ('CombinedDataset', 'DepthCombinedDataset', 'NormalCombinedDataset', 'ConcatDataset')
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 class DataSet(NamedTuple):
@@ -94,17 +93,16 @@ def migrate_data(cfg: dict, kind: Kind, data_root: str | None, report: Report) -
     pairs = next((found for part, _ in parts if (found := flip_pairs(part.get('pipeline') or [])) is not None), None)
     data = _Data(kind, outputs, head.get('decoder'), pairs, data_root, report)
     loaders = {}
-    for name in _LOADERS:
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if name == 'test_dataloader' and loader and loader == cfg.get('val_dataloader'):
             loaders[name] = Code('val_dataloader')
         elif loader:
             loaders[name] = migrate_loader(name, loader, data)
-    evaluators = migrate_evaluators(cfg, loaders, data)
     backgrounds = {}
     if any(step.get('folder') == 'backgrounds' for pipeline in data.pipelines.values() for step in pipeline):
         backgrounds['backgrounds'] = '{{$BACKGROUND_ROOT:data/backgrounds}}'
-    return {**data.roots, **backgrounds, **data.pipelines, **loaders, **evaluators}
+    return {**data.roots, **backgrounds, **data.pipelines, **loaders, **migrate_evaluators(cfg, loaders, data)}
 
 
 def migrate_loader(name: str, loader: dict, data: _Data) -> dict:
@@ -197,7 +195,6 @@ def migrate_dense_dataset(config: dict, found: DataSet, loader: str, path: str, 
     """A data set of parts, depth or normals: folders of files of the same names."""
     report, test = data.report, loader != 'train_dataloader'
     root = data.root_of(found)
-    # reduce_zero_label is none of these: it is reported where it is True.
     args = arguments(config, path, report, 'filter_cfg indices serialize_data max_refetch',
                      'data_root data_prefix ann_file pipeline metainfo lazy_init test_mode img_suffix seg_map_suffix')
     if config.get('ann_file'):

@@ -19,16 +19,14 @@ class Kind:
     runtime: tuple[str, ...] = ('SapiensSeedHook', 'SapiensLoggedIterHook', 'SapiensNonFiniteHook')
 
 
+_DENSE = dict(head_key='decode_head', head='SapiensDenseHead', scope='mmseg', imports='sapiens_mm.dense')
 #: By the public types of the model and its head.
 KINDS = {
     ('TopdownPoseEstimator', 'HeatmapHead'): Kind(
         'pose', 'SapiensPoseEstimator', 'head', 'SapiensPoseHead', 'mmpose', 'sapiens_mm.pose'),
-    ('EncoderDecoder', 'VitHead'): Kind(
-        'parts', 'SapiensPartsSegmentor', 'decode_head', 'SapiensDenseHead', 'mmseg', 'sapiens_mm.dense'),
-    ('DepthEstimator', 'VitDepthHead'): Kind(
-        'depth', 'SapiensDepthEstimator', 'decode_head', 'SapiensDenseHead', 'mmseg', 'sapiens_mm.dense'),
-    ('DepthEstimator', 'VitNormalHead'): Kind(
-        'normal', 'SapiensNormalEstimator', 'decode_head', 'SapiensDenseHead', 'mmseg', 'sapiens_mm.dense'),
+    ('EncoderDecoder', 'VitHead'): Kind('parts', 'SapiensPartsSegmentor', **_DENSE),
+    ('DepthEstimator', 'VitDepthHead'): Kind('depth', 'SapiensDepthEstimator', **_DENSE),
+    ('DepthEstimator', 'VitNormalHead'): Kind('normal', 'SapiensNormalEstimator', **_DENSE),
     ('MAE', 'MAEPretrainHead'): Kind(
         'pretrain', 'SapiensMAE', 'head', '', 'mmengine', 'sapiens_mm.pretrain',
         ('SapiensSeedHook', 'SapiensStreamHook', 'SapiensNonFiniteHook', 'SapiensThroughputHook')),

@@ -47,15 +47,7 @@ def migrate_model(cfg: dict, kind: Kind, report: Report) -> dict:
         report.keep(f'model.{kind.head_key}.in_channels',
                     f'got {head.get("in_channels")}, but {model["backbone"]["arch"]} has {width}')
     out.update({key: dict(model[key] or {}) for key in ('train_cfg', 'test_cfg') if key in model})
-    return {**out, **unknown_parts(model, {*out, 'pretrained'}, report)}
-
-
-def unknown_parts(model: dict, known: set[str], report: Report) -> dict:
-    """What a model has beside the known parts, which is left in place."""
-    out = {key: value for key, value in model.items() if key not in known and value is not None}
-    for key in out:
-        report.keep(f'model.{key}', f'is no known argument of {model["type"]}')
-    return out
+    return {**out, **arguments(model, 'model', report, '', ' '.join([*out, 'pretrained', 'data_preprocessor']))}
 
 
 def migrate_backbone(model: dict, path: str, report: Report) -> dict:
@@ -116,10 +108,8 @@ def migrate_loss(config: dict, path: str, report: Report) -> dict:
             and config.get('reduction', 'mean') == 'mean':
         report.change(path, "CrossEntropyLoss stays mmseg's: its mean is divided by the weights")
         return config
-    wrong = {key: config[key] for key, values in fixed.items() if config.get(key, values[0]) not in values}
-    for key, value in wrong.items():
-        report.keep(f'{path}.{key}', f'got {value!r}, but {name} has {fixed[key][0]!r}')
-    return {**converted(config, name, path, report, kept, ' '.join(fixed)), **wrong}
+    right = [key for key, values in fixed.items() if config.get(key) in values]
+    return converted(config, name, path, report, kept, ' '.join(right))
 
 
 def migrate_normal_losses(losses: list[dict], path: str, report: Report) -> dict | list[dict]:

@@ -2,8 +2,8 @@
 from ...backbones.sapiens_vit import SapiensViT
 from ...utils.config_text import Code
 from .data import parts_of_union
-from .model import recomputed, unknown_parts
-from .report import MigrationError, Report, arguments, no_counterpart
+from .model import recomputed
+from .report import MigrationError, Report, arguments, converted, no_counterpart
 
 #: Images in data sets that are named after their number.
 _SIZES = dict(Humans300M=300_000_000, ImageNet=1_281_167)
@@ -19,37 +19,34 @@ def migrate_mae(cfg: dict, report: Report) -> dict:
         return model
     preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if preprocessor:
-        args = arguments(preprocessor, 'data_preprocessor', report, 'mean std', 'to_rgb')
-        out['data_preprocessor'] = dict(type='ImgDataPreprocessor', **args)
-        report.change('data_preprocessor', f'{preprocessor.get("type")} -> ImgDataPreprocessor of the model; images '
-                      'are loaded as RGB')
+        # Without to_rgb: images are loaded as RGB.
+        out['data_preprocessor'] = converted(preprocessor, 'ImgDataPreprocessor', 'data_preprocessor', report,
+                                             'mean std', 'to_rgb')
     xavier = dict(type='Xavier', layer='Linear', distribution='uniform')
-    args = arguments(backbone, 'model.backbone', report, 'arch img_size patch_size final_norm qkv_bias drop_rate '
-                     'drop_path_rate patch_cfg with_cp', 'mask_ratio init_cfg')
-    out['backbone'] = recomputed(dict(type='SapiensViT', **args, init_cfg=xavier), 'model.backbone', report)
+    new = converted(backbone, 'SapiensViT', 'model.backbone', report, 'arch img_size patch_size final_norm qkv_bias '
+                    'drop_rate drop_path_rate patch_cfg with_cp', 'mask_ratio init_cfg')
+    out['backbone'] = recomputed({**new, 'init_cfg': xavier}, 'model.backbone', report)
     out['neck'] = _neck(neck, backbone, report)
     out['mask_ratio'] = backbone.get('mask_ratio', 0.75)
     out.update(_head(head, report))
-    report.change('model', 'MAE -> SapiensMAE, MAEViT -> SapiensViT, MAEPretrainDecoder -> SapiensMAEDecoder, the '
-                  "head's norm_pix -> norm_target, mask_ratio and initialization of the model")
-    return {**out, **unknown_parts(model, {*out, 'head', 'init_cfg', 'data_preprocessor'}, report)}
+    report.change('model', "MAE -> SapiensMAE, the head's norm_pix -> norm_target, mask_ratio moved to the model, "
+                  'initialization to the backbone')
+    return {**out, **arguments(model, 'model', report, '', ' '.join([*out, 'head', 'init_cfg', 'data_preprocessor']))}
 
 
 def _neck(neck: dict, backbone: dict, report: Report) -> dict:
-    args = arguments(neck, 'model.neck', report, 'mlp_ratio with_cp', 'num_patches patch_size embed_dim',
-                     decoder_embed_dim='embed_dims', decoder_depth='num_layers', decoder_num_heads='num_heads',
-                     in_chans='out_channels')
-    ratio = args.pop('mlp_ratio', 4)
-    if ratio != 4:
-        args['feedforward_channels'] = int(ratio * args.get('embed_dims', 512))
     size, patch = backbone.get('img_size', 1024), backbone.get('patch_size', 16)
     height, width = (size, size) if isinstance(size, int) else size
-    for key, expected in (('num_patches', (height // patch) * (width // patch)), ('patch_size', patch),
-                          ('embed_dim', SapiensViT.arch_zoo[backbone['arch']]['embed_dims'])):
-        if neck.get(key, expected) != expected:
-            report.keep(f'model.neck.{key}', f'got {neck[key]}, but the backbone has {expected}')
-            args[key] = neck[key]
-    return recomputed(dict(type='SapiensMAEDecoder', **args), 'model.neck', report)
+    of_backbone = dict(num_patches=(height // patch) * (width // patch), patch_size=patch,
+                       embed_dim=SapiensViT.arch_zoo[backbone['arch']]['embed_dims'])
+    out = converted(neck, 'SapiensMAEDecoder', 'model.neck', report, 'mlp_ratio with_cp',
+                    ' '.join(key for key, value in of_backbone.items() if neck.get(key) == value),
+                    decoder_embed_dim='embed_dims', decoder_depth='num_layers', decoder_num_heads='num_heads',
+                    in_chans='out_channels')
+    ratio = out.pop('mlp_ratio', 4)
+    if ratio != 4:
+        out['feedforward_channels'] = int(ratio * out.get('embed_dims', 512))
+    return recomputed(out, 'model.neck', report)
 
 
 def _head(head: dict, report: Report) -> dict:

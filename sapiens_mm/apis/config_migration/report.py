@@ -60,7 +60,7 @@ def arguments(config: dict, path: str, report: Report, kept: str = '', ignored: 
         path: Its place.
         report: Gets the other arguments; where they are set they are left in place.
         kept: Names that stay, separated by spaces.
-        ignored: Names of arguments without an effect here.
+        ignored: Names of arguments that ours does not need.
         **new_names: New name by public name.
     """
     new_names |= {name: name for name in kept.split()}
@@ -69,7 +69,7 @@ def arguments(config: dict, path: str, report: Report, kept: str = '', ignored: 
         if key in new_names:
             out[new_names[key]] = value
         elif key not in ('type', *ignored.split()) and value not in (None, False, (), [], {}):
-            report.keep(f'{path}.{key}', f'{key}={value!r} is no known argument of {config.get("type")}')
+            report.keep(f'{path}.{key}', f'{key}={value!r} of {config.get("type")} has no counterpart')
             out[key] = value
     return out
 

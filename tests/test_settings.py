@@ -62,8 +62,11 @@ def background_of(cfg):
 
 def corners_of(cfg):
     warp = warp_of(cfg)
-    label = f', label {warp.corner_label}' if cfg.model.type == 'SapiensPartsSegmentor' else ''
-    return ('empty' if warp.stock_padding else 'the image goes on') + label
+    if not warp.stock_padding:
+        return 'the image goes on'
+    if cfg.model.type == 'SapiensPartsSegmentor':
+        return f'BGR {warp.pad_val}, label {warp.corner_label}'.replace('BGR (0, 0, 0)', 'black')
+    return 'empty'
 
 
 def rotation_of(cfg):
@@ -91,12 +94,12 @@ FINE_TUNING = {
     'warm-up': lambda cfg: f'{cfg.param_scheduler[0].end // passes_of(cfg)} steps',
     'schedule': decay_of,
     'loss': loss_of,
+    'epochs between validations': lambda cfg: str(cfg.train_cfg.val_interval),
     'photometric distortion': lambda cfg: 'yes' if steps_of(cfg, 'SapiensPhotometricDistortion') else 'no',
 }
 POSE = {
     **FINE_TUNING,
     'base batch': lambda cfg: str(cfg.auto_scale_lr.base_batch_size),
-    'epochs between validations': lambda cfg: str(cfg.train_cfg.val_interval),
     'mirror image': lambda cfg: f'p {steps_of(cfg, "RandomFlip")[0].prob:g}',
     'half body': lambda cfg: 'yes' if steps_of(cfg, 'RandomHalfBody') else 'no',
     'scale': lambda cfg: '{:g} to {:g}'.format(*steps_of(cfg, 'RandomBBoxTransform')[0].scale_factor),
@@ -118,7 +121,8 @@ DENSE_TASKS = {
     'crop': crop_of,
     'rotation': rotation_of,
     'mirror image': lambda cfg: f'p {warp_of(cfg).flip_prob:g}',
-    'padding of small images': lambda cfg: 'right and below' if warp_of(cfg).stock_padding else 'on all sides',
+    'images smaller than the crop': lambda cfg: 'padded ' + (
+        'right and below' if warp_of(cfg).stock_padding else 'on all sides'),
     'flip test': lambda cfg: 'yes' if cfg.model.test_cfg.get('flip_test') else 'no',
     'test-time augmentation': lambda cfg: 'yes' if 'tta_model' in cfg else 'no',
 }

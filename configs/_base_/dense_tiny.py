@@ -19,7 +19,7 @@ train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 
-train_cfg = dict(max_epochs=40)
+train_cfg = dict(max_epochs=40, val_interval=10)
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=1.0))
 param_scheduler = _base_.param_scheduler
 param_scheduler[0]['end'] = 100

@@ -1,4 +1,5 @@
 """Configs of the shape of the public release's, written for these tests, become ours, and train and test."""
+import inspect
 import json
 import re
 import runpy
@@ -11,6 +12,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
+from mmpose.registry import KEYPOINT_CODECS
+from mmpose.registry import TRANSFORMS as POSE_TRANSFORMS
+from mmseg.registry import TRANSFORMS as SEG_TRANSFORMS
 
 import sapiens_mm.pose
 import sapiens_mm.pretrain  # noqa: F401
@@ -454,6 +458,72 @@ def test_dense_settings_survive(name, public):
     if name == 'face':
         table = cfg.train_dataloader.dataset.metainfo.flip_indices
         assert [(i, j) for i, j in enumerate(table) if i != j] == [(2, 3), (3, 2), (14, 15), (15, 14)]
+
+
+def release_pipeline(kind: str, scale: tuple[float, float], background: float | None = None,
+                     rotation: dict | None = None, parts: bool = False, target: str = '') -> list[dict]:
+    """A public training pipeline of a dense task with the release's numbers."""
+    steps = [dict(type='LoadImage')]
+    steps += [dict(type='RandomBackground', prob=background, background_images_root='/home/a')] if background else []
+    steps += [dict(type='LoadAnnotations') if parts else dict(type=f'Random{kind}ResizeCompensate')]
+    steps += [dict(type='RandomResize', scale=(768, 1024), ratio_range=scale, keep_ratio=True),
+              dict(type=f'Random{kind}Crop', crop_size=(1024, 768), **dict(cat_max_ratio=0.75) if parts else {}),
+              dict(type=f'{kind}Resize', scale=(768, 1024))]
+    steps += [dict(type=f'{kind}RandomRotate', prob=0.5, **rotation)] if rotation else []
+    steps += [dict(type=f'{kind}RandomFlip', prob=0.5)]
+    steps += [dict(type=target)] if target else []
+    return [*steps, dict(type='PhotoMetricDistortion'), dict(type=f'Pack{kind or "Seg"}Inputs')]
+
+
+LIP = release_pipeline('', (0.75, 1.25), rotation=dict(degree=45, seg_pad_val=255, pad_val=0), parts=True)
+#: Our config -> the config above that has its types, and the release's training pipeline by issue and facts.
+RELEASE = {
+    'sapiens_seg/goliath': ('parts-28', release_pipeline(
+        '', (0.2, 2.), 0.8, dict(degree=45, seg_pad_val=0), parts=True)),
+    'sapiens_seg/lip': ('lip', LIP),
+    'sapiens_seg/cihp': ('cihp', LIP),
+    'sapiens_depth/render_people': ('depth', release_pipeline(
+        'Depth', (0.2, 2.), 0.5, dict(degree=60), target='GenerateDepthTarget')),
+    'sapiens_normal/render_people': ('normal', release_pipeline(
+        'Normal', (0.2, 2.), 0.5, target='GenerateNormalTarget')),
+    **{f'sapiens_pose/{name}': (outputs, [
+        dict(type='LoadImage'), dict(type='GetBBoxCenterScale'), dict(type='RandomFlip', direction='horizontal'),
+        dict(type='RandomHalfBody'), dict(type='RandomBBoxTransform', scale_factor=(0.5, 1.5), rotate_factor=80),
+        dict(type='TopdownAffine', input_size=(768, 1024), use_udp=True), dict(type='PhotometricDistortion'),
+        dict(type='Albumentation', transforms=[
+            dict(type='Blur', p=0.1), dict(type='MedianBlur', p=0.1),
+            dict(type='CoarseDropout', max_holes=1, max_height=0.4, max_width=0.4, min_holes=1, min_height=0.2,
+                 min_width=0.2, p=1.0)]),
+        dict(type='GenerateTarget', encoder=dict(
+            type='UDPHeatmap', input_size=(768, 1024), heatmap_size=(192, 256), sigma=6)),
+        dict(type='PackPoseInputs')]) for name, outputs in (('coco', 17), ('coco_wholebody', 133), ('goliath', 308))},
+}
+
+
+def spelled_out(step: dict, registry) -> dict:
+    """A component with the defaults of its arguments: one that is written out is the same as one that is left out."""
+    parameters = inspect.signature(registry.get(step['type'])).parameters
+    defaults = {key: value.default for key, value in parameters.items() if value.default is not value.empty}
+    step = {**defaults, **step}
+    if 'encoder' in step:
+        step['encoder'] = spelled_out(step['encoder'], KEYPOINT_CODECS)
+    return step
+
+
+@pytest.mark.parametrize('name', RELEASE)
+def test_a_config_of_the_release_gets_the_training_pipeline_of_ours(name, public, root):
+    """No step and no argument differs; both pad an image smaller than the crop, which the release stretches."""
+    source, pipeline = RELEASE[name]
+    text = pose_text(source) if isinstance(source, int) else dense_text(source)
+    text = text.replace('input_size=(48, 64), heatmap_size=(12, 16), sigma=1.5',
+                        'input_size=(768, 1024), heatmap_size=(192, 256), sigma=6')
+    cfg, report = migrated(public(f"{text}\ntrain_dataloader['dataset']['pipeline'] = {pipeline}\n"))
+    assert report.complete
+    ours = Config.fromfile(next((root / 'configs' / name).glob('sapiens_0.3b-*')))
+    registry = POSE_TRANSFORMS if isinstance(source, int) else SEG_TRANSFORMS
+    new, expected = ([spelled_out(step, registry) for step in config.train_dataloader.dataset.pipeline]
+                     for config in (cfg, ours))
+    assert new == expected
 
 
 def test_a_mean_by_weights_stays_one(public):

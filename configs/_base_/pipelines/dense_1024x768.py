@@ -3,35 +3,37 @@
 # changes.
 load_labels = [dict(type='SapiensSeedSample'), dict(type='SapiensLoadLabels', mmap=True)]
 warp = dict(
-    type='SapiensRandomWarp', size=(1024, 768), scale_range=(0.2, 2.), cat_max_ratio=0.75, rotate_prob=0.5,
-    rotate_range=45., flip_prob=0.5, stock_padding=True)
+    type='SapiensRandomWarp', size=(1024, 768), scale_range=(0.2, 2.), cat_max_ratio=1., rotate_prob=0., flip_prob=0.5,
+    stock_padding=True)
+# Its corners are black.
+rotation = dict(rotate_prob=0.5, pad_val=(0, 0, 0))
 # Photos without people: set the environment variable, or change this line.
 backgrounds = '{{$BACKGROUND_ROOT:data/backgrounds}}'
 parts_pipeline = [
     *load_labels,
     dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.8),
-    dict(warp, corner_label=0),
+    dict(warp, **rotation, rotate_range=45., cat_max_ratio=0.75, corner_label=0),
     dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensPackDense'),
 ]
 parts_20_pipeline = [
     *load_labels,
-    dict(warp, scale_range=(0.75, 1.25), corner_label=255),
+    dict(warp, **rotation, rotate_range=45., scale_range=(0.75, 1.25), cat_max_ratio=0.75, corner_label=255),
     dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensPackDense'),
 ]
 depth_pipeline = [
     *load_labels,
     dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.5),
-    dict(warp, cat_max_ratio=1., rotate_range=60.),
-    dict(type='SapiensPhotometricDistortion'),
+    dict(warp, **rotation, rotate_range=60.),
     dict(type='SapiensNormalizeDepth'),
+    dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensPackDense'),
 ]
 normal_pipeline = [
     *load_labels,
     dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.5),
-    dict(warp, rotate_prob=0., normal_interpolation='nearest'),
+    dict(warp, normal_interpolation='nearest'),
     dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensPackDense'),
 ]

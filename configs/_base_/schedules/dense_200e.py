@@ -1,5 +1,5 @@
 # 200 epochs of AdamW with layer-wise decay, falling linearly to 0, as the release fine-tunes its dense models (but LIP).
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200, val_interval=10)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 

@@ -1,5 +1,5 @@
 # 210 epochs of AdamW with layer-wise decay, as the release fine-tunes its pose models.
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=210, val_interval=10)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=210, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 

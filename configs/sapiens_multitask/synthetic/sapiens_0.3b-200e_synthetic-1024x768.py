@@ -30,6 +30,7 @@ train_pipeline = [
     dict(type='SapiensNormalizeDepth'),
     dict(type='SapiensPackDense'),
 ]
+train_cfg = dict(val_interval=10)
 # 64 images a step on 8 GPUs of 80 GB, in two passes.
 optim_wrapper = dict(accumulative_counts=2)
 train_dataloader = dict(batch_size=4, num_workers=4, dataset=dict(pipeline=train_pipeline))

@@ -26,4 +26,5 @@ train_dataloader = dict(batch_size=32, num_workers=2, dataset=dict(pipeline=_bas
 val_dataloader = dict(num_workers=2, dataset=dict(pipeline=_base_.test_pipeline, bbox_file=None))
 test_dataloader = val_dataloader
 default_hooks = dict(checkpoint=dict(save_best='coco/AP', rule='greater'))
+train_cfg = dict(val_interval=10)
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=1.0))

@@ -12,5 +12,3 @@ model = dict(
         init_cfg=dict(checkpoint='hf://facebook/sapiens-pretrain-1b/sapiens_1b_epoch_173_clean.pth')),
     head=dict(in_channels=1536))
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.85))
-# Each epoch, as in the release.
-train_cfg = dict(val_interval=1)

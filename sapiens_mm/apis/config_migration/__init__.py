@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ...utils.files import replacing
-from .data import migrate_data
+from .data import add_test, migrate_data
 from .kinds import Kind, find_kind
 from .model import migrate_codec, migrate_load_from, migrate_model
 from .pretraining import migrate_epochs, migrate_images, migrate_mae, migrate_mae_schedule
@@ -29,18 +29,13 @@ def read_config(path: str | os.PathLike) -> dict:
     """The content of a text config, without running its ``custom_imports``.
 
     Raises:
-        MigrationError: The file or one that it inherits from is missing, or cannot be read.
+        MigrationError: The file or one that it inherits from is missing or cannot be read.
     """
-    if not os.path.isfile(path):
-        raise MigrationError(f'{os.fspath(path)}: got no file, expected a config; correct the path')
     try:
         return Config.fromfile(path, import_custom_modules=False, lazy_import=False).to_dict()
-    except FileNotFoundError as error:
-        raise MigrationError(f'{os.fspath(path)}: got a _base_ that is missing ({error}), expected the files that it '
-                             'inherits from at their places; give the config in its own tree') from error
     except Exception as error:  # the file is a program
-        raise MigrationError(f'{os.fspath(path)}: got {type(error).__name__} ({error}), expected a config in text '
-                             'that loads; correct it') from error
+        raise MigrationError(f'{os.fspath(path)}: got {type(error).__name__} ({error}), expected a text config that '
+                             'loads, with the files that it inherits from at their places; correct it') from error
 
 
 def migrate_config(cfg: dict, data_root: str | None = None, num_images: int | None = None) -> tuple[dict, Report]:
@@ -74,8 +69,10 @@ def _migrate(cfg: dict, kind: Kind, data_root: str | None, num_images: int | Non
         raise MigrationError(f'{missing[0]}: got none, expected a whole config; give one that trains')
     out = dict(custom_imports=dict(imports=[kind.imports], allow_failed_imports=False), default_scope=kind.scope)
     report.change('custom_imports', f'-> {kind.imports}')
-    body = _pretraining if kind.task == 'pretrain' else _fine_tuning
-    out.update(body(cfg, kind, data_root, num_images, report))
+    if kind.task == 'pretrain':
+        out.update(_pretraining(cfg, kind, data_root, num_images, report))
+    else:
+        out.update(_fine_tuning(cfg, kind, data_root, report))
     out['visualizer'] = migrate_visualizer(cfg, kind, report)
     if cfg.get('work_dir'):
         report.change('work_dir', 'dropped: it is a place on one machine; give --work-dir')
@@ -85,22 +82,20 @@ def _migrate(cfg: dict, kind: Kind, data_root: str | None, num_images: int | Non
     return out
 
 
-def _fine_tuning(cfg: dict, kind: Kind, data_root: str | None, num_images: int | None, report: Report) -> dict:
+def _fine_tuning(cfg: dict, kind: Kind, data_root: str | None, report: Report) -> dict:
     head = cfg['model'][kind.head_key]
-    codec = {}
+    out = {}
     if kind.task == 'pose':
-        codec['codec'] = migrate_codec(head.get('decoder'), 'codec', report)
+        out['codec'] = migrate_codec(head.get('decoder'), 'codec', report)
         if not report.complete:
-            raise MigrationError(f'model.head.decoder: got {head.get("decoder")}, expected an UDPHeatmap; migrate this '
+            raise MigrationError(f'model.head.decoder: got {head.get("decoder")}, expected a UDPHeatmap; migrate this '
                                  'config by hand')
-    model = migrate_model(cfg, kind, report)
-    data = migrate_data(cfg, kind, data_root, report)
-    if 'test_dataloader' in data and cfg.get('test_cfg') is None:  # was added
-        cfg['test_cfg'] = {}
-    cfg = {key: value for key, value in cfg.items() if not (key in ('val_cfg', 'test_cfg') and value is None)}
-    return {**codec, 'model': model, **data, 'optim_wrapper': migrate_optimizer(cfg, kind, report),
-            'param_scheduler': migrate_schedule(cfg, report),
-            **{key: cfg[key] for key in ('train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr') if key in cfg},
+    elif not cfg.get('test_dataloader'):
+        add_test(cfg, kind, report)
+    return {**out, 'model': migrate_model(cfg, kind, report), **migrate_data(cfg, kind, data_root, report),
+            'optim_wrapper': migrate_optimizer(cfg, kind, report), 'param_scheduler': migrate_schedule(cfg, report),
+            **{key: cfg[key] for key in ('train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr')
+               if cfg.get(key) is not None},
             **migrate_hooks(cfg, kind, head.get('out_channels'), report)}
 
 
@@ -116,13 +111,7 @@ def _pretraining(cfg: dict, kind: Kind, data_root: str | None, num_images: int |
 
 def migrate_file(source: str | os.PathLike, out: str | os.PathLike, data_root: str | None = None,
                  num_images: int | None = None) -> Report:
-    """Writes a public config as one of ours, and returns what was done.
-
-    Args:
-        source: The public config, with the files that it inherits from at their places.
-        out: The file to write.
-        data_root: See :func:`migrate_config`.
-        num_images: See :func:`migrate_config`.
+    """Writes a public config as one of ours to ``out``, and returns what was done.
 
     Raises:
         MigrationError: See :func:`read_config` and :func:`migrate_config`; or ``out`` is the config itself.
@@ -141,13 +130,7 @@ def migrate_file(source: str | os.PathLike, out: str | os.PathLike, data_root: s
 
 def migrate_folder(source: str | os.PathLike, out: str | os.PathLike, data_root: str | None = None,
                    num_images: int | None = None) -> dict[str, Report | MigrationError]:
-    """Migrates every config below a folder, those in folders named ``_base_`` aside.
-
-    Args:
-        source: The folder.
-        out: Folder for files of the same relative names.
-        data_root: See :func:`migrate_config`.
-        num_images: See :func:`migrate_config`.
+    """Migrates every config below a folder but ``_base_``, to files of the same relative names below ``out``.
 
     Returns:
         By relative name what was done, or why it was not.

@@ -1,5 +1,5 @@
 """Data sets, data loaders and evaluators of the public release as ours."""
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -8,15 +8,22 @@ from ...utils.text import some
 from ...vocabularies.body_parts import FLIPPED_PARTS
 from ...vocabularies.lip import FLIPPED_LIP
 from .kinds import Kind
-from .pipelines import flip_pairs, migrate_dense_test_pipeline, migrate_dense_train_pipeline, migrate_pose_pipeline
-from .report import Report, renamed, same
+from .pipelines import (
+    flip_pairs,
+    migrate_dense_test_pipeline,
+    migrate_dense_train_pipeline,
+    migrate_pose_pipeline,
+)
+from .report import Report, arguments, converted, no_counterpart
 
 _UNIONS = ('CombinedDataset', 'DepthCombinedDataset', 'NormalCombinedDataset', 'ConcatDataset')
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 class DataSet(NamedTuple):
-    """A data set of ours: its class, the environment variable of its root, and the root without that."""
+    """A data set of ours: its class, the environment variable of its root, and the root without that.
+
+    ``own_layout`` means that the public one is private: its files get the names of configs/.
+    """
     type: str
     variable: str
     root: str
@@ -41,6 +48,7 @@ DATA_SETS = {
     ('normal', 'NormalRenderPeopleDataset'): _RENDERS,
     ('normal', 'NormalGeneralDataset'): DataSet('SapiensDenseDataset', 'NORMAL_ROOT', 'data/normal', None, True),
 }
+_DENSE_METRICS = dict(parts='SapiensPartsMetric', depth='SapiensDepthMetric', normal='SapiensNormalMetric')
 _FLIPPED = {28: FLIPPED_PARTS, 20: FLIPPED_LIP}
 _PREFIXES = {17: 'coco', 133: 'coco_wholebody', 308: 'goliath'}
 _LAYOUT = dict(
@@ -51,30 +59,6 @@ _LAYOUT = dict(
     normal='train/ and test/, each with images/, masks/ and normals/ (docs/datasets.md)')
 
 
-class Roots:
-    """Variables of the config for the roots of its data sets; ``given`` stands for all of them."""
-
-    def __init__(self, given: str | None, report: Report):
-        self.given, self.report = given, report
-        self.variables: dict[str, str] = {}
-        self._names: dict[str, str] = {}
-
-    def of(self, found: DataSet, task: str) -> str:
-        """The variable of a data set's root, which ends in a slash."""
-        key = self.given or found.variable
-        if key not in self._names:
-            name = found.variable.lower() if self._names else 'data_root'
-            self._names[key] = name
-            self.variables[name] = self.given or f'{{{{${found.variable}:{found.root}}}}}'
-            self.variables[name] = self.variables[name].rstrip('/') + '/'
-            layout = f'; expected there: {_LAYOUT[task]}' if found.own_layout else ''
-            if self.given is None:
-                self.report.ask(name, f'set {found.variable}, or change the line{layout}')
-            elif layout:
-                self.report.ask(name, f'{self.given}{layout}')
-        return self._names[key]
-
-
 @dataclass
 class _Data:
     """What the functions below share: the model's side of the data, and what they fill."""
@@ -82,9 +66,23 @@ class _Data:
     outputs: int | None  # keypoints or classes of the head
     codec: dict | None
     pairs: list | None  # labels that the training exchanges in a mirror image
-    roots: Roots
+    given_root: str | None  # of all data sets
     report: Report
-    pipelines: dict = field(default_factory=dict)  # by the variable that the data sets refer to
+    roots: dict = field(default_factory=dict)  # variable of the config -> root
+    pipelines: dict = field(default_factory=dict)  # likewise
+
+    def root_of(self, found: DataSet) -> str:
+        """The variable of a data set's root, which ends in a slash."""
+        root = (self.given_root or f'{{{{${found.variable}:{found.root}}}}}').rstrip('/') + '/'
+        known = next((name for name, other in self.roots.items() if other == root), None)
+        if known:
+            return known
+        name = found.variable.lower() if self.roots else 'data_root'
+        self.roots[name] = root
+        layout = f'; expected there: {_LAYOUT[self.kind.task]}' if found.own_layout else ''
+        if layout or self.given_root is None:
+            self.report.ask(name, (self.given_root or f'set {found.variable}, or change the line') + layout)
+        return name
 
 
 def migrate_data(cfg: dict, kind: Kind, data_root: str | None, report: Report) -> dict:
@@ -93,22 +91,18 @@ def migrate_data(cfg: dict, kind: Kind, data_root: str | None, report: Report) -
     outputs = dict(pose=head.get('out_channels'), parts=head.get('num_classes')).get(kind.task)
     parts = parts_of_union(cfg['train_dataloader']['dataset'], '', Report())
     pairs = next((found for part, _ in parts if (found := flip_pairs(part.get('pipeline') or [])) is not None), None)
-    data = _Data(kind, outputs, head.get('decoder'), pairs, Roots(data_root, report), report)
+    data = _Data(kind, outputs, head.get('decoder'), pairs, data_root, report)
     loaders = {}
-    for name in _LOADERS:
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if name == 'test_dataloader' and loader and loader == cfg.get('val_dataloader'):
             loaders[name] = Code('val_dataloader')
-        else:
-            loaders[name] = migrate_loader(name, loader, data) if loader else None
-    evaluators = migrate_evaluators(cfg, loaders, data)
-    if kind.task != 'pose' and loaders['test_dataloader'] is None:
-        _add_test(cfg, loaders, evaluators, data)
+        elif loader:
+            loaders[name] = migrate_loader(name, loader, data)
     backgrounds = {}
     if any(step.get('folder') == 'backgrounds' for pipeline in data.pipelines.values() for step in pipeline):
         backgrounds['backgrounds'] = '{{$BACKGROUND_ROOT:data/backgrounds}}'
-    variables = {**data.roots.variables, **backgrounds, **data.pipelines, **loaders, **evaluators}
-    return {name: value for name, value in variables.items() if value is not None}
+    return {**data.roots, **backgrounds, **data.pipelines, **loaders, **migrate_evaluators(cfg, loaders, data)}
 
 
 def migrate_loader(name: str, loader: dict, data: _Data) -> dict:
@@ -122,22 +116,21 @@ def migrate_loader(name: str, loader: dict, data: _Data) -> dict:
         found = DATA_SETS.get((kind.task, inner.get('type')))
         other = kind.task == 'pose' and found is not None and found.outputs != data.outputs
         if found is None:
-            report.keep(where, f'{inner.get("type")} has no counterpart.')
-            datasets.append({key: value for key, value in inner.items() if key != 'pipeline'})
+            datasets.append({key: value for key, value in no_counterpart(inner, where, report).items()
+                             if key != 'pipeline'})
         elif other and name != 'train_dataloader':
             report.drop(where, f'{inner["type"]} left out: it has {found.outputs} keypoints, the model {data.outputs}. '
                         'Test on it with SapiensCommon114Dataset and SapiensCommon114Metric')
         else:
             if other:
-                report.keep(where, f'{inner["type"]} has {found.outputs} keypoints, but the head {data.outputs}.')
+                report.keep(where, f'{inner["type"]} has {found.outputs} keypoints, but the head {data.outputs}')
             convert = migrate_pose_dataset if kind.task == 'pose' else migrate_dense_dataset
             dataset = convert(inner, found, name, where, data)
-            pipeline = migrate_pipeline(inner.get('pipeline') or [], name, f'{where}.pipeline', data)
-            dataset['pipeline'] = Code(name_pipeline(pipeline, name, data.pipelines))
+            dataset['pipeline'] = migrate_pipeline(inner.get('pipeline') or [], name, f'{where}.pipeline', data)
             report.change(where, f'{inner["type"]} -> {dataset["type"]}')
             datasets.append(dataset)
     if not datasets:
-        report.keep(path, 'no data set is left.')
+        report.keep(path, 'no data set is left')
     out['dataset'] = datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
     return out
 
@@ -146,9 +139,7 @@ def parts_of_union(dataset: dict, path: str, report: Report) -> list[tuple[dict,
     """The data sets of a union, each with its whole pipeline, and their places."""
     if dataset.get('type') not in _UNIONS:
         return [(dataset, path)]
-    known = {'type', 'datasets', 'pipeline', 'metainfo', 'lazy_init', 'test_mode', 'serialize_data'}
-    for key in dataset.keys() - known:
-        report.keep(f'{path}.{key}', f'is no known argument of {dataset["type"]}.')
+    arguments(dataset, path, report, '', 'datasets pipeline metainfo lazy_init test_mode serialize_data')
     parts = []
     for index, inner in enumerate(dataset.get('datasets', ())):
         for part, where in parts_of_union(inner, f'{path}.datasets.{index}', report):
@@ -157,37 +148,34 @@ def parts_of_union(dataset: dict, path: str, report: Report) -> list[tuple[dict,
     return parts
 
 
-def migrate_pipeline(pipeline: list, loader: str, path: str, data: _Data) -> list:
-    """A pipeline of any task."""
+def migrate_pipeline(pipeline: list, loader: str, path: str, data: _Data) -> Code:
+    """The variable of a pipeline of any task."""
     train = loader == 'train_dataloader'
     if data.kind.task == 'pose':
-        return migrate_pose_pipeline(pipeline, data.codec, path, train, data.report)
-    if train:
-        return migrate_dense_train_pipeline(pipeline, data.kind.task, path, data.report)
-    return migrate_dense_test_pipeline(pipeline, path, data.report)
+        new = migrate_pose_pipeline(pipeline, data.codec, path, train, data.report)
+    elif train:
+        new = migrate_dense_train_pipeline(pipeline, data.kind.task, path, data.report)
+    else:
+        new = migrate_dense_test_pipeline(pipeline, path, data.report)
+    return name_pipeline(new, loader, data.pipelines)
 
 
-def name_pipeline(pipeline: list, loader: str, pipelines: dict) -> str:
+def name_pipeline(pipeline: list, loader: str, pipelines: dict) -> Code:
     """The variable of a pipeline in ``pipelines``, where it is added if it is not there."""
-    known = next((name for name, other in pipelines.items() if other == pipeline), None)
-    if known:
-        return known
-    base = name = 'train_pipeline' if loader == 'train_dataloader' else 'test_pipeline'
-    number = 1
-    while name in pipelines:
-        number += 1
-        name = f'{base}_{number}'
+    base = 'train_pipeline' if loader == 'train_dataloader' else 'test_pipeline'
+    names = (base, *(f'{base}_{number}' for number in range(2, len(pipelines) + 2)))
+    name = next(name for name in names if pipelines.get(name, pipeline) == pipeline)
     pipelines[name] = pipeline
-    return name
+    return Code(name)
 
 
 def migrate_pose_dataset(config: dict, found: DataSet, loader: str, path: str, data: _Data) -> dict:
-    """A data set of keypoints; the files of the release's private sets get the names of configs/."""
+    """A data set of keypoints."""
     report, test = data.report, loader != 'train_dataloader'
-    root = data.roots.of(found, data.kind.task)
-    table = {**same('data_mode test_mode filter_cfg indices serialize_data max_refetch sample_interval'),
-             **dict.fromkeys(same('data_root ann_file bbox_file data_prefix pipeline metainfo lazy_init'))}
-    args = renamed(config, path, table, report)
+    root = data.root_of(found)
+    args = arguments(config, path, report,
+                     'data_mode test_mode filter_cfg indices serialize_data max_refetch sample_interval',
+                     'data_root ann_file bbox_file data_prefix pipeline metainfo lazy_init')
     data_mode, test_mode = args.pop('data_mode', 'topdown'), args.pop('test_mode', test)
     out = dict(type=found.type, data_root=Code(root), data_mode=data_mode)
     if found.own_layout:
@@ -196,8 +184,7 @@ def migrate_pose_dataset(config: dict, found: DataSet, loader: str, path: str, d
     else:
         own_root = config.get('data_root') or ''
         out['ann_file'] = _inside(config.get('ann_file') or '', own_root, 'annotations', f'{path}.ann_file', report)
-        out['data_prefix'] = {key: _inside(value, own_root, '', f'{path}.data_prefix.{key}', report)
-                              for key, value in (config.get('data_prefix') or {}).items()}
+        out['data_prefix'] = _prefixes(config, path, report)
         if 'bbox_file' in config:
             out['bbox_file'] = _box_file(config['bbox_file'], own_root, root, f'{path}.bbox_file', report)
     out.update(_metainfo(config, path, data))
@@ -207,15 +194,9 @@ def migrate_pose_dataset(config: dict, found: DataSet, loader: str, path: str, d
 def migrate_dense_dataset(config: dict, found: DataSet, loader: str, path: str, data: _Data) -> dict:
     """A data set of parts, depth or normals: folders of files of the same names."""
     report, test = data.report, loader != 'train_dataloader'
-    root = data.roots.of(found, data.kind.task)
-    table = {**same('filter_cfg indices serialize_data max_refetch reduce_zero_label'), **dict.fromkeys(
-        ('data_root', 'data_prefix', 'ann_file', 'pipeline', 'metainfo', 'lazy_init', 'test_mode', 'img_suffix',
-         'seg_map_suffix'))}
-    args = renamed(config, path, table, report)
-    if args.get('reduce_zero_label'):
-        report.keep(f'{path}.reduce_zero_label', 'got True, but labels are taken as they are.')
-    else:
-        args.pop('reduce_zero_label', None)
+    root = data.root_of(found)
+    args = arguments(config, path, report, 'filter_cfg indices serialize_data max_refetch',
+                     'data_root data_prefix ann_file pipeline metainfo lazy_init test_mode img_suffix seg_map_suffix')
     if config.get('ann_file'):
         report.drop(f'{path}.ann_file', f'{_base(config["ann_file"])} left out: all files of the folder are used. A '
                     'text file with a name a line can be ann_file here')
@@ -226,9 +207,7 @@ def migrate_dense_dataset(config: dict, found: DataSet, loader: str, path: str, 
             out['data_prefix'] = dict(mask_path=None)
     else:
         out.update(data_root=Code(root), split='val' if test else 'train')
-        own_root = config.get('data_root') or ''
-        prefix = {key: _inside(value, own_root, '', f'{path}.data_prefix.{key}', report)
-                  for key, value in (config.get('data_prefix') or {}).items() if key in ('img_path', 'seg_map_path')}
+        prefix = _prefixes(config, path, report)
         if prefix:
             out['data_prefix'] = prefix
             report.change(f'{path}.data_prefix', f'{some(prefix.values())} kept; without it the folders are those of '
@@ -265,7 +244,7 @@ def _metainfo(config: dict, path: str, data: _Data) -> dict:
         if data.kind.task != 'pose' or name in ('nothing', *(f'{known}.py' for known in _PREFIXES.values())):
             return {}
     data.report.keep(f'{path}.metainfo', f'{some(metainfo.values(), 1)[:60]} is a vocabulary of its own '
-                     '(docs/your_keypoints.md).')
+                     '(docs/your_keypoints.md)')
     return dict(metainfo=metainfo)
 
 
@@ -285,12 +264,19 @@ def _inside(value: str, root: str, folder: str, path: str, report: Report) -> st
     return new
 
 
+def _prefixes(config: dict, path: str, report: Report) -> dict[str, str]:
+    """The folders of a data set, relative to its root."""
+    return {key: _inside(value, config.get('data_root') or '', '', f'{path}.data_prefix.{key}', report)
+            for key, value in (config.get('data_prefix') or {}).items() if key in ('img', 'img_path', 'seg_map_path')}
+
+
 def _box_file(value: str | None, own_root: str, root: str, path: str, report: Report) -> str | None:
     """The boxes of a detector, below the data root; mmpose takes their path as it is."""
     if value is None:
         return None
-    inside = value.startswith(own_root.rstrip('/') + '/') and own_root
-    new = value[len(own_root.rstrip('/')) + 1:] if inside else f'person_detection_results/{_base(value)}'
+    folder = own_root.rstrip('/') + '/'
+    inside = own_root and value.startswith(folder)
+    new = value.removeprefix(folder) if inside else f'person_detection_results/{_base(value)}'
     report.ask(path, f'boxes of a person detector at {new} in the data root, or None for the annotated boxes')
     return Code(f'{root} + {new!r}')
 
@@ -299,7 +285,7 @@ def migrate_evaluators(cfg: dict, loaders: dict, data: _Data) -> dict:
     """``val_evaluator`` and ``test_evaluator``."""
     out = {}
     for name in ('val_evaluator', 'test_evaluator'):
-        loader, config = loaders[name.replace('evaluator', 'dataloader')], cfg.get(name)
+        loader, config = loaders.get(name.replace('evaluator', 'dataloader')), cfg.get(name)
         if name == 'test_evaluator' and config and config == cfg.get('val_evaluator') and isinstance(loader, Code):
             out[name] = Code('val_evaluator')
         elif config:
@@ -307,54 +293,41 @@ def migrate_evaluators(cfg: dict, loaders: dict, data: _Data) -> dict:
             source = loaders['val_dataloader'] if isinstance(loader, Code) else loader
             new = [_evaluator(entry, name, source, data) for entry in many]
             out[name] = new[0] if len(new) == 1 else new
-        else:
-            out[name] = None
     return out
 
 
 def _evaluator(config: dict, path: str, loader: dict | None, data: _Data) -> dict:
     name, kind, report = config.get('type'), data.kind, data.report
     if kind.task == 'parts' and name == 'IoUMetric':
-        report.change(path, 'IoUMetric -> SapiensPartsMetric')
-        table = {**same('ignore_index prefix'), 'iou_metrics': None, 'collect_device': None, 'nan_to_num': None}
-        return dict(type='SapiensPartsMetric', **renamed(config, path, table, report))
+        return converted(config, 'SapiensPartsMetric', path, report, 'ignore_index prefix',
+                         'iou_metrics collect_device nan_to_num')
+    if name == _DENSE_METRICS.get(kind.task):
+        return config
     metrics = ('CocoMetric', 'CocoWholeBodyMetric', 'GoliathCocoWholeBodyMetric', 'GoliathMetric')
     if kind.task != 'pose' or name not in metrics or loader is None:
-        report.keep(path, f'{name} has no counterpart.')
-        return config
-    new = 'CocoMetric' if data.outputs == 17 else 'SapiensKeypointMetric'
-    if new != name:
-        report.change(path, f'{name} -> {new}')
-    table = {**same('use_area iou_type score_mode keypoint_score_thr nms_mode nms_thr format_only outfile_prefix '
-                    'collect_device prefix'), 'ann_file': None, 'coco_wholebody_ann_file': None}
+        return no_counterpart(config, path, report)
     dataset = loader['dataset']
     if isinstance(dataset.get('data_root'), Code):
         ann_file = Code(f'{dataset["data_root"]} + {dataset["ann_file"]!r}')
     else:
         ann_file = config.get('ann_file')
-        report.keep(f'{path}.ann_file', 'must be the annotation file of the data set, which is not known.')
-    return dict(type=new, ann_file=ann_file, **renamed(config, path, table, report))
+        report.keep(f'{path}.ann_file', 'must be the annotation file of the data set, which is not known')
+    new = 'CocoMetric' if data.outputs == 17 else 'SapiensKeypointMetric'
+    return converted({**config, 'ann_file': ann_file}, new, path, report,
+                     'ann_file use_area iou_type score_mode keypoint_score_thr nms_mode nms_thr format_only '
+                     'outfile_prefix collect_device prefix', 'coco_wholebody_ann_file')
 
 
-def _add_test(cfg: dict, loaders: dict, evaluators: dict, data: _Data) -> None:
-    """Adds a test to a config of dense labels that has none: the training's data set, its folder ``test/``."""
-    train, task = cfg['train_dataloader'], data.kind.task
-    inner, where = parts_of_union(train['dataset'], 'train_dataloader.dataset', Report())[0]
-    found = DATA_SETS.get((task, inner.get('type')))
-    if found is None:
-        return
-    size = tuple(cfg['model'].get('data_preprocessor', {}).get('size') or (1024, 768))
-    dataset = migrate_dense_dataset(inner, found, 'test_dataloader', where, replace(data, report=Report()))
-    dataset['pipeline'] = Code(name_pipeline(
-        [dict(type='SapiensLoadImage'), dict(type='SapiensResize', size=size), dict(type='SapiensLoadLabels'),
-         dict(type='SapiensPackDense')], 'test_dataloader', data.pipelines))
-    loaders['test_dataloader'] = {
-        **{key: value for key, value in train.items() if key != 'dataset'},
-        'sampler': dict(type='DefaultSampler', shuffle=False, round_up=False), 'dataset': dataset}
-    evaluators['test_evaluator'] = dict(type=dict(
-        parts='SapiensPartsMetric', depth='SapiensDepthMetric', normal='SapiensNormalMetric')[task])
-    data.report.change('test_dataloader', f'added, with {evaluators["test_evaluator"]["type"]}: the public config has '
-                       'no test')
+def add_test(cfg: dict, kind: Kind, report: Report) -> None:
+    """Adds a test to a public config of dense labels: the training's first data set, its folder ``test/``."""
+    train, metric = cfg['train_dataloader'], _DENSE_METRICS[kind.task]
+    dataset, _ = parts_of_union(train['dataset'], '', Report())[0]
+    size = tuple((cfg['model'].get('data_preprocessor') or {}).get('size') or (1024, 768))
+    dataset = {**dataset, 'pipeline': [dict(type='Resize', scale=size[::-1])]}
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    cfg.update(test_dataloader={**train, 'sampler': sampler, 'dataset': dataset}, test_evaluator=dict(type=metric),
+               test_cfg=cfg.get('test_cfg') or {})
+    report.change('test_dataloader', f'added, with {metric}: the public config has no test')
 
 
 def save_best(value, kind: Kind, outputs: int | None, path: str, report: Report):

@@ -19,16 +19,14 @@ class Kind:
     runtime: tuple[str, ...] = ('SapiensSeedHook', 'SapiensLoggedIterHook', 'SapiensNonFiniteHook')
 
 
+_DENSE = dict(head_key='decode_head', head='SapiensDenseHead', scope='mmseg', imports='sapiens_mm.dense')
 #: By the public types of the model and its head.
 KINDS = {
     ('TopdownPoseEstimator', 'HeatmapHead'): Kind(
         'pose', 'SapiensPoseEstimator', 'head', 'SapiensPoseHead', 'mmpose', 'sapiens_mm.pose'),
-    ('EncoderDecoder', 'VitHead'): Kind(
-        'parts', 'SapiensPartsSegmentor', 'decode_head', 'SapiensDenseHead', 'mmseg', 'sapiens_mm.dense'),
-    ('DepthEstimator', 'VitDepthHead'): Kind(
-        'depth', 'SapiensDepthEstimator', 'decode_head', 'SapiensDenseHead', 'mmseg', 'sapiens_mm.dense'),
-    ('DepthEstimator', 'VitNormalHead'): Kind(
-        'normal', 'SapiensNormalEstimator', 'decode_head', 'SapiensDenseHead', 'mmseg', 'sapiens_mm.dense'),
+    ('EncoderDecoder', 'VitHead'): Kind('parts', 'SapiensPartsSegmentor', **_DENSE),
+    ('DepthEstimator', 'VitDepthHead'): Kind('depth', 'SapiensDepthEstimator', **_DENSE),
+    ('DepthEstimator', 'VitNormalHead'): Kind('normal', 'SapiensNormalEstimator', **_DENSE),
     ('MAE', 'MAEPretrainHead'): Kind(
         'pretrain', 'SapiensMAE', 'head', '', 'mmengine', 'sapiens_mm.pretrain',
         ('SapiensSeedHook', 'SapiensStreamHook', 'SapiensNonFiniteHook', 'SapiensThroughputHook')),
@@ -50,12 +48,10 @@ def find_kind(cfg: dict) -> Kind:
     if backbone == 'SapiensViT':
         raise MigrationError('model.backbone: got SapiensViT, expected a config of the public release; this one is '
                              'already ours, use it as it is')
-    if backbone not in PUBLIC_BACKBONES or not isinstance(arch, str) or not arch.startswith('sapiens_'):
-        raise MigrationError(f'model.backbone: got {backbone} of arch {arch!r}, expected a Sapiens backbone of the '
-                             'public release; for a stock config use tools/drop_in.py')
-    if arch not in SapiensViT.arch_zoo:
-        raise MigrationError(f'model.backbone.arch: got {arch!r}, expected one of {", ".join(SapiensViT.arch_zoo)}; '
-                             'correct it')
+    if backbone not in PUBLIC_BACKBONES or str(arch) not in SapiensViT.arch_zoo:
+        raise MigrationError(f'model.backbone: got {backbone} of arch {arch!r}, expected a backbone of the public '
+                             f'release, one of {", ".join(SapiensViT.arch_zoo)}; for a stock config use '
+                             'tools/drop_in.py')
     if (model.get('type'), head) not in KINDS:
         known = ', '.join(' with '.join(types) for types in KINDS)
         raise MigrationError(f'model: got {model.get("type")} with {head}, expected {known}; migrate its head by hand')

@@ -8,26 +8,23 @@ from ...backbones.sapiens_vit import SapiensViT
 from ...utils.config_text import Code
 from ...utils.text import some
 from .kinds import Kind
-from .report import Report, renamed, same
+from .report import Report, arguments, converted, no_counterpart
 
-_BACKBONE = same(' '.join(name for name in inspect.signature(SapiensViT).parameters))
-_HEAD = {
-    **same('in_channels deconv_out_channels deconv_kernel_sizes conv_out_channels conv_kernel_sizes init_cfg'),
-    'norm_cfg': None}
-_POSE_HEAD = {**_HEAD, **same('out_channels loss decoder')}
-_DENSE_HEAD = {**_HEAD, **same('num_classes out_channels channels loss_decode ignore_index in_index align_corners'),
-               'dropout_ratio': None, 'act_cfg': None, 'conv_cfg': None}
-_PREPROCESSOR = same('mean std bgr_to_rgb rgb_to_bgr pad_val seg_pad_val size size_divisor pad_size_divisor test_cfg '
-                     'non_blocking')
+_BACKBONE = ' '.join(inspect.signature(SapiensViT).parameters)
+_HEAD = 'in_channels deconv_out_channels deconv_kernel_sizes conv_out_channels conv_kernel_sizes init_cfg '
+_POSE_HEAD = _HEAD + 'out_channels loss decoder'
+_DENSE_HEAD = _HEAD + 'num_classes out_channels channels loss_decode ignore_index in_index align_corners'
+_PREPROCESSOR = 'mean std bgr_to_rgb rgb_to_bgr pad_val seg_pad_val size size_divisor pad_size_divisor test_cfg ' \
+    'non_blocking'
 _PREPROCESSORS = dict(PoseDataPreprocessor='PoseDataPreprocessor', SegDataPreProcessor='SapiensDensePreprocessor')
 # Public loss -> ours, its arguments, and those that must have one of these values.
 _LOSSES = {
-    'KeypointMSELoss': ('KeypointMSELoss', same('use_target_weight skip_empty_channel loss_weight'), {}),
-    'KeypointOHKMMSELoss': ('SapiensOHKMMSELoss', same('use_target_weight topk loss_weight'), {}),
-    'CrossEntropyLoss': ('SapiensWeightedCrossEntropyLoss', same('class_weight loss_weight loss_name'),
+    'KeypointMSELoss': ('KeypointMSELoss', 'use_target_weight skip_empty_channel loss_weight', {}),
+    'KeypointOHKMMSELoss': ('SapiensOHKMMSELoss', 'use_target_weight topk loss_weight', {}),
+    'CrossEntropyLoss': ('SapiensWeightedCrossEntropyLoss', 'class_weight loss_weight loss_name',
                          dict(use_sigmoid=[False], use_mask=[False], avg_non_ignore=[False],
                               reduction=['none', 'mean'])),  # of all pixels, then
-    'SiLogLoss': ('SapiensSiLogLoss', same('loss_weight loss_name'), dict(reduction=['mean'])),
+    'SiLogLoss': ('SapiensSiLogLoss', 'loss_weight loss_name', dict(reduction=['mean'])),
 }
 _NORMAL_LOSSES = dict(CosineSimilarityLoss='cos_weight', L1Loss='l1_weight')
 
@@ -39,39 +36,24 @@ def migrate_model(cfg: dict, kind: Kind, report: Report) -> dict:
     report.change('model.type', f'{model["type"]} -> {kind.model}')
     out = dict(type=kind.model)
     if model.get('data_preprocessor'):
-        out['data_preprocessor'] = migrate_preprocessor(model['data_preprocessor'], report)
+        config, path = model['data_preprocessor'], 'model.data_preprocessor'
+        new = _PREPROCESSORS.get(config.get('type'))
+        out['data_preprocessor'] = converted(config, new, path, report, _PREPROCESSOR) if new else \
+            no_counterpart(config, path, report)
     out['backbone'] = migrate_backbone(model, 'model.backbone', report)
     out[kind.head_key] = migrate_head(head, kind, report)
     width = SapiensViT.arch_zoo[model['backbone']['arch']]['embed_dims']
     if head.get('in_channels') != width:
         report.keep(f'model.{kind.head_key}.in_channels',
-                    f'got {head.get("in_channels")}, but {model["backbone"]["arch"]} has {width}.')
-    known = {'type', 'data_preprocessor', 'backbone', kind.head_key, 'pretrained'}
-    for key, value in model.items():
-        if key in ('train_cfg', 'test_cfg'):
-            out[key] = dict(value or {})
-        elif key not in known and value is not None:
-            report.keep(f'model.{key}', 'is no part of this model.')
-            out[key] = value
-    return out
-
-
-def migrate_preprocessor(config: dict, report: Report) -> dict:
-    """The preprocessor of a fine-tuned model."""
-    path, name = 'model.data_preprocessor', config.get('type')
-    if name not in _PREPROCESSORS:
-        report.keep(path, f'{name} has no counterpart.')
-        return config
-    if _PREPROCESSORS[name] != name:
-        report.change(path, f'{name} -> {_PREPROCESSORS[name]}')
-    return dict(type=_PREPROCESSORS[name], **renamed(config, path, _PREPROCESSOR, report))
+                    f'got {head.get("in_channels")}, but {model["backbone"]["arch"]} has {width}')
+    out.update({key: dict(model[key] or {}) for key in ('train_cfg', 'test_cfg') if key in model})
+    return {**out, **arguments(model, 'model', report, '', ' '.join([*out, 'pretrained', 'data_preprocessor']))}
 
 
 def migrate_backbone(model: dict, path: str, report: Report) -> dict:
     """The backbone of a fine-tuned model, with its pretrained file at the public address."""
     config = model['backbone']
-    report.change(path, f'{config["type"]} -> SapiensViT')
-    out = dict(type='SapiensViT', **renamed(config, path, _BACKBONE, report))
+    out = converted(config, 'SapiensViT', path, report, _BACKBONE)
     init = out.pop('init_cfg', None)
     if init is None and model.get('pretrained'):
         init = dict(type='Pretrained', checkpoint=model['pretrained'])
@@ -94,47 +76,40 @@ def recomputed(config: dict, path: str, report: Report) -> dict:
 def migrate_head(config: dict, kind: Kind, report: Report) -> dict:
     """The head of a fine-tuned model; a pose head refers to the variable ``codec``."""
     path = f'model.{kind.head_key}'
-    report.change(path, f'{config["type"]} -> {kind.head}')
     if config.get('norm_cfg'):
         report.change(f'{path}.norm_cfg', f'{config["norm_cfg"].get("type")} dropped, the layers are InstanceNorm')
-    out = dict(type=kind.head, **renamed(config, path, _POSE_HEAD if kind.task == 'pose' else _DENSE_HEAD, report))
     if kind.task == 'pose':
+        out = converted(config, kind.head, path, report, _POSE_HEAD, 'norm_cfg')
         out['loss'] = migrate_loss(config.get('loss', dict(type='KeypointMSELoss')), f'{path}.loss', report)
         out['decoder'] = Code('codec')
         return out
+    out = converted(config, kind.head, path, report, _DENSE_HEAD, 'norm_cfg dropout_ratio act_cfg conv_cfg')
     widths = [*config.get('deconv_out_channels', ()), *config.get('conv_out_channels', ())]
     if widths and out.get('channels', widths[-1]) != widths[-1]:
         report.change(f'{path}.channels', f'dropped: the last layer gets {widths[-1]}, not {out.pop("channels")}')
     if 'loss_decode' in config:
-        losses = config['loss_decode']
+        losses, path = config['loss_decode'], f'{path}.loss_decode'
         losses = losses if isinstance(losses, (list, tuple)) else [losses]
-        convert = migrate_normal_losses if kind.task == 'normal' else _migrate_losses
-        out['loss_decode'] = convert(losses, f'{path}.loss_decode', report)
+        if kind.task == 'normal':
+            out['loss_decode'] = migrate_normal_losses(losses, path, report)
+        elif len(losses) == 1:
+            out['loss_decode'] = migrate_loss(losses[0], path, report)
+        else:
+            out['loss_decode'] = [migrate_loss(loss, f'{path}.{index}', report) for index, loss in enumerate(losses)]
     return out
-
-
-def _migrate_losses(losses: list[dict], path: str, report: Report) -> dict | list[dict]:
-    if len(losses) == 1:
-        return migrate_loss(losses[0], path, report)
-    return [migrate_loss(loss, f'{path}.{index}', report) for index, loss in enumerate(losses)]
 
 
 def migrate_loss(config: dict, path: str, report: Report) -> dict:
     """A loss of keypoints, parts or depth."""
     if config.get('type') not in _LOSSES:
-        report.keep(path, f'{config.get("type")} has no counterpart.')
-        return config
-    name, table, fixed = _LOSSES[config['type']]
-    if name == 'SapiensWeightedCrossEntropyLoss' and config.get('class_weight') \
+        return no_counterpart(config, path, report)
+    name, kept, fixed = _LOSSES[config['type']]
+    if config['type'] == 'CrossEntropyLoss' and config.get('class_weight') \
             and config.get('reduction', 'mean') == 'mean':
         report.change(path, "CrossEntropyLoss stays mmseg's: its mean is divided by the weights")
         return config
-    wrong = {key: config[key] for key, values in fixed.items() if config.get(key, values[0]) not in values}
-    for key, value in wrong.items():
-        report.keep(f'{path}.{key}', f'got {value!r}, but {name} has {fixed[key][0]!r}.')
-    if name != config['type']:
-        report.change(path, f'{config["type"]} -> {name}')
-    return dict(type=name, **renamed(config, path, {**table, **dict.fromkeys(fixed)}, report), **wrong)
+    right = [key for key, values in fixed.items() if config.get(key) in values]
+    return converted(config, name, path, report, kept, ' '.join(right))
 
 
 def migrate_normal_losses(losses: list[dict], path: str, report: Report) -> dict | list[dict]:
@@ -142,35 +117,27 @@ def migrate_normal_losses(losses: list[dict], path: str, report: Report) -> dict
     names = [loss.get('type') for loss in losses]
     unknown = [name for name in names if name not in _NORMAL_LOSSES]
     if unknown or len(set(names)) < len(names):
-        report.keep(path, f'{some(unknown or names)} has no counterpart.')
+        report.keep(path, f'{some(unknown or names)} has no counterpart')
         return losses
     report.change(path, f'{" + ".join(names)} -> SapiensNormalLoss, with its own eps')
     weights = dict.fromkeys(_NORMAL_LOSSES.values(), 0.)
     for index, loss in enumerate(losses):
-        table = {'loss_weight': 'weight', 'reduction': None, 'eps': None, 'loss_name': None}
-        weights[_NORMAL_LOSSES[loss['type']]] = renamed(loss, f'{path}.{index}', table, report).get('weight', 1.)
+        args = arguments(loss, f'{path}.{index}', report, 'loss_weight', 'reduction eps loss_name')
+        weights[_NORMAL_LOSSES[loss['type']]] = args.get('loss_weight', 1.)
     return dict(type='SapiensNormalLoss', **weights)
 
 
 def migrate_codec(config: dict | None, path: str, report: Report) -> dict | None:
     """The codec of a pose model."""
     if not config or config.get('type') != 'UDPHeatmap' or config.get('heatmap_type', 'gaussian') != 'gaussian':
-        report.keep(path, f'{(config or {}).get("type")} has no counterpart, expected UDPHeatmap of Gaussians.')
+        report.keep(path, f'{(config or {}).get("type")} has no counterpart, expected UDPHeatmap of Gaussians')
         return config
-    report.change(path, 'UDPHeatmap -> SapiensUDPHeatmap')
-    table = {**same('input_size heatmap_size sigma blur_kernel_size'), 'heatmap_type': None}
-    return dict(type='SapiensUDPHeatmap', **renamed(config, path, table, report))
+    return converted(config, 'SapiensUDPHeatmap', path, report, 'input_size heatmap_size sigma blur_kernel_size',
+                     'heatmap_type')
 
 
 def pretrained_file(checkpoint: str, arch: str, path: str, report: Report) -> str:
-    """The public pretrained file that a backbone starts from.
-
-    Args:
-        checkpoint: The public config's path.
-        arch: Name of the backbone, which decides.
-        path: Place of the backbone.
-        report: Gets a path that is of another size, or of no public file.
-    """
+    """The public pretrained file that a backbone starts from; ``arch`` decides, a path that does not fit is asked."""
     source, name = released_file(arch, 'pretrain').source, PurePosixPath(checkpoint).name
     where, expected = f'{path}.init_cfg.checkpoint', PurePosixPath(source).name
     size = re.search(r'sapiens_(?:host_)?\d+(?:\.\d+)?b', checkpoint)
@@ -189,10 +156,10 @@ def migrate_load_from(checkpoint: str | None, report: Report) -> str | None:
     if not checkpoint:
         return None
     name = PurePosixPath(str(checkpoint)).name
-    for file in RELEASED.values():
-        if PurePosixPath(file.path).name == name:
-            report.change('load_from', f'{name} -> {file.source}')
-            return file.source
-    report.ask('load_from', f'got {name}, which is no public file: set to None; give the path or hf:// address of '
-               'yours')
-    return None
+    source = next((file.source for file in RELEASED.values() if PurePosixPath(file.path).name == name), None)
+    if source:
+        report.change('load_from', f'{name} -> {source}')
+    else:
+        report.ask('load_from', f'got {name}, which is no public file: set to None; give the path or hf:// address of '
+                   'yours')
+    return source

@@ -3,16 +3,10 @@ from ...backbones.sapiens_vit import SapiensViT
 from ...utils.config_text import Code
 from .data import parts_of_union
 from .model import recomputed
-from .report import MigrationError, Report, renamed, same
+from .report import MigrationError, Report, arguments, converted, no_counterpart
 
 #: Images in data sets that are named after their number.
 _SIZES = dict(Humans300M=300_000_000, ImageNet=1_281_167)
-_BACKBONE = {**same('arch img_size patch_size final_norm qkv_bias drop_rate drop_path_rate patch_cfg with_cp'),
-             'mask_ratio': None, 'init_cfg': None}
-_NECK = {'decoder_embed_dim': 'embed_dims', 'decoder_depth': 'num_layers', 'decoder_num_heads': 'num_heads',
-         'in_chans': 'out_channels', 'mlp_ratio': 'mlp_ratio', 'with_cp': 'with_cp',
-         # Of the backbone:
-         'num_patches': None, 'patch_size': None, 'embed_dim': None}
 
 
 def migrate_mae(cfg: dict, report: Report) -> dict:
@@ -21,59 +15,54 @@ def migrate_mae(cfg: dict, report: Report) -> dict:
     backbone, neck, head = (model.get(key) or {} for key in ('backbone', 'neck', 'head'))
     out = dict(type='SapiensMAE')
     if neck.get('type') != 'MAEPretrainDecoder':
-        report.keep('model.neck', f'got {neck.get("type")}, expected MAEPretrainDecoder.')
+        report.keep('model.neck', f'got {neck.get("type")}, expected MAEPretrainDecoder')
         return model
     preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if preprocessor:
-        args = renamed(preprocessor, 'data_preprocessor', {**same('mean std'), 'to_rgb': None}, report)
-        out['data_preprocessor'] = dict(type='ImgDataPreprocessor', **args)
-        report.change('data_preprocessor', f'{preprocessor.get("type")} -> ImgDataPreprocessor of the model; images '
-                      'are loaded as RGB')
+        # Without to_rgb: images are loaded as RGB.
+        out['data_preprocessor'] = converted(preprocessor, 'ImgDataPreprocessor', 'data_preprocessor', report,
+                                             'mean std', 'to_rgb')
     xavier = dict(type='Xavier', layer='Linear', distribution='uniform')
-    args = renamed(backbone, 'model.backbone', _BACKBONE, report)
-    out['backbone'] = recomputed(dict(type='SapiensViT', **args, init_cfg=xavier), 'model.backbone', report)
+    new = converted(backbone, 'SapiensViT', 'model.backbone', report, 'arch img_size patch_size final_norm qkv_bias '
+                    'drop_rate drop_path_rate patch_cfg with_cp', 'mask_ratio init_cfg')
+    out['backbone'] = recomputed({**new, 'init_cfg': xavier}, 'model.backbone', report)
     out['neck'] = _neck(neck, backbone, report)
     out['mask_ratio'] = backbone.get('mask_ratio', 0.75)
     out.update(_head(head, report))
-    report.change('model', 'MAE -> SapiensMAE, MAEViT -> SapiensViT, MAEPretrainDecoder -> SapiensMAEDecoder, the '
-                  "head's norm_pix -> norm_target, mask_ratio and initialization of the model")
-    for key, value in model.items():
-        if key not in ('type', 'backbone', 'neck', 'head', 'init_cfg', 'data_preprocessor') and value is not None:
-            report.keep(f'model.{key}', 'is no part of this model.')
-            out[key] = value
-    return out
+    report.change('model', "MAE -> SapiensMAE, the head's norm_pix -> norm_target, mask_ratio moved to the model, "
+                  'initialization to the backbone')
+    return {**out, **arguments(model, 'model', report, '', ' '.join([*out, 'head', 'init_cfg', 'data_preprocessor']))}
 
 
 def _neck(neck: dict, backbone: dict, report: Report) -> dict:
-    args = renamed(neck, 'model.neck', _NECK, report)
-    ratio = args.pop('mlp_ratio', 4)
-    if ratio != 4:
-        args['feedforward_channels'] = int(ratio * args.get('embed_dims', 512))
-    size = backbone.get('img_size', 1024)
+    size, patch = backbone.get('img_size', 1024), backbone.get('patch_size', 16)
     height, width = (size, size) if isinstance(size, int) else size
-    patches = (height // backbone.get('patch_size', 16)) * (width // backbone.get('patch_size', 16))
-    for key, expected in (('num_patches', patches), ('patch_size', backbone.get('patch_size', 16)),
-                          ('embed_dim', SapiensViT.arch_zoo[backbone['arch']]['embed_dims'])):
-        if neck.get(key, expected) != expected:
-            report.keep(f'model.neck.{key}', f'got {neck[key]}, but the backbone has {expected}.')
-            args[key] = neck[key]
-    return recomputed(dict(type='SapiensMAEDecoder', **args), 'model.neck', report)
+    of_backbone = dict(num_patches=(height // patch) * (width // patch), patch_size=patch,
+                       embed_dim=SapiensViT.arch_zoo[backbone['arch']]['embed_dims'])
+    out = converted(neck, 'SapiensMAEDecoder', 'model.neck', report, 'mlp_ratio with_cp',
+                    ' '.join(key for key, value in of_backbone.items() if neck.get(key) == value),
+                    decoder_embed_dim='embed_dims', decoder_depth='num_layers', decoder_num_heads='num_heads',
+                    in_chans='out_channels')
+    ratio = out.pop('mlp_ratio', 4)
+    if ratio != 4:
+        out['feedforward_channels'] = int(ratio * out.get('embed_dims', 512))
+    return recomputed(out, 'model.neck', report)
 
 
 def _head(head: dict, report: Report) -> dict:
-    renamed(head, 'model.head', {**same('norm_pix patch_size loss'), 'in_channels': None}, report)
+    arguments(head, 'model.head', report, '', 'norm_pix patch_size loss in_channels')
     loss = head.get('loss') or {}
     if loss.get('type', 'PixelReconstructionLoss') != 'PixelReconstructionLoss' or loss.get('criterion', 'L2') != 'L2':
         report.keep('model.head.loss', f'{loss.get("type")} {loss.get("criterion")} has no counterpart, the loss is '
-                    'the mean squared error.')
+                    'the mean squared error')
         return dict(head=head)
     return dict(norm_target=bool(head.get('norm_pix', False)))
 
 
 def migrate_images(cfg: dict, data_root: str | None, report: Report) -> dict:
     """The root and the data loader of pretraining."""
-    loader, path = cfg['train_dataloader'], 'train_dataloader.dataset'
-    parts = parts_of_union(loader['dataset'], path, report)
+    loader = cfg['train_dataloader']
+    parts = parts_of_union(loader['dataset'], 'train_dataloader.dataset', report)
     for part, where in parts[1:]:
         report.drop(where, f'{part.get("type")} left out: a stream has one source. Put the images below one folder, or '
                     'list them (docs/pretraining_data.md)')
@@ -98,20 +87,18 @@ def migrate_augmentation(pipeline: list[dict], path: str, report: Report) -> dic
     for index, step in enumerate(pipeline):
         where, name = f'{path}.{index}', step.get('type')
         if name == 'RandomResizedCrop':
-            args = renamed(step, where, same('scale crop_ratio_range backend interpolation'), report)
+            args = arguments(step, where, report, 'scale crop_ratio_range backend interpolation')
             if args.get('interpolation', 'bicubic') != 'bicubic':
                 report.drop(f'{where}.interpolation', f'{args["interpolation"]} left out, it is bicubic')
             size = args['scale']
             out['size'] = (size, size) if isinstance(size, int) else tuple(size[::-1])
             out['scale'] = tuple(args.get('crop_ratio_range', (0.08, 1.)))
         elif name == 'RandomFlip':
-            args = renamed(step, where, same('prob direction'), report)
-            out['flip'] = args.get('prob', 0.5)
+            out['flip'] = arguments(step, where, report, 'prob direction').get('prob', 0.5)
         elif name not in ('LoadImageFromFile', 'PackInputs'):
-            report.keep(where, f'{name} has no counterpart.')
-            out.setdefault('pipeline', []).append(step)
+            out.setdefault('pipeline', []).append(no_counterpart(step, where, report))
     if 'size' not in out:
-        report.keep(path, 'there is no RandomResizedCrop, which the stream makes.')
+        report.keep(path, 'there is no RandomResizedCrop, which the stream makes')
     report.change(path, 'RandomResizedCrop + RandomFlip -> arguments of SapiensImages')
     return out
 
@@ -139,29 +126,24 @@ def migrate_epochs(cfg: dict, num_images: int | None, report: Report) -> dict:
     return dict(num_images=num_images, batch=batch, epoch=Code('-(-num_images // batch)'))
 
 
-def in_iterations(epochs) -> Code:
-    """A number of epochs as iterations."""
-    return Code(f'{epochs} * epoch')
-
-
 def migrate_mae_schedule(cfg: dict, schedulers: list[dict], hooks: dict, report: Report) -> dict:
     """The loop, schedulers and hooks of pretraining with iterations in place of epochs."""
     loop = cfg.get('train_cfg') or {}
     if 'max_epochs' not in loop:
-        report.keep('train_cfg', 'has no max_epochs.')
+        report.keep('train_cfg', 'has no max_epochs')
         return dict(train_cfg=loop, param_scheduler=schedulers, **hooks)
     steps = []
     for scheduler in schedulers:
         new = {key: value for key, value in scheduler.items() if key not in ('by_epoch', 'convert_to_iter_based')}
         if scheduler.get('by_epoch', True):
-            new.update({key: in_iterations(new[key]) for key in ('begin', 'end', 'T_max') if new.get(key)})
+            new.update({key: Code(f'{new[key]} * epoch') for key in ('begin', 'end', 'T_max') if new.get(key)})
         steps.append({**new, 'by_epoch': False})
     default = dict(hooks['default_hooks'])
     checkpoint = default.get('checkpoint')
     if checkpoint and checkpoint.get('by_epoch', True):
-        default['checkpoint'] = {**checkpoint, 'interval': in_iterations(checkpoint.get('interval', 1)),
-                                 'by_epoch': False}
+        interval = Code(f'{checkpoint.get("interval", 1)} * epoch')
+        default['checkpoint'] = {**checkpoint, 'interval': interval, 'by_epoch': False}
     report.change('train_cfg', 'epochs -> iterations of SapiensStreamTrainLoop')
-    return dict(train_cfg=dict(type='SapiensStreamTrainLoop', max_iters=in_iterations(loop['max_epochs'])),
+    return dict(train_cfg=dict(type='SapiensStreamTrainLoop', max_iters=Code(f'{loop["max_epochs"]} * epoch')),
                 param_scheduler=steps, default_hooks=default, custom_hooks=hooks['custom_hooks'],
                 log_processor=cfg.get('log_processor') or dict(by_epoch=False, window_size=10, num_digits=4))

@@ -1,4 +1,4 @@
-"""What a migration did to a config, as three lists, and the text that stands for code in what it writes."""
+"""What a migration did to a config, and the arguments of a component under their names here."""
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -37,11 +37,8 @@ class Report:
         self.not_mapped.append(Note(path, text))
 
     def keep(self, path: str, text: str) -> None:
-        """Notes a part without a counterpart that changes the model or its training.
-
-        The caller leaves it in place, also as an argument that ours does not have, so that the config does not build.
-        """
-        self.not_mapped.append(Note(path, f'{text} Left as it is; replace it by hand'))
+        """Notes a part without a counterpart that the caller leaves in place, so that the config does not build."""
+        self.not_mapped.append(Note(path, f'{text}. Left as it is; replace it by hand'))
         self.complete = False
 
     def ask(self, path: str, text: str) -> None:
@@ -55,28 +52,37 @@ class Report:
         return '\n'.join(lines)
 
 
-def same(names: str) -> dict[str, str]:
-    """A table of arguments that keep their names."""
-    return {name: name for name in names.split()}
-
-
-def renamed(config: dict, path: str, table: dict[str, str | None], report: Report) -> dict:
+def arguments(config: dict, path: str, report: Report, kept: str = '', ignored: str = '', **new_names: str) -> dict:
     """The arguments of a component under their names here, without ``type``.
 
     Args:
         config: The public component.
         path: Its place.
-        table: New name by public name; None for what has no effect here.
-        report: Gets the arguments that are not in the table; they are left in place where they are set.
+        report: Gets the other arguments; where they are set they are left in place.
+        kept: Names that stay, separated by spaces.
+        ignored: Names of arguments that ours does not need.
+        **new_names: New name by public name.
     """
+    new_names |= {name: name for name in kept.split()}
     out = {}
     for key, value in config.items():
-        if key == 'type':
-            continue
-        if key in table:
-            if table[key]:
-                out[table[key]] = value
-        elif value not in (None, False, (), [], {}):
-            report.keep(f'{path}.{key}', f'{key}={value!r} is no known argument of {config.get("type")}.')
+        if key in new_names:
+            out[new_names[key]] = value
+        elif key not in ('type', *ignored.split()) and value not in (None, False, (), [], {}):
+            report.keep(f'{path}.{key}', f'{key}={value!r} of {config.get("type")} has no counterpart')
             out[key] = value
     return out
+
+
+def converted(config: dict, new: str, path: str, report: Report, kept: str = '', ignored: str = '',
+              **new_names: str) -> dict:
+    """A component as ``new``; the rest as in :func:`arguments`."""
+    if config.get('type') != new:
+        report.change(path, f'{config.get("type")} -> {new}')
+    return dict(type=new, **arguments(config, path, report, kept, ignored, **new_names))
+
+
+def no_counterpart(config: dict, path: str, report: Report) -> dict:
+    """A component that is left in place."""
+    report.keep(path, f'{config.get("type")} has no counterpart')
+    return config

@@ -9,15 +9,13 @@ from ...backbones.sapiens_vit import SapiensViT
 from ...utils.text import some
 from .data import save_best
 from .kinds import Kind
-from .report import Report
+from .report import Report, arguments, no_counterpart
 
 _WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper')
 _CONSTRUCTOR = 'SapiensLayerDecayConstructor'
-# Hooks of the release that draw -> ours or the stock ones, their arguments, and those added.
-_PICTURES = dict(pose=('PoseVisualizationHook', dict(enable=False)), parts=('SegVisualizationHook', dict(draw=True)),
-                 depth=('SegVisualizationHook', dict(draw=True)), normal=('SegVisualizationHook', dict(draw=True)))
-_VISUALIZERS = dict(pose='PoseLocalVisualizer', parts='SapiensDenseVisualizer', depth='SapiensDenseVisualizer',
-                    normal='SapiensDenseVisualizer', pretrain='Visualizer')
+# By scope, the hook that draws and the visualizer.
+_PICTURES = dict(mmpose=('PoseVisualizationHook', dict(enable=False)), mmseg=('SegVisualizationHook', dict(draw=True)))
+_VISUALIZERS = dict(mmpose='PoseLocalVisualizer', mmseg='SapiensDenseVisualizer', mmengine='Visualizer')
 #: What MMEngine's runner reads and this module leaves as it is.
 KEPT = ('train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr', 'env_cfg', 'log_processor', 'log_level', 'resume',
         'randomness', 'launcher', 'model_wrapper_cfg', 'find_unused_parameters', 'compile', 'sync_bn')
@@ -28,24 +26,20 @@ def migrate_optimizer(cfg: dict, kind: Kind, report: Report) -> dict:
     path, name = 'optim_wrapper', cfg['optim_wrapper'].get('type', 'OptimWrapper')
     wrapper = {'type': name, **cfg['optim_wrapper']}
     if name not in _WRAPPERS:
-        report.keep(f'{path}.type', f'{name} has no counterpart.')
+        report.keep(f'{path}.type', f'{name} has no counterpart')
     constructor, paramwise = wrapper.pop('constructor', None), wrapper.pop('paramwise_cfg', None) or {}
     if 'layer_decay_rate' not in paramwise and 'LayerDecay' in str(constructor):
-        report.keep(f'{path}.constructor', f'{constructor} has no layer_decay_rate in paramwise_cfg.')
+        report.keep(f'{path}.constructor', f'{constructor} has no layer_decay_rate in paramwise_cfg')
         return {**wrapper, 'constructor': constructor, 'paramwise_cfg': paramwise}
     layers = SapiensViT.arch_zoo[cfg['model']['backbone']['arch']]['num_layers']
     if paramwise.get('num_layers', layers) != layers:
         report.change(f'{path}.paramwise_cfg.num_layers',
-                      f'got {paramwise["num_layers"]}, but the backbone has {layers}, which decide')
-    out = {key: paramwise[key] for key in ('layer_decay_rate', ) if key in paramwise}
+                      f'{paramwise["num_layers"]} dropped: the backbone has {layers}')
     custom = _custom_keys(paramwise.get('custom_keys') or {}, f'{path}.paramwise_cfg.custom_keys', report)
+    out = arguments({**paramwise, 'type': constructor}, f'{path}.paramwise_cfg', report, 'layer_decay_rate',
+                    'num_layers custom_keys')
     if custom:
         out['custom_keys'] = custom
-    for key, value in paramwise.items():
-        a_rule = key.endswith('_decay_mult') and value == 0  # which the constructor has
-        if key not in ('layer_decay_rate', 'num_layers', 'custom_keys') and not a_rule:
-            report.keep(f'{path}.paramwise_cfg.{key}', f'{key}={value!r} is no known rule.')
-            out[key] = value
     report.change(path, f'{constructor or "the default constructor"} -> {_CONSTRUCTOR}')
     wrapper.update(constructor=_CONSTRUCTOR, **(dict(paramwise_cfg=out) if out else {}))
     return wrapper
@@ -53,16 +47,13 @@ def migrate_optimizer(cfg: dict, kind: Kind, report: Report) -> dict:
 
 def _custom_keys(custom: dict, path: str, report: Report) -> dict:
     """What is left without the rules that the constructor has: no decay on norms, biases, tokens and positions."""
-    out, without = {}, []
-    for name, rule in custom.items():
-        rule = {key: value for key, value in rule.items()
-                if key in ('lr_mult', 'decay_mult') and value != dict(lr_mult=1, decay_mult=0)[key]}
-        if rule:
-            out[name] = rule
-        else:
-            without.append(name)
+    usual = dict(lr_mult=1, decay_mult=0)
+    rules = {name: {key: value for key, value in rule.items() if usual.get(key, value) != value}
+             for name, rule in custom.items()}
+    out = {name: rule for name, rule in rules.items() if rule}
+    without = [name for name in rules if name not in out]
     if without:
-        report.change(path, f'{some(without, 10)} dropped: the constructor knows what not to decay')
+        report.change(path, f'{some(without, 10)} dropped: the constructor does not decay them by itself')
     return out
 
 
@@ -72,7 +63,7 @@ def migrate_schedule(cfg: dict, report: Report) -> list[dict]:
     schedulers = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     for index, scheduler in enumerate(schedulers):
         if scheduler.get('type') not in PARAM_SCHEDULERS:
-            report.keep(f'param_scheduler.{index}', f'{scheduler.get("type")} has no counterpart.')
+            no_counterpart(scheduler, f'param_scheduler.{index}', report)
     return list(schedulers)
 
 
@@ -84,8 +75,8 @@ def migrate_hooks(cfg: dict, kind: Kind, outputs: int | None, report: Report) ->
         if hook is None or hook.get('type') in HOOKS:
             default[name] = hook
         elif 'VisualizationHook' in hook['type']:
-            if kind.task in _PICTURES:
-                new, fixed = _PICTURES[kind.task]
+            if kind.scope in _PICTURES:
+                new, fixed = _PICTURES[kind.scope]
                 default[name] = dict(type=new, **{'interval': hook['interval']} if 'interval' in hook else {}, **fixed)
                 report.change(path, f'{hook["type"]} -> {new}')
             else:
@@ -114,18 +105,15 @@ def migrate_hooks(cfg: dict, kind: Kind, outputs: int | None, report: Report) ->
 
 
 def _reconstruction(hook: dict, path: str, report: Report) -> list[dict]:
-    new = dict(type='SapiensReconstructionHook')
-    if 'vis_every_iters' in hook:
-        new['interval'] = hook['vis_every_iters']
-    if 'vis_max_samples' in hook:
-        new['num_images'] = hook['vis_max_samples']
+    names = dict(vis_every_iters='interval', vis_max_samples='num_images')
+    new = dict(type='SapiensReconstructionHook', **{names[key]: hook[key] for key in names if key in hook})
     report.change(path, f'{hook["type"]} -> SapiensReconstructionHook')
     return [new] if hook.get('enable', True) else []
 
 
 def migrate_visualizer(cfg: dict, kind: Kind, report: Report) -> dict:
     """The visualizer; it writes to TensorBoard only where that is installed."""
-    config, name = dict(cfg.get('visualizer') or {}), _VISUALIZERS[kind.task]
+    config, name = dict(cfg.get('visualizer') or {}), _VISUALIZERS[kind.scope]
     if config.get('type') != name:
         report.change('visualizer', f'{config.get("type")} -> {name}')
     backends = [dict(type='LocalVisBackend')]
@@ -146,5 +134,5 @@ def migrate_rest(cfg: dict, known: set[str], report: Report) -> dict:
         report.drop(', '.join(tests), 'left out: test-time augmentation is test_cfg.flip_test here')
     helpers = [key for key in left if not key.startswith('tta_')]
     if helpers:
-        report.change('variables', f'{some(helpers, 40)} dropped: their values stand where they are used')
-    return {key: cfg[key] for key in KEPT if key in cfg}
+        report.change('variables', f'{some(helpers, 40)} inlined')
+    return {key: cfg[key] for key in KEPT if cfg.get(key) is not None}

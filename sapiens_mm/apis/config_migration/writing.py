@@ -9,13 +9,7 @@ _WIDTH = 120
 
 
 def format_config(title: str, variables: dict, report: Report) -> str:
-    """The text of a config.
-
-    Args:
-        title: Its first line.
-        variables: In their order.
-        report: What was changed and could not be mapped stands above the variables, what is to be filled in at the top.
-    """
+    """The text of a config, with what is to be filled in at the top and the other notes above their variables."""
     notes = {}
     for mark, entries in (('', report.changed), ('NOT MAPPED: ', report.not_mapped)):
         for note in entries:
@@ -24,7 +18,7 @@ def format_config(title: str, variables: dict, report: Report) -> str:
             where = re.sub(r'^.*_dataloader\..*\bpipeline\b', 'pipeline', note.path)
             where = '' if where in (owner, 'pipeline') else where.removeprefix(f'{owner}.') + ': '
             notes.setdefault(owner, {})[f'{mark}{where}{note.text}'] = None
-    head = [title, '', 'What was changed stands above each variable.']
+    head = [title, '', 'The comments above each variable say what was changed.']
     head += ['To fill in:'] * bool(report.fill_in) + [f'* {note}' for note in dict.fromkeys(report.fill_in)]
     parts = ['"""' + '\n'.join(_wrapped(line, '', '  ' if line.startswith('*') else '') for line in head) + '\n"""']
     parts += [_wrapped(text, '# ', '#   ') for text in notes.pop(None, {})]

@@ -27,7 +27,7 @@ def test_names_of_a_config():
     ('mmseg::dpt_vit-b16_8xb2-160k_ade20k-512x512', 'DPTHead reads a cls token'),
     ('mmpose::edpose_res50_8xb2-50e_coco-800x1333', 'the stock config does not load'),
     ('mmdet::yolov3_d53_8xb8-ms-416-273e_coco', 'strides 32, 16, 8'),
-    ('mmdet::ssd300_coco', 'SSDHead is set for strides'),
+    ('mmdet::ssd300_coco', 'strides 8, 16, 32, 64, 128, 256'),
     ('mmpose::ae_hrnet-w32_8xb24-300e_coco-512x512', 'it only tests'),
     ('mmdet::soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco', 'config of its detector'),
 ])

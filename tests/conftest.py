@@ -9,6 +9,8 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
+from sapiens_mm.version import require_torch
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
 
@@ -33,6 +35,25 @@ def postscript(tmp_path, monkeypatch) -> bytes:
     monkeypatch.setattr('PIL.EpsImagePlugin.gs_binary', None)  # not looked for yet
     yield b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n'
     assert not ran.exists()
+
+
+def _skip_before(torch_version: str, what: str) -> None:
+    try:
+        require_torch(torch_version, what)
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope='session')
+def can_export():
+    from sapiens_mm.apis.export import OLDEST_TORCH
+    _skip_before(OLDEST_TORCH, 'exporting')
+
+
+@pytest.fixture(scope='session')
+def can_shard():
+    from sapiens_mm.engine.sharded_checkpoint import OLDEST_TORCH
+    _skip_before(OLDEST_TORCH, 'training in shards')
 
 
 @pytest.fixture(scope='session')

@@ -42,11 +42,13 @@ class SapiensCompileBlocksHook(Hook):
         blocks = blocks_of(runner.model, self.block_names)
         # All blocks are one piece of code to torch, which by default gives up after 8 versions of it: encoder and
         # decoder, training and evaluation, several image sizes and drop path come to more.
-        self._limit = torch._dynamo.config.recompile_limit
-        torch._dynamo.config.recompile_limit = max(self._limit, 64)
+        config = torch._dynamo.config
+        self._name = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # until torch 2.5
+        self._limit = getattr(config, self._name)
+        setattr(config, self._name, max(self._limit, 64))
         for block in blocks:
             block.compile(**self.options)
         runner.logger.info(f'{len(blocks)} blocks are compiled: the first iterations are slow')
 
     def after_train(self, runner) -> None:
-        torch._dynamo.config.recompile_limit = self._limit
+        setattr(torch._dynamo.config, self._name, self._limit)

@@ -9,6 +9,8 @@ from mmengine.registry import HOOKS, MODELS
 import sapiens_mm  # noqa: F401
 from sapiens_mm.backbones.sapiens_vit import Block, run_block
 
+LIMIT = 'recompile_limit' if hasattr(torch._dynamo.config, 'recompile_limit') else 'cache_size_limit'
+FAIL = dict(fail_on_recompile_limit_hit=True) if LIMIT == 'recompile_limit' else {}  # older ones have no such switch
 ARCH = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
 
 
@@ -83,7 +85,7 @@ def test_no_block_falls_back_to_plain_running():
     """Drop path rates, evaluation and image sizes make versions of the code, more than torch allows by itself."""
     counter = Counter()
     blocks = torch.nn.ModuleList(Block(8, 2, 16, drop_path_rate=i / 20) for i in range(12))
-    with torch._dynamo.config.patch(recompile_limit=8, fail_on_recompile_limit_hit=True):
+    with torch._dynamo.config.patch({LIMIT: 8, **FAIL}):
         compile_blocks(blocks, backend=counter)
         for training, num_tokens in ((True, 4), (False, 4), (False, 6), (True, 6)):
             blocks.train(training)
@@ -107,8 +109,8 @@ def test_code_for_the_processor():
 def test_torch_compile_is_set_while_training_only():
     runner = SimpleNamespace(model=torch.nn.Sequential(Block(8, 2, 16)), logger=MMLogger.get_instance('compile'))
     hook = HOOKS.build(dict(type='SapiensCompileBlocksHook', backend='eager'))
-    with torch._dynamo.config.patch(recompile_limit=8):
+    with torch._dynamo.config.patch({LIMIT: 8}):
         hook.before_train(runner)
-        assert torch._dynamo.config.recompile_limit == 64
+        assert getattr(torch._dynamo.config, LIMIT) == 64
         hook.after_train(runner)
-        assert torch._dynamo.config.recompile_limit == 8
+        assert getattr(torch._dynamo.config, LIMIT) == 8

@@ -24,8 +24,9 @@ def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
 class SapiensCompileBlocksHook(Hook):
     """Compiles each transformer block of the model before training.
 
-    Blocks are compiled one by one and in place: equal blocks share their code, so a deep model starts as fast as a
-    shallow one, and names in checkpoints stay. Models that are wrapped (DDP), sharded or checkpointed are fine.
+    Blocks are compiled one by one and in place: equal blocks share their code (with torch 2.1 they do not), so a deep
+    model starts as fast as a shallow one, and names in checkpoints stay. Models that are wrapped (DDP), sharded or
+    checkpointed are fine.
 
     Args:
         block_names: Class names of the blocks.
@@ -43,9 +44,11 @@ class SapiensCompileBlocksHook(Hook):
         # All blocks are one piece of code to torch, which by default gives up after 8 versions of it: encoder and
         # decoder, training and evaluation, several image sizes and drop path come to more.
         config = torch._dynamo.config
-        self._name = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # until torch 2.5
+        self._name, number = 'recompile_limit', 64
+        if not hasattr(config, self._name):  # before torch 2.6, where blocks may not share their code either
+            self._name, number = 'cache_size_limit', 64 * len(blocks)
         self._limit = getattr(config, self._name)
-        setattr(config, self._name, max(self._limit, 64))
+        setattr(config, self._name, max(self._limit, number))
         for block in blocks:
             block.compile(**self.options)
         runner.logger.info(f'{len(blocks)} blocks are compiled: the first iterations are slow')

@@ -10,6 +10,8 @@ import sapiens_mm  # noqa: F401
 from sapiens_mm.backbones.sapiens_vit import Block, run_block
 
 LIMIT = 'recompile_limit' if hasattr(torch._dynamo.config, 'recompile_limit') else 'cache_size_limit'
+#: Of a model of three blocks; before torch 2.5 they do not share their code.
+NUM_GRAPHS = 1 if getattr(torch._dynamo.config, 'inline_inbuilt_nn_modules', False) else 3
 FAIL = dict(fail_on_recompile_limit_hit=True) if LIMIT == 'recompile_limit' else {}  # older ones have no such switch
 ARCH = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
 
@@ -58,7 +60,7 @@ def test_same_loss_gradients_and_keys(with_cp):
     compiled = compile_blocks(copy.deepcopy(plain), backend=counter)
     assert list(compiled.state_dict()) == list(plain.state_dict())
     torch.testing.assert_close(train(compiled, images), train(plain, images))
-    assert counter.graphs == 1  # all blocks share it
+    assert counter.graphs == NUM_GRAPHS
 
     # A copy, as for moving averages, does not run the original's blocks.
     twin = copy.deepcopy(compiled)
@@ -78,7 +80,7 @@ def test_wrapped_model(tmp_path):
         torch.testing.assert_close(train(wrapped, images)[0], train(plain, images)[0])
     finally:
         torch.distributed.destroy_process_group()
-    assert counter.graphs == 1
+    assert counter.graphs == NUM_GRAPHS
 
 
 def test_no_block_falls_back_to_plain_running():
@@ -111,6 +113,6 @@ def test_torch_compile_is_set_while_training_only():
     hook = HOOKS.build(dict(type='SapiensCompileBlocksHook', backend='eager'))
     with torch._dynamo.config.patch({LIMIT: 8}):
         hook.before_train(runner)
-        assert getattr(torch._dynamo.config, LIMIT) == 64
+        assert getattr(torch._dynamo.config, LIMIT) == 64  # times the number of blocks, 1, where they share nothing
         hook.after_train(runner)
         assert getattr(torch._dynamo.config, LIMIT) == 8

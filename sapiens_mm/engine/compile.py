@@ -4,6 +4,8 @@ import torch.nn as nn
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from ..version import require_torch
+
 
 def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
     """The modules of a model whose class, or a parent of it, has one of the names.
@@ -34,6 +36,7 @@ class SapiensCompileBlocksHook(Hook):
 
     Raises:
         ValueError: The model has no such blocks.
+        ImportError: torch is too old for activation checkpointing around them.
     """
 
     def __init__(self, block_names: tuple[str, ...] = ('Block', ), **options):
@@ -41,6 +44,9 @@ class SapiensCompileBlocksHook(Hook):
 
     def before_train(self, runner) -> None:
         blocks = blocks_of(runner.model, self.block_names)
+        if any(getattr(module, 'with_cp', False) for module in runner.model.modules()):
+            # Every backend of 2.1 fails in the first iteration; those between that and 2.12 were not tried.
+            require_torch('2.2', 'compiled blocks with activation checkpointing (with_cp)')
         # All blocks are one piece of code to torch, which by default gives up after 8 versions of it: encoder and
         # decoder, training and evaluation, several image sizes and drop path come to more.
         config = torch._dynamo.config

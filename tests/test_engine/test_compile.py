@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS, MODELS
+from mmengine.utils import digit_version
 
 import sapiens_mm  # noqa: F401
 from sapiens_mm.backbones.sapiens_vit import Block, run_block
@@ -52,7 +53,15 @@ def test_refuses_a_model_without_such_blocks():
         compile_blocks(vit(), block_names=('Layer', 'Stage'))
 
 
-@pytest.mark.parametrize('with_cp', [False, True])
+def test_torch_that_is_too_old_for_checkpointing(monkeypatch):
+    model = vit(with_cp=True)
+    monkeypatch.setattr(torch, '__version__', '2.1.2')
+    with pytest.raises(ImportError, match=r'with_cp\): got torch 2.1.2'):
+        compile_blocks(model)
+
+
+@pytest.mark.parametrize('with_cp', [False, pytest.param(True, marks=pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.2'), reason='torch 2.1 cannot'))])
 def test_same_loss_gradients_and_keys(with_cp):
     images = torch.randn(2, 3, 64, 48)
     plain = vit(with_cp=with_cp)

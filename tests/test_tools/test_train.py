@@ -75,7 +75,7 @@ def losses(work_dir) -> dict:
     return out
 
 
-def test_train_test_and_resume_after_a_kill_on_two_processes(micro_config, tmp_path):
+def test_train_test_and_resume_after_a_kill_on_two_processes(tool, micro_config, tmp_path):
     train = (ROOT / 'tools/dist_train.sh', micro_config, 2, '--work-dir')
     seed = ('--cfg-options', 'randomness.seed=0')
     run(tmp_path, *train, tmp_path / 'unbroken', *seed)
@@ -109,8 +109,7 @@ def test_train_test_and_resume_after_a_kill_on_two_processes(micro_config, tmp_p
     assert (tmp_path / 'predictions.pkl').stat().st_size > 1000
 
     alone = tmp_path / 'alone.json'
-    run(tmp_path, sys.executable, 'tools/test.py', micro_config, checkpoint, '--out', alone, '--work-dir',
-        tmp_path / 'test')
+    tool('tools/test.py', micro_config, checkpoint, '--out', alone, '--work-dir', tmp_path / 'test')
     assert json.loads(alone.read_text())['metrics'] == pytest.approx(record['metrics'])
 
 

@@ -1,12 +1,14 @@
-# make test PYTHON=python3.11   chooses the interpreter; VENV= another folder for the environment.
+# make test PYTHON=python3.11   chooses the interpreter; VENV= another folder for the environment;
+# TORCH= another torch, one that requirements/torch-*.txt names.
 PYTHON ?= python3
 VENV ?= .venv
+TORCH ?= 2.12.1
 RUN := $(VENV)/bin/python
 
 .PHONY: env quickstart test test-all lint
 
 env:
-	@bash tools/setup/make_env.sh "$(PYTHON)" "$(VENV)"
+	@bash tools/setup/make_env.sh "$(PYTHON)" "$(VENV)" "$(TORCH)"
 
 # Makes synthetic people, trains a small pose model on them, tests it on others: work_dirs/quickstart/report.html
 quickstart: env

@@ -1,3 +1,7 @@
+import atexit
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -14,6 +18,14 @@ def requirements(name: str) -> list:
 version = {}
 exec((root / 'sapiens_mm' / 'version.py').read_text(), version)
 
+# In a folder of its own: what one build leaves beside the source gets into the next wheel. `develop`, by which older
+# pip installs in place, keeps the description of the package beside it.
+scratch = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+options = {'build': {'build_base': scratch}}
+if 'develop' not in sys.argv:
+    options['egg_info'] = {'egg_base': scratch}
+
 setup(
     name='sapiens_mm',
     version=version['__version__'],
@@ -24,7 +36,12 @@ setup(
     long_description_content_type='text/markdown',
     packages=find_packages(include=['sapiens_mm', 'sapiens_mm.*']),
     py_modules=['sapiens_mm_cli'],
-    package_data={'sapiens_mm': ['weights/*'], 'sapiens_mm.synth': ['data/*.json']},
+    # mim and MMEngine look for what `.mim` has: links to the folders of this checkout, files in a wheel.
+    package_data={'sapiens_mm': ['weights/*', '.mim/*.yml', '.mim/configs/**', '.mim/tools/**'],
+                  'sapiens_mm.synth': ['data/*.json']},
+    exclude_package_data={'sapiens_mm': ['.mim/tools/setup/*', '.mim/**/__pycache__/*']},
+    include_package_data=False,
+    options=options,
     entry_points={'console_scripts': ['sapiens-mm = sapiens_mm_cli:main']},
     python_requires='>=3.10',
     # torch and the OpenMMLab libraries are left out on purpose: see requirements/runtime.txt.

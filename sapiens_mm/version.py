@@ -7,6 +7,15 @@ HOSTS = {
 }
 
 
+def require_torch(low: str, what: str) -> None:
+    """Raises an ImportError where torch is older than ``low``; ``what`` needs something that came with that."""
+    import torch
+    from mmengine.utils import digit_version
+    if digit_version(torch.__version__) < digit_version(low):
+        raise ImportError(f'{what}: got torch {torch.__version__}, expected {low} or newer; install it, or go on '
+                          'without')
+
+
 def require(package: str) -> None:
     """Raises an ImportError unless one of `HOSTS` is there in a version that works."""
     from mmengine.utils import digit_version  # setup.py reads this file where mmengine need not be

@@ -1,6 +1,9 @@
 """What several test files share."""
+import itertools
 import json
+import multiprocessing
 import os
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -8,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+
+from sapiens_mm.version import require_torch
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
@@ -35,10 +40,70 @@ def postscript(tmp_path, monkeypatch) -> bytes:
     assert not ran.exists()
 
 
+def _skip_before(torch_version: str, what: str) -> None:
+    try:
+        require_torch(torch_version, what)
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope='session')
+def can_export():
+    from sapiens_mm.apis.export import OLDEST_TORCH
+    _skip_before(OLDEST_TORCH, 'exporting')
+
+
+@pytest.fixture(scope='session')
+def can_shard():
+    from sapiens_mm.engine.sharded_checkpoint import OLDEST_TORCH
+    _skip_before(OLDEST_TORCH, 'training in shards')
+
+
 @pytest.fixture(scope='session')
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+# What a process of `run_tool` does: what an interpreter would with a script.
+_RUN = '''
+import os, runpy, sys
+for number, path in enumerate((out, err), 1):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+os.chdir(folder)
+os.environ.update(env)
+import torch
+torch.set_num_threads(1)
+sys.argv, sys.path[:0] = argv, [os.path.dirname(argv[0])]
+runpy.run_path(argv[0], run_name='__main__')
+'''
+
+
+@pytest.fixture(scope='session')
+def run_tool(root, tmp_path_factory):
+    """Runs a script of ours in a process of its own that need not import the hosts first, which takes seconds.
+
+    It is forked off a process that has done nothing but that; of this package there is nothing in it, so what a tool or
+    a config forgets to import is missing.
+    """
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['torchvision', 'mmpose.apis', 'mmseg.apis', 'mmdet.apis'])
+    folder, numbers = tmp_path_factory.mktemp('tools'), itertools.count()
+
+    def run(tool, *arguments, timeout=200, **env) -> subprocess.CompletedProcess:
+        argv, number = [str(root / tool), *map(str, arguments)], next(numbers)
+        out, err = folder / f'{number}.out', folder / f'{number}.err'
+        env = {**os.environ, 'OMP_NUM_THREADS': '1', **env}
+        process = context.Process(target=exec, args=(_RUN, dict(
+            argv=argv, out=str(out), err=str(err), folder=str(root), env=env)))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            pytest.fail(f'{argv} still ran after {timeout} s:\n{out.read_text()[-3000:]}{err.read_text()[-9000:]}')
+        return subprocess.CompletedProcess(argv, process.exitcode, out.read_text(), err.read_text())
+
+    return run
 
 
 @pytest.fixture(scope='session')

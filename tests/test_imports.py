@@ -75,17 +75,24 @@ from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 
+safe_globals = getattr(torch.serialization, 'get_safe_globals', list)  # before torch 2.4 there were none
+def dynamo():
+    config = torch._dynamo.config
+    if safe_globals is list:  # such an old one can't copy all of it
+        return {name: getattr(config, name) for name in config._config}
+    return config.get_config_copy()
+
 def state():
     return dict(
         loaders={name: loader for name, loader in CheckpointLoader._schemes.items()
                  if name not in ('', 'http://', 'https://', 'hf://')},  # these two ask MMEngine's: test_checkpoint.py
-        pillow=(Image.MAX_IMAGE_PIXELS, sorted(Image.OPEN)), dynamo=torch._dynamo.config.get_config_copy(),
+        pillow=(Image.MAX_IMAGE_PIXELS, sorted(Image.OPEN)), dynamo=dynamo(),
         environment=dict(os.environ), folder=os.getcwd(), path=list(sys.path), filters=list(warnings.filters),
         showwarning=warnings.showwarning, cv2=(cv2.getNumThreads(), cv2.useOptimized(), cv2.ocl.useOpenCL()),
         torch=(torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision(),
                torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled(), torch.backends.cudnn.benchmark,
                torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.get_autocast_gpu_dtype(),
-               torch.serialization.get_safe_globals(), torch.multiprocessing.get_sharing_strategy(),
+               safe_globals(), torch.multiprocessing.get_sharing_strategy(),
                torch.utils.data.get_worker_info()),
         random=(random.getstate(), str(numpy.random.get_state()), torch.get_rng_state().tolist()),
         numpy=(numpy.geterr(), numpy.get_printoptions()), signals=[signal.getsignal(n) for n in signal.valid_signals()],

@@ -2,8 +2,9 @@
 import re
 
 import pytest
+import torch
 
-from sapiens_mm.version import HOSTS, require
+from sapiens_mm.version import HOSTS, require, require_torch
 
 
 @pytest.mark.parametrize('package', HOSTS)
@@ -18,3 +19,10 @@ def test_another_version_is_refused_under_the_name_that_pip_knows(monkeypatch):
     says = 'mmseg 2.0.0 is installed, but .* needs >=1.0.0, <2.0.0 .*' + re.escape('pip install mmsegmentation==1.2.2')
     with pytest.raises(ImportError, match=says):
         require('mmseg')
+
+
+def test_torch_that_lacks_something(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.1.2+cu121')
+    with pytest.raises(ImportError, match=r'this: got torch 2\.1\.2\+cu121, expected 2\.7 or newer'):
+        require_torch('2.7', 'this')
+    require_torch('2.1', 'this')

@@ -9,10 +9,11 @@ import sys
 
 import cv2
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 import sapiens_mm  # noqa: F401  (registers the backbone)
 from sapiens_mm.apis.dataset_browser import browse
+from sapiens_mm.engine import load_config
 from sapiens_mm.visualization.sheet import sheet
 
 
@@ -34,9 +35,7 @@ def main() -> int:
     folder = args.output_dir or osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0], 'browse')
     panels = {}
     try:
-        cfg = Config.fromfile(args.config)
-        if args.cfg_options:
-            cfg.merge_from_dict(args.cfg_options)
+        cfg = load_config(args.config, args.cfg_options)
         os.makedirs(folder, exist_ok=True)
         for name, panel in browse(cfg, args.split, args.number, args.mode):
             panels[name] = panel if args.sheet else None

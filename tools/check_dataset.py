@@ -11,11 +11,12 @@ import os
 import sys
 from collections.abc import Callable
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from tqdm import tqdm
 
 import sapiens_mm  # noqa: F401  (registers the backbone)
 from sapiens_mm.apis.dataset_scan import Scan, scan_config
+from sapiens_mm.engine import load_config
 from sapiens_mm.utils.files import replacing
 
 
@@ -52,9 +53,7 @@ def show_progress(title: str, items: int) -> Callable[[], None]:
 def main() -> int:
     args, scan, stopped = parse_args(), Scan(), False
     try:
-        cfg = Config.fromfile(args.config)
-        if args.cfg_options:
-            cfg.merge_from_dict(args.cfg_options)
+        cfg = load_config(args.config, args.cfg_options)
         scan_config(cfg, scan, args.split, args.workers, show_progress)
     except KeyboardInterrupt:
         stopped = True

@@ -4,9 +4,10 @@
 """
 import argparse
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 import sapiens_mm  # noqa: F401  (registers the backbone)
+from sapiens_mm.engine import load_config
 from sapiens_mm.engine.profile import profile_model
 
 
@@ -22,9 +23,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     print(profile_model(cfg, shape=args.shape, batch=args.batch, amp=args.amp))
 
 

@@ -34,7 +34,7 @@ FIGURES = (
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Synthesize, train, test and report')
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/quickstart')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
     parser.add_argument('--processes', type=int, default=min(2, os.cpu_count() or 1), help='for every stage')
     parser.add_argument('--train-images', type=int, default=700)
     parser.add_argument('--test-images', type=int, default=60)

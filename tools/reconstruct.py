@@ -10,13 +10,13 @@ from pathlib import Path
 
 import cv2
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.device import get_device
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from torchvision.transforms.v2 import functional as F
 
-from sapiens_mm.engine import CheckpointError
+from sapiens_mm.engine import CheckpointError, load_config
 from sapiens_mm.engine.checkpoint import refuse_foreign_files
 from sapiens_mm.engine.complete_weights import check_complete
 from sapiens_mm.pretrain import SapiensMAE
@@ -78,9 +78,7 @@ def main() -> None:
 def reconstruct(args: argparse.Namespace) -> None:
     found = find_images(args.images)
     paths = found[:args.num]
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     model = MODELS.build(cfg.model)
     if not isinstance(model, SapiensMAE):

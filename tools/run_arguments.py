@@ -5,6 +5,8 @@ import os.path as osp
 
 from mmengine.config import Config, DictAction
 
+from sapiens_mm.engine import load_config
+
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what every tool that starts a run takes: ``config``, ``--work-dir``, ``--cfg-options``, ``--launcher``."""
@@ -41,9 +43,7 @@ def read_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # For configs that depend on the number of processes; torchrun sets it itself.
     os.environ.setdefault('WORLD_SIZE', os.environ.get('SLURM_NTASKS', '1') if args.launcher == 'slurm' else '1')
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)

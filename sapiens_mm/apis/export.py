@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..engine.fetch import CheckpointError
-from ..version import __version__
+from ..version import __version__, require_torch
 from .models import DTYPES, TaskModel, load_model
 from .onnx_model import INPUT, RAW_OUTPUTS, OnnxNetwork
 
@@ -27,6 +27,8 @@ SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 #: Largest difference from the original in units of the output's largest value, and of keypoints in pixels.
 TOLERANCES = dict(fp32=(1e-4, 0.05), fp16=(0.02, 0.5), bf16=(0.1, 1.))
 CHECKED_BATCHES = (1, 3)
+#: The first that tells a model that it is being exported, and whose ONNX export takes an exported program.
+OLDEST_TORCH = '2.7'
 
 
 class ExportedModel(nn.Module):
@@ -87,7 +89,7 @@ def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx'
         By output the largest difference that was found, and the one that is tolerated.
 
     Raises:
-        ImportError: A package for ONNX is missing.
+        ImportError: A package for ONNX is missing, or torch is too old.
         OSError: The file cannot be written.
         ValueError: The model is an ONNX file itself, or would be one in bfloat16.
         CheckpointError: The file cannot be run, or a difference is too large; then there is no file.
@@ -102,6 +104,7 @@ def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx'
         raise OSError(f'{path} cannot be written: it must be a file in a folder that is there')
     if format == 'onnx':
         _require_onnx()
+    require_torch(OLDEST_TORCH, 'sapiens-mm export')
     # Beside the file, to be moved in one step; made first, since it tells whether anything can be written there.
     with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         part = Path(folder) / path.name

@@ -30,6 +30,7 @@ from torch import Tensor
 from ..backbones import SapiensViT
 from ..backbones.model_zoo import RELEASED, released_file
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file, save_weights
+from ..engine.config import load_config
 from ..engine.fetch import fetch_file, sha256_of
 from ..utils.files import parse_json
 from ..utils.text import count, some
@@ -229,7 +230,7 @@ def read_config(path: str | os.PathLike) -> Config:
         ValueError: It is no program that runs to its end.
     """
     try:
-        return Config.fromfile(path)
+        return load_config(path)
     except (FileNotFoundError, ImportError):
         raise
     except Exception as error:  # of the config, or of MMEngine about it

@@ -2,6 +2,7 @@ from .amp import SapiensBF16OptimWrapper
 from .checkpoint import CheckpointError, UnsafeCheckpointError, load_checkpoint_file
 from .compile import SapiensCompileBlocksHook
 from .complete_weights import SapiensCompleteWeightsHook
+from .config import load_config
 from .fsdp import SapiensFSDPStrategy
 from .layer_decay import SapiensLayerDecayConstructor
 from .logged_iter import SapiensLoggedIterHook
@@ -25,4 +26,5 @@ __all__ = [
     'SapiensThroughputHook',
     'UnsafeCheckpointError',
     'load_checkpoint_file',
+    'load_config',
 ]

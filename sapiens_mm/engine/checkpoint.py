@@ -24,7 +24,7 @@ import sys
 import threading
 import zipfile
 from _compat_pickle import IMPORT_MAPPING
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -421,9 +421,9 @@ def allowed_globals() -> dict[str, Any]:
         for function in (np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]):
             stand_ins.append(_stands_for(f'{module}.{function.__name__}')(_copy_of(function)))
     dtypes = [type(np.dtype(code)) for code in '?bBhHiIlLqQefdFDSU']
-    # torch has encode (for bytes) on its own list since 2.4, set since 2.6.
+    # torch has encode (for bytes) on its own list since 2.4, and newer ones set and Counter (MultiStepLR's milestones).
     return {f'{item.__module__}.{item.__name__}': item
-            for item in (*stand_ins, np.ndarray, np.dtype, *dtypes, codecs.encode, set)}
+            for item in (*stand_ins, np.ndarray, np.dtype, *dtypes, codecs.encode, set, Counter)}
 
 
 def _copy_of(function: Callable) -> Callable:

@@ -4,6 +4,8 @@ import torch.nn as nn
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from ..version import require_torch
+
 
 def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
     """The modules of a model whose class, or a parent of it, has one of the names.
@@ -24,8 +26,9 @@ def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
 class SapiensCompileBlocksHook(Hook):
     """Compiles each transformer block of the model before training.
 
-    Blocks are compiled one by one and in place: equal blocks share their code, so a deep model starts as fast as a
-    shallow one, and names in checkpoints stay. Models that are wrapped (DDP), sharded or checkpointed are fine.
+    Blocks are compiled one by one and in place: equal blocks share their code (with torch 2.1 they do not), so a deep
+    model starts as fast as a shallow one, and names in checkpoints stay. Models that are wrapped (DDP), sharded or
+    checkpointed are fine.
 
     Args:
         block_names: Class names of the blocks.
@@ -33,6 +36,7 @@ class SapiensCompileBlocksHook(Hook):
 
     Raises:
         ValueError: The model has no such blocks.
+        ImportError: torch is too old for activation checkpointing around them.
     """
 
     def __init__(self, block_names: tuple[str, ...] = ('Block', ), **options):
@@ -40,13 +44,20 @@ class SapiensCompileBlocksHook(Hook):
 
     def before_train(self, runner) -> None:
         blocks = blocks_of(runner.model, self.block_names)
+        if any(getattr(module, 'with_cp', False) for module in runner.model.modules()):
+            # Every backend of 2.1 fails in the first iteration; those between that and 2.12 were not tried.
+            require_torch('2.2', 'compiled blocks with activation checkpointing (with_cp)')
         # All blocks are one piece of code to torch, which by default gives up after 8 versions of it: encoder and
         # decoder, training and evaluation, several image sizes and drop path come to more.
-        self._limit = torch._dynamo.config.recompile_limit
-        torch._dynamo.config.recompile_limit = max(self._limit, 64)
+        config = torch._dynamo.config
+        self._name, number = 'recompile_limit', 64
+        if not hasattr(config, self._name):  # before torch 2.6, where blocks may not share their code either
+            self._name, number = 'cache_size_limit', 64 * len(blocks)
+        self._limit = getattr(config, self._name)
+        setattr(config, self._name, max(self._limit, number))
         for block in blocks:
             block.compile(**self.options)
         runner.logger.info(f'{len(blocks)} blocks are compiled: the first iterations are slow')
 
     def after_train(self, runner) -> None:
-        torch._dynamo.config.recompile_limit = self._limit
+        setattr(torch._dynamo.config, self._name, self._limit)

@@ -17,6 +17,7 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import STRATEGIES
 from torch import Tensor
 
+from ..version import require_torch
 from .compile import blocks_of
 
 
@@ -41,9 +42,13 @@ class SapiensFSDPStrategy(DDPStrategy):
     Raises:
         ValueError: ``shard_size`` does not divide the number of processes, or the model has no such blocks.
         RuntimeError: The run was started without a launcher.
+        ImportError: torch is too old.
     """
 
     def __init__(self, *, block_names: tuple[str, ...] = ('Block', ), shard_size: int | None = None, **kwargs):
+        from .sharded_checkpoint import OLDEST_TORCH
+
+        require_torch(OLDEST_TORCH, 'SapiensFSDPStrategy')
         super().__init__(**kwargs)
         if not dist.is_initialized():
             raise RuntimeError('SapiensFSDPStrategy needs a process group: start with tools/dist_train.sh or '

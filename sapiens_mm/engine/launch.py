@@ -9,6 +9,7 @@ from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.utils import digit_version
 
 from .checkpoint import refuse_foreign_files
 from .host_memory import return_freed_memory
@@ -34,6 +35,7 @@ def build_runner(cfg: Config, resume: bool = False) -> Runner:
     refuse_foreign_files()
     if _recomputes(cfg.get('model')) and get_device() == 'cpu':
         return_freed_memory()
+    leave_out_fused(cfg)
     launcher = cfg.get('launcher', 'none')
     if launcher == 'slurm':
         _name_process_as_slurm()
@@ -52,6 +54,13 @@ def build_runner(cfg: Config, resume: bool = False) -> Runner:
         resume_latest(runner)
     _count_accumulation(runner, cfg)
     return runner
+
+
+def leave_out_fused(cfg: Config) -> None:
+    """Takes ``fused`` from the config's optimizer where torch has that for accelerators only: on a CPU before 2.4."""
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
+    if optimizer.get('fused') and get_device() == 'cpu' and digit_version(torch.__version__) < digit_version('2.4'):
+        optimizer.pop('fused')
 
 
 def _recomputes(cfg) -> bool:

@@ -8,12 +8,12 @@ import torch
 import torch.nn as nn
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.utils import digit_version
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 _HEADS = ('head', 'heads', 'decode_head')
-_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 @dataclass
@@ -95,8 +95,8 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
             if hasattr(part, 'with_cp') and blocks is not None:
                 stacks[part] = len(blocks)
                 part.with_cp = False
-        counter = FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _cpu_attention_flops})
-        with counter:
+        parts = {name: part for name, part in model.named_children() if name != 'data_preprocessor'}
+        with _PartCounter(parts) as counter:
             kept = _saved_bytes(model, run)
         checkpointed = None
         if backbone in stacks:
@@ -110,13 +110,9 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
                 part.with_cp = True
             checkpointed = _saved_bytes(model, run) + one_block
 
-    flops = counter.get_flop_counts()
-    parts = [name for name, _ in model.named_children() if name != 'data_preprocessor']
-    name = type(model).__name__
-    counts = {part: _flops_of(flops, f'{name}.{part}') or _flops_of(flops, type(getattr(model, part)).__name__)
-              for part in parts}
-    # The hosts call `head.forward` itself, past the hooks by which torch knows the module: the rest is the head's.
-    rest = Counter(flops['Global']) - sum(counts.values(), Counter())
+    counts = counter.counts
+    # The hosts call `head.forward` itself, past the hooks: the rest is the head's.
+    rest = counter.total() - sum(counts.values(), Counter())
     for part in parts:
         if part in _HEADS:
             counts[part] += rest
@@ -133,11 +129,47 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
         checkpointed_activations=checkpointed)
 
 
-def _flops_of(flops: dict[str, dict], module: str) -> Counter:
-    """What a module did, by operator; if it was not called itself, what was called inside of it did."""
-    inside = [name for name in flops if f'{name}.'.startswith(f'{module}.')]
-    outermost = [name for name in inside if not any(name.startswith(f'{other}.') for other in inside)]
-    return sum((Counter(flops[name]) for name in outermost), Counter())
+class _PartCounter:
+    """Counts FLOPs by operator, of each part of a model and in all.
+
+    A part that is not called itself did what was called inside of it.
+    """
+
+    def __init__(self, parts: dict[str, nn.Module]):
+        custom = {}
+        if digit_version(torch.__version__) >= digit_version('2.2'):  # before, torch counts it, as the one of CUDA
+            custom[torch.ops.aten._scaled_dot_product_flash_attention_for_cpu] = _cpu_attention_flops
+        # torch's own count by modules takes their outputs for single tensors before 2.4.
+        self.mode = FlopCounterMode(display=False, custom_mapping=custom)
+        self.counts = {part: Counter() for part in parts}
+        self._inside, self._before = Counter(), {}
+        self._handles = []
+        for part, whole in parts.items():
+            for module in whole.modules():
+                self._handles += [module.register_forward_pre_hook(partial(self._enter, part)),
+                                  module.register_forward_hook(partial(self._leave, part))]
+
+    def __enter__(self) -> '_PartCounter':
+        self.mode.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.mode.__exit__(*error)
+        for handle in self._handles:
+            handle.remove()
+
+    def total(self) -> Counter:
+        return Counter(self.mode.get_flop_counts().get('Global', {}))
+
+    def _enter(self, part: str, *args) -> None:
+        if not self._inside[part]:
+            self._before[part] = self.total()
+        self._inside[part] += 1
+
+    def _leave(self, part: str, *args) -> None:
+        self._inside[part] -= 1
+        if not self._inside[part]:
+            self.counts[part] += self.total() - self._before[part]
 
 
 def _is_attention(op: str) -> bool:

@@ -22,6 +22,7 @@ from torch.distributed.checkpoint import metadata as dcp_types
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.serialization import _get_layout
 
+from ..version import require_torch
 from .checkpoint import (
     CheckpointError,
     UnsafeCheckpointError,
@@ -32,6 +33,8 @@ from .checkpoint import (
     load_checkpoint_file,
 )
 
+#: Has FSDP2 in public, ``distribute_tensor`` of what each process has, and writes tables as they are read here.
+OLDEST_TORCH = '2.7'
 _TABLE, _REST = '.metadata', 'rest.pth'
 
 
@@ -63,6 +66,7 @@ def save_sharded(folder: str, tensors: dict, rest: dict) -> None:
         tensors: Nested dicts of tensors, of which each process writes its own shards.
         rest: Everything else, written by the main process.
     """
+    require_torch(OLDEST_TORCH, f'{folder} is to be a checkpoint of shards')
     part = f'{folder}.part'
     if is_main_process():
         shutil.rmtree(part, ignore_errors=True)
@@ -141,6 +145,10 @@ class _SafeReader(dcp.FileSystemReader):
 
     def read_metadata(self, *args, **kwargs) -> dcp_types.Metadata:
         path = osp.join(self.path, _TABLE)
+        try:
+            require_torch(OLDEST_TORCH, f'{self.path} is a checkpoint of shards')
+        except ImportError as error:
+            raise CheckpointError(str(error)) from error
         try:
             with open(path, 'rb') as file:
                 table = _TableUnpickler(file).load()

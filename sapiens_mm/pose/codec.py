@@ -14,6 +14,8 @@ from torch import Tensor
 
 # Maps at a time that are blurred whole: bounds the memory of the rare keypoints that need it.
 _BLUR_CHUNK = 64
+# Since torch 2.7; older ones don't export this (sapiens_mm.apis.export says so).
+_is_exporting = getattr(torch.compiler, 'is_exporting', bool)
 
 
 @KEYPOINT_CODECS.register_module()
@@ -146,7 +148,7 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         # where something is clipped. It lies between 1 and `score / blurred peak`.
         low, high = blurred.flatten(1).amin(-1), blurred.flatten(1).amax(-1)
         clipped = ((low <= 1e-3) | (high * scores > 50 * blurred[:, 1, 1])) & (scores > 0)
-        if torch.compiler.is_exporting():  # an exported graph has no sizes that depend on values
+        if _is_exporting():  # an exported graph has no sizes that depend on values
             blurred = blurred * (scores / _highest_blurred(maps, kernel))[:, None, None]
         else:
             for index in clipped.nonzero().squeeze(-1).split(_BLUR_CHUNK):

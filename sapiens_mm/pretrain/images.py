@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.registry import DATASETS
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 from torchvision.io import ImageReadMode, decode_image
@@ -177,6 +177,14 @@ class SapiensImages(IterableDataset):
         return same
 
 
+def _upright(image: Tensor, orientation: int) -> Tensor:
+    """Turns and mirrors an image (..., h, w) as EXIF's orientation, 1 to 8, tells."""
+    if orientation >= 5:
+        image = image.transpose(-1, -2)
+    flipped = {2: [-1], 3: [-1, -2], 4: [-2], 6: [-1], 7: [-1, -2], 8: [-2]}.get(orientation)
+    return image.flip(flipped) if flipped else image
+
+
 def decode(data: bytes) -> Tensor:
     """Decodes an image file: EXIF's orientation is applied, transparency dropped, an animation's first picture taken.
 
@@ -191,16 +199,18 @@ def decode(data: bytes) -> Tensor:
     """
     if ends_in_zeros(data):
         raise ValueError('the file is cut off: it ends in zeros')
-    header_of(data)  # which refuses what would take too much memory
+    header = header_of(data)  # which refuses what would take too much memory
     try:
         if data.startswith(b'GIF8'):
             raise ValueError('torchvision would decode all images of the animation')
-        image = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB,
-                             apply_exif_orientation=True)
+        image = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
+        image = _upright(image, header.orientation)  # torchvision does that by itself since 0.20 only
     except (RuntimeError, ValueError):
         # Half as fast, but it knows more formats, and its words for what is wrong are plain.
-        image = ImageOps.exif_transpose(open_image(io.BytesIO(data))).convert('RGB')
-        image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    if image.dtype == torch.uint16:  # a PNG of 16 bits
+        image = ImageOps.exif_transpose(open_image(io.BytesIO(data)))
+        if image.mode.startswith('I;16'):  # grey of 16 bits, which `convert` would clip
+            image = Image.fromarray((np.array(image) // 257).astype(np.uint8))
+        image = torch.from_numpy(np.array(image.convert('RGB'))).permute(2, 0, 1)
+    if image.dtype == getattr(torch, 'uint16', None):  # a PNG of 16 bits; torch has the type since 2.3
         image = (image.to(torch.int32) // 257).to(torch.uint8)
     return image[0] if image.ndim == 4 else image

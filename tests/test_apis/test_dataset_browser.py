@@ -1,5 +1,3 @@
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -68,11 +66,10 @@ def test_pretraining_samples(tmp_path):
     assert len(dict(browse(Config(dict(train_dataloader=dict(dataset=dataset))), number=5))) == 5
 
 
-def test_the_tool(micro_config, tmp_path, root):
-    command = [sys.executable, str(root / 'tools/browse_dataset.py'), str(micro_config), '--output-dir', str(tmp_path),
-               '--number', '2']
-    subprocess.run(command, check=True, capture_output=True)
-    subprocess.run([*command, '--sheet', '--mode', 'transformed'], check=True, capture_output=True)
+def test_the_tool(run_tool, micro_config, tmp_path):
+    command = ['tools/browse_dataset.py', micro_config, '--output-dir', tmp_path, '--number', 2]
+    assert run_tool(*command).returncode == 0
+    assert run_tool(*command, '--sheet', '--mode', 'transformed').returncode == 0
     assert len(list(tmp_path.glob('0*.jpg'))) == 2
     assert cv2.imread(str(tmp_path / 'sheet.jpg')) is not None
-    assert subprocess.run([*command[:2], '/nowhere.py'], capture_output=True).returncode == 2
+    assert run_tool('tools/browse_dataset.py', '/nowhere.py').returncode == 2

@@ -3,8 +3,6 @@ import copy
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import tarfile
 
 import cv2
@@ -238,23 +236,23 @@ def test_data_that_does_not_open(cfg):
     assert kinds(found) == {'cannot be opened'}
 
 
-def test_the_tool(pose, tmp_path, root):
+def test_the_tool(run_tool, pose, tmp_path):
     dataset, content, path = pose
     config = tmp_path / 'config.py'
     config.write_text(f"custom_imports = dict(imports=['sapiens_mm.pose'])\ndefault_scope = 'mmpose'\n"
                       f'train_dataloader = dict(dataset={dataset!r})\n')
-    command = [sys.executable, str(root / 'tools/check_dataset.py'), str(config), '--out', str(tmp_path / 'out.json')]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = ['tools/check_dataset.py', config, '--out', tmp_path / 'out.json']
+    done = run_tool(*command)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / 'out.json').read_text())['complete']
     content['annotations'][0]['id'] = 2
     path.write_text(json.dumps(content))
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_tool(*command)
     assert done.returncode == 1
     assert 'repeated ids' in done.stdout
     assert json.loads((tmp_path / 'out.json').read_text())['wrong']
     for wrong in (['--split', 'test'], ['--workers', '-1'], ['--out', '/nowhere/a.json']):
-        assert subprocess.run([*command, *wrong], capture_output=True).returncode == 2
+        assert run_tool(*command, *wrong).returncode == 2
     config.write_text('no config')
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_tool(*command)
     assert done.returncode == 2, done.stderr

@@ -72,6 +72,16 @@ def test_onnx_without_its_packages(small_models, tmp_path, monkeypatch, package)
         export_model(load(small_models, 'depth'), tmp_path / 'a.onnx')
 
 
+def test_torch_that_is_too_old(small_models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch, '__version__', '2.1.2')
+    config, checkpoint = map(str, small_models['depth'])
+    out = tmp_path / 'a.pt2'
+    assert sapiens_mm(['export', config, checkpoint, '--format', 'torch-export', '--out', str(out)]) == 2
+    assert 'got torch 2.1.2' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures('can_export')
 def test_what_differs_from_the_model_is_not_written(small_models, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(export.TOLERANCES, 'fp32', (-1., -1.))
     config, checkpoint = map(str, small_models['depth'])
@@ -81,6 +91,7 @@ def test_what_differs_from_the_model_is_not_written(small_models, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures('can_export')
 @pytest.mark.parametrize('name', OUTPUTS)
 def test_onnx_decodes_like_the_model_for_any_batch(small_models, tmp_path, capsys, name):
     pytest.importorskip('onnxruntime')
@@ -104,6 +115,7 @@ def test_onnx_decodes_like_the_model_for_any_batch(small_models, tmp_path, capsy
                 torch.testing.assert_close(found[key], value, rtol=0, atol=1e-3 * value.abs().max().item())
 
 
+@pytest.mark.usefixtures('can_export')
 @pytest.mark.parametrize(('name', 'dtype'), [('pose-308', torch.float32), ('multi', torch.bfloat16)])
 def test_torch_export(small_models, tmp_path, name, dtype):
     model, out = load(small_models, name, dtype=dtype), tmp_path / 'a.pt2'
@@ -118,6 +130,7 @@ def test_torch_export(small_models, tmp_path, name, dtype):
     assert json.loads(json.loads(extra['metadata.json'])['tasks']) == list(model.tasks)
 
 
+@pytest.mark.usefixtures('can_export')
 def test_onnx_in_half_precision(small_models, tmp_path, recwarn):
     pytest.importorskip('onnxruntime')
     differences = export_model(load(small_models, 'depth', dtype=torch.float16), tmp_path / 'a.onnx')
@@ -125,6 +138,7 @@ def test_onnx_in_half_precision(small_models, tmp_path, recwarn):
     assert not [warning for warning in recwarn.list if 'torch' in warning.filename or 'copyreg' in warning.filename]
 
 
+@pytest.mark.usefixtures('can_export')
 @pytest.mark.parametrize('size', [(128, 96), (64, 48)])
 def test_a_narrow_released_model_and_an_input_of_another_size(small_models, tmp_path, size):
     """The heads of 0.3b and a quarter of its layers; where the input is not ``img_size``, positions are resized."""
@@ -144,6 +158,7 @@ def test_a_narrow_released_model_and_an_input_of_another_size(small_models, tmp_
         assert model(torch.zeros(1, 3, *size))['normal'].isfinite().all()
 
 
+@pytest.mark.usefixtures('can_export')
 def test_exported_keypoints_are_decoded_as_in_a_test_run():
     """Maps with a peak inside and at the border, so low or high that mmpose clips them, and of zeros."""
     codec = SapiensUDPHeatmap((192, 256), (48, 64), sigma=2)

@@ -15,7 +15,7 @@ pytest.importorskip('onnxruntime')
 
 
 @pytest.fixture(scope='module', params=['pose-133', 'multi'])
-def pair(request, small_models, tmp_path_factory):
+def pair(request, can_export, small_models, tmp_path_factory):
     """A model, and the file of it."""
     config, checkpoint = small_models[request.param]
     model, path = load_model(checkpoint, config), tmp_path_factory.mktemp('onnx') / 'a.onnx'
@@ -50,6 +50,7 @@ def test_a_file_of_somebody_else(tmp_path):
         load_onnx_model(str(tmp_path / 'a.onnx'))
 
 
+@pytest.mark.usefixtures('can_export')
 def test_entries_of_other_tools_are_left_alone(small_models, tmp_path):
     config, checkpoint = small_models['depth']
     export_model(load_model(checkpoint, config), tmp_path / 'a.onnx')
@@ -60,6 +61,7 @@ def test_entries_of_other_tools_are_left_alone(small_models, tmp_path):
     assert load_model(tmp_path / 'b.onnx').tasks == ('depth', )
 
 
+@pytest.mark.usefixtures('can_export')
 def test_a_file_that_decodes_by_itself(small_models, tmp_path):
     config, checkpoint = small_models['depth']
     export_model(load_model(checkpoint, config), tmp_path / 'a.onnx', with_decode=True)
@@ -67,6 +69,7 @@ def test_a_file_that_decodes_by_itself(small_models, tmp_path):
         load_onnx_model(str(tmp_path / 'a.onnx'))
 
 
+@pytest.mark.usefixtures('can_export')
 def test_large_models_have_their_weights_beside_them(small_models, tmp_path, monkeypatch):
     monkeypatch.setattr('torch.onnx._internal.exporter._onnx_program._LARGE_MODEL_THRESHOLD', 0)
     config, checkpoint = small_models['normal']

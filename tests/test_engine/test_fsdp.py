@@ -177,7 +177,7 @@ class Dying(Hook):
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory) -> Path:
+def folder(can_shard, tmp_path_factory) -> Path:
     """Images and configs of the same run, in two copies (ddp.py) and in shards (fsdp.py)."""
     folder = tmp_path_factory.mktemp('fsdp')
     (folder / 'images').mkdir()
@@ -217,11 +217,19 @@ def unbroken(folder) -> Path:
     return folder / 'fsdp'
 
 
+@pytest.mark.usefixtures('can_shard')
 def test_needs_a_launcher(tmp_path):
     with pytest.raises(RuntimeError, match='start with tools/dist_train.sh or tools/dist_test.sh'):
         STRATEGIES.build(dict(type='SapiensFSDPStrategy', work_dir=str(tmp_path), env_kwargs=dict(launcher='none')))
 
 
+def test_torch_that_is_too_old(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.1.2')
+    with pytest.raises(ImportError, match='SapiensFSDPStrategy: got torch 2.1.2'):
+        STRATEGIES.build(dict(type='SapiensFSDPStrategy', work_dir=str(tmp_path), env_kwargs=dict(launcher='none')))
+
+
+@pytest.mark.usefixtures('can_shard')
 def test_equals_one_process(tmp_path):
     (tmp_path / 'equal.py').write_text(EQUAL)
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--local_addr', '127.0.0.1',

@@ -40,6 +40,8 @@ def cut(path, part=.7):
 @pytest.fixture(params=['zip', 'legacy', 'folder'])
 def run(request, tmp_path):
     """Three checkpoints, of which the newest is not the last one by name."""
+    if request.param == 'folder':
+        request.getfixturevalue('can_shard')
     for number, mtime in ((9, 100), (10, 200), (8, 300)):
         write(tmp_path / f'iter_{number}.pth', request.param, mtime)
     write(tmp_path / 'best_coco_AP_iter_9.pth', mtime=400)
@@ -91,6 +93,7 @@ def test_a_truncated_newest_one_falls_back_to_the_one_before(run):
     assert str(damaged) in passed_over
 
 
+@pytest.mark.usefixtures('can_shard')
 def test_a_folder_without_its_table_or_rest(tmp_path):
     for number, name in ((1, None), (2, '.metadata'), (3, 'rest.pth')):
         write(tmp_path / f'iter_{number}.pth', 'folder')
@@ -290,12 +293,16 @@ def test_other_endings_are_no_candidates(zips):
 
 @pytest.mark.parametrize('checksums', [True, False])
 def test_zeros_in_the_middle(zips, checksums):
-    if not checksums:
-        torch.serialization.set_crc32_options(False)
-    try:
+    if checksums:
         write(zips / 'epoch_5.pth', mtime=5)
-    finally:
-        torch.serialization.set_crc32_options(True)
+    elif not hasattr(torch.serialization, 'set_crc32_options'):
+        pytest.skip('this torch always writes them')
+    else:
+        torch.serialization.set_crc32_options(False)
+        try:
+            write(zips / 'epoch_5.pth', mtime=5)
+        finally:
+            torch.serialization.set_crc32_options(True)
     (zips / 'last_checkpoint').write_text('')
     assert name_of(zips)[0] == 'epoch_5.pth'
     content = (zips / 'epoch_5.pth').read_bytes()

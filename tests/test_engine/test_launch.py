@@ -158,3 +158,14 @@ def test_srun_of_the_scripts(tmp_path, script, tool, arguments, gres, option):
         '--launcher', 'slurm', '--work-dir', 'a b']
     env['MASTER_PORT'] = '29501'
     assert subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.startswith('29501\n')
+
+
+@pytest.mark.parametrize(('torch_version', 'device', 'expected'), [
+    ('2.1.2', 'cpu', False), ('2.1.2', 'cuda', True), ('2.4.0', 'cpu', True)])
+def test_fused_optimizers_of_old_torch_are_for_accelerators(monkeypatch, torch_version, device, expected):
+    monkeypatch.setattr(torch, '__version__', torch_version)
+    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='AdamW', fused=True))))
+    launch.leave_out_fused(cfg)
+    assert ('fused' in cfg.optim_wrapper.optimizer) == expected
+    launch.leave_out_fused(Config(dict(optim_wrapper=None)))

@@ -44,7 +44,20 @@ class Linear(BaseModel):
         return dict(loss=(inputs * self.weight).mean() + self.other.sum())
 
 
+def _fused_runs_here() -> bool:
+    try:
+        torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], fused=True)
+    except RuntimeError:
+        return False
+    return True
+
+
+FUSED = _fused_runs_here()
+
+
 def train(tmp_path, special, length=8, batch_size=1, hook=True, fused=False, resume=False, interval=1, **optim):
+    if fused and not FUSED:
+        pytest.skip('AdamW(fused=True) runs on a CPU since torch 2.4')
     model = Linear()
     runner = Runner(
         model=model,
@@ -264,6 +277,7 @@ for i in range(4):
     except RuntimeError as error:
         assert i == 3
         print('stopped:', error)
+dist.barrier()  # in torch 2.1 a process hangs that leaves after the other
 dist.destroy_process_group()
 """
 

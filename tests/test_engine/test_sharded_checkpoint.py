@@ -20,7 +20,7 @@ from sapiens_mm.engine.sharded_checkpoint import (
 
 
 @pytest.fixture
-def damaged(tmp_path) -> Path:
+def damaged(can_shard, tmp_path) -> Path:
     """A checkpoint, to be damaged."""
     folder = tmp_path / 'iter_1.pth'
     write(folder)
@@ -77,6 +77,17 @@ def test_damaged_folders(damaged, file):
         load_checkpoint_file(damaged)
 
 
+def test_torch_that_is_too_old(tmp_path, monkeypatch):
+    for name in ('.metadata', 'rest.pth'):
+        (tmp_path / name).write_bytes(b'anything')
+    monkeypatch.setattr(torch, '__version__', '2.1.2')
+    with pytest.raises(CheckpointError, match=f'{tmp_path} .*got torch 2.1.2'):
+        load_checkpoint_file(tmp_path)
+    with pytest.raises(ImportError, match='got torch 2.1.2'):
+        write(tmp_path / 'iter_1.pth')
+
+
+@pytest.mark.usefixtures('can_shard')
 def test_what_was_written_is_read(tmp_path):
     folder = tmp_path / 'iter_1.pth'
     assert not is_sharded(str(folder))

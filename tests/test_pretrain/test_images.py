@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DATASETS
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 
 import sapiens_mm.pretrain  # noqa: F401  (registers)
@@ -148,6 +148,16 @@ def test_decodes_to_rgb(data, image):
     assert decoded.dtype == torch.uint8
     # The green edge, red above, blue below; a few grey levels off where the format loses some.
     assert (decoded.int() - expected.int()).abs().float().mean() < 4
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_is_upright(kind, orientation):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    data = encoded(picture(), kind, exif=exif, **dict(JPEG=dict(quality=95, subsampling=0)).get(kind, {}))
+    expected = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert('RGB'))
+    assert np.abs(decode(data).permute(1, 2, 0).numpy().astype(int) - expected).mean() < 1
 
 
 def test_samples(folder):

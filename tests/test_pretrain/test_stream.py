@@ -255,6 +255,7 @@ def train_rank(rank, folder, work_dir, name, num_workers, die_at=None, resume=Fa
     dist.init_process_group('gloo', init_method=f'file://{work_dir}/store_{name}', rank=rank, world_size=2)
     train(work_dir, images(folder), num_workers, 30, Recorder(f'{work_dir}/{name}_{rank}.json', die_at),
           launcher='pytorch', resume=resume)
+    dist.barrier()  # in torch 2.1 a process hangs that leaves after the other
     dist.destroy_process_group()
 
 

@@ -1,8 +1,5 @@
 """Pretraining by the tools: train, resume, look, export, fine-tune."""
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,12 +11,15 @@ pytest.importorskip('torchvision')
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def tool(*command, ok=True):
-    env = dict(os.environ, OMP_NUM_THREADS='1')
-    out = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, env=env, capture_output=True, text=True,
-                         timeout=200)
-    assert (out.returncode == 0) == ok, out.stdout[-2000:] + out.stderr[-3000:]
-    return out.stdout + out.stderr
+@pytest.fixture(scope='module')
+def tool(run_tool):
+
+    def run(*command, ok=True) -> str:
+        done = run_tool(*command)
+        assert (done.returncode == 0) == ok, done.stdout[-2000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    return run
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +52,7 @@ randomness = dict(seed=0)
 
 
 @pytest.fixture(scope='module')
-def trained(config, tmp_path_factory):
+def trained(tool, config, tmp_path_factory):
     folder = tmp_path_factory.mktemp('run')
     tool('tools/train.py', config, '--work-dir', folder)
     return folder
@@ -64,7 +64,7 @@ def losses(work_dir):
     return {line['step']: line['loss'] for line in lines if 'loss' in line}
 
 
-def test_bad_input(config, trained, tmp_path):
+def test_bad_input(tool, config, trained, tmp_path):
     checkpoint = trained / 'iter_6.pth'
     assert 'none.png does not exist' in tool('tools/reconstruct.py', config, checkpoint, 'none.png', ok=False)
     (tmp_path / 'text.png').write_text('no image')
@@ -95,7 +95,7 @@ def test_bad_input(config, trained, tmp_path):
     assert 'weights are written as .pth or .safetensors' in message.splitlines()[-1]
 
 
-def test_a_resumed_run_ends_with_the_losses_of_an_unbroken_one(config, trained, tmp_path):
+def test_a_resumed_run_ends_with_the_losses_of_an_unbroken_one(tool, config, trained, tmp_path):
     unbroken = losses(trained)
     assert list(unbroken) == list(range(1, 7))
     (tmp_path / 'run').mkdir()
@@ -105,7 +105,7 @@ def test_a_resumed_run_ends_with_the_losses_of_an_unbroken_one(config, trained, 
     assert resumed == {step: unbroken[step] for step in (4, 5, 6)}
 
 
-def test_reconstruction_of_a_folder(config, trained, images, tmp_path):
+def test_reconstruction_of_a_folder(tool, config, trained, images, tmp_path):
     out = tmp_path / 'new/sheet.png'
     tool('tools/reconstruct.py', config, trained / 'iter_6.pth', images / '3.png', images, '--mask-ratio', .5, .9,
          '--batch', 4, '--num', 9, '--out', out)
@@ -120,7 +120,7 @@ def test_reconstruction_of_a_folder(config, trained, images, tmp_path):
 
 
 @pytest.mark.parametrize('ending', ['pth', 'safetensors'])
-def test_an_exported_backbone_starts_pose_training(trained, micro_config, tmp_path, ending):
+def test_an_exported_backbone_starts_pose_training(tool, trained, micro_config, tmp_path, ending):
     out = tmp_path / f'backbone.{ending}'
     assert '32 wide, 2 layers, 13 positions with cls token' in tool(
         'tools/export_backbone.py', trained / 'iter_6.pth', out)
@@ -135,7 +135,7 @@ def test_an_exported_backbone_starts_pose_training(trained, micro_config, tmp_pa
     assert torch.equal(pose[name], pretrained[name])
 
 
-def test_pretraining_goes_on_from_a_clean_backbone(config, trained, tmp_path):
+def test_pretraining_goes_on_from_a_clean_backbone(tool, config, trained, tmp_path):
     """As from a public file: the decoder is fresh."""
     out = tmp_path / 'clean.pth'
     tool('tools/export_backbone.py', trained / 'iter_6.pth', out)

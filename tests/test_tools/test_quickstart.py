@@ -49,6 +49,11 @@ def test_runs_reports_and_continues(root, tmp_path):
 
 
 def test_a_stage_that_fails_says_what_and_where(root, tmp_path):
+    for split, number in (('train', 6), ('test', 3)):  # the stages before it are done
+        for name in ('annotations/person_keypoints.json', *(f'samples/{i}.json' for i in range(number))):
+            path = tmp_path / 'out/data' / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
     out = quickstart(root, tmp_path / 'out', '--dense-config', 'configs/none.py')
     assert out.returncode != 0
     assert "stage 'prepare dense' failed" in out.stderr.splitlines()[-1]

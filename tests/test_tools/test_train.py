@@ -53,6 +53,17 @@ def run(folder: Path, *command) -> str:
     return started.output()
 
 
+@pytest.fixture(scope='module')
+def tool(run_tool):
+
+    def run(*command) -> str:
+        done = run_tool(*command)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    return run
+
+
 def losses(work_dir) -> dict:
     """Iteration -> loss, of the last run that logged it."""
     out = {}
@@ -64,7 +75,7 @@ def losses(work_dir) -> dict:
     return out
 
 
-def test_train_test_and_resume_after_a_kill_on_two_processes(micro_config, tmp_path):
+def test_train_test_and_resume_after_a_kill_on_two_processes(tool, micro_config, tmp_path):
     train = (ROOT / 'tools/dist_train.sh', micro_config, 2, '--work-dir')
     seed = ('--cfg-options', 'randomness.seed=0')
     run(tmp_path, *train, tmp_path / 'unbroken', *seed)
@@ -98,13 +109,12 @@ def test_train_test_and_resume_after_a_kill_on_two_processes(micro_config, tmp_p
     assert (tmp_path / 'predictions.pkl').stat().st_size > 1000
 
     alone = tmp_path / 'alone.json'
-    run(tmp_path, sys.executable, 'tools/test.py', micro_config, checkpoint, '--out', alone, '--work-dir',
-        tmp_path / 'test')
+    tool('tools/test.py', micro_config, checkpoint, '--out', alone, '--work-dir', tmp_path / 'test')
     assert json.loads(alone.read_text())['metrics'] == pytest.approx(record['metrics'])
 
 
-def test_amp_and_scaled_learning_rate(micro_config, tmp_path):
-    out = run(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path / 'run', '--amp',
+def test_amp_and_scaled_learning_rate(tool, micro_config, tmp_path):
+    out = tool('tools/train.py', micro_config, '--work-dir', tmp_path / 'run', '--amp',
               '--auto-scale-lr', '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1')
     assert 'LR is set based on batch size of 512' in out
     assert 'SapiensBF16OptimWrapper' in out
@@ -112,35 +122,34 @@ def test_amp_and_scaled_learning_rate(micro_config, tmp_path):
     assert 'coco/AP' in out
 
 
-def test_boxes_of_a_detector(micro_config, tiny_coco, tmp_path):
+def test_boxes_of_a_detector(tool, micro_config, tiny_coco, tmp_path):
     """Two boxes for each person, one of them poor, and one of another class: rescored and OKS-NMSed to AP."""
-    run(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path, '--no-validate',
+    tool('tools/train.py', micro_config, '--work-dir', tmp_path, '--no-validate',
         '--cfg-options', 'train_cfg.max_epochs=1')
     boxes = [dict(image_id=i, category_id=category, bbox=[x, 10, 80, 100], score=score)
              for i in range(1, 7) for category, x, score in ((1, 10, 0.9), (1, 12, 0.2), (2, 10, 0.9))]
     (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
-    out = run(tmp_path, sys.executable, 'tools/test.py', micro_config, tmp_path / 'epoch_1.pth', '--work-dir', tmp_path,
+    out = tool('tools/test.py', micro_config, tmp_path / 'epoch_1.pth', '--work-dir', tmp_path,
               '--dump', tmp_path / 'predictions.pkl', '--cfg-options',
               f'test_dataloader.dataset.bbox_file={tmp_path}/boxes.json')
     assert 'coco/AP' in out
     assert len(pickle.loads((tmp_path / 'predictions.pkl').read_bytes())) == 12
 
 
-def test_checkpoint_of_another_head_is_not_tested(micro_config, tmp_path):
-    run(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path, '--no-validate',
+def test_checkpoint_of_another_head_is_not_tested(tool, run_tool, micro_config, tmp_path):
+    tool('tools/train.py', micro_config, '--work-dir', tmp_path, '--no-validate',
         '--cfg-options', 'train_cfg.max_epochs=1')
     checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
     weights = {key: value[:5] if 'final_layer' in key else value for key, value in checkpoint['state_dict'].items()}
     torch.save(dict(state_dict=weights), tmp_path / 'other.pth')
-    started = Command(tmp_path, sys.executable, 'tools/test.py', micro_config, tmp_path / 'other.pth', '--work-dir',
-                      tmp_path / 'test')
-    assert started.wait(120) != 0
-    last = started.output().strip().splitlines()[-1]
+    done = run_tool('tools/test.py', micro_config, tmp_path / 'other.pth', '--work-dir', tmp_path / 'test')
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
     assert 'head.final_layer.weight (5, 8, 1, 1) instead of (17, 8, 1, 1)' in last
     assert not (tmp_path / 'test/metrics.json').exists()
 
     # For training it will do, and resuming from weights alone is starting from them.
-    out = run(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path / 'again',
+    out = tool('tools/train.py', micro_config, '--work-dir', tmp_path / 'again',
               '--no-validate', '--resume', tmp_path / 'other.pth', '--cfg-options', 'train_cfg.max_epochs=1')
     assert 'has weights only' in out
     assert 'Epoch(train) [1]' in out
@@ -175,14 +184,12 @@ def corrupt(folder, kind):
 
 @pytest.mark.parametrize('kind', ['missing annotations', 'undecodable image', 'wrong number of keypoints', 'other arch',
                                   'truncated checkpoint', 'foreign pickle'])
-def test_bad_input_is_told_in_one_line(micro_config, tiny_coco, tmp_path, kind):
+def test_bad_input_is_told_in_one_line(run_tool, micro_config, tiny_coco, tmp_path, kind):
     data = tmp_path / 'data'
     shutil.copytree(tiny_coco, data, symlinks=True)
     micro_config.write_text(micro_config.read_text().replace(str(tiny_coco), str(data)))
     options, message = corrupt(data, kind)
-    started = Command(tmp_path, sys.executable, 'tools/train.py', micro_config, '--work-dir', tmp_path / 'run',
-                      *options)
-    assert started.wait(120) != 0
-    lines = started.output().strip().splitlines()
-    assert any(message in line for line in lines[-5:]), started.output()[-3000:]
+    done = run_tool('tools/train.py', micro_config, '--work-dir', tmp_path / 'run', *options)
+    assert done.returncode != 0
+    assert any(message in line for line in done.stderr.strip().splitlines()[-5:]), done.stderr[-3000:]
     assert not list((tmp_path / 'run').glob('*.pth'))

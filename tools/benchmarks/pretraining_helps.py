@@ -52,7 +52,7 @@ default_hooks = dict(checkpoint=dict(interval={epochs}))
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/pretraining_helps')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/pretraining_helps'))
     parser.add_argument('--jobs', type=int, default=min(2, os.cpu_count() or 1), help='processes at a time')
     parser.add_argument('--pretrain-images', type=int, default=600, help='of people, and of places')
     parser.add_argument('--pretrain-iterations', type=int, default=1200, help='of 32 images')

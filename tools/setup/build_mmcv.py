@@ -20,16 +20,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def compiler_flags() -> list[str]:
     """The flags with which torch's ``BuildExtension`` compiles a C++ file of mmcv's CPU build."""
+    import torch
     from setuptools._distutils.ccompiler import new_compiler
     from setuptools._distutils.sysconfig import customize_compiler
-    from torch.utils.cpp_extension import include_paths
+    from torch.utils.cpp_extension import BuildExtension, include_paths
     compiler = new_compiler()
     customize_compiler(compiler)
     includes = [*include_paths(), sysconfig.get_paths()['include']]
-    return [
+    flags = [
         *compiler.compiler_so[1:], *(f'-I{path}' for path in includes), '-std=c++17', '-DTORCH_API_INCLUDE_EXTENSION_H',
         '-DTORCH_EXTENSION_NAME=_ext'
     ]
+    if hasattr(BuildExtension, '_add_gnu_cpp_abi_flag'):  # older releases name the ABIs that torch was built with
+        names = {name: getattr(torch._C, f'_PYBIND11_{name}') for name in ('COMPILER_TYPE', 'STDLIB', 'BUILD_ABI')}
+        flags += [f'-DPYBIND11_{name}="{value}"' for name, value in names.items() if value is not None]
+        flags.append(f'-D_GLIBCXX_USE_CXX11_ABI={torch._C._GLIBCXX_USE_CXX11_ABI:d}')
+    return flags
 
 
 def precompile(folder: Path) -> Path:

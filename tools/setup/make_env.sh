@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the virtual environment that the Makefile, the tests and the README use.
 #
-#   tools/setup/make_env.sh [PYTHON] [VENV]      (python3 and .venv unless told)
+#   tools/setup/make_env.sh [PYTHON] [VENV] [TORCH]      (python3, .venv and 2.12.1 unless told)
 #
 # Safe to run again: a finished environment is recognised by its stamp within a fraction of a second, an interrupted one
 # is continued. Every stage prints the seconds it took.
@@ -9,6 +9,7 @@ set -u -o pipefail
 cd "$(dirname "$0")/../.."
 python=${1:-python3}
 venv=${2:-.venv}
+torch=${3:-2.12.1}
 need_gb=12
 
 die() { printf 'make env: %s\n' "$*" >&2; exit 1; }
@@ -22,9 +23,13 @@ case "$version" in
   *) die "'$python' is Python $version, but the OpenMMLab set needs 3.10 to 3.12; choose one with 'make env PYTHON=python3.11'" ;;
 esac
 
+pins="requirements/torch-$torch.txt"
+[ -f "$pins" ] ||
+  die "torch $torch was never tried: there is no $pins; choose one that is there with TORCH=, or write that file"
+
 stamp="$venv/.sapiens_mm"
 # `hash` is of everything that decides what gets installed.
-hash=$({ echo "$version"; cat requirements/*.txt setup.py tools/setup/*; } | cksum)
+hash=$({ echo "$version $torch"; cat requirements/*.txt setup.py tools/setup/*; } | cksum)
 [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && exit 0
 
 compiler=${CXX:-c++}
@@ -70,10 +75,10 @@ build_mmcv() {
 }
 
 stage "virtual environment $venv (Python $version)" make_venv
-stage "build tools and torch" $pip install -r requirements/build.txt
+stage "build tools and torch" $pip install -r requirements/build.txt -r "$pins"
 stage "mmcv's compiled ops" build_mmcv
-stage "OpenMMLab libraries" $pip install --no-build-isolation -r requirements/openmmlab.txt -c requirements/build.txt
-stage "sapiens_mm, its extras, test tools" $pip install --no-build-isolation -e . -r requirements/pretrain.txt -r requirements/synth.txt -r requirements/export.txt -r requirements/app.txt -r requirements/test.txt -c requirements/build.txt
+stage "OpenMMLab libraries" $pip install --no-build-isolation -r requirements/openmmlab.txt -c requirements/build.txt -c "$pins"
+stage "sapiens_mm, its extras, test tools" $pip install --no-build-isolation -e . -r requirements/pretrain.txt -r requirements/synth.txt -r requirements/export.txt -r requirements/app.txt -r requirements/test.txt -c requirements/build.txt -c "$pins"
 # Anny reads its bodies from a thousand text files once and caches them (1 GB in ~/.cache/anny).
 stage "cache of the synthetic bodies" "$venv/bin/python" -c 'from sapiens_mm.synth.body import load_body; load_body()'
 stage "check of the environment" $pip check

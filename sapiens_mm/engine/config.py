@@ -1,0 +1,36 @@
+"""Configs, also those that inherit from this package's by its name."""
+import os
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
+
+# MMEngine finds `_base_ = 'sapiens_mm::...'` and `get_config('sapiens_mm::...')` for packages of this list only.
+MODULE2PACKAGE['sapiens_mm'] = 'sapiens_mm'
+
+
+def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) -> Config:
+    """Reads a config file.
+
+    Of what comes from a config of this package (``_base_ = 'sapiens_mm::sapiens_pose/...'``) MMEngine looks types up in
+    a registry of the package's name. Ours are in the hosts' registries, so here ``default_scope`` decides as usual.
+
+    Args:
+        path: The file.
+        options: Changes, from dotted names to values.
+    """
+    cfg = Config.fromfile(path)
+    _forget_scope(cfg._cfg_dict)
+    cfg.merge_from_dict(options or {})
+    return cfg
+
+
+def _forget_scope(node: Any) -> None:
+    if isinstance(node, dict):
+        if dict.get(node, '_scope_') == 'sapiens_mm':
+            del node['_scope_']
+        node = dict.values(node)
+    elif not isinstance(node, (list, tuple)):
+        return
+    for child in node:
+        _forget_scope(child)

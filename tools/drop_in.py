@@ -6,7 +6,7 @@ import argparse
 import os.path as osp
 import sys
 
-from sapiens_mm.apis.drop_in import Refused, drop_in
+from sapiens_mm.apis.drop_in import DropInError, drop_in
 from sapiens_mm.apis.drop_in.check import check
 from sapiens_mm.utils.files import replacing
 
@@ -27,7 +27,7 @@ def main() -> None:
         plan = drop_in(args.config, args.arch, args.checkpoint)
         with replacing(args.out) as part, open(part, 'w', encoding='utf-8') as file:
             file.write(plan.text(osp.dirname(osp.abspath(args.out))))
-    except (Refused, ValueError, OSError) as error:
+    except (DropInError, ValueError, OSError) as error:
         sys.exit(str(error))
     print(f'{args.out}: {plan.base} with {args.arch}')
     for reason in plan.reasons:

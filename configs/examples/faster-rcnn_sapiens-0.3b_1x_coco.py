@@ -3,9 +3,9 @@
 * with_cp=True recomputes activations, since images are 512 x 512 or larger
 * SapiensFeaturePyramid of strides 4, 8, 16, 32, 64 with 256 channels: the anchor or point generator of the head states
   these strides
-* AdamW with lr 0.0001 and weight_decay 0.1 in place of SGD with lr 0.02, which is for a convolutional net; tune it to
-  your batch size
-* SapiensLayerDecayConstructor with decay 0.85 a layer, and no weight decay on norms, biases and embeddings
+* AdamW: lr 0.0001, weight decay 0.1, in place of SGD with lr 0.02; tune it to your batch size
+* SapiensLayerDecayConstructor: decay 0.85 a layer; no weight decay on norms, biases and embeddings
+* clip_grad: gradients are clipped at 1, as in the release
 """
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['sapiens_mm'], allow_failed_imports=False)

@@ -2,10 +2,10 @@
 
 * no pyramid: the head takes one map, and gets stride 16 instead of 32
 * in_featuremap_size=(12, 16) of stride 16
-* AdamW with lr 0.0005 and weight_decay 0.1 in place of AdamW with lr 0.004, which is for a convolutional net; tune it
-  to your batch size
-* SapiensLayerDecayConstructor with decay 0.85 a layer, and no weight decay on norms, biases and embeddings
-* CosineAnnealingLR has no absolute eta_min, which would lift the decayed rates
+* AdamW: lr 0.0005, weight decay 0.1, in place of AdamW with lr 0.004; tune it to your batch size
+* SapiensLayerDecayConstructor: decay 0.85 a layer; no weight decay on norms, biases and embeddings
+* clip_grad: gradients are clipped at 1, as in the release
+* CosineAnnealingLR: eta_min 0.0002 becomes a share of each learning rate
 """
 _base_ = 'mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-m_8xb256-420e_coco-256x192.py'
 custom_imports = dict(imports=['sapiens_mm'], allow_failed_imports=False)

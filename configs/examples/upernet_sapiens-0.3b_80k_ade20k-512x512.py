@@ -3,10 +3,11 @@
 * with_cp=True recomputes activations, since images are 512 x 512 or larger
 * model.pretrained=None: those weights are of the stock backbone
 * SapiensFeaturePyramid of strides 4, 8, 16, 32 with 256 channels: the stock maps of the heads have these strides
-* AdamW with lr 0.0001 and weight_decay 0.1 in place of SGD with lr 0.01, which is for a convolutional net; tune it to
-  your batch size
-* SapiensLayerDecayConstructor with decay 0.85 a layer, and no weight decay on norms, biases and embeddings
-* PolyLR has no absolute eta_min, which would lift the decayed rates
+* AdamW: lr 0.0001, weight decay 0.1, in place of SGD with lr 0.01; tune it to your batch size
+* SapiensLayerDecayConstructor: decay 0.85 a layer; no weight decay on norms, biases and embeddings
+* clip_grad: gradients are clipped at 1, as in the release
+* PolyLR: eta_min 0.0001 becomes 0; a fixed minimum would raise the decayed learning rates
+* LinearLR: 500 iterations of warm-up, which AdamW on a ViT needs
 """
 _base_ = 'mmseg::upernet/upernet_r50_4xb4-80k_ade20k-512x512.py'
 custom_imports = dict(imports=['sapiens_mm'], allow_failed_imports=False)
@@ -35,4 +36,7 @@ optim_wrapper = dict(
     constructor='SapiensLayerDecayConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.85),
 )
-param_scheduler = [dict(type='PolyLR', eta_min=0, power=0.9, begin=0, end=80000, by_epoch=False)]
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
+    dict(type='PolyLR', eta_min=0, power=0.9, begin=0, end=80000, by_epoch=False),
+]

@@ -72,8 +72,9 @@ class SapiensFeaturePyramid(BaseModule):
                 stride in (4, 8, 16, 32) or stride in (64, 128) and stride // 2 in strides for stride in strides):
             raise ValueError(f'strides: got {strides}, expected 1 to 6 of 4, 8, 16, 32, 64 and 128, ascending, 64 '
                              'after 32 and 128 after 64; correct strides, or num_outs and start_stride')
-        if num_outs not in (None, len(strides)):
-            raise ValueError(f'num_outs: got {num_outs}, expected {len(strides)} for strides={strides}; leave it out')
+        if num_outs not in (None, len(strides)) or start_stride not in (4, strides[0]):
+            raise ValueError(f'strides: got {strides} with num_outs={num_outs} and start_stride={start_stride}, '
+                             'expected one way to say them; leave the others out')
         self.strides = strides
         self.levels = nn.ModuleList(
             _level(in_channels, out_channels, stride) for stride in strides if stride <= 32)

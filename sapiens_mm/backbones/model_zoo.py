@@ -6,9 +6,11 @@ other wherever a checkpoint is asked for, and ``tools/fetch_weights.py --source`
 """
 from typing import NamedTuple
 
-__all__ = ['EMBEDDED_LICENSE', 'LICENSE', 'RELEASED', 'ReleasedFile', 'released_file']
+__all__ = ['EMBEDDED_LICENSE', 'LICENSE', 'PADDED_TASKS', 'RELEASED', 'ReleasedFile', 'released_file']
 
 LICENSE = 'CC-BY-NC 4.0'
+#: Released tasks whose backbones were trained with `patch_cfg=dict(padding=2)`, which their files do not tell.
+PADDED_TASKS = ('pose-17', 'pose-133', 'pose-308', 'normal')
 #: Of the tiny weights that come with the package, which are not of the release.
 EMBEDDED_LICENSE = 'Apache-2.0'
 

@@ -24,7 +24,9 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     Schedulers with an absolute ``eta_min`` lift the groups of low rates up to it: give them 0, or ``eta_min_ratio``.
 
-    Keys of ``paramwise_cfg``, of which all but the first and the tokens' mean what they mean in MMEngine:
+    Keys of ``paramwise_cfg``. Names are MMEngine's. Differences: norms, biases and other parameters of one dimension
+    have no decay by default, and a custom key changes only the factors that it names.
+
         layer_decay_rate (float): Decay per layer, in (0, 1]. Defaults to 1 (none). ``decay_rate`` is the same.
         norm_decay_mult (float): Factor of the weight decay of norm layers.
         bias_decay_mult (float): The same for biases outside of norm layers.
@@ -137,9 +139,12 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
                 if prefix is not None and key in prefix:
                     return lr_mult * (1. if custom_lr is None else custom_lr), decay_mult * (
                         1. if custom_decay is None else custom_decay)
-                keep = cfg.get('force_default_settings') and rule is not None
-                return (1. if custom_lr is None else custom_lr), (
-                    decay_mult if keep or custom_decay is None else custom_decay)
+                if not cfg.get('force_default_settings'):
+                    return (1. if custom_lr is None else custom_lr), (
+                        decay_mult if custom_decay is None else custom_decay)
+                # As in mmpose: where a rule speaks, it takes the custom factor's place.
+                return (custom_lr if custom_lr is not None and lr_mult == 1. else lr_mult), (
+                    custom_decay if custom_decay is not None and rule is None else decay_mult)
         return lr_mult, decay_mult
 
     def _backbones(self, model: nn.Module) -> dict[str, tuple[Callable[[str], int], int]]:

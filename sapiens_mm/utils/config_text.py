@@ -2,7 +2,7 @@
 import textwrap
 from keyword import iskeyword
 
-_WIDTH = 120
+WIDTH = 120  # columns of a config's lines
 
 
 class Code(str):
@@ -15,10 +15,10 @@ def format_value(value, indent: int = 0, column: int = 0) -> str:
     Args:
         value: Dicts, lists, tuples, numbers, text, None and :class:`Code`.
         indent: Of the line that it stands on.
-        column: At which it begins, with what follows it in the line.
+        column: Columns already used on the line, plus one for the trailing comma.
     """
     flat = _flat(value)
-    if column + len(flat) <= _WIDTH or not isinstance(value, (dict, list, tuple)) or not value:
+    if column + len(flat) <= WIDTH or not isinstance(value, (dict, list, tuple)) or not value:
         return flat
     space = ' ' * (indent + 4)
     if isinstance(value, dict):
@@ -30,7 +30,7 @@ def format_value(value, indent: int = 0, column: int = 0) -> str:
     else:
         opening, closing = '[]' if isinstance(value, list) else '()'
         if not any(isinstance(item, (dict, list, tuple)) for item in value):
-            lines = textwrap.wrap(', '.join(map(_flat, value)), _WIDTH - indent - 5)
+            lines = textwrap.wrap(', '.join(map(_flat, value)), WIDTH - indent - 5)
             return f'{opening}\n{space}' + f'\n{space}'.join(lines) + f'\n{" " * indent}{closing}'
         lines = [space + format_value(item, indent + 4, indent + 5) for item in value]
     return f'{opening}\n' + ',\n'.join(lines) + f',\n{" " * indent}{closing}'

@@ -14,7 +14,7 @@ def test_bad_number_of_maps(num_outs):
 @pytest.mark.parametrize('settings', [
     dict(strides=()), dict(strides=(2, 4)), dict(strides=(8, 64)), dict(strides=(8, 8)), dict(strides=(4, 7.97)),
     dict(strides=(16, 8)), dict(strides=(64, 128)), dict(strides=(128, 256)), dict(start_stride=8, num_outs=6),
-    dict(start_stride=12), dict(strides=(8, 16), num_outs=3)
+    dict(start_stride=12), dict(strides=(8, 16), num_outs=3), dict(strides=(4, 16), start_stride=8)
 ])
 def test_bad_strides(settings):
     with pytest.raises(ValueError, match='strides'):

@@ -108,6 +108,8 @@ def test_decay_rules():
     dict(norm_decay_mult=.2, bias_decay_mult=.3, flat_decay_mult=.4, dwconv_decay_mult=.5, bias_lr_mult=2.),
     dict(norm_decay_mult=.2, bias_decay_mult=.3, flat_decay_mult=.4, bypass_duplicate=True, custom_keys={
         'backbone.layers': dict(lr_mult=.1), 'backbone.layers.1.ln1': dict(decay_mult=.7), 'tail': dict(lr_mult=3.)}),
+    dict(norm_decay_mult=.2, bias_decay_mult=.3, flat_decay_mult=.4, bias_lr_mult=2., custom_keys={
+        'tail': dict(lr_mult=3.), 'backbone.layers.1': dict(decay_mult=.5)}),
     dict(flat_decay_mult=.4),
 ])
 def test_stock_keys_mean_what_they_mean_in_mmengine(cfg, constructor):

@@ -3,14 +3,14 @@ import copy
 
 from ...backbones import SapiensViT
 from .fit import FIT, put_backbone
-from .plan import DropIn, Refused
+from .plan import DropInError, Plan
 from .stock import find_config, load_stock, measure
 from .training import normalize, optimize
 
-__all__ = ['DropIn', 'Refused', 'drop_in', 'find_config']
+__all__ = ['Plan', 'DropInError', 'drop_in', 'find_config']
 
 
-def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | None = None) -> DropIn:
+def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | None = None) -> Plan:
     """Puts a Sapiens backbone into a config, with the neck, strides and optimizer that its head needs.
 
     The stock model is built with its own backbone, without weights, and its maps are measured: their channels and
@@ -24,14 +24,14 @@ def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | No
             pretrained ones of the size, where there are any.
 
     Raises:
-        Refused: The config cannot take a plain ViT, or does not build with its own backbone.
+        DropInError: The config cannot take a plain ViT, or does not build with its own backbone.
         FileNotFoundError: There is no such config.
         ValueError: Several fit, or ``arch`` is unknown.
     """
     width = SapiensViT._arch_settings(arch)['embed_dims']
     path, base = find_config(config)
     stock = load_stock(path, config)
-    plan = DropIn(base, stock, copy.deepcopy(stock))
+    plan = Plan(base, stock, copy.deepcopy(stock))
     measured = measure(stock, config)
     plan.head_strides = measured.head_strides
     put_backbone(plan, arch, checkpoint)

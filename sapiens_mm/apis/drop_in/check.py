@@ -2,7 +2,9 @@
 import copy
 import functools
 import os.path as osp
+import queue
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +19,9 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
 
-from . import DropIn, Refused, drop_in
+from . import DropInError, Plan, drop_in
 from .plan import parts_of
-from .stock import build_model, input_size, maps_of, stride_of, train_pipeline
+from .stock import build_model, input_size, model_maps, stride_of, train_pipeline
 
 TINY = dict(embed_dims=32, num_layers=4, num_heads=2, feedforward_channels=64)
 _STEPS = 3
@@ -38,8 +40,8 @@ class Check:
         neck: The chosen neck, or ``'none'``.
         strides: Strides of the maps that the head got, in pixels.
         head_strides: Those that the head states; None if it states none.
-        losses: Of each step, in this process.
-        predictions: How many samples came out with a prediction.
+        losses: Of each step, in the first process.
+        predictions: Samples that came out of testing, with whatever was found in them.
         without_gradient: Names of the trainable parameters that had no gradient in some step.
         groups: Number of the optimizer's parameter groups.
     """
@@ -56,6 +58,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
+        """Whether it was not refused and nothing went wrong."""
         return self.refused is None and self.error is None
 
 
@@ -64,18 +67,41 @@ def check(configs: Sequence[str], report: Callable[[Check], None] | None = None)
 
     Args:
         configs: See :func:`sapiens_mm.apis.drop_in.drop_in`.
-        report: Called in the first process with each result as it comes.
+        report: Called with each result as it comes.
     """
+    results = torch.multiprocessing.get_context('spawn').Queue()
+    halves: dict[str, dict[int, Check]] = {}
+    checks = []
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_worker, (list(configs), folder, report), nprocs=2)
-        return torch.load(osp.join(folder, 'checks.pt'), weights_only=False)  # our own, written a moment ago
+        workers = torch.multiprocessing.spawn(_worker, (list(configs), folder, results), 2, join=False, daemon=True)
+        while len(checks) < len(configs):
+            try:
+                rank, half = results.get(timeout=1)
+            except queue.Empty:
+                workers.join(timeout=0)  # raises where a process died
+                continue
+            both = halves.setdefault(half.config, {})
+            both[rank] = half
+            if len(both) == 2:
+                checks.append(_merged(both[0], both[1]))
+                if report is not None:
+                    report(checks[-1])
+        workers.join()
+    return checks
 
 
-def _worker(rank: int, configs: list[str], folder: str, report: Callable[[Check], None] | None) -> None:
+def _merged(first: Check, second: Check) -> Check:
+    """The result of both processes: where one fails, the other often fails after it."""
+    errors = [half.error for half in (first, second) if half.error]
+    first.error = '; the other process: '.join(dict.fromkeys(errors)) or None
+    first.without_gradient = sorted({*first.without_gradient, *second.without_gradient})
+    return first
+
+
+def _worker(rank: int, configs: list[str], folder: str, results) -> None:
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     MMLogger.get_instance('check', log_level='ERROR')
-    checks = []
     for i, config in enumerate(configs):
         # A group of its own: after an error in one process the other's is of no more use.
         dist.init_process_group('gloo', f'file://{folder}/{i}', world_size=2, rank=rank, timeout=timedelta(seconds=300))
@@ -88,17 +114,14 @@ def _worker(rank: int, configs: list[str], folder: str, report: Callable[[Check]
             plan.cfg = Config.fromfile(path)  # what is written, not what was meant
             _shrink(plan.cfg)
             _run(found, plan, rank)
-        except Refused as error:
+        except DropInError as error:
             found.refused = str(error)
         except Exception as error:
-            found.error = f'{type(error).__name__}: {error}'
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            found.error = f'{type(error).__name__}: {error} ({osp.basename(frame.filename)}, line {frame.lineno})'
         finally:
             dist.destroy_process_group()
-        checks.append(found)
-        if rank == 0 and report is not None:
-            report(found)
-    if rank == 0:
-        torch.save(checks, osp.join(folder, 'checks.pt'))
+        results.put((rank, found))
 
 
 def _shrink(cfg: Config) -> None:
@@ -115,7 +138,7 @@ def _shrink(cfg: Config) -> None:
         cfg.model.test_cfg.update(crop_size=(_SIDE, _SIDE), stride=(_SIDE // 2, _SIDE // 2))
 
 
-def _run(found: Check, plan: DropIn, rank: int) -> None:
+def _run(found: Check, plan: Plan, rank: int) -> None:
     torch.manual_seed(rank)
     cfg = plan.cfg
     neck = cfg.model.get('neck')
@@ -156,15 +179,11 @@ def _run(found: Check, plan: DropIn, rank: int) -> None:
         raise RuntimeError(f'{found.predictions} predictions for {_BATCH} samples')
 
 
-def _compare_strides(found: Check, plan: DropIn, model: torch.nn.Module) -> None:
+def _compare_strides(found: Check, plan: Plan, model: torch.nn.Module) -> None:
     """Measures the strides of the maps that the head gets; they must be those that it states."""
     size = (256, 256) if plan.host == 'mmdet' else input_size(plan.cfg)
-    backbone = getattr(model, 'backbone', None) or model.image_encoder[0]
-    with torch.no_grad():
-        maps = backbone(torch.zeros(1, 3, *size))
-        if getattr(model, 'neck', None) is not None and maps_of(model.neck(maps)):
-            maps = model.neck(maps)
-    found.strides = [stride_of(size, fmap) for fmap in maps_of(maps)]
+    features, maps = model_maps(model, size)
+    found.strides = [stride_of(size, fmap) for fmap in maps or features]  # a neck may make vectors of them
     found.head_strides = plan.head_strides
     expected = plan.head_strides or plan.strides
     if [round(stride) for stride in found.strides] != [round(stride) for stride in expected]:

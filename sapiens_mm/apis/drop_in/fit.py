@@ -1,24 +1,23 @@
 """Backbone, neck and head settings that fit what a stock head gets."""
 import inspect
+import math
 import os.path as osp
 
-import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 
 from ...backbones import SapiensViT
-from ...backbones.model_zoo import RELEASED
-from .plan import DropIn, Refused, as_list, parts_of
+from ...backbones.model_zoo import PADDED_TASKS, RELEASED
+from .plan import DropInError, Plan, as_list, parts_of, type_name
 from .stock import Measured, input_size
 
-#: Tasks whose public backbones were trained with `patch_cfg=dict(padding=2)`.
-_PADDED_TASKS = ('pose-17', 'pose-133', 'pose-308', 'normal')
 _WIDTH = 256  # channels of the pyramid where the stock maps differ in theirs
 #: Heads that also take the first map, though `in_index` does not say so.
 _FIRST_MAP_HEADS = ('DepthwiseSeparableASPPHead', )
 
 
-def put_backbone(plan: DropIn, arch: str | dict, checkpoint: str | None) -> None:
+def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
+    """Puts SapiensViT and its weights in the place of the stock backbone and weights."""
     cfg = plan.cfg
     height, width = input_size(cfg)
     backbone = dict(type='SapiensViT', arch=arch, img_size=height if height == width else (height, width))
@@ -37,7 +36,7 @@ def put_backbone(plan: DropIn, arch: str | dict, checkpoint: str | None) -> None
         if their_size != size:
             raise ValueError(f"checkpoint '{checkpoint}' is of the size {their_size}, expected {arch}; name "
                              'another, or leave it out')
-        if task in _PADDED_TASKS:
+        if task in PADDED_TASKS:
             backbone['patch_cfg'] = dict(padding=2)
             plan.reasons.append(f'patch_cfg=dict(padding=2), with which the public {task} models were trained')
     if cfg.model.get('backbone') is None:
@@ -56,28 +55,29 @@ def put_backbone(plan: DropIn, arch: str | dict, checkpoint: str | None) -> None
     cfg.custom_imports = ConfigDict(imports=[*imports, 'sapiens_mm'], allow_failed_imports=False)
 
 
-def _backbone(plan: DropIn) -> ConfigDict:
+def _backbone(plan: Plan) -> ConfigDict:
     model = plan.cfg.model
     return model.image_encoder[0] if model.get('backbone') is None else model.backbone
 
 
-def _pyramid(plan: DropIn, width: int, strides: list[float], out_channels: int, why: str) -> ConfigDict:
+def _pyramid(plan: Plan, width: int, strides: list[float], out_channels: int, why: str) -> ConfigDict:
     """A feature pyramid, or an error where a ViT cannot give these strides."""
     listed = ', '.join(f'{stride:g}' for stride in strides)
     if not set(strides) <= {4, 8, 16, 32, 64, 128} or strides != sorted(set(strides)):
-        raise Refused(f'{plan.base}: its head takes maps of strides {listed}, but SapiensFeaturePyramid gives 4 to '
+        raise DropInError(f'{plan.base}: its head takes maps of strides {listed}, but SapiensFeaturePyramid gives 4 to '
                       '128, ascending')
     plan.strides = strides
     plan.reasons.append(f'SapiensFeaturePyramid of strides {listed} with {out_channels} channels: {why}')
     return ConfigDict(type='SapiensFeaturePyramid', in_channels=width, out_channels=out_channels, strides=strides)
 
 
-def fit_detector(plan: DropIn, measured: Measured, width: int) -> None:
+def fit_detector(plan: Plan, measured: Measured, width: int) -> None:
+    """Gives the heads of mmdet a pyramid of the strides that they take; DETR-like ones keep their neck."""
     model = plan.cfg.model
     if not measured.maps:
-        raise Refused(f'{plan.base}: {model.type} takes no maps, so that it is no detector')
+        raise DropInError(f'{plan.base}: got no feature maps from the neck of {model.type}, expected at least one')
     neck = model.get('neck')
-    kind = str(neck.type).rpartition('.')[2] if isinstance(neck, dict) else None
+    kind = type_name(neck) if isinstance(neck, dict) else ''
     channels = [count for count, _ in measured.maps]
     strides = [stride for _, stride in measured.maps]
     source = ('the anchor or point generator of the head states these strides' if measured.head_strides else
@@ -99,64 +99,75 @@ def fit_detector(plan: DropIn, measured: Measured, width: int) -> None:
         _replace_channels(plan, channels, [_WIDTH] * len(channels))
 
 
-def _replace_channels(plan: DropIn, old: list[int], new: list[int]) -> None:
+def _replace_channels(plan: Plan, old: list[int], new: list[int]) -> None:
     """Sets `in_channels` of every head that takes all the maps."""
     heads = [part for key, value in plan.cfg.model.items() if key not in ('backbone', 'neck')
              for part in parts_of(value) if as_list(part.get('in_channels')) == old]
     if not heads:
-        raise Refused(f'{plan.base}: its head takes maps of {old} channels, but states them nowhere as in_channels')
+        raise DropInError(f'{plan.base}: its head takes maps of {old} channels, but states them nowhere as in_channels')
     for head in heads:
         head.in_channels = new
     plan.reasons.append(f'in_channels={new} in the head, as wide as the pyramid')
 
 
-def fit_segmentor(plan: DropIn, measured: Measured, width: int) -> None:
+def fit_segmentor(plan: Plan, measured: Measured, width: int) -> None:
+    """Gives the heads of mmseg a pyramid where they take maps of several strides, else maps of stride 16."""
     model = plan.cfg.model
     heads = [head for key in ('decode_head', 'auxiliary_head') for head in as_list(model.get(key))]
     number = len(measured.maps)
     wants = [list(range(number)) if _takes_all(head) else [i % number for i in as_list(head.get('in_index', -1))]
              for head in heads]
-    firsts = [str(head.type).rpartition('.')[2] in _FIRST_MAP_HEADS for head in heads]
-    used = sorted({i for indices, first in zip(wants, firsts) for i in (*indices, *([0] if first else []))})
-    strides = [measured.maps[i][1] for i in used]
-    distinct = sorted(set(strides))
-    neck = model.get('neck')
-    if len(distinct) > 1:
-        channels = {measured.maps[i][0] for i in used}
-        keep = neck is not None and len(channels) == 1
-        out_channels = channels.pop() if keep else _WIDTH
-        model.neck = _pyramid(plan, width, distinct, out_channels, 'the stock maps of the heads have these strides')
-        places = {i: distinct.index(stride) for i, stride in zip(used, strides)}
-        in_channels = dict.fromkeys(used, out_channels)
+    also_first = any(type_name(head) in _FIRST_MAP_HEADS for head in heads)
+    used = sorted({i for indices in wants for i in indices} | ({0} if also_first else set()))
+    if len({measured.maps[i][1] for i in used}) > 1:
+        places, channels = _from_pyramid(plan, measured, width, used)
     else:
-        last = SapiensViT._arch_settings(_backbone(plan).arch)['num_layers']
-        blocks = [max(round(depth * last), 1) - 1 for depth in (
-            measured.depths if len(measured.depths) == number else [(i + 1) / number for i in range(number)])]
-        indices = sorted({blocks[i] for i in used} | {last - 1})
-        places = {i: indices.index(blocks[i]) for i in used}
-        plan.strides = [16] * len(indices)
-        if indices != [last - 1]:
-            _backbone(plan).out_indices = indices
-            plan.reasons.append(f'out_indices={indices}: the heads take maps of one stride from several depths')
-        if neck is not None:
-            neck.in_channels = [width] * len(indices) if isinstance(neck.in_channels, (list, tuple)) else width
-            plan.reasons.append(f'{neck.type} stays, with in_channels={neck.in_channels}')
-            in_channels = {i: measured.maps[i][0] for i in used}
-        else:
-            in_channels = dict.fromkeys(used, width)
-            plan.reasons.append('no neck: each head takes one stride, and gets 16')
-        if strides[0] < 16 and any('dilations' in head for head in heads):
-            plan.reasons.append(f'dilations stay: at stride 16 they reach {16 / strides[0]:g} times as far as at the '
-                                f'stock {strides[0]:g}')
-    for head, indices, first in zip(heads, wants, firsts):
+        places, channels = _from_depths(plan, measured, width, used)
+        stride = measured.maps[used[0]][1]
+        if stride < 16 and any('dilations' in head for head in heads):
+            plan.reasons.append(f'dilations: stay; at stride 16 they reach {16 / stride:g} times as far as at the '
+                                f'stock {stride:g}')
+    for head, indices in zip(heads, wants):
         if not _takes_all(head):
             new = [places[i] for i in indices]
             head.in_index = new if isinstance(head.get('in_index', -1), (list, tuple)) else new[0]
         if head.get('in_channels') is not None:
-            widths = [in_channels[i] for i in indices]
-            head.in_channels = widths if isinstance(head.in_channels, (list, tuple)) else widths[0]
-        if first:
-            head.c1_in_channels = in_channels[0]
+            head.in_channels = [channels] * len(indices) if isinstance(head.in_channels, (list, tuple)) else channels
+        if type_name(head) in _FIRST_MAP_HEADS:
+            head.c1_in_channels = channels
+
+
+def _from_pyramid(plan: Plan, measured: Measured, width: int, used: list[int]) -> tuple[dict[int, int], int]:
+    """Puts a pyramid in the neck's place; the new index of each used map, and the channels of all."""
+    neck = plan.cfg.model.get('neck')
+    strides = sorted({measured.maps[i][1] for i in used})
+    widths = {measured.maps[i][0] for i in used}
+    channels = widths.pop() if neck is not None and len(widths) == 1 else _WIDTH
+    why = 'the stock maps of the heads have these strides' if neck is None else f'in place of {type_name(neck)}'
+    plan.cfg.model.neck = _pyramid(plan, width, strides, channels, why)
+    return {i: strides.index(measured.maps[i][1]) for i in used}, channels
+
+
+def _from_depths(plan: Plan, measured: Measured, width: int, used: list[int]) -> tuple[dict[int, int], int]:
+    """Takes maps of stride 16 as deep in the backbone as the stock ones; their new indices, and their channels."""
+    neck = plan.cfg.model.get('neck')
+    backbone = _backbone(plan)
+    last = SapiensViT._arch_settings(backbone.arch)['num_layers']
+    number = len(measured.maps)
+    depths = measured.depths if len(measured.depths) == number else [(i + 1) / number for i in range(number)]
+    blocks = [max(round(depth * last), 1) - 1 for depth in depths]
+    indices = sorted({blocks[i] for i in used} | {last - 1})
+    plan.strides = [16] * len(indices)
+    if indices != [last - 1]:
+        backbone.out_indices = indices
+        plan.reasons.append(f'out_indices={indices}: the heads take maps of one stride from several depths')
+    places = {i: indices.index(blocks[i]) for i in used}
+    if neck is None:
+        plan.reasons.append('no neck: each head takes one stride, and gets 16')
+        return places, width
+    neck.in_channels = [width] * len(indices) if isinstance(neck.in_channels, (list, tuple)) else width
+    plan.reasons.append(f'{type_name(neck)}: stays, with in_channels={neck.in_channels}')
+    return places, measured.maps[used[0]][0]
 
 
 def _takes_all(head: dict) -> bool:
@@ -164,20 +175,21 @@ def _takes_all(head: dict) -> bool:
     return isinstance(head.get('in_channels'), (list, tuple)) and 'in_index' not in head
 
 
-def fit_pose(plan: DropIn, measured: Measured, width: int) -> None:
+def fit_pose(plan: Plan, measured: Measured, width: int) -> None:
+    """Gives the head of mmpose a pyramid where it has a neck or takes several maps, else the map of stride 16."""
     model = plan.cfg.model
     if model.get('head') is None:
-        raise Refused(f'{plan.base}: {model.type} has no head')
+        raise DropInError(f'{plan.base}: {model.type} has no head')
     neck = model.get('neck')
-    kind = str((neck or {}).get('type')).rpartition('.')[2]
+    kind = type_name(neck)
     if measured.maps and (len(measured.maps) > 1 or neck is not None):
         channels = [count for count, _ in measured.maps]
         strides = [stride for _, stride in measured.maps]
         if len(set(channels)) > 1:
-            raise Refused(f'{plan.base}: its head takes maps of {channels} channels, but SapiensFeaturePyramid gives '
-                          'one width')
+            raise DropInError(f'{plan.base}: its head takes maps of {channels} channels, but SapiensFeaturePyramid '
+                              'gives one width')
         if len(strides) > 1 and len(set(strides)) == 1:
-            raise Refused(f'{plan.base}: its head supervises {len(strides)} stages of the stock backbone')
+            raise DropInError(f'{plan.base}: its head supervises {len(strides)} stages of the stock backbone')
         why = ('the point generator of the head states these strides' if measured.head_strides else
                f'in place of {kind}, whose output has them')
         model.neck = _pyramid(plan, width, strides, channels[0], why)
@@ -195,15 +207,15 @@ def fit_pose(plan: DropIn, measured: Measured, width: int) -> None:
         _fit_deconvolutions(plan, head, stock_stride)
 
 
-def _fit_deconvolutions(plan: DropIn, head: ConfigDict, stock_stride: float) -> None:
+def _fit_deconvolutions(plan: Plan, head: ConfigDict, stock_stride: float) -> None:
     """As many transposed convolutions as lead from stride 16 to the stride of the stock heatmaps."""
     settings = _arguments(plan.host, head)
     if 'deconv_out_channels' not in settings:
         return
     stock = list(settings['deconv_out_channels'] or [])
-    number = round(torch.tensor(16 / (stock_stride / 2**len(stock))).log2().item())
+    number = round(math.log2(16 / stock_stride * 2**len(stock)))
     if number < 0:
-        raise Refused(f'{plan.base}: its head works at stride {stock_stride / 2**len(stock):g}, but a ViT has 16')
+        raise DropInError(f'{plan.base}: its head works at stride {stock_stride / 2**len(stock):g}, but a ViT has 16')
     if number == len(stock):
         return
     head.deconv_out_channels = (stock or [_WIDTH])[:1] * number if number else None
@@ -214,27 +226,30 @@ def _fit_deconvolutions(plan: DropIn, head: ConfigDict, stock_stride: float) -> 
                         f'(there were {len(stock)})')
 
 
-def fit_classifier(plan: DropIn, measured: Measured, width: int) -> None:
+def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
+    """Gives the head of mmpretrain the vector or the map that it takes."""
     model = plan.cfg.model
     head = model.get('head')
     if head is None or model.type not in ('ImageClassifier', 'ImageToImageRetriever'):
-        raise Refused(f'{plan.base}: {model.type} is no classifier; expected ImageClassifier or ImageToImageRetriever')
+        raise DropInError(f'{plan.base}: model.type: got {model.type}, expected ImageClassifier or '
+                          'ImageToImageRetriever')
     backbone = _backbone(plan)
-    kind = str(head.type).rpartition('.')[2]
+    kind = type_name(head)
     neck = model.get('neck') if model.get('backbone') is not None else (model.image_encoder[1:] or [None])[0]
     if kind == 'DeiTClsHead':
-        raise Refused(f'{plan.base}: {kind} reads a distillation token, which SapiensViT does not have')
+        raise DropInError(f'{plan.base}: {kind} reads a distillation token, which SapiensViT does not have')
     if kind == 'VisionTransformerClsHead':
         backbone.update(out_type='cls_token', with_cls_token=True)
         plan.reasons.append(f"out_type='cls_token': {kind} reads the cls token")
     elif neck is None:
         backbone.out_type = 'avg_featmap'
         plan.reasons.append(f"out_type='avg_featmap': {kind} takes one vector, and there is no neck")
-    elif str(neck.type).rpartition('.')[2] == 'GlobalAveragePooling':
+    elif type_name(neck) == 'GlobalAveragePooling':
         plan.strides = [16]
         plan.reasons.append("out_type='featmap': GlobalAveragePooling stays and takes the map")
     else:
-        raise Refused(f'{plan.base}: {neck.type} is a neck for the stock maps; expected GlobalAveragePooling or none')
+        raise DropInError(f'{plan.base}: neck: got {neck.type}, which is for the stock maps, expected '
+                          'GlobalAveragePooling or none')
     head.in_channels = width
 
 
@@ -246,7 +261,6 @@ def _arguments(host: str, part: dict) -> dict:
         return dict(part)
     defaults = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
     return {**defaults, **part}
-
 
 
 #: By host.

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from mmengine.config import Config, ConfigDict
 
-from ...utils.config_text import format_value
+from ...utils.config_text import WIDTH, format_value
 
 
-class Refused(ValueError):
-    """A config that cannot take a plain ViT."""
+class DropInError(ValueError):
+    """A config cannot take a plain ViT, or does not work with its own backbone."""
 
 
 @dataclass
-class DropIn:
+class Plan:
     """A stock config with a Sapiens backbone.
 
     Attributes:
@@ -23,7 +23,7 @@ class DropIn:
         stock: The stock config.
         cfg: The new config, whole.
         strides: Strides of the maps that the head gets from the new backbone and neck, in pixels.
-        head_strides: Those that the head states in its anchor or point generator; None if it states none.
+        head_strides: Those that its anchor or point generators state, as powers of two; None if there are none.
         reasons: What was chosen, and why.
     """
     base: str
@@ -35,6 +35,7 @@ class DropIn:
 
     @property
     def host(self) -> str:
+        """The library that the config is of: its default scope."""
         return self.cfg.default_scope
 
     def text(self, folder: str = '.') -> str:
@@ -51,12 +52,14 @@ class DropIn:
         changes['optim_wrapper'] = {'_delete_': True, **new['optim_wrapper']}
         head = [f'{osp.basename(base)} with a Sapiens backbone, as tools/drop_in.py chose it:', '']
         for reason in self.reasons:
-            head += textwrap.wrap(f'* {reason}', 120, subsequent_indent='  ', break_long_words=False)
+            head += textwrap.wrap(f'* {reason}', WIDTH, subsequent_indent='  ', break_long_words=False)
+        head = '\n'.join(head)
         lines = [f'{name} = {format_value(value, 0, len(name) + 3)}' for name, value in changes.items()]
-        return '\n'.join(['"""', *head, '"""', f'_base_ = {base!r}', *lines, '']).replace('"""\n', '"""', 1)
+        return '\n'.join([f'"""{head}\n"""', f'_base_ = {base!r}', *lines, ''])
 
 
 def as_list(value) -> list:
+    """A list of a value that a config gives as one, as several or as None."""
     return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
 
 
@@ -69,6 +72,11 @@ def parts_of(value) -> Iterator[ConfigDict]:
         for item in value:
             if isinstance(item, (dict, list, tuple)):
                 yield from parts_of(item)
+
+
+def type_name(part: dict | None) -> str:
+    """The name of a component's class, without a scope: ``'mmdet.FPN'`` is ``'FPN'``; empty if there is none."""
+    return str((part or {}).get('type', '')).rpartition('.')[2]
 
 
 def difference(old, new):

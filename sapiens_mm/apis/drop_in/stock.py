@@ -12,7 +12,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import get_installed_path
 
-from .plan import Refused, parts_of
+from .plan import DropInError, as_list, parts_of, type_name
 
 HOSTS = ('mmdet', 'mmpose', 'mmpretrain', 'mmseg')
 _OWN_PATHS = 'is a whole network with paths of its own, of which nothing is left without it'
@@ -59,23 +59,24 @@ def find_config(config: str) -> tuple[str, str]:
 
 
 def load_stock(path: str, name: str) -> Config:
+    """Reads a stock config that trains a model with a backbone."""
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
-        raise Refused(f'{name}: the stock config does not load ({_brief(error)})') from error
+        raise DropInError(f'{name}: the stock config does not load ({_brief(error)})') from error
     if not isinstance(cfg.get('model'), dict):
-        raise Refused(f'{name}: it has no `model`; name a config that trains one')
+        raise DropInError(f'{name}: it has no `model`; name a config that trains one')
     scope = cfg.get('default_scope')
     if scope not in HOSTS:
-        raise Refused(f"{name}: its default_scope is {scope!r}; expected one of {', '.join(HOSTS)}")
+        raise DropInError(f"{name}: its default_scope is {scope!r}; expected one of {', '.join(HOSTS)}")
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     if dataset is None or dataset.get('pipeline') == []:
-        raise Refused(f'{name}: it only tests, without a train_dataloader or its pipeline, and a new backbone needs '
-                      'training')
+        raise DropInError(f'{name}: train_dataloader: got no training data, expected some, since a new backbone must '
+                          'be trained')
     if cfg.model.get('backbone') is None and cfg.model.get('image_encoder') is None:
         nested = [key for key, value in cfg.model.items() if isinstance(value, dict) and 'backbone' in value]
         hint = f'; put the backbone into the config of its {nested[0]}' if nested else ''
-        raise Refused(f'{name}: {cfg.model.type} has no backbone of its own{hint}')
+        raise DropInError(f'{name}: {cfg.model.type} has no backbone of its own{hint}')
     return cfg
 
 
@@ -92,18 +93,15 @@ def measure(cfg: Config, name: str) -> Measured:
     """Builds the stock model and measures the maps of its backbone and neck."""
     _check_parts(cfg, name)
     size = (320, 320) if cfg.default_scope == 'mmdet' else input_size(cfg)
-    images = torch.zeros(1, 3, *size)
     try:
         model = build_model(cfg)
-        backbone = getattr(model, 'backbone', None) or model.image_encoder[0]
-        with torch.no_grad():
-            features = backbone(images)
-            maps = model.neck(features) if getattr(model, 'neck', None) is not None else features
+        features, maps = model_maps(model, size)
     except Exception as error:
-        raise Refused(f'{name}: the stock model does not run with its own backbone ({_brief(error)})') from error
-    found = [[(fmap.shape[1], stride_of(size, fmap)) for fmap in maps_of(out)] for out in (features, maps)]
+        raise DropInError(f'{name}: the stock model does not run with its own backbone ({_brief(error)})') from error
+    found = [[(fmap.shape[1], stride_of(size, fmap)) for fmap in out] for out in (features, maps)]
     if cfg.default_scope != 'mmpretrain' and not found[0]:
-        raise Refused(f'{name}: its backbone puts out no maps of images')
+        raise DropInError(f'{name}: its backbone puts out no maps of images')
+    backbone = backbone_of(model)
     blocks = getattr(backbone, 'layers', ())
     indices = getattr(backbone, 'out_indices', ())
     indices = [indices] if isinstance(indices, int) else list(indices)
@@ -124,21 +122,29 @@ def build_model(cfg: Config) -> torch.nn.Module:
 
 
 def _check_parts(cfg: Config, name: str) -> None:
-    backbone = (cfg.model.get('backbone') or {}).get('type')
-    kind = str(backbone).rpartition('.')[2]
+    kind = type_name(cfg.model.get('backbone'))
     if kind.startswith('Sapiens'):
-        raise Refused(f'{name}: its backbone is {kind} already')
+        raise DropInError(f'{name}: its backbone is {kind} already')
     if kind in _REFUSED_BACKBONES:
-        raise Refused(f'{name}: {kind} {_REFUSED_BACKBONES[kind]}')
+        raise DropInError(f'{name}: {kind} {_REFUSED_BACKBONES[kind]}')
     for head in parts_of(cfg.model):
-        kind = str(head.get('type')).rpartition('.')[2]
+        kind = type_name(head)
         if kind in _REFUSED_HEADS:
-            raise Refused(f'{name}: {kind} {_REFUSED_HEADS[kind]}')
+            raise DropInError(f'{name}: {kind} {_REFUSED_HEADS[kind]}')
 
 
-def maps_of(outputs) -> list[torch.Tensor]:
-    outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-    return [out for out in outputs if isinstance(out, torch.Tensor) and out.ndim == 4]
+def backbone_of(model: torch.nn.Module) -> torch.nn.Module:
+    """The backbone of a host's model; mmpretrain's retrievers have it in a sequence."""
+    return model.backbone if hasattr(model, 'backbone') else model.image_encoder[0]
+
+
+def model_maps(model: torch.nn.Module, size: tuple[int, int]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The maps (1, C, h, w) of a backbone, and those after its neck, for a black image of ``size`` (H, W)."""
+    with torch.no_grad():
+        features = backbone_of(model)(torch.zeros(1, 3, *size))
+        outputs = model.neck(features) if getattr(model, 'neck', None) is not None else features
+    return tuple([out for out in as_list(outs) if isinstance(out, torch.Tensor) and out.ndim == 4]
+                 for outs in (features, outputs))
 
 
 def stride_of(size: tuple[int, int], fmap: torch.Tensor) -> float:
@@ -153,19 +159,20 @@ def _power(stride: float) -> int:
 
 
 def _head_strides(model: torch.nn.Module, maps: list[tuple[int, float]], name: str) -> list[float] | None:
-    """Strides that the anchor or point generators of the heads state; None if there are none."""
-    strides = None
+    """Strides that the anchor or point generators of the heads state, as powers of two; None if there are none."""
+    stated = None
+    found = [stride for _, stride in maps]
     for head in model.modules():
         # SOLO's heads resize their maps first, so that their generators are of others.
         if not hasattr(head, 'prior_generator') or hasattr(head, 'resize_feats'):
             continue
         strides = [stride[0] if isinstance(stride, (tuple, list)) else stride
                    for stride in head.prior_generator.strides]
-        found = [stride for _, stride in maps]
         if list(map(_power, strides)) != list(map(_power, found)):  # YOLACT's are 7.97, 15.71 and so on
-            raise Refused(f'{name}: {type(head).__name__} is set for strides {strides}, but the stock neck gives it '
-                          f'maps of strides {found}; correct its generator first')
-    return strides and found
+            raise DropInError(f'{name}: {type(head).__name__} is set for strides {strides}, but the stock neck gives '
+                              f'it maps of strides {found}; correct its generator first')
+        stated = list(map(_power, strides))
+    return stated
 
 
 def input_size(cfg: Config) -> tuple[int, int]:

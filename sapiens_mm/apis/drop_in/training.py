@@ -1,18 +1,20 @@
 """Normalization, optimizer and schedules for a Sapiens backbone in a stock config."""
 from mmengine.config import ConfigDict
 
-from .plan import DropIn, as_list
+from .plan import Plan, as_list
 
 #: Normalization of the public models, RGB.
 _NORMALIZATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-#: Learning rate where the stock optimizer is not AdamW or its rate is for a convolutional net, by host.
+_HIGHEST_RATE = 5e-4  # of a stock AdamW that stays; higher ones are for convolutional nets
+_WARM_UP = 500  # iterations, as in the release's pose models
+#: Learning rate where the stock optimizer does not stay, by host.
 _LEARNING_RATE = dict(mmdet=1e-4, mmseg=1e-4, mmpose=5e-4, mmpretrain=5e-4)
 #: Custom keys for what the optimizer constructor has rules of its own.
 _RULED = ('norm', 'bias', 'pos_embed', 'cls_token', 'absolute_pos_embed', 'relative_position_bias_table', 'pos_block')
 
 
-def normalize(plan: DropIn) -> None:
-    """Images as the Sapiens weights know them."""
+def normalize(plan: Plan) -> None:
+    """Normalizes images as the Sapiens weights know them."""
     cfg = plan.cfg
     place = cfg.model if cfg.model.get('data_preprocessor') is not None else cfg
     settings = place.get('data_preprocessor')
@@ -26,49 +28,62 @@ def normalize(plan: DropIn) -> None:
     if not same:
         settings.update(wanted)
         settings.pop('rgb_to_bgr', None)
-        plan.reasons.append(f'data_preprocessor: mean, std and {to_rgb} of the Sapiens weights (stock: mean '
-                            f'{old["mean"]}, std {old["std"]}, {to_rgb} {old[to_rgb]})')
+        plan.reasons.append(f'data_preprocessor: mean, std and {to_rgb} of the Sapiens weights, in place of '
+                            f'{old["mean"]}, {old["std"]} and {old[to_rgb]}')
 
 
-def optimize(plan: DropIn) -> None:
-    """AdamW with layer decay, and schedules that leave the decayed rates alone."""
+def optimize(plan: Plan) -> None:
+    """AdamW with layer decay, and schedules that leave the decayed learning rates alone."""
     cfg = plan.cfg
     stock = cfg.get('optim_wrapper') or ConfigDict(type='OptimWrapper', optimizer=dict(type='SGD'))
-    optimizer = stock.optimizer
-    adam = str(optimizer.type) == 'AdamW'
-    lr, decay = _LEARNING_RATE[plan.host], 0.1
-    if adam and optimizer.lr <= 5e-4:
-        lr, decay = optimizer.lr, optimizer.get('weight_decay', decay)
-        plan.reasons.append(f'AdamW stays, with lr {lr:g} and weight_decay {decay:g}')
+    stock_lr = stock.optimizer.get('lr')
+    adamw = stock.optimizer.type == 'AdamW'
+    if adamw and stock_lr is not None and stock_lr <= _HIGHEST_RATE:
+        optimizer = stock.optimizer
+        plan.reasons.append(f'AdamW: stays, with lr {stock_lr:g}')
     else:
-        plan.reasons.append(f'AdamW with lr {lr:g} and weight_decay {decay:g} in place of {optimizer.type} with lr '
-                            f'{optimizer.get("lr")}, which is for a convolutional net; tune it to your batch size')
-    paramwise = dict(layer_decay_rate=0.85)
+        optimizer = dict(type='AdamW', lr=_LEARNING_RATE[plan.host], betas=(0.9, 0.999), weight_decay=0.1)
+        plan.reasons.append(f'AdamW: lr {optimizer["lr"]:g}, weight decay 0.1, in place of {stock.optimizer.type} with '
+                            f'lr {stock_lr}; tune it to your batch size')
     keys = (stock.get('paramwise_cfg') or {}).get('custom_keys') or {}
     kept = {}
-    if adam:  # those of a convolutional net's SGD are of another scale
+    if adamw:  # SGD's are of another scale
         kept = {key: {mult: setting[mult] for mult in ('lr_mult', 'decay_mult') if mult in setting}
                 for key, setting in keys.items() if not key.startswith('backbone') and key.strip('.') not in _RULED}
-    if kept:
-        paramwise['custom_keys'] = kept
     left_out = sorted(set(keys) - set(kept))
-    plan.reasons.append('SapiensLayerDecayConstructor with decay 0.85 a layer, and no weight decay on norms, biases '
-                        'and embeddings' + (f'; custom_keys {left_out} are left out' if left_out else ''))
+    plan.reasons.append('SapiensLayerDecayConstructor: decay 0.85 a layer; no weight decay on norms, biases and '
+                        'embeddings' + (f'; custom_keys {left_out} are left out' if left_out else ''))
     wrapper = {key: value for key, value in stock.items() if key not in ('optimizer', 'paramwise_cfg', 'constructor')}
     wrapper.setdefault('type', 'OptimWrapper')
     if wrapper['type'] == 'AmpOptimWrapper':
         wrapper.update(dtype='bfloat16')
         wrapper.pop('loss_scale', None)
-        plan.reasons.append('bfloat16 in place of float16: activations of large ViTs pass 65504')
-    wrapper['clip_grad'] = wrapper.get('clip_grad') or dict(max_norm=1.0, norm_type=2)
+        plan.reasons.append('AmpOptimWrapper: bfloat16 in place of float16, since activations of large ViTs pass 65504')
+    if not wrapper.get('clip_grad'):
+        wrapper['clip_grad'] = dict(max_norm=1.0, norm_type=2)
+        plan.reasons.append('clip_grad: gradients are clipped at 1, as in the release')
+    paramwise = dict(layer_decay_rate=0.85, **(dict(custom_keys=kept) if kept else {}))
     cfg.optim_wrapper = ConfigDict(
-        **wrapper, optimizer=dict(type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=decay),
-        constructor='SapiensLayerDecayConstructor', paramwise_cfg=paramwise)
+        **wrapper, optimizer=optimizer, constructor='SapiensLayerDecayConstructor', paramwise_cfg=paramwise)
+    _schedule(plan, stock_lr)
+
+
+def _schedule(plan: Plan, stock_lr: float | None) -> None:
+    """A warm-up where there is none, and no fixed minimum, which would raise the decayed learning rates."""
+    cfg = plan.cfg
     schedulers = as_list(cfg.get('param_scheduler'))
     for scheduler in schedulers:
-        if scheduler.get('eta_min'):
-            if 'Cosine' in scheduler.type:
-                scheduler.eta_min_ratio = scheduler.pop('eta_min') / optimizer.lr
-            else:
-                scheduler.eta_min = 0
-            plan.reasons.append(f'{scheduler.type} has no absolute eta_min, which would lift the decayed rates')
+        minimum = scheduler.get('eta_min')
+        if minimum and 'Cosine' in scheduler.type and stock_lr:
+            scheduler.eta_min_ratio = scheduler.pop('eta_min') / stock_lr
+            plan.reasons.append(f'{scheduler.type}: eta_min {minimum:g} becomes a share of each learning rate')
+        elif minimum:
+            scheduler.eta_min = 0
+            plan.reasons.append(f'{scheduler.type}: eta_min {minimum:g} becomes 0; a fixed minimum would raise the '
+                                'decayed learning rates')
+    if not any('Warmup' in scheduler.type or scheduler.type in ('LinearLR', 'ConstantLR') and not scheduler.get('begin')
+               for scheduler in schedulers):
+        warm_up = ConfigDict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=_WARM_UP)
+        schedulers = [warm_up, *schedulers]
+        plan.reasons.append(f'LinearLR: {_WARM_UP} iterations of warm-up, which AdamW on a ViT needs')
+    cfg.param_scheduler = schedulers

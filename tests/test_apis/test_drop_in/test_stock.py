@@ -1,6 +1,6 @@
 import pytest
 
-from sapiens_mm.apis.drop_in import Refused, drop_in, find_config
+from sapiens_mm.apis.drop_in import DropInError, drop_in, find_config
 from sapiens_mm.apis.drop_in.check import TINY
 
 
@@ -23,32 +23,32 @@ def test_names_of_a_config():
 
 
 @pytest.mark.parametrize(('name', 'reason'), [
-    ('mmseg::bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024', 'BiSeNetV1 is a whole network'),
-    ('mmseg::dpt_vit-b16_8xb2-160k_ade20k-512x512', 'DPTHead reads a cls token'),
+    ('mmseg::bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024', 'BiSeNetV1'),
+    ('mmseg::dpt_vit-b16_8xb2-160k_ade20k-512x512', 'DPTHead'),
     ('mmpose::edpose_res50_8xb2-50e_coco-800x1333', 'the stock config does not load'),
     ('mmdet::yolov3_d53_8xb8-ms-416-273e_coco', 'strides 32, 16, 8'),
     ('mmdet::ssd300_coco', 'strides 8, 16, 32, 64, 128, 256'),
-    ('mmpose::ae_hrnet-w32_8xb24-300e_coco-512x512', 'it only tests'),
-    ('mmdet::soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco', 'config of its detector'),
+    ('mmpose::ae_hrnet-w32_8xb24-300e_coco-512x512', 'train_dataloader'),
+    ('mmdet::soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco', 'detector'),
 ])
 def test_configs_that_cannot_take_a_plain_vit(name, reason):
-    with pytest.raises(Refused, match=reason):
+    with pytest.raises(DropInError, match=reason):
         drop_in(name, TINY)
 
 
 def test_own_configs_that_cannot(own):
-    with pytest.raises(Refused, match='SapiensViT already'):
+    with pytest.raises(DropInError, match='SapiensViT'):
         drop_in(own("custom_imports = dict(imports=['sapiens_mm'])\n"
                     "model = dict(backbone=dict(_delete_=True, type='SapiensViT', arch='sapiens_tiny'))"), TINY)
-    with pytest.raises(Refused, match='it has no `model`'):
+    with pytest.raises(DropInError, match='model'):
         drop_in(own("default_scope = 'mmdet'\n", base=None), TINY)
-    with pytest.raises(Refused, match="default_scope is None"):
+    with pytest.raises(DropInError, match="default_scope is None"):
         drop_in(own("model = dict(type='A')\n", base=None), TINY)
-    with pytest.raises(Refused, match='does not load'):
+    with pytest.raises(DropInError, match='does not load'):
         drop_in(own('model = dict(\n'), TINY)
-    with pytest.raises(Refused, match='does not run with its own backbone.*num_blocks'):
+    with pytest.raises(DropInError, match='does not run with its own backbone.*num_blocks'):
         drop_in(own('model = dict(backbone=dict(num_blocks=3))'), TINY)
-    with pytest.raises(Refused, match=r'RetinaHead is set for strides \[4, 8, 16, 32, 64\].*\[8, 16, 32, 64, 128\]'):
+    with pytest.raises(DropInError, match=r'RetinaHead.*\[4, 8, 16, 32, 64\].*\[8, 16, 32, 64, 128\]'):
         drop_in(own('model = dict(bbox_head=dict(anchor_generator=dict(strides=[4, 8, 16, 32, 64])))'), TINY)
     with pytest.raises(ValueError, match='of the size 1b, expected sapiens_0.3b'):
         drop_in(own(), 'sapiens_0.3b', 'weights/sapiens_1b_epoch_173_clean.pth')

@@ -33,3 +33,18 @@ def test_optimizer():
 def test_schedules_have_no_absolute_end(name):
     schedulers = drop_in(name, TINY).cfg.param_scheduler
     assert not any(scheduler.get('eta_min') for scheduler in schedulers)
+
+
+def test_stock_adamw_stays_whole(own):
+    text = "optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', {}betas=(0.9, 0.95), eps=1e-6))"
+    optimizer = drop_in(own(text.format('lr=2e-4, ')), TINY).cfg.optim_wrapper.optimizer
+    assert optimizer == dict(type='AdamW', lr=2e-4, betas=(0.9, 0.95), eps=1e-6)
+    assert drop_in(own(text.format('')), TINY).cfg.optim_wrapper.optimizer.lr == 1e-4
+
+
+def test_warm_up(own):
+    """Added where the stock schedule has none."""
+    assert [scheduler.type for scheduler in drop_in(own(), TINY).cfg.param_scheduler] == ['LinearLR', 'MultiStepLR']
+    bare = own("param_scheduler = [dict(type='MultiStepLR', milestones=[8, 11], by_epoch=True)]")
+    assert [(scheduler.type, scheduler.get('end')) for scheduler in drop_in(bare, TINY).cfg.param_scheduler] == [
+        ('LinearLR', 500), ('MultiStepLR', None)]

@@ -368,8 +368,19 @@ def _video(source: Source) -> Iterator[tuple]:
 
 def _read_video(source: Source) -> Iterator[Frame]:
     with _video(source) as (container, stream):
-        rate, found, start = float(stream.average_rate or 25), 0, None
-        for index, frame in enumerate(container.decode(stream)):
+        import av
+        rate, found, start, damaged = float(stream.average_rate or 25), 0, None, False
+        frames = enumerate(container.decode(stream))
+        while True:
+            try:
+                index, frame = next(frames)
+            except StopIteration:
+                break
+            except av.InvalidDataError:  # older PyAV tells that a file ends too early, others just stop there
+                if not found:
+                    raise
+                damaged = True
+                break
             image = frame.to_ndarray(format='rgb24')
             turns = round(getattr(frame, 'rotation', 0) / 90) % 4
             found, time = index + 1, frame.time
@@ -380,7 +391,7 @@ def _read_video(source: Source) -> Iterator[Frame]:
             raise InputError(f'{source.path}: no frame of it can be decoded; it is cut off, damaged or empty')
         # Not all frames of a video that was trimmed are to be shown, but they last as long as it says.
         end = stream.duration and float(stream.duration * stream.time_base)
-        if found < .9 * stream.frames and end and time is not None and time < .9 * end:
+        if damaged or (found < .9 * stream.frames and end and time is not None and time < .9 * end):
             raise InputError(f'{source.path}: it broke off after {found} of about {stream.frames} frames; it is '
                              'cut off or damaged')
 

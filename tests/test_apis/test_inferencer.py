@@ -308,7 +308,11 @@ def test_keypoints_are_those_of_mmpose(make, small_models, host_results, coco_re
         assert len(result.boxes)
         for person, sample in enumerate(host_results(*small_models[name], path, result.boxes, flip)):
             expected = sample.pred_instances
-            assert np.abs(result.keypoints[person] - expected.keypoints[0]).max() < .05
+            difference = np.abs(result.keypoints[person] - expected.keypoints[0]).max(-1)
+            # Random heatmaps throw some points out of the picture, by steps whose rounding grows with their length.
+            size = np.array(cv2.imread(path).shape[1::-1])
+            out = np.maximum(-expected.keypoints[0], expected.keypoints[0] - size).max(-1).clip(0)
+            assert (difference < .05 + 2e-3 * out).all()
             np.testing.assert_allclose(result.keypoint_scores[person], expected.keypoint_scores[0], atol=1e-4)
 
 

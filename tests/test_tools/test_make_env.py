@@ -49,3 +49,11 @@ def test_environment_of_another_python_is_not_touched(tmp_path):
                             env={**os.environ, 'PATH': f'{tmp_path}/bin{os.pathsep}{os.environ["PATH"]}'})
     assert result.returncode == 1
     assert f'{venv} holds Python {sys.version_info[0]}.{sys.version_info[1]}, but newer is' in result.stderr
+
+
+def test_torch_that_was_never_tried(tmp_path):
+    result = subprocess.run(['bash', SCRIPT, sys.executable, tmp_path / 'venv', '1.13.1'], capture_output=True,
+                            text=True, check=False)
+    assert result.returncode == 1
+    assert 'torch 1.13.1' in result.stderr
+    assert not (tmp_path / 'venv').exists()

@@ -24,6 +24,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -122,7 +123,7 @@ def own_weights(cfg: Config, name: str, folder: Path) -> tuple[str, str]:
 def plain_dtype(args: argparse.Namespace):
     """Autocast to it: how a plain model computes in another dtype."""
     dtype = getattr(torch, args.dtype)
-    return torch.autocast(args.device, dtype, enabled=dtype != torch.float32)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(args.device, dtype)
 
 
 def time_all(args: argparse.Namespace, part: str, inferencers: list[SapiensInferencer], plain: Callable,

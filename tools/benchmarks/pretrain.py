@@ -69,6 +69,7 @@ def build(variant: str, arch: dict, size: int):
 def measure(args: argparse.Namespace) -> dict:
     """Trains a variant for some steps in this process."""
     import torch
+    from mmengine.utils import digit_version
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     build(args.variant, dict(ARCHES['tiny'], num_layers=1), 64)  # imports the libraries
@@ -77,7 +78,8 @@ def measure(args: argparse.Namespace) -> dict:
     model.init_weights()
     model.train()
     trained = [param for param in model.parameters() if param.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
+    fused = digit_version(torch.__version__) >= digit_version('2.4')  # the first to have it for a CPU
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=fused)
     images = torch.randn(args.batch, 3, args.size, args.size)
     seconds = []
     for _ in range(1 + args.steps):

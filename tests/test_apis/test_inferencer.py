@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.utils import digit_version
 from PIL import Image
 
 from sapiens_mm.apis import SapiensInferencer
@@ -309,10 +310,12 @@ def test_keypoints_are_those_of_mmpose(make, small_models, host_results, coco_re
         for person, sample in enumerate(host_results(*small_models[name], path, result.boxes, flip)):
             expected = sample.pred_instances
             difference = np.abs(result.keypoints[person] - expected.keypoints[0]).max(-1)
-            # Random heatmaps throw some points out of the picture, by steps whose rounding grows with their length.
-            size = np.array(cv2.imread(path).shape[1::-1])
-            out = np.maximum(-expected.keypoints[0], expected.keypoints[0] - size).max(-1).clip(0)
-            assert (difference < .05 + 2e-3 * out).all()
+            allowed = .05
+            if digit_version(torch.__version__) < digit_version('2.2'):
+                # There the rounding of the steps by which random heatmaps throw points out of the image differs.
+                size = np.array(cv2.imread(path).shape[1::-1])
+                allowed += 2e-3 * np.maximum(-expected.keypoints[0], expected.keypoints[0] - size).max(-1).clip(0)
+            assert (difference < allowed).all()
             np.testing.assert_allclose(result.keypoint_scores[person], expected.keypoint_scores[0], atol=1e-4)
 
 

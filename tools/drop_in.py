@@ -3,6 +3,7 @@
     python tools/drop_in.py mmdet::mask-rcnn_r50_fpn_1x_coco mask-rcnn_sapiens.py --arch sapiens_0.3b --check
 """
 import argparse
+import os
 import os.path as osp
 import sys
 
@@ -25,6 +26,14 @@ def main() -> None:
         sys.exit(f"'{args.out}' exists; choose another name, or remove it")
     try:
         plan = drop_in(args.config, args.arch, args.checkpoint)
+        if args.check:
+            print('Checking: three steps and a prediction in two processes ...', flush=True)
+            found, = check([args.config])
+            if not found.passed:
+                sys.exit(f'check failed, nothing is written: {found.refused or found.error}')
+            print(f'Check passed: strides {found.strides}, losses {[round(loss, 3) for loss in found.losses]}, '
+                  f'{found.predictions} predictions, every parameter has a gradient, {found.groups} parameter groups')
+        os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
         with replacing(args.out) as part, open(part, 'w', encoding='utf-8') as file:
             file.write(plan.text(osp.dirname(osp.abspath(args.out))))
     except (DropInError, ValueError, OSError) as error:
@@ -32,12 +41,6 @@ def main() -> None:
     print(f'{args.out}: {plan.base} with {args.arch}')
     for reason in plan.reasons:
         print(f'* {reason}')
-    if args.check:
-        found, = check([args.config])
-        if not found.passed:
-            sys.exit(f'check failed: {found.refused or found.error}')
-        print(f'check passed: strides {found.strides}, losses {[round(loss, 3) for loss in found.losses]}, '
-              f'{found.predictions} predictions, every parameter has a gradient, {found.groups} parameter groups')
 
 
 if __name__ == '__main__':

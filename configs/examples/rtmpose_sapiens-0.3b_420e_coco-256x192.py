@@ -1,11 +1,12 @@
 """rtmpose-m_8xb256-420e_coco-256x192.py with a Sapiens backbone, as tools/drop_in.py chose it:
 
-* no pyramid: the head takes one map, and gets stride 16 instead of 32
+* no pyramid: the head takes one map, and gets stride 16 (stock: 32)
 * in_featuremap_size=(12, 16) of stride 16
 * AdamW: lr 0.0005, weight decay 0.1, in place of AdamW with lr 0.004; tune it to your batch size
-* SapiensLayerDecayConstructor: decay 0.85 a layer; no weight decay on norms, biases and embeddings
+* SapiensLayerDecayConstructor: layer decay 0.85; no weight decay on norms, biases and embeddings
 * clip_grad: gradients are clipped at 1, as in the release
 * CosineAnnealingLR: eta_min 0.0002 becomes a share of each learning rate
+* SapiensNonFiniteHook: leaves out steps whose gradient is not finite, and ends the run after 5
 """
 _base_ = 'mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-m_8xb256-420e_coco-256x192.py'
 custom_imports = dict(imports=['sapiens_mm'], allow_failed_imports=False)
@@ -22,6 +23,52 @@ model = dict(
     ),
     head=dict(in_channels=1024, in_featuremap_size=(12, 16)),
 )
+custom_hooks = [
+    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.0002, update_buffers=True, priority=49),
+    dict(
+        type='mmdet.PipelineSwitchHook',
+        switch_epoch=390,
+        switch_pipeline=[
+            dict(type='LoadImage', backend_args=dict(backend='local')),
+            dict(type='GetBBoxCenterScale'),
+            dict(type='RandomFlip', direction='horizontal'),
+            dict(type='RandomHalfBody'),
+            dict(type='RandomBBoxTransform', shift_factor=0.0, scale_factor=[0.75, 1.25], rotate_factor=60),
+            dict(type='TopdownAffine', input_size=(192, 256)),
+            dict(type='mmdet.YOLOXHSVRandomAug'),
+            dict(
+                type='Albumentation',
+                transforms=[
+                    dict(type='Blur', p=0.1),
+                    dict(type='MedianBlur', p=0.1),
+                    dict(
+                        type='CoarseDropout',
+                        max_holes=1,
+                        max_height=0.4,
+                        max_width=0.4,
+                        min_holes=1,
+                        min_height=0.2,
+                        min_width=0.2,
+                        p=0.5,
+                    ),
+                ],
+            ),
+            dict(
+                type='GenerateTarget',
+                encoder=dict(
+                    type='SimCCLabel',
+                    input_size=(192, 256),
+                    sigma=(4.9, 5.66),
+                    simcc_split_ratio=2.0,
+                    normalize=False,
+                    use_dark=False,
+                ),
+            ),
+            dict(type='PackPoseInputs'),
+        ],
+    ),
+    dict(type='SapiensNonFiniteHook', max_consecutive=5),
+]
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

@@ -4,10 +4,11 @@
 * model.pretrained=None: those weights are of the stock backbone
 * SapiensFeaturePyramid of strides 4, 8, 16, 32 with 256 channels: the stock maps of the heads have these strides
 * AdamW: lr 0.0001, weight decay 0.1, in place of SGD with lr 0.01; tune it to your batch size
-* SapiensLayerDecayConstructor: decay 0.85 a layer; no weight decay on norms, biases and embeddings
+* SapiensLayerDecayConstructor: layer decay 0.85; no weight decay on norms, biases and embeddings
 * clip_grad: gradients are clipped at 1, as in the release
 * PolyLR: eta_min 0.0001 becomes 0; a fixed minimum would raise the decayed learning rates
 * LinearLR: 500 iterations of warm-up, which AdamW on a ViT needs
+* SapiensNonFiniteHook: leaves out steps whose gradient is not finite, and ends the run after 5
 """
 _base_ = 'mmseg::upernet/upernet_r50_4xb4-80k_ade20k-512x512.py'
 custom_imports = dict(imports=['sapiens_mm'], allow_failed_imports=False)
@@ -40,3 +41,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
     dict(type='PolyLR', eta_min=0, power=0.9, begin=0, end=80000, by_epoch=False),
 ]
+custom_hooks = [dict(type='SapiensNonFiniteHook', max_consecutive=5)]

@@ -1,13 +1,20 @@
 """A Sapiens backbone in a config of mmdet, mmseg, mmpose or mmpretrain."""
 import copy
+import os.path as osp
+import tempfile
+
+from mmengine.config import Config
+from torch import nn
 
 from ...backbones import SapiensViT
-from .fit import FIT, put_backbone
+from .fit import FIT, backbone_cfg, put_backbone
 from .plan import DropInError, Plan
-from .stock import find_config, load_stock, measure
-from .training import normalize, optimize
+from .stock import brief, build_model, find_config, load_stock, measure
+from .training import adapt_hooks, drop_dead_keys, normalize, optimize
 
-__all__ = ['Plan', 'DropInError', 'drop_in', 'find_config']
+__all__ = ['DropInError', 'Plan', 'drop_in', 'find_config']
+
+_NARROW = dict(embed_dims=32, num_heads=2, feedforward_channels=64)
 
 
 def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | None = None) -> Plan:
@@ -38,4 +45,21 @@ def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | No
     FIT[plan.host](plan, measured, width)
     normalize(plan)
     optimize(plan)
+    adapt_hooks(plan)
+    drop_dead_keys(plan, [name for name, _ in _built(plan).named_parameters()])
     return plan
+
+
+def _built(plan: Plan) -> nn.Module:
+    """The new model from what is written, with a narrow backbone."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = osp.join(folder, 'config.py')
+        try:
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(plan.text(folder))
+            cfg = Config.fromfile(path)
+            backbone = backbone_cfg(cfg)
+            backbone.arch = dict(_NARROW, num_layers=SapiensViT._arch_settings(backbone.arch)['num_layers'])
+            return build_model(cfg)
+        except Exception as error:
+            raise DropInError(f'{plan.base}: the new config does not build ({brief(error)})') from error

@@ -145,10 +145,14 @@ def _run(found: Check, plan: Plan, rank: int) -> None:
     found.neck = ' + '.join(part.type for part in (neck if isinstance(neck, list) else [neck]) if part) or 'none'
     model = build_model(cfg)
     _compare_strides(found, plan, model)
+    for part in model.modules():
+        if (getattr(part, 'init_cfg', None) or {}) and 'Pretrained' in str(part.init_cfg):
+            part.init_cfg = None  # weights from elsewhere, such as those of a shared ResNet stage
     model.init_weights()
     wrapper = copy.deepcopy(cfg.optim_wrapper)
     wrapper.type = 'OptimWrapper'  # mixed precision needs an accelerator
     wrapper.pop('dtype', None)
+    wrapper.paramwise_cfg.layer_decay_rate = 0.85  # that of pretrained weights
     optim_wrapper = build_optim_wrapper(model, wrapper)
     found.groups = len(optim_wrapper.param_groups)
     seen: set[str] = set()

@@ -3,7 +3,7 @@ import inspect
 import math
 import os.path as osp
 
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from ...backbones import SapiensViT
@@ -39,6 +39,8 @@ def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
         if task in PADDED_TASKS:
             backbone['patch_cfg'] = dict(padding=2)
             plan.reasons.append(f'patch_cfg=dict(padding=2), with which the public {task} models were trained')
+        if '://' not in checkpoint and not osp.exists(checkpoint):
+            plan.reasons.append(f"init_cfg: '{checkpoint}' is not here yet")
     if cfg.model.get('backbone') is None:
         cfg.model.image_encoder = [ConfigDict(backbone), *cfg.model.image_encoder[1:]]
     else:
@@ -55,8 +57,9 @@ def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
     cfg.custom_imports = ConfigDict(imports=[*imports, 'sapiens_mm'], allow_failed_imports=False)
 
 
-def _backbone(plan: Plan) -> ConfigDict:
-    model = plan.cfg.model
+def backbone_cfg(cfg: Config) -> ConfigDict:
+    """The backbone's part of a config; mmpretrain's retrievers have it in a list."""
+    model = cfg.model
     return model.image_encoder[0] if model.get('backbone') is None else model.backbone
 
 
@@ -78,10 +81,12 @@ def fit_detector(plan: Plan, measured: Measured, width: int) -> None:
         raise DropInError(f'{plan.base}: got no feature maps from the neck of {model.type}, expected at least one')
     neck = model.get('neck')
     kind = type_name(neck) if isinstance(neck, dict) else ''
-    channels = [count for count, _ in measured.maps]
-    strides = [stride for _, stride in measured.maps]
-    source = ('the anchor or point generator of the head states these strides' if measured.head_strides else
-              'the stock neck gives its head these strides')
+    channels = [count for count, _ in measured.first_maps]
+    strides = [stride for _, stride in measured.first_maps]
+    why = ('as the anchor or point generator of the head states' if measured.head_strides else
+           'as the head takes from the stock model')
+    replaced = type_name(as_list(neck)[0]) if neck else ''
+    source = f'in place of {replaced}, {why}' if replaced else why
     if kind == 'ChannelMapper' and len(measured.maps) == 1:
         neck.in_channels = [width]
         plan.strides = [16]
@@ -93,7 +98,11 @@ def fit_detector(plan: Plan, measured: Measured, width: int) -> None:
         model.neck = [pyramid, neck]
         plan.strides = strides
     elif len(set(channels)) == 1:
-        model.neck = _pyramid(plan, width, strides, channels[0], source)
+        pyramid = _pyramid(plan, width, strides, channels[0], source)
+        model.neck = [pyramid, *neck[1:]] if isinstance(neck, list) else pyramid
+        plan.strides = [stride for _, stride in measured.maps]
+    elif isinstance(neck, list):
+        raise DropInError(f'{plan.base}: neck: got maps of {channels} channels after {replaced}, expected one width')
     else:
         model.neck = _pyramid(plan, width, strides, _WIDTH, source)
         _replace_channels(plan, channels, [_WIDTH] * len(channels))
@@ -151,7 +160,7 @@ def _from_pyramid(plan: Plan, measured: Measured, width: int, used: list[int]) -
 def _from_depths(plan: Plan, measured: Measured, width: int, used: list[int]) -> tuple[dict[int, int], int]:
     """Takes maps of stride 16 as deep in the backbone as the stock ones; their new indices, and their channels."""
     neck = plan.cfg.model.get('neck')
-    backbone = _backbone(plan)
+    backbone = backbone_cfg(plan.cfg)
     last = SapiensViT._arch_settings(backbone.arch)['num_layers']
     number = len(measured.maps)
     depths = measured.depths if len(measured.depths) == number else [(i + 1) / number for i in range(number)]
@@ -190,14 +199,13 @@ def fit_pose(plan: Plan, measured: Measured, width: int) -> None:
                               'gives one width')
         if len(strides) > 1 and len(set(strides)) == 1:
             raise DropInError(f'{plan.base}: its head supervises {len(strides)} stages of the stock backbone')
-        why = ('the point generator of the head states these strides' if measured.head_strides else
-               f'in place of {kind}, whose output has them')
+        why = f'in place of {kind}, whose output has these strides'
         model.neck = _pyramid(plan, width, strides, channels[0], why)
         return
     plan.strides = [16]
     stock_stride = measured.backbone[-1][1]
-    plan.reasons.append('no pyramid: the head takes one map, and gets stride 16 instead of '
-                        f'{stock_stride:g}' + (f'; {kind} stays' if neck else ''))
+    plan.reasons.append(f'no pyramid: the head takes one map, and gets stride 16 (stock: {stock_stride:g})'
+                        + (f'; {kind} stays' if neck else ''))
     for head in parts_of(model.head):
         if head.get('in_channels') == measured.backbone[-1][0]:
             head.in_channels = width
@@ -214,6 +222,8 @@ def _fit_deconvolutions(plan: Plan, head: ConfigDict, stock_stride: float) -> No
         return
     stock = list(settings['deconv_out_channels'] or [])
     number = round(math.log2(16 / stock_stride * 2**len(stock)))
+    if number < 0 and not stock and 'in_featuremap_size' in head:
+        return  # works at the stride of its map
     if number < 0:
         raise DropInError(f'{plan.base}: its head works at stride {stock_stride / 2**len(stock):g}, but a ViT has 16')
     if number == len(stock):
@@ -229,11 +239,11 @@ def _fit_deconvolutions(plan: Plan, head: ConfigDict, stock_stride: float) -> No
 def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
     """Gives the head of mmpretrain the vector or the map that it takes."""
     model = plan.cfg.model
-    head = model.get('head')
-    if head is None or model.type not in ('ImageClassifier', 'ImageToImageRetriever'):
-        raise DropInError(f'{plan.base}: model.type: got {model.type}, expected ImageClassifier or '
-                          'ImageToImageRetriever')
-    backbone = _backbone(plan)
+    head = model.head
+    if not isinstance(head.get('in_channels'), int):
+        raise DropInError(f'{plan.base}: head.in_channels: got {head.get("in_channels")}, expected a number; the stock '
+                          'backbone classifies by itself or puts out more than one vector')
+    backbone = backbone_cfg(plan.cfg)
     kind = type_name(head)
     neck = model.get('neck') if model.get('backbone') is not None else (model.image_encoder[1:] or [None])[0]
     if kind == 'DeiTClsHead':
@@ -241,12 +251,12 @@ def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
     if kind == 'VisionTransformerClsHead':
         backbone.update(out_type='cls_token', with_cls_token=True)
         plan.reasons.append(f"out_type='cls_token': {kind} reads the cls token")
-    elif neck is None:
+    elif neck is None and not measured.maps:
         backbone.out_type = 'avg_featmap'
         plan.reasons.append(f"out_type='avg_featmap': {kind} takes one vector, and there is no neck")
-    elif type_name(neck) == 'GlobalAveragePooling':
+    elif neck is None or type_name(neck) in ('GlobalAveragePooling', 'GeneralizedMeanPooling'):
         plan.strides = [16]
-        plan.reasons.append("out_type='featmap': GlobalAveragePooling stays and takes the map")
+        plan.reasons.append(f"out_type='featmap': {kind if neck is None else type_name(neck)} stays and takes the map")
     else:
         raise DropInError(f'{plan.base}: neck: got {neck.type}, which is for the stock maps, expected '
                           'GlobalAveragePooling or none')

@@ -63,7 +63,7 @@ def load_stock(path: str, name: str) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
-        raise DropInError(f'{name}: the stock config does not load ({_brief(error)})') from error
+        raise DropInError(f'{name}: the stock config does not load ({brief(error)})') from error
     if not isinstance(cfg.get('model'), dict):
         raise DropInError(f'{name}: it has no `model`; name a config that trains one')
     scope = cfg.get('default_scope')
@@ -85,6 +85,7 @@ class Measured:
     """Maps of the stock model as (channels, stride): those of its backbone, and those that its head gets."""
     backbone: list[tuple[int, float]]
     maps: list[tuple[int, float]]
+    first_maps: list[tuple[int, float]]  # those after the first of several necks
     head_strides: list[float] | None
     depths: list[float]  # how deep in the backbone each of its maps comes from, in (0, 1]
 
@@ -96,11 +97,13 @@ def measure(cfg: Config, name: str) -> Measured:
     try:
         model = build_model(cfg)
         features, maps = model_maps(model, size)
+        necks = model.neck if isinstance(cfg.model.get('neck'), list) else None
+        first_maps = _only_maps(necks[0](features)) if necks else maps
     except Exception as error:
-        raise DropInError(f'{name}: the stock model does not run with its own backbone ({_brief(error)})') from error
-    found = [[(fmap.shape[1], stride_of(size, fmap)) for fmap in out] for out in (features, maps)]
+        raise DropInError(f'{name}: the stock backbone and neck make no maps of an image ({brief(error)})') from error
+    found = [[(fmap.shape[1], stride_of(size, fmap)) for fmap in out] for out in (features, maps, first_maps)]
     if cfg.default_scope != 'mmpretrain' and not found[0]:
-        raise DropInError(f'{name}: its backbone puts out no maps of images')
+        raise DropInError(f'{name}: the stock backbone puts out no maps')
     backbone = backbone_of(model)
     blocks = getattr(backbone, 'layers', ())
     indices = getattr(backbone, 'out_indices', ())
@@ -127,6 +130,9 @@ def _check_parts(cfg: Config, name: str) -> None:
         raise DropInError(f'{name}: its backbone is {kind} already')
     if kind in _REFUSED_BACKBONES:
         raise DropInError(f'{name}: {kind} {_REFUSED_BACKBONES[kind]}')
+    if cfg.default_scope == 'mmpretrain' and cfg.model.type not in ('ImageClassifier', 'ImageToImageRetriever'):
+        raise DropInError(f'{name}: model.type: got {cfg.model.type}, expected ImageClassifier or ImageToImageRetriever'
+                          '; SapiensMAE pretrains')
     for head in parts_of(cfg.model):
         kind = type_name(head)
         if kind in _REFUSED_HEADS:
@@ -143,8 +149,11 @@ def model_maps(model: torch.nn.Module, size: tuple[int, int]) -> tuple[list[torc
     with torch.no_grad():
         features = backbone_of(model)(torch.zeros(1, 3, *size))
         outputs = model.neck(features) if getattr(model, 'neck', None) is not None else features
-    return tuple([out for out in as_list(outs) if isinstance(out, torch.Tensor) and out.ndim == 4]
-                 for outs in (features, outputs))
+    return _only_maps(features), _only_maps(outputs)
+
+
+def _only_maps(outputs) -> list[torch.Tensor]:
+    return [out for out in as_list(outputs) if isinstance(out, torch.Tensor) and out.ndim == 4]
 
 
 def stride_of(size: tuple[int, int], fmap: torch.Tensor) -> float:
@@ -162,10 +171,9 @@ def _head_strides(model: torch.nn.Module, maps: list[tuple[int, float]], name: s
     """Strides that the anchor or point generators of the heads state, as powers of two; None if there are none."""
     stated = None
     found = [stride for _, stride in maps]
-    for head in model.modules():
-        # SOLO's heads resize their maps first, so that their generators are of others.
-        if not hasattr(head, 'prior_generator') or hasattr(head, 'resize_feats'):
-            continue
+    # Mask heads have generators for maps of their own: SOLO's resize theirs, CondInst's merges them.
+    tops = [getattr(model, name) for name in ('rpn_head', 'bbox_head', 'head') if hasattr(model, name)]
+    for head in (module for top in tops for module in top.modules() if hasattr(module, 'prior_generator')):
         strides = [stride[0] if isinstance(stride, (tuple, list)) else stride
                    for stride in head.prior_generator.strides]
         if list(map(_power, strides)) != list(map(_power, found)):  # YOLACT's are 7.97, 15.71 and so on
@@ -200,5 +208,6 @@ def train_pipeline(cfg: Config) -> list[dict]:
     return list(dataset.get('pipeline') or cfg.get('train_pipeline') or [])
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """Type and first line of an error."""
     return f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'

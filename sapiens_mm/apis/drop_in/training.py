@@ -1,7 +1,8 @@
 """Normalization, optimizer and schedules for a Sapiens backbone in a stock config."""
 from mmengine.config import ConfigDict
 
-from .plan import Plan, as_list
+from .fit import backbone_cfg
+from .plan import DropInError, Plan, as_list, type_name
 
 #: Normalization of the public models, RGB.
 _NORMALIZATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
@@ -21,9 +22,11 @@ def normalize(plan: Plan) -> None:
     if settings is None:
         settings = place['data_preprocessor'] = ConfigDict()
     to_rgb = 'to_rgb' if plan.host == 'mmpretrain' else 'bgr_to_rgb'
-    wanted = dict(_NORMALIZATION, **{to_rgb: True})
-    old = {key: settings.get(key) for key in wanted}
-    same = bool(old[to_rgb]) and all(
+    old = {key: settings.get(key) for key in ('mean', 'std', to_rgb)}
+    # Means of red above those of blue without a conversion: the data set's images are RGB already.
+    already = not old[to_rgb] and old['mean'] is not None and old['mean'][0] > old['mean'][-1]
+    wanted = dict(_NORMALIZATION, **{to_rgb: not already})
+    same = bool(old[to_rgb]) != already and all(
         old[key] is not None and [round(float(x), 3) for x in old[key]] == wanted[key] for key in _NORMALIZATION)
     if not same:
         settings.update(wanted)
@@ -45,14 +48,18 @@ def optimize(plan: Plan) -> None:
         optimizer = dict(type='AdamW', lr=_LEARNING_RATE[plan.host], betas=(0.9, 0.999), weight_decay=0.1)
         plan.reasons.append(f'AdamW: lr {optimizer["lr"]:g}, weight decay 0.1, in place of {stock.optimizer.type} with '
                             f'lr {stock_lr}; tune it to your batch size')
+    rate = 0.85 if backbone_cfg(cfg).get('init_cfg') else 1.0  # random weights must all learn
     keys = (stock.get('paramwise_cfg') or {}).get('custom_keys') or {}
     kept = {}
     if adamw:  # SGD's are of another scale
         kept = {key: {mult: setting[mult] for mult in ('lr_mult', 'decay_mult') if mult in setting}
                 for key, setting in keys.items() if not key.startswith('backbone') and key.strip('.') not in _RULED}
     left_out = sorted(set(keys) - set(kept))
-    plan.reasons.append('SapiensLayerDecayConstructor: decay 0.85 a layer; no weight decay on norms, biases and '
-                        'embeddings' + (f'; custom_keys {left_out} are left out' if left_out else ''))
+    plan.reasons.append(f'SapiensLayerDecayConstructor: layer decay {rate}; no weight decay on norms, biases and '
+                        'embeddings')
+    if left_out:
+        plan.reasons.append(f'custom_keys: {left_out} are left out, which are for the backbone, for SGD, or covered by '
+                            'the rules of the constructor')
     wrapper = {key: value for key, value in stock.items() if key not in ('optimizer', 'paramwise_cfg', 'constructor')}
     wrapper.setdefault('type', 'OptimWrapper')
     if wrapper['type'] == 'AmpOptimWrapper':
@@ -62,7 +69,7 @@ def optimize(plan: Plan) -> None:
     if not wrapper.get('clip_grad'):
         wrapper['clip_grad'] = dict(max_norm=1.0, norm_type=2)
         plan.reasons.append('clip_grad: gradients are clipped at 1, as in the release')
-    paramwise = dict(layer_decay_rate=0.85, **(dict(custom_keys=kept) if kept else {}))
+    paramwise = dict(layer_decay_rate=rate, **(dict(custom_keys=kept) if kept else {}))
     cfg.optim_wrapper = ConfigDict(
         **wrapper, optimizer=optimizer, constructor='SapiensLayerDecayConstructor', paramwise_cfg=paramwise)
     _schedule(plan, stock_lr)
@@ -73,6 +80,12 @@ def _schedule(plan: Plan, stock_lr: float | None) -> None:
     cfg = plan.cfg
     schedulers = as_list(cfg.get('param_scheduler'))
     for scheduler in schedulers:
+        if 'eta_max' in scheduler:
+            raise DropInError(f'{plan.base}: param_scheduler: got {scheduler.type} with eta_max, one learning rate for '
+                              'all layers, expected one that scales each; replace it')
+        if scheduler.get('min_value'):
+            plan.reasons.append(f'{scheduler.type}: min_value becomes 0; it would raise the decayed learning rates')
+            scheduler.min_value = 0
         minimum = scheduler.get('eta_min')
         if minimum and 'Cosine' in scheduler.type and stock_lr:
             scheduler.eta_min_ratio = scheduler.pop('eta_min') / stock_lr
@@ -87,3 +100,27 @@ def _schedule(plan: Plan, stock_lr: float | None) -> None:
         schedulers = [warm_up, *schedulers]
         plan.reasons.append(f'LinearLR: {_WARM_UP} iterations of warm-up, which AdamW on a ViT needs')
     cfg.param_scheduler = schedulers
+
+
+def adapt_hooks(plan: Plan) -> None:
+    """Adds the guard against NaN, and names hooks whose settings speak of the stock backbone's parts."""
+    guard = ConfigDict(type='SapiensNonFiniteHook', max_consecutive=5)
+    plan.cfg.custom_hooks = [*as_list(plan.cfg.get('custom_hooks')), guard]
+    plan.reasons.append('SapiensNonFiniteHook: leaves out steps whose gradient is not finite, and ends the run after 5')
+    for hook in [*as_list(plan.cfg.get('custom_hooks')), *(plan.cfg.get('default_hooks') or {}).values()]:
+        settings = [item for value in (hook or {}).values() for item in as_list(value)]
+        names = [item for item in settings if isinstance(item, str) and item.startswith('backbone')]
+        if names:
+            plan.reasons.append(f'{type_name(hook)}: stays, but {names} are names of the stock backbone; correct them')
+
+
+def drop_dead_keys(plan: Plan, names: list[str]) -> None:
+    """Leaves out custom keys that fit none of the new model's parameters."""
+    paramwise = plan.cfg.optim_wrapper.paramwise_cfg
+    dead = [key for key in paramwise.get('custom_keys') or {} if not any(key in name for name in names)]
+    for key in dead:
+        del paramwise.custom_keys[key]
+    if dead:
+        plan.reasons.append(f'custom_keys: {dead} are left out, which fit no parameter of the new model')
+        if not paramwise.custom_keys:
+            del paramwise['custom_keys']

@@ -28,6 +28,9 @@ def without_scopes(value):
     pytest.param('mmseg::setr_vit-l-mla_8xb1-160k_ade20k-512x512', 'MLANeck', [16] * 4, marks=pytest.mark.slow),
     ('mmseg::pspnet_r50-d8_4xb4-80k_ade20k-512x512', '', [16, 16]),
     pytest.param('mmpose::cid_hrnet-w32_8xb20-140e_coco-512x512', 'SapiensFeaturePyramid', [4], marks=pytest.mark.slow),
+    ('mmdet::libra-faster-rcnn_r50_fpn_1x_coco', 'SapiensFeaturePyramid + BFP', [4, 8, 16, 32, 64]),  # a list of necks
+    ('mmdet::condinst_r50_fpn_ms-poly-90k_coco_instance', 'SapiensFeaturePyramid', [8, 16, 32, 64, 128]),
+    ('mmpose::simcc_mobilenetv2_wo-deconv-8xb64-210e_coco-256x192', '', [16]),
     ('mmpretrain::resnet50_8xb32_in1k', 'GlobalAveragePooling', [16]),
     ('mmpretrain::resnet50-arcface_8xb32_inshop', '', [16]),
 ])

@@ -1,6 +1,6 @@
 import pytest
 
-from sapiens_mm.apis.drop_in import drop_in
+from sapiens_mm.apis.drop_in import DropInError, drop_in
 from sapiens_mm.apis.drop_in.check import TINY
 
 
@@ -15,10 +15,12 @@ def test_images_are_normalized_as_the_weights_know_them():
 
 def test_optimizer():
     """AdamW with layer decay; a stock AdamW's rates, and what it says of other places than the backbone, stay."""
-    wrapper = drop_in('mmdet::retinanet_r50_fpn_1x_coco', TINY).cfg.optim_wrapper
+    wrapper = drop_in('mmdet::retinanet_r50_fpn_1x_coco', 'sapiens_0.3b').cfg.optim_wrapper
     assert (wrapper.optimizer.type, wrapper.constructor, wrapper.clip_grad.max_norm) == (
         'AdamW', 'SapiensLayerDecayConstructor', 1.0)
     assert wrapper.paramwise_cfg == dict(layer_decay_rate=0.85)
+    random = drop_in('mmdet::retinanet_r50_fpn_1x_coco', 'sapiens_tiny').cfg.optim_wrapper
+    assert random.paramwise_cfg == dict(layer_decay_rate=1.0)  # random weights must all learn
     wrapper = drop_in('mmdet::deformable-detr_r50_16xb2-50e_coco', TINY).cfg.optim_wrapper
     assert (wrapper.optimizer.lr, wrapper.optimizer.weight_decay, wrapper.clip_grad.max_norm) == (2e-4, 1e-4, 0.1)
     assert wrapper.paramwise_cfg.custom_keys == dict(
@@ -48,3 +50,28 @@ def test_warm_up(own):
     bare = own("param_scheduler = [dict(type='MultiStepLR', milestones=[8, 11], by_epoch=True)]")
     assert [(scheduler.type, scheduler.get('end')) for scheduler in drop_in(bare, TINY).cfg.param_scheduler] == [
         ('LinearLR', 500), ('MultiStepLR', None)]
+
+
+def test_images_that_are_rgb_already_stay_so():
+    """CIFAR's, which the stock config does not convert; its mean of red is the highest."""
+    pytest.importorskip('mmpretrain')
+    settings = drop_in('mmpretrain::resnet18_8xb16_cifar10', TINY).cfg.data_preprocessor
+    assert (settings.mean, settings.to_rgb) == ([123.675, 116.28, 103.53], False)
+
+
+def test_schedules_of_one_rate_for_all_layers(own):
+    with pytest.raises(DropInError, match='OneCycleLR'):
+        drop_in(own("param_scheduler = [dict(type='OneCycleLR', eta_max=0.05, total_steps=100)]"), TINY)
+    plateau = own("param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='loss', min_value=1e-3)]")
+    assert drop_in(plateau, TINY).cfg.param_scheduler[-1].min_value == 0
+
+
+def test_what_speaks_of_the_stock_backbone_is_named(own):
+    """Hooks by their arguments; custom keys that fit no parameter of the new model are left out."""
+    plan = drop_in(own("""
+custom_hooks = [dict(type='Freeze', layers=['backbone.layer1'])]
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-4), paramwise_cfg=dict(
+    custom_keys={'bbox_head': dict(lr_mult=5.), 'neck.lateral_convs': dict(lr_mult=2.)}))
+"""), TINY)
+    assert any('Freeze' in reason and 'backbone.layer1' in reason for reason in plan.reasons)
+    assert plan.cfg.optim_wrapper.paramwise_cfg.custom_keys == dict(bbox_head=dict(lr_mult=5.))

@@ -13,7 +13,6 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.registry import DATASETS
-from mmseg.registry import TRANSFORMS as SEG_TRANSFORMS
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import sapiens_mm.dense  # noqa: F401  (registers)
@@ -106,23 +105,16 @@ DENSE = {
 
 @pytest.mark.parametrize('size', ['0.3b', '0.6b', '1b', '2b'])
 @pytest.mark.parametrize(('task', 'dataset'), DENSE)
-def test_dense_settings_of_the_release(task, dataset, size):
+def test_dense_models_of_the_release(task, dataset, size):
     epochs, outputs, padding = DENSE[task, dataset]
     cfg = Config.fromfile(CONFIGS / f'sapiens_{task}/{dataset}/sapiens_{size}-{epochs}e_{dataset}-1024x768.py')
-    model, wrapper = cfg.model, cfg.optim_wrapper
+    model = cfg.model
     assert model.backbone.arch == f'sapiens_{size}'
     assert model.backbone.init_cfg.checkpoint == released_file(size, 'pretrain').source
-    assert wrapper.optimizer == dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.1)
-    assert wrapper.paramwise_cfg == dict(layer_decay_rate=0.85)
-    assert wrapper.clip_grad.max_norm == 1
-    passes = wrapper.get('accumulative_counts', 1)
     # The base batch is that of a step, whatever its passes (engine/launch.py).
-    assert 8 * cfg.train_dataloader.batch_size * passes == cfg.auto_scale_lr.base_batch_size == 64
+    assert cfg.auto_scale_lr.base_batch_size == 64
     warm_up, decay = cfg.param_scheduler
-    assert (warm_up.end, warm_up.by_epoch) == (400 * passes, False)
-    assert (decay.end, cfg.train_cfg.max_epochs, decay.by_epoch) == (epochs, epochs, True)
-    assert cfg.train_cfg.val_interval == 1
-    assert (decay.type, decay.get('power')) == (('CosineAnnealingLR', None) if dataset == 'lip' else ('PolyLR', 1))
+    assert (warm_up.by_epoch, decay.by_epoch, cfg.train_cfg.max_epochs) == (False, True, epochs)
     init_default_scope('mmseg')
     with FakeTensorMode():
         built = MODELS.build(model)
@@ -137,20 +129,6 @@ def test_dense_settings_of_the_release(task, dataset, size):
     kinds = [step['type'] for step in cfg.train_dataloader.dataset.pipeline]
     assert kinds.index('SapiensLoadLabels') < kinds.index('SapiensRandomWarp')
     assert ('SapiensNormalizeDepth' in kinds) == (task == 'depth')
-    assert ('SapiensRandomBackground' in kinds) == (dataset in ('goliath', 'render_people'))
-    if 'SapiensRandomBackground' in kinds:
-        assert kinds.index('SapiensRandomBackground') < kinds.index('SapiensRandomWarp')
-        background = cfg.train_dataloader.dataset.pipeline[kinds.index('SapiensRandomBackground')]
-        assert background.prob == (0.8 if task == 'seg' else 0.5)
-    warp = SEG_TRANSFORMS.build(cfg.train_dataloader.dataset.pipeline[kinds.index('SapiensRandomWarp')])
-    assert warp.stock_padding
-    assert warp.scale_range == ((0.75, 1.25) if dataset in ('lip', 'cihp') else (0.2, 2))
-    assert warp.rotate_prob == (0 if task == 'normal' else 0.5)
-    if warp.rotate_prob:
-        assert (warp.rotate_range, warp.pad_val) == (60 if task == 'depth' else 45, (0, 0, 0))
-    assert warp.cat_max_ratio == (0.75 if task == 'seg' else 1)
-    assert warp.corner_label == (0 if dataset == 'goliath' else 255)
-    assert warp.normal_interpolation == ('nearest' if task == 'normal' else 'linear')
     best = cfg.default_hooks.checkpoint
     assert (best.save_best, best.rule) == dict(
         seg=('parts/mIoU', 'greater'), depth=('depth/scale-shift/per-image/RMSE', 'less'),
@@ -202,40 +180,21 @@ def test_links_of_readmes_lead_somewhere(readme):
 
 
 SIZES = ('0.3b', '0.6b', '1b', '2b')
-DECAY = dict(coco=(.85, .85, .85, .85), coco_wholebody=(.75, .75, .85, .85), goliath=(.85, .85, .95, .85))
+POSE = ('coco', 'coco_wholebody', 'goliath')
 
 
 @pytest.mark.parametrize('size', SIZES)
-@pytest.mark.parametrize('dataset', DECAY)
-def test_settings_of_the_release(dataset, size):
+@pytest.mark.parametrize('dataset', POSE)
+def test_pose_models_of_the_release(dataset, size):
     cfg = Config.fromfile(CONFIGS / f'sapiens_pose/{dataset}/sapiens_{size}-210e_{dataset}-1024x768.py')
-    wrapper = cfg.optim_wrapper
-    assert wrapper.optimizer == dict(
-        type='AdamW', lr=5e-5 if dataset == 'goliath' else 5e-4, betas=(0.9, 0.999), weight_decay=0.1)
-    assert wrapper.paramwise_cfg == dict(layer_decay_rate=DECAY[dataset][SIZES.index(size)])
-    assert wrapper.clip_grad.max_norm == 1
-    expected = dict(type='KeypointMSELoss', use_target_weight=True)
-    if dataset == 'goliath' and size in ('0.3b', '1b'):
-        expected = dict(type='SapiensOHKMMSELoss', use_target_weight=True, topk=128)
-    assert cfg.model.head.loss == expected
     assert cfg.model.backbone.arch == f'sapiens_{size}'
     assert cfg.model.backbone.init_cfg.checkpoint == released_file(size, 'pretrain').source
     assert cfg.train_cfg.max_epochs == 210
-    assert (cfg.train_dataloader.batch_size, cfg.auto_scale_lr.base_batch_size) == (64, 512)
-    assert 'accumulative_counts' not in wrapper
-    warm_up, steps = cfg.param_scheduler
-    assert (warm_up.end, warm_up.by_epoch) == (500, False)
-    assert (steps.milestones, steps.gamma) == ([170, 200], 0.1)
-    assert cfg.train_cfg.val_interval == 1
-    kinds = [step['type'] for step in cfg.train_dataloader.dataset.pipeline]
-    first = kinds.index('SapiensPhotometricDistortion') + 1
-    assert cfg.train_dataloader.dataset.pipeline[first:first + 3] == [
-        dict(type='SapiensRandomBlur', kind='mean', prob=0.1), dict(type='SapiensRandomBlur', kind='median', prob=0.1),
-        dict(type='SapiensCoarseDropout', size=(0.2, 0.4))]
-    assert cfg.model.test_cfg == dict(flip_test=True)
+    assert 'accumulative_counts' not in cfg.optim_wrapper
+    assert not cfg.param_scheduler[0].by_epoch
 
 
-@pytest.mark.parametrize('dataset', DECAY)
+@pytest.mark.parametrize('dataset', POSE)
 @pytest.mark.parametrize('size', SIZES)
 def test_the_same_step_in_passes(size, dataset):
     """The options of configs/sapiens_pose/README.md, for GPUs that 64 images do not fit."""
@@ -263,14 +222,9 @@ def test_pretraining_as_in_the_paper(size, batch, gpus, monkeypatch):
     cfg = Config.fromfile(CONFIGS / f'sapiens_pretrain/humans_300m/sapiens_{size}-1pass_humans_300m-1024x1024.py')
     model, wrapper, loader = cfg.model, cfg.optim_wrapper, cfg.train_dataloader
     assert (model.backbone.arch, model.backbone.img_size, model.backbone.patch_size) == (f'sapiens_{size}', 1024, 16)
-    assert (model.mask_ratio, model.norm_target) == (0.75, True)
-    assert (model.neck.embed_dims, model.neck.num_layers, model.neck.num_heads) == (512, 8, 16)
-    assert loader.dataset.size == (1024, 1024)
     passes = wrapper.accumulative_counts
     assert gpus * loader.batch_size * passes == batch
-    optimizer = wrapper.optimizer
-    assert optimizer.lr == pytest.approx(1.5e-4 * batch / 256)
-    assert (optimizer.betas, optimizer.weight_decay, wrapper.clip_grad.max_norm) == ((0.9, 0.95), 0.05, 1)
+    assert wrapper.optimizer.lr == pytest.approx(1.5e-4 * batch / 256)
     images = cfg.train_cfg.max_iters // passes * batch
     assert 300_000_000 - batch < images <= 300_000_000
     assert images * (1024 // 16)**2 == pytest.approx(1.2e12, rel=0.03)

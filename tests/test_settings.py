@@ -135,7 +135,7 @@ PRETRAINING = {
     'warm-up': lambda cfg: f'1 / {round(cfg.train_cfg.max_iters / cfg.param_scheduler[0].end)} of the training',
     'schedule': lambda cfg: f'cosine to 0, {millions_of(cfg):.0f} M images',
     'hidden patches': lambda cfg: f'{cfg.model.mask_ratio:g}',
-    'target': lambda cfg: 'normalised patches' if cfg.model.norm_target else 'pixels',
+    'target': lambda cfg: 'normalized patches' if cfg.model.norm_target else 'pixels',
     'decoder': lambda cfg: '{embed_dims} wide, {num_layers} deep, {num_heads} heads'.format(**cfg.model.neck),
     'crop': lambda cfg: '{:g} to {:g} of the area, bicubic'.format(
         *cfg.train_dataloader.dataset.get('scale', signature(SapiensImages).parameters['scale'].default)),

@@ -38,8 +38,8 @@ def main() -> int:
     try:
         if not Path(args.config).is_dir():
             report = migrate_file(args.config, args.out, **options)
-            print(f'{report}\n{args.out} is written' + ('' if report.complete else ', but does not build yet: see NOT '
-                                                        'MAPPED in it'))
+            print(f'{report}\n{args.out} is written' + ('' if report.complete else ', but is not complete: replace '
+                                                        'by hand what NOT MAPPED names in it'))
             return 0 if report.complete else 1
         results = migrate_folder(args.config, args.out, **options)
     except MigrationError as error:

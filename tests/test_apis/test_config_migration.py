@@ -240,6 +240,7 @@ def public(tmp_path):
 
 def migrated(path: Path, **options) -> tuple[Config, Report]:
     out = path.parents[1] / 'ours/out.py'
+    out.unlink(missing_ok=True)
     report = migrate_file(path, out, **options)
     return Config.fromfile(out), report
 
@@ -266,7 +267,9 @@ def run_tool(root, monkeypatch, capsys):
     ("'UDPHeatmap'", "'MSRAHeatmap'", 'MSRAHeatmap'),
     ('import', '_base_ = "./missing_base.py"\nimport', 'missing_base.py'),
     ('import', 'broken =\nimport', 'public.py'),
-    ("input_size=(48, 64)", 'input_size=None', 'NoneType'),
+    ("input_size=(48, 64)", 'input_size=None', 'codec.input_size: got None'),
+    ('optim_wrapper = ', 'other_wrapper = ', 'optim_wrapper'),
+    ("dict(type='LoadImage'), ", "'LoadImage', ", 'train_dataloader.dataset: got'),
 ])
 def test_other_configs_are_refused(old, new, named, public, tmp_path):
     text = 'import os.path\n' + pose_text(17)
@@ -277,10 +280,41 @@ def test_other_configs_are_refused(old, new, named, public, tmp_path):
     assert not (tmp_path / 'out.py').exists()
 
 
-def test_nothing_is_written_over_the_source(public):
+@pytest.mark.parametrize(('old', 'new', 'named'), [
+    ("type='RandomCrop'", "type='NewCrop'", 'pipeline: got no crop'), ('crop_size=(64, 48), ', '', 'without crop_size'),
+    ('degree=35, ', '', 'without degree'), ('scale=(60, 80), ', '', 'without scale')])
+def test_a_warp_without_what_it_needs_is_refused(old, new, named, public):
+    assert old in dense_text('lip')
+    with pytest.raises(MigrationError, match=named):
+        migrated(public(dense_text('lip').replace(old, new)))
+
+
+def test_a_mistake_of_ours_is_not_the_users(public, monkeypatch):
+    def wrong(*args):
+        raise KeyError('ours')
+    monkeypatch.setattr('sapiens_mm.apis.config_migration.migrate_visualizer', wrong)
+    with pytest.raises(KeyError):
+        migrated(public(pose_text(17)))
+
+
+def test_nothing_is_written_over_a_file(public, tmp_path, run_tool):
     path = public(pose_text(17))
-    with pytest.raises(MigrationError, match='itself'):
+    with pytest.raises(MigrationError, match='exists'):
         migrate_file(path, path)
+    public(pose_text(133), 'other.py')
+    out = tmp_path / 'ours/public.py'
+    out.parent.mkdir()
+    out.write_text('mine')
+    assert run_tool(path, out)[0] == 1
+    status, printed = run_tool(path.parent, out.parent)
+    assert status == 1
+    assert [line for line in printed.splitlines() if 'FAILED' in line and str(out) in line]
+    assert out.read_text() == 'mine'
+    assert (out.parent / 'other.py').exists()
+
+
+def test_nothing_is_written_into_the_source(public):
+    path = public(pose_text(17))
     with pytest.raises(MigrationError, match='inside'):
         migrate_folder(path.parent, path.parent / 'ours')
     with pytest.raises(MigrationError, match='nowhere.py'):
@@ -300,10 +334,25 @@ def test_nothing_is_written_over_the_source(public):
     ('pose', 'final_norm=True', 'pre_norm=True', 'model.backbone.pre_norm'),
     ('pose', "type='MultiStepLR'", "type='NewLR'", 'param_scheduler.1'),
     ('lip', "type='PhotoMetricDistortion'", "type='NewTransform'", 'train_dataloader.dataset.datasets.0.pipeline.8'),
-    ('lip', 'degree=35', 'degree=(-5, 35)', 'train_dataloader.dataset.datasets.0.pipeline.6.degree'),
+    ('lip', "dict(type='RandomFlip'", "dict(type='RandomFlip', prob=0.1), dict(type='RandomFlip'",
+     'train_dataloader.dataset.datasets.0.pipeline.8'),
+    ('lip', "dict(type='RandomFlip'", "dict(type='RGB2Gray'), dict(type='RandomFlip'",
+     'train_dataloader.dataset.datasets.0.pipeline.7'),
+    ('lip', "dict(type='LoadAnnotations')", "dict(type='LoadAnnotations', reduce_zero_label=True)",
+     'train_dataloader.dataset.datasets.0.pipeline.2.reduce_zero_label'),
+    ('lip', "dict(type='LoadAnnotations')", "dict(type='LoadAnnotations', reduce_zero_label=True)",
+     'val_dataloader.dataset.pipeline.2.reduce_zero_label'),
+    ('lip', "type='LIPDataset'", "type='LIPDataset', img_suffix='_rgb.jpg'",
+     'train_dataloader.dataset.datasets.0.img_suffix'),
+    ('lip', "type='LIPDataset'", "type='LIPDataset', seg_map_suffix='_labels.png'",
+     'val_dataloader.dataset.seg_map_suffix'),
+    ('lip', 'hue_delta=9', 'strength=0', 'train_dataloader.dataset.datasets.0.pipeline.8.strength'),
+    ('lip', 'hue_delta=9', 'strength=0.0', 'train_dataloader.dataset.datasets.0.pipeline.8.strength'),
+    ('lip', 'prob=0.45', "prob=0.45, direction='vertical'", 'train_dataloader.dataset.datasets.0.pipeline.7'),
+    ('lip', 'degree=35', 'degree=(-5, 35)', 'train_dataloader.dataset.datasets.0.pipeline.6'),
     ('lip', "'CrossEntropyLoss'", "'NewLoss'", 'model.decode_head.loss_decode'),
     ('lip', 'loss_weight=1.5', 'use_sigmoid=True', 'model.decode_head.loss_decode.use_sigmoid'),
-    ('lip', 'keep_ratio=True', 'keep_ratio=False', 'train_dataloader.dataset.datasets.0.pipeline.3.keep_ratio'),
+    ('lip', 'keep_ratio=True', 'keep_ratio=False', 'train_dataloader.dataset.datasets.0.pipeline.3'),
     ('depth', 'scale=(48, 64)', 'scale=(96, 64)', 'train_dataloader.dataset.datasets.0.pipeline.5'),
     ('mae', 'decoder_depth=2', 'depth=2', 'model.neck.depth'),
     ('mae', 'num_patches=16', 'num_patches=17', 'model.neck.num_patches'),
@@ -311,13 +360,46 @@ def test_nothing_is_written_over_the_source(public):
     ('mae', "type='RandomFlip'", "type='NewTransform'", 'train_dataloader.dataset.datasets.0.pipeline.1'),
     ('normal', "'L1Loss'", "'NewLoss'", 'model.decode_head.loss_decode'),
 ])
-def test_what_has_no_counterpart_is_named_and_left_in_place(name, old, new, where, public):
+def test_what_has_no_counterpart_is_named_by_its_place(name, old, new, where, public):
     text = dict(pose=pose_text(17), mae=MAE_TEXT).get(name) or dense_text(name)
     assert old in text
     cfg, report = migrated(public(text.replace(old, new)), num_images=100)
     assert not report.complete
     assert where in [note.path for note in report.not_mapped]
-    assert new.split('=')[-1].strip("'()").split(',')[0] in str(cfg.to_dict())
+    for step in cfg.get('train_pipeline', ()):
+        if step.type == 'SapiensRandomWarp':
+            assert set(step) <= {'type', *inspect.signature(SEG_TRANSFORMS.get(step.type)).parameters}
+
+
+@pytest.mark.parametrize(('name', 'old', 'stock'), [
+    ('pose', "dict(type='PhotometricDistortion')", dict(type='YOLOXHSVRandomAug', hue_delta=3)),
+    ('lip', "dict(type='PhotoMetricDistortion', hue_delta=9)", dict(type='RGB2Gray', out_channels=3)),
+    ('lip', "keep_ratio=False), dict(type='LoadAnnotations')", dict(type='RGB2Gray', out_channels=3)),
+])
+def test_stock_transforms_are_kept(name, old, stock, public):
+    text = pose_text(17) if name == 'pose' else dense_text(name)
+    assert old in text
+    cfg, report = migrated(public(text.replace(old, f'{old}, {stock}')))
+    assert report.complete
+    pipeline = cfg.test_pipeline if 'LoadAnnotations' in old else cfg.train_pipeline
+    assert stock in [step.to_dict() for step in pipeline]
+    if name == 'lip':
+        types = [step.type for step in pipeline]
+        warp = 'SapiensResize' if 'LoadAnnotations' in old else 'SapiensRandomWarp'
+        assert types.index(warp) < types.index(stock['type'])
+
+
+def test_plain_suffixes_need_no_counterpart(public):
+    files = "type='LIPDataset', img_suffix='.jpg', seg_map_suffix='.png'"
+    cfg, report = migrated(public(dense_text('lip').replace("type='LIPDataset'", files)))
+    assert report.complete
+    assert 'img_suffix' not in cfg.train_dataloader.dataset
+
+
+def test_an_experiment_keeps_its_name(public):
+    cfg, _ = migrated(public(f"{pose_text(17)}\nexperiment_name = 'mine'\n"))
+    assert cfg.experiment_name == 'mine'
+    assert 'model_name' not in cfg
 
 
 def test_hooks_without_a_counterpart_are_left_out(public):
@@ -353,8 +435,10 @@ def test_pretraining_needs_the_number_of_images(public, run_tool):
     path = public(MAE_TEXT)
     with pytest.raises(MigrationError, match='--num-images'):
         migrate_config(read_config(path))
-    _, report = migrate_config(read_config(public(MAE_TEXT.replace('SomeImages', 'Humans300M'))))
-    assert any('--num-images' in note.text for note in report.fill_in)
+    with pytest.raises(MigrationError, match='--num-images'):
+        migrate_config(read_config(public(MAE_TEXT.replace('SomeImages', 'Humans300M'))))
+    with pytest.raises(MigrationError, match='RandomResizedCrop'):
+        migrate_config(read_config(public(MAE_TEXT.replace("'RandomResizedCrop'", "'NewCrop'"))), num_images=100)
     assert run_tool(path, path.parent / 'out.py', '--num-images', 0)[0] == 2
 
 
@@ -443,6 +527,7 @@ def test_dense_settings_survive(name, public):
     warp = steps['SapiensRandomWarp']
     assert (warp.size, warp.base_size, warp.scale_range, warp.flip_prob) == ((64, 48), (80, 60), (0.6, 1.7), 0.45)
     assert (warp.rotate_prob, warp.get('rotate_range')) == ((0., None) if name == 'normal' else (0.6, 35.))
+    assert 'train_dataloader.batch_size' in [note.path for note in report.fill_in]
     parts = name not in ('depth', 'normal')
     assert warp.cat_max_ratio == (0.7 if parts else 1.)
     assert warp.get('corner_label') == (0 if parts else None)

@@ -15,6 +15,7 @@ SIZE = (120, 88)
     (dict(scale_range=(2, 1)), 'scale_range is'), (dict(rotate_prob=2), 'rotate_prob is 2'),
     (dict(flip_prob=-1), 'flip_prob is -1'), (dict(cat_max_ratio=75), 'cat_max_ratio is 75'),
     (dict(corner_label=1), 'corner_label: got 1, expected 255'),
+    (dict(corner_label=0), 'corner_label: got 0 without stock_padding'),
     (dict(normal_interpolation='cubic'), "normal_interpolation: got 'cubic', expected 'linear' or 'nearest'")])
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
@@ -224,31 +225,6 @@ def test_stock_padding_is_that_of_the_chain_of_mmseg(corner, flip, shape):
     assert (out['img'][~near] == (104, 116, 124)).all()
     assert (out['gt_depth_map'][inside] == 1).all()
     assert not out['gt_depth_map'][~near].any()
-
-
-def test_corners_without_stock_padding_show_the_image_where_it_goes_on():
-    parts = np.full((96, 72), 3, np.uint8)
-    parts[:40] = 255
-    sample = dict(img=np.zeros((96, 72, 3), np.uint8), gt_seg_map=parts, flip_indices=range(28),
-                  seg_fields=['gt_seg_map'])
-    plain, corners = (turned(sample, corner_label=label)['gt_seg_map'] for label in (255, 0))
-    changed = plain != corners
-    assert (plain[changed] == 255).all()
-    assert (corners[changed] == 0).all()
-    shown = turned(dict(sample, gt_seg_map=np.full((96, 72), 3, np.uint8)))['gt_seg_map'] == 3
-    np.testing.assert_array_equal(changed, ~shown)
-    assert 0 < changed.sum() < 0.1 * changed.size
-    assert (corners == 255).any()  # what the image ignores stays so
-
-
-def test_corners_of_a_small_image_differ_from_its_padding():
-    sample = dict(img=np.zeros((20, 40, 3), np.uint8), gt_seg_map=np.full((20, 40), 3, np.uint8),
-                  flip_indices=range(28), seg_fields=['gt_seg_map'])
-    out = turned(sample, corner_label=0)['gt_seg_map']
-    assert (out[22:42, 4:44] != 255).all()  # where the image was before the rotation
-    assert 100 < (out[22:42, 4:44] == 0).sum() < 500
-    out[22:42, 4:44] = 255
-    assert set(np.unique(out)) == {3, 255}
 
 
 def test_nearest_normals_are_of_one_surface():

@@ -5,7 +5,7 @@ load_labels = [dict(type='SapiensSeedSample'), dict(type='SapiensLoadLabels', mm
 warp = dict(
     type='SapiensRandomWarp', size=(1024, 768), scale_range=(0.2, 2.), cat_max_ratio=1., rotate_prob=0., flip_prob=0.5,
     stock_padding=True)
-# Its corners are black.
+# A rotation leaves black corners.
 rotation = dict(rotate_prob=0.5, pad_val=(0, 0, 0))
 # Photos without people: set the environment variable, or change this line.
 backgrounds = '{{$BACKGROUND_ROOT:data/backgrounds}}'
@@ -22,21 +22,23 @@ parts_20_pipeline = [
     dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensPackDense'),
 ]
-depth_pipeline = [
-    *load_labels,
-    dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.5),
+# The plain pipelines put no photo behind the person: images of SynthHuman have backgrounds of their own.
+background = dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.5)
+depth_steps = [
     dict(warp, **rotation, rotate_range=60.),
     dict(type='SapiensNormalizeDepth'),
     dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensPackDense'),
 ]
-normal_pipeline = [
-    *load_labels,
-    dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.5),
+depth_pipeline = [*load_labels, background, *depth_steps]
+plain_depth_pipeline = [*load_labels, *depth_steps]
+normal_steps = [
     dict(warp, normal_interpolation='nearest'),
     dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensPackDense'),
 ]
+normal_pipeline = [*load_labels, background, *normal_steps]
+plain_normal_pipeline = [*load_labels, *normal_steps]
 # The labels keep the image's size: predictions are brought back to it.
 test_pipeline = [
     dict(type='SapiensLoadImage'),

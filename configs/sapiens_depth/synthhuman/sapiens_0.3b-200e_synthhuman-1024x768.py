@@ -19,9 +19,7 @@ model = dict(
             checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')))
 
 # 64 images a step on 8 GPUs of 80 GB.
-# Its images stay as they are rendered: no photos are needed.
-train_dataloader = dict(
-    dataset=dict(pipeline=[step for step in _base_.depth_pipeline if step['type'] != 'SapiensRandomBackground']))
+train_dataloader = dict(dataset=dict(pipeline=_base_.plain_depth_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 auto_scale_lr = dict(base_batch_size=64)

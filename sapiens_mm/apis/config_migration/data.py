@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from ...dense.label_files import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 from ...utils.config_text import Code
 from ...utils.text import some
 from ...vocabularies.body_parts import FLIPPED_PARTS
@@ -14,14 +15,17 @@ from .pipelines import (
     migrate_dense_train_pipeline,
     migrate_pose_pipeline,
 )
-from .report import Report, arguments, converted, no_counterpart
+from .report import MigrationError, Report, arguments, check_arguments, converted, no_counterpart
 
+_FILES = ('data_root', 'data_prefix', 'ann_file', 'pipeline', 'metainfo', 'lazy_init')
+_KEPT = ('filter_cfg', 'indices', 'serialize_data', 'max_refetch')
 _UNIONS = ('CombinedDataset', 'DepthCombinedDataset', 'NormalCombinedDataset', 'ConcatDataset')
 
 
 class DataSet(NamedTuple):
-    """A data set of ours: its class, the environment variable of its root, and the root without that.
+    """A data set of ours: its class, the environment variable of its root, and the default root.
 
+    ``outputs`` is the number of its keypoints or classes; None for what has no such number or another in each config.
     ``own_layout`` means that the public one is private: its files get the names of configs/.
     """
     type: str
@@ -89,7 +93,7 @@ def migrate_data(cfg: dict, kind: Kind, data_root: str | None, report: Report) -
     """Roots, pipelines, data loaders and evaluators of pose, parts, depth and normals, by the config's variables."""
     head = cfg['model'][kind.head_key]
     outputs = dict(pose=head.get('out_channels'), parts=head.get('num_classes')).get(kind.task)
-    parts = parts_of_union(cfg['train_dataloader']['dataset'], '', Report())
+    parts = parts_of_union(cfg['train_dataloader']['dataset'], 'train_dataloader.dataset', Report())
     pairs = next((found for part, _ in parts if (found := flip_pairs(part.get('pipeline') or [])) is not None), None)
     data = _Data(kind, outputs, head.get('decoder'), pairs, data_root, report)
     loaders = {}
@@ -99,6 +103,9 @@ def migrate_data(cfg: dict, kind: Kind, data_root: str | None, report: Report) -
             loaders[name] = Code('val_dataloader')
         elif loader:
             loaders[name] = migrate_loader(name, loader, data)
+    if kind.task != 'pose':
+        report.ask('train_dataloader.batch_size', f'{cfg["train_dataloader"].get("batch_size")} a GPU; batch size x '
+                   'GPUs should reach 64 images a step, as in the release')
     backgrounds = {}
     if any(step.get('folder') == 'backgrounds' for pipeline in data.pipelines.values() for step in pipeline):
         backgrounds['backgrounds'] = '{{$BACKGROUND_ROOT:data/backgrounds}}'
@@ -123,23 +130,27 @@ def migrate_loader(name: str, loader: dict, data: _Data) -> dict:
                         'Test on it with SapiensCommon114Dataset and SapiensCommon114Metric')
         else:
             if other:
-                report.keep(where, f'{inner["type"]} has {found.outputs} keypoints, but the head {data.outputs}')
+                report.by_hand(where, f'{inner["type"]} has {found.outputs} keypoints, but the head {data.outputs}')
             convert = migrate_pose_dataset if kind.task == 'pose' else migrate_dense_dataset
             dataset = convert(inner, found, name, where, data)
             dataset['pipeline'] = migrate_pipeline(inner.get('pipeline') or [], name, f'{where}.pipeline', data)
             report.change(where, f'{inner["type"]} -> {dataset["type"]}')
             datasets.append(dataset)
     if not datasets:
-        report.keep(path, 'no data set is left')
+        report.by_hand(path, 'no data set is left')
     out['dataset'] = datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
     return out
 
 
 def parts_of_union(dataset: dict, path: str, report: Report) -> list[tuple[dict, str]]:
     """The data sets of a union, each with its whole pipeline, and their places."""
+    if not isinstance(dataset, dict) or any(not isinstance(step, dict) for step in dataset.get('pipeline') or ()):
+        raise MigrationError(f'{path}: got {type(dataset).__name__}, expected a data set with a list of transforms, '
+                             'all of them dicts; correct it')
     if dataset.get('type') not in _UNIONS:
         return [(dataset, path)]
-    arguments(dataset, path, report, '', 'datasets pipeline metainfo lazy_init test_mode serialize_data')
+    check_arguments(dataset, path, report,
+                    ('datasets', 'pipeline', 'metainfo', 'lazy_init', 'test_mode', 'serialize_data'))
     parts = []
     for index, inner in enumerate(dataset.get('datasets', ())):
         for part, where in parts_of_union(inner, f'{path}.datasets.{index}', report):
@@ -173,9 +184,8 @@ def migrate_pose_dataset(config: dict, found: DataSet, loader: str, path: str, d
     """A data set of keypoints."""
     report, test = data.report, loader != 'train_dataloader'
     root = data.root_of(found)
-    args = arguments(config, path, report,
-                     'data_mode test_mode filter_cfg indices serialize_data max_refetch sample_interval',
-                     'data_root ann_file bbox_file data_prefix pipeline metainfo lazy_init')
+    args = arguments(config, path, report, ignored=(*_FILES, 'bbox_file'),
+                     kept=(*_KEPT, 'data_mode', 'test_mode', 'sample_interval'))
     data_mode, test_mode = args.pop('data_mode', 'topdown'), args.pop('test_mode', test)
     out = dict(type=found.type, data_root=Code(root), data_mode=data_mode)
     if found.own_layout:
@@ -195,8 +205,10 @@ def migrate_dense_dataset(config: dict, found: DataSet, loader: str, path: str, 
     """A data set of parts, depth or normals: folders of files of the same names."""
     report, test = data.report, loader != 'train_dataloader'
     root = data.root_of(found)
-    args = arguments(config, path, report, 'filter_cfg indices serialize_data max_refetch',
-                     'data_root data_prefix ann_file pipeline metainfo lazy_init test_mode img_suffix seg_map_suffix')
+    # Files of the same name belong together whatever their suffixes, if these are the formats that ours reads.
+    suffixes = [key for key in ('img_suffix', 'seg_map_suffix')
+                if config.get(key) in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)]
+    args = arguments(config, path, report, kept=_KEPT, ignored=(*_FILES, 'test_mode', *suffixes))
     if config.get('ann_file'):
         report.drop(f'{path}.ann_file', f'{_base(config["ann_file"])} left out: all files of the folder are used. A '
                     'text file with a name a line can be ann_file here')
@@ -243,8 +255,8 @@ def _metainfo(config: dict, path: str, data: _Data) -> dict:
         name = _base(metainfo.get('from_file'))
         if data.kind.task != 'pose' or name in ('nothing', *(f'{known}.py' for known in _PREFIXES.values())):
             return {}
-    data.report.keep(f'{path}.metainfo', f'{some(metainfo.values(), 1)[:60]} is a vocabulary of its own '
-                     '(docs/your_keypoints.md)')
+    data.report.by_hand(f'{path}.metainfo', f'{some(metainfo.values(), 1)[:60]} is a vocabulary of its own '
+                        '(docs/your_keypoints.md)')
     return dict(metainfo=metainfo)
 
 
@@ -299,8 +311,8 @@ def migrate_evaluators(cfg: dict, loaders: dict, data: _Data) -> dict:
 def _evaluator(config: dict, path: str, loader: dict | None, data: _Data) -> dict:
     name, kind, report = config.get('type'), data.kind, data.report
     if kind.task == 'parts' and name == 'IoUMetric':
-        return converted(config, 'SapiensPartsMetric', path, report, 'ignore_index prefix',
-                         'iou_metrics collect_device nan_to_num')
+        return converted(config, 'SapiensPartsMetric', path, report, kept=('ignore_index', 'prefix'),
+                         ignored=('iou_metrics', 'collect_device', 'nan_to_num'))
     if name == _DENSE_METRICS.get(kind.task):
         return config
     metrics = ('CocoMetric', 'CocoWholeBodyMetric', 'GoliathCocoWholeBodyMetric', 'GoliathMetric')
@@ -311,17 +323,18 @@ def _evaluator(config: dict, path: str, loader: dict | None, data: _Data) -> dic
         ann_file = Code(f'{dataset["data_root"]} + {dataset["ann_file"]!r}')
     else:
         ann_file = config.get('ann_file')
-        report.keep(f'{path}.ann_file', 'must be the annotation file of the data set, which is not known')
+        report.by_hand(f'{path}.ann_file', 'must be the annotation file of the data set, which is not known')
     new = 'CocoMetric' if data.outputs == 17 else 'SapiensKeypointMetric'
     return converted({**config, 'ann_file': ann_file}, new, path, report,
-                     'ann_file use_area iou_type score_mode keypoint_score_thr nms_mode nms_thr format_only '
-                     'outfile_prefix collect_device prefix', 'coco_wholebody_ann_file')
+                     kept=('ann_file', 'use_area', 'iou_type', 'score_mode', 'keypoint_score_thr', 'nms_mode',
+                           'nms_thr', 'format_only', 'outfile_prefix', 'collect_device', 'prefix'),
+                     ignored=('coco_wholebody_ann_file', ))
 
 
 def add_test(cfg: dict, kind: Kind, report: Report) -> None:
     """Adds a test to a public config of dense labels: the training's first data set, its folder ``test/``."""
     train, metric = cfg['train_dataloader'], _DENSE_METRICS[kind.task]
-    dataset, _ = parts_of_union(train['dataset'], '', Report())[0]
+    dataset, _ = parts_of_union(train['dataset'], 'train_dataloader.dataset', Report())[0]
     size = tuple((cfg['model'].get('data_preprocessor') or {}).get('size') or (1024, 768))
     dataset = {**dataset, 'pipeline': [dict(type='Resize', scale=size[::-1])]}
     sampler = dict(type='DefaultSampler', shuffle=False)

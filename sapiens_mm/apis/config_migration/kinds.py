@@ -1,4 +1,4 @@
-"""Kinds of public configs: how they are told from others, and where their pieces live here."""
+"""Tasks of the public release, recognized by model and head types."""
 from dataclasses import dataclass
 
 from ...backbones.sapiens_vit import SapiensViT
@@ -9,7 +9,12 @@ PUBLIC_BACKBONES = ('mmpretrain.VisionTransformer', 'VisionTransformer', 'MAEViT
 
 @dataclass(frozen=True)
 class Kind:
-    """A task of the public release."""
+    """A task of the public release, and its pieces here.
+
+    ``task`` is its name, ``model`` and ``head`` are our types, and ``head_key`` is the head's key in the model.
+    ``scope`` is the default scope, ``imports`` the module that registers the pieces, and ``runtime`` the hooks that
+    each training gets.
+    """
     task: str
     model: str
     head_key: str

@@ -1,26 +1,29 @@
 """Pipelines of the public release as ours."""
+from mmpose.registry import TRANSFORMS as POSE_TRANSFORMS
+from mmseg.registry import TRANSFORMS as DENSE_TRANSFORMS
+
 from ...utils.config_text import Code
 from .model import migrate_codec
-from .report import Report, arguments, converted, no_counterpart
+from .report import MigrationError, Report, arguments, check_arguments, converted, no_counterpart
 
-# Of mmpose, which are used as they are but for these names.
-_POSE = {name: name for name in ('GetBBoxCenterScale', 'RandomFlip', 'RandomHalfBody', 'RandomBBoxTransform',
-                                 'TopdownAffine', 'GenerateTarget', 'PackPoseInputs')}
-_POSE |= {'LoadImage': 'SapiensLoadImage', 'PhotometricDistortion': 'SapiensPhotometricDistortion'}
+# Of mmpose, whose others are used as they are.
+_POSE = {'LoadImage': 'SapiensLoadImage', 'PhotometricDistortion': 'SapiensPhotometricDistortion'}
 # What a transform of dense tasks does, by its type.
 _ROLES = {name: role for role, names in dict(
-    load='LoadImage LoadImageFromFile LoadAnnotations',
-    background='RandomBackground',
-    scale='RandomResize',
-    crop='RandomCrop RandomDepthCrop RandomNormalCrop',
-    resize='Resize DepthResize NormalResize',
-    compensate='RandomDepthResizeCompensate RandomNormalResizeCompensate',
-    rotate='RandomRotate DepthRandomRotate NormalRandomRotate',
-    flip='RandomFlip DepthRandomFlip NormalRandomFlip',
-    photometric='PhotoMetricDistortion',
-    depth_target='GenerateDepthTarget',
-    normal_target='GenerateNormalTarget',
-    pack='PackSegInputs PackDepthInputs PackNormalInputs').items() for name in names.split()}
+    load=('LoadImage', 'LoadImageFromFile', 'LoadAnnotations'),
+    background=('RandomBackground', ),
+    scale=('RandomResize', ),
+    crop=('RandomCrop', 'RandomDepthCrop', 'RandomNormalCrop'),
+    resize=('Resize', 'DepthResize', 'NormalResize'),
+    compensate=('RandomDepthResizeCompensate', 'RandomNormalResizeCompensate'),
+    rotate=('RandomRotate', 'DepthRandomRotate', 'NormalRandomRotate'),
+    flip=('RandomFlip', 'DepthRandomFlip', 'NormalRandomFlip'),
+    photometric=('PhotoMetricDistortion', ),
+    depth_target=('GenerateDepthTarget', ),
+    normal_target=('GenerateNormalTarget', ),
+    pack=('PackSegInputs', 'PackDepthInputs', 'PackNormalInputs')).items() for name in names}
+# Of the transforms that load: how a file is decoded, and from where.
+_LOADING = ('imdecode_backend', 'backend_args', 'file_client_args')
 _GEOMETRY = ('scale', 'crop', 'resize', 'compensate', 'rotate', 'flip')
 
 
@@ -31,12 +34,12 @@ def migrate_pose_pipeline(pipeline: list[dict], codec: dict, path: str, train: b
         name, where = step.get('type'), f'{path}.{index}'
         if name == 'Albumentation':
             out += migrate_albumentations(step, codec['input_size'], where, report)
-        elif name not in _POSE:
+        elif name not in _POSE and name not in POSE_TRANSFORMS:
             out.append(no_counterpart(step, where, report))
         else:
-            new = {**step, 'type': _POSE[name]}
-            if _POSE[name] != name:
-                report.change(where, f'{name} -> {_POSE[name]}')
+            new = {**step, 'type': _POSE.get(name, name)}
+            if new['type'] != name:
+                report.change(where, f'{name} -> {new["type"]}')
             if 'encoder' in step:
                 new['encoder'] = Code('codec') if step['encoder'] == codec else \
                     migrate_codec(step['encoder'], where, report)
@@ -55,7 +58,7 @@ def migrate_albumentations(config: dict, input_size: tuple[int, int], path: str,
         where, name = f'{path}.transforms.{index}', step.get('type')
         new = None
         if name in ('Blur', 'MedianBlur'):
-            args = arguments(step, where, report, 'p blur_limit', 'always_apply')
+            args = arguments(step, where, report, kept=('p', 'blur_limit'), ignored=('always_apply', ))
             limit = args.get('blur_limit', 7)
             sizes = tuple(limit) if isinstance(limit, (list, tuple)) else (3, limit)
             new = dict(type='SapiensRandomBlur', kind='mean' if name == 'Blur' else 'median',
@@ -71,8 +74,9 @@ def migrate_albumentations(config: dict, input_size: tuple[int, int], path: str,
 
 
 def _dropout(config: dict, input_size: tuple[int, int], path: str, report: Report) -> dict | None:
-    args = arguments(config, path, report, 'p max_holes max_height max_width min_holes min_height min_width fill_value',
-                     'always_apply mask_fill_value')
+    args = arguments(config, path, report, ignored=('always_apply', 'mask_fill_value'),
+                     kept=('p', 'max_holes', 'max_height', 'max_width', 'min_holes', 'min_height', 'min_width',
+                           'fill_value'))
     highest = args.get('max_height', 8), args.get('max_width', 8)
     lowest = (args.get('min_height') or highest[0]), (args.get('min_width') or highest[1])
     # Whole numbers are pixels, as in albumentations.
@@ -89,93 +93,106 @@ def _dropout(config: dict, input_size: tuple[int, int], path: str, report: Repor
 
 def migrate_dense_train_pipeline(pipeline: list[dict], task: str, path: str, report: Report) -> list[dict]:
     """A training pipeline of parts, depth or normals: what moves pixels becomes one ``SapiensRandomWarp``."""
-    steps, seconds, before, after, unknown = {}, {}, [], [], []
+    steps, before, after = {}, [], []
+    last = max((index for index, step in enumerate(pipeline) if _ROLES.get(step.get('type')) in _GEOMETRY), default=-1)
     for index, step in enumerate(pipeline):
         where, name = f'{path}.{index}', step.get('type')
         role = _ROLES.get(name)
         if role is None:
-            unknown.append(no_counterpart(step, where, report))
+            # Before the warp no image is loaded.
+            after.append(step if index > last and name in DENSE_TRANSFORMS else no_counterpart(step, where, report))
         elif role in steps:
-            report.keep(where, f'{name} is the second {role} of the pipeline')
-            seconds[f'second_{role}'] = step
+            report.by_hand(where, f'{name} is the second {role} of the pipeline, left out')
         elif role in _GEOMETRY:
             steps[role] = where, step
+        elif role == 'load':
+            check_arguments(step, where, report, _LOADING)
         elif role == 'background':
             (after if steps else before).append(converted(
-                {**step, 'folder': Code('backgrounds')}, 'SapiensRandomBackground', where, report, 'folder prob',
-                'background_images_root'))
+                {**step, 'folder': Code('backgrounds')}, 'SapiensRandomBackground', where, report,
+                kept=('folder', 'prob'), ignored=('background_images_root', )))
             report.ask('backgrounds', 'set BACKGROUND_ROOT, or change the line, to a folder of photos without people; '
                        'or remove SapiensRandomBackground')
         elif role == 'photometric':
             after.append(converted(step, 'SapiensPhotometricDistortion', where, report,
-                                   'brightness_delta contrast_range saturation_range hue_delta'))
+                                   kept=('brightness_delta', 'contrast_range', 'saturation_range', 'hue_delta')))
         elif role == 'depth_target':
-            after.append(converted(step, 'SapiensNormalizeDepth', where, report, '', 'background_val'))
+            after.append(converted(step, 'SapiensNormalizeDepth', where, report, ignored=('background_val', )))
         elif role == 'normal_target':
-            arguments(step, where, report, '', 'background_val')
+            check_arguments(step, where, report, ('background_val', ))
             report.change(where, 'GenerateNormalTarget dropped: there are no labels off the person')
         elif role == 'pack':
-            arguments(step, where, report, '', 'meta_keys')
-    warp = {**migrate_warp(steps, task, path, report), **seconds}
+            check_arguments(step, where, report, ('meta_keys', ))
+    warp = migrate_warp(steps, task, path, report)
     report.change(path, 'loading -> SapiensLoadLabels, packing -> SapiensPackDense, SapiensSeedSample added')
     # Labels stay on disk for the warp to read its crop from.
     load = dict(type='SapiensLoadLabels', mmap=True)
-    return [dict(type='SapiensSeedSample'), load, *before, warp, *after, *unknown, dict(type='SapiensPackDense')]
+    return [dict(type='SapiensSeedSample'), load, *before, warp, *after, dict(type='SapiensPackDense')]
 
 
 def migrate_warp(steps: dict[str, tuple[str, dict]], task: str, path: str, report: Report) -> dict:
-    """One ``SapiensRandomWarp`` for the public step of each role, which come with their places."""
-    out = dict(type='SapiensRandomWarp', **_crop(*steps['crop'], report) if 'crop' in steps else {})
-    out.update(_scale(*steps['scale'], report) if 'scale' in steps else dict(scale_range=(1., 1.)))
-    out.update(_rotate(*steps['rotate'], task, report) if 'rotate' in steps else dict(rotate_prob=0.))
-    out.update(_flip(*steps['flip'], report) if 'flip' in steps else dict(flip_prob=0.))
-    if 'size' not in out:
-        report.keep(path, 'there is no crop to a fixed size, which SapiensRandomWarp makes')
-        out['size'] = None
+    """One ``SapiensRandomWarp`` for the public step of each role, which come with their places.
+
+    Raises:
+        MigrationError: There is no crop, which the warp makes, or a step has not what its type needs.
+    """
+    if 'crop' not in steps:
+        raise MigrationError(f'{path}: got no crop, expected one to a fixed size; add a RandomCrop')
+    out, mapped = dict(type='SapiensRandomWarp', **_crop(*steps['crop'], report)), ['crop']
+    for role, (convert, without) in _PARTS_OF_WARP.items():
+        new = convert(*steps[role], task, report) if role in steps else None
+        out.update(new or without)
+        mapped += [role] if new else []
     if out.get('base_size') == out['size']:
-        out.pop('base_size', None)
+        out.pop('base_size')
     out['stock_padding'] = True
     if task == 'normal':
         out['normal_interpolation'] = 'nearest'
     if 'resize' in steps:
         where, step = steps['resize']
-        if tuple(step.get('scale', ())[::-1]) != tuple(out['size'] or ()):
-            report.keep(where, f'{step["type"]} to {step.get("scale")} (w, h) is not the crop')
-            out['resize'] = step
+        if tuple(step.get('scale', ())[::-1]) != out['size']:
+            report.by_hand(where, f'{step["type"]} to {step.get("scale")} (w, h) is not the crop, left out')
         else:
             report.change(where, f'{step["type"]} dropped: an image smaller than the crop was stretched, now it is '
                           'padded')
     if 'compensate' in steps:
         where, step = steps['compensate']
         report.change(where, f'{step["type"]} dropped: SapiensRandomWarp keeps what the labels mean')
-    names = ' + '.join(step['type'] for role, (_, step) in steps.items() if role not in ('resize', 'compensate'))
+    names = ' + '.join(step['type'] for role, (_, step) in steps.items() if role in mapped)
     report.change(path, f'{names} -> SapiensRandomWarp')
     return out
 
 
-def _scale(path: str, step: dict, report: Report) -> dict:
-    args = arguments(step, path, report, 'scale ratio_range keep_ratio resize_type')
-    out = dict(scale_range=tuple(args.get('ratio_range') or (1., 1.)), base_size=tuple(args['scale'][::-1]))
-    if args.get('keep_ratio', False) is not True:
-        report.keep(f'{path}.keep_ratio', 'got False, but SapiensRandomWarp keeps the ratio of the sides')
-        out['keep_ratio'] = False
-    return out
+def _needed(step: dict, key: str, path: str):
+    if key not in step:
+        raise MigrationError(f'{path}: got {step["type"]} without {key}, expected it; add it')
+    return step[key]
 
 
 def _crop(path: str, step: dict, report: Report) -> dict:
-    args = arguments(step, path, report, 'crop_size cat_max_ratio ignore_index')
-    return dict(size=tuple(args['crop_size']), cat_max_ratio=args.get('cat_max_ratio', 1.))
+    args = arguments(step, path, report, kept=('crop_size', 'cat_max_ratio', 'ignore_index'))
+    return dict(size=tuple(_needed(step, 'crop_size', path)), cat_max_ratio=args.get('cat_max_ratio', 1.))
 
 
-def _rotate(path: str, step: dict, task: str, report: Report) -> dict:
-    args = arguments(step, path, report, 'prob degree pad_val seg_pad_val',
-                     'depth_pad_val normal_pad_val center auto_bound')
-    degree = args['degree']
+# The functions below return None for what SapiensRandomWarp does not do.
+def _scale(path: str, step: dict, task: str, report: Report) -> dict | None:
+    args = arguments(step, path, report, kept=('scale', 'ratio_range', 'keep_ratio', 'resize_type'))
+    if args.get('keep_ratio', False) is not True:
+        report.by_hand(path, f'{step["type"]} left out: SapiensRandomWarp keeps the ratio of the sides')
+        return None
+    return dict(scale_range=tuple(args.get('ratio_range') or (1., 1.)),
+                base_size=tuple(_needed(step, 'scale', path)[::-1]))
+
+
+def _rotate(path: str, step: dict, task: str, report: Report) -> dict | None:
+    args = arguments(step, path, report, kept=('prob', 'degree', 'pad_val', 'seg_pad_val'),
+                     ignored=('depth_pad_val', 'normal_pad_val', 'center', 'auto_bound'))
+    degree = _needed(step, 'degree', path)
     low, high = degree if isinstance(degree, (list, tuple)) else (-degree, degree)
-    out = dict(rotate_prob=args.get('prob', 1.), rotate_range=float(high))
     if -low != high:
-        report.keep(f'{path}.degree', f'got {degree}, but SapiensRandomWarp turns by as much either way')
-        out['degree'] = degree
+        report.by_hand(path, f'{step["type"]} by {degree} left out: SapiensRandomWarp turns by as much either way')
+        return None
+    out = dict(rotate_prob=args.get('prob', 1.), rotate_range=float(high))
     if task == 'parts':
         out['corner_label'] = args.get('seg_pad_val', 255)
     value = args.get('pad_val', 0)  # mmseg's default
@@ -183,32 +200,41 @@ def _rotate(path: str, step: dict, task: str, report: Report) -> dict:
     return out
 
 
-def _flip(path: str, step: dict, report: Report) -> dict:
-    args = arguments(step, path, report, 'prob direction swap_seg_labels')
+def _flip(path: str, step: dict, task: str, report: Report) -> dict | None:
+    args = arguments(step, path, report, kept=('prob', 'direction', 'swap_seg_labels'))
     if args.get('direction', 'horizontal') != 'horizontal' or isinstance(args.get('prob'), (list, tuple)):
-        report.keep(path, f'direction {args.get("direction")} with prob {args.get("prob")}: SapiensRandomWarp '
-                    'mirrors left and right alone')
-        return dict(flip_prob=args.get('prob'), direction=args.get('direction'))
+        report.by_hand(path, f'{step["type"]} of direction {args.get("direction")} with prob {args.get("prob")} left '
+                       'out: SapiensRandomWarp mirrors left and right alone')
+        return None
     return dict(flip_prob=args.get('prob') or 0.)
+
+
+# By role, the function and what the warp gets without the step.
+_PARTS_OF_WARP = dict(scale=(_scale, dict(scale_range=(1., 1.))), rotate=(_rotate, dict(rotate_prob=0.)),
+                      flip=(_flip, dict(flip_prob=0.)))
 
 
 def migrate_dense_test_pipeline(pipeline: list[dict], path: str, report: Report) -> list[dict]:
     """A test pipeline of parts, depth or normals: predictions are compared at the size of the image."""
-    out, unknown = [dict(type='SapiensLoadImage')], []
+    out = [dict(type='SapiensLoadImage')]
     for index, step in enumerate(pipeline):
-        where, role = f'{path}.{index}', _ROLES.get(step.get('type'))
+        where, name = f'{path}.{index}', step.get('type')
+        role = _ROLES.get(name)
         if role == 'resize':
-            args = arguments(step, where, report, 'scale keep_ratio')
-            out.append(dict(type='SapiensResize', size=tuple(args['scale'][::-1])))
-            if args.get('keep_ratio'):
+            check_arguments(step, where, report, ('scale', 'keep_ratio'))
+            out.append(dict(type='SapiensResize', size=tuple(_needed(step, 'scale', where)[::-1])))
+            if step.get('keep_ratio'):
                 report.drop(f'{where}.keep_ratio', 'the ratio of the sides was kept, SapiensResize makes the size of '
                             'the input')
-        elif role not in ('load', 'pack', 'normal_target', 'depth_target'):
-            report.keep(where, f'{step.get("type")} has no counterpart in a test')
-            unknown.append(step)
+        elif role == 'load':
+            check_arguments(step, where, report, _LOADING)
+        elif role is None and name in DENSE_TRANSFORMS:
+            out.append(step)
+        elif role not in ('pack', 'normal_target', 'depth_target'):
+            out.append(no_counterpart(step, where, report))
     report.change(path, 'loading, resize and packing -> SapiensLoadImage, SapiensResize, SapiensLoadLabels, '
                   'SapiensPackDense')
-    return [*out, *unknown, dict(type='SapiensLoadLabels'), dict(type='SapiensPackDense')]
+    return [*out, dict(type='SapiensLoadLabels'), dict(type='SapiensPackDense')]
 
 
 def flip_pairs(pipeline: list[dict]) -> list[tuple[int, int]] | None:

@@ -3,10 +3,7 @@ from ...backbones.sapiens_vit import SapiensViT
 from ...utils.config_text import Code
 from .data import parts_of_union
 from .model import recomputed
-from .report import MigrationError, Report, arguments, converted, no_counterpart
-
-#: Images in data sets that are named after their number.
-_SIZES = dict(Humans300M=300_000_000, ImageNet=1_281_167)
+from .report import MigrationError, Report, arguments, check_arguments, converted, no_counterpart
 
 
 def migrate_mae(cfg: dict, report: Report) -> dict:
@@ -15,23 +12,25 @@ def migrate_mae(cfg: dict, report: Report) -> dict:
     backbone, neck, head = (model.get(key) or {} for key in ('backbone', 'neck', 'head'))
     out = dict(type='SapiensMAE')
     if neck.get('type') != 'MAEPretrainDecoder':
-        report.keep('model.neck', f'got {neck.get("type")}, expected MAEPretrainDecoder')
+        report.by_hand('model.neck', f'got {neck.get("type")}, expected MAEPretrainDecoder')
         return model
     preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if preprocessor:
         # Without to_rgb: images are loaded as RGB.
         out['data_preprocessor'] = converted(preprocessor, 'ImgDataPreprocessor', 'data_preprocessor', report,
-                                             'mean std', 'to_rgb')
+                                             kept=('mean', 'std'), ignored=('to_rgb', ))
     xavier = dict(type='Xavier', layer='Linear', distribution='uniform')
-    new = converted(backbone, 'SapiensViT', 'model.backbone', report, 'arch img_size patch_size final_norm qkv_bias '
-                    'drop_rate drop_path_rate patch_cfg with_cp', 'mask_ratio init_cfg')
+    new = converted(backbone, 'SapiensViT', 'model.backbone', report, ignored=('mask_ratio', 'init_cfg'),
+                    kept=('arch', 'img_size', 'patch_size', 'final_norm', 'qkv_bias', 'drop_rate', 'drop_path_rate',
+                          'patch_cfg', 'with_cp'))
     out['backbone'] = recomputed({**new, 'init_cfg': xavier}, 'model.backbone', report)
     out['neck'] = _neck(neck, backbone, report)
     out['mask_ratio'] = backbone.get('mask_ratio', 0.75)
-    out.update(_head(head, report))
+    out['norm_target'] = bool(head.get('norm_pix', False))
+    _check_head(head, report)
     report.change('model', "MAE -> SapiensMAE, the head's norm_pix -> norm_target, mask_ratio moved to the model, "
                   'initialization to the backbone')
-    return {**out, **arguments(model, 'model', report, '', ' '.join([*out, 'head', 'init_cfg', 'data_preprocessor']))}
+    return {**out, **arguments(model, 'model', report, ignored=(*out, 'head', 'init_cfg', 'data_preprocessor'))}
 
 
 def _neck(neck: dict, backbone: dict, report: Report) -> dict:
@@ -39,8 +38,8 @@ def _neck(neck: dict, backbone: dict, report: Report) -> dict:
     height, width = (size, size) if isinstance(size, int) else size
     of_backbone = dict(num_patches=(height // patch) * (width // patch), patch_size=patch,
                        embed_dim=SapiensViT.arch_zoo[backbone['arch']]['embed_dims'])
-    out = converted(neck, 'SapiensMAEDecoder', 'model.neck', report, 'mlp_ratio with_cp',
-                    ' '.join(key for key, value in of_backbone.items() if neck.get(key) == value),
+    out = converted(neck, 'SapiensMAEDecoder', 'model.neck', report, kept=('mlp_ratio', 'with_cp'),
+                    ignored=[key for key, value in of_backbone.items() if neck.get(key) == value],
                     decoder_embed_dim='embed_dims', decoder_depth='num_layers', decoder_num_heads='num_heads',
                     in_chans='out_channels')
     ratio = out.pop('mlp_ratio', 4)
@@ -49,14 +48,12 @@ def _neck(neck: dict, backbone: dict, report: Report) -> dict:
     return recomputed(out, 'model.neck', report)
 
 
-def _head(head: dict, report: Report) -> dict:
-    arguments(head, 'model.head', report, '', 'norm_pix patch_size loss in_channels')
+def _check_head(head: dict, report: Report) -> None:
+    check_arguments(head, 'model.head', report, ('norm_pix', 'patch_size', 'loss', 'in_channels'))
     loss = head.get('loss') or {}
     if loss.get('type', 'PixelReconstructionLoss') != 'PixelReconstructionLoss' or loss.get('criterion', 'L2') != 'L2':
-        report.keep('model.head.loss', f'{loss.get("type")} {loss.get("criterion")} has no counterpart, the loss is '
-                    'the mean squared error')
-        return dict(head=head)
-    return dict(norm_target=bool(head.get('norm_pix', False)))
+        report.by_hand('model.head.loss', f'{loss.get("type")} {loss.get("criterion")} has no counterpart, the loss is '
+                       'the mean squared error')
 
 
 def migrate_images(cfg: dict, data_root: str | None, report: Report) -> dict:
@@ -82,23 +79,27 @@ def migrate_images(cfg: dict, data_root: str | None, report: Report) -> dict:
 
 
 def migrate_augmentation(pipeline: list[dict], path: str, report: Report) -> dict:
-    """The arguments of the stream of images for a public pipeline."""
+    """The arguments of the stream of images for a public pipeline.
+
+    Raises:
+        MigrationError: It has no crop, which the stream makes.
+    """
     out = dict(flip=0.)
     for index, step in enumerate(pipeline):
         where, name = f'{path}.{index}', step.get('type')
         if name == 'RandomResizedCrop':
-            args = arguments(step, where, report, 'scale crop_ratio_range backend interpolation')
+            args = arguments(step, where, report, kept=('scale', 'crop_ratio_range', 'backend', 'interpolation'))
             if args.get('interpolation', 'bicubic') != 'bicubic':
                 report.drop(f'{where}.interpolation', f'{args["interpolation"]} left out, it is bicubic')
             size = args['scale']
             out['size'] = (size, size) if isinstance(size, int) else tuple(size[::-1])
             out['scale'] = tuple(args.get('crop_ratio_range', (0.08, 1.)))
         elif name == 'RandomFlip':
-            out['flip'] = arguments(step, where, report, 'prob direction').get('prob', 0.5)
+            out['flip'] = arguments(step, where, report, kept=('prob', 'direction')).get('prob', 0.5)
         elif name not in ('LoadImageFromFile', 'PackInputs'):
-            out.setdefault('pipeline', []).append(no_counterpart(step, where, report))
+            no_counterpart(step, where, report)
     if 'size' not in out:
-        report.keep(path, 'there is no RandomResizedCrop, which the stream makes')
+        raise MigrationError(f'{path}: got no RandomResizedCrop, expected one; add it')
     report.change(path, 'RandomResizedCrop + RandomFlip -> arguments of SapiensImages')
     return out
 
@@ -109,14 +110,9 @@ def migrate_epochs(cfg: dict, num_images: int | None, report: Report) -> dict:
     Raises:
         MigrationError: The number of images is not known.
     """
-    dataset = parts_of_union(cfg['train_dataloader']['dataset'], '', Report())[0][0].get('type')
     if num_images is None:
-        if dataset not in _SIZES:
-            raise MigrationError(f'{dataset}: got no number of images, expected it to turn epochs into iterations; '
-                                 'give --num-images')
-        num_images = _SIZES[dataset]
-        report.ask('num_images', f'{num_images} as the name of {dataset} says; give the number of yours by '
-                   '--num-images, or change the line')
+        raise MigrationError('num_images: got none, expected the number of images, which turns epochs into '
+                             'iterations; give --num-images')
     batch = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if batch is None:
         batch = cfg['train_dataloader']['batch_size']
@@ -130,7 +126,7 @@ def migrate_mae_schedule(cfg: dict, schedulers: list[dict], hooks: dict, report:
     """The loop, schedulers and hooks of pretraining with iterations in place of epochs."""
     loop = cfg.get('train_cfg') or {}
     if 'max_epochs' not in loop:
-        report.keep('train_cfg', 'has no max_epochs')
+        report.by_hand('train_cfg', 'has no max_epochs')
         return dict(train_cfg=loop, param_scheduler=schedulers, **hooks)
     steps = []
     for scheduler in schedulers:

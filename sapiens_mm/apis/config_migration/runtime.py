@@ -18,7 +18,8 @@ _PICTURES = dict(mmpose=('PoseVisualizationHook', dict(enable=False)), mmseg=('S
 _VISUALIZERS = dict(mmpose='PoseLocalVisualizer', mmseg='SapiensDenseVisualizer', mmengine='Visualizer')
 #: What MMEngine's runner reads and this module leaves as it is.
 KEPT = ('train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr', 'env_cfg', 'log_processor', 'log_level', 'resume',
-        'randomness', 'launcher', 'model_wrapper_cfg', 'find_unused_parameters', 'compile', 'sync_bn')
+        'experiment_name', 'randomness', 'launcher', 'model_wrapper_cfg', 'find_unused_parameters', 'compile',
+        'sync_bn')
 
 
 def migrate_optimizer(cfg: dict, kind: Kind, report: Report) -> dict:
@@ -26,18 +27,18 @@ def migrate_optimizer(cfg: dict, kind: Kind, report: Report) -> dict:
     path, name = 'optim_wrapper', cfg['optim_wrapper'].get('type', 'OptimWrapper')
     wrapper = {'type': name, **cfg['optim_wrapper']}
     if name not in _WRAPPERS:
-        report.keep(f'{path}.type', f'{name} has no counterpart')
+        report.by_hand(f'{path}.type', f'{name} has no counterpart')
     constructor, paramwise = wrapper.pop('constructor', None), wrapper.pop('paramwise_cfg', None) or {}
     if 'layer_decay_rate' not in paramwise and 'LayerDecay' in str(constructor):
-        report.keep(f'{path}.constructor', f'{constructor} has no layer_decay_rate in paramwise_cfg')
+        report.by_hand(f'{path}.constructor', f'{constructor} has no layer_decay_rate in paramwise_cfg')
         return {**wrapper, 'constructor': constructor, 'paramwise_cfg': paramwise}
     layers = SapiensViT.arch_zoo[cfg['model']['backbone']['arch']]['num_layers']
     if paramwise.get('num_layers', layers) != layers:
         report.change(f'{path}.paramwise_cfg.num_layers',
                       f'{paramwise["num_layers"]} dropped: the backbone has {layers}')
     custom = _custom_keys(paramwise.get('custom_keys') or {}, f'{path}.paramwise_cfg.custom_keys', report)
-    out = arguments({**paramwise, 'type': constructor}, f'{path}.paramwise_cfg', report, 'layer_decay_rate',
-                    'num_layers custom_keys')
+    out = arguments({**paramwise, 'type': constructor}, f'{path}.paramwise_cfg', report,
+                    kept=('layer_decay_rate', ), ignored=('num_layers', 'custom_keys'))
     if custom:
         out['custom_keys'] = custom
     report.change(path, f'{constructor or "the default constructor"} -> {_CONSTRUCTOR}')
@@ -134,5 +135,6 @@ def migrate_rest(cfg: dict, known: set[str], report: Report) -> dict:
         report.drop(', '.join(tests), 'left out: test-time augmentation is test_cfg.flip_test here')
     helpers = [key for key in left if not key.startswith('tta_')]
     if helpers:
-        report.change('variables', f'{some(helpers, 40)} inlined')
+        report.change('variables', f'{some(helpers, 40)} dropped; the values that other settings used are written '
+                      'there')
     return {key: cfg[key] for key in KEPT if cfg.get(key) is not None}

@@ -1,4 +1,4 @@
-"""Another place behind the person."""
+"""Background replacement with photos."""
 import os
 import os.path as osp
 
@@ -24,8 +24,8 @@ class SapiensRandomBackground(BaseTransform):
     It stands after `SapiensLoadLabels`, and either
 
     * before `SapiensRandomWarp`, as in the release: at the image's own size, so that the photo is zoomed, cropped and
-      turned with the person, and padding stays without a picture. An image that is not read yet is decoded whole, and a
-      label on disk is read whole, in the samples that get a photo and in no others; or
+      turned with the person, and padding keeps its color. An image that is not read yet is decoded whole, and a label
+      on disk is read whole, in the samples that get a photo and in no others; or
     * after it, at the size of the input, which costs a fraction. The photo fills the padding too.
 
     Required keys: ``img`` or ``img_path``; ``gt_person_mask`` or else ``gt_seg_map``, ``gt_depth_map`` or

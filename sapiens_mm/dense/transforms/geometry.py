@@ -12,7 +12,7 @@ from .loading import check_background, check_depth, check_parts, count_classes
 
 #: Value of a pixel without a label, by key.
 NO_LABEL = dict(gt_seg_map=IGNORED_PART, gt_depth_map=0, gt_normal_map=0, gt_person_mask=0, gt_instance_map=0)
-#: The colour that becomes 0 when the image is normalised, BGR.
+#: The color that becomes 0 when the image is normalized, BGR.
 MEAN_COLOR = (104, 116, 124)
 #: Crops are judged by their class shares at this fraction of their size.
 _COARSE = 8
@@ -105,7 +105,7 @@ def crop_box(image: np.ndarray, low: np.ndarray, high: np.ndarray, size: tuple[i
         high: Its x1, y1.
         size: (H', W') of the crop.
         padding: The factor.
-        pad_val: Colour outside of the image, in its order of channels.
+        pad_val: Color outside of the image, in its order of channels.
 
     Returns:
         The crop, and the x0, y0, x1, y1 that it shows.
@@ -138,7 +138,7 @@ def warp_normals(normals: np.ndarray, matrix: np.ndarray, size: tuple[int, int],
 
 
 def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_COLOR,
-         normal_flags: int = cv2.INTER_LINEAR) -> dict:
+         normal_interpolation: str = 'linear') -> dict:
     """Warps an image and all its labels: an output as if the camera had been turned, mirrored, moved or zoomed.
 
     Args:
@@ -147,7 +147,7 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
         matrix: (2, 3), pixels of the source to pixels of the output: a similarity, with or without a mirror.
         size: (H, W) of the output.
         pad_val: BGR of the image outside of the source.
-        normal_flags: Interpolation of OpenCV for normals.
+        normal_interpolation: ``'linear'`` or ``'nearest'``.
 
     Returns:
         The sample.
@@ -171,7 +171,7 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
     on_disk = isinstance(results.get('gt_depth_map'), np.memmap)
     for key in results.get('seg_fields', ()):
         if key == 'gt_normal_map':
-            results[key] = warp_normals(results[key], matrix, size, normal_flags)
+            results[key] = warp_normals(results[key], matrix, size, _INTERPOLATIONS[normal_interpolation])
             if not np.isfinite(results[key]).all():
                 raise ValueError(f"'{results.get('normal_map_path')}' has normals with inf or NaN. Expected (0, 0, 0) "
                                  'where there is no normal')
@@ -208,8 +208,7 @@ class SapiensRandomWarp(BaseTransform):
     * The image is averaged where it shrinks to less than half, then interpolated linearly.
     * Parts, depth, masks: the nearest pixel; depth keeps its values. In a mirror image left and right parts change.
     * Normals: interpolated, turned or mirrored in the image plane, of unit length again.
-    * What lies outside of the image has no label: padding, where the crop is larger than the image, and the corners
-      that a rotation uncovers within the rest.
+    * Padding and the corners that a rotation exposes have no label.
 
     Required keys: ``img`` or ``img_path``; ``seg_fields``; ``flip_indices`` with ``gt_seg_map``. Modified: ``img``, the
     labels, ``img_shape``, ``pad_shape``, ``scale_factor``, ``flip``.
@@ -225,12 +224,10 @@ class SapiensRandomWarp(BaseTransform):
         rotate_range: Degrees, either way.
         flip_prob: Probability of a mirror image.
         pad_val: BGR outside of the image.
-        corner_label: Class of the pixels of ``gt_seg_map`` that a rotation uncovers, 255 (ignored) or 0 (background).
-            Padding is 255 in any case.
+        corner_label: Class of the corners in ``gt_seg_map``: 255 (ignored), or with ``stock_padding`` 0 (background).
         normal_interpolation: ``'linear'``, or ``'nearest'``, which blends no normals of different surfaces.
-        stock_padding: Pad where mmseg's chain does: a rotation is one of the crop, and shows nothing beyond it; an
-            image smaller than ``size`` lies at the upper left. Otherwise corners show the image where it goes on, and
-            a small image lies anywhere.
+        stock_padding: Pad like mmseg: the rotation sees only the crop; small images sit at the upper left. Otherwise
+            corners show the image where it goes on, and small images lie anywhere.
     """
 
     def __init__(self, size: tuple[int, int] = (1024, 768), scale_range: tuple[float, float] = (0.2, 2.),
@@ -244,6 +241,9 @@ class SapiensRandomWarp(BaseTransform):
                 raise ValueError(f'{name} is {value}, but must be 0 to 1')
         if corner_label not in (0, IGNORED_PART):
             raise ValueError(f'corner_label: got {corner_label}, expected {IGNORED_PART} (ignored) or 0 (background)')
+        if corner_label != IGNORED_PART and not stock_padding:
+            raise ValueError(f'corner_label: got {corner_label} without stock_padding, expected {IGNORED_PART}; set '
+                             'stock_padding=True')
         if normal_interpolation not in _INTERPOLATIONS:
             raise ValueError(f"normal_interpolation: got '{normal_interpolation}', expected "
                              f"{' or '.join(map(repr, _INTERPOLATIONS))}")
@@ -275,8 +275,8 @@ class SapiensRandomWarp(BaseTransform):
             matrix = self.matrix(shape, zoom, place, angle if turned else 0., flip)
             if self.cat_max_ratio == 1 or judged is None or self._is_varied(results[judged], matrix):
                 break
-        results = warp(results, matrix, self.size, self.pad_val, _INTERPOLATIONS[self.normal_interpolation])
-        if turned and (self.stock_padding or self.corner_label != IGNORED_PART):
+        results = warp(results, matrix, self.size, self.pad_val, self.normal_interpolation)
+        if turned and self.stock_padding:
             self._pad_corners(results, shape, zoom, place, angle, flip)
         return results
 
@@ -307,20 +307,16 @@ class SapiensRandomWarp(BaseTransform):
         return turn
 
     def _pad_corners(self, results: dict, shape: tuple[int, int], zoom: float, place, angle: float, flip: bool) -> None:
-        """Gives what a rotation uncovers its label, and with ``stock_padding`` takes away what it shows from beyond."""
-        if self.stock_padding:
-            crop = np.zeros(self.size, np.uint8)
-            height, width = np.round(np.array(shape) * zoom).astype(int)
-            crop[:height, :width] = 1
-            turn = self._turn(shape, zoom, angle, flip)
-            shown = cv2.warpAffine(crop, turn, self.size[::-1], flags=cv2.INTER_NEAREST) & crop
-            beyond = shown == 0
-            results['img'][beyond] = self.pad_val
-            for key in results.get('seg_fields', ()):
-                results[key][beyond] = NO_LABEL[key]
-        else:
-            crop, shown = (warp_label(np.broadcast_to(np.uint8(1), shape), self.matrix(shape, zoom, place, turn, flip),
-                                      self.size, 0) for turn in (0., angle))
+        """Takes away what a rotation shows from beyond the crop, and gives the corners their label."""
+        crop = np.zeros(self.size, np.uint8)
+        height, width = np.round(np.array(shape) * zoom).astype(int)
+        crop[:height, :width] = 1
+        turn = self._turn(shape, zoom, angle, flip)
+        shown = cv2.warpAffine(crop, turn, self.size[::-1], flags=cv2.INTER_NEAREST) & crop
+        beyond = shown == 0
+        results['img'][beyond] = self.pad_val
+        for key in results.get('seg_fields', ()):
+            results[key][beyond] = NO_LABEL[key]
         if 'gt_seg_map' in results:
             results['gt_seg_map'][crop > shown] = self.corner_label
 

@@ -172,8 +172,9 @@ def _head_strides(model: torch.nn.Module, maps: list[tuple[int, float]], name: s
     stated = None
     found = [stride for _, stride in maps]
     # Mask heads have generators for maps of their own: SOLO's resize theirs, CondInst's merges them.
-    tops = [getattr(model, name) for name in ('rpn_head', 'bbox_head', 'head') if hasattr(model, name)]
-    for head in (module for top in tops for module in top.modules() if hasattr(module, 'prior_generator')):
+    tops = [getattr(model, name, None) for name in ('rpn_head', 'bbox_head', 'head')]
+    for head in (module for top in tops if top is not None for module in top.modules()
+                 if hasattr(module, 'prior_generator')):
         strides = [stride[0] if isinstance(stride, (tuple, list)) else stride
                    for stride in head.prior_generator.strides]
         if list(map(_power, strides)) != list(map(_power, found)):  # YOLACT's are 7.97, 15.71 and so on

@@ -32,6 +32,8 @@ KINDS = {
     ('EncoderDecoder', 'VitHead'): Kind('parts', 'SapiensPartsSegmentor', **_DENSE),
     ('DepthEstimator', 'VitDepthHead'): Kind('depth', 'SapiensDepthEstimator', **_DENSE),
     ('DepthEstimator', 'VitNormalHead'): Kind('normal', 'SapiensNormalEstimator', **_DENSE),
+    ('EncoderDecoder', 'VitDepthHead'): Kind('depth', 'SapiensDepthEstimator', **_DENSE),
+    ('EncoderDecoder', 'VitNormalHead'): Kind('normal', 'SapiensNormalEstimator', **_DENSE),
     ('MAE', 'MAEPretrainHead'): Kind(
         'pretrain', 'SapiensMAE', 'head', '', 'mmengine', 'sapiens_mm.pretrain',
         ('SapiensSeedHook', 'SapiensStreamHook', 'SapiensNonFiniteHook', 'SapiensThroughputHook')),

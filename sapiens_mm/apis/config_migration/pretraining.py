@@ -5,6 +5,9 @@ from .data import parts_of_union
 from .model import recomputed
 from .report import MigrationError, Report, arguments, check_arguments, converted, no_counterpart
 
+#: Images that the data sets of public configs stand for: a start, until the user gives the number of theirs.
+_NOMINAL_SIZES = dict(Humans300M=300_000_000, ImageNet=1_281_167)
+
 
 def migrate_mae(cfg: dict, report: Report) -> dict:
     """The model of pretraining."""
@@ -111,8 +114,13 @@ def migrate_epochs(cfg: dict, num_images: int | None, report: Report) -> dict:
         MigrationError: The number of images is not known.
     """
     if num_images is None:
-        raise MigrationError('num_images: got none, expected the number of images, which turns epochs into '
-                             'iterations; give --num-images')
+        dataset = parts_of_union(cfg['train_dataloader']['dataset'], '', Report())[0][0].get('type')
+        if dataset not in _NOMINAL_SIZES:
+            raise MigrationError('num_images: got none, expected the number of images, which turns epochs into '
+                                 'iterations; give --num-images')
+        num_images = _NOMINAL_SIZES[dataset]
+        report.ask('num_images', f'{num_images} images, which {dataset} stands for; give the number of yours by '
+                   '--num-images, or change the line')
     batch = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if batch is None:
         batch = cfg['train_dataloader']['batch_size']

@@ -13,6 +13,7 @@ def own(folder, name, base, text):
     return str(path)
 
 
+@pytest.mark.slow
 def test_what_trains_and_what_does_not(tmp_path):
     """One process pair for all: an error in one config does not reach the next."""
     unused = own(tmp_path, 'unused', 'mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',

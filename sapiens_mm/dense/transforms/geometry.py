@@ -227,7 +227,7 @@ class SapiensRandomWarp(BaseTransform):
         corner_label: Class of the corners in ``gt_seg_map``: 255 (ignored), or with ``stock_padding`` 0 (background).
         normal_interpolation: ``'linear'``, or ``'nearest'``, which blends no normals of different surfaces.
         stock_padding: Pad like mmseg: the rotation sees only the crop; small images sit at the upper left. Otherwise
-            corners show the image where it goes on, and small images lie anywhere.
+            corners show the rest of the image, and small images lie anywhere.
     """
 
     def __init__(self, size: tuple[int, int] = (1024, 768), scale_range: tuple[float, float] = (0.2, 2.),

@@ -89,8 +89,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add('--dtype', choices=('fp32', 'bf16', 'fp16'), help='bf16 where that is faster')
     add('--compile', action='store_true', help='compile the models: slow first batches')
     add('--batch-size', type=int, default=4, help='people at a time (%(default)s)')
-    add('--flip-test', action='store_true', help='average with the mirror image: the published figures of '
-        'keypoints do, those of parts, depth and normals do not; twice the time')
+    add('--flip-test', action='store_true', help='average with the mirror image, in twice the time: the '
+        'published keypoint results use it, those of parts, depth and normals do not')
     add('--detector', default='auto', help='rtmdet-m, parts (regions of a map of body parts), none (the whole frame is '
         'one person), or a config of mmdet; auto is parts with --size tiny, else rtmdet-m (%(default)s)')
     add('--detector-checkpoint', help='weights for a config of mmdet')

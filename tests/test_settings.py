@@ -63,7 +63,7 @@ def background_of(cfg):
 def corners_of(cfg):
     warp = warp_of(cfg)
     if not warp.stock_padding:
-        return 'the image goes on'
+        return 'filled from the image'
     if cfg.model.type == 'SapiensPartsSegmentor':
         return f'BGR {warp.pad_val}, label {warp.corner_label}'.replace('BGR (0, 0, 0)', 'black')
     return 'empty'

@@ -98,7 +98,7 @@ class SapiensInferencer:
         nms_threshold: Of a detector's boxes that overlap by more than this IoU one stays.
         max_persons: At most so many of a detector's boxes in a frame, those of the highest scores.
         per_person: Parts, depth and normals of each person's crop instead of the whole frame.
-        flip_test: Average with the mirror image, in twice the time. The published figures of keypoints do, those of
+        flip_test: Average with the mirror image, in twice the time. The published keypoint results use it, those of
             parts, depth and normals do not.
         batch_size: Crops that go through a model at a time.
         track: Number the people of a video.

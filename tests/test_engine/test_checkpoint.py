@@ -518,7 +518,7 @@ def foreign(tmp_path_factory):
     return path
 
 
-#: Whether torch.load runs nothing unless it is told to.
+#: Whether torch.load refuses to run code by default.
 SAFE = digit_version(torch.__version__) >= digit_version('2.6')
 
 

@@ -23,8 +23,8 @@ def normalize(plan: Plan) -> None:
         settings = place['data_preprocessor'] = ConfigDict()
     to_rgb = 'to_rgb' if plan.host == 'mmpretrain' else 'bgr_to_rgb'
     old = {key: settings.get(key) for key in ('mean', 'std', to_rgb)}
-    # Means of red above those of blue without a conversion: the data set's images are RGB already.
-    already = not old[to_rgb] and old['mean'] is not None and old['mean'][0] > old['mean'][-1]
+    # Some data sets of mmpretrain (CIFAR) give RGB images: no conversion, and the mean of red is the highest.
+    already = plan.host == 'mmpretrain' and not old[to_rgb] and bool(old['mean']) and old['mean'][0] > old['mean'][-1]
     wanted = dict(_NORMALIZATION, **{to_rgb: not already})
     same = bool(old[to_rgb]) != already and all(
         old[key] is not None and [round(float(x), 3) for x in old[key]] == wanted[key] for key in _NORMALIZATION)

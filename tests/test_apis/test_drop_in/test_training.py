@@ -4,11 +4,13 @@ from sapiens_mm.apis.drop_in import DropInError, drop_in
 from sapiens_mm.apis.drop_in.check import TINY
 
 
-def test_images_are_normalized_as_the_weights_know_them():
+def test_images_are_normalized_as_the_weights_know_them(own):
     for name in ('fcos_r50-caffe_fpn_gn-head_1x_coco', 'yolox_tiny_8xb8-300e_coco', 'rtmdet_tiny_8xb32-300e_coco'):
         settings = drop_in(f'mmdet::{name}', TINY).cfg.model.data_preprocessor
         assert (settings.mean, settings.std, settings.bgr_to_rgb) == (
             [123.675, 116.28, 103.53], [58.395, 57.12, 57.375], True)
+    unconverted = drop_in(own('model = dict(data_preprocessor=dict(bgr_to_rgb=False))'), TINY)
+    assert unconverted.cfg.model.data_preprocessor.bgr_to_rgb  # mmdet reads BGR
     plan = drop_in('mmdet::retinanet_r50_fpn_1x_coco', TINY)
     assert plan.cfg.model.data_preprocessor == plan.stock.model.data_preprocessor
 

@@ -1,0 +1,105 @@
+"""Table of tasks: what a model predicts, and how its labels and predictions are named, stored and filled."""
+from dataclasses import dataclass
+
+__all__ = ['ALIASES', 'DENSE_TASKS', 'INSTANCE_LABEL', 'LABELS', 'MASK_LABEL', 'TASKS', 'Label', 'Task', 'canonical_name',
+           'get_task']
+
+
+@dataclass(frozen=True)
+class Label:
+    """A kind of label file and what becomes of it.
+
+    Attributes:
+        path_key: Key of the file's path in a data set's sample, and of its folder in ``data_prefix``.
+        key: Key of the array in a pipeline's results.
+        field: Field of the data sample.
+        folder: Default folder below ``data_root``.
+        fill: Value of pixels without a label.
+        noun: What messages call it.
+        arrays: Whether the files may be arrays (npy, npz, exr), not only images.
+    """
+    path_key: str
+    key: str
+    field: str
+    folder: str
+    fill: int
+    noun: str
+    arrays: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a head predicts.
+
+    Attributes:
+        name: The release's name: ``'pose'``, ``'seg'``, ``'depth'``, ``'normal'``.
+        kind: ``'keypoints'``, ``'classes'`` (argmax over channels), ``'values'`` or ``'vectors'`` (unit length).
+        result: Attribute of a :class:`~sapiens_mm.apis.result.Result`, and part of the names of saved files.
+        raw_output: Name of the exported output before decoding.
+        decoded_output: Name of the exported output after decoding.
+        title: Title of its visualization.
+        label: Its training label; None for keypoints, which mmpose reads.
+        pred_field: Field of a prediction in a data sample; None for keypoints.
+        channels: Channels of the head's output; None for one per keypoint or class.
+        loss: Type of the default loss.
+        estimator: Registered type of the single-task model.
+        bias: Initial bias of the head's last layer.
+        flip_signs: Sign of each channel in a mirrored image; None where all keep their sign.
+    """
+    name: str
+    kind: str
+    result: str
+    raw_output: str
+    decoded_output: str
+    title: str
+    label: Label | None = None
+    pred_field: str | None = None
+    channels: int | None = None
+    loss: str | None = None
+    estimator: str | None = None
+    bias: float = 0.
+    flip_signs: tuple[int, ...] | None = None
+
+
+TASKS = {task.name: task for task in (
+    Task('pose', 'keypoints', 'keypoints', 'heatmaps', 'keypoints', 'left orange, right blue',
+         estimator='SapiensPoseEstimator'),
+    Task('seg', 'classes', 'parts', 'logits', 'labels', 'parts',
+         label=Label('seg_map_path', 'gt_seg_map', 'gt_sem_seg', 'parts', 255, 'parts'),
+         pred_field='pred_sem_seg', loss='mmseg.SapiensWeightedCrossEntropyLoss', estimator='SapiensPartsSegmentor'),
+    # SiLog has no gradient where a prediction is not positive, so depth starts from a bias above 0.
+    Task('depth', 'values', 'depth', 'depth', 'depth', 'depth, yellow is near', channels=1, bias=0.5,
+         label=Label('depth_map_path', 'gt_depth_map', 'gt_depth_map', 'depths', 0, 'depth'),
+         pred_field='pred_depth_map', loss='mmseg.SapiensSiLogLoss', estimator='SapiensDepthEstimator'),
+    Task('normal', 'vectors', 'normal', 'normals', 'normals', 'normals', channels=3, flip_signs=(-1, 1, 1),
+         label=Label('normal_map_path', 'gt_normal_map', 'gt_normal_map', 'normals', 0, 'normals'),
+         pred_field='pred_normal_map', loss='mmseg.SapiensNormalLoss', estimator='SapiensNormalEstimator'),
+)}
+#: Tasks with one prediction per pixel, in the order in which they are computed and drawn.
+DENSE_TASKS = tuple(task for task in TASKS.values() if task.label)
+#: Labels that several tasks use.
+MASK_LABEL = Label('mask_path', 'gt_person_mask', 'gt_person_mask', 'masks', 0, 'mask', arrays=False)
+INSTANCE_LABEL = Label('instance_map_path', 'gt_instance_map', 'gt_instance_map', 'instances', 0, 'instances')
+LABELS = (MASK_LABEL, INSTANCE_LABEL, *(task.label for task in DENSE_TASKS))
+#: Former names, which configs, checkpoints and commands may still use.
+ALIASES = {'parts': 'seg'}
+
+
+def canonical_name(name: str) -> str:
+    """The name in the table of a task given by its alias; any other name is returned unchanged."""
+    return ALIASES.get(name, name)
+
+
+def get_task(name: str) -> Task:
+    """Looks up a task.
+
+    Args:
+        name: A key of `TASKS`, an alias, or a keypoint model's ``'pose-<keypoints>'``.
+
+    Raises:
+        ValueError: The task is unknown.
+    """
+    task = TASKS.get(canonical_name('pose' if name.startswith('pose-') else name))
+    if task is None:
+        raise ValueError(f"task: got '{name}', expected one of {', '.join(TASKS)}")
+    return task

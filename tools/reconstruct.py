@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as F
 
 from sapiens_mm.engine import CheckpointError, load_config
 from sapiens_mm.engine.checkpoint import refuse_foreign_files
-from sapiens_mm.engine.complete_weights import check_complete
+from sapiens_mm.engine.weights import check_complete
 from sapiens_mm.pretrain import SapiensMAE
 from sapiens_mm.pretrain.images import decode
 from sapiens_mm.pretrain.reconstruction import reconstruction_sheet
@@ -85,7 +85,8 @@ def reconstruct(args: argparse.Namespace) -> None:
         raise ValueError(f'{args.config} builds a {type(model).__name__}; give a config of pretraining, whose model is '
                          'a SapiensMAE')
     refuse_foreign_files()
-    check_complete(model, load_checkpoint(model, args.checkpoint, map_location='cpu'))
+    checkpoint = load_checkpoint(model, args.checkpoint, map_location='cpu')
+    check_complete(model, checkpoint.get('state_dict', checkpoint), args.checkpoint, ignore=('backbone.', ))
     model.to(args.device).eval()
     size = tuple(args.size or model.backbone.img_size)
     sheets = []

@@ -9,7 +9,8 @@ from mmengine.device import get_device
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 
-from ..engine.checkpoint import CheckpointError, load_checkpoint_file
+from ..engine.checkpoint import load_checkpoint_file
+from ..engine.weights import check_complete
 from ..version import HOSTS, require
 from .models import read_config, weights_of
 
@@ -49,8 +50,8 @@ class PersonDetector:
         # First, since its complaints are those of our reader.
         weights = weights_of(load_checkpoint_file(checkpoint), checkpoint)
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmdet'):  # mmdet would set it for good
-            # Before it is loaded, where mmdet would print each tensor that does not fit, and go on.
-            _check_filled(MODELS.build(cfg.model), weights, checkpoint)
+            # Checked first: mmdet prints each tensor that does not fit and continues with random ones.
+            check_complete(MODELS.build(cfg.model), weights, checkpoint)
             self.model = init_detector(cfg, checkpoint, palette='coco', device=device or get_device())
             pipeline = get_test_pipeline_cfg(cfg.copy())
             pipeline[0].type = 'mmdet.LoadImageFromNDArray'
@@ -99,12 +100,3 @@ def _read_config(config: str) -> Config:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no config file '{config}'; check the path, or name one that mmdet brings as "
                                 "'mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py'") from error
-
-
-def _check_filled(model: torch.nn.Module, weights: dict, checkpoint: str) -> None:
-    """mmdet goes on with random weights where a checkpoint is another model's."""
-    wrong = [name for name, value in model.state_dict().items() if not name.endswith('num_batches_tracked') and
-             (name not in weights or weights[name].shape != value.shape)]
-    if wrong:
-        raise CheckpointError(f'{checkpoint} lacks {len(wrong)} tensors of the detector, or has them in other shapes, '
-                              f'the first is {wrong[0]}; take a checkpoint of this config')

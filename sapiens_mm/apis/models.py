@@ -32,6 +32,7 @@ from ..backbones.model_zoo import RELEASED, released_file
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file, save_weights
 from ..engine.config import load_config
 from ..engine.fetch import fetch_file, sha256_of
+from ..engine.weights import fill_model
 from ..utils.files import parse_json
 from ..utils.text import count, some
 from ..version import HOSTS
@@ -205,7 +206,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     weights = weights_of(content, source)
     with _config_errors(source):
         model, cfg_model = _build(cfg, source, trusted=config is not None)
-    _fill(model, weights, source)
+    fill_model(model, weights, source, assign=True)
     model.float().requires_grad_(False).eval()
 
     with _config_errors(source):
@@ -427,26 +428,6 @@ def weights_of(content: dict, source: str) -> dict[str, Tensor]:
         raise CheckpointError(f'{source} has {count(len(wrong), "entry", "entries")} of {len(weights)} that are no '
                               f'tensors by their names: {some(wrong)}; take a checkpoint with a state_dict')
     return {name.removeprefix('module.'): value for name, value in weights.items()}
-
-
-def _fill(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    _check_dtypes(model, weights, source)
-    try:
-        model.load_state_dict(weights, strict=True, assign=True)
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
-        found = next((line for line in lines[1:] if line), lines[0])
-        found = found.rstrip('.') if len(found) < 200 else f'{found[:200]} ...'
-        raise CheckpointError(f'{source} does not fill a {type(model).__name__} of this config ({found}); take the '
-                              'config and the checkpoint of one training') from error
-
-
-def _check_dtypes(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    wrong = [f'{name} ({str(weights[name].dtype).removeprefix("torch.")})' for name, value in model.state_dict().items()
-             if name in weights and value.is_floating_point() != weights[name].is_floating_point()]
-    if wrong:
-        raise CheckpointError(f'{source} has {count(len(wrong), "tensor")} of another kind of numbers than the model: '
-                              f'{some(wrong)}; take a checkpoint in float32, float16 or bfloat16')
 
 
 def _metadata(path: str, content: dict, source: str) -> dict:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..backbones.head_layers import conv_layers, upsampling_layers
 from ..engine.checkpoint import load_checkpoint_file
+from ..engine.weights import fill_model
 
 # What a task learns from: the field of a data sample, its channels, the loss by default.
 TASKS = dict(
@@ -118,11 +119,7 @@ class SapiensDenseHead(BaseDecodeHead):
             begins = sorted({key.partition('.')[0] for key in state_dict})
             raise RuntimeError(f"{source} has no tensor under '{prefix}': its names begin with {begins}. Set the "
                                'prefix in init_cfg to that of the head in it')
-        try:
-            self.load_state_dict(own, strict=True)
-        except RuntimeError as error:
-            raise RuntimeError(f"{source} has another head under '{prefix}': {error}. Compare its channels and task "
-                               'with those of the config') from error
+        fill_model(self, own, f'{source} under {prefix!r}', 'compare channels and task with those of the config')
         self._is_init = True
         print_log(f'{type(self).__name__} ({self.task}) reads {len(own)} tensors from {source}', logger='current')
 

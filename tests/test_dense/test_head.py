@@ -174,7 +174,7 @@ def test_weights_of_a_checkpoint(tmp_path):
         torch.testing.assert_close(head.state_dict(), {k: v + 1 for k, v in source.state_dict().items()})
     with pytest.raises(RuntimeError, match=r"no tensor under 'head\.': its names begin with \['decode_head'\]"):
         build(init_cfg=dict(type='Pretrained', checkpoint=path, prefix='head')).init_weights()
-    with pytest.raises(RuntimeError, match=r"(?s)another head under 'decode_head\.'.*conv_seg"):
+    with pytest.raises(RuntimeError, match=r"decode_head\..*conv_seg"):
         build(num_classes=7, init_cfg=dict(type='Pretrained', checkpoint=path)).init_weights()
-    with pytest.raises(RuntimeError, match='another head under'):  # surplus tensors
+    with pytest.raises(RuntimeError, match='does not fill'):  # surplus tensors
         build('depth', init_cfg=dict(type='Pretrained', checkpoint=path)).init_weights()

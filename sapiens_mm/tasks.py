@@ -1,8 +1,8 @@
 """Table of tasks: what a model predicts, and how its labels and predictions are named, stored and filled."""
 from dataclasses import dataclass
 
-__all__ = ['ALIASES', 'DENSE_TASKS', 'INSTANCE_LABEL', 'LABELS', 'MASK_LABEL', 'TASKS', 'Label', 'Task', 'canonical_name',
-           'get_task']
+__all__ = ['ALIASES', 'DENSE_TASKS', 'INSTANCE_LABEL', 'LABELS', 'MASK_LABEL', 'TASKS', 'Label', 'Task',
+           'canonical_name', 'get_task']
 
 
 @dataclass(frozen=True)

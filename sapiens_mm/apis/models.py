@@ -465,7 +465,7 @@ def _find_released(source: str) -> tuple[str, str] | None:
 def _released_names(task: str) -> dict | None:
     """What the outputs of a released model are called."""
     if task.startswith('pose'):
-        from ..pose.vocabularies import get_metainfo
+        from ..pose.metainfo import get_metainfo
         return get_metainfo(int(task[5:]))
     return dict(classes=PART_NAMES, palette=PART_COLORS, flip_indices=FLIPPED_PARTS) if task == 'parts' else None
 

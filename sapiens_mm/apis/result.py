@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
+from ..vocabularies.keypoints import KEYPOINT_NAMES, convert_keypoints, get_vocabulary
 from .reading import Source
 
 #: The tasks that give maps; a picture that shows one of them shows the first that there is.
 DENSE = ('parts', 'depth', 'normal')
-#: Name of a format of keypoints -> vocabulary of :mod:`sapiens_mm.pose.vocabularies`; None: as the model gives them.
+#: Keypoint format -> keypoint set of :mod:`sapiens_mm.vocabularies.keypoints`; None keeps the model's.
 KEYPOINT_FORMATS = {'model': None, 'coco-17': 'coco', 'wholebody-133': 'coco_wholebody', 'openpose': 'openpose25'}
 # Of OpenPose's people, by the places of COCO-WholeBody's keypoints.
 _OPENPOSE_PARTS = {'face_keypoints_2d': slice(23, 91), 'hand_left_keypoints_2d': slice(91, 112),
@@ -116,11 +117,10 @@ class Result:
         own = list(self.metainfo['pose']['keypoint_id2name'].values())
         if vocabulary is None:
             return own, self.keypoints, self.keypoint_scores
-        from ..pose.vocabularies import OPENPOSE_25, convert_keypoints, get_metainfo
-        names = list(OPENPOSE_25) if vocabulary == 'openpose25' else list(get_metainfo(vocabulary)['keypoint_name2id'])
+        names = list(KEYPOINT_NAMES[vocabulary])
         if names == own:
             return own, self.keypoints, self.keypoint_scores
-        if len(own) not in (17, 133, 308) or own != list(get_metainfo(len(own))['keypoint_name2id']):
+        if len(own) not in (17, 133, 308) or own != list(KEYPOINT_NAMES[get_vocabulary(len(own))]):
             raise ValueError(f'these {len(own)} keypoints are of a vocabulary of your own, which does not convert; '
                              "take keypoint_format='model'")
         return names, *convert_keypoints(self.keypoints, self.keypoint_scores, len(own), vocabulary)

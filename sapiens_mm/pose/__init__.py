@@ -4,7 +4,7 @@ from ..version import require
 
 require('mmpose')
 
-from . import datasets, metrics, transforms, vocabularies
+from . import datasets, metainfo, metrics, transforms
 from .codec import SapiensUDPHeatmap
 from .estimator import SapiensPoseEstimator
 from .head import SapiensPoseHead
@@ -13,5 +13,5 @@ from .visualization import SapiensSkeletonPictures
 
 __all__ = [
     'SapiensOHKMMSELoss', 'SapiensPoseEstimator', 'SapiensPoseHead', 'SapiensSkeletonPictures', 'SapiensUDPHeatmap',
-    'datasets', 'metrics', 'transforms', 'vocabularies'
+    'datasets', 'metainfo', 'metrics', 'transforms'
 ]

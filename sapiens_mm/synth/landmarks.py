@@ -169,7 +169,7 @@ def _mirrored(names: Sequence[str]) -> list:
 def _wholebody() -> dict:
     """COCO-WholeBody's names in its order, each with the landmark that is its place.
 
-    The inner face is that of :mod:`sapiens_mm.pose.vocabularies.common`.
+    The inner face is that of :mod:`sapiens_mm.vocabularies.coco`.
     """
     brow = [f'{point}_of_r_eyebrow'
             for point in ('end', 'upper_midpoint_2', 'upper_midpoint_1', 'upper_midpoint_3', 'upper_startpoint')]

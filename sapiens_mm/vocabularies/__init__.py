@@ -1,1 +1,1 @@
-"""Names, colours and mirror images of the keypoints and body parts, for every room; plain Python."""
+"""Keypoint sets and body parts: names, colors, mirror pairs and conversions."""

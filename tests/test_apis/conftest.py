@@ -84,7 +84,7 @@ def _host_results(config, checkpoint, path, boxes=None, flip=False):
         from sapiens_mm.vocabularies.body_parts import FLIPPED_PARTS
         samples = [pipeline(dict(img_path=path, flip_indices=FLIPPED_PARTS))]
     else:
-        from sapiens_mm.pose.vocabularies import get_metainfo
+        from sapiens_mm.pose.metainfo import get_metainfo
         indices = get_metainfo(model.head.out_channels)['flip_indices']
         samples = [pipeline(dict(img_path=path, bbox=box[None, :4], bbox_score=box[4:], flip_indices=indices))
                    for box in boxes]

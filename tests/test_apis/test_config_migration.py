@@ -27,7 +27,7 @@ from sapiens_mm.apis.config_migration import (
     read_config,
 )
 from sapiens_mm.engine.launch import build_runner
-from sapiens_mm.pose.vocabularies import get_metainfo
+from sapiens_mm.pose.metainfo import get_metainfo
 
 from ..test_dense.conftest import write_people
 

@@ -6,9 +6,10 @@ import pytest
 
 from sapiens_mm.apis import Result
 from sapiens_mm.apis.reading import Source
-from sapiens_mm.pose.vocabularies import convert_keypoints, get_metainfo
+from sapiens_mm.pose.metainfo import get_metainfo
 from sapiens_mm.visualization.sheet import MAX_HEIGHT
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
+from sapiens_mm.vocabularies.keypoints import convert_keypoints
 
 
 def make_result(number=308, persons=2, maps=True, **kwargs):

@@ -6,7 +6,8 @@ import pytest
 from mmpose.datasets import CocoDataset
 from mmpose.registry import DATASETS
 
-from sapiens_mm.pose.vocabularies import COMMON_114_IN_133, COMMON_114_IN_308, METAINFO_17, METAINFO_308
+from sapiens_mm.pose.metainfo import METAINFO_17, METAINFO_308
+from sapiens_mm.vocabularies.coco import COMMON_114_IN_133, COMMON_114_IN_308
 
 FILES = {
     'SapiensCocoDataset': 'person_keypoints.json',

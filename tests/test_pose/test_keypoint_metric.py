@@ -9,8 +9,10 @@ from mmengine.evaluator import Evaluator
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.evaluation.metrics import CocoMetric, CocoWholeBodyMetric
 
+from sapiens_mm.pose.metainfo import get_metainfo
 from sapiens_mm.pose.metrics import SapiensCommon114Metric, SapiensKeypointMetric
-from sapiens_mm.pose.vocabularies import COMMON_114_IN_133, COMMON_114_IN_308, get_metainfo, get_parts
+from sapiens_mm.vocabularies.coco import COMMON_114_IN_133, COMMON_114_IN_308
+from sapiens_mm.vocabularies.keypoints import get_parts
 
 FIELDS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')
 STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')

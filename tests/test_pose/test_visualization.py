@@ -3,7 +3,7 @@ import numpy as np
 from mmpose.registry import METRICS
 
 import sapiens_mm.pose  # noqa: F401
-from sapiens_mm.pose.vocabularies import get_metainfo
+from sapiens_mm.pose.metainfo import get_metainfo
 
 
 def write_images(folder, names):

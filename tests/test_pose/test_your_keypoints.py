@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 from mmpose.registry import DATASETS
 
-from sapiens_mm.pose.vocabularies import COMMON_114
+from sapiens_mm.vocabularies.coco import COMMON_114
 
 
 def blocks(page, language):

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from sapiens_mm.pose.vocabularies import get_metainfo
+from sapiens_mm.pose.metainfo import get_metainfo
 from sapiens_mm.visualization.skeleton import draw_skeleton
 
 SIZES = (17, 133, 308)

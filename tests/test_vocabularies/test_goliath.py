@@ -3,7 +3,8 @@ import json
 import pytest
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-from sapiens_mm.pose.vocabularies import METAINFO_308, get_parts, mirror_name
+from sapiens_mm.vocabularies.goliath import METAINFO_308, mirror_name
+from sapiens_mm.vocabularies.keypoints import get_parts
 
 
 @pytest.fixture(scope='module')

@@ -81,7 +81,7 @@ def main() -> None:
         folder = Path(folder)
         make_annotations(folder / 'coco.json', args.images, args.persons)
         options = dict(ann_file=str(folder / 'coco.json'), data_prefix=dict(img=str(folder)))
-        metainfo = sapiens_mm.pose.vocabularies.METAINFO_17
+        metainfo = sapiens_mm.pose.metainfo.METAINFO_17
         rows = dict(open=fastest(dict(
             ours=lambda: sapiens_mm.pose.datasets.SapiensCocoDataset(**options),
             stock=lambda: CocoDataset(metainfo=copy.deepcopy(metainfo), **options)), args.rounds))

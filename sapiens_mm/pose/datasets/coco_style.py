@@ -10,7 +10,8 @@ from mmpose.registry import DATASETS
 
 from ...utils.problems import DataError, Problem, guide, report
 from ...utils.text import some
-from ..vocabularies import COMMON_114_IN_133, COMMON_114_IN_308, METAINFO_17, METAINFO_133, METAINFO_308
+from ...vocabularies.coco import COMMON_114_IN_133, COMMON_114_IN_308
+from ..metainfo import METAINFO_17, METAINFO_133, METAINFO_308
 from .annotations import (
     Persons,
     check_metainfo,

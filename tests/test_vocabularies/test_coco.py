@@ -4,7 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from sapiens_mm.pose.vocabularies import COMMON_114, COMMON_114_IN_133, COMMON_114_IN_308, get_metainfo, get_parts
+from sapiens_mm.pose.metainfo import get_metainfo
+from sapiens_mm.vocabularies.coco import COMMON_114, COMMON_114_IN_133, COMMON_114_IN_308
+from sapiens_mm.vocabularies.keypoints import get_parts
 
 FACE = {int(name[5:]): goliath for goliath, name in COMMON_114 if name.startswith('face-')}
 # Where goliath has its midpoints on a line, as fractions of its length: 3 1 4 centre 5 2 6 from the viewer's left.

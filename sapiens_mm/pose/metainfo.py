@@ -1,0 +1,47 @@
+"""Metainfo of the keypoint sets in mmpose's format."""
+import copy
+from functools import cache
+from pathlib import Path
+
+import mmpose
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+
+from ..vocabularies.goliath import METAINFO_308
+from ..vocabularies.keypoints import get_vocabulary
+
+__all__ = ['METAINFO_17', 'METAINFO_133', 'METAINFO_308', 'get_metainfo']
+
+
+def _mmpose_metainfo(name: str) -> dict:
+    """Metainfo that names one of mmpose's files by its full path.
+
+    mmpose looks up the relative path of its own data sets in the working directory first, and would read a config of
+    this project that has the same name.
+    """
+    package = Path(mmpose.__file__).parent
+    # An installed wheel keeps its configs in .mim, an editable install beside the package.
+    root = package / '.mim' if (package / '.mim' / 'configs').is_dir() else package.parent
+    return {'from_file': str(root / 'configs' / '_base_' / 'datasets' / name)}
+
+
+METAINFO_17 = _mmpose_metainfo('coco.py')
+METAINFO_133 = _mmpose_metainfo('coco_wholebody.py')
+_METAINFO = {'coco': METAINFO_17, 'coco_wholebody': METAINFO_133, 'goliath': METAINFO_308}
+
+
+@cache
+def _parse(vocabulary: str) -> dict:
+    return parse_pose_metainfo(copy.deepcopy(_METAINFO[vocabulary]))
+
+
+def get_metainfo(name: str | int) -> dict:
+    """Returns a copy of a keypoint set's metainfo, as mmpose's data sets hold it.
+
+    Args:
+        name: ``'coco'``, ``'coco_wholebody'``, ``'goliath'``, or the number of its keypoints: 17, 133, 308.
+
+    Returns:
+        The fields of mmpose's ``parse_pose_metainfo``: ``num_keypoints``, ``keypoint_id2name``, ``flip_indices``,
+        ``sigmas`` and so on.
+    """
+    return copy.deepcopy(_parse(get_vocabulary(name)))

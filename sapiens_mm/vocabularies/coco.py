@@ -12,7 +12,7 @@ from .goliath import METAINFO_308, mirror_name
 
 __all__ = ['COCO_NAMES', 'COMMON_114', 'COMMON_114_IN_133', 'COMMON_114_IN_308', 'WHOLEBODY_NAMES', 'WHOLEBODY_PARTS']
 
-_PAIRS = [f'{side}_{joint}' for joint in 'eye ear shoulder elbow wrist hip knee ankle'.split()
+_PAIRS = [f'{side}_{joint}' for joint in ['eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle']
           for side in ('left', 'right')]
 COCO_NAMES = ('nose', *_PAIRS)
 #: Keypoint names of each part of the body, in order.

@@ -2,8 +2,6 @@
 from functools import cache
 from typing import Any
 
-import numpy as np
-
 from .coco import COCO_NAMES, COMMON_114, WHOLEBODY_NAMES, WHOLEBODY_PARTS
 from .goliath import GOLIATH_PARTS, METAINFO_308
 
@@ -100,8 +98,7 @@ def convert_keypoints(keypoints: Any, scores: Any, src: str | int, dst: str | in
     if keypoints.ndim < 2 or keypoints.shape[-2] != size or keypoints.shape[-1] not in (2, 3):
         raise ValueError(f"'{src}' keypoints: got shape {tuple(keypoints.shape)}, expected (..., {size}, 2 or 3)")
     if scores.shape != keypoints.shape[:-1]:
-        raise ValueError(f'scores: got shape {tuple(scores.shape)}, expected {tuple(keypoints.shape[:-1])} for keypoints '
-                         f'of shape {tuple(keypoints.shape)}')
+        raise ValueError(f'scores: got shape {tuple(scores.shape)}, expected {tuple(keypoints.shape[:-1])}')
 
     first, second, missing = _sources(src, dst)
     converted = (keypoints[..., first, :] + keypoints[..., second, :]) / 2

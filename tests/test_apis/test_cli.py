@@ -55,7 +55,7 @@ def test_help_comes_without_torch(root):
     (['{photos}', '--tasks', 'hair', '--detector', 'none'], 'the weights do depth, normal, parts, pose-17, but not'),
     (['{photos}', '--checkpoint', 'one.pth'], 'there are 2 --config and 3 --checkpoint'),
     (['{photos}', '--device', 'tpu', '--detector', 'none'], "device 'tpu' cannot be used"),
-    (['{photos}', '--keypoint-format', 'wholebody-133', '--detector', 'none'], "cannot convert 'coco' keypoints"),
+    (['{photos}', '--keypoint-format', 'wholebody-133', '--detector', 'none'], "'coco' keypoints convert to"),
     (['{photos}', '--keypoint-format', 'openpose', '--tasks', 'parts,depth'],
      "keypoint_format is 'openpose', but no keypoints are found: the tasks are parts, depth"),
     (['{photos}', '--tasks', 'depth', '--save', 'json'],

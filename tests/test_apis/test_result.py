@@ -33,7 +33,7 @@ def make_result(number=308, persons=2, maps=True, **kwargs):
 def test_formats_that_there_are_not():
     with pytest.raises(ValueError, match="keypoint_format is 'h36m', but must be one of model, coco-17"):
         make_result().to_json('h36m')
-    with pytest.raises(ValueError, match="cannot convert 'coco' keypoints to 'coco_wholebody'"):
+    with pytest.raises(ValueError, match="'coco_wholebody'"):
         make_result(17).to_json('wholebody-133')
     own = make_result(17)
     own.metainfo['pose']['keypoint_id2name'] = {i: f'point {i}' for i in range(17)}

@@ -288,8 +288,8 @@ def test_selections(placed):
 
 def test_selections_agree_with_the_pose_vocabularies():
     pytest.importorskip('mmpose')
-    from sapiens_mm.vocabularies.coco import COMMON_114
     from sapiens_mm.pose.metainfo import get_metainfo
+    from sapiens_mm.vocabularies.coco import COMMON_114
     assert list(WHOLEBODY_SOURCES) == list(get_metainfo('coco_wholebody')['keypoint_name2id'])
     assert list(WHOLEBODY_SOURCES)[:17] == list(get_metainfo('coco')['keypoint_name2id'])
     own = {name: source for name, source in WHOLEBODY_SOURCES.items()

@@ -99,8 +99,8 @@ def test_goliath_to_wholebody():
 
 @pytest.mark.parametrize('src', SIZES)
 def test_openpose_neck_and_mid_hip_are_midpoints(src):
-    keypoints, scores = numbered(src)
-    for scores in (scores, scores[:, ::-1].copy()):  # the lower score may be of either side
+    keypoints, falling = numbered(src)
+    for scores in (falling, falling[:, ::-1]):  # the lower score may be of either side
         converted, converted_scores = convert_keypoints(keypoints, scores, src, 'openpose25')
         for target, sides in (('neck', ('left_shoulder', 'right_shoulder')), ('mid_hip', ('left_hip', 'right_hip'))):
             pair = [KEYPOINT_NAMES[src].index(side) for side in sides]

@@ -12,10 +12,10 @@ from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
 from ...engine.save_best import COCO_STATS
-from ..datasets.annotations import flat_keypoints
-from ..metainfo import get_metainfo
 from ...vocabularies.coco import COMMON_114, COMMON_114_IN_133, COMMON_114_IN_308
 from ...vocabularies.keypoints import get_parts
+from ..datasets.annotations import flat_keypoints
+from ..metainfo import get_metainfo
 from .ground_truth import check_areas, log_missing, read_ground_truth
 
 _WHOLEBODY_FIELDS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')

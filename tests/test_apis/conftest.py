@@ -40,7 +40,7 @@ def small_models(root, tmp_path_factory):
         'pose-17': _pose(root, 17, 'coco'),
         'pose-133': _pose(root, 133, 'coco_wholebody'),
         'pose-308': _pose(root, 308, 'goliath'),
-        'parts': _dense(root, 'parts', 'decode_head=' + heads.format(
+        'parts': _dense(root, 'seg', 'decode_head=' + heads.format(
             more=", num_classes=28, loss_decode=dict(type='SapiensWeightedCrossEntropyLoss'), _delete_=True")),
         'depth': _dense(root, 'depth', 'decode_head=' + heads.format(more=', _delete_=True')),
         'normal': _dense(root, 'normal', 'decode_head=' + heads.format(more=', _delete_=True')),

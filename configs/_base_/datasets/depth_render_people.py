@@ -1,13 +1,11 @@
-# Folders of your own renders: train/ and test/, each with images/, masks/ and depths/. Set the environment variable,
-# or change this line.
-_base_ = './dense_loaders.py'
+# Your own renders: train/ and test/, each with images/, masks/ and depths/. Set the environment variable, or change
+# this line.
+_base_ = ['./dense_loaders.py', '../pipelines/dense_1024x768.py']
 
 data_root = '{{$RENDER_PEOPLE_ROOT:data/render_people}}/'
 
 folders = dict(type='SapiensDenseDataset', tasks=('depth', ))
-train_dataloader = dict(dataset=dict(**folders, data_root=data_root + 'train/'))
-val_dataloader = dict(dataset=dict(**folders, data_root=data_root + 'test/', test_mode=True))
+train_dataloader = dict(dataset=dict(**folders, data_root=data_root + 'train/', pipeline=_base_.depth_pipeline))
+val_dataloader = dict(
+    dataset=dict(**folders, data_root=data_root + 'test/', test_mode=True, pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(type='SapiensDepthMetric', alignment='scale-shift', per='image')
-test_evaluator = val_evaluator

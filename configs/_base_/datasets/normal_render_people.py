@@ -1,9 +1,11 @@
-# The folders of depth_render_people.py, with normals/ in place of depths/.
-_base_ = './depth_render_people.py'
+# Your own renders: train/ and test/, each with images/, masks/ and normals/. Set the environment variable, or change
+# this line.
+_base_ = ['./dense_loaders.py', '../pipelines/dense_1024x768.py']
 
-train_dataloader = dict(dataset=dict(tasks=('normal', )))
-val_dataloader = dict(dataset=dict(tasks=('normal', )))
+data_root = '{{$RENDER_PEOPLE_ROOT:data/render_people}}/'
+
+folders = dict(type='SapiensDenseDataset', tasks=('normal', ))
+train_dataloader = dict(dataset=dict(**folders, data_root=data_root + 'train/', pipeline=_base_.normal_pipeline))
+val_dataloader = dict(
+    dataset=dict(**folders, data_root=data_root + 'test/', test_mode=True, pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(_delete_=True, type='SapiensNormalMetric')
-test_evaluator = val_evaluator

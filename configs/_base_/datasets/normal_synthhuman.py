@@ -1,9 +1,16 @@
-# The data sets of depth_synthhuman.py, with their normals.
-_base_ = './depth_synthhuman.py'
+# Microsoft's SynthHuman for training, renders of THuman2.0 for validation and test. Set the environment variables, or
+# change these lines.
+_base_ = ['./dense_loaders.py', '../pipelines/dense_1024x768.py']
 
-train_dataloader = dict(dataset=dict(tasks=('normal', )))
-val_dataloader = dict(dataset=dict(tasks=('normal', )))
+data_root = '{{$SYNTHHUMAN_ROOT:data/synthhuman}}/'
+test_root = '{{$THUMAN2_ROOT:data/thuman2}}/'
+
+train_dataloader = dict(
+    dataset=dict(
+        type='SapiensSynthHumanDataset', data_root=data_root, tasks=('normal', ),
+        pipeline=_base_.plain_normal_pipeline))
+val_dataloader = dict(
+    dataset=dict(
+        type='SapiensTHuman2Dataset', data_root=test_root, tasks=('normal', ), test_mode=True,
+        pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(_delete_=True, type='SapiensNormalMetric')
-test_evaluator = val_evaluator

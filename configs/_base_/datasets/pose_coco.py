@@ -1,13 +1,11 @@
 # The folder with annotations/, train2017/ and val2017/: set the environment variable, or change this line.
+_base_ = './pose_loaders.py'
+
 data_root = '{{$COCO_ROOT:data/coco}}/'
 dataset_type = 'SapiensCocoDataset'
 data_mode = 'topdown'
 
 train_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -15,11 +13,6 @@ train_dataloader = dict(
         ann_file='annotations/person_keypoints_train2017.json',
         data_prefix=dict(img='train2017/')))
 val_dataloader = dict(
-    batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

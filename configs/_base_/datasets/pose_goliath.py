@@ -1,14 +1,12 @@
-# The folder with annotations/ and images/ in COCO style with 308 keypoints a person (docs/keypoints.md). The data of the
+# The folder with annotations/ and images/ in COCO style with 308 keypoints per person (docs/keypoints.md). The data of the
 # public models are private; set the environment variable to your own, or change this line.
+_base_ = './pose_loaders.py'
+
 data_root = '{{$GOLIATH_ROOT:data/goliath}}/'
 dataset_type = 'SapiensCocoStyleDataset'
 data_mode = 'topdown'
 
 train_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -16,11 +14,6 @@ train_dataloader = dict(
         ann_file='annotations/train.json',
         data_prefix=dict(img='images/')))
 val_dataloader = dict(
-    batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

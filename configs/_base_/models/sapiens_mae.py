@@ -1,4 +1,4 @@
-# The public pretraining model. The 0.3b figures; a larger size changes `arch`.
+# The public pretraining model. Defaults are those of 0.3B.
 model = dict(
     type='SapiensMAE',
     data_preprocessor=dict(type='ImgDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),

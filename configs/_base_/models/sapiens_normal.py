@@ -1,4 +1,4 @@
-# The public model of surface normals. The 0.3b figures; a larger size changes `arch` and the head's `in_channels`.
+# The public model of surface normals. Defaults are those of 0.3B; ../sizes/ changes them.
 model = dict(
     type='SapiensNormalEstimator',
     data_preprocessor=dict(

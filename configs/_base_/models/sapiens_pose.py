@@ -1,4 +1,4 @@
-# The public pose model. The 0.3b figures; a larger size changes `arch` and the head's `in_channels`.
+# The public pose model. Defaults are those of 0.3B; ../sizes/ changes them.
 model = dict(
     type='SapiensPoseEstimator',
     data_preprocessor=dict(

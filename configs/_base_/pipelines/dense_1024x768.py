@@ -9,14 +9,14 @@ warp = dict(
 rotation = dict(rotate_prob=0.5, pad_val=(0, 0, 0))
 # Photos without people: set the environment variable, or change this line.
 backgrounds = '{{$BACKGROUND_ROOT:data/backgrounds}}'
-parts_pipeline = [
+seg_pipeline = [
     *load_labels,
     dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.8),
     dict(warp, **rotation, rotate_range=45., cat_max_ratio=0.75, corner_label=0),
     dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensPackDense'),
 ]
-parts_20_pipeline = [
+seg_20_pipeline = [
     *load_labels,
     dict(warp, **rotation, rotate_range=45., scale_range=(0.75, 1.25), cat_max_ratio=0.75, corner_label=255),
     dict(type='SapiensPhotometricDistortion'),

@@ -4,8 +4,11 @@ Published: nothing for this size and data set.
 Data:      tools/dataset_converters/render_scans.py --help
 Test:      tools/dist_test.sh configs/sapiens_depth/thuman2/sapiens_0.3b-test_thuman2-1024x768.py CHECKPOINT 8
 """
-_base_ = '../render_people/sapiens_0.3b-200e_render_people-1024x768.py'
+_base_ = [
+    '../../_base_/tasks/depth.py',
+    '../../_base_/schedules/dense_200e.py',
+    '../../_base_/datasets/depth_thuman2.py',
+    '../../_base_/sizes/0.3b.py',
+]
 
-# What tools/dataset_converters/render_scans.py wrote: set the environment variable, or change this line.
-test_root = '{{$THUMAN2_ROOT:data/thuman2}}/'
-test_dataloader = dict(dataset=dict(type='SapiensTHuman2Dataset', data_root=test_root))
+model = dict(backbone=_base_.size.backbone, decode_head=_base_.size.head)

@@ -14,13 +14,10 @@ _base_ = [
     '../../_base_/pipelines/dense_1024x768.py',
     '../../_base_/schedules/dense_200e.py',
     '../../_base_/datasets/dense_synthetic.py',
+    '../../_base_/sizes/0.3b.py',
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')))
+model = dict(backbone=_base_.size.backbone)
 
 train_pipeline = [
     dict(type='SapiensSeedSample'),
@@ -31,7 +28,7 @@ train_pipeline = [
     dict(type='SapiensPackDense'),
 ]
 train_cfg = dict(val_interval=10)
-# 64 images a step on 8 GPUs of 80 GB, in two passes.
+# 64 images per step on 8 GPUs of 80 GB, in two passes.
 optim_wrapper = dict(accumulative_counts=2)
 train_dataloader = dict(batch_size=4, num_workers=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=4, dataset=dict(pipeline=_base_.test_pipeline))
@@ -42,6 +39,5 @@ val_evaluator = [
     dict(type='SapiensNormalMetric'),
 ]
 test_evaluator = val_evaluator
-param_scheduler = _base_.param_scheduler
-param_scheduler[0]['end'] = 800  # 400 steps
+param_scheduler = [dict(_base_.param_scheduler[0], end=400 * 2), _base_.param_scheduler[1]]
 auto_scale_lr = dict(base_batch_size=64)

@@ -4,8 +4,11 @@ Published: mean 15.04, median 12.22 degrees; 47.07, 81.49, 90.70 % within 11.25,
 Data:      tools/dataset_converters/render_scans.py --help
 Test:      tools/dist_test.sh configs/sapiens_normal/hi4d/sapiens_0.3b-test_hi4d-1024x768.py CHECKPOINT 8
 """
-_base_ = '../render_people/sapiens_0.3b-200e_render_people-1024x768.py'
+_base_ = [
+    '../../_base_/tasks/normal.py',
+    '../../_base_/schedules/dense_200e.py',
+    '../../_base_/datasets/normal_hi4d.py',
+    '../../_base_/sizes/0.3b.py',
+]
 
-# What tools/dataset_converters/render_scans.py wrote: set the environment variable, or change this line.
-test_root = '{{$HI4D_ROOT:data/hi4d}}/'
-test_dataloader = dict(dataset=dict(type='SapiensHi4DDataset', data_root=test_root))
+model = dict(backbone=_base_.size.backbone, decode_head=_base_.size.head)

@@ -3,14 +3,14 @@
 Train: COCO_REAL_ROOT=FOLDER tools/dist_train.sh configs/sapiens_pose/coco_wholebody/sapiens_tiny-overfit_coco_wholebody-256x192.py 2
 Test:  COCO_REAL_ROOT=FOLDER tools/test.py configs/sapiens_pose/coco_wholebody/sapiens_tiny-overfit_coco_wholebody-256x192.py CHECKPOINT
 """
-_base_ = './sapiens_tiny-210e_coco_wholebody-256x192.py'
+_base_ = ['../../_base_/pose_tiny.py', '../../_base_/datasets/pose_coco_wholebody.py']
 
 # A folder with a few photos and their annotations (COCO-WholeBody format): set the environment variable, or change this.
 data_root = '{{$COCO_REAL_ROOT:data/coco_real}}/'
 ann_file = 'coco_wholebody.json'
 
 # The mirror images of the flip test are none of the photos learnt.
-model = dict(test_cfg=dict(flip_test=False))
+model = dict(head=dict(out_channels=133), test_cfg=dict(flip_test=False))
 
 train_dataloader = dict(
     batch_size=7,
@@ -32,7 +32,12 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=14,
     num_workers=1,
-    dataset=dict(data_root=data_root, ann_file=ann_file, data_prefix=dict(img='')))
+    dataset=dict(
+        data_root=data_root,
+        ann_file=ann_file,
+        data_prefix=dict(img=''),
+        bbox_file=None,
+        pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + ann_file)
 test_evaluator = val_evaluator
@@ -43,4 +48,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=0, end=30, eta_min=0, by_epoch=True, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.01))
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=5))
+default_hooks = dict(
+    logger=dict(interval=10), checkpoint=dict(interval=5, save_best='coco_wholebody/AP', rule='greater'))

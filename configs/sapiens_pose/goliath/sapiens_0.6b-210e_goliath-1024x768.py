@@ -5,12 +5,6 @@ Published: 56.2 AP, 62.4 AR over the 114 keypoints in common with COCO-WholeBody
 Train:     tools/dist_train.sh configs/sapiens_pose/goliath/sapiens_0.6b-210e_goliath-1024x768.py 8 --amp
 Test:      tools/dist_test.sh configs/sapiens_pose/goliath/sapiens_0.6b-210e_goliath-1024x768.py CHECKPOINT 8
 """
-_base_ = './sapiens_0.3b-210e_goliath-1024x768.py'
+_base_ = ['../../_base_/tasks/pose_goliath.py', '../../_base_/sizes/0.6b.py']
 
-model = dict(
-    backbone=dict(
-        arch='sapiens_0.6b',
-        init_cfg=dict(checkpoint='hf://facebook/sapiens-pretrain-0.6b/sapiens_0.6b_epoch_1600_clean.pth')),
-    head=dict(
-        in_channels=1280,
-        loss=dict(_delete_=True, type='KeypointMSELoss', use_target_weight=True)))
+model = dict(backbone=_base_.size.backbone, head=_base_.size.head)

@@ -5,11 +5,7 @@ Published: 59.4 AP, 65.3 AR over the 114 keypoints in common with COCO-WholeBody
 Train:     tools/dist_train.sh configs/sapiens_pose/goliath/sapiens_1b-210e_goliath-1024x768.py 8 --amp
 Test:      tools/dist_test.sh configs/sapiens_pose/goliath/sapiens_1b-210e_goliath-1024x768.py CHECKPOINT 8
 """
-_base_ = './sapiens_0.3b-210e_goliath-1024x768.py'
+_base_ = ['../../_base_/tasks/pose_goliath.py', '../../_base_/sizes/1b.py']
 
-model = dict(
-    backbone=dict(
-        arch='sapiens_1b',
-        init_cfg=dict(checkpoint='hf://facebook/sapiens-pretrain-1b/sapiens_1b_epoch_173_clean.pth')),
-    head=dict(in_channels=1536))
+model = dict(backbone=_base_.size.backbone, head=dict(**_base_.size.head, loss=dict(type='SapiensOHKMMSELoss', topk=128)))
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.95))

@@ -5,12 +5,6 @@ Published: 61.1 AP, 67.1 AR over the 114 keypoints in common with COCO-WholeBody
 Train:     tools/dist_train.sh configs/sapiens_pose/goliath/sapiens_2b-210e_goliath-1024x768.py 8 --amp
 Test:      tools/dist_test.sh configs/sapiens_pose/goliath/sapiens_2b-210e_goliath-1024x768.py CHECKPOINT 8
 """
-_base_ = './sapiens_0.3b-210e_goliath-1024x768.py'
+_base_ = ['../../_base_/tasks/pose_goliath.py', '../../_base_/sizes/2b.py']
 
-model = dict(
-    backbone=dict(
-        arch='sapiens_2b',
-        init_cfg=dict(checkpoint='hf://facebook/sapiens-pretrain-2b/sapiens_2b_epoch_660_clean.pth')),
-    head=dict(
-        in_channels=1920,
-        loss=dict(_delete_=True, type='KeypointMSELoss', use_target_weight=True)))
+model = dict(backbone=_base_.size.backbone, head=_base_.size.head)

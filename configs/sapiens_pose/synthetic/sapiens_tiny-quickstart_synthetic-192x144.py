@@ -10,7 +10,12 @@ Data:  tools/synthesize.py data/synthetic/train --num 700 --size 256 192 --sampl
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
            configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py 2
 """
-_base_ = '../coco/sapiens_tiny-210e_coco-256x192.py'
+_base_ = [
+    '../../_base_/pose_runtime.py',
+    '../../_base_/models/sapiens_pose.py',
+    '../../_base_/schedules/pose_210e.py',
+    '../../_base_/datasets/pose_coco.py',
+]
 
 # The folder with train/ and test/, each made by tools/synthesize.py: set the environment variable, or change this.
 data_root = '{{$SYNTHETIC_ROOT:data/synthetic}}/'
@@ -20,9 +25,11 @@ codec = dict(type='SapiensUDPHeatmap', input_size=(144, 192), heatmap_size=(36, 
 model = dict(
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=160, num_layers=6, num_heads=5, feedforward_channels=160 * 2),
-        img_size=(192, 144)),
+        img_size=(192, 144),
+        with_cp=False),
     head=dict(
         in_channels=160,
+        out_channels=17,
         deconv_out_channels=(64, 32),
         conv_out_channels=(32, ),
         conv_kernel_sizes=(1, ),
@@ -60,6 +67,7 @@ val_dataloader = dict(
         data_root=data_root + 'test/',
         ann_file=ann_file,
         data_prefix=dict(img='images/'),
+        bbox_file=None,
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'test/' + ann_file)
@@ -70,5 +78,7 @@ param_scheduler = [
     dict(type='LinearLR', begin=0, end=100, start_factor=0.01, by_epoch=False),
     dict(type='CosineAnnealingLR', begin=0, end=26, eta_min=0, by_epoch=True, convert_to_iter_based=True),
 ]
-optim_wrapper = dict(optimizer=dict(lr=1.2e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True))
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=4))
+optim_wrapper = dict(
+    optimizer=dict(lr=1.2e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
+    paramwise_cfg=dict(layer_decay_rate=1.0))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=4, save_best='coco/AP', rule='greater'))

@@ -5,22 +5,10 @@ Train:     tools/dist_train.sh configs/sapiens_seg/goliath/sapiens_0.3b-200e_gol
 Test:      tools/dist_test.sh configs/sapiens_seg/goliath/sapiens_0.3b-200e_goliath-1024x768.py CHECKPOINT 8
 """
 _base_ = [
-    '../../_base_/dense_runtime.py',
-    '../../_base_/models/sapiens_parts.py',
-    '../../_base_/pipelines/dense_1024x768.py',
+    '../../_base_/tasks/seg.py',
     '../../_base_/schedules/dense_200e.py',
-    '../../_base_/datasets/parts_goliath.py',
+    '../../_base_/datasets/seg_goliath.py',
+    '../../_base_/sizes/0.3b.py',
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')))
-
-# 64 images a step on 8 GPUs of 80 GB.
-train_dataloader = dict(dataset=dict(pipeline=_base_.parts_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
-test_dataloader = val_dataloader
-auto_scale_lr = dict(base_batch_size=64)
-default_hooks = dict(checkpoint=dict(save_best='parts/mIoU', rule='greater'))
+model = dict(backbone=_base_.size.backbone, decode_head=_base_.size.head)

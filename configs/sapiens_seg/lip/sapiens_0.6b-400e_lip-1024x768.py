@@ -4,12 +4,11 @@ Published: nothing for this data set.
 Train:     tools/dist_train.sh configs/sapiens_seg/lip/sapiens_0.6b-400e_lip-1024x768.py 8 --amp
 Test:      tools/dist_test.sh configs/sapiens_seg/lip/sapiens_0.6b-400e_lip-1024x768.py CHECKPOINT 8
 """
-_base_ = './sapiens_0.3b-400e_lip-1024x768.py'
+_base_ = [
+    '../../_base_/tasks/seg_20.py',
+    '../../_base_/schedules/dense_400e_cosine.py',
+    '../../_base_/datasets/seg_lip.py',
+    '../../_base_/sizes/0.6b.py',
+]
 
-model = dict(
-    backbone=dict(
-        arch='sapiens_0.6b',
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='hf://facebook/sapiens-pretrain-0.6b/sapiens_0.6b_epoch_1600_clean.pth')),
-    decode_head=dict(in_channels=1280))
+model = dict(backbone=_base_.size.backbone, decode_head=_base_.size.head)

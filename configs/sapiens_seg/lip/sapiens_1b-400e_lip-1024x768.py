@@ -4,18 +4,16 @@ Published: nothing for this data set.
 Train:     tools/dist_train.sh configs/sapiens_seg/lip/sapiens_1b-400e_lip-1024x768.py 8 --amp
 Test:      tools/dist_test.sh configs/sapiens_seg/lip/sapiens_1b-400e_lip-1024x768.py CHECKPOINT 8
 """
-_base_ = './sapiens_0.3b-400e_lip-1024x768.py'
+_base_ = [
+    '../../_base_/tasks/seg_20.py',
+    '../../_base_/schedules/dense_400e_cosine.py',
+    '../../_base_/datasets/seg_lip.py',
+    '../../_base_/sizes/1b.py',
+]
 
-model = dict(
-    backbone=dict(
-        arch='sapiens_1b',
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='hf://facebook/sapiens-pretrain-1b/sapiens_1b_epoch_173_clean.pth')),
-    decode_head=dict(in_channels=1536))
+model = dict(backbone=_base_.size.backbone, decode_head=_base_.size.head)
 
-# 64 images a step on 8 GPUs of 80 GB, in two passes.
-optim_wrapper = dict(accumulative_counts=2)
+# 64 images per step on 8 GPUs of 80 GB, in two passes.
 train_dataloader = dict(batch_size=4)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0]['end'] = 800  # 400 steps
+optim_wrapper = dict(accumulative_counts=2)
+param_scheduler = [dict(_base_.param_scheduler[0], end=400 * 2), _base_.param_scheduler[1]]

@@ -5,7 +5,7 @@ Data:  tools/synthesize.py data/synthetic/train --num 1000 --size 512 384 --seed
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh configs/sapiens_seg/synthetic/sapiens_tiny-40e_synthetic-256x192.py 2
 Test:  SYNTHETIC_ROOT=data/synthetic tools/test.py configs/sapiens_seg/synthetic/sapiens_tiny-40e_synthetic-256x192.py CHECKPOINT
 """
-_base_ = ['../../_base_/models/sapiens_parts.py', '../../_base_/dense_tiny.py']
+_base_ = ['../../_base_/models/sapiens_seg.py', '../../_base_/dense_tiny.py']
 
 model = _base_.tiny
 train_dataloader = dict(dataset=dict(tasks=('parts', )))

@@ -1,5 +1,5 @@
-# The public model of 28 body parts. The 0.3b figures; a larger size changes `arch` and the head's `in_channels`.
-# By class, as in the release: the background counts little, small parts much.
+# The public model of 28 body parts. Defaults are those of 0.3B; ../sizes/ changes them.
+# Class weights of the release: low for the background, high for small parts.
 class_weight = [
     0.1, 10, 3, 2, 4, 4, 2, 2, 6, 10, 3, 3, 1, 4, 4, 2, 2, 6, 10, 3, 3, 1, 1, 10, 10, 10, 10, 10
 ]

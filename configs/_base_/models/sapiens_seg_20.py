@@ -1,7 +1,7 @@
 # The public model of LIP's and CIHP's 20 classes.
-_base_ = './sapiens_parts.py'
+_base_ = './sapiens_seg.py'
 
-# By class, as in the release.
+# Class weights of the release.
 class_weight = [
     0.1, 1.5, 1.0, 1.5, 1.5, 0.8, 1.2, 1.0, 1.5, 0.8, 1.2, 1.5, 1.5, 0.7, 1.0, 1.0, 1.0, 1.0, 1.5, 1.5
 ]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.files import parse_json
+from ..utils.files import parse_json, replacing
 from .images import decode
 from .sources import SourceError, is_image, is_local, open_url, tar_members
 
@@ -120,24 +120,17 @@ def curate_shard(url: str, out_dir: str | os.PathLike, rules: Rules, detect: Det
     out, name = Path(out_dir), shard_name(url)
     out.mkdir(parents=True, exist_ok=True)
     begin = time.perf_counter()
-    path, part = out / f'{name}.tar', out / f'{name}.tar.part'
+    path = out / f'{name}.tar'
     report = dict(shard=_lasting(url), settings=_settings(rules, detector))
     try:
-        with open(part, 'wb') as file:
-            with tarfile.open(fileobj=file, mode='w') as tar:
-                counts = _copy(url, tar, rules, detect, batch_size, allow_pipes)
-            file.flush()
-            os.fsync(file.fileno())
-        if counts['kept']:
-            os.replace(part, path)
-        else:
-            path.unlink(missing_ok=True)  # of a run that was killed before it wrote the report
+        with replacing(path) as part, tarfile.open(part, 'w') as tar:
+            counts = _copy(url, tar, rules, detect, batch_size, allow_pipes)
+        if not counts['kept']:
+            path.unlink()
         report.update(done=True, **counts)
     except SourceError as error:
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # of a run that was killed before it wrote the report
         report.update(done=False, failed=str(error))
-    finally:
-        part.unlink(missing_ok=True)
     report['seconds'] = round(time.perf_counter() - begin, 3)
     _write_json(out / f'{name}.json', report)
     return report
@@ -487,9 +480,8 @@ def _read_report(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(json.dumps(content, indent=1) + '\n')
-    os.replace(part, path)
+    with replacing(path) as part:
+        Path(part).write_text(json.dumps(content, indent=1) + '\n')
 
 
 def _draw(total: dict[str, Any], path: Path, most: int = 20) -> None:
@@ -529,6 +521,5 @@ def _draw(total: dict[str, Any], path: Path, most: int = 20) -> None:
     right.yaxis.set_major_formatter(EngFormatter(sep=''))
     for axes in (left, right):
         axes.spines[['top', 'right']].set_visible(False)
-    part = path.with_name(f'{path.name}.part')
-    figure.savefig(part, format='png', dpi=110)
-    os.replace(part, path)
+    with replacing(path) as part:
+        figure.savefig(part, format='png', dpi=110)

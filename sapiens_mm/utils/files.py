@@ -1,13 +1,15 @@
-"""JSON files read with clear errors, and files that are written whole or not at all."""
+"""JSON reading with clear errors, and atomic replacement of files and folders."""
 import contextlib
 import json
 import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
+    """Returns the value of a JSON text.
 
     Raises:
         ValueError: The text is not JSON in UTF-8, or is nested too deeply to be read.
@@ -19,7 +21,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """The value of a JSON file.
+    """Returns the value of a JSON file.
 
     Raises:
         OSError: The file cannot be read.
@@ -34,17 +36,42 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[str]:
-    """Gives the path of a temporary file beside ``path`` that takes its place at the end, unless an error comes first.
+def replacing(path: str | os.PathLike, unique: bool = False, keep_suffix: bool = False) -> Iterator[str]:
+    """Yields a temporary path beside ``path`` and moves what is written there to ``path`` unless an error occurs.
 
-    The temporary file is flushed to the disk before the rename, so a crash leaves the old file or the new one.
+    The content is flushed to the disk before the rename, so a crash leaves either the old or the new content. The
+    folder of ``path`` must exist.
+
+    Args:
+        path: A file, or a folder that is replaced as a whole.
+        unique: Whether several processes or threads may write the same path; the temporary name is then
+            ``NAME.part-<random>`` instead of ``NAME.part``.
+        keep_suffix: Whether the temporary name ends in the suffix of ``path``, for writers that choose a format by it.
     """
     part = f'{os.fspath(path)}.part'
+    if unique:
+        part += f'-{uuid.uuid4().hex[:12]}'
+    if keep_suffix:
+        part += os.path.splitext(path)[1]
+    remove(part)
     try:
         yield part
-        with open(part, 'rb') as file:
-            os.fsync(file.fileno())
+        files = (os.path.join(folder, name) for folder, _, names in os.walk(part) for name in names)
+        for name in files if os.path.isdir(part) else (part, ):
+            with open(name, 'rb') as file:
+                os.fsync(file.fileno())
+        if os.path.isdir(part):
+            remove(path)  # a rename cannot replace a folder with content
         os.replace(part, path)
     finally:
+        with contextlib.suppress(OSError):  # of a disk that has become read-only; the first error matters more
+            remove(part)
+
+
+def remove(path: str | os.PathLike) -> None:
+    """Removes a file, or a folder with its content, if it exists."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
         with contextlib.suppress(FileNotFoundError):
-            os.remove(part)
+            os.remove(path)

@@ -6,7 +6,7 @@ from sapiens_mm.utils.files import parse_json, read_json, replacing
 
 
 @pytest.mark.parametrize('content', [b'', b'{"a": 1', b'\xff\xfe', b'[' * 200_000])
-def test_what_is_no_json_is_refused_with_the_name(tmp_path, content):
+def test_invalid_json_is_refused_with_the_name(tmp_path, content):
     path = tmp_path / 'boxes.json'
     path.write_bytes(content)
     with pytest.raises(ValueError, match='boxes.json'):
@@ -15,13 +15,43 @@ def test_what_is_no_json_is_refused_with_the_name(tmp_path, content):
         parse_json(content)
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / 'note'
+@pytest.mark.parametrize('options', [{}, dict(unique=True), dict(keep_suffix=True)])
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, options):
+    path = tmp_path / 'note.txt'
     path.write_text('old')
-    with pytest.raises(ZeroDivisionError), replacing(path) as part:
+    (tmp_path / 'note.txt.part').mkdir()  # left by a writer of folders that was killed
+    with pytest.raises(ZeroDivisionError), replacing(path, **options) as part:
         Path(part).write_text(f'half {1 / 0}')
     assert path.read_text() == 'old'
-    with replacing(path) as part:
+    with replacing(path, **options) as part:
         Path(part).write_text('new')
     assert path.read_text() == 'new'
-    assert [entry.name for entry in tmp_path.iterdir()] == ['note']
+    left = {'note.txt'} if not options else {'note.txt', 'note.txt.part'}
+    assert {entry.name for entry in tmp_path.iterdir()} == left
+
+
+def test_a_folder_is_replaced_with_all_its_content(tmp_path):
+    folder = tmp_path / 'iter_1.pth'
+    for name in 'a', 'b':
+        with replacing(folder) as part:
+            Path(part, 'deep').mkdir(parents=True)
+            Path(part, 'deep', name).write_text(name)
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob('*'))] == [
+        'iter_1.pth', 'iter_1.pth/deep', 'iter_1.pth/deep/b']
+
+
+def test_temporary_names(tmp_path):
+    path = tmp_path / 'a.tar.npz'
+
+    def name(**options):
+        with replacing(path, **options) as part:
+            Path(part).write_text('')
+            return Path(part).name
+
+    assert name() == 'a.tar.npz.part'
+    assert name(keep_suffix=True) == 'a.tar.npz.part.npz'
+    with replacing(path, unique=True) as first, replacing(path, unique=True) as second:
+        assert first != second
+        for part in first, second:
+            assert Path(part).name.startswith('a.tar.npz.part-')
+            Path(part).write_text('')

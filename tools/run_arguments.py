@@ -6,6 +6,7 @@ import os.path as osp
 from mmengine.config import Config, DictAction
 
 from sapiens_mm.engine import load_config
+from sapiens_mm.utils.shards import parse_share
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,23 +20,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shard_argument(parser: argparse.ArgumentParser, what: str) -> None:
-    """Adds ``--shard I/N``, a tuple ``(I, N)``, which is ``(0, 1)`` if it is not given.
-
-    Args:
-        parser: A tool's.
-        what: For its help: what is only done.
-    """
+    """Adds ``--shard I/N``, parsed to a tuple ``(I, N)``, by default ``(0, 1)``; ``what`` is its help."""
     parser.add_argument('--shard', type=_shard, default=(0, 1), metavar='I/N', help=what)
 
 
 def _shard(text: str) -> tuple[int, int]:
     try:
-        index, count = map(int, text.split('/'))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected two numbers such as 0/4, got '{text}'") from None
-    if not 0 <= index < count:
-        raise argparse.ArgumentTypeError(f'I/N needs 0 <= I < N, got {text}')
-    return index, count
+        return parse_share(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def read_config(args: argparse.Namespace) -> Config:

@@ -12,17 +12,10 @@ Layout of a set::
     annotations/            person_keypoints.json (17), coco_wholebody.json (133), goliath.json (308): COCO's format
     settings.json           what the set was made with
 """
-import os
-import signal
-import threading
+import functools
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
@@ -31,6 +24,7 @@ import torch
 
 import sapiens_mm
 
+from ..utils.shards import run_in_processes
 from .body import Body, load_body
 from .camera import Camera, frame_box
 from .clothes import Wardrobe
@@ -222,31 +216,21 @@ def write_sample(sample: Sample, index: int, folder: Path, settings: Settings) -
         parameters=sample.parameters))
 
 
-_WORKER = {}
-
-
-def _start_worker(assets: Assets, parent: Connection) -> None:
-    threading.Thread(target=_end_with, args=(parent, ), daemon=True).start()
+def _make_worker(folder: Path, settings: Settings, assets: Assets) -> Callable[[int], tuple[int, dict]]:
+    """Returns the function that a worker applies to each index: it renders and writes the sample."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     set_threads(1)
     body = load_body()
-    _WORKER.update(body=body, wardrobe=Wardrobe(body), assets=assets)
+    common = dict(body=body, wardrobe=Wardrobe(body), assets=assets)
 
+    def make(index: int) -> tuple[int, dict]:
+        sample = make_sample(index, settings, **common)
+        start = time.perf_counter()
+        write_sample(sample, index, folder, settings)
+        return index, dict(sample.buffers.seconds, write=time.perf_counter() - start)
 
-def _end_with(parent: Connection) -> None:
-    """Ends this process as soon as the other end of the pipe is closed: by its process, or with it."""
-    try:
-        parent.recv()
-    except (EOFError, OSError):
-        os._exit(1)
-
-
-def _make(index: int, folder: Path, settings: Settings) -> tuple[int, dict]:
-    sample = make_sample(index, settings, **_WORKER)
-    start = time.perf_counter()
-    write_sample(sample, index, folder, settings)
-    return index, dict(sample.buffers.seconds, write=time.perf_counter() - start)
+    return make
 
 
 def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
@@ -284,58 +268,15 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
     if missing:
         # Without this, each of the workers would build Anny's cache the first time.
         load_body()
-    workers = min(workers, max(1, len(missing)))
-    context = get_context('spawn')
-    theirs, mine = context.Pipe(duplex=False)
     try:
-        # Always in processes of their own, one too, so that nothing of this process has a say.
-        with ProcessPoolExecutor(workers, context, _start_worker, (assets, theirs)) as pool, mine:
-            with _one_thread_each(), _no_interrupts():  # Ctrl-C reaches all processes; this one tells the workers
-                futures = [pool.submit(_make, index, folder, settings) for index in missing]
-            for future in as_completed(futures):
-                yield future.result()
+        # In processes of their own, even for one worker: the order of sums, and so the bytes, depend on their threads.
+        yield from run_in_processes(functools.partial(_make_worker, folder, settings, assets), missing, workers)
     except BaseException as error:
-        # The workers have ended in the middle of what they did.
-        _clean(folder, shard)
-        if isinstance(error, BrokenProcessPool):
-            raise ChildProcessError('a worker died, perhaps for lack of memory: try fewer --workers; finished samples '
-                                    'are kept, the same command continues') from None
+        _clean(folder, shard)  # the workers were stopped in the middle of their samples
+        if isinstance(error, ChildProcessError):
+            raise ChildProcessError(f'{error}; finished samples are kept, and the same command continues') from None
         raise
-    finally:
-        theirs.close()
     collect(folder)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes that are started meanwhile use one thread, whose number the order of sums, and so the bytes, depend on.
-
-    Libraries read these variables once, when they are loaded.
-    """
-    names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, '1'))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Processes that are started meanwhile will ignore Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():  # only there it can be set
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _clean(folder: Path, shard: tuple[int, int]) -> None:

@@ -1,7 +1,6 @@
 """tools/curate_humans.py: what it writes, in one process, in an array's jobs, on Ray, and after it was killed."""
 import io
 import json
-import re
 import runpy
 import signal
 import subprocess
@@ -74,20 +73,21 @@ def contents(folder):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['--boxes', 'b.jsonl'], 'the following arguments are required: --out'),
-    (['{data}', '--out', 'o'], 'people are found by --detector CONFIG CHECKPOINT, or were found before: --boxes FILE'),
-    (['{data}', '--out', 'o', '--boxes', 'b', '--detector', 'c', 'd'], 'not allowed with argument'),
-    (['{data}', '--out', 'o', '--boxes', 'b', '--max-score', 'text'], 'COLUMN=VALUE such as pwatermark=0.8, got text'),
-    (['{data}', '--out', 'o', '--boxes', 'b', '--max-score', 'text=low'], 'COLUMN=VALUE such as pwatermark=0.8'),
-    (['{data}', '--out', 'o', '--boxes', 'b', '--shard', '4/4'], '--shard: I/N needs 0 <= I < N, got 4/4'),
-    (['{data}', '--out', 'o', '--boxes', 'b', '--shard', 'x'], "--shard: expected two numbers such as 0/4, got 'x'"),
-    (['{data}', '--out', 'o', '--boxes', 'b', '--batch', '0'], '--batch and --workers are at least 1'),
-    (['{data}', '--out', 'o', '--boxes', 'nowhere.jsonl'], 'No such file or directory'),
-    (['{data}', '--out', 'o', '--boxes', 'b.jsonl', '--min-score', '1'], 'min_score=1.0; expected 0 to 1'),
-    (['{data}', '--out', '{data}', '--boxes', 'b.jsonl'], 'would be overwritten; choose another folder'),
-    (['nowhere-{{0..3}}.tar', '--out', 'o', '--boxes', 'b.jsonl'], '4 of 4 shards are not there'),
-    (['{data}', '--out', 'o', '--detector', 'nowhere.py', 'nowhere.pth'], "there is no config file 'nowhere.py'"),
-    (['--out', 'o'], 'o has no report of a shard'),
+    (['--boxes', 'b.jsonl'], '--out'),
+    (['{data}', '--out', 'o'], '--detector'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--detector', 'c', 'd'], '--detector'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--max-score', 'text'], 'text'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--max-score', 'text=low'], 'text=low'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--shard', '4/4'], '--shard: got 4/4'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--shard', 'x'], "--shard: got 'x'"),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--batch', '0'], '--batch'),
+    (['{data}', '--out', 'o', '--boxes', 'b', '--workers', '2'], '--ray'),
+    (['{data}', '--out', 'o', '--boxes', 'nowhere.jsonl'], 'nowhere.jsonl'),
+    (['{data}', '--out', 'o', '--boxes', 'b.jsonl', '--min-score', '1'], 'min_score: got 1.0'),
+    (['{data}', '--out', '{data}', '--boxes', 'b.jsonl'], '00000.tar'),
+    (['nowhere-{{0..3}}.tar', '--out', 'o', '--boxes', 'b.jsonl'], 'nowhere-0.tar'),
+    (['{data}', '--out', 'o', '--detector', 'nowhere.py', 'nowhere.pth'], 'nowhere.py'),
+    (['--out', 'o'], 'o has no report'),
 ])
 def test_bad_arguments_are_told_in_one_line(run, data, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
@@ -103,7 +103,7 @@ def test_other_settings_are_refused(run, data, whole):
     before = contents(whole)
     status, _, errors = run(data, '--out', whole, '--boxes', data / 'boxes.jsonl', '--min-side', 200)
     assert status == 1
-    assert '00000.json was made with min_side 300.0 instead of 200.0' in errors.splitlines()[-1]
+    assert '00000.json: got a report with min_side 300.0 instead of 200.0' in errors.splitlines()[-1]
     assert contents(whole) == before
 
 
@@ -114,14 +114,14 @@ def test_a_damaged_shard_fails_and_the_others_go_on(run, data, whole, tmp_path):
     arguments = [str(tmp_path / '{00000..00003}.tar'), '--out', tmp_path / 'out', '--boxes', data / 'boxes.jsonl']
     status, out, errors = run(*arguments)
     assert status == 1
-    assert errors.splitlines()[-2] == '1 shards failed; the same command tries them again:'
-    assert f'shard {tmp_path}/00001.tar is damaged' in errors.splitlines()[-1]
+    assert errors.splitlines()[-2].startswith('1 shards failed')
+    assert f'{tmp_path}/00001.tar' in errors.splitlines()[-1]
     assert sorted(path.name for path in (tmp_path / 'out').glob('*.tar')) == ['00000.tar', '00002.tar', '00003.tar']
     assert list(json.loads((tmp_path / 'out/report.json').read_text())['failed']) == ['00001']
     (tmp_path / '00001.tar').write_bytes((data / '00001.tar').read_bytes())
     status, out, _ = run(*arguments)
     assert status == 0
-    assert '1 shards curated, 3 were done before; 4 of 5 images kept' in out
+    assert '1 shards curated, 3 were finished before; 4 of 5 images kept' in out
     for shard in range(SHARDS):
         assert (tmp_path / f'out/{shard:05}.tar').read_bytes() == (whole / f'{shard:05}.tar').read_bytes()
 
@@ -130,7 +130,7 @@ def test_without_ray(run, data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)
     status, _, errors = run(data, '--out', tmp_path / 'out', '--boxes', data / 'boxes.jsonl', '--ray', 'local')
     assert status == 1
-    assert re.search(r"Ray needs the optional extra ray .*: pip install 'sapiens_mm\[ray\]'", errors.splitlines()[-1])
+    assert 'sapiens_mm[ray]' in errors.splitlines()[-1]
 
 
 # What it writes
@@ -187,7 +187,7 @@ def test_killed_and_started_again(root, run, data, whole, tmp_path):
     assert not (tmp_path / 'out/report.json').exists(), 'it was through before it could be killed'
     status, out, _ = run(*command[2:-2])
     assert status == 0
-    assert f'{SHARDS - len(done)} shards curated, {len(done)} were done before' in out
+    assert f'{SHARDS - len(done)} shards curated, {len(done)} were finished before' in out
     assert all((tmp_path / f'out/{name}.json').stat().st_mtime_ns == then for name, then in done.items())
     assert contents(tmp_path / 'out') == contents(whole)
 
@@ -200,4 +200,4 @@ def test_ray_makes_the_same(run, data, whole, tmp_path):
     assert status == 0, errors
     assert '4 shards curated' in out
     assert contents(tmp_path / 'out') == contents(whole)
-    assert '0 shards curated, 4 were done before' in run(*arguments)[1]
+    assert '0 shards curated, 4 were finished before' in run(*arguments)[1]

@@ -1,0 +1,179 @@
+"""Running a function over independent items: shares of an array job, local processes, a Ray cluster.
+
+Every runner takes ``make``, a picklable function without arguments that returns the function to apply. It is called
+once in each worker, so a model is loaded once.
+"""
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+Make = Callable[[], Callable[[Any], Any]]
+
+_function = None  # of a worker process
+_THREADS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
+
+
+def parse_share(text: str) -> tuple[int, int]:
+    """Parses ``'I/N'``, the share I of an array of N jobs.
+
+    Raises:
+        ValueError: The text is not of that form, or not 0 <= I < N.
+    """
+    try:
+        index, count = map(int, text.split('/'))
+    except ValueError:
+        raise ValueError(f"got '{text}', expected two numbers such as 0/4") from None
+    if not 0 <= index < count:
+        raise ValueError(f'got {text}, expected I/N with 0 <= I < N')
+    return index, count
+
+
+def run_in_processes(make: Make, items: Sequence, workers: int = 1) -> Iterator[Any]:
+    """Applies a function to items in new processes that use one thread each.
+
+    The processes start afresh, ignore Ctrl-C and end with this process.
+
+    Args:
+        make: See the module.
+        items: Picklable.
+        workers: Largest number of processes, at least 1.
+
+    Yields:
+        Results, in the order of completion.
+
+    Raises:
+        ChildProcessError: A worker died.
+        Exception: Whatever the function raises.
+    """
+    context = get_context('spawn')
+    theirs, mine = context.Pipe(duplex=False)
+    try:
+        with ProcessPoolExecutor(max(1, min(workers, len(items))), context, _start, (make, theirs)) as pool, mine:
+            with _environment(dict.fromkeys(_THREADS, '1')), _interrupts_ignored():  # both are inherited
+                futures = [pool.submit(_apply, item) for item in items]
+            for future in as_completed(futures):
+                yield future.result()
+    except BrokenProcessPool:
+        raise ChildProcessError('a worker process died, perhaps for lack of memory; use fewer workers') from None
+    finally:
+        theirs.close()
+
+
+def run_on_ray(make: Make, items: Sequence, address: str = 'local', workers: int = 1,
+               num_gpus: float = 0) -> Iterator[Any]:
+    """Applies a function to items on a Ray cluster, and repeats an item whose machine is lost.
+
+    Args:
+        make: See the module.
+        items: Picklable.
+        address: Address of the cluster for :func:`ray.init`; ``'local'`` starts one on this machine, ``'auto'`` finds a
+            running one.
+        workers: Number of workers; each takes one core.
+        num_gpus: GPUs of each worker; .5 lets two workers share one.
+
+    Yields:
+        Results, in the order of completion.
+
+    Raises:
+        ImportError: Ray is not installed.
+        RuntimeError: The cluster cannot be reached, or a worker fails.
+    """
+    if not items:
+        return
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ImportError(f"running on Ray needs the optional extra ray ({error}): pip install 'sapiens_mm[ray]'"
+                          ) from error
+    try:
+        _check_reachable(address)
+        local = dict(include_dashboard=False, num_cpus=max(workers, os.cpu_count())) if address == 'local' else {}
+        ray.init(address, log_to_driver=False, logging_level='error', **local)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger('ray.data').setLevel(logging.ERROR)  # hides the execution plan
+        # A block is the unit of scheduling and of repetition.
+        results = ray.data.from_items([pickle.dumps(item) for item in items], override_num_blocks=len(items)).map(
+            _RayWorker, fn_constructor_args=(make, ), num_gpus=num_gpus or None, num_cpus=1,
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))))
+        for row in results.iter_rows():
+            yield pickle.loads(row['result'])
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise RuntimeError(f'Ray ({address}): {lines[-1]}') from error
+    finally:
+        ray.shutdown()
+
+
+def _start(make: Make, parent: Connection) -> None:
+    global _function
+    threading.Thread(target=_exit_with, args=(parent, ), daemon=True).start()
+    _function = make()
+
+
+def _exit_with(parent: Connection) -> None:
+    """Ends this process when the other end of the pipe is closed, also by a kill of the parent."""
+    try:
+        parent.recv()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _apply(item):
+    return _function(item)
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # Python sets signal handlers there only
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _RayWorker:
+    def __init__(self, make: Make):
+        self._function = make()
+
+    def __call__(self, row: dict) -> dict:
+        return dict(result=pickle.dumps(self._function(pickle.loads(row['item']))))  # Ray would convert it to a table
+
+
+def _check_reachable(address: str, timeout: float = 10.) -> None:
+    """Raises a ConnectionError if nothing answers at ``host:port``; Ray would retry silently for minutes."""
+    host, _, port = address.removeprefix('ray://').rpartition(':')
+    if not (host and port.isdigit()):
+        return  # 'local', 'auto'
+    try:
+        socket.create_connection((host, int(port)), timeout).close()
+    except OSError as error:
+        raise ConnectionError(f'no answer ({error}), expected a running cluster; give the address that `ray start '
+                              "--head` prints, 'auto' on one of its machines, or 'local'") from error

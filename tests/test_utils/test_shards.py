@@ -8,20 +8,17 @@ import time
 
 import pytest
 
-from sapiens_mm.utils.shards import parse_share, run_in_processes, run_on_ray
-
+from sapiens_mm.utils.shards import parse_share, run_on_ray
 
 WORK = '''
 import functools, os, signal, sys, time
 from sapiens_mm.utils.shards import run_in_processes
 
 def make(kind):
-    if kind == 'broken':
-        raise ValueError('no weights')
-    return dict(die=lambda item: os._exit(1), invert=lambda item: 1 / item, pid=lambda item: os.getpid(),
-                threads=lambda item: os.environ['OMP_NUM_THREADS'],
-                interrupts=lambda item: signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
-                stay=lambda item: print(os.getpid(), flush=True) or time.sleep(100))[kind]
+    return dict(die=lambda item: os._exit(1), invert=lambda item: 1 / item,
+                stay=lambda item: print(os.getpid(), flush=True) or time.sleep(100),
+                ask=lambda item: (item, os.getpid(), os.environ['OMP_NUM_THREADS'],
+                                  signal.getsignal(signal.SIGINT) == signal.SIG_IGN))[kind]
 
 def run(kind, items, workers=1):
     return list(run_in_processes(functools.partial(make, kind), items, workers))
@@ -40,13 +37,12 @@ def run(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('text', ['4/4', '-1/2', '1/0', 'x', '1', '1/2/3', ''])
 def test_a_share_is_two_numbers(text):
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises(ValueError, match=f"got '?{text}"):
         parse_share(text)
     assert parse_share('3/4') == (3, 4)
 
 
-@pytest.mark.parametrize(('kind', 'error'), [('die', ChildProcessError), ('broken', ChildProcessError),
-                                             ('invert', ZeroDivisionError)])
+@pytest.mark.parametrize(('kind', 'error'), [('die', ChildProcessError), ('invert', ZeroDivisionError)])
 def test_errors_of_workers(run, kind, error):
     with pytest.raises(error):
         run(kind, [1, 0])
@@ -71,10 +67,12 @@ def test_ray_is_optional(monkeypatch):
 
 def test_results_of_processes(run, monkeypatch):
     monkeypatch.setenv('OMP_NUM_THREADS', '7')
-    assert sorted(run('invert', [1, 2, 4], 2)) == [.25, .5, 1]
-    assert os.getpid() not in run('pid', [0])
-    assert run('threads', [0]) == ['1']
-    assert run('interrupts', [0]) == [True]
+    items, processes, threads, ignored = zip(*run('ask', [1, 2, 4], 2))
+    assert sorted(items) == [1, 2, 4]
+    assert os.getpid() not in processes
+    assert len(set(processes)) <= 2
+    assert set(threads) == {'1'}
+    assert all(ignored)
     assert os.environ['OMP_NUM_THREADS'] == '7'
     assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN
 

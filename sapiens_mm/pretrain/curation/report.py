@@ -31,10 +31,11 @@ def write_report(path: Path, content: dict) -> None:
         Path(part).write_text(json.dumps(content, indent=1) + '\n')
 
 
-def check_settings(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+def check_settings(path: Path, settings: dict[str, Any], expected: dict[str, Any]) -> None:
     """Raises a ValueError that lists the settings of a report which differ."""
-    differences = ', '.join(f'{name} {found.get(name)} instead of {expected.get(name)}' for name in {**expected, **found}
-                            if found.get(name) != expected.get(name))
+    differences = ', '.join(
+        f'{name} {settings.get(name)} instead of {expected.get(name)}' for name in {**expected, **settings}
+        if settings.get(name) != expected.get(name))
     if differences:
         raise ValueError(f'{path}: got a report with {differences}; choose another output folder')
 

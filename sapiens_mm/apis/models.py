@@ -29,10 +29,10 @@ from torch import Tensor
 
 from ..backbones import SapiensViT
 from ..backbones.model_zoo import RELEASED, released_file
-from ..engine.checkpoint import CheckpointError, load_checkpoint_file, save_weights
+from ..engine.checkpoint import CheckpointError, load_checkpoint_file
 from ..engine.config import load_config
 from ..engine.fetch import fetch_file, sha256_of
-from ..engine.weights import fill_model
+from ..engine.weights import fill_model, save_weights
 from ..utils.files import parse_json
 from ..utils.text import count, some
 from ..version import HOSTS

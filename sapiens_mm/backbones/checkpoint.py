@@ -11,7 +11,8 @@ import torch.nn as nn
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..engine.checkpoint import CheckpointError, load_checkpoint_file, save_weights
+from ..engine.checkpoint import CheckpointError, load_checkpoint_file
+from ..engine.weights import save_weights
 from .pos_embed import resize_pos_embed
 
 __all__ = [

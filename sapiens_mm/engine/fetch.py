@@ -1,4 +1,4 @@
-"""Fetches checkpoint files from the web and from the Hugging Face Hub."""
+"""Downloads of checkpoint files from the web and the Hugging Face Hub."""
 import contextlib
 import glob
 import hashlib
@@ -12,7 +12,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 from collections.abc import Iterator
 
 import torch
@@ -20,30 +19,26 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 
 from ..utils.files import read_json, replacing
+from ..utils.text import first_line
+from .checkpoint_file import check_signature, check_whole
+from .safe_pickle import CheckpointError
 
-#: A download that brings fewer than so many bytes within so many seconds has failed.
+#: A download fails if fewer bytes than this arrive within this many seconds.
 STALL_BYTES, STALL_SECONDS = 1 << 20, 300.
 
-__all__ = ['CheckpointError', 'check_signature', 'fetch_file', 'fetch_with_record', 'sha256_of']
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be had or read; the message says why and what to do."""
+__all__ = ['CheckpointError', 'fetch_file', 'fetch_with_record', 'is_cached', 'sha256_of', 'why_no_hub']
 
 
 def fetch_file(source: str) -> str:
-    """Makes a file local.
+    """Returns the local path of a file and downloads it first if needed.
 
     Args:
         source: ``http(s)://...``, kept in ``torch.hub``'s folder, where MMEngine keeps its own downloads;
-            ``hf://<owner>/<repo>[@<revision>]/<file>``, kept in the cache of ``huggingface_hub``, which honours
-            ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE``; anything else is taken for a path.
-
-    Returns:
-        Its path.
+            ``hf://<owner>/<repo>[@<revision>]/<file>``, kept in the cache of ``huggingface_hub``, which honors
+            ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE``; or a path.
 
     Raises:
-        CheckpointError: It cannot be fetched.
+        CheckpointError: The file cannot be fetched.
     """
     if source.startswith('hf://'):
         return _fetch_from_hub(source)
@@ -53,10 +48,10 @@ def fetch_file(source: str) -> str:
 
 
 def fetch_with_record(source: str, folder: str) -> str:
-    """Fetches a file of the Hugging Face Hub into a folder and writes beside it what it is.
+    """Downloads a file of the Hugging Face Hub into a folder and records its origin beside it.
 
-    The record ``<file>.json`` has its source, commit, size in bytes and SHA-256; the latter is compared with the Hub's
-    own. A file that agrees with its record is not fetched again, and one that does not is.
+    The record ``<file>.json`` has source, commit, size in bytes and SHA-256, which is compared with the Hub's own. A
+    file that agrees with its record is not fetched again.
 
     Args:
         source: ``hf://<owner>/<repo>[@<revision>]/<file>``.
@@ -66,7 +61,7 @@ def fetch_with_record(source: str, folder: str) -> str:
         The path of the file.
 
     Raises:
-        CheckpointError: It cannot be fetched, or is not what the Hub says it is.
+        CheckpointError: The file cannot be fetched, or its SHA-256 is not the Hub's.
     """
     repo, revision, filename = _parse_hub(source)
     path = osp.join(folder, osp.basename(filename))
@@ -80,18 +75,18 @@ def fetch_with_record(source: str, folder: str) -> str:
         except (ValueError, KeyError, TypeError):
             damaged = True
         if not damaged and record['source'] == source:
-            print_log(f'{path} is there and agrees with its record', logger='current')
+            print_log(f'{path} exists and agrees with its record', logger='current')
             return path
         if damaged:
-            print_log(f'{path} does not agree with {record_path}; it is fetched again', logger='current')
+            print_log(f'{path} does not agree with {record_path}; fetching it again', logger='current')
     with _hub_errors(source):
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-        # This first: without a network it fails at once, where the download retries for half a minute.
+        # First, since without a network it fails at once, while the download retries for half a minute.
         metadata = get_hf_file_metadata(hf_hub_url(repo, filename, revision=revision))
         fetched = hf_hub_download(repo, filename, revision=revision, local_dir=folder, force_download=damaged)
     if osp.dirname(filename):
         os.replace(fetched, path)
-        os.removedirs(osp.dirname(fetched))  # up to the first that is not empty
+        os.removedirs(osp.dirname(fetched))
     check_signature(path)
     sha256 = sha256_of(path)
     # For large files the Hub's tag is the SHA-256; for others it is a git hash.
@@ -103,24 +98,6 @@ def fetch_with_record(source: str, folder: str) -> str:
     with replacing(record_path) as part, open(part, 'w') as file:
         json.dump(record, file, indent=2)
     return path
-
-
-def check_signature(path: str, name: str | None = None) -> None:
-    """Recognises by its first bytes what is commonly mistaken for a checkpoint.
-
-    Raises:
-        CheckpointError: The file, called ``name`` in the message, is empty, a Git LFS pointer or a web page.
-    """
-    name = name or path
-    with open(path, 'rb') as file:
-        head = file.read(512)
-    if not head:
-        raise CheckpointError(f'{name} is empty; get it again')
-    if head.startswith(b'version https://git-lfs'):
-        raise CheckpointError(f"{name} is a Git LFS pointer, not the weights; run 'git lfs pull' where it was cloned")
-    if head.lstrip().lower().startswith((b'<!doctype', b'<html', b'<?xml')):
-        raise CheckpointError(f'{name} is a web page, not a checkpoint; open its address in a browser to see what it '
-                              'says (a login, a moved file), and get the file itself')
 
 
 def _fetch_from_http(url: str) -> str:
@@ -143,41 +120,36 @@ def _fetch_from_http(url: str) -> str:
 
 
 def _download(url: str, path: str) -> None:
-    """Downloads to ``path`` unless that exists; an interrupted download never gets that name."""
-    from .checkpoint import check_whole
+    """Downloads to ``path`` unless that exists."""
     if osp.exists(path):
         return
     os.makedirs(osp.dirname(path), exist_ok=True)
     _remove_stale(path)
-    partial = f'{path}.{uuid.uuid4().hex}.partial'
     try:
-        done, total = _Transfer(url, partial).run(osp.basename(path))
-        if total and done != total:
-            raise CheckpointError(f'{url}: the connection ended after {done} of {total} bytes; try again')
-        check_signature(partial, url)
-        check_whole(partial, url)  # where the server gives no length, nothing else tells that the connection broke
-        os.replace(partial, path)
+        with replacing(path, unique=True) as part:
+            done, total = _Transfer(url, part).run(osp.basename(path))
+            if total and done != total:
+                raise CheckpointError(f'{url}: the connection ended after {done} of {total} bytes; try again')
+            check_signature(part, url)
+            check_whole(part, url)  # a server that gives no length may have lost the connection
     except urllib.error.HTTPError as error:
         raise CheckpointError(f'{url}: the server answered {error.code} ({error.reason}); check the address') from error
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: of a port, or characters in it
-        reason = _first_line(getattr(error, 'reason', error))
-        raise CheckpointError(f'{url!r}: no download ({type(error).__name__}: {reason}); check the network, or put the '
-                              f'file at {path}') from error
-    finally:
-        if osp.exists(partial):
-            os.remove(partial)
+        reason = first_line(getattr(error, 'reason', error))
+        raise CheckpointError(f'{url!r}: download failed ({type(error).__name__}: {reason}); check the network, or put '
+                              f'the file at {path}') from error
 
 
 def _remove_stale(path: str) -> None:
-    """Removes what killed processes left of downloading a file; one under way is written to more often."""
-    for partial in glob.glob(f'{glob.escape(path)}.*.partial'):
-        with contextlib.suppress(OSError):  # another process may do so too
+    """Removes downloads of killed processes, to which nothing was written for long."""
+    for partial in glob.glob(f'{glob.escape(path)}.part-*'):
+        with contextlib.suppress(OSError):  # another process may remove it too
             if time.time() - osp.getmtime(partial) > 2 * STALL_SECONDS:
                 os.remove(partial)
 
 
 class _Transfer:
-    """Copies an address to a file in another thread, since the time of a socket is that of one read."""
+    """Copies a URL to a file in another thread, since a socket's timeout covers a single read only."""
 
     def __init__(self, url: str, path: str):
         self.request = urllib.request.Request(url, headers={'User-Agent': 'sapiens_mm'})
@@ -185,11 +157,11 @@ class _Transfer:
         self._error, self._given_up = None, False
 
     def run(self, name: str) -> tuple[int, int]:
-        """Bytes that came, and that the server promised (0: none), once all are there; ``name`` is for the bar.
+        """Waits for the copy and returns the bytes received and announced (0: unknown); the bar shows ``name``.
 
         Raises:
-            TimeoutError: Too few come.
-            Exception: What went wrong in the thread.
+            TimeoutError: Too few bytes arrive.
+            Exception: What the thread raised.
         """
         thread = threading.Thread(target=self._work, args=(name, ), daemon=True)
         thread.start()
@@ -210,7 +182,7 @@ class _Transfer:
     def _work(self, name: str) -> None:
         try:
             self._copy(name)
-        except BaseException as error:  # raised where the file is waited for
+        except BaseException as error:  # raised again in the thread that waits
             self._error = error
 
     def _copy(self, name: str) -> None:
@@ -226,8 +198,8 @@ class _Transfer:
 
 def _fetch_from_hub(source: str) -> str:
     repo, revision, filename = _parse_hub(source)
-    # Asked first, since without a network the download tries for half a minute, and says so each time. It keeps
-    # processes from disturbing each other.
+    # Asked first, since without a network the download retries and warns for half a minute. The download itself locks
+    # the file against other processes.
     reason = why_no_hub()
     with _hub_errors(source, reason):
         from huggingface_hub import hf_hub_download
@@ -235,22 +207,22 @@ def _fetch_from_hub(source: str) -> str:
 
 
 def why_no_hub(timeout: float | None = None) -> str:
-    """Why the Hub does not answer within some seconds (``HF_HUB_ETAG_TIMEOUT``), in a line; empty where it does."""
+    """Returns in a line why the Hub does not answer within a timeout (``HF_HUB_ETAG_TIMEOUT``), or ''."""
     try:
         from huggingface_hub import constants
         from huggingface_hub.utils import get_session
         if constants.HF_HUB_OFFLINE:
             return 'HF_HUB_OFFLINE is set'
         get_session().head(constants.ENDPOINT, timeout=timeout or constants.HF_HUB_ETAG_TIMEOUT)
-    except Exception as error:  # of whichever library huggingface_hub asks by
-        return _first_line(error)
+    except Exception as error:  # of the HTTP library that huggingface_hub uses
+        return first_line(error)
     return ''
 
 
 def _parse_hub(source: str) -> tuple[str, str | None, str]:
     match = re.fullmatch(r'hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)', source)
     if match is None:
-        raise CheckpointError(f"'{source}' is not of the form hf://<owner>/<repo>[@<revision>]/<file>")
+        raise CheckpointError(f"address: got '{source}', expected hf://<owner>/<repo>[@<revision>]/<file>")
     repo, revision, filename = match.groups()
     # A revision with slashes, such as refs/pr/1, is written with %2F.
     return repo, revision and urllib.parse.unquote(revision), filename
@@ -258,7 +230,7 @@ def _parse_hub(source: str) -> tuple[str, str | None, str]:
 
 @contextlib.contextmanager
 def _hub_errors(source: str, unreached: str = '') -> Iterator[None]:
-    """Turns what ``huggingface_hub`` raises into one line; ``unreached`` says why it was not asked."""
+    """Turns what ``huggingface_hub`` raises into one line; ``unreached`` says why the Hub was not asked."""
     repo, _, filename = _parse_hub(source)
     page = f'https://huggingface.co/{repo}'
     try:
@@ -284,15 +256,11 @@ def _hub_errors(source: str, unreached: str = '') -> Iterator[None]:
         raise CheckpointError(f'{source}: no access to {page}; check that it exists, accept its terms there if it asks '
                               'for it, and set HF_TOKEN') from error
     except Exception as error:
-        raise CheckpointError(f'{source}: {_first_line(error)}; check {page} and the network') from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+        raise CheckpointError(f'{source}: {first_line(error)}; check {page} and the network') from error
 
 
 def sha256_of(path: str) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while chunk := file.read(1 << 20):
@@ -301,6 +269,6 @@ def sha256_of(path: str) -> str:
 
 
 def is_cached(repo: str, path: str) -> bool:
-    """Whether the hub's cache on this machine has a file of a repository."""
+    """Whether the Hub's cache on this machine has a file of a repository."""
     from huggingface_hub import try_to_load_from_cache
     return isinstance(try_to_load_from_cache(repo, path), str)

@@ -9,7 +9,8 @@ from mmengine.registry import HOOKS
 
 from ..utils.files import replacing
 from ..utils.text import some
-from .checkpoint import CheckpointError, check_whole
+from .checkpoint_file import check_whole
+from .safe_pickle import CheckpointError
 from .sharded_checkpoint import check_sharded
 
 _POINTER = 'last_checkpoint'

@@ -1,17 +1,16 @@
-"""Checkpoints that all processes of a run write together: folders in the format of ``torch.distributed.checkpoint``.
+"""Sharded checkpoints: folders that all processes of a run write, in the format of ``torch.distributed.checkpoint``.
 
-Tensors are in ``*.distcp`` with ``.metadata`` as their table of contents, everything else in ``rest.pth``. torch reads
-the table as an ordinary pickle and values that are no tensors too; here the table may name torch's own descriptions of
-tensors only, and such values are refused. So what :mod:`sapiens_mm.engine.checkpoint` promises holds: a folder cannot
-run code.
+Tensors are in ``*.distcp`` with ``.metadata`` as their table of contents, everything else in ``rest.pth``. torch
+unpickles the table and values that are not tensors without restriction. Here the table may hold torch's own
+descriptions of tensors only and other values are refused, so a folder cannot run code.
 """
+import contextlib
 import functools
 import math
 import os
 import os.path as osp
 import pathlib
 import pickle
-import shutil
 import warnings
 from typing import Any
 
@@ -22,32 +21,27 @@ from torch.distributed.checkpoint import metadata as dcp_types
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.serialization import _get_layout
 
+from ..utils.files import replacing
+from ..utils.text import first_line
 from ..version import require_torch
-from .checkpoint import (
-    CheckpointError,
-    UnsafeCheckpointError,
-    _first_line,
-    _ListedUnpickler,
-    _Refused,
-    check_whole,
-    load_checkpoint_file,
-)
+from .checkpoint_file import check_whole, read_checkpoint_file
+from .safe_pickle import CheckpointError, ListedUnpickler, Refused, UnsafeCheckpointError
 
-#: Has FSDP2 in public, ``distribute_tensor`` of what each process has, and writes tables as they are read here.
+#: The first with public FSDP2, ``distribute_tensor`` of local tensors, and the table format that is read here.
 OLDEST_TORCH = '2.7'
 _TABLE, _REST = '.metadata', 'rest.pth'
 
 
 def is_sharded(path: str) -> bool:
-    """Whether a path is such a folder, and complete."""
+    """Whether a path is a sharded checkpoint with its table and its rest."""
     return osp.isfile(osp.join(path, _TABLE)) and osp.isfile(osp.join(path, _REST))
 
 
 def check_sharded(folder: str) -> None:
-    """Checks by the sizes of its files that a folder is complete; one of another format is taken as it is.
+    """Checks by the sizes of its files that a folder is complete; folders of other formats pass.
 
     Raises:
-        CheckpointError: It is not, or its table is damaged.
+        CheckpointError: A file is missing or too short, or the table is damaged.
     """
     names = os.listdir(folder)
     if names and not any(name in (_TABLE, _REST) or name.endswith('.distcp') for name in names):
@@ -59,39 +53,36 @@ def check_sharded(folder: str) -> None:
 
 
 def save_sharded(folder: str, tensors: dict, rest: dict) -> None:
-    """Writes a folder; all processes call it. Where that is interrupted, a folder of that name is what it was before.
+    """Writes a checkpoint; all processes call it. An interruption leaves a folder of that name as it was.
 
     Args:
         folder: On a file system that all processes share.
         tensors: Nested dicts of tensors, of which each process writes its own shards.
         rest: Everything else, written by the main process.
     """
-    require_torch(OLDEST_TORCH, f'{folder} is to be a checkpoint of shards')
-    part = f'{folder}.part'
-    if is_main_process():
-        shutil.rmtree(part, ignore_errors=True)
-    barrier()
-    dcp.save(tensors, checkpoint_id=part)  # ends once all are done
-    if is_main_process():
-        torch.save(rest, osp.join(part, _REST))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(part, folder)
+    require_torch(OLDEST_TORCH, f'{folder} as a sharded checkpoint')
+    main = is_main_process()
+    with replacing(folder) if main else contextlib.nullcontext(f'{folder}.part') as part:
+        barrier()  # the main process has removed the leftovers of an interrupted run
+        dcp.save(tensors, checkpoint_id=part)  # returns once all processes are done
+        if main:
+            torch.save(rest, osp.join(part, _REST))
     barrier()
 
 
 def read_table(folder: str) -> dict[str, dcp_types.TensorStorageMetadata]:
-    """Name -> description (``size``, ``properties.dtype``) of all tensors; names are the dicts' keys with dots.
+    """Returns name -> description (``size``, ``properties.dtype``) of all tensors; names are nested keys with dots.
 
     Raises:
         CheckpointError: The table is damaged.
-        UnsafeCheckpointError: It holds something else than tensors.
+        UnsafeCheckpointError: The table lists other values than tensors.
     """
     return _SafeReader(folder).read_metadata().state_dict_metadata
 
 
 def read_rest(folder: str) -> dict:
-    """What is in the folder besides tensors."""
-    return load_checkpoint_file(osp.join(folder, _REST))
+    """Returns what the folder holds besides tensors."""
+    return read_checkpoint_file(osp.join(folder, _REST))
 
 
 def load_sharded(folder: str, tensors: dict, alone: bool = False) -> None:
@@ -99,25 +90,25 @@ def load_sharded(folder: str, tensors: dict, alone: bool = False) -> None:
 
     Args:
         folder: The folder.
-        tensors: Nested dicts of tensors with the shapes in the folder; of sharded ones each process reads its share.
-        alone: Whether one process reads by itself; else all call this.
+        tensors: Nested dicts of tensors with the shapes in the folder; each process reads its shards.
+        alone: Whether only this process reads; otherwise all processes call this.
 
     Raises:
-        CheckpointError: Tensors are not there, or files are damaged or missing.
+        CheckpointError: Tensors or files are missing, or files are damaged.
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', 'torch.distributed is')  # that it reads alone
+            warnings.filterwarnings('ignore', 'torch.distributed is')  # that one process reads
             dcp.load(tensors, storage_reader=_SafeReader(folder), no_dist=alone)
     except dcp.api.CheckpointException as error:
-        causes = '; '.join(f'process {rank}: {_first_line(cause)}' for rank, (cause, *_) in error.failures.items())
-        raise CheckpointError(f'{folder} cannot be read ({causes}); get it again, or go on from another') from error
+        causes = '; '.join(f'process {rank}: {first_line(cause)}' for rank, (cause, *_) in error.failures.items())
+        raise CheckpointError(f'{folder} cannot be read ({causes}); get it again, or use another') from error
 
 
 def read_sharded(folder: str) -> dict[str, Any]:
-    """The model's tensors, whole and on the CPU, as ``state_dict``, and what is in the folder besides tensors.
+    """Returns the model's tensors, whole and on the CPU, as ``state_dict``, and what the folder holds besides tensors.
 
-    The optimizer's tensors stay where they are: of ``optimizer`` there are the parameter groups only.
+    Of ``optimizer``, that is the parameter groups without their state.
     """
     prefix = 'state_dict.'
     state_dict = {name[len(prefix):]: torch.empty(entry.size, dtype=entry.properties.dtype)
@@ -126,7 +117,7 @@ def read_sharded(folder: str) -> dict[str, Any]:
     return {**read_rest(folder), 'state_dict': state_dict}
 
 
-class _TableUnpickler(_ListedUnpickler):
+class _TableUnpickler(ListedUnpickler):
     """Unpickles descriptions of tensors only."""
 
     @staticmethod
@@ -141,12 +132,12 @@ class _TableUnpickler(_ListedUnpickler):
 
 
 class _SafeReader(dcp.FileSystemReader):
-    """Reads torch's folders, of which it takes tensors alone."""
+    """Reads tensors only."""
 
     def read_metadata(self, *args, **kwargs) -> dcp_types.Metadata:
         path = osp.join(self.path, _TABLE)
         try:
-            require_torch(OLDEST_TORCH, f'{self.path} is a checkpoint of shards')
+            require_torch(OLDEST_TORCH, f'{self.path} as a sharded checkpoint')
         except ImportError as error:
             raise CheckpointError(str(error)) from error
         try:
@@ -158,25 +149,25 @@ class _SafeReader(dcp.FileSystemReader):
                 _check_table(table, self.path)
         except CheckpointError:
             raise
-        except (_Refused, pickle.UnpicklingError) as error:
-            raise UnsafeCheckpointError(f'{path} is more than a list of tensors ({_first_line(error)}), or damaged; '
-                                        'get the folder again') from error
+        except (Refused, pickle.UnpicklingError) as error:
+            raise UnsafeCheckpointError(f'{path}: got {first_line(error)}, expected a table of tensors; get the folder '
+                                        'again') from error
         except Exception as error:  # a damaged pickle raises nearly anything
-            raise CheckpointError(f'{path} cannot be read ({type(error).__name__}: {_first_line(error)}); get the '
-                                  'folder again, or go on from another') from error
+            raise CheckpointError(f'{path} cannot be read ({type(error).__name__}: {first_line(error)}); get the '
+                                  'folder again, or use another') from error
         if others:
-            raise UnsafeCheckpointError(f"{path} lists '{others[0]}', which is no tensor and could run code on loading")
+            raise UnsafeCheckpointError(f"{path} lists '{others[0]}', which is not a tensor and could run code on "
+                                        'loading')
         table.storage_meta = dcp_types.StorageMeta(load_id=self.load_id)
         return table
 
 
-
 def _check_table(table: dcp_types.Metadata, folder: str | os.PathLike) -> None:
-    """Checks that the files have every element of every tensor: torch would leave others as the memory was.
+    """Checks that the files have every element of every tensor: torch would leave the others uninitialized.
 
     Raises:
-        CheckpointError: Elements are not there, or a file is too short.
-        Exception: Of nearly any type: the table is no table.
+        CheckpointError: Elements are missing, or a file is too short.
+        Exception: Of nearly any type, where the table has other content.
     """
     sizes = {}
     for index, info in table.storage_data.items():
@@ -184,7 +175,7 @@ def _check_table(table: dcp_types.Metadata, folder: str | os.PathLike) -> None:
         if name not in sizes:
             path = osp.join(folder, name)
             if name != osp.basename(name):
-                raise CheckpointError(f'{folder} names a file elsewhere, {name!r}; get it again')
+                raise CheckpointError(f'{folder} names a file outside of it, {name!r}; get it again')
             sizes[name] = osp.getsize(path) if osp.isfile(path) else 0
         if not 0 <= info.offset <= info.offset + info.length <= sizes[name]:
             raise CheckpointError(f'{osp.join(folder, name)} has {sizes[name]} of at least {info.offset + info.length} '
@@ -210,11 +201,11 @@ def _covers(size: tuple[int, ...], boxes: set[tuple[tuple, tuple]]) -> bool:
     boxes = sorted((offsets, shape) for offsets, shape in boxes if 0 not in shape)
     if min(size, default=0) < 0 or sum(math.prod(shape) for _, shape in boxes) != math.prod(size):
         return False
-    reached = []  # those that the next ones along the first axis may overlap
+    recent = []  # boxes that the next ones along the first axis may overlap
     for offsets, shape in boxes if size else ():
-        reached = [(others, lengths) for others, lengths in reached if others[0] + lengths[0] > offsets[0]]
+        recent = [(others, lengths) for others, lengths in recent if others[0] + lengths[0] > offsets[0]]
         if any(all(begin < other + step and other < begin + length for begin, length, other, step
-                   in zip(offsets, shape, others, lengths, strict=True)) for others, lengths in reached):
+                   in zip(offsets, shape, others, lengths, strict=True)) for others, lengths in recent):
             return False
-        reached.append((offsets, shape))
+        recent.append((offsets, shape))
     return True

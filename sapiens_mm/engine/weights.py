@@ -1,11 +1,16 @@
-"""Strict loading of weights into models."""
+"""Weights of models: strict loading, and saving to files."""
+import os
+import os.path as osp
+
+import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ..utils.files import replacing
 from ..utils.text import count, some
-from .fetch import CheckpointError
+from .safe_pickle import CheckpointError
 
-__all__ = ['check_complete', 'fill_model']
+__all__ = ['check_complete', 'fill_model', 'save_weights']
 
 
 def fill_model(model: nn.Module, weights: dict[str, Tensor], source: str,
@@ -72,3 +77,30 @@ def _check_kinds(expected: dict[str, Tensor], weights: dict[str, Tensor], source
     if wrong:
         raise CheckpointError(f'{source} has {count(len(wrong), "entry", "entries")} of another type than the model: '
                               f'{some(wrong)}; use a checkpoint in float32, float16 or bfloat16')
+
+
+def save_weights(state_dict: dict[str, Tensor], path: str, metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors to a file, atomically.
+
+    Args:
+        state_dict: Name -> tensor, on any device.
+        path: The file, ``.pth`` or ``.safetensors``; its folder is made.
+        metadata: Further metadata of a ``.safetensors`` file.
+
+    Raises:
+        ValueError: ``path`` has another suffix.
+        OSError: The file cannot be written.
+    """
+    suffix = osp.splitext(path)[1]
+    if suffix not in ('.pth', '.safetensors'):
+        raise ValueError(f"path: got '{path}', expected a name that ends in .pth or .safetensors")
+    os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+    # Copies, since a view would bring its whole storage.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    with replacing(path) as part:
+        open(part, 'wb').close()  # the libraries' own errors do not name the file
+        if suffix == '.pth':
+            torch.save(tensors, part)
+        else:
+            from safetensors.torch import save_file
+            save_file(tensors, part, metadata={'format': 'pt', **(metadata or {})})

@@ -12,3 +12,9 @@ def some(names: Iterable, limit: int = 5, separator: str = ', ') -> str:
 def count(number: int, noun: str, plural: str = '') -> str:
     """A number with its noun: ``'1 image'``, ``'2 images'``."""
     return f'{number} {noun if number == 1 else plural or noun + "s"}'
+
+
+def first_line(error: BaseException | str) -> str:
+    """Returns the first line of an error's message without its period, or the error's type where it has no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip('.') if lines else type(error).__name__

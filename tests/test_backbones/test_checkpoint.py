@@ -289,7 +289,7 @@ def test_reference(saved):
 
 
 def test_export_refuses_other_files_and_endings(saved, tmp_path):
-    with pytest.raises(ValueError, match="the file is '.*backbone.pt', but weights are written as .pth or"):
+    with pytest.raises(ValueError, match='backbone.pt'):
         export_backbone(saved(pretrained()), str(tmp_path / 'backbone.pt'))
     with pytest.raises(CheckpointError, match='has no Sapiens backbone.*it has head.weight'):
         export_backbone(saved({'head.weight': torch.zeros(2)}), str(tmp_path / 'backbone.pth'))

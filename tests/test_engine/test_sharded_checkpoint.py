@@ -45,7 +45,7 @@ def test_a_table_cannot_run_code(damaged, tmp_path, monkeypatch):
     table = pickle.loads((damaged / '.metadata').read_bytes())
     table.planner_data = Evil()
     (damaged / '.metadata').write_bytes(pickle.dumps(table))
-    with pytest.raises(UnsafeCheckpointError, match=r'iter_1.pth/.metadata is more than a list .*\(posix.mkdir'):
+    with pytest.raises(UnsafeCheckpointError, match='iter_1.pth/.metadata.*posix.mkdir'):
         load_checkpoint_file(damaged)
     assert not (tmp_path / 'evil').exists()
 
@@ -56,13 +56,13 @@ def test_values_that_are_no_tensors_are_refused(damaged):
     table = pickle.loads((damaged / '.metadata').read_bytes())
     table.state_dict_metadata['state_dict.weight'] = BytesStorageMetadata()
     (damaged / '.metadata').write_bytes(pickle.dumps(table))
-    with pytest.raises(UnsafeCheckpointError, match="lists 'state_dict.weight', which is no tensor"):
+    with pytest.raises(UnsafeCheckpointError, match='state_dict.weight'):
         load_checkpoint_file(damaged)
 
 
 def test_foreign_rest(damaged):
     torch.save(dict(meta=Path('x')), damaged / 'rest.pth')
-    with pytest.raises(UnsafeCheckpointError, match='rest.pth carries pathlib'):
+    with pytest.raises(UnsafeCheckpointError, match='rest.pth.*pathlib'):
         load_checkpoint_file(damaged)
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn as nn
 
-from sapiens_mm.engine import CheckpointError, SapiensCompleteWeightsHook
-from sapiens_mm.engine.weights import check_complete, fill_model
+from sapiens_mm.engine import CheckpointError, SapiensCompleteWeightsHook, load_checkpoint_file
+from sapiens_mm.engine.weights import check_complete, fill_model, save_weights
 
 
 class Model(nn.Module):
@@ -72,3 +72,38 @@ def test_hook(wrap):
     hook.after_load_checkpoint(runner, wrap(weights(backbone__weight=None)))
     with pytest.raises(CheckpointError, match='head.bias'):
         hook.after_load_checkpoint(runner, wrap(weights(head__bias=None)))
+
+
+def test_weights_are_written_as_two_kinds_of_file(tmp_path):
+    with pytest.raises(ValueError, match='weights.bin'):
+        save_weights({}, 'weights.bin')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_written_weights_are_read(tmp_path, suffix):
+    whole = torch.randn(1000, 4)
+    path = tmp_path / f'new/folder/weights{suffix}'
+    save_weights(dict(a=whole[:2], b=whole.T[:1]), str(path))
+    found = load_checkpoint_file(path)
+    assert torch.equal(found['a'], whole[:2])
+    assert torch.equal(found['b'], whole.T[:1])
+    assert path.stat().st_size < 8000  # not the whole that they are views of
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_writing_leaves_no_file(tmp_path, monkeypatch):
+
+    def full(state_dict, path):
+        open(path, 'wb').close()
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr(torch, 'save', full)
+    with pytest.raises(OSError, match='No space left'):
+        save_weights(dict(a=torch.zeros(1)), str(tmp_path / 'weights.pth'))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'weights.pth').mkdir()
+    with pytest.raises(OSError, match='weights.pth'):
+        save_weights(dict(a=torch.zeros(1)), str(tmp_path / 'weights.pth'))

@@ -29,7 +29,7 @@ def test_usage(tool, argv):
 @pytest.mark.parametrize(('argv', 'words'), [
     (['0.4b', 'depth'], "size is '0.4b'"),
     (['2b', 'pose-308'], 'was not released for 2b'),
-    (['--source', 'https://example.com/w.pth'], 'is not of the form hf://'),
+    (['--source', 'https://example.com/w.pth'], 'expected hf://'),
 ])
 def test_one_line_on_bad_input(tool, capsys, argv, words):
     assert tool.main(argv) == 1

@@ -179,7 +179,7 @@ def corrupt(folder, kind):
     if kind == 'truncated checkpoint':
         path.write_bytes(path.read_bytes()[:-1000])
         return ['--cfg-options', f'load_from={path}'], f'{path} is truncated'
-    return ['--cfg-options', f'load_from={path}'], f'{path} carries pathlib.'
+    return ['--cfg-options', f'load_from={path}'], f'{path}: got pathlib.'
 
 
 @pytest.mark.parametrize('kind', ['missing annotations', 'undecodable image', 'wrong number of keypoints', 'other arch',

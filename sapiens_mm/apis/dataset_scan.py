@@ -187,7 +187,7 @@ def _build(leaf: dict):
     if kind.__module__.startswith('mmpose.'):
         from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 
-        from ..pose.datasets.coco_style import CheckedCocoStyle
+        from ..pose.datasets import CheckedCocoStyle
         if issubclass(kind, BaseCocoStyleDataset):
             kind = type(kind.__name__, (CheckedCocoStyle, kind), {})
     cfg.pop('type')
@@ -224,7 +224,7 @@ def _check_evaluator(evaluator: Any, dataset) -> None:
         return
     from mmpose.evaluation.metrics import CocoMetric
 
-    from ..pose.metrics.ground_truth import check_keypoints, read_ground_truth
+    from ..pose.ground_truth import check_keypoints, read_ground_truth
     for cfg in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
         kind = _class_of(METRICS, cfg['type'])
         if kind is not None and issubclass(kind, CocoMetric):

@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 from mmpose.registry import DATASETS, METRICS
 
 import sapiens_mm.pose  # noqa: F401
-from sapiens_mm.pose.datasets.annotations import whole_id
+from sapiens_mm.pose.annotations import whole_id
 
 KEYPOINTS = ['head', 'left_hand', 'right_hand', 'left_foot', 'right_foot']
 SWAPS = ['', 'right_hand', 'left_hand', 'right_foot', 'left_foot']

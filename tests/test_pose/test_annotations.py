@@ -395,6 +395,6 @@ def test_a_union_of_test_sets_can_be_built(content, open_set):
     from mmengine.dataset import ConcatDataset
     one, other = open_set(content, indices=3), open_set(content, indices=[9])
     both = ConcatDataset([one, other])
-    from sapiens_mm.pose.metrics.ground_truth import evaluated_by
+    from sapiens_mm.pose.ground_truth import evaluated_by
     assert set(evaluated_by(both)['images']) == {1, 3}
     assert evaluated_by(one)['images'].keys() == {1}

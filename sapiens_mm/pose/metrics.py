@@ -1,4 +1,4 @@
-"""COCO's AP and AR for any vocabulary: of all keypoints, of each part of the body, and of the 114 common ones."""
+"""COCO's AP and AR for any keypoint set: of all keypoints, of each part of the body, and of the 114 common ones."""
 import contextlib
 import io
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from ...engine.save_best import COCO_STATS
-from ...vocabularies.coco import COMMON_114, COMMON_114_IN_133, COMMON_114_IN_308
-from ...vocabularies.keypoints import get_parts
-from ..datasets.annotations import flat_keypoints
-from ..metainfo import get_metainfo
+from ..engine.save_best import COCO_STATS
+from ..vocabularies.coco import COMMON_114, COMMON_114_IN_133, COMMON_114_IN_308
+from ..vocabularies.keypoints import get_parts
+from .annotations import flat_keypoints
 from .ground_truth import check_areas, log_missing, read_ground_truth
+from .metainfo import get_metainfo
 
 _WHOLEBODY_FIELDS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')
 
@@ -25,18 +25,18 @@ _WHOLEBODY_FIELDS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'ri
 class SapiensKeypointMetric(CocoMetric):
     """AP and AR of all keypoints and of each part of the body, by xtcocotools.
 
-    As in COCO-WholeBody's evaluation, persons are scored and OKS-NMSed once, on all keypoints, and the parts are
-    measured on what is left: OKS over the part's keypoints, with the area of the whole person, for persons who have a
-    labelled keypoint in the part. Annotations may have COCO-WholeBody's five fields or one flat list of keypoints. With
-    17 keypoints the figures are those of ``CocoMetric``, with 133 those of COCO-WholeBody.
+    As in COCO-WholeBody's evaluation, persons are scored and OKS-NMSed once, on all keypoints, and each part is
+    evaluated on the remaining persons: OKS over the part's keypoints, with the area of the whole person, for persons
+    with a labelled keypoint in the part. Annotations have COCO-WholeBody's five fields or one flat list of keypoints.
+    With 17 keypoints the metrics equal those of ``CocoMetric``, with 133 those of COCO-WholeBody.
 
-    The figures are ``{prefix}/AP``, ``{prefix}/AR`` and so on for all keypoints, ``{prefix}/{part}/AP`` and
-    ``{prefix}/{part}/AR`` for a part. -1 means that the part is labelled in nobody.
+    Metrics are ``{prefix}/AP``, ``{prefix}/AR`` and so on for all keypoints, ``{prefix}/{part}/AP`` and
+    ``{prefix}/{part}/AR`` for a part; -1 means that nobody has the part labelled.
 
     Args:
-        parts: Keypoint names of each part, ``{part: [name, ...]}``. Defaults to body, foot, face,
-            left_hand and right_hand for COCO-WholeBody, these and extra for goliath, none for other vocabularies. Where
-            there are a ``left_hand`` and a ``right_hand``, ``hand`` is the mean of both, as papers give it.
+        parts: Keypoint names of each part, ``{part: [name, ...]}``. Defaults to body, foot, face, left_hand and
+            right_hand for COCO-WholeBody, these and extra for goliath, none for other keypoint sets. With a
+            ``left_hand`` and a ``right_hand``, ``hand`` is the mean of both, as in papers.
         prefix: Defaults to ``dataset_name`` of the metainfo: ``coco``, ``coco_wholebody``, ``goliath``.
         **kwargs: Arguments of mmpose's ``CocoMetric``: ``ann_file``, ``score_mode``, ``nms_mode``, ``nms_thr``,
             ``use_area``, ``outfile_prefix``, ``format_only``, ``collect_device``.
@@ -49,19 +49,19 @@ class SapiensKeypointMetric(CocoMetric):
                  **kwargs) -> None:
         super().__init__(prefix=prefix, **kwargs)
         if self.iou_type != 'keypoints':
-            raise ValueError(f"iou_type should be 'keypoints', got '{self.iou_type}': that one needs CocoMetric")
+            raise ValueError(f"iou_type: got '{self.iou_type}', expected 'keypoints'; use CocoMetric for others")
         self.ann_file = ann_file
         self._given_parts = parts
         self._given_prefix = prefix
 
     @CocoMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
-        """Metainfo of the data set; its vocabulary gives the parts and the prefix where they are not given.
+        """Metainfo of the data set, which gives the default parts and prefix.
 
-        The annotations are read and checked here, before a training begins.
+        The annotations are read and checked here, before training begins.
 
         Raises:
-            ValueError: The annotations or the tables of the keypoint set cannot be evaluated.
+            ValueError: The annotations or the metainfo are not valid for evaluation.
         """
         name = dataset_meta['dataset_name']
         ann_file = self.ann_file or MessageHub.get_current_instance().get_info(f'{name}_ann_file', None)
@@ -75,30 +75,29 @@ class SapiensKeypointMetric(CocoMetric):
         index = dataset_meta['keypoint_name2id']
         for part, names in parts.items():
             if unknown := [keypoint for keypoint in names if keypoint not in index]:
-                raise ValueError(f"part '{part}' has keypoints that '{name}' has not: {', '.join(unknown)}")
+                raise ValueError(f"part '{part}': got {', '.join(unknown)}, expected keypoints of '{name}'")
         self.parts = {part: [index[keypoint] for keypoint in names] for part, names in parts.items()}
         if ann_file is not None:
             for annotation in self._annotations():
-                self._annotated_indices(len(flat_keypoints(annotation, self._fields(annotation))) // 3,
-                                        annotation['id'])
+                self._keypoints_of(annotation)
 
     @property
     def metric_names(self) -> list[str]:
-        """The names of all metrics, without those of parts that do not occur."""
+        """Names of all metrics that the keypoint set has."""
         parts = [*self.parts, 'hand'] if {'left_hand', 'right_hand'} <= self.parts.keys() else self.parts
         return [f'{self.prefix}/{name}' for name in (*COCO_STATS, *(f'{part}/{stat}' for part in parts
                                                                      for stat in ('AP', 'AR')))]
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Keep the predictions of a batch.
+        """Collects the predictions of a batch.
 
         Raises:
-            ValueError: If the model predicts another number of keypoints than is to be evaluated.
+            ValueError: The model predicts another number of keypoints than the data set has.
         """
         chosen = []
         for sample in data_samples:
             instances = sample['pred_instances']
-            indices = self._predicted_indices(instances['keypoints'].shape[1])
+            indices = self._indices(instances['keypoints'].shape[1], 'the model predicts')
             chosen.append({
                 **sample, 'pred_instances': {
                     **instances, 'keypoints': instances['keypoints'][:, indices],
@@ -108,19 +107,19 @@ class SapiensKeypointMetric(CocoMetric):
         super().process(data_batch, chosen)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Figures from the predictions of all processes.
+        """Returns the metrics of the predictions of all processes.
 
         Raises:
-            ValueError: If there are no predictions, or if the annotations don't fit them.
+            ValueError: There are no predictions, or the annotations do not fit them.
         """
         if not results:
-            raise ValueError(f'{type(self).__name__} got no predictions: the data set is empty. Where its boxes come '
-                             'from a bbox_file, check that file and bbox_score_thr in filter_cfg')
+            raise ValueError(f'{type(self).__name__}: got no predictions because the data set is empty; check its '
+                             'bbox_file if it has one, and bbox_score_thr in filter_cfg')
         log_missing(self.dataset_meta)
         return super().compute_metrics(results)
 
     def gt_to_coco_json(self, gt_dicts: Sequence[dict], outfile_prefix: str) -> str:
-        """Write the annotations that came with the samples, in one flat list of keypoints each."""
+        """Writes the annotations that came with the samples, each with one flat list of keypoints."""
         flat = []
         for gt in gt_dicts:
             annotations = [{'iscrowd': 0, **ann, 'keypoints': flat_keypoints(ann, self._fields(ann))}
@@ -129,9 +128,9 @@ class SapiensKeypointMetric(CocoMetric):
         return super().gt_to_coco_json(flat, outfile_prefix)
 
     def results2json(self, keypoints: dict[int, list], outfile_prefix: str) -> None:
-        """Keep what scoring and NMS left, and write it only where the caller named a file.
+        """Keeps the detections that passed scoring and NMS, and writes them if ``outfile_prefix`` is set.
 
-        mmpose writes it always and reads it again: for 308 keypoints that takes longer than the evaluation.
+        mmpose always writes them and reads them again, which takes longer than the evaluation of 308 keypoints.
         """
         self._detections = []
         for person in (person for persons in keypoints.values() for person in persons):
@@ -157,23 +156,29 @@ class SapiensKeypointMetric(CocoMetric):
             labelled = hands >= 0
             stats['hand'] = np.where(labelled.any(0), (hands * labelled).sum(0) / labelled.sum(0).clip(1), -1)
         self._log(stats)
-        figures = list(zip(COCO_STATS, stats.pop('whole').tolist(), strict=True))
+        metrics = list(zip(COCO_STATS, stats.pop('whole').tolist(), strict=True))
         for part, values in stats.items():
-            figures += [(f'{part}/AP', float(values[0])), (f'{part}/AR', float(values[5]))]
-        return figures
+            metrics += [(f'{part}/AP', float(values[0])), (f'{part}/AR', float(values[5]))]
+        return metrics
 
     def _annotations(self) -> list[dict]:
-        """The annotated persons: where some have the keypoints of the set, things of other categories are none."""
+        """The annotated persons; where some fit the keypoint set, entries of other categories are things."""
         annotations = [annotation for annotation in self.coco.dataset['annotations'] if 'keypoints' in annotation]
         fitting = {annotation['category_id'] for annotation in annotations if self._fits(annotation)}
         return [annotation for annotation in annotations if not fitting or annotation['category_id'] in fitting]
 
     def _fits(self, annotation: dict) -> bool:
         try:
-            self._annotated_indices(len(flat_keypoints(annotation, self._fields(annotation))) // 3, annotation['id'])
+            self._keypoints_of(annotation)
         except ValueError:
             return False
         return True
+
+    def _keypoints_of(self, annotation: dict) -> np.ndarray:
+        """The keypoints (K, 3) of an annotation in the order of the predictions."""
+        flat = flat_keypoints(annotation, self._fields(annotation))
+        indices = self._indices(len(flat) // 3, f"annotation {annotation['id']} has")
+        return np.asarray(flat, dtype=np.float64).reshape(-1, 3)[indices]
 
     def _fields(self, annotation: dict) -> tuple[str, ...]:
         single = len(annotation['keypoints']) == 3 * self.dataset_meta['num_keypoints']
@@ -181,33 +186,27 @@ class SapiensKeypointMetric(CocoMetric):
 
     def _checked_annotations(self) -> list[dict]:
         """The annotations, their keypoints as (K, 3) arrays in the order of the predictions."""
-        seen = {detection['image_id'] for detection in self._detections}
-        if seen - self.coco.imgs.keys() and self.ann_file:
-            # A union of data sets, whose metainfo is that of the first.
+        images = {detection['image_id'] for detection in self._detections}
+        if images - self.coco.imgs.keys() and self.ann_file:
+            # In a union of data sets the metainfo is that of the first.
             meta = {name: value for name, value in self.dataset_meta.items() if name != 'evaluated'}
             self.coco = read_ground_truth(self.ann_file, meta, self.use_area)
-        if unknown := seen - self.coco.imgs.keys():
-            raise ValueError(f'image {min(unknown)} has predictions, but is not in the annotations that the metric '
-                             'reads: give it the ann_file of the data set')
-        # Also of those that came with the samples.
-        check_areas(self._annotations(), self.use_area, self.ann_file or 'annotations')
-        annotations = []
-        for annotation in self._annotations():
-            flat = flat_keypoints(annotation, self._fields(annotation))
-            keypoints = np.asarray(flat, dtype=np.float64).reshape(-1, 3)
-            keypoints = keypoints[self._annotated_indices(len(keypoints), annotation['id'])]
-            annotations.append({**annotation, 'keypoints': keypoints})
-        return annotations
+        if unknown := images - self.coco.imgs.keys():
+            raise ValueError(f'image {min(unknown)} has predictions, but is not in the annotations of the metric; give '
+                             'it the ann_file of the data set')
+        annotations = self._annotations()
+        check_areas(annotations, self.use_area, self.ann_file or 'annotations')  # also of those from samples
+        return [{**annotation, 'keypoints': self._keypoints_of(annotation)} for annotation in annotations]
 
     def _evaluate(self, annotations: list[dict], indices: Sequence[int]) -> np.ndarray:
-        """The ten values of ``COCO_STATS`` over some of the keypoints."""
+        """Returns the ten values of ``COCO_STATS`` over some of the keypoints."""
 
         def select(items):
             return [{**item, 'keypoints': item['keypoints'][indices].ravel()} for item in items]
 
         gt = COCO()
         gt.dataset = {**self.coco.dataset, 'annotations': select(annotations)}
-        with contextlib.redirect_stdout(io.StringIO()):  # one table instead of xtcocotools' page for each part
+        with contextlib.redirect_stdout(io.StringIO()):  # which prints a page for each part
             gt.createIndex()
             evaluation = COCOeval(gt, gt.loadRes(select(self._detections)), 'keypoints',
                                   np.asarray(self.dataset_meta['sigmas'])[indices], self.use_area)
@@ -221,21 +220,13 @@ class SapiensKeypointMetric(CocoMetric):
         lines += [f'{part:12}' + ''.join(f'{value:8.3f}' for value in values) for part, values in stats.items()]
         MMLogger.get_current_instance().info(f'{self.prefix}:\n' + '\n'.join(lines))
 
-    def _predicted_indices(self, found: int) -> np.ndarray:
-        """Which of the ``found`` predicted keypoints are evaluated, in which order."""
+    def _indices(self, number: int, what: str) -> np.ndarray:
+        """Which of ``number`` predicted or annotated keypoints are evaluated, in order; ``what`` is for the message."""
         expected = self.dataset_meta['num_keypoints']
-        if found != expected:
-            raise ValueError(f"the model predicts {found} keypoints, but the data set's vocabulary "
-                             f"'{self.dataset_meta['dataset_name']}' has {expected}: make out_channels of the head and "
-                             'metainfo of the data set agree')
-        return np.arange(expected)
-
-    def _annotated_indices(self, found: int, annotation_id: int) -> np.ndarray:
-        """Which of the ``found`` annotated keypoints are evaluated, in which order."""
-        expected = self.dataset_meta['num_keypoints']
-        if found != expected:
-            raise ValueError(f'annotation {annotation_id} has {found} keypoints, but the vocabulary '
-                             f"'{self.dataset_meta['dataset_name']}' has {expected}: check ann_file of the metric")
+        if number != expected:
+            raise ValueError(f"{what} {number} keypoints, expected the {expected} of "
+                             f"'{self.dataset_meta['dataset_name']}'; make out_channels of the head, metainfo of the "
+                             'data set and ann_file of the metric agree')
         return np.arange(expected)
 
 
@@ -243,9 +234,9 @@ class SapiensKeypointMetric(CocoMetric):
 class SapiensCommon114Metric(SapiensKeypointMetric):
     """AP and AR over the 114 keypoints that goliath and COCO-WholeBody share, and over their parts.
 
-    The measure of the Sapiens paper for 308-keypoint models (Humans-5K). Predictions and annotations may each be of 308
-    or of 133 keypoints: :class:`SapiensCommon114Dataset` measures a 308-keypoint model on COCO-WholeBody, beside models
-    of 133. Sigmas are COCO-WholeBody's; scores and NMS are over the 114.
+    The metric of the Sapiens paper for 308-keypoint models (Humans-5K). Predictions and annotations each have 308 or
+    133 keypoints: :class:`SapiensCommon114Dataset` compares models of both on COCO-WholeBody. Sigmas are
+    COCO-WholeBody's; scores and NMS are over the 114.
 
     Args:
         prefix: Defaults to ``common_114``.
@@ -266,16 +257,9 @@ class SapiensCommon114Metric(SapiensKeypointMetric):
         common = {**dataset_meta, 'num_keypoints': len(index), 'sigmas': sigmas, 'keypoint_name2id': index}
         SapiensKeypointMetric.dataset_meta.fset(self, common)
 
-    def _predicted_indices(self, found: int) -> np.ndarray:
-        return self._common_indices(found, 'the model predicts')
-
-    def _annotated_indices(self, found: int, annotation_id: int) -> np.ndarray:
-        return self._common_indices(found, f'annotation {annotation_id} has')
-
-    @staticmethod
-    def _common_indices(found: int, what: str) -> np.ndarray:
-        indices = {133: COMMON_114_IN_133, 308: COMMON_114_IN_308}.get(found)
+    def _indices(self, number: int, what: str) -> np.ndarray:
+        indices = {133: COMMON_114_IN_133, 308: COMMON_114_IN_308}.get(number)
         if indices is None:
-            raise ValueError(f'{what} {found} keypoints, but the 114 common ones are among 133 (COCO-WholeBody) or 308 '
-                             '(goliath)')
+            raise ValueError(f'{what} {number} keypoints, expected 133 (COCO-WholeBody) or 308 (goliath), which '
+                             'include the 114 common ones')
         return indices

@@ -1,4 +1,4 @@
-"""mmpose's COCO-style datasets, checked: a wrong path or a wrong annotation stops with what to change."""
+"""COCO-style keypoint data sets: mmpose's, with checks of their files."""
 import os.path as osp
 from collections.abc import Sequence
 
@@ -8,31 +8,21 @@ from mmpose.datasets import CocoDataset, CocoWholeBodyDataset
 from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 from mmpose.registry import DATASETS
 
-from ...utils.problems import DataError, Problem, guide, report
-from ...utils.text import some
-from ...vocabularies.coco import COMMON_114_IN_133, COMMON_114_IN_308
-from ..metainfo import METAINFO_17, METAINFO_133, METAINFO_308
-from .annotations import (
-    Persons,
-    check_metainfo,
-    check_persons,
-    dropped,
-    flat_keypoints,
-    has_area,
-    has_keypoints,
-    name_hashes,
-    person_hashes,
-    persons_of,
-    read_annotations,
-)
+from ..utils.problems import DataError, Problem, guide, report
+from ..utils.text import some
+from ..vocabularies.coco import COMMON_114_IN_133, COMMON_114_IN_308
+from .annotations import Persons, has_area, has_keypoints, persons_of, read_annotations
+from .checks import check_metainfo, check_persons, dropped
 from .detections import check_coverage, read_detections, select_detections
+from .ground_truth import name_hashes, person_hashes
+from .metainfo import METAINFO_17, METAINFO_133, METAINFO_308
 
-#: Reasons for which files of others have entries that are not used.
+#: Reasons for which common annotation files have entries that are not samples.
 _USUAL = {'a crowd', 'no keypoints', 'no labelled keypoint', 'another category'}
 
 
 class Evaluated(dict):
-    """What an evaluation covers. Data sets of a union may differ in it, though not in the rest of their metainfo."""
+    """What an evaluation covers; equal to any other, so that data sets of a union may differ in it."""
 
     def __eq__(self, other) -> bool:
         return isinstance(other, Evaluated)
@@ -44,13 +34,13 @@ class Evaluated(dict):
 
 
 class CheckedCocoStyle:
-    """Checks the files of a COCO-style dataset. Stands before mmpose's class among the bases."""
+    """Checks the files of a COCO-style data set; comes before mmpose's class among the bases."""
 
     def full_init(self) -> None:
-        """Loads the samples; a test set's ``metainfo['evaluated']`` then tells the metric which persons they are."""
+        """Loads the samples; a test set's ``metainfo['evaluated']`` then tells the metric which persons they cover."""
         first = not self._fully_initialized
         if not (isinstance(self.sample_interval, int) and self.sample_interval > 0):
-            raise ValueError(self._says(f'sample_interval is {self.sample_interval}, expected a whole number above 0'))
+            raise ValueError(self._says(f'sample_interval: got {self.sample_interval}, expected an integer above 0'))
         super().full_init()
         if first and self.test_mode:
             self._metainfo['evaluated'] = self._evaluated()
@@ -59,7 +49,7 @@ class CheckedCocoStyle:
 
     @classmethod
     def _load_metainfo(cls, metainfo: dict | None = None) -> dict:
-        """The parsed metainfo, after a look at what mmpose's parser takes for granted."""
+        """Returns the parsed metainfo, after checks of what mmpose's parser assumes."""
         given = cls.METAINFO if metainfo is None else metainfo
         info = given.get('keypoint_info')
         if info is not None:
@@ -70,17 +60,17 @@ class CheckedCocoStyle:
             wrong += [key for key in ('dataset_name', 'skeleton_info', 'joint_weights', 'sigmas') if key not in given]
             if wrong:
                 raise DataError(f'metainfo of {cls.__name__}: got names or fields that are missing, repeated or '
-                                f'unknown ({some(dict.fromkeys(wrong))}), expected a name of its own for each '
-                                'keypoint, swap as one of these names, and dataset_name, skeleton_info, '
-                                'joint_weights, sigmas', 'mirror tables')
+                                f'unknown ({some(dict.fromkeys(wrong))}), expected a unique name for each keypoint, '
+                                'swap as one of these names, and dataset_name, skeleton_info, joint_weights, sigmas',
+                                'mirror tables')
         return super()._load_metainfo(metainfo)
 
     def load_data_list(self) -> list[dict]:
-        """Samples from the annotation file or, with ``bbox_file``, from the boxes of a detector.
+        """Loads samples from the annotation file or, with ``bbox_file``, from a detector's boxes.
 
         Raises:
-            FileNotFoundError: If the annotation file, the box file or the folder of images doesn't exist.
-            ValueError: If a file doesn't hold what it should, or gives no sample.
+            FileNotFoundError: The annotation file, the box file or the folder of images does not exist.
+            ValueError: A file is wrong, or gives no sample.
         """
         folder = self.data_prefix.get('img', '') or '.'
         if not self.ann_file:
@@ -97,20 +87,26 @@ class CheckedCocoStyle:
         return data_list
 
     def _load_annotations(self) -> tuple[list[dict], list[dict]]:
-        """A sample for each person who can be one, and all images."""
+        """Returns a sample for each person who can be one, and all images."""
         content, persons = self._read()
         if self.data_mode == 'topdown':
-            reasons = dropped(persons, np.array([self._count(entry) for entry in persons.entries], int))
-            self._labelled = persons.labelled_ids()
-            self._tell_dropped({reason: persons.ids(mask) for reason, mask in reasons.items()}, len(persons.entries))
-            persons = persons.without(np.logical_or.reduce(list(reasons.values()))) if reasons else persons
-            self._used = {entry['id'] for entry in persons.entries}
-        samples = [self.parse_data_info(dict(raw_ann_info=entry, raw_img_info=image))
-                   for entry, image in zip(persons.entries, persons.images)]
+            reasons = dropped(persons, self._num_keypoints(persons))
+            self._labelled = set(persons.ids(persons.labelled.any(axis=1) & ~persons.crowds))
+            self._report_dropped({reason: persons.ids(mask) for reason, mask in reasons.items()}, len(persons.entries))
+            unusable = np.logical_or.reduce([np.zeros(len(persons.entries), bool), *reasons.values()])
+        else:
+            unusable = np.array([not has_keypoints(entry) for entry in persons.entries], bool)
+            unusable |= np.isnan(persons.boxes).any(axis=1)
+        persons = persons.without(unusable)
+        self._used = {entry['id'] for entry in persons.entries}
+        arrays = self._sample_arrays(persons)
+        samples = [self.parse_data_info(dict(raw_ann_info=entry, raw_img_info=image, arrays={
+            name: array[i] for name, array in arrays.items()}))
+            for i, (entry, image) in enumerate(zip(persons.entries, persons.images))]
         return [sample for sample in samples if sample], content['images']
 
     def _read(self) -> tuple[dict, Persons]:
-        """The annotation file and its persons, checked."""
+        """Returns the annotation file and its persons, checked."""
         content = read_annotations(self.ann_file)
         if self.test_mode and 'categories' not in content:
             raise ValueError(self._says(f"ann_file '{self.ann_file}' has no 'categories', which the evaluation needs. "
@@ -128,43 +124,50 @@ class CheckedCocoStyle:
                 entry for entry in content['annotations'] if entry['image_id'] not in self._skipped]
         persons = persons_of(content, self.ann_file, self._keypoint_fields(), self.metainfo['dataset_name'])
         self._annotations = content['annotations']  # until the samples are known
-        return content, check_persons(persons, self.ann_file)
+        return content, check_persons(persons)
+
+    def _sample_arrays(self, persons: Persons) -> dict[str, np.ndarray]:
+        """Returns fields of N samples, each of N rows; keypoints are visible where they are labelled."""
+        ends = persons.sizes - 1
+        low = persons.boxes[:, :2].clip(0, ends)
+        high = (persons.boxes[:, :2] + persons.boxes[:, 2:]).clip(0, ends)
+        areas = np.maximum((high - low).prod(axis=1) * 0.53, 1.)
+        areas = [entry['area'] if has_area(entry) else area for entry, area in zip(persons.entries, areas)]
+        return dict(
+            bbox=np.concatenate([low, high], axis=1).astype(np.float32)[:, None],
+            num_keypoints=self._num_keypoints(persons),
+            keypoints=np.ascontiguousarray(persons.keypoints[:, None, :, :2]),
+            keypoints_visible=persons.labelled[:, None].astype(np.float32),
+            area=np.array(areas, np.float32))
 
     def parse_data_info(self, raw_data_info: dict) -> dict | None:
-        """One annotation as a sample: keypoints (1, K, 2) float32, visibilities (1, K) float32, 1 where labelled."""
-        entry, image = raw_data_info['raw_ann_info'], raw_data_info['raw_img_info']
-        if not entry.get('bbox') or not has_keypoints(entry):
-            return None
-        flat = flat_keypoints(entry, self._keypoint_fields())
-        keypoints = np.array(flat, dtype=np.float32).reshape(1, -1, 3)
-        x, y, width, height = entry['bbox']
-        right, bottom = image['width'] - 1, image['height'] - 1
-        x0, x1 = (min(max(value, 0), right) for value in (x, x + width))
-        y0, y1 = (min(max(value, 0), bottom) for value in (y, y + height))
-        area = entry['area'] if has_area(entry) else max((x1 - x0) * (y1 - y0) * 0.53, 1.)
+        """Returns one annotation as a sample: keypoints (1, K, 2) float32, visibilities (1, K) float32, 0 or 1.
+
+        Args:
+            raw_data_info: ``raw_ann_info`` and ``raw_img_info`` from the file, and the sample's ``arrays``.
+        """
+        entry, image, arrays = (raw_data_info[key] for key in ('raw_ann_info', 'raw_img_info', 'arrays'))
         sample = dict(
             img_id=entry['image_id'], img_path=image['img_path'], annotated_shape=(image['height'], image['width']),
-            bbox=np.array([[x0, y0, x1, y1]], np.float32), bbox_score=np.ones(1, np.float32),
-            num_keypoints=self._count(entry), keypoints=np.ascontiguousarray(keypoints[..., :2]),
-            keypoints_visible=(keypoints[..., 2] > 0).astype(np.float32),
-            area=np.array(area, np.float32), iscrowd=entry.get('iscrowd', 0), segmentation=entry.get('segmentation'),
-            id=entry['id'], category_id=np.array(entry['category_id']), raw_ann_info=entry)
+            bbox_score=np.ones(1, np.float32), iscrowd=entry.get('iscrowd', 0), segmentation=entry.get('segmentation'),
+            id=entry['id'], category_id=np.array(entry['category_id']), raw_ann_info=entry,
+            **{**arrays, 'num_keypoints': int(arrays['num_keypoints']), 'area': np.array(arrays['area'])})
         if 'crowdIndex' in image:
             sample['crowd_index'] = image['crowdIndex']
         return sample
 
     def _load_detection_results(self) -> list[dict]:
-        """A sample for each box of a detector; nothing is taken from the annotations but the images."""
+        """Returns a sample for each box of a detector; the annotation file gives the images only."""
         content, persons = self._read()
         if not exists(self.bbox_file):
             hint = f'{self._root_hint()}, or bbox_file=None to use the annotated boxes'
             raise FileNotFoundError(self._says(f"bbox_file '{self.bbox_file}' does not exist. {hint}"))
         boxes = read_detections(self.bbox_file)
-        wanted = {entry['category_id'] for entry in content['annotations'] if has_keypoints(entry)}
-        wanted = wanted or {category['id'] for category in content.get('categories', ())}
+        categories = {entry['category_id'] for entry in content['annotations'] if has_keypoints(entry)}
+        categories = categories or {category['id'] for category in content.get('categories', ())}
         images = {image['id']: image for image in content['images']}
-        kept, reasons = select_detections(boxes, self.bbox_file, wanted, images, self.ann_file, self._skipped)
-        self._tell_dropped(reasons, len(boxes))
+        kept, reasons = select_detections(boxes, self.bbox_file, categories, images, self.ann_file, self._skipped)
+        self._report_dropped(reasons, len(boxes))
         check_coverage(persons, kept, self.bbox_file)
         keypoints = np.zeros((1, self.metainfo['num_keypoints'], 2), np.float32)
         visible = np.ones(keypoints.shape[:2], np.float32)
@@ -181,48 +184,49 @@ class CheckedCocoStyle:
         return samples
 
     def filter_data(self) -> list[dict]:
-        """The samples that ``filter_cfg`` leaves."""
+        """Returns the samples that pass ``filter_cfg``."""
         data_list = super().filter_data()
         if not data_list:
             raise ValueError(self._says(f'filter_cfg={self.filter_cfg} leaves none of {len(self.data_list)} samples. '
                                         'Check bbox_score_thr'))
         if len(data_list) < len(self.data_list):
-            self._tell_dropped({f'less than {self.filter_cfg}': range(len(self.data_list) - len(data_list))},
-                               len(self.data_list))
+            self._report_dropped({f'less than {self.filter_cfg}': range(len(self.data_list) - len(data_list))},
+                                 len(self.data_list))
         return data_list
 
-    def _evaluated(self) -> dict[str, dict | tuple]:
-        """Images that samples may come from and all labelled persons, by id their hashes; and who is no sample."""
+    def _evaluated(self) -> Evaluated:
+        """Returns hashes of the images and labelled persons by id, and the ids of persons without a sample."""
         images, used, missing = self._image_names.keys(), self._used, set()
         if self._indices is not None:
             samples = [self.get_data_info(i) for i in range(len(self))]
             images, used = {sample['img_id'] for sample in samples}, {sample['id'] for sample in samples}
         if not self.bbox_file and self.data_mode == 'topdown':
             missing = self._labelled - used
-        kept, images = images, sorted(images)
-        names = name_hashes([self._image_names[number] for number in images])
-        persons = person_hashes([entry for entry in self._annotations if entry['image_id'] in kept])
-        return Evaluated(images=dict(zip(images, names.tolist())), persons=persons, missing=tuple(sorted(missing)))
+        numbers = sorted(images)
+        return Evaluated(
+            images=dict(zip(numbers, name_hashes([self._image_names[number] for number in numbers]).tolist())),
+            persons=person_hashes([entry for entry in self._annotations if entry['image_id'] in images]),
+            missing=tuple(sorted(missing)))
 
     def _keypoint_fields(self) -> dict[str, int]:
         """Number of keypoints in each field of an annotation."""
         return {'keypoints': self._metainfo['num_keypoints']}  # not `metainfo`, which is copied at every access
 
-    def _count(self, entry: dict) -> int:
-        """The labelled keypoints of an annotation; without any it can be no sample."""
-        return sum(flag > 0 for flag in entry['keypoints'][2::3]) if has_keypoints(entry) else 0
+    def _num_keypoints(self, persons: Persons) -> np.ndarray:
+        """(N, ) number of labelled keypoints; a person without any cannot be a sample."""
+        return persons.labelled.sum(axis=1)
 
-    def _tell_dropped(self, reasons: dict[str, Sequence], total: int) -> None:
-        """Logs in one line how many entries are no samples, by reason."""
+    def _report_dropped(self, reasons: dict[str, Sequence], total: int) -> None:
+        """Reports in one line how many entries are not samples, by reason."""
         number = sum(map(len, reasons.values()))
         if number:
             parts = '; '.join(f'{len(ids)} with {reason} ({some(ids)})' for reason, ids in reasons.items())
             evaluated = self.test_mode and not self.bbox_file
             missing = ', and are not part of the evaluation' if evaluated else ''
-            lost = set(reasons) - _USUAL
+            level = 'warning' if set(reasons) - _USUAL else 'note'
             report(Problem('dropped', self.bbox_file or self.ann_file, f'are not used{missing}: {parts}',
                            'persons with a box in the image and a labelled keypoint', number=number, total=total,
-                           unit='box' if self.bbox_file else 'person', level='warning' if lost else 'note'))
+                           unit='box' if self.bbox_file else 'person', level=level))
 
     def _says(self, problem: str) -> str:
         return f'{type(self).__name__}: {problem}. {guide("cannot be opened")}'
@@ -234,17 +238,17 @@ class CheckedCocoStyle:
 
 @DATASETS.register_module()
 class SapiensCocoDataset(CheckedCocoStyle, CocoDataset):
-    """COCO keypoints, checked: 17 keypoints unless ``metainfo`` says otherwise."""
+    """COCO keypoints, checked: 17 keypoints unless ``metainfo`` names others."""
 
     METAINFO = METAINFO_17
 
 
 @DATASETS.register_module()
 class SapiensCocoStyleDataset(CheckedCocoStyle, BaseCocoStyleDataset):
-    """Any keypoints in COCO's format, checked: the 308 of the Sapiens release unless ``metainfo`` says otherwise.
+    """Any keypoints in COCO's format, checked: the 308 of the Sapiens release unless ``metainfo`` names others.
 
     An annotation has its K keypoints as a flat list of 3K numbers, ``[x, y, visibility, ...]`` in pixels, visibility 0
-    for keypoints that aren't labelled. docs/your_keypoints.md shows a vocabulary of one's own.
+    for keypoints that are not labelled. docs/your_keypoints.md shows a custom keypoint set.
     """
 
     METAINFO = METAINFO_308
@@ -256,30 +260,29 @@ class SapiensCocoWholeBodyDataset(CheckedCocoStyle, CocoWholeBodyDataset):
 
     METAINFO = METAINFO_133
 
-    def _keypoint_fields(self) -> dict:
+    def _keypoint_fields(self) -> dict[str, int]:
         return {'keypoints': 17, 'foot_kpts': 6, 'face_kpts': 68, 'lefthand_kpts': 21, 'righthand_kpts': 21}
 
-    def _count(self, entry: dict) -> int:
-        """The labelled keypoints of the body, as in mmpose: a face alone is no sample."""
-        number = entry.get('num_keypoints')
-        return number if isinstance(number, int) else super()._count(entry)
+    def _num_keypoints(self, persons: Persons) -> np.ndarray:
+        """(N, ) number of labelled keypoints of the body, as in mmpose: a face alone is not a sample."""
+        body = persons.labelled[:, :17].sum(axis=1)
+        numbers = [entry.get('num_keypoints') for entry in persons.entries]
+        return np.array([number if isinstance(number, int) else count for number, count in zip(numbers, body)], int)
 
 
 @DATASETS.register_module()
 class SapiensCommon114Dataset(SapiensCocoWholeBodyDataset):
-    """COCO-WholeBody annotations for a 308-keypoint model: the 114 common keypoints in their goliath places.
+    """COCO-WholeBody annotations as the 308 keypoints of goliath, of which the 114 common ones are labelled.
 
-    The other 194 are marked as not labelled, so that a model can be trained on them as well as tested
-    (:class:`SapiensCommon114Metric`).
+    A 308-keypoint model can be tested (:class:`SapiensCommon114Metric`) and trained on them.
     """
 
     METAINFO = {**METAINFO_308, 'dataset_name': 'goliath_common_114'}
 
-    def parse_data_info(self, raw_data_info: dict) -> dict | None:
-        """One annotation as a sample of 308 keypoints."""
-        data_info = super().parse_data_info(raw_data_info)
+    def _sample_arrays(self, persons: Persons) -> dict[str, np.ndarray]:
+        arrays = super()._sample_arrays(persons)
         for key in ('keypoints', 'keypoints_visible'):
-            common = data_info[key][:, COMMON_114_IN_133]
-            data_info[key] = np.zeros((1, self._metainfo['num_keypoints'], *common.shape[2:]), dtype=np.float32)
-            data_info[key][:, COMMON_114_IN_308] = common
-        return data_info
+            common = arrays[key][:, :, COMMON_114_IN_133]
+            arrays[key] = np.zeros((len(common), 1, self._metainfo['num_keypoints'], *common.shape[3:]), np.float32)
+            arrays[key][:, :, COMMON_114_IN_308] = common
+        return arrays

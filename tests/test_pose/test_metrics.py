@@ -86,34 +86,34 @@ def file_308(file_133, tmp_path):
 
 
 def test_no_predictions(file_17):
-    with pytest.raises(ValueError, match='got no predictions: the data set is empty.*bbox_file'):
+    with pytest.raises(ValueError, match='no predictions'):
         evaluate(SapiensKeypointMetric(ann_file=str(file_17)), [], get_metainfo(17))
 
 
 def test_crowd_metric_is_refused():
-    with pytest.raises(ValueError, match="iou_type should be 'keypoints', got 'keypoints_crowd'"):
+    with pytest.raises(ValueError, match='keypoints_crowd'):
         SapiensKeypointMetric(iou_type='keypoints_crowd')
 
 
 def test_model_of_another_vocabulary(file_17, file_308):
     samples = predictions(file_17)
-    with pytest.raises(ValueError, match="predicts 17 keypoints, but .* 'goliath' has 308: make out_channels"):
+    with pytest.raises(ValueError, match="predicts 17 .*308 of 'goliath'"):
         evaluate(SapiensKeypointMetric(ann_file=str(file_308)), samples, get_metainfo(308))
-    with pytest.raises(ValueError, match='predicts 17 keypoints, but the 114 common ones'):
+    with pytest.raises(ValueError, match='predicts 17 keypoints'):
         evaluate(SapiensCommon114Metric(ann_file=str(file_308)), samples, get_metainfo(308))
 
 
 def test_annotations_of_another_vocabulary(file_17, file_133):
-    with pytest.raises(ValueError, match=r"annotation \d+ has 17 keypoints, .*'coco_wholebody' has 133: check ann_"):
+    with pytest.raises(ValueError, match=r"annotation \d+ has 17 .*133 of 'coco_wholebody'"):
         evaluate(SapiensKeypointMetric(ann_file=str(file_17)), predictions(file_133), get_metainfo(133))
-    with pytest.raises(ValueError, match=r'annotation \d+ has 17 keypoints, but the 114 common ones'):
+    with pytest.raises(ValueError, match=r'annotation \d+ has 17 keypoints'):
         evaluate(SapiensCommon114Metric(ann_file=str(file_17)), predictions(file_133), get_metainfo(133))
 
 
 def test_annotations_of_another_split(file_17):
     samples = predictions(file_17)
     samples[3]['img_id'] = 1
-    with pytest.raises(ValueError, match='image 1 has predictions, but is not in the annotations'):
+    with pytest.raises(ValueError, match='image 1 '):
         evaluate(SapiensKeypointMetric(ann_file=str(file_17)), samples, get_metainfo(17))
 
 
@@ -123,7 +123,7 @@ def test_annotations_without_area(file_17, tmp_path):
         del annotation['area']
     path = tmp_path / 'no_area.json'
     path.write_text(json.dumps(data))
-    with pytest.raises(ValueError, match='12 of 12 persons .* area None.*use_area=False'):
+    with pytest.raises(ValueError, match='12 of 12 persons .* area None'):
         evaluate(SapiensKeypointMetric(ann_file=str(path)), predictions(file_17), get_metainfo(17))
     metric = SapiensKeypointMetric(ann_file=str(path), use_area=False)
     figures = evaluate(metric, predictions(file_17), get_metainfo(17))
@@ -132,7 +132,7 @@ def test_annotations_without_area(file_17, tmp_path):
 
 def test_unknown_part():
     metric = SapiensKeypointMetric(parts={'arm': ['left_wrist', 'left_claw']})
-    with pytest.raises(ValueError, match="part 'arm' has keypoints that 'coco' has not: left_claw"):
+    with pytest.raises(ValueError, match="'arm'.*left_claw"):
         metric.dataset_meta = get_metainfo(17)
 
 

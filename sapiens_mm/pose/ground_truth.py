@@ -1,5 +1,9 @@
-"""Annotations for COCO's evaluation, checked before a training begins and reduced to what the data set holds."""
+"""Annotations for COCO's evaluation: checked before training, and reduced to the persons of the data set."""
+import contextlib
+import io
 import logging
+import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from mmengine.hooks import Hook
@@ -8,26 +12,38 @@ from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import HOOKS
 from xtcocotools.coco import COCO
 
-from ...utils.problems import Problem, guide, report
-from ...utils.text import some
-from ..datasets.annotations import (
-    SIGMAS,
-    check_numbers,
-    ground_truth,
-    has_area,
-    labelled,
-    name_hashes,
-    person_hashes,
-    read_annotations,
-)
+from ..utils.problems import Problem, guide, report
+from ..utils.text import some
+from .annotations import has_area, has_keypoints, read_annotations
+from .checks import SIGMAS, check_numbers
 
-#: Least and largest share of their box that persons' areas typically are.
+#: Smallest and largest median of persons' areas, as a share of their boxes.
 _AREA = (.02, 2.)
 
-def evaluated_by(dataset) -> dict | None:
-    """What an evaluation on a data set covers: ``images`` and ``persons`` by id their hashes, and ``missing`` ids.
 
-    Unions and wrappers are looked into. None: not known.
+def name_hashes(file_names: Sequence[str]) -> np.ndarray:
+    """Returns a number for the file name of each image, (N, ); compares images of the same id in two files."""
+    return np.array([zlib.crc32(str(name).rpartition('/')[2].encode()) for name in file_names], np.int64)
+
+
+def person_hashes(entries: Sequence[dict]) -> dict[int, int]:
+    """Returns a number for the content of each labelled person, by id; equal for equal annotations of two files."""
+    return {entry['id']: zlib.crc32(repr((entry['image_id'], entry['category_id'], [
+        float(value) for value in entry['keypoints']])).encode()) for entry in entries if _is_labelled(entry)}
+
+
+def _is_labelled(entry: dict) -> bool:
+    """Whether an annotation is a person with a labelled keypoint in any of its fields."""
+    return not entry.get('iscrowd') and any(
+        flag > 0 for name, values in entry.items() if name == 'keypoints' or name.endswith('_kpts')
+        for flag in values[2::3])
+
+
+def evaluated_by(dataset) -> dict | None:
+    """Returns what an evaluation on a data set covers, None if that is unknown; looks into unions and wrappers.
+
+    Returns:
+        ``images`` and ``persons``, hashes by id, and ``missing``, ids of persons without a sample.
     """
     parts = [evaluated_by(inner) for inner in getattr(dataset, 'datasets', ())]
     if parts:
@@ -41,13 +57,13 @@ def evaluated_by(dataset) -> dict | None:
 
 
 def read_ground_truth(ann_file: str, dataset_meta: dict, use_area: bool, evaluated: dict | None = None) -> COCO:
-    """The annotations of a file that a data set's predictions are compared with.
+    """Reads the annotations that a data set's predictions are compared with.
 
     Args:
         ann_file: The evaluator's annotation file.
         dataset_meta: The data set's metainfo.
-        use_area: Whether OKS takes ``area``.
-        evaluated: From :func:`evaluated_by`; by default what the metainfo says.
+        use_area: Whether OKS uses ``area``.
+        evaluated: From :func:`evaluated_by`; by default that of the metainfo.
 
     Raises:
         ValueError: The file is that of another data set, or lacks what the evaluation needs.
@@ -62,26 +78,44 @@ def read_ground_truth(ann_file: str, dataset_meta: dict, use_area: bool, evaluat
     if evaluated is not None:
         _compare(ann_file, content, evaluated)
     check_areas(content['annotations'], use_area, ann_file)
-    return ground_truth(content, evaluated)
+    return _to_coco(content, evaluated)
 
 
 def _compare(ann_file: str, content: dict, evaluated: dict) -> None:
     """Checks that a file has the images and persons of the data set."""
     images = content['images']
     names = dict(zip((image['id'] for image in images), name_hashes([image['file_name'] for image in images]).tolist()))
-    entries = [entry for entry in content['annotations'] if entry['image_id'] in evaluated['images']]
-    persons = person_hashes(entries)
+    persons = person_hashes([entry for entry in content['annotations'] if entry['image_id'] in evaluated['images']])
     expected = 'what the ann_file of the data set has; give both the same file'
-    for unit, own, theirs in (('image', names, evaluated['images']), ('person', persons, evaluated['persons'])):
-        wrong = tuple(number for number, code in theirs.items() if own.get(number) != code)
+    for unit, ours, theirs in (('image', names, evaluated['images']), ('person', persons, evaluated['persons'])):
+        wrong = tuple(number for number, code in theirs.items() if ours.get(number) != code)
         if wrong:
             report(Problem('annotations of the evaluator', ann_file, 'are missing or different', expected, wrong,
                            total=len(theirs), unit=unit))
             return
-    extra = tuple(persons.keys() - evaluated['persons'].keys())
-    if extra:
+    if extra := tuple(persons.keys() - evaluated['persons'].keys()):
         report(Problem('annotations of the evaluator', ann_file, 'are not in the data set', expected, extra,
                        total=len(persons), unit='person'))
+
+
+def _to_coco(content: dict, evaluated: dict | None) -> COCO:
+    """Annotations for xtcocotools, of the evaluated images and persons; None: of all."""
+    entries, images = content['annotations'], content['images']
+    if evaluated is not None:
+        kept, missing = set(evaluated['images']), set(evaluated['missing'])
+        images = [image for image in images if image['id'] in kept]
+        entries = [entry for entry in entries if entry['image_id'] in kept and entry['id'] not in missing]
+    coco = COCO()
+    # xtcocotools reads the area of every person, also of those it ignores.
+    coco.dataset = {**content, 'images': images, 'annotations': [
+        {'iscrowd': 0, **entry, 'area': entry['area'] if has_area(entry) else .53 * np.prod(entry['bbox'][2:])}
+        for entry in entries if entry.get('bbox') and has_keypoints(entry)]}
+    if any(entry['id'] < 0 for entry in entries):  # negative ids mean unmatched in xtcocotools
+        for number, entry in enumerate(coco.dataset['annotations'], 1):
+            entry['id'] = number
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
 
 
 def check_keypoints(coco: COCO, dataset_meta: dict, where: str) -> None:
@@ -96,20 +130,22 @@ def check_keypoints(coco: COCO, dataset_meta: dict, where: str) -> None:
 
 
 def check_areas(annotations: list[dict], use_area: bool, where: str) -> None:
-    """Checks that the labelled persons have the area by which OKS judges distances.
+    """Checks the areas of labelled persons, by which OKS divides distances.
 
     Raises:
-        DataError: One has none, or none above 0.
+        DataError: An area is missing or not above 0, or areas have another unit than boxes.
     """
-    persons = [entry for entry in annotations if labelled(entry)]
+    if not use_area:
+        return
+    persons = [entry for entry in annotations if _is_labelled(entry)]
     wrong = [entry for entry in persons if not has_area(entry)]
     shares = [entry['area'] / box for entry in persons if has_area(entry)
               and (box := np.prod((entry.get('bbox') or [0])[2:])) > 0]
-    if use_area and shares and not _AREA[0] < np.median(shares) < _AREA[1]:
+    if shares and not _AREA[0] < np.median(shares) < _AREA[1]:
         report(Problem('area', where, f'have areas of typically {np.median(shares):.3g} of their box', 'the area of '
                        'the person in square pixels, about half of the box; correct its unit, or set use_area=False in '
                        'the evaluator', tuple(entry['id'] for entry in persons), unit='person'))
-    if use_area and wrong:
+    if wrong:
         values = some(dict.fromkeys(repr(entry.get('area')) for entry in wrong))
         report(Problem('area', where, f'have area {values}', 'the area of the person in square pixels, which OKS '
                        'divides by; add it, or set use_area=False in the evaluator to take 0.53 of the box',
@@ -117,7 +153,7 @@ def check_areas(annotations: list[dict], use_area: bool, where: str) -> None:
 
 
 def log_missing(dataset_meta: dict) -> None:
-    """Says how many labelled persons the evaluation leaves out, since the data set has no sample of them."""
+    """Logs how many labelled persons the evaluation leaves out because the data set has no sample of them."""
     missing = (dataset_meta.get('evaluated') or {}).get('missing', ())
     if len(missing):
         print_log(f'{len(missing)} labelled persons ({some(missing)}) are not part of this evaluation: the data set '
@@ -126,7 +162,7 @@ def log_missing(dataset_meta: dict) -> None:
 
 @HOOKS.register_module()
 class SapiensCheckCocoMetricHook(Hook):
-    """Gives mmpose's ``CocoMetric`` the checked annotations that `SapiensKeypointMetric` reads by itself.
+    """Gives mmpose's ``CocoMetric`` the checked annotations that ``SapiensKeypointMetric`` reads by itself.
 
     Raises:
         ValueError: Before the first iteration, if the annotations cannot be evaluated.
@@ -140,7 +176,7 @@ class SapiensCheckCocoMetricHook(Hook):
         self._prepare(runner.test_loop)
 
     def before_val(self, runner) -> None:
-        if runner.iter == 0:  # a validation alone
+        if runner.iter == 0:  # validation without training
             self._prepare(runner.val_loop)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
@@ -150,22 +186,24 @@ class SapiensCheckCocoMetricHook(Hook):
         self._log(runner.test_loop)
 
     @staticmethod
-    def _metrics(loop) -> list[CocoMetric]:
-        return [metric for metric in loop.evaluator.metrics if isinstance(metric, CocoMetric)]
+    def _metrics(loop) -> list[tuple[CocoMetric, bool]]:
+        """The keypoint metrics, and whether they are this package's."""
+        return [(metric, hasattr(metric, 'metric_names')) for metric in loop.evaluator.metrics
+                if isinstance(metric, CocoMetric)]
 
     def _prepare(self, loop) -> None:
         dataset = loop.dataloader.dataset
-        union = hasattr(dataset, 'datasets')
-        for metric in self._metrics(loop):
-            ours = hasattr(metric, 'metric_names')
+        for metric, ours in self._metrics(loop):
             ann_file = metric.ann_file or getattr(dataset, 'ann_file', None)
-            # Ours has read them by itself, but knows a union of data sets only by the first of them.
-            if ann_file and metric.gt_converter is None and metric.iou_type == 'keypoints' and (union or not ours):
+            if not ann_file or metric.gt_converter is not None or metric.iou_type != 'keypoints':
+                continue
+            # Ours has read its file, but knows only the first data set of a union.
+            if not ours or hasattr(dataset, 'datasets'):
                 metric.coco = read_ground_truth(ann_file, metric.dataset_meta, metric.use_area, evaluated_by(dataset))
-                if not ours:
-                    check_keypoints(metric.coco, metric.dataset_meta, ann_file)
+            if not ours:
+                check_keypoints(metric.coco, metric.dataset_meta, ann_file)
 
     def _log(self, loop) -> None:
-        for metric in self._metrics(loop):
-            if not hasattr(metric, 'metric_names'):
+        for metric, ours in self._metrics(loop):
+            if not ours:
                 log_missing(metric.dataset_meta)

@@ -8,10 +8,10 @@ from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
 import sapiens_mm.pose  # noqa: F401
-from sapiens_mm.backbones import SapiensViT
 from sapiens_mm.pose.head import correct_keypoints
 
 CODEC = dict(type='SapiensUDPHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=2)
+FEATS = (torch.randn(2, 32, 8, 6, generator=torch.Generator().manual_seed(1)), )
 
 
 def build(**kwargs):
@@ -22,11 +22,11 @@ def build(**kwargs):
     return MODELS.build({**settings, **kwargs})
 
 
-def samples(num=2, num_keypoints=17):
+def samples(num_keypoints=17):
     rng = np.random.default_rng(0)
     codec = build().decoder
     out = []
-    for _ in range(num):
+    for _ in range(2):
         keypoints = rng.uniform(0, 96, (1, num_keypoints, 2)).astype(np.float32)
         sample = PoseDataSample(metainfo=dict(flip_indices=list(range(num_keypoints))[::-1]))
         sample.gt_instance_labels = InstanceData(**codec.encode(keypoints)).to_tensor()
@@ -34,47 +34,66 @@ def samples(num=2, num_keypoints=17):
     return out
 
 
-def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match='2 entries and deconv_kernel_sizes has 1'):
-        build(deconv_kernel_sizes=(4, ))
-    with pytest.raises(ValueError, match="decoder is a UDPHeatmap.*type='SapiensUDPHeatmap'"):
-        build(decoder={**CODEC, 'type': 'UDPHeatmap'})
-    with pytest.raises(ValueError, match=r'predicts heatmaps \(5, 32, 24\).*targets are \(17, 32, 24\)'):
-        build(out_channels=5).loss((torch.randn(2, 32, 8, 6), ), samples())
-    with pytest.raises(RuntimeError, match='has no decoder to render its targets'):
-        build(decoder=None).loss((torch.randn(2, 32, 8, 6), ), samples())
+@pytest.mark.parametrize(('change', 'error', 'match'), [
+    (dict(deconv_kernel_sizes=(4, )), ValueError, 'deconv_kernel_sizes'),
+    (dict(decoder={**CODEC, 'type': 'UDPHeatmap'}), ValueError, 'UDPHeatmap'),
+    (dict(out_channels=5), ValueError, r'\(5, 32, 24\).*\(17, 32, 24\)'),
+    (dict(decoder=None), RuntimeError, 'decoder'),
+])
+def test_bad_arguments_are_named(change, error, match):
+    with pytest.raises(error, match=match):
+        build(**change).loss(FEATS, samples())
 
 
-def test_equals_public_model(reference):
-    entry = reference['pose']
-    state = entry['state_dict']
-    h, w = reference['img_size']
-    backbone = SapiensViT(reference['arch'], img_size=(h, w), patch_cfg=dict(padding=entry['patch_padding']))
-    backbone.load_state_dict({k[len('backbone.'):]: v for k, v in state.items() if k.startswith('backbone.')})
+def test_equals_public_model(pose_reference):
     head = build()
-    head.load_state_dict({k[len('head.'):]: v for k, v in state.items() if k.startswith('head.')})
+    head.load_state_dict({key[5:]: value for key, value in pose_reference.items() if key.startswith('head.')})
     with torch.no_grad():
-        out = head.eval()(backbone.eval()(reference['input']))
-    torch.testing.assert_close(out, entry['out'], atol=1e-4, rtol=0)
+        out = head.eval()((pose_reference['feat'], ))
+    torch.testing.assert_close(out, pose_reference['heatmaps'], atol=1e-4, rtol=0)
 
 
-def test_loss_is_that_of_rendered_targets():
-    head, data = build(), samples()
-    feats = (torch.randn(2, 32, 8, 6), )
-    losses = head.loss(feats, data)
+@pytest.mark.parametrize('num_keypoints', [17, 133, 308, 5])
+def test_every_number_of_keypoints(num_keypoints, tmp_path):
+    """Shapes, gradients of all parameters, the flip test, and saving and loading."""
+    head, data = build(out_channels=num_keypoints), samples(num_keypoints)
+    losses = head.loss(FEATS, data)
     target = torch.cat([head.decoder.render(sample.gt_instance_labels.keypoint_labels) for sample in data])
-    torch.testing.assert_close(losses['loss_kpt'], (head(feats) - target).square().mean())
+    torch.testing.assert_close(losses['loss_kpt'], (head(FEATS) - target).square().mean())
     losses['loss_kpt'].backward()
-    # The biases before an InstanceNorm cancel out.
+    # The gradients of biases before an InstanceNorm are 0.
     assert all(param.grad is not None for param in head.parameters())
-    assert head.final_layer.weight.grad.abs().sum() > 0
+    assert all(layer.weight.grad.abs().sum() > 0 for layer in head.modules() if hasattr(layer, 'kernel_size'))
+
+    torch.save(head.state_dict(), tmp_path / 'head.pth')
+    loaded = build(out_channels=num_keypoints, init_cfg=dict(type='Normal', layer='Conv2d', std=1.))
+    loaded.load_state_dict(torch.load(tmp_path / 'head.pth', weights_only=True))
+    head.eval()
+    heatmaps = head(FEATS)
+    assert heatmaps.shape == (2, num_keypoints, 32, 24)
+    assert torch.equal(loaded.eval()(FEATS), heatmaps)
+
+    preds, fields = head.predict(FEATS, data, test_cfg=dict(output_heatmaps=True))
+    expected, scores = head.decoder.decode_heatmaps(heatmaps)
+    for i in range(2):
+        np.testing.assert_allclose(preds[i].keypoints, expected[i:i + 1], atol=1e-4)
+        np.testing.assert_allclose(preds[i].keypoint_scores, scores[i:i + 1].detach())
+        assert torch.equal(fields[i].heatmaps, heatmaps[i])
+        np.testing.assert_array_equal(head.predict(FEATS, data)[i].keypoints, preds[i].keypoints)
+
+
+def test_flip_test_averages_with_the_swapped_mirror_image():
+    head, data, mirrored = build().eval(), samples(), (torch.randn(2, 32, 8, 6), )
+    _, fields = head.predict([FEATS, mirrored], data, test_cfg=dict(flip_test=True, output_heatmaps=True))
+    expected = (head(FEATS) + head(mirrored).flip(-1)[:, data[0].metainfo['flip_indices']]) / 2
+    torch.testing.assert_close(torch.stack([field.heatmaps for field in fields]), expected)
 
 
 @pytest.mark.parametrize('logged', [True, False])
 def test_accuracy_is_computed_where_it_is_logged(logged):
     hub = MessageHub.get_current_instance()
     hub.update_info('logged_iter', logged)
-    losses = build().loss((torch.randn(2, 32, 8, 6), ), samples())
+    losses = build().loss(FEATS, samples())
     hub.update_info('logged_iter', True)
     assert ('acc_pose' in losses) == logged
 
@@ -96,25 +115,3 @@ def test_accuracy_measures_x_by_width():
     valid = torch.ones(1, 1, dtype=torch.bool)
     assert correct_keypoints(near, target, valid) == 1
     assert correct_keypoints(far, target, valid) == 0
-
-
-def test_predict():
-    head, data = build().eval(), samples()
-    feats = (torch.randn(2, 32, 8, 6), )
-    preds = head.predict(feats, data)
-    assert [tuple(pred.keypoints.shape) for pred in preds] == [(1, 17, 2)] * 2
-    preds, fields = head.predict(feats, data, test_cfg=dict(output_heatmaps=True))
-    expected, scores = head.decoder.decode_heatmaps(head(feats))
-    for i in range(2):
-        np.testing.assert_allclose(preds[i].keypoints[0], expected[i], atol=1e-4)
-        np.testing.assert_allclose(preds[i].keypoint_scores[0], scores[i].detach())
-        assert fields[i].heatmaps.shape == (17, 32, 24)
-
-
-def test_flip_test_averages_with_the_swapped_mirror_image():
-    head, data = build().eval(), samples()
-    feats, mirrored = (torch.randn(2, 32, 8, 6), ), (torch.randn(2, 32, 8, 6), )
-    _, fields = head.predict([feats, mirrored], data, test_cfg=dict(flip_test=True, output_heatmaps=True))
-    flip_indices = data[0].metainfo['flip_indices']
-    expected = (head(feats) + head(mirrored).flip(-1)[:, flip_indices]) / 2
-    torch.testing.assert_close(torch.stack([field.heatmaps for field in fields]), expected)

@@ -3,28 +3,24 @@ import torch
 from mmpose.models.losses import KeypointOHKMMSELoss
 from mmpose.registry import MODELS
 
+import sapiens_mm.pose  # noqa: F401
 from sapiens_mm.pose import SapiensOHKMMSELoss
 
 
-def test_bad_topk():
-    with pytest.raises(ValueError, match='topk is 0'):
-        SapiensOHKMMSELoss(topk=0)
-    with pytest.raises(ValueError, match='only 5 keypoints'):
-        SapiensOHKMMSELoss(topk=8)(torch.zeros(1, 5, 4, 4), torch.zeros(1, 5, 4, 4))
+@pytest.mark.parametrize(('options', 'match'), [
+    (dict(topk=0), 'topk: got 0'), (dict(topk=8), '5 keypoints'), (dict(topk=5, use_target_weight=True), 'weight')])
+def test_bad_input(options, match):
+    with pytest.raises(ValueError, match=match):
+        SapiensOHKMMSELoss(**options)(torch.zeros(1, 5, 4, 4), torch.zeros(1, 5, 4, 4))
 
 
-def test_ohkm_equals_public_implementation(reference):
-    entry = reference['loss_ohkm']
-    loss = MODELS.build(dict(type='SapiensOHKMMSELoss', use_target_weight=True, topk=entry['topk']))
-    found = loss(entry['pred'], entry['target'], entry['weight'])
-    torch.testing.assert_close(found, entry['loss'], rtol=1e-5, atol=0)
-
-
-def test_mse_equals_public_implementation(reference):
-    """mmpose's loss is used as it is."""
-    entry = reference['loss_mse']
-    loss = MODELS.build(dict(type='KeypointMSELoss', use_target_weight=True))
-    torch.testing.assert_close(loss(entry['pred'], entry['target'], entry['weight']), entry['loss'], rtol=1e-5, atol=0)
+@pytest.mark.parametrize(('kind', 'name'), [('SapiensOHKMMSELoss', 'ohkm'), ('KeypointMSELoss', 'mse')])
+def test_equals_public_implementation(kind, name, pose_reference):
+    """The public configs train with one of these; mmpose's ``KeypointMSELoss`` is used unchanged."""
+    options = dict(topk=int(pose_reference['loss.topk'])) if name == 'ohkm' else {}
+    loss = MODELS.build(dict(type=kind, use_target_weight=True, **options))(
+        *(pose_reference[f'loss.{key}'] for key in ('pred', 'target', 'weight')))
+    torch.testing.assert_close(loss, pose_reference[f'loss.{name}'], rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize('use_target_weight', [False, True])

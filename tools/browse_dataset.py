@@ -42,8 +42,7 @@ def main() -> int:
             if not args.sheet:
                 save(panel, osp.join(folder, f'{name}.jpg'))
         if args.sheet and panels:
-            # Each panel has its title already.
-            save(sheet({' ' * i: panel for i, panel in enumerate(panels.values())}), osp.join(folder, 'sheet.jpg'))
+            save(sheet(('', panel) for panel in panels.values()), osp.join(folder, 'sheet.jpg'))  # they have titles
     except (OSError, ValueError, ImportError, SyntaxError, KeyError) as error:
         print(f'browse_dataset: {error}', file=sys.stderr)
         return 2

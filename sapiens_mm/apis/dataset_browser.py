@@ -1,13 +1,14 @@
 """Samples of a config's data set as images: as annotated, and as the model gets them after the pipeline."""
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
+from ..tasks import DENSE_TASKS, MASK_LABEL
 from ..utils.images import decode
-from ..visualization.maps import color_depth, color_normals, draw_parts, legend
+from ..visualization.maps import draw_map, draw_text, legend
 from ..visualization.sheet import sheet
 from ..visualization.skeleton import draw_skeleton
 
@@ -83,10 +84,8 @@ def _transformed(dataset, packed: dict) -> dict[str, np.ndarray]:
             visible &= np.asarray(weights) > 0
         points = np.asarray(instances.transformed_keypoints)
         return {'after the pipeline': _draw_keypoints(image, points, visible, dataset.metainfo)}
-    maps = {key: _at_size(getattr(sample, field).data.numpy(), image.shape[:2])
-            for key, field in (('gt_seg_map', 'gt_sem_seg'), ('gt_depth_map', 'gt_depth_map'),
-                               ('gt_normal_map', 'gt_normal_map'), ('gt_person_mask', 'gt_person_mask'))
-            if field in sample}
+    maps = {label.key: _at_size(getattr(sample, label.field).data.numpy(), image.shape[:2])
+            for label in (MASK_LABEL, *(task.label for task in DENSE_TASKS)) if label.field in sample}
     return {'after the pipeline': _scaled(image), **{
         f'{title} after': panel for title, panel in _label_panels(image, maps, dataset.metainfo).items()}}
 
@@ -123,25 +122,25 @@ def _draw_keypoints(image: np.ndarray, points: np.ndarray, visible: np.ndarray, 
         for person, seen in zip(points * scale, visible):
             for index in np.flatnonzero(seen):
                 place = tuple(int(value) for value in person[index] + 4)
-                for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-                    cv2.putText(panel, metainfo['keypoint_id2name'][index], place, cv2.FONT_HERSHEY_SIMPLEX, .35, color,
-                                thickness, cv2.LINE_AA)
+                draw_text(panel, metainfo['keypoint_id2name'][index], place, .35)
     return panel
 
 
 def _label_panels(image: np.ndarray, maps: dict[str, np.ndarray], metainfo: dict) -> dict[str, np.ndarray]:
-    """A panel of each map that there is, by title."""
-    draw: dict[str, tuple[str, Callable]] = dict(
-        gt_seg_map=('parts', lambda found: _with_legend(image, found, metainfo)),
-        gt_depth_map=('depth', lambda found: _scaled(color_depth(found, found > 0), True)),
-        gt_normal_map=('normals', lambda found: _scaled(color_normals(found, found.any(axis=2)), True)),
-        gt_person_mask=('mask', lambda found: _scaled(np.repeat(found[..., None] * np.uint8(255), 3, axis=2), True)))
-    return {title: function(maps[key]) for key, (title, function) in draw.items() if key in maps}
+    """Returns a panel of each label by title."""
+    panels = {}
+    for task in DENSE_TASKS:
+        if task.label.key in maps:
+            values = maps[task.label.key]
+            mask = values > task.label.fill if task.kind == 'values' else None
+            panel = _scaled(draw_map(task.name, values, image, mask, metainfo.get('palette')), True)
+            panels[task.title] = _with_legend(panel, values, metainfo) if task.kind == 'classes' else panel
+    if MASK_LABEL.key in maps:
+        panels[MASK_LABEL.noun] = _scaled(np.repeat(maps[MASK_LABEL.key][..., None] * np.uint8(255), 3, axis=2), True)
+    return panels
 
 
-def _with_legend(image: np.ndarray, parts: np.ndarray, metainfo: dict) -> np.ndarray:
-    names: Sequence[str] = metainfo['classes']
-    palette = metainfo['palette']
+def _with_legend(panel: np.ndarray, parts: np.ndarray, metainfo: dict) -> np.ndarray:
+    names, palette = metainfo['classes'], metainfo['palette']
     seen = [index for index in np.unique(parts) if 0 < index < len(names)]
-    panel = _scaled(draw_parts(image, parts, palette), True)
     return np.hstack([panel, legend(len(panel), [names[i] for i in seen], [palette[i] for i in seen])])

@@ -1,4 +1,6 @@
 """Parts, depth and normals as pictures: the panels, and the visualizer that mmseg's hook calls."""
+import itertools
+
 import cv2
 import mmcv
 import numpy as np
@@ -8,11 +10,9 @@ from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
-from ..visualization.maps import color_normals, depth_limits, draw_depth, draw_parts, legend, titled
-
-#: Pixels; larger images are shown smaller. Six panels of a 4K image would be 300 MB.
-MAX_HEIGHT = 1024
-TITLES = dict(sem_seg='parts', depth_map='depth', normal_map='normals')
+from ..tasks import DENSE_TASKS, Task
+from ..visualization.maps import depth_limits, draw_map, legend
+from ..visualization.sheet import MAX_HEIGHT, resize_to_height, sheet
 
 
 def color_bar(height: int, limits: tuple[float, float] | None, unit: str = '',
@@ -103,50 +103,36 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
 
     def draw(self, image: np.ndarray, data_sample: SegDataSample | None, draw_gt: bool = True, draw_pred: bool = True,
              with_labels: bool = True) -> np.ndarray:
-        """The picture that :meth:`add_datasample` stores, (H', W', 3) uint8 RGB, of panels of at most MAX_HEIGHT."""
-        maps = {}
-        for name in data_sample.keys() if data_sample is not None else ():  # noqa: SIM118 (no mapping)
-            if name.startswith(('gt_', 'pred_')):
-                data = data_sample.get(name).data.cpu().numpy()
-                maps[name] = data.transpose(1, 2, 0) if name.endswith('normal_map') else data[0]
-        if len(image) > MAX_HEIGHT:
-            size = max(1, round(image.shape[1] * MAX_HEIGHT / len(image))), MAX_HEIGHT
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-            maps = {name: cv2.resize(found.astype(np.float32 if found.dtype.kind == 'f' else np.uint8), size,
-                                     interpolation=cv2.INTER_NEAREST) for name, found in maps.items()}
-        sides = [side for side, wanted in (('gt', draw_gt), ('pred', draw_pred)) if wanted]
-        tasks = [task for task in ('sem_seg', 'depth_map', 'normal_map')
-                 if any(f'{side}_{task}' in maps for side in sides)]
-        mask = self._persons(maps)
-        palette = self.dataset_meta.get('palette') or []
-        rows, seen = [], set()
-        for side in sides:
-            panels, bar = [], color_bar(len(image), None)
-            for task in tasks:
-                found = maps.get(f'{side}_{task}')
-                if found is None:
-                    panels.append(np.zeros_like(image))
-                    continue
-                if task == 'sem_seg':
-                    panel = draw_parts(image, found, palette)
-                    seen |= set(np.unique(found).tolist())
-                elif task == 'depth_map':
-                    there = mask if side == 'pred' else found > 0
-                    panel = draw_depth(found, there)
-                    bar = color_bar(len(image), depth_limits(found, there), ' m' if side == 'gt' else '')
-                else:
-                    panel = color_normals(found, mask if side == 'pred' else None)
-                panels.append(titled(panel, f'{TITLES[task]}, {"label" if side == "gt" else "predicted"}'))
-            if any(f'{side}_{task}' in maps for task in tasks):
-                rows.append(np.hstack([image, *panels, *[bar] * (with_labels and 'depth_map' in tasks)]))
-        if not rows:
-            return image
-        picture = np.vstack(rows)
-        parts = sorted(label for label in seen if label < len(palette))
-        if with_labels and parts:
-            names = [self.dataset_meta['classes'][i] for i in parts]
-            picture = np.hstack([picture, legend(len(picture), names, [palette[i] for i in parts])])
-        return picture
+        """Returns the visualization that :meth:`add_datasample` stores, (H', W', 3) uint8 RGB.
+
+        A row of panels shows labels, the next one predictions; panels are at most MAX_HEIGHT pixels high.
+        """
+        image, maps = _resized(image, _numpy_maps(data_sample))
+        sides = [side for side, draws in (('label', draw_gt), ('predicted', draw_pred)) if draws and any(
+            _field(task, side) in maps for task in DENSE_TASKS)]
+        tasks = [task for task in DENSE_TASKS if any(_field(task, side) in maps for side in sides)]
+        rows = [self._draw_row(image, maps, side, tasks, with_labels) for side in sides]
+        return sheet(itertools.chain(*rows), columns=len(rows[0])) if rows else image
+
+    def _draw_row(self, image: np.ndarray, maps: dict, side: str, tasks: list[Task], with_labels: bool
+                  ) -> list[tuple[str, np.ndarray]]:
+        """Returns the image, a titled panel of each task, and the keys of their colors."""
+        palette, classes = (self.dataset_meta.get(key) or [] for key in ('palette', 'classes'))
+        panels, keys = [('', image)], []
+        for task in tasks:
+            values = maps.get(_field(task, side))
+            mask = self._persons(maps) if side == 'predicted' else None
+            if side == 'label' and task.kind == 'values' and values is not None:
+                mask = values > task.label.fill
+            panels.append(('', np.zeros_like(image)) if values is None else
+                          (f'{task.title}, {side}', draw_map(task.name, values, image, mask, palette)))
+            if task.kind == 'values':
+                limits = None if values is None else depth_limits(values, mask)
+                keys.append(('', color_bar(len(image), limits, ' m' if side == 'label' else '')))
+            elif task.kind == 'classes':
+                seen = [] if values is None else [label for label in np.unique(values) if label < len(palette)]
+                keys.append(('', legend(len(image), [classes[i] for i in seen], [palette[i] for i in seen])))
+        return panels + keys if with_labels else panels
 
     @staticmethod
     def _persons(maps: dict) -> np.ndarray | None:
@@ -158,3 +144,26 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
         if 'gt_normal_map' in maps:
             return np.abs(maps['gt_normal_map']).sum(axis=-1) > 0
         return maps['pred_sem_seg'] > 0 if 'pred_sem_seg' in maps else None
+
+
+def _field(task: Task, side: str) -> str:
+    return task.label.field if side == 'label' else task.pred_field
+
+
+def _numpy_maps(data_sample: SegDataSample | None) -> dict[str, np.ndarray]:
+    """Returns the labels and predictions of a sample by field, (H, W) or (H, W, C)."""
+    maps = {}
+    for name in data_sample.keys() if data_sample is not None else ():  # noqa: SIM118 (no mapping)
+        if name.startswith(('gt_', 'pred_')):
+            data = data_sample.get(name).data.cpu().numpy()
+            maps[name] = data[0] if len(data) == 1 else data.transpose(1, 2, 0)
+    return maps
+
+
+def _resized(image: np.ndarray, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Resizes an image and its maps to at most MAX_HEIGHT pixels."""
+    if len(image) <= MAX_HEIGHT:
+        return image, maps
+    return resize_to_height(image, MAX_HEIGHT), {
+        name: resize_to_height(values.astype(np.float32 if values.dtype.kind == 'f' else np.uint8), MAX_HEIGHT,
+                               cv2.INTER_NEAREST) for name, values in maps.items()}

@@ -1,7 +1,7 @@
 """Pictures of what a masked autoencoder makes of hidden patches (figure 3 of the Sapiens paper)."""
+import itertools
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from mmengine.hooks import Hook
@@ -9,10 +9,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
 
+from ..visualization.sheet import sheet
 from .mae import SapiensMAE, patchify, unpatchify
 
 _HIDDEN = 128  # grey of hidden patches
-_GAP = 6  # pixels between pictures
 
 
 @torch.no_grad()
@@ -77,18 +77,8 @@ def reconstruction_sheet(model: SapiensMAE, inputs: Tensor, mask_ratios: Sequenc
         columns += [(f'{ratio:.0%} hidden', masked), ('reconstructed', _pixels(model, filled))]
     model.train(was_training)
 
-    height, width = inputs.shape[-2:]
-    scale = max(width / 240, 0.35)
-    title = int(34 * scale)
-    sheet = np.full((title + len(inputs) * (height + _GAP), len(columns) * (width + _GAP) - _GAP, 3), 255, np.uint8)
-    for i, (name, pictures) in enumerate(columns):
-        left = i * (width + _GAP)
-        cv2.putText(sheet, name, (left + 4, int(title * 0.7)), cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, (0, 0, 0),
-                    max(1, round(1.5 * scale)), cv2.LINE_AA)
-        for row, picture in enumerate(pictures):
-            top = title + row * (height + _GAP)
-            sheet[top:top + height, left:left + width] = picture
-    return sheet
+    rows = zip(*([(title, image) for image in images] for title, images in columns))
+    return sheet(itertools.chain(*rows), len(columns))
 
 
 def _pixels(model: SapiensMAE, images: Tensor) -> np.ndarray:
@@ -138,9 +128,9 @@ class SapiensReconstructionHook(Hook):
         model = _unwrapped(runner.model)
         images = dict(data_batch, inputs=data_batch['inputs'][:self.num_images])
         inputs = model.data_preprocessor(images, False)['inputs']
-        sheet = reconstruction_sheet(model, inputs, self.mask_ratios)  # on every rank: FSDP's forward needs all
+        image = reconstruction_sheet(model, inputs, self.mask_ratios)  # on every rank: FSDP's forward needs all
         if runner.rank == 0:
-            runner.visualizer.add_image('reconstruction', sheet, runner.iter + 1)
+            runner.visualizer.add_image('reconstruction', image, runner.iter + 1)
 
 
 def _unwrapped(model: torch.nn.Module) -> SapiensMAE:

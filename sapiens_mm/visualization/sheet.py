@@ -1,45 +1,49 @@
-"""All pictures of one image on a sheet."""
+"""Sheets: titled images side by side in rows."""
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 
-from .maps import NARROWEST, titled
+from .maps import MIN_TITLE_WIDTH, titled
 
-#: Pixels; higher pictures are shown smaller.
+#: Pixels; higher images are shown smaller.
 MAX_HEIGHT = 1024
-_SHAPE = 16 / 9  # of a screen, width by height
+_SCREEN = 16 / 9  # width / height
+_WHITE = (255, 255, 255)
 
 
-def sheet(pictures: dict[str, np.ndarray]) -> np.ndarray:
-    """Puts titled pictures into rows, of as many as make them largest on a screen.
+def sheet(images: dict[str, np.ndarray] | Iterable[tuple[str, np.ndarray]], columns: int | None = None) -> np.ndarray:
+    """Puts titled images into rows.
 
     Args:
-        pictures: By title, (H, W, 3) uint8 RGB each, one or more; they get the height of the first.
+        images: Titles and images (H, W, 3) uint8 RGB, at least one; all get the height of the first. An image with an
+            empty title gets none. If a titled image is too narrow for its title, all titles are left out.
+        columns: Images in a row; by default as many as make them largest on a screen.
 
     Returns:
         (H', W', 3) uint8 RGB.
     """
-    height = min(len(next(iter(pictures.values()))), MAX_HEIGHT)
-    panels = {title: _at_height(picture, height) for title, picture in pictures.items()}
-    if min(panel.shape[1] for panel in panels.values()) >= NARROWEST:  # else all of them go without
-        panels = {title: titled(panel, title) for title, panel in panels.items()}
-    panels = [_framed(panel, height // 100 + 1) for panel in panels.values()]
-    grids = [_grid(panels, columns) for columns in range(1, len(panels) + 1)]
-    return min(grids, key=lambda grid: max(grid.shape[1] / _SHAPE, grid.shape[0]))
+    titles, panels = zip(*(images.items() if isinstance(images, dict) else images))
+    height = min(len(panels[0]), MAX_HEIGHT)
+    panels = [resize_to_height(panel, height) for panel in panels]
+    if all(panel.shape[1] >= MIN_TITLE_WIDTH for title, panel in zip(titles, panels) if title):
+        panels = [titled(panel, title) if title else panel for title, panel in zip(titles, panels)]
+    margins = [height // 100 + 1] * 4
+    panels = [cv2.copyMakeBorder(panel, *margins, cv2.BORDER_CONSTANT, value=_WHITE) for panel in panels]
+    grids = (_grid(panels, number) for number in ([columns] if columns else range(1, len(panels) + 1)))
+    return min(grids, key=lambda grid: max(grid.shape[1] / _SCREEN, grid.shape[0]))
 
 
-def _at_height(picture: np.ndarray, height: int) -> np.ndarray:
-    if len(picture) == height:
-        return picture
-    width = max(1, round(picture.shape[1] * height / len(picture)))
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _framed(picture: np.ndarray, margin: int) -> np.ndarray:
-    return cv2.copyMakeBorder(picture, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+def resize_to_height(image: np.ndarray, height: int, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
+    """Resizes an image (H, W, ...) to a height, in its aspect ratio."""
+    if len(image) == height:
+        return image
+    width = max(1, round(image.shape[1] * height / len(image)))
+    return cv2.resize(image, (width, height), interpolation=interpolation)
 
 
 def _grid(panels: list[np.ndarray], columns: int) -> np.ndarray:
     rows = [np.hstack(panels[i:i + columns]) for i in range(0, len(panels), columns)]
     width = max(row.shape[1] for row in rows)
-    return np.vstack([cv2.copyMakeBorder(row, 0, 0, 0, width - row.shape[1], cv2.BORDER_CONSTANT,
-                                         value=(255, 255, 255)) for row in rows])
+    return np.vstack([cv2.copyMakeBorder(row, 0, 0, 0, width - row.shape[1], cv2.BORDER_CONSTANT, value=_WHITE)
+                      for row in rows])

@@ -78,15 +78,14 @@ def test_sheet_shows_truth_masked_and_reconstruction():
     inputs = model.data_preprocessor(dict(inputs=pixels), False)['inputs']
     sheet = reconstruction_sheet(model, inputs, (0.5, 0.75))
     assert model.training
-    assert sheet.shape == (11 + 2 * 70, 5 * 54 - 6, 3)
-    assert np.array_equal(sheet[11:75, :48], pixels[0].permute(1, 2, 0).numpy())
-    assert np.array_equal(sheet[81:145, :48], pixels[1].permute(1, 2, 0).numpy())
-    for left, ratio in ((54, 0.5), (162, 0.75)):
-        masked = sheet[11:75, left:left + 48]
-        same = (masked == sheet[11:75, :48]).all(-1)
-        grey = (masked == 128).all(-1)
-        assert grey.mean() == pytest.approx(ratio, abs=0.01)
-        assert (same | grey).all()
+    assert sheet.shape == (2 * 66, 5 * 50, 3)  # a margin of 1 around each image
+    panels = sheet.reshape(2, 66, 5, 50, 3)[:, 1:-1, :, 1:-1].transpose(0, 2, 1, 3, 4)
+    assert np.array_equal(panels[:, 0], pixels.permute(0, 2, 3, 1).numpy())
+    for column, ratio in ((1, 0.5), (3, 0.75)):
+        same = (panels[:, column] == panels[:, 0]).all(-1)
+        gray = (panels[:, column] == 128).all(-1)
+        assert gray.mean() == pytest.approx(ratio, abs=0.01)
+        assert (same | gray).all()
 
 
 def train(tmp_path, **kwargs):

@@ -123,6 +123,15 @@ def test_boxes_and_track_ids():
     np.testing.assert_array_equal(draw_skeleton(image, points, scores * 0, metainfo, track_ids=[7]), image)
 
 
+def test_occluded_keypoints_are_hollow():
+    points, scores, metainfo = np.full((1, 17, 2), 50.), np.eye(17)[None, 5], get_metainfo(17)
+    image, boxes = np.zeros((1000, 1000, 3), np.uint8), np.array([[0, 0, 1000, 1000]])
+    seen = draw_skeleton(image, points, scores, metainfo, boxes=boxes)
+    hidden = draw_skeleton(image, points, scores, metainfo, boxes=boxes, occluded=np.ones((1, 17), bool))
+    assert seen[50, 50].max() > 200 > 50 > hidden[50, 50].max()
+    assert hidden[40:60, 40:60].max() > 200
+
+
 def test_a_vocabulary_without_links_is_drawn_as_joints():
     metainfo = dict(keypoint_id2name={0: 'head', 1: 'left_hand'}, skeleton_links=[])
     image = np.zeros((100, 100, 3), np.uint8)

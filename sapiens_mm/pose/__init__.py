@@ -1,4 +1,4 @@
-"""Top-down pose estimation: what mmpose's registries need to train, test and draw Sapiens pose models."""
+"""Top-down pose estimation: Sapiens models, data sets and metrics in mmpose's registries."""
 # ruff: noqa: E402
 from ..version import require
 

@@ -1,9 +1,8 @@
-"""Unbiased (UDP) heatmaps, rendered and decoded in batches on the model's device.
+"""Codec of unbiased (UDP) heatmaps, which renders and decodes in batches on the model's device.
 
-The heatmaps and the decoded points are those of mmpose's ``UDPHeatmap`` (Huang et al., CVPR 2020,
-https://arxiv.org/abs/1911.07524; refinement of Zhang et al., CVPR 2020, https://arxiv.org/abs/1910.06278).
+Results equal those of mmpose's ``UDPHeatmap`` (Huang et al., CVPR 2020, https://arxiv.org/abs/1911.07524; refinement of
+Zhang et al., CVPR 2020, https://arxiv.org/abs/1910.06278).
 """
-
 import cv2
 import numpy as np
 import torch
@@ -12,24 +11,24 @@ from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
-# Maps at a time that are blurred whole: bounds the memory of the rare keypoints that need it.
+# Bounds the memory of the rare keypoints that need a blur of the whole map.
 _BLUR_CHUNK = 64
-# Since torch 2.7; older ones don't export this (sapiens_mm.apis.export says so).
+# Since torch 2.7; sapiens_mm.apis.export refuses older ones.
 _is_exporting = getattr(torch.compiler, 'is_exporting', bool)
 
 
 @KEYPOINT_CODECS.register_module()
 class SapiensUDPHeatmap(BaseKeypointCodec):
-    """Keypoints to and from Gaussian heatmaps, with the heavy parts as batched torch code.
+    """Converts keypoints to and from Gaussian heatmaps.
 
-    The loader only carries the coordinates (:meth:`encode`); the head renders them (:meth:`render`) and decodes its
-    output (:meth:`batch_decode`) where the model runs.
+    The data loader carries coordinates only (:meth:`encode`); the head renders them (:meth:`render`) and decodes its
+    output (:meth:`batch_decode`) on its device.
 
     Args:
         input_size: Size (W, H) of the model's input in pixels.
         heatmap_size: Size (w, h) of its heatmaps.
         sigma: Standard deviation of the Gaussian in heatmap pixels.
-        blur_kernel_size: Side (odd) of the Gaussian blur that precedes the sub-pixel refinement, in heatmap pixels.
+        blur_kernel_size: Side (odd) in heatmap pixels of the Gaussian blur before the sub-pixel refinement.
     """
 
     label_mapping_table = dict(keypoint_labels='keypoint_labels', keypoint_weights='keypoint_weights')
@@ -38,7 +37,7 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
                  blur_kernel_size: int = 11):
         super().__init__()
         if blur_kernel_size % 2 == 0:
-            raise ValueError(f'blur_kernel_size is {blur_kernel_size}, but must be odd')
+            raise ValueError(f'blur_kernel_size: got {blur_kernel_size}, expected an odd number')
         self.input_size = tuple(input_size)
         self.heatmap_size = tuple(heatmap_size)
         self.sigma = sigma
@@ -53,42 +52,42 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         """Prepares the training target of one person, without rendering it.
 
         Args:
-            keypoints: (1, K, 2), in pixels of the model's input.
-            keypoints_visible: (1, K), the weights of the keypoints; 0 or less for unlabelled.
+            keypoints: (1, K, 2) in pixels of the model's input.
+            keypoints_visible: (1, K) weights; 0 or less for keypoints that are not labelled.
 
         Returns:
-            ``keypoint_labels`` float32 (1, K, 2), in heatmap pixels, NaN where nothing is to be rendered;
-            ``keypoint_weights`` (1, K), 0 where the Gaussian lies wholly outside of the heatmap.
+            ``keypoint_labels`` (1, K, 2) float32 in heatmap pixels, NaN for keypoints that are not rendered, and
+            ``keypoint_weights`` (1, K), 0 where the whole Gaussian is outside of the heatmap.
         """
         if keypoints_visible is None:
             keypoints_visible = np.ones(keypoints.shape[:2], dtype=np.float32)
         labels = (keypoints / self.scale_factor).astype(np.float32)
         weights = np.nan_to_num(keypoints_visible).clip(0)
 
-        centre, radius = (labels + 0.5).astype(np.int64), self.sigma * 3
-        outside = ((centre - radius).astype(np.int64) >= self.heatmap_size) | \
-            ((centre + radius + 1).astype(np.int64) < 0)
+        center, radius = (labels + 0.5).astype(np.int64), self.sigma * 3
+        outside = ((center - radius).astype(np.int64) >= self.heatmap_size) | \
+            ((center + radius + 1).astype(np.int64) < 0)
         labelled = weights > 0
         weights[labelled & outside.any(-1)] = 0
         labels[~labelled | outside.any(-1)] = np.nan
         return dict(keypoint_labels=labels, keypoint_weights=weights)
 
     def render(self, keypoint_labels: Tensor) -> Tensor:
-        """Renders Gaussians of height 1 around the keypoints, cut off 3 sigma from the nearest heatmap pixel.
+        """Renders Gaussians of height 1, cut off 3 sigma from the nearest heatmap pixel.
 
         Args:
-            keypoint_labels: (B, K, 2), in heatmap pixels, NaN for no keypoint.
+            keypoint_labels: (B, K, 2) in heatmap pixels, NaN for no keypoint.
 
         Returns:
             Heatmaps (B, K, h, w), float32.
         """
-        # The Gaussian is separable, cut-off included: two vectors a keypoint and one outer product.
+        # The Gaussian and its cut-off are separable: two vectors and one outer product per keypoint.
         radius = self.sigma * 3
         keypoint_labels = keypoint_labels.float()
-        centre = (keypoint_labels + 0.5).trunc()
-        first, last = (centre - radius).trunc(), (centre + radius + 1).trunc() - 1
-        # As in mmpose, the peak is laid from the first pixel, which matters where 3 sigma is no whole number.
-        peak = first + (2 * radius + 1) // 2 + (keypoint_labels - centre)
+        center = (keypoint_labels + 0.5).trunc()
+        first, last = (center - radius).trunc(), (center + radius + 1).trunc() - 1
+        # mmpose counts the peak from the first pixel, which differs where 3 sigma is not an integer.
+        peak = first + (2 * radius + 1) // 2 + (keypoint_labels - center)
         profiles = []
         for axis, size in enumerate(self.heatmap_size):
             pixels = torch.arange(size, device=keypoint_labels.device, dtype=torch.float32)
@@ -114,21 +113,20 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
 
     @torch.no_grad()
     def decode_heatmaps(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-        """Finds the peaks of heatmaps, refined below the pixel by a Newton step on the blurred log heatmap.
+        """Returns the peaks of heatmaps, refined by a Newton step on the blurred log heatmap.
 
         Args:
             heatmaps: (B, K, h, w), any floating dtype.
 
         Returns:
-            Keypoints float32 (B, K, 2) in pixels of the model's input, always finite, and scores float32 (B, K), the
-            heights of the peaks. A map without a positive value gives its (unrefined) maximum and a score <= 0.
+            Keypoints (B, K, 2) float32 in pixels of the model's input, always finite, and scores (B, K) float32, the
+            heights of the peaks. A heatmap without a positive value gives its unrefined maximum and a score <= 0.
         """
         B, K, h, w = heatmaps.shape
         if (w, h) != self.heatmap_size:
-            raise ValueError(f'heatmaps are {w}x{h} (WxH), but the codec was set up for heatmap_size='
-                             f'{self.heatmap_size}')
+            raise ValueError(f'heatmaps: got {w}x{h} (WxH), expected heatmap_size={self.heatmap_size} of the codec')
         maps = heatmaps.reshape(B * K, h, w)
-        with torch.autocast(heatmaps.device.type, enabled=False):  # the refinement needs all digits
+        with torch.autocast(heatmaps.device.type, enabled=False):  # the refinement needs full precision
             peaks, scores = heatmap_maximum(maps)
             refined = peaks + self._refine(maps, peaks, scores)
         usable = refined.isfinite().all(-1, keepdim=True) & (scores > 0)[:, None]
@@ -137,25 +135,25 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         return keypoints.reshape(B, K, 2), scores.reshape(B, K)
 
     def _refine(self, maps: Tensor, peaks: Tensor, scores: Tensor) -> Tensor:
-        """The Newton step (N, 2) from the integer ``peaks`` (N, 2) of ``maps`` (N, h, w)."""
+        """Returns the Newton step (N, 2) from the integer ``peaks`` (N, 2) of ``maps`` (N, h, w)."""
         n, h, w = maps.shape
         kernel = _gaussian_kernel(self.blur_kernel_size, maps.device)
-        # Second differences of flat, noisy peaks magnify float32's rounding to hundredths of a pixel.
+        # Not in float32: second differences of flat, noisy peaks magnify its rounding to hundredths of a pixel.
         blurred = _blur_around(maps, peaks, kernel)
 
         # mmpose scales the blurred map back to the height of the peak and clips it to [1e-3, 50] before the logarithm.
-        # The scale is a constant in the logarithm, so it (and the blur of the whole map that it takes) only matters
-        # where something is clipped. It lies between 1 and `score / blurred peak`.
+        # The scale is a constant in the logarithm, so it (and the blur of the whole map for it) matters only where
+        # something is clipped. It is between 1 and `score / blurred peak`.
         low, high = blurred.flatten(1).amin(-1), blurred.flatten(1).amax(-1)
         clipped = ((low <= 1e-3) | (high * scores > 50 * blurred[:, 1, 1])) & (scores > 0)
-        if _is_exporting():  # an exported graph has no sizes that depend on values
+        if _is_exporting():  # an exported graph cannot have sizes that depend on values
             blurred = blurred * (scores / _highest_blurred(maps, kernel))[:, None, None]
         else:
             for index in clipped.nonzero().squeeze(-1).split(_BLUR_CHUNK):
                 blurred[index] *= (scores[index] / _highest_blurred(maps[index], kernel))[:, None, None]
         z = blurred.clamp(1e-3, 50.).log()
 
-        # Beyond its border the map goes on as it is at the border.
+        # Replicates the border of the map.
         steps = torch.tensor([-1, 0, 1], device=maps.device)
         for dim, size in ((2, w), (1, h)):
             position = peaks[:, 2 - dim, None]
@@ -174,13 +172,10 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
 
 
 def heatmap_maximum(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """The first maximum of each map in row-major order.
+    """Returns the position (..., 2) as integer (x, y) and the value (...) float32 of each map's first maximum.
 
     Args:
         maps: (..., h, w).
-
-    Returns:
-        Its integer position (..., 2) as (x, y), and its value (...), float32.
     """
     # Rows first: a maximum without its position is several times faster than one with it.
     rows = maps.amax(-1)
@@ -191,20 +186,20 @@ def heatmap_maximum(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gaussian_kernel(size: int, device: torch.device) -> Tensor:
-    """The (size, ) kernel of ``cv2.GaussianBlur`` with its own choice of sigma, float64 where there is that."""
-    dtype = torch.float32 if device.type == 'mps' else torch.float64  # which MPS does not have
+    """The (size, ) kernel of ``cv2.GaussianBlur`` with its default sigma, float64 where the device supports it."""
+    dtype = torch.float32 if device.type == 'mps' else torch.float64
     return torch.as_tensor(cv2.getGaussianKernel(size, 0).ravel(), dtype=dtype, device=device)
 
 
 def _highest_blurred(maps: Tensor, kernel: Tensor) -> Tensor:
-    """The maximum (N, ) of each of the maps (N, h, w) when it is blurred as a whole, zero outside; in float32."""
+    """The maximum (N, ) of each blurred map (N, h, w), zero outside; in float32."""
     rows, columns = (_blur_matrix(kernel.float(), size) for size in maps.shape[1:])
-    # Many more products than a convolution has, and yet 12 times as fast on a CPU, where one channel is slow.
+    # More products than a convolution, but 12 times as fast on a CPU, where convolutions of one channel are slow.
     return (rows @ (maps.float() @ columns)).flatten(1).amax(-1)
 
 
 def _blur_matrix(kernel: Tensor, size: int) -> Tensor:
-    """The symmetric (size, size) matrix that blurs the columns of what it is multiplied with, zero outside."""
+    """The symmetric matrix (size, size) that blurs columns, zero outside."""
     border = len(kernel) // 2
     place = torch.arange(size, device=kernel.device)
     distance = (place[:, None] - place).abs()
@@ -212,7 +207,7 @@ def _blur_matrix(kernel: Tensor, size: int) -> Tensor:
 
 
 def _blur_around(maps: Tensor, peaks: Tensor, kernel: Tensor) -> Tensor:
-    """The 3 x 3 values (N, 3, 3) of the blurred ``maps`` (N, h, w) around ``peaks`` (N, 2), in the kernel's dtype."""
+    """The values (N, 3, 3) of the blurred ``maps`` (N, h, w) around ``peaks`` (N, 2), in the kernel's dtype."""
     n, h, w = maps.shape
     reach = len(kernel) // 2 + 1
     offsets = torch.arange(-reach, reach + 1, device=maps.device)

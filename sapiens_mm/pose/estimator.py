@@ -1,4 +1,4 @@
-"""Top-down pose estimation with the flip test in one batch."""
+"""Top-down pose estimator with the flip test in one batch."""
 import torch
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
@@ -7,18 +7,17 @@ from torch import Tensor
 
 @MODELS.register_module()
 class SapiensPoseEstimator(TopdownPoseEstimator):
-    """mmpose's ``TopdownPoseEstimator``, whose flip test takes one forward pass of twice the batch instead of two."""
+    """mmpose's ``TopdownPoseEstimator``, with one forward pass of twice the batch for the flip test."""
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
         """Predicts the keypoints of B persons.
 
         Args:
-            inputs: Normalised person crops (B, 3, H, W).
-            data_samples: B data samples with the crops' place in their images (``input_center``, ``input_scale``,
-                ``input_size``).
+            inputs: Normalized person crops (B, 3, H, W).
+            data_samples: B data samples with ``input_center``, ``input_scale`` and ``input_size`` of their crops.
 
         Returns:
-            The data samples, each with ``pred_instances``: ``keypoints`` (1, K, 2) in pixels of the image and
+            The data samples with ``pred_instances``: ``keypoints`` (1, K, 2) in pixels of the image and
             ``keypoint_scores`` (1, K); with ``test_cfg.output_heatmaps`` also ``pred_fields``.
         """
         if not self.test_cfg.get('flip_test', False):

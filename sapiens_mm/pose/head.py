@@ -1,4 +1,4 @@
-"""The pose head of the public models."""
+"""Heatmap head of the public pose models."""
 from collections.abc import Sequence
 
 import torch
@@ -18,18 +18,18 @@ from .codec import heatmap_maximum
 class SapiensPoseHead(BaseHead):
     """Heatmap head: transposed convolutions, 1x1 convolutions, InstanceNorm, SiLU.
 
-    Training targets are rendered from the keypoints' coordinates on the model's device, so that the data loader
-    carries two numbers a keypoint instead of a map.
+    Renders training targets from the keypoints' coordinates on the model's device, so that the data loader carries two
+    numbers per keypoint instead of a heatmap.
 
     Args:
-        in_channels: Channels of the backbone's map.
+        in_channels: Channels of the backbone's feature map.
         out_channels: Number of keypoints K.
         deconv_out_channels: Channels of the transposed convolutions; each doubles the size.
         deconv_kernel_sizes: Their kernel sizes.
-        conv_out_channels: Channels of the convolutions that follow.
+        conv_out_channels: Channels of the convolutions after them.
         conv_kernel_sizes: Their kernel sizes.
         loss: Config of the loss, called with predicted and target heatmaps (B, K, h, w) and weights (B, K).
-        decoder: Config of the codec, a ``SapiensUDPHeatmap``: it renders the targets and decodes the output.
+        decoder: Config of the codec, a ``SapiensUDPHeatmap``, which renders targets and decodes heatmaps.
         init_cfg: See :class:`mmengine.model.BaseModule`.
     """
 
@@ -51,8 +51,8 @@ class SapiensPoseHead(BaseHead):
         self.loss_module = MODELS.build(loss)
         self.decoder = None if decoder is None else KEYPOINT_CODECS.build(decoder)
         if decoder is not None and not hasattr(self.decoder, 'render'):
-            raise ValueError(f"decoder is a {type(self.decoder).__name__}, but {type(self).__name__} renders its "
-                             "targets itself and needs a codec that can: use type='SapiensUDPHeatmap'")
+            raise ValueError(f"decoder: got a {type(self.decoder).__name__}, expected one that renders targets; use "
+                             "type='SapiensUDPHeatmap'")
 
         self.deconv_layers = upsampling_layers(in_channels, deconv_out_channels, deconv_kernel_sizes)
         width = [in_channels, *deconv_out_channels][-1]
@@ -60,7 +60,7 @@ class SapiensPoseHead(BaseHead):
         self.final_layer = nn.Conv2d([width, *conv_out_channels][-1], out_channels, 1)
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
-        """Heatmaps (B, K, h, w) from feature maps, of which the last one (B, C, h', w') is taken."""
+        """Returns heatmaps (B, K, h, w) of the last feature map (B, C, h', w')."""
         return self.final_layer(self.conv_layers(self.deconv_layers(feats[-1])))
 
     def predict(self, feats: Sequence[Tensor] | list[Sequence[Tensor]], batch_data_samples: list,
@@ -69,18 +69,16 @@ class SapiensPoseHead(BaseHead):
 
         Args:
             feats: Feature maps; with ``flip_test`` a list of two, of the images and of the mirrored images.
-            batch_data_samples: B data samples; their ``flip_indices`` are read with ``flip_test``.
-            test_cfg: ``flip_test`` averages the heatmaps of the image and its mirror image; ``output_heatmaps``
-                returns the heatmaps too.
+            batch_data_samples: B data samples; ``flip_test`` needs their ``flip_indices``.
+            test_cfg: ``flip_test`` averages the heatmaps of image and mirrored image; ``output_heatmaps`` returns the
+                heatmaps too.
 
         Returns:
             B ``InstanceData`` with ``keypoints`` (1, K, 2) in pixels of the model's input and ``keypoint_scores``
             (1, K); with ``output_heatmaps`` also B ``PixelData`` with ``heatmaps`` (K, h, w).
         """
         if test_cfg.get('flip_test', False):
-            # One pass for both: each half is as cheap to join as it was to compute.
-            joined = [torch.cat(pair) for pair in zip(*feats)]
-            heatmaps, mirrored = self.forward(joined).chunk(2)
+            heatmaps, mirrored = self.forward([torch.cat(pair) for pair in zip(*feats)]).chunk(2)
             heatmaps = (heatmaps + flip_heatmaps(
                 mirrored,
                 flip_mode='heatmap',
@@ -94,27 +92,26 @@ class SapiensPoseHead(BaseHead):
         return preds
 
     def loss(self, feats: Sequence[Tensor], batch_data_samples: list, train_cfg: dict = {}) -> dict:  # noqa: B006
-        """Computes ``loss_kpt`` and, in iterations that are logged, ``acc_pose``: the share of correct keypoints.
+        """Returns ``loss_kpt`` and, in logged iterations, ``acc_pose``: the share of correct keypoints.
 
-        ``SapiensLoggedIterHook`` tells which ones are; without it all count.
+        ``SapiensLoggedIterHook`` sets which iterations are logged; without it all are.
 
         Args:
             feats: Feature maps.
-            batch_data_samples: B data samples with ``gt_instance_labels``: ``keypoint_labels`` (1, K, 2) and
-                ``keypoint_weights`` (1, K), as the codec encodes them.
+            batch_data_samples: B data samples with the codec's ``keypoint_labels`` (1, K, 2) and ``keypoint_weights``
+                (1, K) in ``gt_instance_labels``.
             train_cfg: Unused; mmpose's estimators pass it.
         """
         if self.decoder is None:
-            raise RuntimeError(f"{type(self).__name__} has no decoder to render its targets: set decoder to a codec of "
-                               "type='SapiensUDPHeatmap'")
+            raise RuntimeError("decoder: got None, expected a codec to render targets; use type='SapiensUDPHeatmap'")
         pred = self.forward(feats)
         labels = torch.cat([sample.gt_instance_labels.keypoint_labels for sample in batch_data_samples])
         weights = torch.cat([sample.gt_instance_labels.keypoint_weights for sample in batch_data_samples])
         target = self.decoder.render(labels)
         if target.shape != pred.shape:
-            raise ValueError(f'the head predicts heatmaps {tuple(pred.shape[1:])} (K, h, w), but the targets are '
-                             f'{tuple(target.shape[1:])}: check out_channels, the codec\'s heatmap_size and the '
-                             'dataset\'s keypoints')
+            raise ValueError(f'heatmaps of the head: got {tuple(pred.shape[1:])} (K, h, w), expected the '
+                             f'{tuple(target.shape[1:])} of the targets; check out_channels, heatmap_size of the codec '
+                             'and the keypoints of the data set')
         losses = dict(loss_kpt=self.loss_module(pred, target, weights))
         if MessageHub.get_current_instance().get_info('logged_iter', True):
             losses['acc_pose'] = correct_keypoints(pred.detach(), target, weights > 0)
@@ -122,24 +119,24 @@ class SapiensPoseHead(BaseHead):
 
 
 def correct_keypoints(pred: Tensor, target: Tensor, valid: Tensor, threshold: float = 0.05) -> Tensor:
-    """Share of keypoints whose peak lies within ``threshold`` of the heatmap's size of the target's (PCK).
+    """Returns the share of keypoints whose peak is within ``threshold`` of the target's (PCK).
 
-    Like mmpose's ``pose_pck_accuracy`` the mean over the keypoints that are valid at least once in the batch, except
-    that x is divided by the width and y by the height (there it is the other way round).
+    The mean over keypoints that are valid at least once in the batch, as in mmpose's ``pose_pck_accuracy``, which
+    however divides x by the height and y by the width.
 
     Args:
         pred: Heatmaps (B, K, h, w).
         target: Heatmaps (B, K, h, w).
         valid: (B, K), boolean.
-        threshold: Distance in units of the heatmap's width (for x) and height (for y).
+        threshold: Distance as a share of the heatmap's width (for x) and height (for y).
 
     Returns:
-        A scalar on the device of ``pred``; 0 when nothing is valid.
+        A scalar on the device of ``pred``; 0 if nothing is valid.
     """
-    (found, height), (wanted, _) = heatmap_maximum(pred), heatmap_maximum(target)
-    size = found.new_tensor(pred.shape[:1:-1]).float()
-    error = ((found - wanted) / size).norm(dim=-1)
-    correct = (error < threshold) & (height > 0) & valid
+    (peaks, scores), (target_peaks, _) = heatmap_maximum(pred), heatmap_maximum(target)
+    size = peaks.new_tensor(pred.shape[:1:-1]).float()
+    error = ((peaks - target_peaks) / size).norm(dim=-1)
+    correct = (error < threshold) & (scores > 0) & valid
     count = valid.sum(0)
     share = correct.sum(0) / count.clamp(min=1)
     return share.sum() / (count > 0).sum().clamp(min=1)

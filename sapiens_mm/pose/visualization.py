@@ -1,4 +1,4 @@
-"""Pictures of predicted skeletons."""
+"""Images of predicted skeletons, written while testing."""
 import os.path as osp
 import re
 from collections import defaultdict
@@ -18,16 +18,16 @@ from ..visualization.skeleton import draw_skeleton
 
 @METRICS.register_module()
 class SapiensSkeletonPictures(BaseMetric):
-    """Draws the predictions of a test run: one picture per image, with all of its persons.
+    """Draws the predictions of a test: one image with all of its persons per input image.
 
-    It takes the place of a metric because that is where the persons of one image come together again: a top-down
-    model sees each of them in a sample of its own, on any of the processes. It adds no figures.
+    It is a metric without values because a metric gathers the persons of an image, which a top-down model predicts in
+    separate samples, on any process.
 
     Args:
-        out_dir: Folder for the pictures; they take their names from the images.
-        kpt_thr: Keypoints with a lower score are left out.
-        bbox_thr: Persons whose box has a lower score are left out.
-        max_images: At most so many pictures are drawn; None for all.
+        out_dir: Folder of the drawn images, which have the names of the input images.
+        kpt_thr: Minimum score of keypoints.
+        bbox_thr: Minimum box score of persons.
+        max_images: Maximum number of images; None for all.
         collect_device: See :class:`mmengine.evaluator.BaseMetric`.
         prefix: See :class:`mmengine.evaluator.BaseMetric`.
     """
@@ -44,13 +44,9 @@ class SapiensSkeletonPictures(BaseMetric):
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            pred = sample['pred_instances']
-            self.results.append(
-                dict(
-                    img_path=sample['img_path'],
-                    keypoints=np.asarray(pred['keypoints']),
-                    keypoint_scores=np.asarray(pred['keypoint_scores']),
-                    bbox_scores=np.asarray(pred['bbox_scores'])))
+            pred = {name: np.asarray(sample['pred_instances'][name])
+                    for name in ('keypoints', 'keypoint_scores', 'bbox_scores')}
+            self.results.append(dict(pred, img_path=sample['img_path']))
 
     def compute_metrics(self, results: list[dict]) -> dict:
         persons = defaultdict(list)
@@ -63,10 +59,10 @@ class SapiensSkeletonPictures(BaseMetric):
             image = decode(Path(path).read_bytes(), cv2.IMREAD_COLOR)[..., ::-1]
             keypoints, scores = (np.concatenate([person[name] for person in persons[path]])
                                  for name in ('keypoints', 'keypoint_scores'))
-            picture = draw_skeleton(image, keypoints, scores, self.dataset_meta, self.kpt_thr)
+            drawn = draw_skeleton(image, keypoints, scores, self.dataset_meta, self.kpt_thr)
             name = osp.splitext(osp.basename(path))[0]
             if name in names:  # the same name in another folder
                 name = re.sub(r'[^\w.-]+', '_', osp.splitext(path)[0]).strip('_')
             names.add(name)
-            mmcv.imwrite(mmcv.rgb2bgr(picture), osp.join(self.out_dir, f'{name}.jpg'))
+            mmcv.imwrite(mmcv.rgb2bgr(drawn), osp.join(self.out_dir, f'{name}.jpg'))
         return {}

@@ -1,19 +1,19 @@
-"""The 28 body parts of the public Sapiens segmentation checkpoints; 255 marks pixels to ignore.
+"""Body parts of the public Sapiens segmentation checkpoints: 28 classes, 255 for ignored pixels.
 
-A horizontal flip exchanges the parts whose names begin with ``Left`` and ``Right``; Left is the person's left.
+A horizontal flip swaps parts whose names begin with ``Left`` and ``Right``; Left is the person's left.
 """
 from collections.abc import Sequence
 
 
 def mirrored(names: Sequence[str]) -> tuple[int, ...]:
-    """By class id the class that a pixel takes under a horizontal flip: names begin with ``Left`` and ``Right``."""
+    """Returns the class id of each class in a mirrored image, by the ``Left`` or ``Right`` that names begin with."""
     other = {'Left': 'Right', 'Right': 'Left'}
     return tuple(
         names.index(next((other[side] + name.removeprefix(side) for side in other if name.startswith(side)), name))
         for name in names)
 
 
-#: ``(name, colour)`` by class id; colours are RGB.
+#: ``(name, color)`` by class id; colors are RGB.
 BODY_PARTS_28 = (
     ('Background', (50, 50, 50)),
     ('Apparel', (255, 218, 0)),
@@ -48,7 +48,7 @@ PART_NAMES = tuple(name for name, _ in BODY_PARTS_28)
 PART_COLORS = tuple(color for _, color in BODY_PARTS_28)
 #: Class id by name.
 PART_IDS = {name: index for index, name in enumerate(PART_NAMES)}
-#: The class that a pixel of each class takes under a horizontal flip.
+#: Class id of each class in a mirrored image.
 FLIPPED_PARTS = mirrored(PART_NAMES)
 #: Label of pixels that belong to no class.
 IGNORED_PART = 255

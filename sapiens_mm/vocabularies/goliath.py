@@ -1,8 +1,8 @@
-"""The 308-keypoint "goliath" vocabulary of the public Sapiens pose checkpoints, in mmpose's METAINFO format.
+"""Keypoint set "goliath" of the public Sapiens pose checkpoints: 308 keypoints, in mmpose's METAINFO format.
 
 The order is the channel order of the pose head: 15 body keypoints, 6 on the feet, each hand from its fingertips to its
-wrist (right hand first), 7 more on arms and neck, 238 on the face. The names are regular, so most are generated here,
-and the keypoint that takes a keypoint's place under a horizontal flip follows from its name (:func:`mirror_name`).
+wrist (right hand first), 7 more on arms and neck, 238 on the face. Names are regular: most are generated here, and they
+determine mirror pairs (:func:`mirror_name`).
 """
 import itertools
 import re
@@ -13,9 +13,9 @@ _BLUE, _GREEN, _ORANGE = [51, 153, 255], [0, 255, 0], [255, 128, 0]
 
 _FACE_SIGMA = 0.01
 _OTHER_SIDE = {'left': 'right', 'right': 'left', 'l': 'r', 'r': 'l'}
-# Points along a line that crosses the face are numbered in the viewer's left-to-right order, which a flip reverses: a
-# line runs 3 1 4 centre 5 2 6, an eyebrow 2 1 3. Iris and pupil borders are numbered like a clock face, midpoint 1
-# following 12 o'clock. Points of the ear keep their number, except two of the inner helix.
+# Points along a line across the face are numbered from the viewer's left, which a flip reverses: a line is 3 1 4 center
+# 5 2 6, an eyebrow 2 1 3. Iris and pupil borders are numbered like a clock face, midpoint 1 after 12 o'clock. Points of
+# the ear keep their number, except two of the inner helix.
 _MIRRORED_NUMBERS = (
     (r'midpoint_(\d)_of_(?:upper|lower)_\w+_(?:line|lip)$', str.maketrans('123456', '216543')),
     (r'midpoint_(\d)_of_[lr]_eyebrow$', str.maketrans('23', '32')),
@@ -26,10 +26,7 @@ _MIRRORED_NUMBERS = (
 
 
 def mirror_name(name: str) -> str:
-    """Name of the keypoint that takes the place of keypoint ``name`` when the image is flipped.
-
-    A keypoint on the midline is its own mirror image: its name comes back unchanged.
-    """
+    """Returns the name of a keypoint's mirror image; a keypoint on the midline keeps its name."""
     for pattern, renumber in _MIRRORED_NUMBERS:
         if match := re.search(pattern, name):
             start, end = match.span(1)
@@ -38,7 +35,7 @@ def mirror_name(name: str) -> str:
 
 
 _FINGER_JOINTS = ('4', '3', '2', '_third_joint')
-# Per finger the sigmas of its four keypoints from the tip to the knuckle, those of COCO-WholeBody, and its link color.
+# COCO-WholeBody's sigmas of each finger's keypoints from the tip to the knuckle, and the color of its links.
 _FINGERS = {
     'thumb': ((0.047, 0.037, 0.035, 0.022), _ORANGE),
     'forefinger': ((0.035, 0.024, 0.025, 0.026), [255, 153, 255]),
@@ -67,7 +64,7 @@ def _body() -> list:
         ('nose', 'body', 0.026, 'upper'),
         *pairs('body', 'upper', {'eye': 0.025, 'ear': 0.035, 'shoulder': 0.079, 'elbow': 0.072}),
         *pairs('body', 'lower', {'hip': 0.107, 'knee': 0.087, 'ankle': 0.089}),
-        # COCO-WholeBody's sigmas, which do differ between the feet.
+        # COCO-WholeBody's sigmas differ between the feet.
         *foot('left', {'big_toe': 0.068, 'small_toe': 0.066, 'heel': 0.066}),
         *foot('right', {'big_toe': 0.092, 'small_toe': 0.094, 'heel': 0.094}),
         *hand('right'),
@@ -92,7 +89,7 @@ def _face() -> list:
         return [f'{name}_of_{side}_eyebrow' for name in names.split()]
 
     def right_lid(lid, lines):
-        """Both ends, then the centre and the midpoints of the lash line; the other lines from the outer corner in."""
+        """Both ends, the center and the midpoints of the lash line, then the other lines from the outer corner on."""
         lash = ['inner_end', 'outer_end', 'centerpoint', *numbered('midpoint_{}', range(1, 7))]
         names = [f'{point}_of_{lid}_lash_line' for point in lash] + [f'outer_end_of_{lid}_eyelid_line']
         for line in lines:

@@ -1,18 +1,17 @@
-"""The 20 classes of LIP and CIHP, and how they compare with the 28 body parts; 255 marks pixels to ignore.
+"""Classes of LIP and CIHP: 20, their counterparts among the 28 body parts, 255 for ignored pixels.
 
-A horizontal flip exchanges the classes whose names begin with ``Left-`` and ``Right-``; Left is the person's left.
+A horizontal flip swaps classes whose names begin with ``Left-`` and ``Right-``; Left is the person's left.
 
-The release has a table of its own from the 20 to the 28. It names classes that are the same in both: background, hair,
-face, trousers (Lower_Clothing), upper clothes and coats (Upper_Clothing), shoes; arms, legs, socks and the rest are
-ignored. Here the same pairs are used the other way, and what the 28 cut finer is joined instead of ignored: hands and
-arms, feet and legs, mouth and face. In one class this departs from the release, which counts a skirt as Upper_Clothing.
-A skirt hangs from the waist; a model that calls it Lower_Clothing, as the name says, would be wrong there by the
-release's table. So skirts and trousers are one class here. What the 28-class labels themselves call a skirt is not
-published: if it is Upper_Clothing, the figures of ``Pants`` and ``UpperClothes`` are too low by the skirts.
+The release's table from the 20 to the 28 has the classes that are the same in both: background, hair, face, trousers
+(Lower_Clothing), upper clothes and coats (Upper_Clothing), shoes; it ignores arms, legs, socks and the rest. This table
+has the same pairs, and joins the finer classes of the 28: hands and arms, feet and legs, mouth and face. One class
+differs: the release counts skirts as Upper_Clothing, which would punish a model for predicting Lower_Clothing. Skirts
+and trousers are one class here. It is not published what the 28-class labels call a skirt; if it is Upper_Clothing, the
+metrics of ``Pants`` and ``UpperClothes`` are too low by the skirts.
 """
 from .body_parts import IGNORED_PART, PART_IDS, PART_NAMES, mirrored
 
-#: ``(name, colour)`` by class id; colours are RGB, related parts in related hues.
+#: ``(name, color)`` by class id; colors are RGB, related parts in related hues.
 LIP_20 = (
     ('Background', (40, 40, 40)),
     ('Hat', (240, 110, 170)),
@@ -41,7 +40,7 @@ LIP_COLORS = tuple(color for _, color in LIP_20)
 LIP_IDS = {name: index for index, name in enumerate(LIP_NAMES)}
 #: CIHP differs from LIP in class 10.
 CIHP_NAMES = tuple('Torso-skin' if name == 'Jumpsuits' else name for name in LIP_NAMES)
-#: The class that a pixel of each class takes under a horizontal flip.
+#: Class id of each class in a mirrored image.
 FLIPPED_LIP = mirrored(LIP_NAMES)
 
 _IN_20 = {
@@ -52,20 +51,20 @@ _IN_20 = {
        (('Hand', 'arm'), ('Lower_Arm', 'arm'), ('Upper_Arm', 'arm'), ('Foot', 'leg'), ('Lower_Leg', 'leg'),
         ('Upper_Leg', 'leg'), ('Shoe', 'shoe'))},
 }
-#: Class id among the 20 by class id among the 28; 255 for those without a counterpart: Apparel is hats, glasses and
-#: scarves at once, and LIP has no bare torso.
+#: Class id of the 20 by class id of the 28; 255 without a counterpart: Apparel is hats, glasses and scarves, and LIP
+#: has no bare torso.
 PARTS_28_TO_20 = tuple(LIP_IDS[_IN_20[name]] if name in _IN_20 else IGNORED_PART for name in PART_NAMES)
 #: The same for CIHP, which has the bare torso.
 PARTS_28_TO_CIHP = tuple(
     LIP_IDS['Jumpsuits'] if index == PART_IDS['Torso'] else target for index, target in enumerate(PARTS_28_TO_20))
 
-_NOT_TOLD_APART = {'Coat': 'UpperClothes', 'Skirt': 'Pants'}
+_MERGED = {'Coat': 'UpperClothes', 'Skirt': 'Pants'}
 _NOT_IN_28 = ('Hat', 'Glove', 'Sunglasses', 'Scarf', 'Dress', 'Jumpsuits')
-#: What remains of LIP's labels where the 28 parts are compared with them: what those call one class is one class (coats
-#: and upper clothes, skirts and trousers), and classes without a counterpart are ignored (255). Apply it to labels and
-#: to predictions of the 20 classes, and `PARTS_28_TO_20` to predictions of the 28.
+#: Comparable class id by class id of LIP: classes that the 28 parts do not distinguish are merged (coats and upper
+#: clothes, skirts and trousers), and classes without a counterpart are ignored (255). Apply it to labels and
+#: predictions of the 20 classes, and `PARTS_28_TO_20` to predictions of the 28.
 LIP_COMPARABLE = tuple(
-    IGNORED_PART if name in _NOT_IN_28 else LIP_IDS[_NOT_TOLD_APART.get(name, name)] for name in LIP_NAMES)
-#: The same for CIHP: beside `PARTS_28_TO_CIHP`.
+    IGNORED_PART if name in _NOT_IN_28 else LIP_IDS[_MERGED.get(name, name)] for name in LIP_NAMES)
+#: The same for CIHP, with `PARTS_28_TO_CIHP`.
 CIHP_COMPARABLE = tuple(
     index if name == 'Torso-skin' else LIP_COMPARABLE[index] for index, name in enumerate(CIHP_NAMES))

@@ -1,22 +1,22 @@
-"""Mirror tables: which keypoint or class each one becomes in a mirror image."""
+"""Mirror tables: the index of each keypoint or class in a mirrored image."""
 import re
 from collections.abc import Sequence
 
 from ..utils.problems import Problem, report
 
 _SIDES = dict(left='right', right='left', l='r', r='l')
-# A word of its own (left_eye, L-hand), or of camel case (leftEye, LEye, eyeLeft).
+# A separate word (left_eye, L-hand), or one of camel case (leftEye, LEye, eyeLeft).
 _WORDS = re.compile(r'((?<![A-Za-z])(LEFT|RIGHT|Left|Right|left|right|L|R|l|r)|(?<=[a-z])(Left|Right|L|R))(?![a-z])')
 
 
 def mirrored_name(name: str) -> str:
-    """A name with its sides exchanged: ``'Left-arm'`` -> ``'Right-arm'``."""
+    """Returns a name with sides swapped: ``'Left-arm'`` -> ``'Right-arm'``."""
 
-    def exchange(match: re.Match) -> str:
+    def swap(match: re.Match) -> str:
         word = _SIDES[match[0].lower()]
         return word.upper() if match[0].isupper() else word.capitalize() if match[0][0].isupper() else word
 
-    return _WORDS.sub(exchange, name)
+    return _WORDS.sub(swap, name)
 
 
 def check_mirror(names: Sequence[str], flip_indices: Sequence[int], where: str) -> None:
@@ -24,12 +24,12 @@ def check_mirror(names: Sequence[str], flip_indices: Sequence[int], where: str) 
 
     Args:
         names: K names.
-        flip_indices: For each its index in the mirror image; its own if it stays.
-        where: What the table belongs to, for the message.
+        flip_indices: Index of each name in the mirrored image.
+        where: Owner of the table, for the message.
 
     Raises:
-        DataError: The table is not as long as the names, an index is not that of a name, two entries are not each
-            other's mirror image, or a left one does not become the right one of its name.
+        DataError: There is not one valid index for each name, entries are not pairs, or a left name is not paired with
+            its right name.
     """
     table = [int(index) for index in flip_indices]
     if len(table) != len(names) or any(not 0 <= index < len(names) for index in table):
@@ -49,5 +49,5 @@ def check_mirror(names: Sequence[str], flip_indices: Sequence[int], where: str) 
 
 
 def _same(name: str, other: str) -> bool:
-    """Whether names agree but for their numbers: points along a line may be counted from either end."""
+    """Whether names differ only in numbers: points along a line may be counted from either end."""
     return re.sub(r'\d+', '', name) == re.sub(r'\d+', '', other)

@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 
 __all__ = ['ALIASES', 'DENSE_TASKS', 'INSTANCE_LABEL', 'LABELS', 'MASK_LABEL', 'TASKS', 'Label', 'Task',
-           'canonical_name', 'get_task']
+           'canonical_name', 'dense_tasks', 'get_task', 'labels']
 
 
 @dataclass(frozen=True)
@@ -75,23 +75,33 @@ TASKS = {task.name: task for task in (
          label=Label('normal_map_path', 'gt_normal_map', 'gt_normal_map', 'normals', 0, 'normals'),
          pred_field='pred_normal_map', loss='mmseg.SapiensNormalLoss', estimator='SapiensNormalEstimator'),
 )}
-#: Tasks with one prediction per pixel, in the order in which they are computed and drawn.
-DENSE_TASKS = tuple(task for task in TASKS.values() if task.label)
 #: Labels that several tasks use.
 MASK_LABEL = Label('mask_path', 'gt_person_mask', 'gt_person_mask', 'masks', 0, 'mask', arrays=False)
 INSTANCE_LABEL = Label('instance_map_path', 'gt_instance_map', 'gt_instance_map', 'instances', 0, 'instances')
-LABELS = (MASK_LABEL, INSTANCE_LABEL, *(task.label for task in DENSE_TASKS))
 #: Former names, which configs, checkpoints and commands may still use.
 ALIASES = {'parts': 'seg'}
 
 
+def dense_tasks() -> dict[str, Task]:
+    """Returns the tasks with one prediction per pixel by name, in the order in which they are computed and drawn."""
+    return {name: task for name, task in TASKS.items() if task.label}
+
+
+def labels() -> tuple[Label, ...]:
+    """Returns all labels: those that several tasks use, then one per dense task."""
+    return MASK_LABEL, INSTANCE_LABEL, *(task.label for task in dense_tasks().values())
+
+
+DENSE_TASKS, LABELS = tuple(dense_tasks().values()), labels()
+
+
 def canonical_name(name: str) -> str:
-    """The name in the table of a task given by its alias; any other name is returned unchanged."""
+    """Returns a task's name for its alias, and any other name unchanged."""
     return ALIASES.get(name, name)
 
 
 def get_task(name: str) -> Task:
-    """Looks up a task.
+    """Returns the entry of a task.
 
     Args:
         name: A key of `TASKS`, an alias, or a keypoint model's ``'pose-<keypoints>'``.

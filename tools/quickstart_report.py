@@ -14,7 +14,7 @@ _LINKS = ((0, 1, 'b'), (0, 2, 'b'), (1, 3, 'l'), (2, 4, 'r'), (5, 6, 'b'), (5, 7
           (14, 16, 'r'))
 _COLORS = dict(b=(255, 153, 51), l=(0, 255, 0), r=(0, 128, 255))  # BGR
 _POSE_CURVES = dict(loss='loss', acc_pose='PCK on training images')
-_DENSE_CURVES = {'parts.loss_ce': 'parts: cross entropy', 'depth.loss_silog': 'depth: SiLog',
+_DENSE_CURVES = {'seg.loss_ce': 'parts: cross entropy', 'depth.loss_silog': 'depth: SiLog',
                  'normal.loss_cos': 'normals: 1 - cosine'}
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>sapiens_mm quickstart</title>
 <style>body{{font:15px/1.5 sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}}table{{border-collapse:collapse}}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..engine.checkpoint import CheckpointError
 from ..engine.compile import blocks_of
+from ..tasks import get_task
 from ..version import __version__
 from .crops import PADDING, Crop, cut_person, cut_person_evenly, resize_frame
 from .models import (
@@ -393,7 +394,7 @@ class SapiensInferencer:
     @torch.inference_mode()
     def _outputs(self, batch: list[_Sample]) -> dict[str, tuple[Tensor, tuple[int, int]]]:
         """Of each task what the head puts out (B, C, h, w), on the device, and the model's input size."""
-        from ..dense.multitask import SEGMENTORS
+        from ..dense.estimators import unmirror
         images, outputs = {}, {}
         for model in self.dense:
             found = _found_already(batch, model)
@@ -404,7 +405,7 @@ class SapiensInferencer:
             for task in model.tasks:
                 output = found[task]
                 if self.flip_test:
-                    flipped = SEGMENTORS[task].unmirror(mirrored[task], model.metainfo[task], {})
+                    flipped = unmirror(get_task(task), mirrored[task], model.metainfo[task].get('flip_indices'))
                     output = (output + flipped) / 2
                 outputs[task] = output, model.input_size
         return outputs
@@ -415,7 +416,7 @@ class SapiensInferencer:
 
         With parts, depth and normals are kept where these are not background; else in the person's box.
         """
-        from ..dense.multitask import SEGMENTORS
+        from ..dense.estimators import restore
         from ..dense.resize import placement
         height, width = sample.job.frame.image.shape[:2]
         mask = None
@@ -428,7 +429,7 @@ class SapiensInferencer:
             place = placement(
                 dict(ori_shape=tuple(high - low)[::-1], img_shape=input_size, crop_box=box - np.tile(low, 2)),
                 output.shape[-2:], input_size)
-            found = SEGMENTORS[task].restore(output, place)
+            found = restore(get_task(task), output, place)
             window = slice(low[1], high[1]), slice(low[0], high[0])
             if sample.person is not None and mask is None:
                 mask = torch.zeros((height, width), dtype=torch.bool, device=found.device)

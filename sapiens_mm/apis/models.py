@@ -33,6 +33,7 @@ from ..engine.checkpoint import CheckpointError, load_checkpoint_file
 from ..engine.config import load_config
 from ..engine.fetch import fetch_file, sha256_of
 from ..engine.weights import fill_model, save_weights
+from ..tasks import canonical_name, dense_tasks
 from ..utils.files import parse_json
 from ..utils.text import count, some
 from ..version import HOSTS
@@ -60,6 +61,8 @@ PARAMETERS = {
 }
 SIZES = ('tiny', '0.3b', '0.6b', '1b', '2b')
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+#: Names of tasks in this folder that are not yet those of the table of tasks.
+_FORMER = dict(seg='parts')
 _SCOPES = ('mmengine', 'mmcv', 'mmpose', 'mmseg')
 
 
@@ -154,15 +157,18 @@ class TaskModel:
         """Leaves out what is not wanted; of several heads, only those of these tasks are run from then on."""
         if len(self.tasks) > 1 and isinstance(self.network, SapiensNetwork):
             for task in set(self.tasks) - set(tasks):
-                del self.network.model.heads[task]
-                del self.config['model']['heads'][task]
+                del self.network.model.heads[canonical_name(task)]
+                heads = self.config['model']['heads']
+                del heads[next(name for name in heads if canonical_name(name) == canonical_name(task))]
         self.tasks = tuple(task for task in self.tasks if task in tasks)
         self.metainfo = {task: self.metainfo[task] for task in self.tasks}
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Raw outputs by task of images (B, 3, H, W) on the model's device."""
         outputs = self.network(images)
-        return outputs if isinstance(outputs, dict) else {self.tasks[0]: outputs}
+        if isinstance(outputs, dict):
+            return {_FORMER.get(task, task): output for task, output in outputs.items()}
+        return {self.tasks[0]: outputs}
 
 
 def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict | None = None,
@@ -581,15 +587,15 @@ def _describe(model: nn.Module, cfg: Config, dataset_meta: dict | None, source: 
         number = model.head.out_channels
         task = f'pose-{number}'
         return (task, ), {task: _keypoints(number, cfg, dataset_meta)}, codec
-    from ..dense.multitask import SEGMENTORS, SapiensMultiTask
+    from ..dense.estimators import DenseEstimator
+    from ..dense.multitask import SapiensMultiTask
     if isinstance(model, SapiensMultiTask):
-        heads = dict(model.heads.items())
-    elif isinstance(model, tuple(SEGMENTORS.values())):
-        heads = {model.task: model.decode_head}
+        heads = {_FORMER.get(task, task): head for task, head in model.heads.items()}
+    elif isinstance(model, DenseEstimator):
+        heads = {_FORMER.get(model.task, model.task): model.decode_head}
     else:
         raise ValueError(f'the config for {source} is of a {type(model).__name__}; top-down pose estimators and '
-                         f'{", ".join(segmentor.__name__ for segmentor in SEGMENTORS.values())}, SapiensMultiTask '
-                         'are run')
+                         f'{", ".join(task.estimator for task in dense_tasks().values())}, SapiensMultiTask are run')
     metainfo = {task: _classes(head.out_channels, cfg, dataset_meta) if task == 'parts' else {}
                 for task, head in heads.items()}
     return tuple(heads), metainfo, None

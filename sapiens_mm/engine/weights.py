@@ -53,6 +53,8 @@ def check_complete(model: nn.Module, weights: dict[str, Tensor], source: str,
         CheckpointError: Tensors are missing, of another shape, or of another kind of dtype.
     """
     weights = {name.removeprefix('module.'): value for name, value in weights.items()}
+    for hook in model._load_state_dict_pre_hooks.values():  # which rename the keys of old checkpoints
+        hook(weights, '', {}, True, [], [], [])
     expected = {name: value for name, value in model.state_dict().items()
                 if not name.startswith(ignore) and not name.endswith('num_batches_tracked')}
     weights = {name: value for name, value in weights.items() if name in expected}

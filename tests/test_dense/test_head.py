@@ -12,13 +12,13 @@ from sapiens_mm.dense.head import SapiensDenseHead, correct_pixels
 from sapiens_mm.dense.losses import SapiensNormalLoss, SapiensSiLogLoss, SapiensWeightedCrossEntropyLoss
 
 WIDTHS = dict(
-    parts=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8), num_classes=6),
+    seg=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8), num_classes=6),
     depth=dict(deconv_out_channels=(8, 8, 8, 8), deconv_kernel_sizes=(4, 4, 4, 4), conv_out_channels=(8, 8),
                conv_kernel_sizes=(1, 1)),
     normal=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8)))
 
 
-def build(task='parts', **kwargs):
+def build(task='seg', **kwargs):
     torch.manual_seed(0)
     return MODELS.build({'type': 'SapiensDenseHead', 'in_channels': 32, 'task': task, **WIDTHS[task], **kwargs})
 
@@ -39,31 +39,31 @@ def samples(size=(128, 96), num=2, **wanted):
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="task is 'pose', but must be one of parts, depth, normal"):
+    with pytest.raises(ValueError, match="pose"):
         SapiensDenseHead(32, task='pose')
-    with pytest.raises(ValueError, match="out_channels is None, but task='parts' needs the number of classes"):
+    with pytest.raises(ValueError, match='None, None'):
         SapiensDenseHead(32)
-    with pytest.raises(ValueError, match="loss_size is 'input', but must be 'labels' or 'outputs'"):
+    with pytest.raises(ValueError, match='input'):
         build(loss_size='input')
-    with pytest.raises(ValueError, match='num_classes is 6 and out_channels is 5'):
+    with pytest.raises(ValueError, match='6, 5'):
         SapiensDenseHead(32, num_classes=6, out_channels=5)
-    with pytest.raises(ValueError, match="num_classes is 3 .* task='depth' needs 1 or nothing"):
+    with pytest.raises(ValueError, match='got 3, None, expected 1 .*depth'):
         SapiensDenseHead(32, num_classes=3, task='depth')
-    with pytest.raises(ValueError, match='channels is 512, but the last layer gets 8'):
+    with pytest.raises(ValueError, match='512, expected 8'):
         build(channels=512)
-    with pytest.raises(ValueError, match="norm_cfg.type: got 'GN'"):
+    with pytest.raises(ValueError, match='GN'):
         build(norm_cfg=dict(type='GN', num_groups=2))
     with pytest.raises(ValueError, match='3 entries and deconv_kernel_sizes has 1'):
         build(deconv_kernel_sizes=(4, ))
     data = samples()
     del data[1].gt_depth_map
-    with pytest.raises(ValueError, match=r"data samples \[1\] of the batch have no gt_depth_map, which task='depth'"):
+    with pytest.raises(ValueError, match=r'\[1\].*gt_depth_map'):
         build('depth').loss((torch.randn(2, 32, 8, 6), ), data, None)
     data = samples()
     for each in data:
         each.set_metainfo(dict(flip_indices=tuple(range(28))))
-    with pytest.raises(ValueError, match='num_classes=20, but the data set has 28 classes: set num_classes'):
-        build('parts', num_classes=20).loss((torch.randn(2, 32, 8, 6), ), data, None)
+    with pytest.raises(ValueError, match='20, expected 28'):
+        build('seg', num_classes=20).loss((torch.randn(2, 32, 8, 6), ), data, None)
 
 
 @pytest.mark.parametrize('norm_cfg', [dict(type='SyncBN', requires_grad=True), dict(type='IN')])
@@ -75,9 +75,9 @@ def test_norm_of_public_configs_is_taken(norm_cfg):
     assert torch.equal(head((x, )), plain((x, )))
 
 
-@pytest.mark.parametrize('task', ['parts', 'depth', 'normal'])
+@pytest.mark.parametrize('task', ['seg', 'depth', 'normal'])
 def test_equals_public_model(reference, task):
-    entry = reference['seg' if task == 'parts' else task]
+    entry = reference[task]
     state = entry['state_dict']
     backbone = SapiensViT(
         reference['arch'], img_size=reference['img_size'], patch_cfg=dict(padding=entry['patch_padding']))
@@ -89,7 +89,7 @@ def test_equals_public_model(reference, task):
     torch.testing.assert_close(out, entry['out'], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize('task', ['parts', 'depth', 'normal'])
+@pytest.mark.parametrize('task', ['seg', 'depth', 'normal'])
 def test_loss_is_that_of_outputs_at_the_size_of_the_labels(task):
     head, data = build(task), samples()
     feats = (torch.randn(2, 32, 8, 6), )
@@ -98,7 +98,7 @@ def test_loss_is_that_of_outputs_at_the_size_of_the_labels(task):
     labels = [torch.stack([sample.get(name).data for sample in data]) for name in
               ('gt_sem_seg', 'gt_depth_map', 'gt_normal_map')]
     expected = dict(
-        parts=lambda: dict(loss_ce=SapiensWeightedCrossEntropyLoss()(outputs, labels[0][:, 0]),
+        seg=lambda: dict(loss_ce=SapiensWeightedCrossEntropyLoss()(outputs, labels[0][:, 0]),
                            acc_seg=(outputs.argmax(1) == labels[0][:, 0]).sum() * 100 / (labels[0] != 255).sum()),
         depth=lambda: dict(loss_silog=SapiensSiLogLoss()(outputs, labels[1])),
         normal=lambda: SapiensNormalLoss()(outputs, labels[2]))[task]()
@@ -111,7 +111,7 @@ def test_loss_is_that_of_outputs_at_the_size_of_the_labels(task):
     assert all(param.grad.abs().sum() > 0 for param in weights)
 
 
-@pytest.mark.parametrize('task', ['parts', 'depth', 'normal'])
+@pytest.mark.parametrize('task', ['seg', 'depth', 'normal'])
 def test_loss_at_the_size_of_the_outputs(task):
     """Where a label fills each cell of outputs, the labels seen are those of the cells, whatever their size."""
     head, features = build(task, loss_size='outputs'), (torch.randn(2, 32, 8, 6), )
@@ -172,9 +172,9 @@ def test_weights_of_a_checkpoint(tmp_path):
         head = build(init_cfg=dict(type='Pretrained', checkpoint=path, **prefix))
         head.init_weights()
         torch.testing.assert_close(head.state_dict(), {k: v + 1 for k, v in source.state_dict().items()})
-    with pytest.raises(RuntimeError, match=r"no tensor under 'head\.': its names begin with \['decode_head'\]"):
+    with pytest.raises(RuntimeError, match=r"'head\.', expected one of \['decode_head'\]"):
         build(init_cfg=dict(type='Pretrained', checkpoint=path, prefix='head')).init_weights()
     with pytest.raises(RuntimeError, match=r"decode_head\..*conv_seg"):
         build(num_classes=7, init_cfg=dict(type='Pretrained', checkpoint=path)).init_weights()
-    with pytest.raises(RuntimeError, match='does not fill'):  # surplus tensors
+    with pytest.raises(RuntimeError, match="decode_head."):  # surplus tensors
         build('depth', init_cfg=dict(type='Pretrained', checkpoint=path)).init_weights()

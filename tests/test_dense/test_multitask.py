@@ -4,23 +4,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import load_state_dict
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 import sapiens_mm.dense.multitask  # noqa: F401
+from sapiens_mm.engine.weights import check_complete
 
 FLIP_INDICES = [0, 2, 1, 3, 5, 4]
 BACKBONE = dict(
     type='SapiensViT', arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64), img_size=(64, 48))
 HEADS = dict(
-    parts=dict(type='SapiensDenseHead', in_channels=32, num_classes=6, deconv_out_channels=(8, 8, 8),
+    seg=dict(type='SapiensDenseHead', in_channels=32, num_classes=6, deconv_out_channels=(8, 8, 8),
                conv_out_channels=(8, 8, 8)),
     depth=dict(type='SapiensDenseHead', in_channels=32, deconv_out_channels=(8, ) * 4, deconv_kernel_sizes=(4, ) * 4,
                conv_out_channels=(8, 8), conv_kernel_sizes=(1, 1)),
     normal=dict(type='SapiensDenseHead', in_channels=32, deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8)))
-SINGLE = dict(parts='SapiensPartsSegmentor', depth='SapiensDepthEstimator', normal='SapiensNormalEstimator')
-FIELDS = dict(parts='gt_sem_seg', depth='gt_depth_map', normal='gt_normal_map')
+SINGLE = dict(seg='SapiensPartsSegmentor', depth='SapiensDepthEstimator', normal='SapiensNormalEstimator')
+FIELDS = dict(seg='gt_sem_seg', depth='gt_depth_map', normal='gt_normal_map')
 
 
 def build(**kwargs):
@@ -37,7 +39,7 @@ def samples(*tasks_of_each, size=(64, 48)):
     out = []
     for tasks in tasks_of_each:
         label = torch.randint(0, 6, (1, *size))
-        labels = dict(parts=label, depth=torch.rand(1, *size), normal=F.normalize(torch.randn(3, *size), dim=0))
+        labels = dict(seg=label, depth=torch.rand(1, *size), normal=F.normalize(torch.randn(3, *size), dim=0))
         out.append(SegDataSample(metainfo=dict(
             ori_shape=(91, 67), img_shape=size, pad_shape=size, flip_indices=FLIP_INDICES)))
         out[-1].set_data({FIELDS[task]: PixelData(data=labels[task]) for task in tasks})
@@ -54,20 +56,22 @@ def single(model, task):
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"heads has \['pose'\], but needs one or more of parts, depth, normal"):
-        build(heads=dict(pose=HEADS['parts']))
-    with pytest.raises(ValueError, match=r"loss_weights has \['depth'\], but heads only \['parts'\]"):
-        build(heads=dict(parts=HEADS['parts']), loss_weights=dict(depth=1))
-    with pytest.raises(ValueError, match='each must be above 0'):
+    with pytest.raises(ValueError, match=r"\['pose'\], .* seg, depth, normal"):
+        build(heads=dict(pose=HEADS['seg']))
+    with pytest.raises(ValueError, match=r"\['depth'\], .*\['seg'\]"):
+        build(heads=dict(seg=HEADS['seg']), loss_weights=dict(depth=1))
+    with pytest.raises(ValueError, match=r"\['parts', 'seg'\]"):
+        build(heads=dict(parts=HEADS['seg'], seg=HEADS['seg']))
+    with pytest.raises(ValueError, match='depth.: 0'):
         build(loss_weights=dict(depth=0))
-    with pytest.raises(ValueError, match="the head of normal has task='depth'"):
+    with pytest.raises(ValueError, match="normal.*'depth'"):
         build(heads=dict(normal=dict(HEADS['depth'], task='depth')))
-    with pytest.raises(ValueError, match="mode='slide', but SapiensMultiTask takes the image whole"):
+    with pytest.raises(ValueError, match='slide'):
         build(test_cfg=dict(mode='slide'))
 
 
 def test_equals_the_segmentors_of_each_task():
-    model, x = build(loss_weights=dict(depth=3, parts=0.5)), torch.randn(2, 3, 64, 48)
+    model, x = build(loss_weights=dict(depth=3, seg=0.5)), torch.randn(2, 3, 64, 48)
     with torch.no_grad():
         found = model(x, samples(FIELDS, FIELDS), mode='predict')
         losses = model(x, samples(FIELDS, FIELDS), mode='loss')
@@ -83,11 +87,11 @@ def test_equals_the_segmentors_of_each_task():
         for one, two in zip(found, expected):
             torch.testing.assert_close(one.get(field).data, two.get(field).data)
             assert one.get(field).data.shape == (3 if task == 'normal' else 1, 91, 67)
-        weight = dict(depth=3, parts=0.5).get(task, 1)
+        weight = dict(depth=3, seg=0.5).get(task, 1)
         for name, value in expected_losses.items():
             torch.testing.assert_close(
                 losses[name.replace('decode', task)], value * weight if 'loss' in name else value)
-    assert losses.keys() == {'parts.loss_ce', 'parts.acc_seg', 'depth.loss_silog', 'normal.loss_cos', 'normal.loss_l1'}
+    assert losses.keys() == {'seg.loss_ce', 'seg.acc_seg', 'depth.loss_silog', 'normal.loss_cos', 'normal.loss_l1'}
 
 
 def test_one_pass_of_the_backbone():
@@ -101,16 +105,16 @@ def test_one_pass_of_the_backbone():
 
 def test_samples_without_a_label_count_for_the_other_tasks():
     model, x = build(), torch.randn(3, 3, 64, 48)
-    data = samples(['parts', 'depth'], ['parts'], ['depth', 'parts'])
+    data = samples(['seg', 'depth'], ['seg'], ['depth', 'seg'])
     losses = model(x, data, mode='loss')
     depth = single(model, 'depth')(x[[0, 2]], [data[0], data[2]], mode='loss')
     torch.testing.assert_close(losses['depth.loss_silog'], depth['decode.loss_silog'])
-    parts = single(model, 'parts')(x, data, mode='loss')
-    torch.testing.assert_close(losses['parts.loss_ce'], parts['decode.loss_ce'])
+    seg = single(model, 'seg')(x, data, mode='loss')
+    torch.testing.assert_close(losses['seg.loss_ce'], seg['decode.loss_ce'])
     assert losses['normal.loss_none'] == 0
 
 
-@pytest.mark.parametrize('tasks', [list(FIELDS), ['parts'], ['normal'], []])
+@pytest.mark.parametrize('tasks', [list(FIELDS), ['seg'], ['normal'], []])
 def test_every_parameter_gets_a_gradient(tasks):
     """Also those of tasks without a label, or training on several processes would stop."""
     model = build().train()
@@ -121,19 +125,36 @@ def test_every_parameter_gets_a_gradient(tasks):
         assert bool(head.conv_seg.weight.grad.any()) == (task in tasks)
 
 
+@pytest.mark.parametrize('loader', ['torch', 'mmengine'])
+def test_former_name_of_a_task_in_config_and_checkpoint(loader):
+    model = build(heads=dict(parts=HEADS['seg'], depth=HEADS['depth']), loss_weights=dict(parts=2.))
+    assert list(model.heads.keys()) == ['seg', 'depth']
+    assert model.loss_weights == dict(seg=2., depth=1.)
+    former = {name.replace('heads.seg.', 'heads.parts.'): value + 1 for name, value in model.state_dict().items()}
+    assert former.keys() != model.state_dict().keys()
+    check_complete(model, former, 'a checkpoint')
+    if loader == 'torch':
+        model.load_state_dict(former, strict=True)
+    else:
+        load_state_dict(model, former, strict=True)
+    assert 'heads.parts.conv_seg.weight' in former
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, former[name.replace('heads.seg.', 'heads.parts.')]), name
+
+
 def test_begins_with_public_checkpoints(reference, tmp_path):
     """Each head from the public model of its task, the backbone from one of them."""
     heads, backbone = copy.deepcopy(HEADS), dict(BACKBONE, arch=reference['arch'], img_size=reference['img_size'])
     for task in heads:
         path = tmp_path / f'{task}.pth'
-        torch.save(dict(state_dict=reference['seg' if task == 'parts' else task]['state_dict']), path)
+        torch.save(dict(state_dict=reference[task]['state_dict']), path)
         heads[task]['init_cfg'] = dict(type='Pretrained', checkpoint=str(path), prefix='decode_head.')
-    backbone['init_cfg'] = dict(type='Pretrained', checkpoint=str(tmp_path / 'parts.pth'))
+    backbone['init_cfg'] = dict(type='Pretrained', checkpoint=str(tmp_path / 'seg.pth'))
     model = build(backbone=backbone, heads=heads)
     with torch.no_grad():
-        out = model(reference['input'])['parts']
+        out = model(reference['input'])['seg']
     torch.testing.assert_close(out, reference['seg']['out'], atol=1e-4, rtol=0)
     for task, head in model.heads.items():
-        state = reference['seg' if task == 'parts' else task]['state_dict']
+        state = reference[task]['state_dict']
         for name, value in head.state_dict().items():
             assert torch.equal(value, state[f'decode_head.{name}'])

@@ -24,7 +24,7 @@ def test_the_page_has_figures_times_curves_and_pictures(write_report, tmp_path):
     data, dense, pose = (tmp_path / name for name in ('data/test', 'pictures_dense', 'pictures_pose'))
     for folder in (data / 'images', data / 'annotations', dense / 'vis_image', pose):
         folder.mkdir(parents=True)
-    for run, names in (('run_dense', ('parts.loss_ce', 'depth.loss_silog', 'normal.loss_cos')),
+    for run, names in (('run_dense', ('seg.loss_ce', 'depth.loss_silog', 'normal.loss_cos')),
                        ('run_pose', ('loss', 'acc_pose'))):
         log = tmp_path / run / 'start/vis_data/scalars.json'
         log.parent.mkdir(parents=True)

@@ -41,8 +41,9 @@ from sapiens_mm.apis.inferencer import SapiensInferencer
 from sapiens_mm.apis.persons import keep_best
 from sapiens_mm.apis.reading import find_sources, read_frames
 from sapiens_mm.backbones import SapiensViT
-from sapiens_mm.dense.multitask import SEGMENTORS
+from sapiens_mm.dense.estimators import restore
 from sapiens_mm.dense.resize import placement
+from sapiens_mm.tasks import get_task
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 GOALS = dict(pose=2., dense=None)
@@ -253,7 +254,7 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
     @torch.inference_mode()
     def restore(task: str, output: torch.Tensor, image: np.ndarray) -> np.ndarray:
         place = placement(dict(ori_shape=image.shape[:2], img_shape=size), output.shape[-2:], size)
-        return SEGMENTORS[task].restore(output, place).cpu().numpy()
+        return restore(get_task(task), output, place).cpu().numpy()
 
     outputs = {task: [output for batch in batches for output in run(model, batch)] for task, model in models.items()}
     stages = dict(

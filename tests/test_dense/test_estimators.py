@@ -10,14 +10,13 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-import sapiens_mm.dense.depth
-import sapiens_mm.dense.normal
-import sapiens_mm.dense.preprocessor
-import sapiens_mm.dense.segmentor  # noqa: F401
+import sapiens_mm.dense  # noqa: F401
+from sapiens_mm.dense.estimators import restore, unmirror
+from sapiens_mm.tasks import TASKS
 
-KINDS = dict(parts='SapiensPartsSegmentor', depth='SapiensDepthEstimator', normal='SapiensNormalEstimator')
+KINDS = dict(seg='SapiensPartsSegmentor', depth='SapiensDepthEstimator', normal='SapiensNormalEstimator')
 WIDTHS = dict(
-    parts=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8), num_classes=6),
+    seg=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8), num_classes=6),
     depth=dict(deconv_out_channels=(8, 8, 8, 8), deconv_kernel_sizes=(4, 4, 4, 4), conv_out_channels=(8, 8),
                conv_kernel_sizes=(1, 1)),
     normal=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8)))
@@ -63,7 +62,7 @@ def samples(num=2, size=(64, 48), ori_shape=None, **metainfo):
 
 @torch.no_grad()
 def predict(model, inputs, data, task):
-    field = dict(parts='pred_sem_seg', depth='pred_depth_map', normal='pred_normal_map')[task]
+    field = dict(seg='pred_sem_seg', depth='pred_depth_map', normal='pred_normal_map')[task]
     return [sample.get(field).data for sample in model(inputs, data, mode='predict')]
 
 
@@ -71,13 +70,13 @@ def full_size(model, task, inputs, size):
     """What mmseg would make of a model's output, by whole interpolation."""
     with torch.no_grad():
         outputs = F.interpolate(model(inputs), size, mode='bilinear', align_corners=False)
-    if task == 'parts':
+    if task == 'seg':
         return outputs.argmax(1, keepdim=True).to(torch.uint8)
     return outputs if task == 'depth' else F.normalize(outputs, dim=1)
 
 
 def assert_same(found, expected, task):
-    if task == 'parts':  # but for pixels where two classes are as good as equal
+    if task == 'seg':  # but for pixels where two classes are as good as equal
         assert found.dtype == torch.uint8
         assert (found != expected).float().mean() < 2e-3
     else:
@@ -89,18 +88,18 @@ def test_bad_input():
     x = torch.randn(1, 3, 64, 48)
     data = samples(1)
     data[0].set_metainfo(dict(flip_indices=None))
-    model = build('parts', test_cfg=dict(flip_test=True))
-    with pytest.raises(ValueError, match='there are no flip_indices: set them in test_cfg'):
+    model = build('seg', test_cfg=dict(flip_test=True))
+    with pytest.raises(ValueError, match='flip_indices: got None'):
         model.predict(x, data)
     for indices in ([0, 1], [0, 0, 1, 2, 3, 4]):
         data[0].set_metainfo(dict(flip_indices=indices))
-        with pytest.raises(ValueError, match='must name each of the 6 classes once'):
+        with pytest.raises(ValueError, match=r'\[0, .* the 6 classes'):
             model.predict(x, data)
     with pytest.raises(ValueError, match='arrives mirrored'):
         build('depth').predict(x, samples(1, flip=True))
     cfg = config('normal')
     cfg['decode_head']['task'] = 'depth'
-    with pytest.raises(ValueError, match="task='depth', but SapiensNormalEstimator needs 'normal'"):
+    with pytest.raises(ValueError, match="'depth', expected 'normal'"):
         MODELS.build(cfg)
 
 
@@ -128,8 +127,8 @@ def public_tensors(width, layers, outputs, head_width, deconvs, convs):
 
 
 @pytest.mark.parametrize(('task', 'head', 'padding', 'layout'), [
-    ('parts', dict(num_classes=28), 0, dict(outputs=28, head_width=768, deconvs=3, convs=3)),
-    ('parts', dict(num_classes=20), 2, dict(outputs=20, head_width=768, deconvs=3, convs=3)),  # LIP, CIHP
+    ('seg', dict(num_classes=28), 0, dict(outputs=28, head_width=768, deconvs=3, convs=3)),
+    ('seg', dict(num_classes=20), 2, dict(outputs=20, head_width=768, deconvs=3, convs=3)),  # LIP, CIHP
     ('normal', dict(), 2, dict(outputs=3, head_width=768, deconvs=3, convs=3)),
     ('depth', dict(deconv_out_channels=(384, ) * 4, deconv_kernel_sizes=(4, ) * 4, conv_out_channels=(384, 384),
                    conv_kernel_sizes=(1, 1)), 0, dict(outputs=1, head_width=384, deconvs=4, convs=2)),
@@ -153,7 +152,7 @@ def test_public_checkpoints_load_strictly_at_full_size(task, head, padding, layo
 
 @pytest.mark.parametrize('task', KINDS)
 def test_reference_checkpoint_gives_the_reference_output(reference, tmp_path, task):
-    entry = reference['seg' if task == 'parts' else task]
+    entry = reference[task]
     path = str(tmp_path / 'public.pth')
     torch.save(dict(state_dict=entry['state_dict']), path)
     model = build(task, backbone=dict(
@@ -213,7 +212,7 @@ def test_padding_does_not_reach_the_prediction(task):
     scale = output.shape[-1] / 48
     cut = output[..., :int(48 * scale), :int(32 * scale)]
     expected = F.interpolate(cut, (97, 65), mode='bilinear')
-    if task == 'parts':
+    if task == 'seg':
         expected = expected.argmax(1, keepdim=True).to(torch.uint8)
     elif task == 'normal':
         expected = F.normalize(expected, dim=1)
@@ -227,12 +226,12 @@ def test_flip_test(task):
     found = torch.stack(predict(model, x, samples(ori_shape=(80, 60)), task))
     with torch.no_grad():
         straight, mirrored = model(x), model(x.flip(-1)).flip(-1)
-    if task == 'parts':
+    if task == 'seg':
         mirrored = mirrored[:, FLIP_INDICES]
     elif task == 'normal':
         mirrored = torch.stack([-mirrored[:, 0], mirrored[:, 1], mirrored[:, 2]], dim=1)
     expected = F.interpolate((straight + mirrored) / 2, (80, 60), mode='bilinear')
-    if task == 'parts':
+    if task == 'seg':
         expected = expected.argmax(1, keepdim=True).to(torch.uint8)
     elif task == 'normal':
         expected = F.normalize(expected, dim=1)
@@ -248,7 +247,7 @@ def test_flip_test_of_the_mirrored_image_is_the_mirrored_prediction(task):
     found, = predict(model, x, samples(1), task)
     mirrored, = predict(model, x.flip(-1), samples(1), task)
     mirrored = mirrored.flip(-1)
-    if task == 'parts':
+    if task == 'seg':
         mirrored = torch.tensor(FLIP_INDICES, dtype=torch.uint8)[mirrored.long()]
     elif task == 'normal':
         mirrored = mirrored * torch.tensor([-1., 1, 1])[:, None, None]
@@ -258,15 +257,15 @@ def test_flip_test_of_the_mirrored_image_is_the_mirrored_prediction(task):
 def test_runs_in_the_stock_segmentor():
     """It gives the same losses, and the same labels where mmseg resizes once too."""
     x = torch.randn(2, 3, 64, 48)
-    ours, stock = (build('parts', type=kind, test_cfg=ConfigDict(mode='whole'))
-                   for kind in (KINDS['parts'], 'EncoderDecoder'))
+    ours, stock = (build('seg', type=kind, test_cfg=ConfigDict(mode='whole'))
+                   for kind in (KINDS['seg'], 'EncoderDecoder'))
     assert type(stock).__module__.startswith('mmseg')
     torch.testing.assert_close(ours(x, samples(), mode='loss'), stock(x, samples(), mode='loss'))
     assert ours(x, samples(), mode='loss').keys() == {'decode.loss_ce', 'decode.acc_seg'}
     with torch.no_grad():
         expected = torch.stack([sample.pred_sem_seg.data for sample in stock(x, samples(), mode='predict')])
         logits = ours.encode_decode(x, [sample.metainfo for sample in samples()])
-    assert_same(torch.stack(predict(ours, x, samples(), 'parts')), expected.to(torch.uint8), 'parts')
+    assert_same(torch.stack(predict(ours, x, samples(), 'seg')), expected.to(torch.uint8), 'seg')
     assert logits.shape == (2, 6, 64, 48)
     torch.testing.assert_close(logits, F.interpolate(ours(x), (64, 48), mode='bilinear'))
 
@@ -307,7 +306,72 @@ def test_bfloat16_is_close(task):
         assert losses[name].item() == pytest.approx(value.item(), rel=0.05)
     for one, other in zip(plain, found):
         assert one.dtype == other.dtype
-        if task == 'parts':
+        if task == 'seg':
             assert (one != other).float().mean() < 0.1
         else:
             assert (one - other).abs().mean() < 0.05
+
+
+def test_depth_is_neither_scaled_nor_cut():
+    depth = torch.tensor([[[-0.5, 0.25], [3., 7.]]])
+    found = restore(TASKS['depth'], depth, dict(size=(2, 2)))
+    assert torch.equal(found, depth)
+    assert restore(TASKS['depth'], depth, dict(size=(4, 4)))[0, 0].tolist() == [-0.5, -0.3125, 0.0625, 0.25]
+
+
+def test_mirror_image_is_mirrored_back():
+    depth = torch.rand(2, 1, 4, 5)
+    assert torch.equal(unmirror(TASKS['depth'], depth), depth.flip(-1))
+
+
+def test_learns_a_depth_ramp():
+    """Far becomes large. The output starts positive by its bias."""
+    torch.manual_seed(0)
+    head = dict(
+        type='SapiensDenseHead', in_channels=16, deconv_out_channels=(8, 8), deconv_kernel_sizes=(4, 4),
+        conv_out_channels=(8, ), conv_kernel_sizes=(1, ),
+        init_cfg=dict(type='Normal', std=0.01, override=dict(name='conv_seg', type='Normal', std=0.01, bias=0.5)))
+    model = MODELS.build(dict(
+        type='SapiensDepthEstimator', decode_head=head, backbone=dict(
+            type='SapiensViT', arch=dict(embed_dims=16, num_layers=1, num_heads=1, feedforward_channels=32),
+            img_size=32)))
+    model.init_weights()
+    assert (model.decode_head.conv_seg.bias == 0.5).all()
+    x = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32)
+    sample = SegDataSample(metainfo=dict(ori_shape=(32, 32)))
+    sample.set_data(dict(gt_depth_map=PixelData(data=torch.linspace(0.1, 1, 32).expand(1, 32, 32))))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    values = []
+    for _ in range(40):
+        value = model(x, [sample], mode='loss')['decode.loss_silog']
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < values[0] / 3
+    with torch.no_grad():
+        depth = model.eval().predict(x)[0].pred_depth_map.data
+    assert depth[..., -8:].mean() > 2 * depth[..., :8].mean()  # far is large
+
+
+def test_normals_get_their_length_after_the_resize():
+    vectors = torch.tensor([[2., 0], [0., 2], [0, 0]])[:, None]  # to the right, up
+    found = restore(TASKS['normal'], vectors, dict(size=(1, 6)))
+    torch.testing.assert_close(found.norm(dim=0), torch.ones(1, 6))
+    assert found[:, 0, 0].tolist() == [1, 0, 0]
+    assert found[:, 0, -1].tolist() == [0, 1, 0]
+    x, y, _ = found[:, 0, 2].tolist()
+    assert x / y == pytest.approx(2)  # at a third of the way, before lengths
+
+
+def test_no_vector_stays_none():
+    found = restore(TASKS['normal'], torch.zeros(3, 2, 2), dict(size=(4, 4)))
+    assert torch.equal(found, torch.zeros(3, 4, 4))
+
+
+def test_right_becomes_left_in_a_mirror():
+    vectors = torch.zeros(1, 3, 1, 2)
+    vectors[0, :, 0, 0] = torch.tensor([0.6, 0.5, 0.4])
+    found = unmirror(TASKS['normal'], vectors)
+    torch.testing.assert_close(found[0, :, 0, 1], torch.tensor([-0.6, 0.5, 0.4]))
+    assert not found[0, :, 0, 0].any()

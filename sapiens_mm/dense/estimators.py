@@ -1,0 +1,167 @@
+"""Dense estimators: mmseg models with one prediction per pixel of the original image."""
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from ..backbones import SapiensViT
+from ..tasks import Task, get_task
+from .resize import placement, resize_argmax, resize_map
+
+
+def unmirror(task: Task, outputs: Tensor, flip_indices: Sequence[int] | None = None) -> Tensor:
+    """Converts outputs for mirrored images into outputs for the images.
+
+    Args:
+        task: Task of the outputs.
+        outputs: Head outputs (B, C, h, w).
+        flip_indices: Mirror class of each class; only classes need it.
+
+    Raises:
+        ValueError: ``flip_indices`` is missing, or no permutation of the classes.
+    """
+    if task.kind == 'classes':
+        if flip_indices is None:
+            raise ValueError('flip_indices: got None, expected the mirror class of each class; set them in test_cfg, '
+                             "or in the dataset's METAINFO and the meta_keys of the packing transform")
+        if sorted(flip_indices) != list(range(outputs.shape[1])):
+            raise ValueError(f'flip_indices: got {list(flip_indices)}, expected a permutation of the '
+                             f'{outputs.shape[1]} classes; set those of the model, or flip_test=False, in test_cfg')
+        return outputs.flip(-1)[:, list(flip_indices)]
+    outputs = outputs.flip(-1)
+    return outputs * outputs.new_tensor(task.flip_signs)[:, None, None] if task.flip_signs else outputs
+
+
+def restore(task: Task, outputs: Tensor, place: dict) -> Tensor:
+    """Returns the prediction at the size of the original image.
+
+    Args:
+        task: Task of the outputs.
+        outputs: Head outputs (C, h, w) of one image.
+        place: Return value of :func:`sapiens_mm.dense.resize.placement`.
+
+    Returns:
+        Class indices (1, H, W) uint8, values (1, H, W) float32, or unit vectors (3, H, W) float32; 0 outside of the
+        crop.
+    """
+    if task.kind == 'classes':
+        return resize_argmax(outputs, **place)[None]
+    values = resize_map(outputs, **place)
+    if task.kind == 'vectors':
+        x, y, z = values
+        # In place, because a 4K copy takes 100 MB. `norm(dim=0)` is hundreds of times slower on a CPU.
+        length = x.square().addcmul_(y, y).addcmul_(z, z).sqrt_()
+        values = values.div_(length.clamp_(min=1e-12))
+    return values
+
+
+class DenseEstimator(EncoderDecoder):
+    """mmseg's ``EncoderDecoder`` with predictions at the size of the original image, computed on the device.
+
+    Training, ``mode='tensor'``, ``encode_decode`` and ``inference`` are mmseg's. ``test_cfg.flip_test`` averages the
+    outputs for each image and its mirror image, computed in one batch; ``test_cfg.mode='slide'`` uses mmseg's windows.
+    If the metainfo has a ``crop_box``, the input shows that part of the image and the prediction is 0 outside of it.
+    """
+    task: str
+
+    @property
+    def pred_field(self) -> str:
+        """Field of the prediction in a data sample."""
+        return get_task(self.task).pred_field
+
+    def _init_decode_head(self, decode_head: dict) -> None:
+        default = 'seg'  # the task of mmseg's own heads
+        super()._init_decode_head(decode_head if self.task == default else {'task': self.task, **decode_head})
+        task = getattr(self.decode_head, 'task', default)
+        if task != self.task:
+            raise ValueError(f"decode_head.task: got '{task}', expected '{self.task}' for {type(self).__name__}")
+
+    def predict(self, inputs: Tensor, data_samples: list | None = None) -> list:
+        """Predicts a batch.
+
+        Args:
+            inputs: Normalized images (B, 3, H, W).
+            data_samples: B data samples with the metainfo that :func:`sapiens_mm.dense.resize.placement` reads. By
+                default predictions have the size of the inputs.
+
+        Returns:
+            The data samples with the prediction of :func:`restore` in ``pred_sem_seg``, ``pred_depth_map`` or
+            ``pred_normal_map``.
+        """
+        data_samples = with_samples(inputs, data_samples)
+        test_cfg = self.test_cfg or {}
+        metainfo = data_samples[0].metainfo
+        images = batch_of_test(inputs, self.backbone, test_cfg)
+        if test_cfg.get('mode', 'whole') == 'slide':
+            outputs = self.slide_inference(images, [dict(metainfo) for _ in images])
+        else:
+            outputs = self._forward(images)
+        write_predictions(self.task, outputs, inputs.shape[-2:], images.shape[-2:], data_samples, test_cfg)
+        return data_samples
+
+
+@MODELS.register_module()
+class SapiensPartsSegmentor(DenseEstimator):
+    """Body-part segmentation, ``pred_sem_seg`` (1, H, W) uint8. The head may be any of mmseg's.
+
+    The flip test reads ``flip_indices`` from ``test_cfg`` or the data samples.
+    """
+    task = 'seg'
+
+
+@MODELS.register_module()
+class SapiensDepthEstimator(DenseEstimator):
+    """Relative depth, ``pred_depth_map`` (1, H, W) float32, unscaled; small is near."""
+    task = 'depth'
+
+
+@MODELS.register_module()
+class SapiensNormalEstimator(DenseEstimator):
+    """Unit surface normals, ``pred_normal_map`` (3, H, W) float32, in camera space: x right, y up, z to the viewer."""
+    task = 'normal'
+
+
+def with_samples(inputs: Tensor, data_samples: list | None) -> list:
+    """Returns the data samples, or new ones of the size of images (B, 3, H, W)."""
+    if data_samples is not None:
+        return data_samples
+    size = tuple(inputs.shape[-2:])
+    return [SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size)) for _ in inputs]
+
+
+def batch_of_test(inputs: Tensor, backbone: nn.Module, test_cfg: dict) -> Tensor:
+    """Pads images (B, 3, H, W) to whole patches and, with ``flip_test``, appends their mirror images.
+
+    The backbone would pad mirror images on the wrong side, so padding comes before mirroring.
+    """
+    patch = backbone.patch_size if isinstance(backbone, SapiensViT) else 1
+    images = F.pad(inputs, (0, -inputs.shape[-1] % patch, 0, -inputs.shape[-2] % patch))
+    return torch.cat([images, images.flip(-1)]) if test_cfg.get('flip_test', False) else images
+
+
+def write_predictions(name: str, outputs: Tensor, input_size: Sequence[int], covered: Sequence[int],
+                      data_samples: list, test_cfg: dict) -> None:
+    """Writes predictions of one task into B data samples.
+
+    Args:
+        name: Name of the task.
+        outputs: Head outputs (B, C, h, w); with ``flip_test`` (2B, C, h, w), the mirror images last.
+        input_size: Size (H, W) of the model's input.
+        covered: Size of the images that :func:`batch_of_test` returned.
+        data_samples: B data samples.
+        test_cfg: ``flip_test``, ``flip_indices``.
+    """
+    task, outputs = get_task(name), outputs.float()
+    if test_cfg.get('flip_test', False):
+        outputs, mirrored = outputs.chunk(2)
+        flip_indices = test_cfg.get('flip_indices', data_samples[0].metainfo.get('flip_indices'))
+        outputs = (outputs + unmirror(task, mirrored, flip_indices)) / 2
+    for output, sample in zip(outputs, data_samples):
+        place = placement(sample.metainfo, output.shape[-2:], input_size, covered)
+        sample.set_data({task.pred_field: PixelData(data=restore(task, output, place))})

@@ -252,7 +252,7 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
         return model(batch)[model.tasks[0]]
 
     @torch.inference_mode()
-    def restore(task: str, output: torch.Tensor, image: np.ndarray) -> np.ndarray:
+    def finish(task: str, output: torch.Tensor, image: np.ndarray) -> np.ndarray:
         place = placement(dict(ori_shape=image.shape[:2], img_shape=size), output.shape[-2:], size)
         return restore(get_task(task), output, place).cpu().numpy()
 
@@ -262,7 +262,7 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
         crop=lambda: [resize_frame(image, size) for image in images],
         copy=lambda: batches_of(crops, args),
         model=lambda: [run(model, batch) for model in models.values() for batch in batches],
-        decode=lambda: [restore(task, output, image) for task, found in outputs.items()
+        decode=lambda: [finish(task, output, image) for task, found in outputs.items()
                         for output, image in zip(found, images)])
 
     def difference() -> float:

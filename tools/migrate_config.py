@@ -7,7 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from sapiens_mm.apis.config_migration import MigrationError, Report, migrate_file, migrate_folder
+from sapiens_mm.apis.config_migration import migrate_file, migrate_folder
+from sapiens_mm.apis.config_report import ConfigError, Report
 from sapiens_mm.utils.text import count
 
 
@@ -23,9 +24,9 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def summary(result: Report | MigrationError) -> str:
+def summary(result: Report | ConfigError) -> str:
     """One line on a config of a folder."""
-    if isinstance(result, MigrationError):
+    if isinstance(result, ConfigError):
         return f'FAILED: {result}'
     numbers = (f'{len(result.changed)} changed, {len(result.not_mapped)} not mapped, '
                f'{count(len(result.fill_in), "thing")} to fill in')
@@ -42,7 +43,7 @@ def main() -> int:
                                                         'by hand what NOT MAPPED names in it'))
             return 0 if report.complete else 1
         results = migrate_folder(args.config, args.out, **options)
-    except MigrationError as error:
+    except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
     for name, result in results.items():

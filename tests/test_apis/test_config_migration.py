@@ -18,14 +18,8 @@ from mmseg.registry import TRANSFORMS as SEG_TRANSFORMS
 
 import sapiens_mm.pose
 import sapiens_mm.pretrain  # noqa: F401
-from sapiens_mm.apis.config_migration import (
-    MigrationError,
-    Report,
-    migrate_config,
-    migrate_file,
-    migrate_folder,
-    read_config,
-)
+from sapiens_mm.apis.config_migration import migrate_config, migrate_file, migrate_folder, read_config
+from sapiens_mm.apis.config_report import ConfigError, Report
 from sapiens_mm.engine.launch import build_runner
 from sapiens_mm.pose.metainfo import get_metainfo
 
@@ -275,7 +269,7 @@ def test_other_configs_are_refused(old, new, named, public, tmp_path):
     text = 'import os.path\n' + pose_text(17)
     assert old in text
     path = public(text.replace(old, new, 1))
-    with pytest.raises(MigrationError, match=re.escape(named)):
+    with pytest.raises(ConfigError, match=re.escape(named)):
         migrate_file(path, tmp_path / 'out.py')
     assert not (tmp_path / 'out.py').exists()
 
@@ -285,7 +279,7 @@ def test_other_configs_are_refused(old, new, named, public, tmp_path):
     ('degree=35, ', '', 'without degree'), ('scale=(60, 80), ', '', 'without scale')])
 def test_a_warp_without_what_it_needs_is_refused(old, new, named, public):
     assert old in dense_text('lip')
-    with pytest.raises(MigrationError, match=named):
+    with pytest.raises(ConfigError, match=named):
         migrated(public(dense_text('lip').replace(old, new)))
 
 
@@ -299,7 +293,7 @@ def test_a_mistake_of_ours_is_not_the_users(public, monkeypatch):
 
 def test_nothing_is_written_over_a_file(public, tmp_path, run_tool):
     path = public(pose_text(17))
-    with pytest.raises(MigrationError, match='exists'):
+    with pytest.raises(ConfigError, match='exists'):
         migrate_file(path, path)
     public(pose_text(133), 'other.py')
     out = tmp_path / 'ours/public.py'
@@ -315,9 +309,9 @@ def test_nothing_is_written_over_a_file(public, tmp_path, run_tool):
 
 def test_nothing_is_written_into_the_source(public):
     path = public(pose_text(17))
-    with pytest.raises(MigrationError, match='inside'):
+    with pytest.raises(ConfigError, match='inside'):
         migrate_folder(path.parent, path.parent / 'ours')
-    with pytest.raises(MigrationError, match='nowhere.py'):
+    with pytest.raises(ConfigError, match='nowhere.py'):
         migrate_file(path.parent / 'nowhere.py', path.parent / 'out.py')
     assert path.read_text() == pose_text(17)
 
@@ -433,12 +427,12 @@ def test_whole_models_are_read_from_public_files_alone(name, expected, public):
 
 def test_pretraining_needs_the_number_of_images(public, run_tool):
     path = public(MAE_TEXT)
-    with pytest.raises(MigrationError, match='--num-images'):
+    with pytest.raises(ConfigError, match='--num-images'):
         migrate_config(read_config(path))
     cfg, report = migrated(public(MAE_TEXT.replace('SomeImages', 'Humans300M')))
     assert [note.path for note in report.fill_in].count('num_images') == 1  # its name says 300 million
     assert cfg.num_images == 300_000_000
-    with pytest.raises(MigrationError, match='RandomResizedCrop'):
+    with pytest.raises(ConfigError, match='RandomResizedCrop'):
         migrate_config(read_config(public(MAE_TEXT.replace("'RandomResizedCrop'", "'NewCrop'"))), num_images=100)
     assert run_tool(path, path.parent / 'out.py', '--num-images', 0)[0] == 2
 

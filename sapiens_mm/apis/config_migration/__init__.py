@@ -4,38 +4,34 @@ The rules come from facts about the public configs (names of types and arguments
 """
 import copy
 import os
+import re
 from pathlib import Path
 
 from mmengine.config import Config
 
+from ...utils.config_text import format_value, wrapped
 from ...utils.files import replacing
+from ..config_report import ConfigError, Report
+from .components import Migration, find_kind
 from .data import add_test, migrate_data
-from .kinds import Kind, find_kind
 from .model import migrate_codec, migrate_load_from, migrate_model
-from .pretraining import migrate_epochs, migrate_images, migrate_mae, migrate_mae_schedule
-from .report import MigrationError, Note, Report
+from .pretraining import migrate_epochs, migrate_images, migrate_loop, migrate_mae
 from .runtime import migrate_hooks, migrate_optimizer, migrate_rest, migrate_schedule, migrate_visualizer
-from .writing import format_config
 
-__all__ = ['MigrationError', 'Note', 'Report', 'migrate_config', 'migrate_file', 'migrate_folder', 'read_config']
-
-# Variables that a migration reads itself; the rest are the runner's or the config's own helpers.
-_READ = {'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator',
-         'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks', 'visualizer', 'default_scope',
-         'custom_imports', 'load_from', 'work_dir', 'data_preprocessor'}
+__all__ = ['migrate_config', 'migrate_file', 'migrate_folder', 'read_config']
 
 
 def read_config(path: str | os.PathLike) -> dict:
-    """The content of a text config, without running its ``custom_imports``.
+    """Reads a text config without running its ``custom_imports``.
 
     Raises:
-        MigrationError: The file or one that it inherits from is missing or cannot be read.
+        ConfigError: The file or one that it inherits from is missing or cannot be read.
     """
     try:
         return Config.fromfile(path, import_custom_modules=False, lazy_import=False).to_dict()
     except Exception as error:  # the file is a program
-        raise MigrationError(f'{os.fspath(path)}: got {type(error).__name__} ({error}), expected a text config that '
-                             'loads, with the files that it inherits from at their places; correct it') from error
+        raise ConfigError(f'{os.fspath(path)}: got {type(error).__name__} ({error}), expected a text config that '
+                          'loads, with the files that it inherits from at their places; correct it') from error
 
 
 def migrate_config(cfg: dict, data_root: str | None = None, num_images: int | None = None) -> tuple[dict, Report]:
@@ -47,68 +43,59 @@ def migrate_config(cfg: dict, data_root: str | None = None, num_images: int | No
         num_images: Images of an epoch, for pretraining.
 
     Returns:
-        Variables of the config in their order, with ``Code`` in them, and what was done.
+        The variables of the new config in their order, with ``Code`` in them, and a report.
 
     Raises:
-        MigrationError: The config is not of the public release or not whole, or the number of images is not known.
+        ConfigError: The config is not of the public release or not whole, or the number of images is not known.
     """
-    cfg, report = copy.deepcopy(cfg), Report()
+    cfg = copy.deepcopy(cfg)
     kind = find_kind(cfg)
     for key, part in (('train_dataloader', 'dataset'), ('optim_wrapper', 'optimizer')):
         if not isinstance(cfg.get(key), dict) or part not in cfg[key]:
-            raise MigrationError(f'{key}: got none with {part}, expected a whole config; give one that trains')
+            raise ConfigError(f'{key}: got none with {part}, expected a whole config; give one that trains')
+    m = Migration(cfg, kind, Report(), data_root, num_images)
     out = dict(custom_imports=dict(imports=[kind.imports], allow_failed_imports=False), default_scope=kind.scope)
-    report.change('custom_imports', f'-> {kind.imports}')
-    if kind.task == 'pretrain':
-        out.update(_pretraining(cfg, kind, data_root, num_images, report))
-    else:
-        out.update(_fine_tuning(cfg, kind, data_root, report))
-    out['visualizer'] = migrate_visualizer(cfg, kind, report)
-    if cfg.get('work_dir'):
-        report.change('work_dir', 'dropped: it is a place on one machine; give --work-dir')
-    rest = migrate_rest(cfg, _READ | ({'codec'} if kind.task == 'pose' else set()), report)
-    out.update({key: value for key, value in rest.items() if key not in out})
-    out['load_from'] = migrate_load_from(cfg.get('load_from'), report)
-    return out, report
+    m.report.change('custom_imports', f'-> {kind.imports}')
+    out.update(_pretraining(m) if kind.task == 'pretrain' else _fine_tuning(m))
+    out['visualizer'] = migrate_visualizer(m)
+    out.update({key: value for key, value in migrate_rest(m).items() if key not in out})
+    out['load_from'] = migrate_load_from(cfg.get('load_from'), m.report)
+    return out, m.report
 
 
-def _fine_tuning(cfg: dict, kind: Kind, data_root: str | None, report: Report) -> dict:
-    head = cfg['model'][kind.head_key]
+def _fine_tuning(m: Migration) -> dict:
     out = {}
-    if kind.task == 'pose':
-        out['codec'] = migrate_codec(head.get('decoder'), 'codec', report)
-    elif not cfg.get('test_dataloader'):
-        add_test(cfg, kind, report)
-    return {**out, 'model': migrate_model(cfg, kind, report), **migrate_data(cfg, kind, data_root, report),
-            'optim_wrapper': migrate_optimizer(cfg, kind, report), 'param_scheduler': migrate_schedule(cfg, report),
-            **{key: cfg[key] for key in ('train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr')
-               if cfg.get(key) is not None},
-            **migrate_hooks(cfg, kind, head.get('out_channels'), report)}
+    if m.kind.task == 'pose':
+        out['codec'] = migrate_codec(m.head.get('decoder'), 'codec', m.report)
+    elif not m.cfg.get('test_dataloader'):
+        add_test(m)
+    return {**out, 'model': migrate_model(m), **migrate_data(m), 'optim_wrapper': migrate_optimizer(m),
+            'param_scheduler': migrate_schedule(m),
+            **{key: m.cfg[key] for key in ('train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr')
+               if m.cfg.get(key) is not None}, **migrate_hooks(m)}
 
 
-def _pretraining(cfg: dict, kind: Kind, data_root: str | None, num_images: int | None, report: Report) -> dict:
-    epochs = migrate_epochs(cfg, num_images, report)
-    hooks = migrate_hooks(cfg, kind, None, report)
+def _pretraining(m: Migration) -> dict:
+    epochs, hooks = migrate_epochs(m), migrate_hooks(m)
     for key in ('val_cfg', 'test_cfg'):
-        cfg.pop(key, None)
-    return {'model': migrate_mae(cfg, report), **migrate_images(cfg, data_root, report), **epochs,
-            'optim_wrapper': migrate_optimizer(cfg, kind, report),
-            **migrate_mae_schedule(cfg, migrate_schedule(cfg, report), hooks, report)}
+        m.cfg.pop(key, None)
+    return {'model': migrate_mae(m), **migrate_images(m), **epochs, 'optim_wrapper': migrate_optimizer(m),
+            **migrate_loop(hooks, m)}
 
 
 def migrate_file(source: str | os.PathLike, out: str | os.PathLike, data_root: str | None = None,
                  num_images: int | None = None) -> Report:
-    """Writes a public config as one of ours to ``out``, and returns what was done.
+    """Writes a public config as one of ours to ``out``, and returns a report.
 
     Raises:
-        MigrationError: See :func:`read_config` and :func:`migrate_config`; or ``out`` exists.
+        ConfigError: See :func:`read_config` and :func:`migrate_config`; or ``out`` exists.
     """
     source, out = Path(source), Path(out)
     if out.exists():
-        raise MigrationError(f'{out}: got a file that exists, expected a new one; change OUT, or remove it')
+        raise ConfigError(f'{out}: got a file that exists, expected a new one; change OUT, or remove it')
     variables, report = migrate_config(read_config(source), data_root, num_images)
-    text = format_config(f'{source.stem.strip()} of the public Sapiens release, by tools/migrate_config.py.',
-                         variables, report)
+    text = _format(f'{source.stem.strip()} of the public Sapiens release, by tools/migrate_config.py.', variables,
+                   report)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as part:
         Path(part).write_text(text, encoding='utf-8')
@@ -116,26 +103,56 @@ def migrate_file(source: str | os.PathLike, out: str | os.PathLike, data_root: s
 
 
 def migrate_folder(source: str | os.PathLike, out: str | os.PathLike, data_root: str | None = None,
-                   num_images: int | None = None) -> dict[str, Report | MigrationError]:
+                   num_images: int | None = None) -> dict[str, Report | ConfigError]:
     """Migrates every config below a folder but ``_base_``, to files of the same relative names below ``out``.
 
     Returns:
-        By relative name what was done, or why it was not.
+        The report of each file by relative name, or its error.
 
     Raises:
-        MigrationError: There is no config, or ``out`` lies in the folder.
+        ConfigError: The folder has no config, or ``out`` lies in it.
     """
     source, out = Path(source), Path(out)
     if source.resolve() in (out.resolve(), *out.resolve().parents):
-        raise MigrationError(f'{out}: got a folder inside of {source}, expected one outside; change OUT')
+        raise ConfigError(f'{out}: got a folder inside of {source}, expected one outside; change OUT')
     names = sorted(path.relative_to(source) for path in source.rglob('*.py'))
     names = [name for name in names if '_base_' not in name.parts]
     if not names:
-        raise MigrationError(f'{source}: got no .py file, expected configs; correct the path')
+        raise ConfigError(f'{source}: got no .py file, expected configs; correct the path')
     results = {}
     for name in names:
         try:
             results[str(name)] = migrate_file(source / name, out / name, data_root, num_images)
-        except MigrationError as error:
+        except ConfigError as error:
             results[str(name)] = error
     return results
+
+
+def _format(title: str, variables: dict, report: Report) -> str:
+    """Returns the config's text: values to fill in at the top, the other notes above their variables."""
+    notes: dict[str | None, dict[str, None]] = {}
+    for mark, entries in (('', report.changed), ('NOT MAPPED: ', report.not_mapped)):
+        for note in entries:
+            owner = _owner(note.path, variables)
+            # The index of a step is enough in a pipeline.
+            where = re.sub(r'^.*_dataloader\..*\bpipeline\b', 'pipeline', note.path)
+            where = '' if where in (owner, 'pipeline') else where.removeprefix(f'{owner}.') + ': '
+            notes.setdefault(owner, {})[f'{mark}{where}{note.text}'] = None
+    head = [title, '', 'The comments above each variable say what was changed.']
+    head += ['To fill in:'] * bool(report.fill_in) + [f'* {note}' for note in dict.fromkeys(report.fill_in)]
+    parts = ['"""' + '\n'.join(wrapped(line, '', '  ' if line.startswith('*') else '') for line in head) + '\n"""']
+    parts += [wrapped(text, '# ', '#   ') for text in notes.pop(None, {})]
+    for name, value in variables.items():
+        parts += [wrapped(text, '# ', '#   ') for text in notes.get(name, {})]
+        parts.append(f'{name} = {format_value(value, 0, len(name) + 3)}')
+    return '\n'.join(parts) + '\n'
+
+
+def _owner(path: str, variables: dict) -> str | None:
+    """Returns the variable of a note: the pipeline that a loader refers to, or the beginning of the path."""
+    if match := re.match(r'(train|val|test)_dataloader\.(?:.*\.)?pipeline\b', path):
+        name = 'train_pipeline' if match[1] == 'train' else 'test_pipeline'
+        if name in variables:
+            return name
+    name = path.partition('.')[0]
+    return name if name in variables else None

@@ -3,12 +3,15 @@ from mmpose.registry import TRANSFORMS as POSE_TRANSFORMS
 from mmseg.registry import TRANSFORMS as DENSE_TRANSFORMS
 
 from ...utils.config_text import Code
+from ..config_report import ConfigError, Report
+from .components import Rule, arguments, convert, no_counterpart
 from .model import migrate_codec
-from .report import MigrationError, Report, arguments, check_arguments, converted, no_counterpart
 
 # Of mmpose, whose others are used as they are.
 _POSE = {'LoadImage': 'SapiensLoadImage', 'PhotometricDistortion': 'SapiensPhotometricDistortion'}
-# What a transform of dense tasks does, by its type.
+# How a file is decoded, and from where.
+_LOAD = Rule(ignored=('imdecode_backend', 'backend_args', 'file_client_args'))
+# By the type of a transform of dense tasks, its role. What moves pixels becomes one SapiensRandomWarp.
 _ROLES = {name: role for role, names in dict(
     load=('LoadImage', 'LoadImageFromFile', 'LoadAnnotations'),
     background=('RandomBackground', ),
@@ -22,18 +25,26 @@ _ROLES = {name: role for role, names in dict(
     depth_target=('GenerateDepthTarget', ),
     normal_target=('GenerateNormalTarget', ),
     pack=('PackSegInputs', 'PackDepthInputs', 'PackNormalInputs')).items() for name in names}
-# Of the transforms that load: how a file is decoded, and from where.
-_LOADING = ('imdecode_backend', 'backend_args', 'file_client_args')
 _GEOMETRY = ('scale', 'crop', 'resize', 'compensate', 'rotate', 'flip')
+# Of the other roles, what a training pipeline gets.
+_RULES = dict(
+    load=_LOAD,
+    background=Rule('SapiensRandomBackground', ('folder', 'prob'), ('background_images_root', )),
+    photometric=Rule('SapiensPhotometricDistortion', ('brightness_delta', 'contrast_range', 'saturation_range',
+                                                      'hue_delta')),
+    depth_target=Rule('SapiensNormalizeDepth', ignored=('background_val', )),
+    normal_target=Rule(ignored=('background_val', )),
+    pack=Rule(ignored=('meta_keys', )))
 
 
 def migrate_pose_pipeline(pipeline: list[dict], codec: dict, path: str, train: bool, report: Report) -> list:
-    """A pipeline of keypoints; ``codec`` is the public one that the variable of that name stands for."""
+    """Returns a pipeline of keypoints; ``codec`` is the public one, which is a variable here."""
     out = [dict(type='SapiensSeedSample')] if train else []
     for index, step in enumerate(pipeline):
         name, where = step.get('type'), f'{path}.{index}'
         if name == 'Albumentation':
-            out += migrate_albumentations(step, codec['input_size'], where, report)
+            out += [_albumentation(one, codec['input_size'], f'{where}.transforms.{number}', report)
+                    for number, one in enumerate(step.get('transforms', ()))]
         elif name not in _POSE and name not in POSE_TRANSFORMS:
             out.append(no_counterpart(step, where, report))
         else:
@@ -51,37 +62,30 @@ def migrate_pose_pipeline(pipeline: list[dict], codec: dict, path: str, train: b
     return out
 
 
-def migrate_albumentations(config: dict, input_size: tuple[int, int], path: str, report: Report) -> list[dict]:
-    """Blur, median blur and dropout of one rectangle; ``input_size`` is (W, H)."""
-    out = []
-    for index, step in enumerate(config.get('transforms', ())):
-        where, name = f'{path}.transforms.{index}', step.get('type')
-        new = None
-        if name in ('Blur', 'MedianBlur'):
-            args = arguments(step, where, report, kept=('p', 'blur_limit'), ignored=('always_apply', ))
-            limit = args.get('blur_limit', 7)
-            sizes = tuple(limit) if isinstance(limit, (list, tuple)) else (3, limit)
-            new = dict(type='SapiensRandomBlur', kind='mean' if name == 'Blur' else 'median',
-                       prob=args.get('p', 0.5), kernel_size=sizes)
-        elif name == 'CoarseDropout':
-            new = _dropout(step, input_size, where, report)
-        if new is None:
-            new = dict(type='Albumentation', transforms=[no_counterpart(step, where, report)])
-        else:
-            report.change(where, f'{name} -> {new["type"]}')
-        out.append(new)
-    return out
+def _albumentation(step: dict, input_size: tuple[int, int], path: str, report: Report) -> dict:
+    """Returns a blur, a median blur or a dropout of one rectangle; ``input_size`` is (W, H)."""
+    new, name = None, step.get('type')
+    if name in ('Blur', 'MedianBlur'):
+        args = arguments(step, path, report, ('p', 'blur_limit'), ('always_apply', ))
+        limit = args.get('blur_limit', 7)
+        new = dict(type='SapiensRandomBlur', kind='mean' if name == 'Blur' else 'median', prob=args.get('p', 0.5),
+                   kernel_size=tuple(limit) if isinstance(limit, (list, tuple)) else (3, limit))
+    elif name == 'CoarseDropout':
+        new = _dropout(step, input_size, path, report)
+    if new is None:
+        return dict(type='Albumentation', transforms=[no_counterpart(step, path, report)])
+    report.change(path, f'{name} -> {new["type"]}')
+    return new
 
 
 def _dropout(config: dict, input_size: tuple[int, int], path: str, report: Report) -> dict | None:
-    args = arguments(config, path, report, ignored=('always_apply', 'mask_fill_value'),
-                     kept=('p', 'max_holes', 'max_height', 'max_width', 'min_holes', 'min_height', 'min_width',
-                           'fill_value'))
-    highest = args.get('max_height', 8), args.get('max_width', 8)
-    lowest = (args.get('min_height') or highest[0]), (args.get('min_width') or highest[1])
+    sizes = [f'{bound}_{side}' for bound in ('min', 'max') for side in ('holes', 'height', 'width')]
+    args = arguments(config, path, report, ('p', 'fill_value', *sizes), ('always_apply', 'mask_fill_value'))
+    largest = args.get('max_height', 8), args.get('max_width', 8)
+    smallest = args.get('min_height') or largest[0], args.get('min_width') or largest[1]
     # Whole numbers are pixels, as in albumentations.
     high, low = ([value if isinstance(value, float) else value / side for value, side in zip(values, input_size[::-1])]
-                 for values in (highest, lowest))
+                 for values in (largest, smallest))
     holes = args.get('max_holes', 8)
     if {holes, args.get('min_holes') or holes} != {1} or args.get('fill_value'):
         return None
@@ -92,56 +96,48 @@ def _dropout(config: dict, input_size: tuple[int, int], path: str, report: Repor
 
 
 def migrate_dense_train_pipeline(pipeline: list[dict], task: str, path: str, report: Report) -> list[dict]:
-    """A training pipeline of parts, depth or normals: what moves pixels becomes one ``SapiensRandomWarp``."""
+    """Returns a training pipeline of a dense task."""
     steps, before, after = {}, [], []
     last = max((index for index, step in enumerate(pipeline) if _ROLES.get(step.get('type')) in _GEOMETRY), default=-1)
     for index, step in enumerate(pipeline):
         where, name = f'{path}.{index}', step.get('type')
         role = _ROLES.get(name)
         if role is None:
-            # Before the warp no image is loaded.
+            # The warp loads the image.
             after.append(step if index > last and name in DENSE_TRANSFORMS else no_counterpart(step, where, report))
         elif role in steps:
             report.by_hand(where, f'{name} is the second {role} of the pipeline, left out')
         elif role in _GEOMETRY:
             steps[role] = where, step
-        elif role == 'load':
-            check_arguments(step, where, report, _LOADING)
-        elif role == 'background':
-            (after if steps else before).append(converted(
-                {**step, 'folder': Code('backgrounds')}, 'SapiensRandomBackground', where, report,
-                kept=('folder', 'prob'), ignored=('background_images_root', )))
-            report.ask('backgrounds', 'set BACKGROUND_ROOT, or change the line, to a folder of photos without people; '
-                       'or remove SapiensRandomBackground')
-        elif role == 'photometric':
-            after.append(converted(step, 'SapiensPhotometricDistortion', where, report,
-                                   kept=('brightness_delta', 'contrast_range', 'saturation_range', 'hue_delta')))
-        elif role == 'depth_target':
-            after.append(converted(step, 'SapiensNormalizeDepth', where, report, ignored=('background_val', )))
-        elif role == 'normal_target':
-            check_arguments(step, where, report, ('background_val', ))
-            report.change(where, 'GenerateNormalTarget dropped: there are no labels off the person')
-        elif role == 'pack':
-            check_arguments(step, where, report, ('meta_keys', ))
-    warp = migrate_warp(steps, task, path, report)
+        else:
+            if role == 'background':
+                step = {**step, 'folder': Code('backgrounds')}
+                report.ask('backgrounds', 'set BACKGROUND_ROOT, or change the line, to a folder of photos without '
+                           'people; or remove SapiensRandomBackground')
+            elif role == 'normal_target':
+                report.change(where, 'GenerateNormalTarget dropped: there are no labels off the person')
+            new = convert(step, _RULES[role], where, report)
+            if new['type']:
+                (before if role == 'background' and not steps else after).append(new)
+    warp = _warp(steps, task, path, report)
     report.change(path, 'loading -> SapiensLoadLabels, packing -> SapiensPackDense, SapiensSeedSample added')
     # Labels stay on disk for the warp to read its crop from.
     load = dict(type='SapiensLoadLabels', mmap=True)
     return [dict(type='SapiensSeedSample'), load, *before, warp, *after, dict(type='SapiensPackDense')]
 
 
-def migrate_warp(steps: dict[str, tuple[str, dict]], task: str, path: str, report: Report) -> dict:
-    """One ``SapiensRandomWarp`` for the public step of each role, which come with their places.
-
-    Raises:
-        MigrationError: There is no crop, which the warp makes, or a step has not what its type needs.
-    """
+def _warp(steps: dict[str, tuple[str, dict]], task: str, path: str, report: Report) -> dict:
+    """Returns one ``SapiensRandomWarp`` for the public steps by role, each with its place."""
     if 'crop' not in steps:
-        raise MigrationError(f'{path}: got no crop, expected one to a fixed size; add a RandomCrop')
-    out, mapped = dict(type='SapiensRandomWarp', **_crop(*steps['crop'], report)), ['crop']
-    for role, (convert, without) in _PARTS_OF_WARP.items():
-        new = convert(*steps[role], task, report) if role in steps else None
-        out.update(new or without)
+        raise ConfigError(f'{path}: got no crop, expected one to a fixed size; add a RandomCrop')
+    where, step = steps['crop']
+    args = arguments(step, where, report, ('crop_size', 'cat_max_ratio', 'ignore_index'))
+    out = dict(type='SapiensRandomWarp', size=tuple(_needed(step, 'crop_size', where)),
+               cat_max_ratio=args.get('cat_max_ratio', 1.))
+    mapped = ['crop']
+    for role, (convert_step, default) in _WARP_STEPS.items():
+        new = convert_step(*steps[role], task, report) if role in steps else None
+        out.update(new or default)
         mapped += [role] if new else []
     if out.get('base_size') == out['size']:
         out.pop('base_size')
@@ -165,18 +161,13 @@ def migrate_warp(steps: dict[str, tuple[str, dict]], task: str, path: str, repor
 
 def _needed(step: dict, key: str, path: str):
     if key not in step:
-        raise MigrationError(f'{path}: got {step["type"]} without {key}, expected it; add it')
+        raise ConfigError(f'{path}: got {step["type"]} without {key}, expected it; add it')
     return step[key]
-
-
-def _crop(path: str, step: dict, report: Report) -> dict:
-    args = arguments(step, path, report, kept=('crop_size', 'cat_max_ratio', 'ignore_index'))
-    return dict(size=tuple(_needed(step, 'crop_size', path)), cat_max_ratio=args.get('cat_max_ratio', 1.))
 
 
 # The functions below return None for what SapiensRandomWarp does not do.
 def _scale(path: str, step: dict, task: str, report: Report) -> dict | None:
-    args = arguments(step, path, report, kept=('scale', 'ratio_range', 'keep_ratio', 'resize_type'))
+    args = arguments(step, path, report, ('scale', 'ratio_range', 'keep_ratio', 'resize_type'))
     if args.get('keep_ratio', False) is not True:
         report.by_hand(path, f'{step["type"]} left out: SapiensRandomWarp keeps the ratio of the sides')
         return None
@@ -185,23 +176,21 @@ def _scale(path: str, step: dict, task: str, report: Report) -> dict | None:
 
 
 def _rotate(path: str, step: dict, task: str, report: Report) -> dict | None:
-    args = arguments(step, path, report, kept=('prob', 'degree', 'pad_val', 'seg_pad_val'),
-                     ignored=('depth_pad_val', 'normal_pad_val', 'center', 'auto_bound'))
+    args = arguments(step, path, report, ('prob', 'degree', 'pad_val', 'seg_pad_val'),
+                     ('depth_pad_val', 'normal_pad_val', 'center', 'auto_bound'))
     degree = _needed(step, 'degree', path)
     low, high = degree if isinstance(degree, (list, tuple)) else (-degree, degree)
     if -low != high:
         report.by_hand(path, f'{step["type"]} by {degree} left out: SapiensRandomWarp turns by as much either way')
         return None
-    out = dict(rotate_prob=args.get('prob', 1.), rotate_range=float(high))
-    if task == 'parts':
-        out['corner_label'] = args.get('seg_pad_val', 255)
     value = args.get('pad_val', 0)  # mmseg's default
-    out['pad_val'] = tuple(value) if isinstance(value, (list, tuple)) else (value, ) * 3
-    return out
+    return dict(rotate_prob=args.get('prob', 1.), rotate_range=float(high),
+                **(dict(corner_label=args.get('seg_pad_val', 255)) if task == 'seg' else {}),
+                pad_val=tuple(value) if isinstance(value, (list, tuple)) else (value, ) * 3)
 
 
 def _flip(path: str, step: dict, task: str, report: Report) -> dict | None:
-    args = arguments(step, path, report, kept=('prob', 'direction', 'swap_seg_labels'))
+    args = arguments(step, path, report, ('prob', 'direction', 'swap_seg_labels'))
     if args.get('direction', 'horizontal') != 'horizontal' or isinstance(args.get('prob'), (list, tuple)):
         report.by_hand(path, f'{step["type"]} of direction {args.get("direction")} with prob {args.get("prob")} left '
                        'out: SapiensRandomWarp mirrors left and right alone')
@@ -210,24 +199,24 @@ def _flip(path: str, step: dict, task: str, report: Report) -> dict | None:
 
 
 # By role, the function and what the warp gets without the step.
-_PARTS_OF_WARP = dict(scale=(_scale, dict(scale_range=(1., 1.))), rotate=(_rotate, dict(rotate_prob=0.)),
-                      flip=(_flip, dict(flip_prob=0.)))
+_WARP_STEPS = dict(scale=(_scale, dict(scale_range=(1., 1.))), rotate=(_rotate, dict(rotate_prob=0.)),
+                   flip=(_flip, dict(flip_prob=0.)))
 
 
 def migrate_dense_test_pipeline(pipeline: list[dict], path: str, report: Report) -> list[dict]:
-    """A test pipeline of parts, depth or normals: predictions are compared at the size of the image."""
+    """Returns a test pipeline of a dense task: predictions are compared at the size of the image."""
     out = [dict(type='SapiensLoadImage')]
     for index, step in enumerate(pipeline):
         where, name = f'{path}.{index}', step.get('type')
         role = _ROLES.get(name)
         if role == 'resize':
-            check_arguments(step, where, report, ('scale', 'keep_ratio'))
+            convert(step, Rule(ignored=('scale', 'keep_ratio')), where, report)
             out.append(dict(type='SapiensResize', size=tuple(_needed(step, 'scale', where)[::-1])))
             if step.get('keep_ratio'):
                 report.drop(f'{where}.keep_ratio', 'the ratio of the sides was kept, SapiensResize makes the size of '
                             'the input')
         elif role == 'load':
-            check_arguments(step, where, report, _LOADING)
+            convert(step, _LOAD, where, report)
         elif role is None and name in DENSE_TRANSFORMS:
             out.append(step)
         elif role not in ('pack', 'normal_target', 'depth_target'):
@@ -238,7 +227,7 @@ def migrate_dense_test_pipeline(pipeline: list[dict], path: str, report: Report)
 
 
 def flip_pairs(pipeline: list[dict]) -> list[tuple[int, int]] | None:
-    """The labels that a pipeline exchanges in a mirror image; None where it does not say."""
+    """Returns the labels that a pipeline exchanges in a mirrored image; None where it names none."""
     for step in pipeline:
         if _ROLES.get(step.get('type')) == 'flip' and step.get('swap_seg_labels') is not None:
             return [tuple(pair) for pair in step['swap_seg_labels']]

@@ -1,0 +1,55 @@
+"""Report of a config conversion, and the error for configs that cannot be converted."""
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class ConfigError(ValueError):
+    """A config cannot be converted."""
+
+
+class Note(NamedTuple):
+    """A remark on a place of a config, such as ``train_dataloader.dataset.pipeline.3``; '' is the whole config."""
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f'{self.path}: {self.text}' if self.path else self.text
+
+
+@dataclass
+class Report:
+    """What a conversion did.
+
+    Attributes:
+        changed: Added and replaced parts.
+        not_mapped: Parts without a counterpart.
+        fill_in: Values that the user must give.
+        complete: Whether the new config needs no part that is replaced by hand.
+    """
+    changed: list[Note] = field(default_factory=list)
+    not_mapped: list[Note] = field(default_factory=list)
+    fill_in: list[Note] = field(default_factory=list)
+    complete: bool = True
+
+    def change(self, path: str, text: str) -> None:
+        """Notes a change."""
+        self.changed.append(Note(path, text))
+
+    def drop(self, path: str, text: str) -> None:
+        """Notes a part without a counterpart that the config can do without."""
+        self.not_mapped.append(Note(path, text))
+
+    def by_hand(self, path: str, text: str) -> None:
+        """Notes a part without a counterpart that the config needs."""
+        self.not_mapped.append(Note(path, f'{text}; replace it by hand'))
+        self.complete = False
+
+    def ask(self, path: str, text: str) -> None:
+        """Notes a value that the user must give."""
+        self.fill_in.append(Note(path, text))
+
+    def __str__(self) -> str:
+        lines = []
+        for title, notes in (('changed', self.changed), ('not mapped', self.not_mapped), ('to fill in', self.fill_in)):
+            lines += [f'{title}:', *[f'  {note}' for note in notes or ['nothing']]]
+        return '\n'.join(lines)

@@ -3,7 +3,9 @@ import itertools
 import json
 import multiprocessing
 import os
+import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -102,6 +104,24 @@ def run_tool(root, tmp_path_factory):
             process.kill()
             pytest.fail(f'{argv} still ran after {timeout} s:\n{out.read_text()[-3000:]}{err.read_text()[-9000:]}')
         return subprocess.CompletedProcess(argv, process.exitcode, out.read_text(), err.read_text())
+
+    return run
+
+
+@pytest.fixture
+def run_main(root, monkeypatch, capfd):
+    """Runs a script of ours in this process, which starts no interpreter: exit status, output, errors."""
+
+    def run(tool, *arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', [str(root / tool), *map(str, arguments)])
+        monkeypatch.syspath_prepend((root / tool).parent)  # as Python does for a script
+        status, message = 0, ''
+        try:
+            runpy.run_path(str(root / tool), run_name='__main__')
+        except SystemExit as end:
+            status, message = (end.code or 0, '') if isinstance(end.code, int | None) else (1, f'{end.code}\n')
+        out, errors = capfd.readouterr()
+        return status, out, errors + message
 
     return run
 

@@ -1,4 +1,4 @@
-"""The decoder of masked autoencoding."""
+"""Decoder of the masked autoencoder."""
 import torch
 import torch.nn as nn
 from mmengine.model import BaseModule
@@ -13,20 +13,19 @@ from ..backbones.sapiens_vit import Block, run_block
 class SapiensMAEDecoder(BaseModule):
     """Predicts the pixels of every patch from the encoded visible ones (He et al., CVPR 2022).
 
-    A learned token stands for each masked patch; the position embedding is fixed sines and cosines. The defaults are
-    those of the public models.
+    A learned token replaces each masked patch; positions are fixed sines and cosines. The defaults are those of the
+    public models.
 
     Args:
         in_channels: Width of the encoder.
-        grid_size: Rows and columns (h, w) of patches that the position embedding is stored for; other grids get it
-            resized.
+        grid_size: Rows and columns (h, w) of the stored position embedding; it is resized to other grids.
         patch_size: Side of a patch in pixels.
         out_channels: Channels of the image.
         embed_dims: Width of the decoder, a multiple of 4.
-        num_layers: Its number of blocks.
-        num_heads: Its attention heads.
-        feedforward_channels: Width of its MLPs; by default 4 times ``embed_dims``.
-        with_cp: Whether the activations inside a block are recomputed in the backward pass instead of stored.
+        num_layers: Number of blocks.
+        num_heads: Number of attention heads.
+        feedforward_channels: Width of the MLPs, by default 4 times ``embed_dims``.
+        with_cp: Whether to recompute activations inside a block in the backward pass instead of storing them.
         init_cfg: See :class:`mmengine.model.BaseModule`.
     """
 
@@ -58,12 +57,11 @@ class SapiensMAEDecoder(BaseModule):
 
         Args:
             x: (B, 1 + V, in_channels), the cls token and V encoded patches.
-            ids_restore: (B, N) int64; patch i of the image is number ``ids_restore[:, i]`` of the visible patches
-                followed by the masked ones.
+            ids_restore: (B, N) int64, the index of each patch among the visible patches followed by the masked ones.
             grid: Rows and columns (h, w) of patches, N = h * w.
 
         Returns:
-            (B, N, patch_size ** 2 * out_channels): each patch's pixels row by row, channels last.
+            (B, N, patch_size ** 2 * out_channels), the pixels of each patch in row-major order, channels last.
         """
         x = self.decoder_embed(x)
         num_masked = ids_restore.shape[1] + 1 - x.shape[1]

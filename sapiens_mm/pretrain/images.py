@@ -1,4 +1,4 @@
-"""An endless stream of augmented images for pretraining, whose position can be told and taken up again."""
+"""Endless, resumable stream of augmented images for pretraining."""
 import io
 import itertools
 import os
@@ -16,36 +16,37 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import InterpolationMode, v2
 
-from ..utils.images import ends_in_zeros, header_of, open_image
+from ..utils.images import ends_in_zeros, header_of, open_image, turn
 from .sources import SourceError, build_source, permutation
 
-_FINISHED = 2**62  # taken from a shard: all
+_FINISHED = 2**62  # images taken from a shard that is finished
 
 
 @DATASETS.register_module()
 class SapiensImages(IterableDataset):
-    """Images of a folder, a list file or WebDataset shards, cropped, resized and flipped at random, without end.
+    """Endless stream of randomly cropped, resized and flipped images of a folder, a list file or WebDataset shards.
 
-    Every data worker of every rank is a *slot*. Position p of an epoch's permutation of shards belongs to slot
-    ``p % num_slots``; a slot that is through with its shards goes on with the next epoch. So no image comes twice in
-    an epoch, ranks never wait for each other, and the order depends on the seed, the epoch and the number of slots.
+    Each data worker of each rank is a *slot*. Position p in the epoch's permutation of shards belongs to slot
+    ``p % num_slots``; a slot that has finished its shards continues with the next epoch. Thus no image repeats within
+    an epoch, ranks do not wait for each other, and the order depends on the seed, the epoch and the number of slots.
     Augmentation depends on the seed, the epoch and the image's name.
 
-    A sample is ``dict(inputs=..., data_samples=dict(key=..., position=..., bad=...))``: the image, (3, H, W) uint8 RGB;
-    its name; the int64 tensor (epoch, shard, images taken from the shard so far, worker); and the names and faults of
-    images that were skipped before it, one a line.
+    A sample is ``dict(inputs=..., data_samples=dict(key=..., position=..., bad=...))``: the image (3, H, W) uint8 RGB;
+    its name; the int64 tensor (epoch, shard, images taken from the shard, worker); and lines with the name and error
+    of each unreadable image before it.
 
     Args:
         source: ``dict(type='folder', path=..., chunk=64)``, ``dict(type='list', path=..., root=None, chunk=64)`` or
             ``dict(type='shards', urls=..., buffer=1000, retries=3, allow_pipes=False)``; see
             :func:`.sources.folder_source`, :func:`.sources.list_source` and :class:`.sources.TarSource`.
         size: Height and width (H, W) of the output in pixels.
-        scale: Smallest and largest share of the image's area that a crop covers.
-        flip: Probability of mirroring.
-        seed: Of order and augmentation; not negative.
-        max_bad_share: The share of unreadable images, of those that a rank has met since it started, above which
+        scale: Smallest and largest share of the image's area in a crop.
+        flip: Probability of a horizontal flip.
+        seed: Seed of order and augmentation, nonnegative.
+        max_bad_share: Largest share of unreadable images since the start of a rank; above it
             :class:`SapiensStreamHook` stops the run.
-        min_images: That share is looked at from this many images on. As many unreadable ones in a row stop the run too.
+        min_images: Number of images from which on that share is checked. As many unreadable images in a row stop the
+            run, too.
     """
 
     def __init__(self,
@@ -63,19 +64,19 @@ class SapiensImages(IterableDataset):
             v2.RandomResizedCrop(size, scale, interpolation=InterpolationMode.BICUBIC, antialias=True),
             v2.RandomHorizontalFlip(flip)
         ])
-        # Asked here: in data workers that are spawned there is no process group.
+        # Stored, since spawned data workers have no process group.
         self.rank, self.num_ranks = get_dist_info()
-        self.turn = 0  # the data worker that the first batch comes from
+        self.turn = 0  # data worker of the first batch
         self._epoch, self._taken = 0, {}
 
     def __len__(self) -> int:
-        return 2**62  # hooks of MMEngine ask whether an epoch of the loader ends; it does not
+        return 2**62  # endless, but MMEngine's hooks need a length
 
     def __iter__(self) -> Iterator[dict]:
         info = get_worker_info()
         num_workers = info.num_workers if info else 1
         self.check_workers(num_workers)
-        worker = ((info.id if info else 0) + self.turn) % num_workers  # the loader begins with its worker 0
+        worker = ((info.id if info else 0) + self.turn) % num_workers  # the loader starts with its worker 0
         bad = []
         for epoch in itertools.count(self._epoch):
             for shard in self.deal(epoch, self.rank * num_workers + worker, self.num_ranks * num_workers):
@@ -86,13 +87,13 @@ class SapiensImages(IterableDataset):
                 for taken, (key, read) in itertools.islice(images, before, None):
                     try:
                         image = decode(read())
-                    except Exception as error:  # decoders raise nearly anything
-                        reason = str(error).partition(' <')[0]  # Pillow's ends with <_io.BytesIO ...>
-                        # In one line, since each line is counted as an image: a name may have several.
+                    except Exception as error:  # decoders raise nearly any type
+                        reason = str(error).partition(' <')[0]  # without Pillow's <_io.BytesIO ...>
+                        # On one line, since each line counts as an image; a name may contain line breaks.
                         bad.append(' '.join(f'{key} ({reason or type(error).__name__})'.split()))
                         if len(bad) >= self.min_images:
-                            raise SourceError(f'{len(bad)} images in a row cannot be read, the last is {bad[-1]}; '
-                                              'check the image source') from error
+                            raise SourceError(f'image source: got {len(bad)} unreadable images in a row, the last is '
+                                              f'{bad[-1]}; check the source') from error
                         continue
                     yield dict(
                         inputs=self.augment(image, epoch, key),
@@ -101,44 +102,37 @@ class SapiensImages(IterableDataset):
                     bad = []
 
     def deal(self, epoch: int, slot: int, num_slots: int) -> list[int]:
-        """The shards of a slot in an epoch, in their order."""
+        """Returns the shards of a slot in an epoch, in order."""
         return permutation(len(self.source), self.seed, epoch)[slot::num_slots].tolist()
 
     def check_workers(self, num_workers: int) -> None:
-        """Checks that every slot gets a shard.
-
-        Args:
-            num_workers: Data workers of each rank, at least 1.
-
-        Raises:
-            SourceError: There are fewer shards than slots.
-        """
+        """Raises a SourceError if there are fewer shards than data workers, of which each rank has ``num_workers``."""
         shards, slots = len(self.source), self.num_ranks * num_workers
         if shards >= slots:
             return
         most = shards // self.num_ranks
-        remedy = f'set num_workers to {most} at most' if most else f'start {shards} ranks at most'
-        raise SourceError(f'{shards} shards of images for {self.num_ranks} ranks x {num_workers} data workers, but '
-                          f'each worker needs one; {remedy}, or cut the images into more shards')
+        remedy = f'set num_workers to at most {most}' if most else f'start at most {shards} ranks'
+        raise SourceError(f'image source: got {shards} shards, expected one for each data worker of {self.num_ranks} '
+                          f'ranks x {num_workers} workers; {remedy}, or split the images into more shards')
 
     def augment(self, image: Tensor, epoch: int, key: str) -> Tensor:
         """Crops, resizes and flips an image, (3, h, w) uint8, to (3, H, W) uint8."""
         with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which would seed the GPUs too.
+            # torch.manual_seed would also seed the GPUs.
             torch.default_generator.manual_seed(zlib.crc32(os.fsencode(f'{self.seed} {epoch} {key}')))
             return self.transform(image)
 
     def position(self, latest: dict[int, tuple[int, int, int]], num_workers: int) -> dict[str, Any]:
-        """Where the stream is, for a checkpoint.
+        """Returns the position of the stream for a checkpoint.
 
         Args:
-            latest: Slot -> (epoch, shard, images taken from it) of the last sample of it that was used; slots of which
-                none was used yet are left out.
+            latest: Slot -> (epoch, shard, images taken from it) of its last used sample; slots without a used sample
+                are missing.
             num_workers: Data workers of each rank, at least 1.
 
         Returns:
-            ``epoch``: all before are complete. ``taken``: epoch -> shard -> images taken (a very large number: all).
-            Further what :meth:`resume` needs to know whether it goes with the dataset at hand. Plain integers and text.
+            Integers and strings: ``epoch``, the first unfinished one; ``taken``, epoch -> shard -> images taken (a very
+            large number for all); and what :meth:`resume` compares with its data set.
         """
         num_slots = self.num_ranks * num_workers
         first = min(latest[slot][0] if slot in latest else self._epoch for slot in range(num_slots))
@@ -153,64 +147,58 @@ class SapiensImages(IterableDataset):
                     epoch=first, taken=taken)
 
     def resume(self, position: dict[str, Any], num_workers: int, turn: int = 0) -> bool:
-        """Makes the stream go on at a position, before data workers start.
+        """Continues the stream at a position; call it before data workers start.
 
-        With as many ranks and workers as then, it goes on exactly as it would have; with other numbers every image
-        that the epoch has left comes once. If images, seed, ``chunk`` or ``buffer`` are others, the position means
-        nothing, and the next epoch begins.
+        With the same numbers of ranks and workers, the samples are those of the uninterrupted stream; with others, each
+        remaining image of the epoch comes once. If images, seed, ``chunk`` or ``buffer`` differ, the position is void,
+        and the next epoch begins.
 
         Args:
-            position: What :meth:`position` returned.
+            position: Return value of :meth:`position`.
             num_workers: Data workers of each rank, at least 1.
-            turn: The worker that the next batch was to come from.
+            turn: Worker of the next batch.
 
         Returns:
-            Whether the position goes with this dataset.
+            Whether the position is valid for this data set.
         """
         same = position['source'] == self.source.fingerprint and position['seed'] == self.seed
         if same:
             self._epoch, self._taken = position['epoch'], position['taken']
         else:
             self._epoch, self._taken = max(position['taken'], default=position['epoch']) + 1, {}
-        as_then = (position['num_ranks'], position['num_workers']) == (self.num_ranks, num_workers)
-        self.turn = turn if same and as_then else 0
+        same_slots = (position['num_ranks'], position['num_workers']) == (self.num_ranks, num_workers)
+        self.turn = turn if same and same_slots else 0
         return same
 
 
-def _upright(image: Tensor, orientation: int) -> Tensor:
-    """Turns and mirrors an image (..., h, w) as EXIF's orientation, 1 to 8, tells."""
-    if orientation >= 5:
-        image = image.transpose(-1, -2)
-    flipped = {2: [-1], 3: [-1, -2], 4: [-2], 6: [-1], 7: [-1, -2], 8: [-2]}.get(orientation)
-    return image.flip(flipped) if flipped else image
-
-
 def decode(data: bytes) -> Tensor:
-    """Decodes an image file: EXIF's orientation is applied, transparency dropped, an animation's first picture taken.
+    """Decodes an image file, or the first frame of an animation, with its EXIF orientation and without transparency.
 
     Args:
-        data: JPEG, PNG, WebP, or whatever else torchvision or Pillow know by its first bytes.
+        data: JPEG, PNG, WebP, or another format that torchvision or Pillow recognize by the first bytes.
 
     Returns:
         (3, h, w) uint8 RGB.
 
     Raises:
-        Exception: Of nearly any type: the file is damaged, or no image.
+        Exception: Of nearly any type, for damaged files and other content.
     """
     if ends_in_zeros(data):
-        raise ValueError('the file is cut off: it ends in zeros')
-    header = header_of(data)  # which refuses what would take too much memory
+        raise ValueError('the file is truncated: it ends in zeros')
+    header = header_of(data)  # refuses images that would take too much memory
     try:
         if data.startswith(b'GIF8'):
             raise ValueError('torchvision would decode all images of the animation')
         image = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
-        image = _upright(image, header.orientation)  # torchvision does that by itself since 0.20 only
+        if header.orientation > 1:  # torchvision applies it since 0.20 only
+            image = torch.from_numpy(turn(image.permute(1, 2, 0).numpy(), header.orientation))
+            image = image.permute(2, 0, 1).contiguous()
     except (RuntimeError, ValueError):
-        # Half as fast, but it knows more formats, and its words for what is wrong are plain.
+        # Pillow is half as fast, but reads more formats and has clearer errors.
         image = ImageOps.exif_transpose(open_image(io.BytesIO(data)))
-        if image.mode.startswith('I;16'):  # grey of 16 bits, which `convert` would clip
+        if image.mode.startswith('I;16'):  # 16-bit gray, which `convert` would clip
             image = Image.fromarray((np.array(image) // 257).astype(np.uint8))
         image = torch.from_numpy(np.array(image.convert('RGB'))).permute(2, 0, 1)
-    if image.dtype == getattr(torch, 'uint16', None):  # a PNG of 16 bits; torch has the type since 2.3
+    if image.dtype == getattr(torch, 'uint16', None):  # 16-bit PNG; torch has the type since 2.3
         image = (image.to(torch.int32) // 257).to(torch.uint8)
     return image[0] if image.ndim == 4 else image

@@ -1,4 +1,4 @@
-"""Masked autoencoding (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377), as Sapiens is pretrained."""
+"""Masked autoencoder (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377), the pretraining of Sapiens."""
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -11,17 +11,16 @@ from ..backbones.sapiens_vit import run_block
 
 @MODELS.register_module()
 class SapiensMAE(BaseModel):
-    """Hides most patches of an image, encodes the others, and predicts the pixels of the hidden ones.
+    """Encodes the visible patches of an image and predicts the pixels of the masked ones.
 
-    Its parameters have the public names, ``backbone.*`` and ``neck.*``. The backbone is an ordinary ``SapiensViT`` with
-    a cls token, of which only the visible patches pass; its position embedding is frozen.
+    Parameters have the public names, ``backbone.*`` and ``neck.*``. The position embedding of the backbone is frozen.
 
     Args:
         backbone: Config of a ``SapiensViT``; ``with_cls_token`` is set here.
-        neck: Config of a ``SapiensMAEDecoder``; ``in_channels``, ``grid_size`` and ``patch_size`` are taken from the
-            backbone, its type too if it has none.
-        mask_ratio: Share of the patches that is hidden, in (0, 1).
-        norm_target: Whether a patch's pixels are normalised by their own mean and variance before they are compared.
+        neck: Config of a ``SapiensMAEDecoder``, also its default type; ``in_channels``, ``grid_size`` and
+            ``patch_size`` are those of the backbone.
+        mask_ratio: Share of masked patches, in (0, 1).
+        norm_target: Whether to normalize the pixels of each target patch by their own mean and variance.
         data_preprocessor: Config of a preprocessor for images (B, 3, H, W) or a list of them.
         init_cfg: See :class:`mmengine.model.BaseModule`.
 
@@ -49,36 +48,31 @@ class SapiensMAE(BaseModel):
         })
 
     def init_weights(self) -> None:
-        """As the backbone's and the neck's ``init_cfg`` say; the patch projection as MAE does."""
+        """Initializes backbone and neck by their ``init_cfg``, and the patch projection like MAE."""
         super().init_weights()
         settings = self.backbone.init_cfg
         if not (isinstance(settings, dict) and settings['type'] == 'Pretrained'):
-            # A linear layer over a patch, and not a convolution, whose fan-out would count each pixel.
+            # As a linear layer over a patch: the fan-out of a convolution would count each pixel.
             nn.init.xavier_uniform_(self.backbone.patch_embed.projection.weight.data.flatten(1))
             nn.init.zeros_(self.backbone.patch_embed.projection.bias)
 
     def forward(self, inputs: Tensor, data_samples: dict | None = None,
                 mode: str = 'tensor') -> dict | tuple[Tensor, Tensor]:
-        """Runs encoder and decoder.
+        """Runs encoder and decoder with a new mask.
 
         Args:
-            inputs: Normalised images (B, 3, H, W); H and W are multiples of the patch size.
-            data_samples: Names and positions of the images, unused: there are no labels.
-            mode: ``'loss'`` returns ``dict(loss=...)``; ``'tensor'`` what :meth:`predict` returns, for a new mask.
+            inputs: Normalized images (B, 3, H, W); H and W are multiples of the patch size.
+            data_samples: Unused.
+            mode: ``'loss'`` for :meth:`loss`, ``'tensor'`` for :meth:`predict`.
         """
         if mode == 'loss':
             return self.loss(inputs)
         if mode == 'tensor':
             return self.predict(inputs)
-        raise ValueError(f"mode is '{mode}', but pretraining knows 'loss' and 'tensor' only")
+        raise ValueError(f"mode: got '{mode}', expected 'loss' or 'tensor'")
 
     def loss(self, inputs: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:
-        """Mean squared error over the hidden patches.
-
-        Args:
-            inputs: Normalised images (B, 3, H, W).
-            noise: See :meth:`random_mask`.
-        """
+        """Returns the mean squared error over the masked patches as ``dict(loss=...)``; arguments: :meth:`predict`."""
         pred, mask = self.predict(inputs, noise=noise)
         error = F.mse_loss(pred.float(), self.target(inputs), reduction='none').mean(dim=-1)
         return dict(loss=(error * mask).sum() / mask.sum())
@@ -88,27 +82,27 @@ class SapiensMAE(BaseModel):
         """Predicts all patches from the visible ones.
 
         Args:
-            inputs: Normalised images (B, 3, H, W).
-            mask_ratio: Share of the patches that is hidden, in (0, 1); by default the model's own.
+            inputs: Normalized images (B, 3, H, W).
+            mask_ratio: See :meth:`random_mask`.
             noise: See :meth:`random_mask`.
 
         Returns:
-            The prediction (B, N, patch_size ** 2 * 3), of normalised patches with ``norm_target``; and the mask (B, N)
-            float, 1 for hidden.
+            The predicted patches (B, N, patch_size ** 2 * 3), normalized with ``norm_target``, and the mask (B, N)
+            float, 1 for masked.
 
         Raises:
-            ValueError: The images' sides are no multiples of the patch size, or the ratio hides all patches or none.
+            ValueError: A side of the images is not a multiple of the patch size, or the ratio masks all or no patches.
         """
         latent, mask, ids_restore, grid = self.encode(inputs, mask_ratio, noise)
         return self.neck(latent, ids_restore, grid), mask
 
     def encode(self, inputs: Tensor, mask_ratio: float | None = None,
                noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-        """Encodes the visible patches: (B, 1 + V, C), the mask (B, N), ``ids_restore`` (B, N) and the grid (h, w)."""
+        """Returns the encoded visible patches (B, 1 + V, C), mask (B, N), ``ids_restore`` (B, N) and grid (h, w)."""
         size = self.backbone.patch_size
         if any(side % size for side in inputs.shape[-2:]):
-            raise ValueError(f'The images are {inputs.shape[-2]} x {inputs.shape[-1]} (H x W), but masked patches are '
-                             f'{size} pixels wide: crop or resize them to multiples of {size}')
+            raise ValueError(f'images: got {inputs.shape[-2]} x {inputs.shape[-1]} pixels (H x W), expected multiples '
+                             f'of the patch size {size}; crop or resize them')
         tokens, grid = self.backbone.embed(inputs)
         ids_keep, mask, ids_restore = self.random_mask(len(tokens), tokens.shape[1] - 1, mask_ratio, noise,
                                                        tokens.device)
@@ -120,34 +114,34 @@ class SapiensMAE(BaseModel):
 
     def random_mask(self, batch: int, num_patches: int, mask_ratio: float | None = None, noise: Tensor | None = None,
                     device: torch.device | str = 'cpu') -> tuple[Tensor, Tensor, Tensor]:
-        """Draws which patches stay visible, for each image by itself.
+        """Draws the visible patches of each image.
 
         Args:
             batch: Number of images B.
-            num_patches: Patches of an image N.
-            mask_ratio: Share that is hidden, in (0, 1); by default the model's own.
-            noise: (B, N); the patches with the smallest noise stay. Uniform random numbers by default.
-            device: Where to draw.
+            num_patches: Number of patches N of an image.
+            mask_ratio: Share of masked patches, in (0, 1); by default the model's.
+            noise: (B, N); the patches with the smallest noise stay visible. Uniform random numbers by default.
+            device: Device to draw on.
 
         Returns:
-            The places of the V visible patches (B, V) int64; the mask (B, N) float, 1 for hidden; and (B, N) int64,
-            each patch's number among the visible ones followed by the hidden ones.
+            The indices of the V visible patches (B, V) int64; the mask (B, N) float, 1 for masked; and (B, N) int64,
+            the index of each patch among the visible patches followed by the masked ones.
         """
         ratio = self.mask_ratio if mask_ratio is None else _checked_ratio(mask_ratio)
         num_visible = int(num_patches * (1 - ratio))
         if not 0 < num_visible < num_patches:
-            raise ValueError(f'mask_ratio {ratio} leaves {num_visible} of {num_patches} patches visible, but some must '
-                             'be visible and some hidden: change the ratio, or take larger images')
+            raise ValueError(f'mask_ratio: got {ratio}, which leaves {num_visible} of {num_patches} patches visible, '
+                             'expected some visible and some masked; change the ratio or use larger images')
         if noise is None:
             noise = torch.rand(batch, num_patches, device=device)
         elif noise.shape != (batch, num_patches):
-            raise ValueError(f'noise is {tuple(noise.shape)}, but must be {(batch, num_patches)}: images, patches')
+            raise ValueError(f'noise: got shape {tuple(noise.shape)}, expected {(batch, num_patches)}: images, patches')
         ids_shuffle = noise.argsort(dim=1)
         ids_restore = ids_shuffle.argsort(dim=1)
         return ids_shuffle[:, :num_visible], (ids_restore >= num_visible).float(), ids_restore
 
     def target(self, inputs: Tensor) -> Tensor:
-        """What is to be predicted: (B, N, patch_size ** 2 * 3) float32 from normalised images (B, 3, H, W)."""
+        """Returns the target patches (B, N, patch_size ** 2 * 3) float32 of normalized images (B, 3, H, W)."""
         patches = patchify(inputs.float(), self.backbone.patch_size)
         if self.norm_target:
             patches = (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
@@ -156,12 +150,12 @@ class SapiensMAE(BaseModel):
 
 def _checked_ratio(mask_ratio: float) -> float:
     if not 0 < mask_ratio < 1:
-        raise ValueError(f'mask_ratio is {mask_ratio}, but must lie between 0 and 1, both excluded')
+        raise ValueError(f'mask_ratio: got {mask_ratio}, expected a number between 0 and 1, both excluded')
     return mask_ratio
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
-    """Cuts images (B, C, H, W) into (B, h * w, patch_size ** 2 * C): row-major, a pixel's channels together."""
+    """Splits images (B, C, H, W) into patches (B, h * w, patch_size ** 2 * C) in row-major order, channels last."""
     B, C, H, W = images.shape
     h, w = H // patch_size, W // patch_size
     patches = images.reshape(B, C, h, patch_size, w, patch_size).permute(0, 2, 4, 3, 5, 1)
@@ -169,7 +163,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
 
 
 def unpatchify(patches: Tensor, grid: tuple[int, int], patch_size: int) -> Tensor:
-    """Puts patches (B, h * w, patch_size ** 2 * C) together to images (B, C, h * patch_size, w * patch_size)."""
+    """Joins patches (B, h * w, patch_size ** 2 * C) to images (B, C, h * patch_size, w * patch_size)."""
     B, _, values = patches.shape
     h, w = grid
     channels = values // patch_size**2

@@ -1,4 +1,4 @@
-"""Pictures of what a masked autoencoder makes of hidden patches (figure 3 of the Sapiens paper)."""
+"""Reconstructions of masked images (figure 3 of the Sapiens paper), and a hook that shows them."""
 import itertools
 from collections.abc import Sequence
 
@@ -12,25 +12,24 @@ from torch import Tensor
 from ..visualization.sheet import sheet
 from .mae import SapiensMAE, patchify, unpatchify
 
-_HIDDEN = 128  # grey of hidden patches
+_MASKED = 128  # gray of masked patches
 
 
 @torch.no_grad()
 def reconstruct(model: SapiensMAE, inputs: Tensor, mask_ratio: float, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Fills in the hidden patches of images.
+    """Fills in the masked patches of images.
 
-    A model with ``norm_target`` predicts patches without their mean and contrast. These are taken from the visible
-    patches around, weighted by one over the squared distance, and never from the hidden patch itself.
+    A model with ``norm_target`` predicts patches without mean and contrast. These are interpolated from the visible
+    patches, weighted by the inverse squared distance.
 
     Args:
         model: In evaluation mode.
-        inputs: Normalised images (B, 3, H, W) on the model's device.
-        mask_ratio: Share of the patches that is hidden, in (0, 1).
-        seed: Of the mask, which does not depend on the device.
+        inputs: Normalized images (B, 3, H, W) on the model's device.
+        mask_ratio: Share of masked patches, in (0, 1).
+        seed: Seed of the mask, which does not depend on the device.
 
     Returns:
-        The images (B, 3, H, W) with predicted patches in place of the hidden ones, and the mask (B, 1, H, W), 1 where
-        a pixel is hidden.
+        The images (B, 3, H, W) with predicted masked patches, and the mask (B, 1, H, W), 1 for masked pixels.
     """
     size = model.backbone.patch_size
     grid = tuple(side // size for side in inputs.shape[-2:])
@@ -47,23 +46,23 @@ def reconstruct(model: SapiensMAE, inputs: Tensor, mask_ratio: float, seed: int 
 
 
 def _from_around(values: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, N) the values of the visible patches, spread over the hidden ones."""
+    """Interpolates the values (B, N) of visible patches at all patches."""
     rows, columns = torch.meshgrid(*(torch.arange(side, device=values.device) for side in grid), indexing='ij')
     places = torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
     near = 1 / (torch.cdist(places, places)**2 + 1e-3)
-    # One image at a time: the weights are as large as the number of patches squared.
+    # One image at a time, since the weights have the size of the squared number of patches.
     return torch.stack([(near * (1 - hidden)) @ value / (near @ (1 - hidden)) for value, hidden in zip(values, mask)])
 
 
 def reconstruction_sheet(model: SapiensMAE, inputs: Tensor, mask_ratios: Sequence[float] = (0.75, 0.85, 0.95),
                          seed: int = 0) -> np.ndarray:
-    """Draws truth, masked images and reconstructions side by side, a row an image.
+    """Draws each image, and masked and reconstructed versions of it, in a row.
 
     Args:
-        model: Its preprocessor's mean and std turn the images back into pixels.
-        inputs: Normalised images (B, 3, H, W).
-        mask_ratios: Two columns for each: what the model sees, and what it makes of it.
-        seed: Of the masks.
+        model: A model whose preprocessor has the mean and std of the inputs.
+        inputs: Normalized images (B, 3, H, W).
+        mask_ratios: Share of masked patches of each pair of columns.
+        seed: Seed of the masks.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -73,7 +72,7 @@ def reconstruction_sheet(model: SapiensMAE, inputs: Tensor, mask_ratios: Sequenc
     columns = [('image', _pixels(model, inputs))]
     for ratio in mask_ratios:
         filled, hidden = reconstruct(model, inputs, ratio, seed)
-        masked = np.where(hidden.permute(0, 2, 3, 1).cpu().numpy() > 0, np.uint8(_HIDDEN), columns[0][1])
+        masked = np.where(hidden.permute(0, 2, 3, 1).cpu().numpy() > 0, np.uint8(_MASKED), columns[0][1])
         columns += [(f'{ratio:.0%} hidden', masked), ('reconstructed', _pixels(model, filled))]
     model.train(was_training)
 
@@ -82,7 +81,7 @@ def reconstruction_sheet(model: SapiensMAE, inputs: Tensor, mask_ratios: Sequenc
 
 
 def _pixels(model: SapiensMAE, images: Tensor) -> np.ndarray:
-    """(B, H, W, 3) uint8 RGB of normalised images."""
+    """Converts normalized images to (B, H, W, 3) uint8 RGB."""
     preprocessor = model.data_preprocessor
     images = images.float() * preprocessor.std + preprocessor.mean
     return images.round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -90,15 +89,15 @@ def _pixels(model: SapiensMAE, images: Tensor) -> np.ndarray:
 
 @HOOKS.register_module()
 class SapiensReconstructionHook(Hook):
-    """Shows reconstructions of the first images of a batch in the visualizer (on disk, in TensorBoard).
+    """Adds reconstructions of the first images of a batch to the visualizer.
 
     Args:
-        interval: Iterations between pictures.
-        num_images: Rows of the picture.
+        interval: Iterations between visualizations.
+        num_images: Number of images.
         mask_ratios: See :func:`reconstruction_sheet`.
 
     Raises:
-        ValueError: A ratio leaves none of the first batch's patches visible, or hides none.
+        ValueError: A ratio masks all or no patches of the first batch.
     """
 
     priority = 'LOW'
@@ -110,13 +109,13 @@ class SapiensReconstructionHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if self._checked:
             return
-        # Now, and not at the first picture, which may be hours from here.
+        # Now instead of at the first visualization, hours later.
         model = _unwrapped(runner.model)
         height, width = data_batch['inputs'][0].shape[-2:]
         num_patches = (height // model.backbone.patch_size) * (width // model.backbone.patch_size)
         for ratio in self.mask_ratios:
             try:
-                # Random numbers drawn here would change the first masks of a resumed run.
+                # With given noise: drawing random numbers would change the first masks of a resumed run.
                 model.random_mask(1, num_patches, ratio, noise=torch.zeros(1, num_patches))
             except ValueError as error:
                 raise ValueError(f'SapiensReconstructionHook, mask_ratios={tuple(self.mask_ratios)}: {error}') from None

@@ -27,7 +27,7 @@ PEOPLE = {'00': [LARGE], '01': [LARGE, SMALL, UNSURE, LARGE], '02': [UNSURE], '0
 RULES = Rules()
 
 
-def picture(number=0, kind='.png'):
+def encoded(number=0, kind='.png'):
     return cv2.imencode(kind, np.full((4, 4, 3), number, np.uint8))[1].tobytes()
 
 
@@ -46,11 +46,11 @@ def read_tar(path):
 
 
 def samples(keys=PEOPLE, scores=None):
-    """What img2dataset writes: image, caption and metadata."""
+    """Image, caption and metadata of samples, like img2dataset's."""
     members = {}
     for key in keys:
         record = dict(key=key, **({'pwatermark': scores[key]} if scores and key in scores else {}))
-        members |= {f'{key}.JPG': picture(int(key)), f'{key}.txt': key.encode(),
+        members |= {f'{key}.JPG': encoded(int(key)), f'{key}.txt': key.encode(),
                     f'{key}.json': json.dumps(record).encode()}
     return members
 
@@ -66,17 +66,12 @@ def curate(url, out, rules=RULES, detect=detect, **kwargs):
     return report
 
 
-def told(error):
-    assert '\n' not in str(error.value)
-    return str(error.value)
-
-
 # Bad input
 
 
 @pytest.mark.parametrize('rules', [dict(min_score=1), dict(min_score=float('nan')), dict(min_side=-1),
                                    dict(max_scores=dict(pwatermark=float('nan')))])
-def test_rules_that_are_none(rules):
+def test_rules_out_of_range(rules):
     with pytest.raises(ValueError, match='nan|1|-1'):
         Rules(**rules)
 
@@ -87,7 +82,7 @@ def test_shards_without_a_name(url):
         shard_name(url)
 
 
-def test_shards_of_one_name():
+def test_repeated_shard_names():
     check_names(['a/0.tar', 'a/1.tar'])
     with pytest.raises(ValueError, match=r'0\.tar'):
         check_names(['a/0.tar', 'b/0.tar'])
@@ -98,12 +93,11 @@ def test_shards_of_one_name():
                                   '{"key": "0", "boxes": [[400, 9, 200, 300, 1]]}',
                                   '{"key": "0", "boxes": [[0, 0, NaN, 9, 1]]}',
                                   '{"key": "0", "boxes": [[0, 0, 9, 9, 97]]}'])
-def test_boxes_that_are_none(tmp_path, line):
+def test_malformed_boxes(tmp_path, line):
     path = tmp_path / 'boxes.jsonl'
     path.write_text('{"key": "1", "boxes": []}\n' + line)
-    with pytest.raises(ValueError, match='boxes.jsonl, line 2') as error:
+    with pytest.raises(ValueError, match='boxes.jsonl, line 2: [^\n]*$'):
         read_boxes(path)
-    told(error)
 
 
 def test_a_damaged_shard_fails_and_is_tried_again(tmp_path):
@@ -113,7 +107,7 @@ def test_a_damaged_shard_fails_and_is_tried_again(tmp_path):
         Path(url).write_bytes(whole[:cut])
         report = curate(url, tmp_path / 'out')
         assert not report['done']
-        assert f'shard {url} is damaged' in report['failed']
+        assert url in report['failed']
         assert os.listdir(tmp_path / 'out') == ['0.json']
     total = merge_reports(tmp_path / 'out')
     assert (total['shards'], total['images'], list(total['failed'])) == (0, 0, ['0'])
@@ -137,7 +131,7 @@ def test_a_done_shard_of_other_settings_is_refused(tmp_path):
         merge_reports(tmp_path / 'out')
 
 
-def test_folders_that_hold_something_else(tmp_path):
+def test_folders_with_other_files(tmp_path):
     url = write_tar(tmp_path / '0.tar', samples())
     with pytest.raises(ValueError, match='0.tar'):
         curate(url, tmp_path)
@@ -168,7 +162,7 @@ def test_score_columns(value, rule):
     assert Rules(max_scores=dict(text=.8)).judge_scores(dict(text=value).get) == rule
 
 
-def test_what_is_kept_stays_as_it_is(tmp_path):
+def test_kept_samples_stay_unchanged(tmp_path):
     members = samples()
     members['notes'] = b'belong to no sample'
     url = write_tar(tmp_path / '0.tar', members)
@@ -182,7 +176,7 @@ def test_what_is_kept_stays_as_it_is(tmp_path):
         'low score': 1, 'small box': 1, 'no person': 1}
 
 
-def test_curated_again_it_is_the_same(tmp_path):
+def test_curating_again_keeps_the_bytes(tmp_path):
     url = write_tar(tmp_path / '0.tar', samples())
     first = curate(url, tmp_path / 'a')
     again = curate(str(tmp_path / 'a/0.tar'), tmp_path / 'b', batch_size=1)
@@ -190,7 +184,7 @@ def test_curated_again_it_is_the_same(tmp_path):
     assert (tmp_path / 'a/0.tar').read_bytes() == (tmp_path / 'b/0.tar').read_bytes()
 
 
-def test_images_that_are_none_are_counted(tmp_path):
+def test_unreadable_images_are_counted(tmp_path):
     members = samples(['00', '01', '02'])
     del members['00.JPG']
     members['01.JPG'] = members['01.JPG'][:40]
@@ -201,7 +195,7 @@ def test_images_that_are_none_are_counted(tmp_path):
 
 
 def test_one_key_twice_is_two_samples(tmp_path):
-    members = {'00.png': picture(1), '01.png': picture(2), './00.png': picture(3)}
+    members = {'00.png': encoded(1), '01.png': encoded(2), './00.png': encoded(3)}
     url = write_tar(tmp_path / '0.tar', members)
     assert curate(url, tmp_path / 'out')['persons'] == {'1': 2, '2': 1}
 
@@ -224,7 +218,7 @@ def test_scores_from_a_file(tmp_path, kind):
         return detect(images, keys)
 
     report = curate(url, tmp_path / 'out', Rules(max_scores=dict(pwatermark=.8)), spy)
-    assert asked == ['01', '02', '03']  # people are not looked for where a score drops the sample
+    assert asked == ['01', '02', '03']  # detection skips samples that a score drops
     assert (report['dropped']['pwatermark'], report['dropped']['missing pwatermark']) == (1, 2)
     assert report['kept'] == 1
 
@@ -259,9 +253,8 @@ def test_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pyarrow', None)
     url = write_tar(tmp_path / '0.tar', samples())
     (tmp_path / '0.parquet').touch()
-    with pytest.raises(ImportError, match="'sapiens_mm.pretrain.'") as error:
+    with pytest.raises(ImportError, match="'sapiens_mm.pretrain.'"):
         curate(url, tmp_path / 'out', Rules(max_scores=dict(text=.8)))
-    told(error)
     assert os.listdir(tmp_path / 'out') == []
 
 
@@ -278,7 +271,7 @@ def test_boxes_from_a_file(tmp_path):
 # Starting again
 
 
-def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+def test_finished_shards_are_not_read_again(tmp_path, monkeypatch):
     url = write_tar(tmp_path / '0.tar', samples())
     monkeypatch.chdir(tmp_path)
     first = curate('0.tar', 'out')
@@ -300,7 +293,7 @@ def test_an_error_of_the_detector_leaves_nothing(tmp_path):
 
 
 def test_killed_within_a_shard(tmp_path):
-    """The process is killed when samples are on the disk already; what it leaves does not count."""
+    """What a killed process leaves does not count, even if samples are on the disk already."""
     url = write_tar(tmp_path / '0.tar', samples())
     code = f"""
 import sys, time, numpy as np
@@ -389,9 +382,9 @@ def test_a_tar_of_zeros_is_not_done(tmp_path):
     (tmp_path / '0.tar').write_bytes(bytes(1 << 16))
     report = curate(str(tmp_path / '0.tar'), tmp_path / 'out')
     assert not report['done']
-    assert '0.tar is damaged' in report['failed']
+    assert '0.tar' in report['failed']
     whole = Path(write_tar(tmp_path / '1.tar', samples()))
-    whole.write_bytes(whole.read_bytes() + bytes(2 << 20))  # the rest of a larger one was lost
+    whole.write_bytes(whole.read_bytes() + bytes(2 << 20))  # a larger one whose rest was lost
     assert not curate(str(whole), tmp_path / 'out')['done']
 
 

@@ -14,7 +14,7 @@ from sapiens_mm.pretrain.images import decode
 from sapiens_mm.pretrain.sources import SourceError
 
 
-def picture(height=60, width=40):
+def make_image(height=60, width=40):
     """Red above blue, with a green left edge."""
     image = np.zeros((height, width, 3), dtype=np.uint8)
     image[:height // 2, :, 0] = image[height // 2:, :, 2] = 255
@@ -32,7 +32,7 @@ def encoded(image, kind, **kwargs):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('images')
     for i in range(50):
-        picture(20 + i, 30).save(folder / f'{i:02}.png')
+        make_image(20 + i, 30).save(folder / f'{i:02}.png')
     return folder
 
 
@@ -42,7 +42,7 @@ def dataset(folder, chunk=4, **kwargs):
 
 
 def streams(folder, num_ranks, num_workers, resume=None, **kwargs):
-    """What each data worker of each rank yields: one process stands for all."""
+    """Streams of each data worker of each rank, in one process."""
     result = []
     for rank in range(num_ranks):
         for worker in range(num_workers):
@@ -62,31 +62,26 @@ def key_of(sample):
     return sample['data_samples']['key']
 
 
-@pytest.mark.parametrize(('ranks', 'workers', 'remedy'), [
-    (2, 7, 'set num_workers to 6 at most'),
-    (14, 1, 'start 13 ranks at most'),
-])
+@pytest.mark.parametrize(('ranks', 'workers', 'remedy'), [(2, 7, 'num_workers to .* 6'), (14, 1, ' 13 ranks')])
 def test_refuses_more_workers_than_shards(folder, ranks, workers, remedy):
     data = dataset(folder)
     data.num_ranks = ranks
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(SourceError, match=f'13 shards.* {ranks} ranks x {workers} .*{remedy}'):
         data.check_workers(workers)
-    assert str(error.value) == (f'13 shards of images for {ranks} ranks x {workers} data workers, but each worker '
-                                f'needs one; {remedy}, or cut the images into more shards')
 
 
 def test_refuses_more_workers_than_shards_in_a_loader_too(folder):
     batches = iter(DataLoader(dataset(folder, chunk=25), batch_size=2, num_workers=3))
-    with pytest.raises(SourceError, match='2 shards of images for 1 ranks x 3 data workers'):
+    with pytest.raises(SourceError, match='2 shards.* 1 ranks x 3 '):
         next(batches)
-    batches._shutdown_workers()  # left to the garbage collector, torch waits 5 s for each
+    batches._shutdown_workers()  # the garbage collector would wait 5 s for each
 
 
 def bad_folder(tmp_path, bad, good=8):
     for i in range(good):
-        picture().save(tmp_path / f'good{i}.jpg')
-    whole = encoded(picture(), 'JPEG')
-    faults = itertools.cycle([b'', b'<html>', whole[:len(whole) // 2], encoded(picture(), 'PNG')[:100]])
+        make_image().save(tmp_path / f'good{i}.jpg')
+    whole = encoded(make_image(), 'JPEG')
+    faults = itertools.cycle([b'', b'<html>', whole[:len(whole) // 2], encoded(make_image(), 'PNG')[:100]])
     for i, data in zip(range(bad), faults):
         (tmp_path / f'bad{i}.jpg').write_bytes(data)
     return tmp_path
@@ -97,14 +92,14 @@ def test_skips_and_names_unreadable_images(tmp_path):
     samples = list(itertools.islice(data, 8 * 3))
     assert {key_of(sample) for sample in samples} == {f'good{i}.jpg' for i in range(8)}
     bad = [line for sample in samples for line in sample['data_samples']['bad'].splitlines()]
-    # Those that ended the last epoch go with the sample after.
+    # Those at the end of an epoch come with the next sample.
     names = collections.Counter(line.partition(' ')[0] for line in bad)
     assert set(names) == {f'bad{i}.jpg' for i in range(4)}
     assert {2, 3} >= set(names.values())
     reasons = dict(line.split(' ', 1) for line in bad)
     assert reasons['bad0.jpg'] == reasons['bad1.jpg'] == '(cannot identify image file)'
     assert 'truncated' in reasons['bad2.jpg'].lower()
-    # They count as taken from their shard, or a resumed run would take others for them.
+    # They count as taken from their shard, which a resumed run relies on.
     for epoch, shard in itertools.product(range(2), range(4)):
         order = [key for key, _ in data.source.read(shard, epoch, 0)]
         for sample in samples:
@@ -112,41 +107,41 @@ def test_skips_and_names_unreadable_images(tmp_path):
                 assert order[position_of(sample)[2] - 1] == key_of(sample)
 
 
-def test_stops_where_nothing_can_be_read(tmp_path):
-    with pytest.raises(SourceError, match=r'40 images in a row cannot be read, the last is bad\d.jpg \(') as error:
+def test_stops_after_many_unreadable_images(tmp_path):
+    with pytest.raises(SourceError, match=r'40 unreadable .*bad\d.jpg \(') as error:
         next(iter(dataset(bad_folder(tmp_path, 7, good=0), min_images=40)))
     assert '\n' not in str(error.value)
 
 
 EXIF = Image.Exif()
-EXIF[0x112] = 6  # to be turned by 90 degrees clockwise
-TURNED = picture().transpose(Image.Transpose.ROTATE_90)
-GREY = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(6, 4) * 10)
+EXIF[0x112] = 6  # rotated by 90 degrees
+TURNED = make_image().transpose(Image.Transpose.ROTATE_90)
+GRAY = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(6, 4) * 10)
 
 
 @pytest.mark.parametrize(('data', 'image'), [
-    (encoded(picture(), 'PNG'), picture()),
-    (encoded(picture(), 'JPEG', quality=95, subsampling=0), picture()),
-    (encoded(picture(), 'WEBP', lossless=True), picture()),
-    (encoded(picture().convert('CMYK'), 'JPEG', quality=95, subsampling=0), picture()),
-    (encoded(picture().convert('P'), 'PNG'), picture()),
-    (encoded(picture().convert('RGBA'), 'PNG'), picture()),
-    (encoded(picture().convert('RGBA'), 'WEBP', lossless=True), picture()),
-    (encoded(TURNED, 'JPEG', exif=EXIF, quality=95, subsampling=0), picture()),
-    (encoded(GREY, 'PNG'), GREY.convert('RGB')),
-    (encoded(GREY, 'JPEG', quality=95), GREY.convert('RGB')),
-    (encoded(GREY.convert('LA'), 'PNG'), GREY.convert('RGB')),
-    (encoded(Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257), 'PNG'), GREY.convert('RGB')),
-    (encoded(picture(), 'BMP'), picture()),  # by another name
-    (encoded(picture(), 'GIF', save_all=True, append_images=[TURNED.resize((40, 60))]), picture()),
-], ids=['png', 'jpeg', 'webp', 'cmyk', 'palette', 'rgba', 'webp-rgba', 'exif', 'grey', 'grey-jpeg', 'grey-alpha',
+    (encoded(make_image(), 'PNG'), make_image()),
+    (encoded(make_image(), 'JPEG', quality=95, subsampling=0), make_image()),
+    (encoded(make_image(), 'WEBP', lossless=True), make_image()),
+    (encoded(make_image().convert('CMYK'), 'JPEG', quality=95, subsampling=0), make_image()),
+    (encoded(make_image().convert('P'), 'PNG'), make_image()),
+    (encoded(make_image().convert('RGBA'), 'PNG'), make_image()),
+    (encoded(make_image().convert('RGBA'), 'WEBP', lossless=True), make_image()),
+    (encoded(TURNED, 'JPEG', exif=EXIF, quality=95, subsampling=0), make_image()),
+    (encoded(GRAY, 'PNG'), GRAY.convert('RGB')),
+    (encoded(GRAY, 'JPEG', quality=95), GRAY.convert('RGB')),
+    (encoded(GRAY.convert('LA'), 'PNG'), GRAY.convert('RGB')),
+    (encoded(Image.fromarray(np.asarray(GRAY).astype(np.uint16) * 257), 'PNG'), GRAY.convert('RGB')),
+    (encoded(make_image(), 'BMP'), make_image()),  # by another name
+    (encoded(make_image(), 'GIF', save_all=True, append_images=[TURNED.resize((40, 60))]), make_image()),
+], ids=['png', 'jpeg', 'webp', 'cmyk', 'palette', 'rgba', 'webp-rgba', 'exif', 'gray', 'gray-jpeg', 'gray-alpha',
         '16-bit', 'bmp', 'animation'])
 def test_decodes_to_rgb(data, image):
     decoded = decode(data)
     expected = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     assert decoded.shape == expected.shape
     assert decoded.dtype == torch.uint8
-    # The green edge, red above, blue below; a few grey levels off where the format loses some.
+    # A few levels off for lossy formats.
     assert (decoded.int() - expected.int()).abs().float().mean() < 4
 
 
@@ -155,7 +150,7 @@ def test_decodes_to_rgb(data, image):
 def test_is_upright(kind, orientation):
     exif = Image.Exif()
     exif[0x112] = orientation
-    data = encoded(picture(), kind, exif=exif, **dict(JPEG=dict(quality=95, subsampling=0)).get(kind, {}))
+    data = encoded(make_image(), kind, exif=exif, **dict(JPEG=dict(quality=95, subsampling=0)).get(kind, {}))
     expected = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert('RGB'))
     assert np.abs(decode(data).permute(1, 2, 0).numpy().astype(int) - expected).mean() < 1
 
@@ -168,15 +163,15 @@ def test_samples(folder):
 
 
 def test_crops(folder):
-    image = torch.from_numpy(np.array(picture(90, 70))).permute(2, 0, 1)
+    image = torch.from_numpy(np.array(make_image(90, 70))).permute(2, 0, 1)
     data = dataset(folder, scale=(.2, .2), flip=0.)
     crops = [data.augment(image, 0, str(i)) for i in range(50)]
-    # 0.2 of the image, so some have nothing of the green edge.
+    # A fifth of the image, so some crops miss the green edge.
     assert 5 < sum(bool((crop[1] > 128).any()) for crop in crops) < 45
     whole = dataset(folder, scale=(1., 1.), flip=.5)
     square = image[:, :60, :60]
     edges = [bool(whole.augment(square, 0, str(i))[1, :, 0].float().mean() > 128) for i in range(50)]
-    assert 10 < sum(edges) < 40  # else it was mirrored
+    assert 10 < sum(edges) < 40  # else it was flipped
 
 
 def test_augmentation_depends_on_seed_epoch_and_key_only(folder):
@@ -187,7 +182,7 @@ def test_augmentation_depends_on_seed_epoch_and_key_only(folder):
     assert dataset(folder).augment(image, 1, 'a').equal(augmented)
     torch.set_rng_state(state)
     dataset(folder).augment(image, 1, 'a')
-    assert torch.get_rng_state().equal(state)  # and leaves the run's random numbers alone
+    assert torch.get_rng_state().equal(state)  # the run's random numbers stay
     assert not dataset(folder).augment(image, 2, 'a').equal(augmented)
     assert not dataset(folder).augment(image, 1, 'b').equal(augmented)
     assert not dataset(folder, seed=1).augment(image, 1, 'a').equal(augmented)
@@ -227,7 +222,7 @@ def test_loader_with_and_without_workers(folder):
 @pytest.mark.parametrize('then', [(2, 2), (1, 3), (3, 1), (1, 1), (2, 4)])
 @pytest.mark.parametrize('bad', [0, 5])
 def test_position_with_as_many_and_other_workers(tmp_path, folder, then, bad):
-    """Slots stop at different places, some in the next epoch, and the rest of both epochs comes once."""
+    """Slots stop at different positions, also in the next epoch; the rest of both epochs comes once."""
     if bad:
         folder = bad_folder(tmp_path, bad, good=45)
     used, latest, rests = collections.Counter(), {}, []
@@ -249,7 +244,7 @@ def test_position_with_as_many_and_other_workers(tmp_path, folder, then, bad):
                 assert key_of(sample) == key_of(expected)
                 assert sample['inputs'].equal(expected['inputs'])
     else:
-        # Cut off again in the middle, and resumed with yet another number.
+        # Interrupted again and resumed with yet another number of workers.
         data, latest = dataset(folder), {}
         data.num_ranks = then[0] * then[1]
         data.resume(position, 1)
@@ -300,7 +295,7 @@ def test_a_position_of_other_data_starts_a_new_epoch(folder, changed):
 def test_postscript_is_skipped_under_any_name(postscript, tmp_path, suffix):
     (tmp_path / 'images').mkdir()
     (tmp_path / f'images/a{suffix}').write_bytes(postscript)
-    picture().save(tmp_path / 'images/b.png')
+    make_image().save(tmp_path / 'images/b.png')
     stream = iter(dataset(tmp_path / 'images'))
     samples = [next(stream)['data_samples'] for _ in range(2)]
     assert {sample['key'] for sample in samples} == {'b.png'}
@@ -309,18 +304,18 @@ def test_postscript_is_skipped_under_any_name(postscript, tmp_path, suffix):
 
 def test_a_name_of_several_lines_counts_once(tmp_path):
     (tmp_path / 'a\nb\x0bc\u2028d.jpg').write_bytes(b'none')
-    picture().save(tmp_path / 'e.png')
+    make_image().save(tmp_path / 'e.png')
     stream = iter(dataset(tmp_path))
     bad = [line for _ in range(2) for line in next(stream)['data_samples']['bad'].splitlines()]
     assert [line.partition(' (')[0] for line in bad] == ['a b c d.jpg'] * len(bad) != []
 
 
 def test_sizes_are_checked_before_decoding(monkeypatch):
-    """JPEG's decoder makes room for what the header says, and torchvision's for GIF decodes all images."""
+    """Decoders allocate what a JPEG header says, and torchvision decodes all frames of a GIF."""
     monkeypatch.setattr('sapiens_mm.pretrain.images.decode_image', lambda *args, **kwargs: pytest.fail('decoded'))
-    data = bytearray(encoded(picture(), 'JPEG'))
+    data = bytearray(encoded(make_image(), 'JPEG'))
     begin = data.index(b'\xff\xc0')
     data[begin + 5:begin + 9] = b'\xff\x00\xff\x00'
     with pytest.raises(ValueError, match='65280 x 65280'):
         decode(bytes(data))
-    assert decode(encoded(picture(), 'GIF')).shape[0] == 3
+    assert decode(encoded(make_image(), 'GIF')).shape[0] == 3

@@ -18,31 +18,22 @@ def mae(img_size=(128, 96), seed=0, neck=None, **kwargs):
 
 
 @pytest.mark.parametrize('ratio', [0., 1., -0.5, 1.5])
-def test_refuses_ratios_that_hide_all_or_nothing(ratio):
-    with pytest.raises(ValueError, match=f'mask_ratio is {ratio}, but must lie between 0 and 1'):
+def test_refuses_ratios_that_mask_all_or_nothing(ratio):
+    with pytest.raises(ValueError, match=str(ratio)):
         mae(mask_ratio=ratio)
-    with pytest.raises(ValueError, match='between 0 and 1'):
+    with pytest.raises(ValueError, match=str(ratio)):
         mae().predict(torch.zeros(1, 3, 128, 96), mask_ratio=ratio)
 
 
-def test_refuses_what_leaves_no_patch():
-    with pytest.raises(ValueError, match='mask_ratio 0.99 leaves 0 of 48 patches visible'):
-        mae().predict(torch.zeros(1, 3, 128, 96), mask_ratio=0.99)
-
-
-def test_refuses_images_that_are_no_whole_number_of_patches():
-    with pytest.raises(ValueError, match=r'images are 120 x 96 \(H x W\).*multiples of 16'):
-        mae().loss(torch.zeros(1, 3, 120, 96))
-
-
-def test_refuses_noise_of_another_shape():
-    with pytest.raises(ValueError, match=r'noise is \(1, 47\), but must be \(1, 48\)'):
-        mae().loss(torch.zeros(1, 3, 128, 96), noise=torch.rand(1, 47))
-
-
-def test_refuses_an_unknown_mode():
-    with pytest.raises(ValueError, match="mode is 'predict'"):
-        mae()(torch.zeros(1, 3, 128, 96), mode='predict')
+@pytest.mark.parametrize(('call', 'message'), [
+    (lambda model: model.predict(torch.zeros(1, 3, 128, 96), mask_ratio=0.99), '0.99.* 0 of 48'),
+    (lambda model: model.loss(torch.zeros(1, 3, 120, 96)), '120 x 96.* 16'),
+    (lambda model: model.loss(torch.zeros(1, 3, 128, 96), noise=torch.rand(1, 47)), r'\(1, 47\).*\(1, 48\)'),
+    (lambda model: model(torch.zeros(1, 3, 128, 96), mode='predict'), 'predict'),
+])
+def test_refuses_bad_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(mae())
 
 
 def test_equals_the_public_model(reference):
@@ -83,7 +74,6 @@ def test_the_patch_projection_starts_as_a_linear_layer(tmp_path):
 
 
 def slow_patchify(images, size):
-    """As a child would do it."""
     patches = []
     for image in images.tolist():
         rows = []
@@ -95,20 +85,20 @@ def slow_patchify(images, size):
     return torch.tensor(patches)
 
 
-def test_patches_of_a_grid_that_is_no_square():
+def test_patches_of_a_rectangular_grid():
     images = torch.randn(2, 3, 64, 32)
     patches = patchify(images, 16)
     assert torch.equal(patches, slow_patchify(images, 16))
     assert torch.equal(unpatchify(patches, (4, 2), 16), images)
 
 
-def test_loss_of_a_grid_that_is_no_square():
+def test_loss_of_a_rectangular_grid():
     """Against the definition, patch by patch."""
     model, images = mae(), torch.randn(2, 3, 128, 96)
     noise = torch.rand(2, 48)
     with torch.no_grad():
         pred, mask = model.predict(images, noise=noise)
-        found = model.loss(images, noise=noise)['loss']
+        loss = model.loss(images, noise=noise)['loss']
     assert mask.sum(1).tolist() == [36, 36]
     errors = []
     for image, guess, hidden, draw in zip(slow_patchify(images, 16), pred, mask, noise):
@@ -118,15 +108,15 @@ def test_loss_of_a_grid_that_is_no_square():
             if i not in visible:
                 patch = (image[i] - image[i].mean()) / (image[i].var() + 1e-6).sqrt()
                 errors.append(((guess[i] - patch)**2).mean())
-    torch.testing.assert_close(found, torch.stack(errors).mean())
+    torch.testing.assert_close(loss, torch.stack(errors).mean())
 
 
-def test_pixels_themselves_as_the_target():
+def test_plain_pixels_as_the_target():
     model, images = mae(norm_target=False), torch.randn(1, 3, 128, 96)
     assert torch.equal(model.target(images), slow_patchify(images, 16))
 
 
-def test_hidden_patches_do_not_reach_the_encoder():
+def test_masked_patches_do_not_reach_the_encoder():
     model, images = mae().eval(), torch.randn(1, 3, 128, 96)
     noise = torch.rand(1, 48)
     with torch.no_grad():
@@ -142,7 +132,7 @@ def test_ratio_per_call(ratio, hidden):
     pred, mask = mae().predict(torch.randn(3, 3, 128, 96), mask_ratio=ratio)
     assert mask.sum(1).tolist() == [hidden] * 3
     assert pred.shape == (3, 48, 768)
-    assert not torch.equal(mask[0], mask[1])  # each image has its own
+    assert not torch.equal(mask[0], mask[1])
 
 
 def test_images_of_another_size_than_the_embedding():
@@ -150,7 +140,7 @@ def test_images_of_another_size_than_the_embedding():
     assert pred.shape == (1, 40, 768)
 
 
-def test_checkpointing_changes_nothing_and_all_parameters_learn():
+def test_checkpointing_keeps_gradients_and_all_parameters_get_one():
     grads = []
     for with_cp in (False, True):
         model = mae(neck=dict(with_cp=with_cp))
@@ -165,12 +155,12 @@ def test_checkpointing_changes_nothing_and_all_parameters_learn():
         torch.testing.assert_close(grad, grads[1][name], msg=name)
 
 
-def test_learns_an_image_by_heart():
+def test_overfits_an_image():
     model, image = mae(norm_target=False), torch.zeros(1, 3, 128, 96)
     image[:, 0, :64], image[:, 1, 64:] = 1., -1.  # red above, green below
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
-    for _ in range(60):
+    for _ in range(25):
         loss = model.loss(image)['loss']
         optimizer.zero_grad()
         loss.backward()

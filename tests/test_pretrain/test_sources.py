@@ -23,7 +23,7 @@ def tar_bytes(members, **kwargs):
 
 
 def members(shard, num=6):
-    """What img2dataset writes: image, caption and metadata of each sample. The payload is no real image here."""
+    """Image, caption and metadata of each sample, like img2dataset's; the payload is not an image."""
     return {f'{shard:05}{i:04}.{kind}': f'{kind} {shard} {i} '.encode() * 100
             for i in range(num) for kind in ('jpg', 'txt', 'json')}
 
@@ -47,7 +47,7 @@ def folder(tmp_path):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves ``server.files``; of those in ``server.cut`` only so many bytes, for each entry once."""
+    """Serves ``server.files``, cut to the next length in ``server.cut``."""
 
     def do_GET(self):
         self.server.paths.append(self.path)
@@ -84,15 +84,15 @@ def one_line(error):
 
 
 @pytest.mark.parametrize(('source', 'message'), [
-    (dict(type='folder', path='nowhere'), 'there is no folder nowhere; check the path'),
-    (dict(type='folder', path='.'), r'folder \. holds no image at any depth; expected files named \*\.jpg, \*\.jpeg'),
-    (dict(type='list', path='nowhere.txt'), r'there is no list file nowhere\.txt; check the path'),
-    (dict(type='list', path='empty.txt'), r'list file empty\.txt is empty; expected a path of an image on each line'),
-    (dict(type='shards', urls='.'), r"there is no tar file in \.; expected a folder of \.tar files"),
-    (dict(type='shards', urls=[]), r"there is no tar file in \[\]"),
-    (dict(type='shards', urls='x-{0..3}.tar'), r'4 of 4 shards are not there, the first is x-0\.tar; get them'),
-    (dict(type='shards', urls=['http://a/0.tar', 'http://a/0.tar']), 'shards are listed twice, the first is http://a/0'),
-    (dict(type='shards', urls='http://a/0.tar.gz'), r'compressed, the first is http://a/0\.tar\.gz; unpack them'),
+    (dict(type='folder', path='nowhere'), 'nowhere'),
+    (dict(type='folder', path='.'), r'folder \.: '),
+    (dict(type='list', path='nowhere.txt'), 'nowhere.txt'),
+    (dict(type='list', path='empty.txt'), 'empty.txt'),
+    (dict(type='shards', urls='.'), r' in \.,'),
+    (dict(type='shards', urls=[]), r'\[\]'),
+    (dict(type='shards', urls='x-{0..3}.tar'), '4 of 4 .*x-0.tar'),
+    (dict(type='shards', urls=['http://a/0.tar', 'http://a/0.tar']), 'twice.*http://a/0'),
+    (dict(type='shards', urls='http://a/0.tar.gz'), 'http://a/0.tar.gz'),
 ])
 def test_refuses_sources_without_images(tmp_path, monkeypatch, source, message):
     monkeypatch.chdir(tmp_path)
@@ -103,10 +103,12 @@ def test_refuses_sources_without_images(tmp_path, monkeypatch, source, message):
 
 
 def test_refuses_other_types_and_sizes(shards):
-    with pytest.raises(ValueError, match="image source of type 'tar'; expected one of 'folder', 'list', 'shards'"):
+    with pytest.raises(ValueError, match="'tar'"):
         build_source(dict(type='tar'))
-    with pytest.raises(ValueError, match='buffer=0'):
+    with pytest.raises(ValueError, match='buffer: got 0'):
         build_source(dict(type='shards', urls=str(shards), buffer=0))
+    with pytest.raises(ValueError, match='chunk: got 0'):
+        build_source(dict(type='folder', path=shards / '..', chunk=0))
 
 
 def whole(num=6):
@@ -114,44 +116,42 @@ def whole(num=6):
 
 
 @pytest.mark.parametrize(('data', 'reason', 'images'), [
-    (whole()[:3000], 'ReadError: unexpected end of data', 1),
+    (whole()[:3000], 'ReadError', 1),
     # Up to the header of the third image: Python's tarfile takes this for a complete file.
-    (whole()[:whole().index(b'000000002.jpg')], 'ReadError: it has no end-of-archive mark', 2),
-    (whole()[:whole().index(b'000000002.jpg') + 100], 'ReadError: it has no end-of-archive mark', 2),
-    (b'', 'ReadError: empty file', 0),
-    (b'<html>' * 1000, 'ReadError: ', 0),
+    (whole()[:whole().index(b'000000002.jpg')], 'ReadError', 2),
+    (whole()[:whole().index(b'000000002.jpg') + 100], 'ReadError', 2),
+    (b'', 'ReadError', 0),
+    (b'<html>' * 1000, 'ReadError', 0),
+    # Archives of zeros, without members, and with the zeros of a larger one whose rest was lost.
+    (bytes(1 << 16), 'zeros', 0),
+    (tar_bytes({}), 'zeros', 0),
+    (whole() + bytes(2 << 20), 'zeros', 6),
+    (tar_bytes({'a.txt': b'a'}), 'no image', None),
 ])
-def test_says_that_a_tar_is_damaged(tmp_path, data, reason, images):
+def test_refuses_damaged_tar_files(tmp_path, data, reason, images):
     path = tmp_path / '0.tar'
     path.write_bytes(data)
-    with pytest.raises(SourceError, match='is damaged or cannot be had') as error:
+    with pytest.raises(SourceError, match=f'{path}.*{reason}') as error:
         read(build_source(dict(type='shards', urls=str(path))), 0)
-    assert one_line(error).startswith(f'shard {path} is damaged or cannot be had: {reason}')
-    assert f', after {images} images; expected a complete tar file: get it again' in str(error.value)
+    assert images is None or f'after {images} images' in one_line(error)
 
 
-def test_says_that_a_tar_has_no_images(tmp_path):
-    (tmp_path / '0.tar').write_bytes(tar_bytes({'a.txt': b'a'}))
-    with pytest.raises(SourceError, match=r'0\.tar holds no image; expected members named \*\.jpg'):
-        read(build_source(dict(type='shards', urls=str(tmp_path))), 0)
-
-
-def test_says_that_an_address_answers_404(server):
-    with pytest.raises(SourceError, match=r'/0\.tar is damaged or cannot be had: HTTP 404 Not Found, after 0') as error:
+def test_an_address_that_answers_404_is_asked_once(server):
+    with pytest.raises(SourceError, match='/0.tar.* 404') as error:
         read(build_source(dict(type='shards', urls=f'{server.url}/0.tar')), 0)
     one_line(error)
-    assert len(server.paths) == 1  # it would not get better
+    assert len(server.paths) == 1
 
 
-def test_says_that_a_connection_keeps_breaking(server):
+def test_a_connection_that_keeps_breaking(server):
     server.files['/0.tar'] = 200, whole()
     server.cut['/0.tar'] = [3000] * 9
-    with pytest.raises(SourceError, match='unexpected end of data, after 1 images'):
+    with pytest.raises(SourceError, match='/0.tar.* after 1 images'):
         read(build_source(dict(type='shards', urls=f'{server.url}/0.tar', retries=2)), 0)
     assert len(server.paths) == 3
 
 
-def test_takes_up_a_broken_connection_where_it_broke(server):
+def test_continues_after_a_broken_connection(server):
     server.files['/0.tar'] = 200, whole()
     server.cut['/0.tar'] = [3000, whole().index(b'000000004.jpg')]
     source = build_source(dict(type='shards', urls=f'{server.url}/0.tar', buffer=2))
@@ -169,7 +169,7 @@ def test_shards(shards, server, kind):
                 http=f'{server.url}/{{00000..00002}}.tar')[kind]
     source = build_source(dict(type='shards', urls=urls, buffer=3))
     assert len(source) == 3
-    # One order for all of them: the names are without what the addresses have in common.
+    # The order is the same, since names do not have the common part of the addresses.
     assert source.fingerprint == build_source(dict(type='shards', urls=str(shards), buffer=3)).fingerprint
     for shard in range(3):
         images = dict(read(source, shard))
@@ -251,7 +251,7 @@ def test_fingerprint(folder, shards):
                                  'scp://a/0.tar', 'file:///0.tar'])
 def test_commands_need_a_switch(tmp_path, monkeypatch, url):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match=f'1 of 1 shards are read by a command, the first is {url}; set allow_pipes'):
+    with pytest.raises(SourceError, match=f'{url}.*allow_pipes'):
         build_source(dict(type='shards', urls=url))
     assert len(build_source(dict(type='shards', urls=url, allow_pipes=True))) == 1
     assert not list(tmp_path.iterdir())
@@ -264,13 +264,6 @@ def test_a_listed_file_named_like_a_command_is_a_file(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ['pipe:touch ran;.tar']
 
 
-@pytest.mark.parametrize('data', [bytes(1 << 16), tar_bytes({}), whole() + bytes(2 << 20)])
-def test_zeros_are_no_shard(tmp_path, data):
-    (tmp_path / '0.tar').write_bytes(data)
-    with pytest.raises(SourceError, match='0.tar is damaged'):
-        read(build_source(dict(type='shards', urls=str(tmp_path))), 0)
-
-
 @pytest.mark.parametrize('length', [0, 1, 2, 1000, 100_003])
 @pytest.mark.parametrize('numbers', [(0, 0), (0, 3, 1), (2**31, 5)])
 def test_the_order_is_that_of_checkpoints(length, numbers):
@@ -278,7 +271,7 @@ def test_the_order_is_that_of_checkpoints(length, numbers):
 
 
 def test_memory_of_an_order():
-    """At most 80 MB for ten million names, where an epoch ends too."""
+    """At most 80 MB for ten million names, also at the end of an epoch."""
     names = ['x'] * 1_000_000
     source = sapiens_mm.pretrain.sources.FileSource('.', names)
     permutation.cache_clear()

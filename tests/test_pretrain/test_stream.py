@@ -28,7 +28,7 @@ from sapiens_mm.pretrain.sources import SourceError
 
 
 class Recorder(BaseModel):
-    """Remembers what it was trained on; after ``die_at`` iterations it kills its process."""
+    """Records its training samples; kills its process after ``die_at`` iterations."""
 
     def __init__(self, file=None, die_at=None):
         super().__init__()
@@ -118,18 +118,18 @@ def log_of(work_dir):
 
 
 def test_refuses_a_loop_without_the_hook(tmp_path, shards):
-    with pytest.raises(ValueError, match=r"SapiensStreamTrainLoop needs custom_hooks=\[dict\(type='SapiensStreamHook'"):
+    with pytest.raises(ValueError, match='SapiensStreamHook'):
         train(tmp_path, images(shards), hook=False)
 
 
 def test_refuses_the_hook_in_another_loop(tmp_path, shards):
-    with pytest.raises(ValueError, match="found a SapiensImages in a IterBasedTrainLoop; it needs SapiensImages as"):
+    with pytest.raises(ValueError, match='IterBasedTrainLoop'):
         train(tmp_path, images(shards), loop='IterBasedTrainLoop')
 
 
 def test_refuses_more_workers_than_shards_before_any_starts(tmp_path, shards, monkeypatch):
     monkeypatch.setattr(DataLoader, '__iter__', None)
-    with pytest.raises(SourceError, match='set num_workers to 12 at most'):
+    with pytest.raises(SourceError, match='num_workers to .* 12'):
         train(tmp_path, images(shards), num_workers=13)
 
 
@@ -138,46 +138,46 @@ def test_refuses_to_resume_without_a_position(tmp_path, shards):
     checkpoint = torch.load(tmp_path / 'iter_4.pth', weights_only=False)
     del checkpoint['image_stream']
     torch.save(checkpoint, tmp_path / 'iter_4.pth')
-    with pytest.raises(ValueError, match="the checkpoint to resume has no 'image_stream'"):
+    with pytest.raises(ValueError, match='image_stream'):
         train(tmp_path, images(shards), resume=True)
-    # Its weights alone may be taken, with a position or without.
+    # Its weights can be loaded, though.
     assert len(train(tmp_path / 'b', images(shards), iters=1, load_from=str(tmp_path / 'iter_4.pth')).seen) == 1
 
 
 def test_stops_above_the_share_of_bad_images(tmp_path):
     bad = {(shard, i) for shard in range(3) for i in (1, 5)}
     folder = write_shards(tmp_path / 'shards', (8, 8, 8), bad)
-    with pytest.raises(SourceError, match=r'\d of \d+ images of rank 0 cannot be read, the last is 0000\d.tar/[15].p'):
+    with pytest.raises(SourceError, match=r'0000\d.tar/[15].png.*0.2'):
         train(tmp_path / 'a', images(folder, max_bad_share=.2, min_images=12))
     assert len(train(tmp_path / 'b', images(folder, max_bad_share=.5, min_images=12)).seen) == 10
     # Too few to judge.
     assert len(train(tmp_path / 'c', images(folder, max_bad_share=.2, min_images=100)).seen) == 10
     log = log_of(tmp_path / 'c')
     for shard, i in bad:
-        assert f'Skipped an image that cannot be read: {shard:05}.tar/{i}.png (cannot identify image file)' in log
+        assert f'{shard:05}.tar/{i}.png (cannot identify image file)' in log
 
 
 def test_a_damaged_shard_stops_the_run(tmp_path):
     folder = write_shards(tmp_path / 'shards', (8, 8))
     path = folder / '00001.tar'
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(SourceError, match=r'shard .*00001.tar is damaged or cannot be had: ReadError: unexpected end'):
+    with pytest.raises(SourceError, match='00001.tar'):
         train(tmp_path / 'a', images(folder))
 
 
-def test_an_unforeseen_checkpoint_has_no_position(tmp_path, monkeypatch):
-    """Of several ranks, that is: rank 0 saves alone, and a wrong position would repeat images."""
+def test_an_unexpected_checkpoint_of_several_ranks_has_no_position(monkeypatch):
+    """Rank 0 saves it alone, and a wrong position would repeat images."""
     hook, checkpoint, log = SapiensStreamHook(), {}, []
     monkeypatch.setattr('sapiens_mm.pretrain.stream.get_world_size', lambda: 2)
     hook._state = None
     runner = type('Runner', (), dict(logger=type('Logger', (), dict(warning=log.append))))
     hook.before_save_checkpoint(runner, checkpoint)
     assert checkpoint == {}
-    assert 'was not foreseen by SapiensStreamHook' in log[0]
+    assert log
 
 
-def test_ranks_tell_each_other_where_they_are_before_they_validate(monkeypatch):
-    """The best checkpoint is saved then, by rank 0 alone."""
+def test_ranks_gather_positions_before_validation(monkeypatch):
+    """The best checkpoint is saved then, by rank 0."""
     gathered = []
     monkeypatch.setattr(SapiensStreamHook, '_gather', lambda self, runner: gathered.append(runner))
     hook = SapiensStreamHook()
@@ -203,11 +203,10 @@ def test_resumed_run_repeats_the_unbroken_one(tmp_path, num_workers):
     assert a == b
     assert a['images'] == 36 * 3
     assert a['bad'] >= 2 * len(bad)
-    assert f'{a["bad"]} images were skipped so far, 108 used.' in log_of(tmp_path / 'b')
 
 
 def test_resumed_run_with_other_workers(tmp_path, shards):
-    """Twice, and every image of the epoch still comes once."""
+    """Every image of the epoch comes once, after two changes of the number of workers."""
     seen = train(tmp_path, images(shards), 2, iters=8).seen
     seen += train(tmp_path, images(shards), 3, iters=16, resume=True).seen
     seen += train(tmp_path, images(shards), 0, iters=50, resume=True).seen
@@ -219,10 +218,10 @@ def test_other_images_start_a_new_epoch(tmp_path, shards):
     train(tmp_path, images(shards), iters=4)
     seen = train(tmp_path, images(shards, seed=1), iters=8, resume=True).seen
     assert {position[0] for _, positions, _ in seen for position in positions} == {1}
-    assert 'position in the data means nothing: the data begin with a new epoch' in log_of(tmp_path)
+    assert 'new epoch' in log_of(tmp_path)
 
 
-def test_resuming_loads_no_batch_for_nothing(tmp_path, shards, monkeypatch):
+def test_resuming_decodes_no_image_before_the_position(tmp_path, shards, monkeypatch):
     train(tmp_path, images(shards), iters=8)
     batches = []
     step = Recorder.train_step
@@ -236,7 +235,7 @@ def test_resuming_loads_no_batch_for_nothing(tmp_path, shards, monkeypatch):
 
 
 def test_a_resumed_worker_opens_one_old_shard_at_most(tmp_path, shards, monkeypatch):
-    """The one it was in, whose images it passes over without decoding them."""
+    """The unfinished one, whose used images are not decoded again."""
     first = train(tmp_path, images(shards), iters=8)
     opened = []
     members = sapiens_mm.pretrain.sources.TarSource._members
@@ -260,7 +259,7 @@ def train_rank(rank, folder, work_dir, name, num_workers, die_at=None, resume=Fa
 
 
 def train_ranks(folder, work_dir):
-    """Two ranks are killed in iteration 7, with a checkpoint of 4, and go on: with as many workers, and with more."""
+    """Kills two ranks in iteration 7, resumes their checkpoint of iteration 4 with the same and with more workers."""
     codes = {}
     for args in (('killed', 2, 7), ('same', 2, None, True), ('other', 3, None, True)):
         if args[0] != 'killed':

@@ -1,12 +1,12 @@
 """tools/curate_humans.py: what it writes, in one process, in an array's jobs, on Ray, and after it was killed."""
 import io
 import json
-import runpy
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from functools import partial
 
 import cv2
 import numpy as np
@@ -35,21 +35,8 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def run(root, monkeypatch, capfd):
-    """Runs the tool's main() in this process: exit status, output, errors."""
-
-    def run(*arguments) -> tuple:
-        monkeypatch.setattr(sys, 'argv', ['curate_humans.py', *map(str, arguments)])
-        monkeypatch.syspath_prepend(root / 'tools')  # as Python does for a script
-        status, message = 0, ''
-        try:
-            runpy.run_path(str(root / 'tools/curate_humans.py'), run_name='__main__')
-        except SystemExit as end:
-            status, message = (end.code, '') if isinstance(end.code, int) else (1, end.code)
-        out, errors = capfd.readouterr()
-        return status, out, errors + message
-
-    return run
+def run(run_main):
+    return partial(run_main, 'tools/curate_humans.py')
 
 
 @pytest.fixture

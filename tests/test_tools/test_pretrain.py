@@ -1,4 +1,4 @@
-"""Pretraining by the tools: train, resume, look, export, fine-tune."""
+"""Pretraining with the tools: train, resume, reconstruct, export, fine-tune."""
 import json
 from pathlib import Path
 
@@ -64,35 +64,40 @@ def losses(work_dir):
     return {line['step']: line['loss'] for line in lines if 'loss' in line}
 
 
-def test_bad_input(tool, config, trained, tmp_path):
-    checkpoint = trained / 'iter_6.pth'
-    assert 'none.png does not exist' in tool('tools/reconstruct.py', config, checkpoint, 'none.png', ok=False)
+@pytest.fixture(scope='module')
+def backbone(tool, trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp('backbone') / 'backbone.pth'
+    assert '32 wide, 2 layers, 13 positions with cls token' in tool(
+        'tools/export_backbone.py', trained / 'iter_6.pth', path)
+    return path
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['{config}', '{checkpoint}', 'none.png'], 'none.png'),
+    (['{config}', '{checkpoint}', '{folder}'], 'text.png'),
+    (['{config}', '{checkpoint}', '{images}', '--mask-ratio', '1'], 'mask_ratio: got 1.0'),
+    (['{config}', '{checkpoint}', 'photo.jpg', '--out', 'sheet.tga'], 'sheet.tga'),
+    (['{config}', '{checkpoint}', 'photo.jpg', '--num', '0'], '--num'),
+    (['{root}/configs/sapiens_pose/coco/sapiens_tiny-210e_coco-256x192.py', '{checkpoint}', '{images}'],
+     'SapiensPoseEstimator'),
+    (['{config}', '{backbone}', '{images}'], 'neck.mask_token'),
+])
+def test_bad_input_of_reconstruct(run_main, root, config, trained, backbone, images, tmp_path, arguments, message):
     (tmp_path / 'text.png').write_text('no image')
-    message = tool('tools/reconstruct.py', config, checkpoint, tmp_path / 'text.png', ok=False)
-    assert 'text.png cannot be decoded as an image' in message.splitlines()[-1]
-    ratio = tool('tools/reconstruct.py', config, checkpoint, tmp_path, '--mask-ratio', 1, ok=False)
-    assert 'cannot be decoded' in ratio.splitlines()[-1]
-    message = tool('tools/reconstruct.py', config, checkpoint, 'photo.jpg', '--out', 'sheet.tga', ok=False)
-    assert '--out is sheet.tga, but pictures are written as .png or .jpg' in message.splitlines()[-1]
-    other = ROOT / 'configs/sapiens_pose/coco/sapiens_tiny-210e_coco-256x192.py'
-    message = tool('tools/reconstruct.py', other, checkpoint, tmp_path, ok=False)
-    assert 'builds a SapiensPoseEstimator; give a config of pretraining' in message.splitlines()[-1]
-    tool('tools/export_backbone.py', checkpoint, tmp_path / 'backbone.pth')
-    message = tool('tools/reconstruct.py', config, tmp_path / 'backbone.pth', tmp_path, ok=False)
-    assert 'missing: neck.mask_token' in message.splitlines()[-1]
-    (tmp_path / 'empty').mkdir()
-    message = tool('tools/train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options',
-                   f'train_dataloader.dataset.source.path={tmp_path}/empty', ok=False)
-    assert 'holds no image at any depth' in message
-    message = tool('tools/train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options', 'model.mask_ratio=1.0',
-                   ok=False)
-    assert 'mask_ratio is 1.0, but must lie between 0 and 1' in message
+    status, _, errors = run_main('tools/reconstruct.py', *(argument.format(
+        config=config, checkpoint=trained / 'iter_6.pth', backbone=backbone, images=images, folder=tmp_path, root=root)
+        for argument in arguments))
+    assert status != 0
+    assert message in errors.splitlines()[-1]
+
+
+def test_bad_input_of_training_and_export(tool, run_main, config, trained, tmp_path):
     message = tool('tools/train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options',
                    'train_dataloader.dataset.size=(60,48)', ok=False)
-    assert 'The images are 60 x 48 (H x W), but masked patches are 16 pixels wide' in message
-    assert 'is written as' not in message
-    message = tool('tools/export_backbone.py', checkpoint, tmp_path / 'out.bin', ok=False)
-    assert 'weights are written as .pth or .safetensors' in message.splitlines()[-1]
+    assert '60 x 48' in message.splitlines()[-1]
+    status, _, errors = run_main('tools/export_backbone.py', trained / 'iter_6.pth', tmp_path / 'out.bin')
+    assert status != 0
+    assert 'out.bin' in errors.splitlines()[-1]
 
 
 def test_a_resumed_run_ends_with_the_losses_of_an_unbroken_one(tool, config, trained, tmp_path):
@@ -105,44 +110,36 @@ def test_a_resumed_run_ends_with_the_losses_of_an_unbroken_one(tool, config, tra
     assert resumed == {step: unbroken[step] for step in (4, 5, 6)}
 
 
-def test_reconstruction_of_a_folder(tool, config, trained, images, tmp_path):
+def test_reconstruction_of_a_folder(run_main, config, trained, images, tmp_path):
     out = tmp_path / 'new/sheet.png'
-    tool('tools/reconstruct.py', config, trained / 'iter_6.pth', images / '3.png', images, '--mask-ratio', .5, .9,
-         '--batch', 4, '--num', 9, '--out', out)
+    status, text, _ = run_main('tools/reconstruct.py', config, trained / 'iter_6.pth', images / '3.png', images,
+                               '--mask-ratio', .5, .9, '--batch', 4, '--num', 8, '--out', out)
+    assert status == 0
+    assert '8 images of 9' in text
     sheet = cv2.imread(str(out))
-    assert sheet.shape[1] == 5 * 54 - 6
-    assert sheet.shape[0] == 3 * 11 + 9 * 70
-    assert '2 images of 8; --num takes more' in tool(
-        'tools/reconstruct.py', config, trained / 'iter_6.pth', images, '--num', 2, '--mask-ratio', .5, '--out',
-        tmp_path / 'few.png')
-    wanted = cv2.resize(cv2.imread(str(images / '3.png')), (48, 64), interpolation=cv2.INTER_AREA)
-    assert np.abs(sheet[11:75, :48].astype(int) - wanted).mean() < 6
+    assert sheet.shape[:2] == (8 * 66, 5 * 50)
+    expected = cv2.resize(cv2.imread(str(images / '3.png')), (48, 64), interpolation=cv2.INTER_AREA)
+    assert np.abs(sheet[1:65, 1:49].astype(int) - expected).mean() < 6
 
 
-@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
-def test_an_exported_backbone_starts_pose_training(tool, trained, micro_config, tmp_path, ending):
-    out = tmp_path / f'backbone.{ending}'
-    assert '32 wide, 2 layers, 13 positions with cls token' in tool(
-        'tools/export_backbone.py', trained / 'iter_6.pth', out)
+def test_an_exported_backbone_starts_pose_training(tool, run_main, trained, micro_config, tmp_path):
+    out = tmp_path / 'backbone.safetensors'
+    assert run_main('tools/export_backbone.py', trained / 'iter_6.pth', out)[0] == 0
     # The 4 x 3 grid of pretraining becomes the 16 x 12 of pose.
     log = tool('tools/train.py', micro_config, '--work-dir', tmp_path / 'pose', '--no-validate', '--cfg-options',
                'model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={out}',
                'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.')
-    assert 'cls token dropped, resized from 4x3 to 16x12' in log
+    assert '4x3 to 16x12' in log
     pretrained = torch.load(trained / 'iter_6.pth', weights_only=False)['state_dict']
     pose = torch.load(tmp_path / 'pose/epoch_1.pth', weights_only=False)['state_dict']
     name = 'backbone.layers.1.ffn.layers.1.weight'
     assert torch.equal(pose[name], pretrained[name])
 
 
-def test_pretraining_goes_on_from_a_clean_backbone(tool, config, trained, tmp_path):
-    """As from a public file: the decoder is fresh."""
-    out = tmp_path / 'clean.pth'
-    tool('tools/export_backbone.py', trained / 'iter_6.pth', out)
-    log = tool('tools/train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options',
-               'model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={out}',
-               'train_cfg.max_iters=3', 'optim_wrapper.optimizer.lr=0.')
-    assert 'SapiensViT reads' in log
+def test_pretraining_continues_from_a_backbone_with_a_new_decoder(tool, config, trained, backbone, tmp_path):
+    tool('tools/train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options',
+         'model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={backbone}',
+         'train_cfg.max_iters=3', 'optim_wrapper.optimizer.lr=0.')
     before, after = (torch.load(path, weights_only=False)['state_dict']
                      for path in (trained / 'iter_6.pth', tmp_path / 'run/iter_3.pth'))
     for name in ('backbone.cls_token', 'backbone.patch_embed.projection.weight'):

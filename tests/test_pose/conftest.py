@@ -1,4 +1,4 @@
-"""A COCO-style set of five keypoints, to be spoiled."""
+"""A COCO-style data set of five keypoints, and the public reference."""
 import json
 import logging
 
@@ -44,12 +44,12 @@ def content():
 
 @pytest.fixture
 def open_set(tmp_path):
-    """Opens a data set of five keypoints as a test set, from the content of its files."""
+    """Opens a data set of five keypoints as a test set, given the content or the text of its files."""
 
     def build(content, boxes=None, **kwargs):
-        (tmp_path / 'ann.json').write_text(json.dumps(content))
+        for name, value in (('ann', content), ('boxes', boxes)):
+            (tmp_path / f'{name}.json').write_text(value if isinstance(value, str) else json.dumps(value))
         if boxes is not None:
-            (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
             kwargs['bbox_file'] = str(tmp_path / 'boxes.json')
         return DATASETS.build(dict(dict(
             type='SapiensCocoStyleDataset', ann_file=str(tmp_path / 'ann.json'), metainfo=METAINFO, test_mode=True,
@@ -68,24 +68,31 @@ def logged(monkeypatch):
     return lambda: '\n'.join(lines)
 
 
-def exact_ap(dataset, truth, **kwargs):
-    """AP of predictions that are the annotated keypoints, matched by the middle of the box."""
-    metric = METRICS.build(dict(type='SapiensKeypointMetric', ann_file=dataset.ann_file, **kwargs))
-    evaluator = Evaluator(metric)
-    evaluator.dataset_meta = dataset.metainfo
-    persons = [(np.array(entry['bbox']), np.array(entry['keypoints']).reshape(-1, 3)) for entry in truth]
+def evaluate(evaluator, dataset, points_of=lambda sample: sample['keypoints']):
+    """Metrics of predictions with a score of 1."""
     for sample in dataset:
-        x0, y0, x1, y1 = sample['bbox'][0]
-        middle = np.array([x0 + x1, y0 + y1]) / 2
-        shown = [(box, points) for (box, points), entry in zip(persons, truth)
-                 if whole_id(entry['image_id']) == sample['img_id']]
-        _, points = min(shown, key=lambda person: np.abs(person[0][:2] + person[0][2:] / 2 - middle).sum())
+        points = points_of(sample)
         evaluator.process([dict(
             id=sample['id'], img_id=sample['img_id'], category_id=sample['category_id'],
-            pred_instances=dict(keypoints=points[None, :, :2], keypoint_scores=np.ones((1, 5)),
-                                bboxes=sample['bbox'], bbox_scores=np.ones(1)),
+            pred_instances=dict(keypoints=points, keypoint_scores=np.ones(points.shape[:2]), bboxes=sample['bbox'],
+                                bbox_scores=np.ones(1)),
             gt_instances=dict(bbox_scores=np.ones(1)))])
-    return evaluator.evaluate(len(dataset))['five/AP']
+    return evaluator.evaluate(len(dataset))
+
+
+def exact_ap(dataset, truth, **kwargs):
+    """AP of predictions that are the annotated keypoints, matched by the middle of the box."""
+    evaluator = Evaluator(METRICS.build(dict(type='SapiensKeypointMetric', ann_file=dataset.ann_file, **kwargs)))
+    evaluator.dataset_meta = dataset.metainfo
+
+    def nearest(sample):
+        x0, y0, x1, y1 = sample['bbox'][0]
+        middle = np.array([x0 + x1, y0 + y1]) / 2
+        entry = min((entry for entry in truth if whole_id(entry['image_id']) == sample['img_id']), key=lambda entry:
+                    np.abs(np.array(entry['bbox'][:2]) + np.array(entry['bbox'][2:]) / 2 - middle).sum())
+        return np.array(entry['keypoints']).reshape(1, -1, 3)[..., :2]
+
+    return evaluate(evaluator, dataset, nearest)['five/AP']
 
 
 def boxes_of(content, category=1):

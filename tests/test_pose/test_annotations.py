@@ -1,14 +1,21 @@
-"""COCO files that are wrong: each kind ends in an error that names it, or in a line that counts it."""
+"""COCO-style files with mistakes: an error names them, or the log counts them."""
 import copy
 import json
 
 import numpy as np
 import pytest
+from mmengine.dataset import ConcatDataset
 from mmpose.registry import METRICS
 
+from sapiens_mm.pose.ground_truth import evaluated_by
 from sapiens_mm.utils.problems import DataError, collect_problems
 
 from .conftest import METAINFO, boxes_of, exact_ap
+
+
+def check_evaluator(dataset, **kwargs):
+    METRICS.build(dict(dict(type='SapiensKeypointMetric', ann_file=dataset.ann_file), **kwargs)
+                  ).dataset_meta = dataset.metainfo
 
 
 def test_clean_files_are_taken_as_they_are(content, open_set):
@@ -20,71 +27,51 @@ def test_clean_files_are_taken_as_they_are(content, open_set):
     assert exact_ap(dataset, content['annotations']) == pytest.approx(1)
 
 
-def repeat_annotation_ids(content):
-    for entry in content['annotations']:
-        entry['id'] = entry['id'] % 4 + 1
+SHARE = (1 / 320, 1 / 240)
+NAN, INF = float('nan'), float('inf')
+EVERYBODY = range(12)
 
 
-def repeat_image_ids(content):
-    content['images'][1]['id'] = 1
+def put(*path_and_value):
+    """Sets one value, given by its path: ``put('annotations', 0, 'id', 7)``."""
+    *path, key, value = path_and_value
+
+    def spoil(content):
+        for step in path:
+            content = content[step]
+        content[key] = value
+
+    return spoil
 
 
-def repeat_category_ids(content):
-    content['categories'].append(dict(id=1, name='chair'))
+def scale(keypoints=(1, 1), boxes=(1, 1), numbers=EVERYBODY):
+    """Scales x and y of keypoints and boxes of some annotations."""
+
+    def spoil(content):
+        for entry in (content['annotations'][number] for number in numbers):
+            entry['keypoints'] = [value * (*keypoints, 1)[i % 3] for i, value in enumerate(entry['keypoints'])]
+            entry['bbox'] = [value * boxes[i % 2] for i, value in enumerate(entry['bbox'])]
+
+    return spoil
 
 
-def text_and_number_are_one_id(content):
-    content['annotations'][3]['id'] = '1'
+def each(change, name='annotations'):
+    """Applies a function to each entry."""
+    return lambda content: [change(entry) for entry in content[name]]
 
 
-def half_an_id(content):
-    content['annotations'][0]['id'] = 1.5
+def box_as(form):
+    return each(lambda entry: entry.update(bbox=form(*entry['bbox'])))
 
 
-def no_id(content):
-    content['annotations'][0]['image_id'] = None
+def corners(x, y, width, height):
+    return [x, y, x + width, y + height]
 
 
-def unknown_image(content):
-    content['annotations'][0]['image_id'] = 9
-
-
-def unknown_category(content):
-    content['annotations'][0]['category_id'] = 0
-
-
-def shares(content):
-    for entry in content['annotations']:
-        entry['keypoints'] = [value / (320, 240, 1)[i % 3] for i, value in enumerate(entry['keypoints'])]
-        entry['bbox'] = [value / (320, 240)[i % 2] for i, value in enumerate(entry['bbox'])]
-
-
-def shares_in_one(content):
-    entry = content['annotations'][5]
-    entry['keypoints'] = [value / (320, 240, 1)[i % 3] for i, value in enumerate(entry['keypoints'])]
-
-
-def everything_as_shares_in_one(content):
-    entry = content['annotations'][5]
-    shares_in_one(content)
-    entry['bbox'] = [value / (320, 240)[i % 2] for i, value in enumerate(entry['bbox'])]
-
-
-def boxes_as_shares(content):
-    for entry in content['annotations']:
-        entry['bbox'] = [value / (320, 240)[i % 2] for i, value in enumerate(entry['bbox'])]
-
-
-def boxes_as_corners(content):
-    for entry in content['annotations']:
-        x, y, width, height = entry['bbox']
-        entry['bbox'] = [x, y, x + width, y + height]
-
-
-def boxes_by_middle(content):
-    for entry in content['annotations']:
-        x, y, width, height = entry['bbox']
-        entry['bbox'] = [x + width / 2, y + height / 2, width, height]
+def corners_of_small_boxes(content):
+    """In a larger image corners stay inside of it if they are read as width and height."""
+    each(lambda image: image.update(width=800, height=800), 'images')(content)
+    box_as(corners)(content)
 
 
 def boxes_of_others(content):
@@ -92,94 +79,49 @@ def boxes_of_others(content):
     first['bbox'], last['bbox'] = last['bbox'], first['bbox']
 
 
-def keypoints_of_a_larger_image(content):
-    for entry in content['annotations']:
-        entry['keypoints'] = [value * (4, 4, 1)[i % 3] for i, value in enumerate(entry['keypoints'])]
-        entry['bbox'] = [4 * value for value in entry['bbox']]
-
-
-def nan_box(content):
-    content['annotations'][2]['bbox'][2] = float('nan')
-
-
-def infinite_keypoint(content):
-    content['annotations'][2]['keypoints'][3] = float('inf')
-
-
-def negative_flag(content):
-    content['annotations'][2]['keypoints'][2] = -1
-
-
-def large_flag(content):
-    content['annotations'][2]['keypoints'][5] = 255
-
-
-def nan_flag(content):
-    content['annotations'][2]['keypoints'][5] = float('nan')
-
-
-def text_keypoint(content):
-    content['annotations'][2]['keypoints'][3] = '25'
-
-
-def text_box(content):
-    content['annotations'][2]['bbox'] = ['20', '20', '60', '180']
-
-
-def missing_keypoints_at_0(content):
-    for entry in content['annotations']:
-        entry['keypoints'][3:6] = [0, 0, 2]
-
-
-def file_name_is_no_text(content):
-    content['images'][1]['file_name'] = 5
-
-
-def corners_of_small_boxes(content):
-    """In a larger image corners stay inside of it when they are taken for width and height."""
-    for image in content['images']:
-        image.update(width=800, height=800)
-    boxes_as_corners(content)
-
-
-def one_field_of_the_keypoints_as_shares(content):
-    for entry in content['annotations']:
-        entry['keypoints'][9] /= 320
-        entry['keypoints'][10] /= 240
-
-
-def crowd_of_text(content):
-    content['annotations'][1]['iscrowd'] = 'maybe'
-
-
-def nested_box(content):
-    content['annotations'][1]['bbox'] = [content['annotations'][1]['bbox']]
-
-
-def infinite_image(content):
-    content['images'][0]['width'] = float('inf')
-
-
-def image_without_size(content):
-    content['images'][0]['width'] = 0
-
-
-def no_dict(content):
-    content['annotations'][3] = [1, 2]
+def one_keypoint_as_shares(entry):
+    entry['keypoints'][9:11] = [value * share for value, share in zip(entry['keypoints'][9:11], SHARE)]
 
 
 @pytest.mark.parametrize(('spoil', 'named'), [
-    (repeat_annotation_ids, '12 of 12 annotations'), (repeat_image_ids, 'images'), (repeat_category_ids, 'categories'),
-    (text_and_number_are_one_id, '2 of 12 annotations'), (half_an_id, '1.5'), (no_id, 'None'), (unknown_image, '9'),
-    (unknown_category, 'category_id 0'), (shares, '12 of 12 persons'), (shares_in_one, '1 of 12 persons (6)'),
-    (everything_as_shares_in_one, '1 of 12 persons (6)'),
-    (boxes_as_shares, '12 of 12 persons'), (boxes_as_corners, 'x0, y0, x1, y1'), (boxes_by_middle, 'persons'),
-    (boxes_of_others, '(1, 4)'), (keypoints_of_a_larger_image, 'outside of the image'), (nan_box, '(3)'),
-    (infinite_keypoint, '(3)'), (negative_flag, '-1'), (large_flag, '255'), (nan_flag, '(3)'),
-    (image_without_size, 'width and height'), (no_dict, 'annotations'), (text_keypoint, '(3)'), (text_box, '(3)'),
-    (missing_keypoints_at_0, '0, 0'), (file_name_is_no_text, 'file_name'), (corners_of_small_boxes, 'x0, y0, x1, y1'),
-    (one_field_of_the_keypoints_as_shares, 'number 3'), (crowd_of_text, '(2)'), (nested_box, '(2)'),
-    (infinite_image, '(1)'),
+    (each(lambda entry: entry.update(id=entry['id'] % 4 + 1)), '12 of 12 annotations'),
+    (put('images', 1, 'id', 1), 'images'),
+    (lambda content: content['categories'].append(dict(id=1, name='chair')), 'categories'),
+    (put('annotations', 3, 'id', '1'), '2 of 12 annotations'),
+    (put('annotations', 0, 'id', 1.5), '1.5'),
+    (put('annotations', 0, 'image_id', None), 'None'),
+    (put('annotations', 0, 'image_id', 9), '9'),
+    (put('annotations', 0, 'category_id', 0), 'category_id 0'),
+    (scale(SHARE, SHARE), '12 of 12 persons'),
+    (scale(SHARE, numbers=[5]), '1 of 12 persons (6)'),
+    (scale(SHARE, SHARE, [5]), '1 of 12 persons (6)'),
+    (scale(boxes=SHARE), '12 of 12 persons'),
+    (box_as(corners), 'x0, y0, x1, y1'),
+    (box_as(lambda x, y, width, height: [x + width / 2, y + height / 2, width, height]), 'persons'),
+    (corners_of_small_boxes, 'x0, y0, x1, y1'),
+    (boxes_of_others, '(1, 4)'),
+    (scale((4, 4), (4, 4)), 'outside of the image'),
+    (each(one_keypoint_as_shares), 'number 3'),
+    (each(lambda entry: entry['keypoints'].__setitem__(slice(3, 6), [0, 0, 2])), '0, 0'),
+    (put('annotations', 2, 'bbox', 2, NAN), '(3)'),
+    (put('annotations', 2, 'bbox', ['20', '20', '60', '180']), '(3)'),
+    (put('annotations', 2, 'bbox', [[20, 20, 60, 180]]), '(3)'),
+    (put('annotations', 2, 'keypoints', 3, INF), '(3)'),
+    (put('annotations', 2, 'keypoints', 3, '25'), '(3)'),
+    (put('annotations', 2, 'keypoints', 4, None), '(3)'),
+    (put('annotations', 2, 'keypoints', 5, NAN), '(3)'),
+    (put('annotations', 2, 'keypoints', 5, 255), '255'),
+    (put('annotations', 2, 'keypoints', 2, -1), '-1'),
+    (put('annotations', 2, 'keypoints', [20, 20, 2] * 2), '2 keypoints (6 numbers)'),
+    (put('annotations', 2, 'keypoints', [20, 20, 2, 20, 20]), '(5 numbers)'),
+    (lambda content: content['annotations'][2].pop('id'), "no 'id'"),
+    (lambda content: content['images'][0].pop('width'), "no 'width'"),
+    (lambda content: content['images'][0].pop('file_name'), "no 'file_name'"),
+    (put('annotations', 1, 'iscrowd', 'maybe'), '(2)'),
+    (put('annotations', 3, [1, 2]), 'annotations'),
+    (put('images', 0, 'width', 0), 'width and height'),
+    (put('images', 0, 'width', INF), '(1)'),
+    (put('images', 1, 'file_name', 5), 'file_name'),
 ])
 def test_wrong_files_end_in_an_error_when_they_are_opened(content, open_set, spoil, named):
     spoil(content)
@@ -239,31 +181,18 @@ def test_confidences_count_as_labelled(content, open_set):
     np.testing.assert_array_equal(sample['keypoints_visible'], [[1, 1, 1, 1, 0]])
 
 
-@pytest.mark.parametrize('area', [0, -1, None, float('nan'), 'large'])
-def test_areas_are_checked_before_a_training(content, open_set, area):
-    content['annotations'][3]['area'] = area
-    if area is None:
-        del content['annotations'][3]['area']
+@pytest.mark.parametrize(('change', 'named'), [
+    *[(put('annotations', 3, 'area', area), r'1 of 12 persons \(4\)') for area in (0, -1, NAN, 'large')],
+    (lambda content: content['annotations'][3].pop('area'), r'1 of 12 persons \(4\)'),
+    *[(each(lambda entry, unit=unit: entry.update(area=unit * entry['area'])), 'have areas of typically')
+      for unit in (1 / 76800, 1e-4, 1e4)],
+])
+def test_areas_are_checked_before_a_training(content, open_set, change, named):
+    change(content)
     dataset = open_set(content)
-    metric = METRICS.build(dict(type='SapiensKeypointMetric', ann_file=dataset.ann_file))
-    with pytest.raises(DataError, match=r'1 of 12 persons \(4\)'):
-        metric.dataset_meta = dataset.metainfo
-    METRICS.build(dict(type='SapiensKeypointMetric', ann_file=dataset.ann_file, use_area=False)
-                  ).dataset_meta = dataset.metainfo
-
-
-@pytest.mark.parametrize('rename', [True, False])
-def test_annotations_of_another_set_are_refused_before_a_training(content, open_set, tmp_path, rename):
-    dataset = open_set(content)
-    other = copy.deepcopy(content)
-    for image in other['images']:
-        image['file_name' if rename else 'id'] = f'b{image["id"]}.jpg' if rename else image['id'] + 100
-    for entry in other['annotations']:
-        entry['image_id'] += 0 if rename else 100
-    (tmp_path / 'other.json').write_text(json.dumps(other))
-    metric = METRICS.build(dict(type='SapiensKeypointMetric', ann_file=str(tmp_path / 'other.json')))
-    with pytest.raises(DataError, match='other.json: got 3 of 3 images'):
-        metric.dataset_meta = dataset.metainfo
+    with pytest.raises(DataError, match=named):
+        check_evaluator(dataset)
+    check_evaluator(dataset, use_area=False)
 
 
 @pytest.mark.parametrize(('key', 'value', 'named'), [
@@ -291,9 +220,9 @@ def test_mirror_tables_that_are_no_pairs(content, open_set, swaps):
 
 
 def test_a_scan_finds_everything_in_one_go(content, open_set):
-    negative_flag(content)
+    content['annotations'][2]['keypoints'][2] = -1
     content['annotations'][5]['image_id'] = 9
-    content['annotations'][6]['bbox'][0] = float('inf')
+    content['annotations'][6]['bbox'][0] = INF
     content['annotations'][7]['id'] = 8.5
     with collect_problems() as problems:
         assert len(open_set(content)) == 8
@@ -310,30 +239,32 @@ def test_keypoint_info_that_mmpose_does_not_parse(content, open_set, change):
         open_set(content, metainfo={key: value for key, value in METAINFO.items() if key != 'sigmas'})
 
 
-@pytest.mark.parametrize('wrong', [
-    lambda content: [entry.update(id=-entry['id']) for entry in content['annotations']],
-    lambda content: content['annotations'][3].update(id=-5),
-    lambda content: [entry.update(iscrowd=None) for entry in content['annotations']],
-    lambda content: [entry.update(iscrowd='0') for entry in content['annotations']],
-    lambda content: content['annotations'].append(dict(id=99, image_id=1, category_id=1, bbox=[1, 2, 30, 40])),
-    lambda content: content['annotations'].append(dict(id=99, image_id=1, category_id=1, bbox=[1, 2, 30, 40],
-                                                       keypoints=[])),
-    lambda content: [entry.update(id=2**70 + entry['id']) for entry in content['annotations']],
-    lambda content: [entry.update(category_id=3) for entry in content['annotations']] + [
-        content['categories'].append(dict(id=3, name='dancer'))],
+def add(content, **entry):
+    content['annotations'].append(dict(dict(id=99, image_id=1, category_id=1, bbox=[1, 2, 30, 40]), **entry))
+
+
+@pytest.mark.parametrize('change', [
+    each(lambda entry: entry.update(id=-entry['id'])),
+    put('annotations', 3, 'id', -5),
+    each(lambda entry: entry.update(iscrowd=None)),
+    each(lambda entry: entry.update(iscrowd='0')),
+    add,
+    lambda content: add(content, keypoints=[]),
+    each(lambda entry: entry.update(id=2**70 + entry['id'])),
+    lambda content: [each(lambda entry: entry.update(category_id=3))(content),
+                     content['categories'].append(dict(id=3, name='dancer'))],
 ])
 @pytest.mark.parametrize('detected', [False, True])
-def test_unusual_files_are_accepted_and_exact_keypoints_score_1(content, open_set, wrong, detected):
+def test_unusual_files_are_accepted_and_exact_keypoints_score_1(content, open_set, change, detected):
     people = list(content['annotations'])
-    wrong(content)
+    change(content)
     boxes = boxes_of(dict(annotations=people), people[0]['category_id']) if detected else None
     assert exact_ap(open_set(content, boxes), people) == pytest.approx(1)
 
 
 def test_things_of_other_categories_may_have_other_keypoints(content, open_set):
     content['categories'].append(dict(id=2, name='horse'))
-    content['annotations'].append(dict(id=99, image_id=1, category_id=2, bbox=[1, 2, 30, 40], area=600,
-                                       keypoints=[10, 20, 2] * 9))
+    add(content, category_id=2, area=600, keypoints=[10, 20, 2] * 9)
     assert len(open_set(content)) == 12
 
 
@@ -359,28 +290,22 @@ def test_a_stray_in_a_large_file_is_a_warning(content, open_set, logged):
     assert '1 of 360 persons (8)' in logged()
 
 
-@pytest.mark.parametrize('scale', [1 / 76800, 1e-4, 1e4])
-def test_areas_of_another_unit(content, open_set, scale):
-    for entry in content['annotations']:
-        entry['area'] *= scale
-    dataset = open_set(content)
-    with pytest.raises(DataError, match='area'):
-        METRICS.build(dict(type='SapiensKeypointMetric', ann_file=dataset.ann_file)).dataset_meta = dataset.metainfo
-
-
-@pytest.mark.parametrize('change', [
-    lambda other: [entry.update(category_id=5) for entry in [*other['annotations'], other['categories'][0]]]
-    + [other['categories'][0].update(id=5)],
-    lambda other: other['annotations'].pop(), lambda other: other['annotations'][2]['keypoints'].__setitem__(0, 1.),
-    lambda other: other['annotations'].append(dict(other['annotations'][0], id=77))])
-def test_an_evaluator_with_other_persons_is_refused(content, open_set, tmp_path, change):
+@pytest.mark.parametrize(('change', 'named'), [
+    (each(lambda image: image.update(file_name=f'b{image["id"]}.jpg'), 'images'), '3 of 3 images'),
+    (lambda other: [each(lambda image: image.update(id=image['id'] + 100), 'images')(other),
+                    each(lambda entry: entry.update(image_id=entry['image_id'] + 100))(other)], '3 of 3 images'),
+    (lambda other: [other['categories'][0].update(id=5), each(lambda entry: entry.update(category_id=5))(other)],
+     '12 of 12 persons'),
+    (lambda other: other['annotations'].pop(), '1 of 12 persons'),
+    (put('annotations', 2, 'keypoints', 0, 1.), '1 of 12 persons'),
+    (lambda other: other['annotations'].append(dict(other['annotations'][0], id=77)), '1 of 13 persons')])
+def test_an_evaluator_of_another_set_is_refused_before_a_training(content, open_set, tmp_path, change, named):
     dataset = open_set(content)
     other = copy.deepcopy(content)
     change(other)
     (tmp_path / 'other.json').write_text(json.dumps(other))
-    with pytest.raises(DataError, match=r'other\.json: got \d+ of \d+ persons'):
-        METRICS.build(dict(type='SapiensKeypointMetric', ann_file=str(tmp_path / 'other.json'))
-                      ).dataset_meta = dataset.metainfo
+    with pytest.raises(DataError, match=f'other.json: got {named}'):
+        check_evaluator(dataset, ann_file=str(tmp_path / 'other.json'))
 
 
 def test_repeated_persons_and_detections_of_other_images_are_counted(content, open_set, logged):
@@ -392,9 +317,7 @@ def test_repeated_persons_and_detections_of_other_images_are_counted(content, op
 
 
 def test_a_union_of_test_sets_can_be_built(content, open_set):
-    from mmengine.dataset import ConcatDataset
     one, other = open_set(content, indices=3), open_set(content, indices=[9])
     both = ConcatDataset([one, other])
-    from sapiens_mm.pose.ground_truth import evaluated_by
     assert set(evaluated_by(both)['images']) == {1, 3}
     assert evaluated_by(one)['images'].keys() == {1}

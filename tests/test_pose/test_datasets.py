@@ -16,166 +16,59 @@ FILES = {
 }
 
 
-def build(kind, **kwargs):
-    return DATASETS.build({'type': kind, **kwargs})
-
-
-def write(path, data):
-    path.write_text(json.dumps(data))
-    return str(path)
-
-
 @pytest.fixture
-def annotations():
-    """COCO-style annotations of one image with one person of three keypoints."""
-    return {
-        'images': [{'id': 1, 'file_name': 'a.jpg', 'width': 100, 'height': 80}],
-        'categories': [{'id': 1, 'name': 'person'}],
-        'annotations': [{
-            'id': 7, 'image_id': 1, 'category_id': 1, 'iscrowd': 0, 'area': 900, 'bbox': [10, 10, 30, 60],
-            'keypoints': [20, 20, 2, 25, 30, 2, 0, 0, 0]
-        }]
-    }  # fmt: skip
+def build(coco_real):
+    """Opens a data set of the real photos."""
+
+    def build(kind, **kwargs):
+        return DATASETS.build(dict(dict(type=kind, ann_file=FILES.get(kind, 'person_keypoints.json'),
+                                        data_root=str(coco_real), data_prefix={'img': ''}), **kwargs))
+
+    return build
 
 
-@pytest.fixture
-def metainfo():
-    """A vocabulary of three keypoints."""
-    return {
-        'dataset_name': 'three',
-        'keypoint_info': {i: {'id': i, 'name': name, 'color': [0, 0, 0], 'type': '', 'swap': ''}
-                          for i, name in enumerate('abc')},
-        'skeleton_info': {},
-        'joint_weights': [1.0] * 3,
-        'sigmas': [0.05] * 3
-    }
-
-
-@pytest.mark.parametrize(('kind', 'file'), FILES.items())
-def test_missing_annotation_file(kind, file, tmp_path):
-    with pytest.raises(FileNotFoundError, match=rf"{kind}: ann_file '.*{file}' does not exist. Set data_root \(it is"):
-        build(kind, ann_file=file, data_root=str(tmp_path), data_prefix={'img': ''})
-
-
-def test_no_annotation_file():
-    with pytest.raises(ValueError, match='ann_file is not set'):
-        build('SapiensCocoStyleDataset')
-
-
-def test_missing_image_folder(coco_real):
-    with pytest.raises(FileNotFoundError, match=r"data_prefix\['img'\] '.*val2017/' is not a folder. Set data_root"):
-        build('SapiensCocoDataset', ann_file='person_keypoints.json', data_root=str(coco_real),
-              data_prefix={'img': 'val2017/'})
-
-
-@pytest.mark.parametrize('content', ['{"images": [', '[]', '\x89PNG'])
-def test_not_an_annotation_file(content, tmp_path):
-    path = tmp_path / 'ann.json'
-    path.write_text(content, encoding='latin-1')
-    with pytest.raises(ValueError, match=r"ann.json'?: got .* expected .*COCO-style JSON file"):
-        build('SapiensCocoDataset', ann_file=str(path))
-
-
-@pytest.mark.parametrize('drop', [0, 1])
-def test_wrong_number_of_keypoints(drop, annotations, metainfo, tmp_path):
-    person = annotations['annotations'][0]
-    person['keypoints'] = person['keypoints'][:6 - drop]
-    path = write(tmp_path / 'ann.json', annotations)
-    found = rf"ann.json: got 1 of 1 annotations \(7\) .* {(6 - drop) / 3:g} keypoints \({6 - drop} numbers\)"
-    with pytest.raises(ValueError, match=rf"{found} in 'keypoints', expected 3 keypoints of 'three' \(9 numbers"):
-        build('SapiensCocoStyleDataset', ann_file=path, metainfo=metainfo)
-
-
-@pytest.mark.parametrize('value', [None, 'x'])
-def test_keypoints_that_are_no_numbers(value, annotations, metainfo, tmp_path):
-    annotations['annotations'][0]['keypoints'][4] = value
-    path = write(tmp_path / 'ann.json', annotations)
-    with pytest.raises(ValueError, match=r"ann.json: got 1 of 1 annotations \(7\) .*numbers"):
-        build('SapiensCocoStyleDataset', ann_file=path, metainfo=metainfo)
-
-
-def test_no_categories_for_evaluation(annotations, metainfo, tmp_path):
-    del annotations['categories']
-    settings = dict(ann_file=write(tmp_path / 'ann.json', annotations), metainfo=metainfo)
-    assert len(build('SapiensCocoStyleDataset', **settings)) == 1
-    with pytest.raises(ValueError, match="ann.json' has no 'categories', which the evaluation needs"):
-        build('SapiensCocoStyleDataset', test_mode=True, **settings)
-
-
-@pytest.mark.parametrize('box', [dict(bbox=[1, 2, 3]), dict(bbox='abcd'), dict(score='high')])
-def test_boxes_that_are_no_numbers(box, annotations, metainfo, tmp_path):
-    boxes = [{**dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=0.5), **box}]
-    with pytest.raises(ValueError, match=r"bbox_file '.*boxes.json': got 1 of 1 boxes \(entry 0\) .* bbox"):
-        build('SapiensCocoStyleDataset', ann_file=write(tmp_path / 'ann.json', annotations), metainfo=metainfo,
-              test_mode=True, bbox_file=write(tmp_path / 'boxes.json', boxes))
-
-
-def test_threshold_that_leaves_no_box(annotations, metainfo, tmp_path):
-    boxes = [dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=0.5)]
-    with pytest.raises(ValueError, match='leaves none of 1 samples. Check bbox_score_thr'):
-        build('SapiensCocoStyleDataset', ann_file=write(tmp_path / 'ann.json', annotations), metainfo=metainfo,
-              test_mode=True, bbox_file=write(tmp_path / 'boxes.json', boxes), filter_cfg=dict(bbox_score_thr=0.9))
-
-
-def test_coco_annotations_for_the_308(coco_real):
-    with pytest.raises(ValueError, match=r"17 keypoints \(51 numbers\) in 'keypoints', expected 308 keypoints"):
-        build('SapiensCocoStyleDataset', ann_file='person_keypoints.json', data_root=str(coco_real),
-              data_prefix={'img': ''})
-
-
-def test_coco_annotations_for_wholebody(coco_real):
-    with pytest.raises(ValueError, match=r"0 keypoints \(0 numbers\) in 'foot_kpts', expected 6 keypoints"):
-        build('SapiensCocoWholeBodyDataset', ann_file='person_keypoints.json', data_root=str(coco_real),
-              data_prefix={'img': ''})
-
-
-@pytest.mark.parametrize(('entries', 'field'), [('images', 'width'), ('images', 'file_name'), ('annotations', 'id')])
-def test_missing_field(entries, field, annotations, metainfo, tmp_path):
-    del annotations[entries][0][field]
-    path = write(tmp_path / 'ann.json', annotations)
-    with pytest.raises(ValueError, match=rf"ann.json: got 1 of 1 {entries} .* no '{field}'"):
-        build('SapiensCocoStyleDataset', ann_file=path, metainfo=metainfo)
-
-
-def test_nobody_labelled(annotations, metainfo, tmp_path):
-    annotations['annotations'][0]['keypoints'] = [0] * 9
-    path = write(tmp_path / 'ann.json', annotations)
-    with pytest.raises(ValueError, match=r"ann.json' gives no sample. It needs a person with a box and a labelled"):
-        build('SapiensCocoStyleDataset', ann_file=path, metainfo=metainfo)
-
-
-@pytest.mark.parametrize(('boxes', 'error', 'match'), [
-    (None, FileNotFoundError, r"bbox_file '.*boxes.json' does not exist. .*or bbox_file=None"),
-    ('{"a"', ValueError, r"bbox_file '.*boxes.json': got .*JSON"),
-    ({'annotations': []}, ValueError, r"bbox_file '.*boxes.json': got a dict, expected a list of dicts"),
-    ([{'image_id': 785, 'bbox': [0, 0, 9, 9]}], ValueError, r"bbox_file .*entry 0\) that lack category_id, score"),
-    ([[0, 0, 9, 9]], ValueError, r"bbox_file .*entry 0\) that lack image_id, category_id, bbox, score"),
-    ([{'image_id': 3, 'category_id': 1, 'bbox': [0, 0, 9, 9], 'score': 1}], ValueError,
-     r"images that are not in '.*person_keypoints.json': 3, expected .* same split"),
-    ([], ValueError, r"boxes.json' gives no sample. It needs a box of a person"),
+@pytest.mark.parametrize(('kind', 'options', 'error', 'match'), [
+    *[(kind, dict(ann_file='none.json'), FileNotFoundError, f'{kind}.*none.json') for kind in FILES],
+    ('SapiensCocoStyleDataset', dict(ann_file=''), ValueError, 'ann_file'),
+    ('SapiensCocoDataset', dict(data_prefix={'img': 'val2017/'}), FileNotFoundError, 'val2017/'),
+    ('SapiensCocoDataset', dict(sample_interval=0), ValueError, 'sample_interval.* 0'),
+    ('SapiensCocoStyleDataset', {}, ValueError, r"17 keypoints \(51 numbers\) in 'keypoints', expected 308"),
+    ('SapiensCocoWholeBodyDataset', dict(ann_file='person_keypoints.json'), ValueError,
+     r"0 keypoints \(0 numbers\) in 'foot_kpts', expected 6"),
+    # Samples have nothing of these annotations, but the metric would fail on them later.
+    ('SapiensCocoStyleDataset', dict(bbox_file='person_detections.json', test_mode=True), ValueError,
+     "17 keypoints .* expected 308 keypoints of 'goliath'"),
 ])
-def test_bad_boxes(boxes, error, match, coco_real, tmp_path):
-    path = tmp_path / 'boxes.json'
-    if boxes is not None:
-        path.write_text(boxes if isinstance(boxes, str) else json.dumps(boxes))
+def test_wrong_settings(build, kind, options, error, match):
     with pytest.raises(error, match=match):
-        build('SapiensCocoDataset', ann_file='person_keypoints.json', data_root=str(coco_real), data_prefix={'img': ''},
-              bbox_file=str(path), test_mode=True)
+        build(kind, **options)
 
 
-def test_boxes_beside_annotations_of_another_vocabulary(coco_real):
-    """Nothing is read from the annotations then, but the metric would fail on them later."""
-    with pytest.raises(ValueError, match="17 keypoints .*in 'keypoints', expected 308 keypoints of 'goliath'"):
-        build('SapiensCocoStyleDataset', ann_file='person_keypoints.json', data_root=str(coco_real),
-              data_prefix={'img': ''}, bbox_file=str(coco_real / 'person_detections.json'), test_mode=True)
+@pytest.mark.parametrize('text', ['{"images": [', '[]', '\x89PNG'])
+def test_not_an_annotation_file(text, open_set):
+    with pytest.raises(ValueError, match='ann.json.* expected .*COCO-style JSON file'):
+        open_set(text)
+
+
+def test_no_categories_for_evaluation(content, open_set):
+    del content['categories']
+    assert len(open_set(content, test_mode=False)) == 12
+    with pytest.raises(ValueError, match="ann.json' has no 'categories'"):
+        open_set(content)
+
+
+def test_nobody_labelled(content, open_set):
+    for entry in content['annotations']:
+        entry['keypoints'] = [0] * 15
+    with pytest.raises(ValueError, match="ann.json' gives no sample"):
+        open_set(content)
 
 
 @pytest.mark.parametrize(('kind', 'keypoints'), [('SapiensCocoDataset', 17), ('SapiensCocoWholeBodyDataset', 133),
                                                  ('SapiensCommon114Dataset', 308)])
 @pytest.mark.parametrize('boxes', [False, True])
-def test_real_data(kind, keypoints, boxes, coco_real):
-    dataset = build(kind, ann_file=FILES[kind], data_root=str(coco_real), data_prefix={'img': ''}, test_mode=True,
-                    bbox_file=str(coco_real / 'person_detections.json') if boxes else None)
+def test_real_data(build, kind, keypoints, boxes, coco_real):
+    dataset = build(kind, test_mode=True, bbox_file=str(coco_real / 'person_detections.json') if boxes else None)
     assert len(dataset) == (118 if boxes else 12)
     sample = dataset[0]
     assert sample['keypoints'].shape == (1, keypoints, 2)
@@ -183,20 +76,18 @@ def test_real_data(kind, keypoints, boxes, coco_real):
     assert len(sample['flip_indices']) == keypoints
 
 
-def test_checks_change_nothing(coco_real):
-    kwargs = {'ann_file': 'person_keypoints.json', 'data_root': str(coco_real), 'data_prefix': {'img': ''}}
-    ours = build('SapiensCocoDataset', **kwargs)
-    theirs = CocoDataset(metainfo=copy.deepcopy(METAINFO_17), **kwargs)
-    assert len(ours) == len(theirs)
+@pytest.mark.parametrize('data_mode', ['topdown', 'bottomup'])
+def test_checks_change_nothing(build, coco_real, data_mode):
+    ours = build('SapiensCocoDataset', data_mode=data_mode)
+    theirs = CocoDataset(metainfo=copy.deepcopy(METAINFO_17), ann_file='person_keypoints.json', data_mode=data_mode,
+                         data_root=str(coco_real), data_prefix={'img': ''})
     for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(one['keypoints'], other['keypoints'])
-        np.testing.assert_array_equal(one['bbox'], other['bbox'])
+        for key in ('keypoints', 'keypoints_visible', 'bbox', 'area', 'category_id', 'img_id', 'id', 'iscrowd'):
+            np.testing.assert_array_equal(one[key], other[key])
 
 
-def test_common_keypoints_are_in_their_goliath_places(coco_real):
-    kwargs = {'ann_file': 'coco_wholebody.json', 'data_root': str(coco_real), 'data_prefix': {'img': ''}}
-    wholebody = build('SapiensCocoWholeBodyDataset', **kwargs)
-    common = build('SapiensCommon114Dataset', **kwargs)
+def test_common_keypoints_are_in_their_goliath_places(build):
+    wholebody, common = build('SapiensCocoWholeBodyDataset'), build('SapiensCommon114Dataset')
     for one, other in zip(wholebody, common, strict=True):
         for key in ('keypoints', 'keypoints_visible'):
             np.testing.assert_array_equal(one[key][:, COMMON_114_IN_133], other[key][:, COMMON_114_IN_308])
@@ -205,25 +96,28 @@ def test_common_keypoints_are_in_their_goliath_places(coco_real):
     assert common.metainfo['num_keypoints'] == 308
 
 
-def test_wholebody_annotations_of_integers_give_floats(coco_real, tmp_path):
+def test_wholebody_annotations_of_integers_give_floats(build, coco_real, tmp_path):
     data = json.loads((coco_real / 'coco_wholebody.json').read_text())
     for annotation in data['annotations']:
         for field in ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts'):
             annotation[field] = [int(number) for number in annotation[field]]
-    dataset = build('SapiensCocoWholeBodyDataset', ann_file=write(tmp_path / 'ann.json', data))
+    (tmp_path / 'ann.json').write_text(json.dumps(data))
+    dataset = build('SapiensCocoWholeBodyDataset', ann_file=str(tmp_path / 'ann.json'))
     assert dataset[0]['keypoints'].dtype == np.float32
 
 
-def test_own_vocabulary(annotations, metainfo, tmp_path):
-    path = write(tmp_path / 'ann.json', annotations)
-    sample = build('SapiensCocoStyleDataset', ann_file=path, metainfo=metainfo)[0]
-    np.testing.assert_array_equal(sample['keypoints'], [[[20, 20], [25, 30], [0, 0]]])
-    np.testing.assert_array_equal(sample['keypoints_visible'], [[1, 1, 0]])
-    assert sample['dataset_name'] == 'three'
+def test_custom_keypoints(content, open_set):
+    points = content['annotations'][0]['keypoints']
+    points[12:] = [0, 0, 0]
+    sample = open_set(content)[0]
+    np.testing.assert_array_equal(sample['keypoints'], np.float32(points).reshape(1, 5, 3)[..., :2])
+    np.testing.assert_array_equal(sample['keypoints_visible'], [[1, 1, 1, 1, 0]])
+    assert sample['dataset_name'] == 'five'
 
 
-def test_308_keypoints(annotations, tmp_path):
-    annotations['annotations'][0]['keypoints'] = [20, 30, 2] * 308
-    dataset = build('SapiensCocoStyleDataset', ann_file=write(tmp_path / 'ann.json', annotations))
+def test_308_keypoints(content, open_set):
+    for entry in content['annotations']:
+        entry['keypoints'] = entry['keypoints'][:3] * 308
+    dataset = open_set(content, metainfo=None)
     assert dataset.metainfo['dataset_name'] == METAINFO_308['dataset_name']
     assert dataset[0]['keypoints_visible'].sum() == 308

@@ -2,7 +2,6 @@
 import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
@@ -11,6 +10,8 @@ from mmpose.registry import DATASETS, HOOKS, METRICS
 import sapiens_mm.pose  # noqa: F401
 from sapiens_mm.engine.launch import build_runner
 from sapiens_mm.utils.problems import DataError
+
+from .conftest import evaluate
 
 
 @pytest.fixture
@@ -37,14 +38,7 @@ def loop(tiny_coco, tmp_path):
 def exact_ap(loop):
     hook = HOOKS.build(dict(type='SapiensCheckCocoMetricHook'))
     hook.before_train(SimpleNamespace(val_loop=loop))
-    dataset = loop.dataloader.dataset
-    for sample in dataset:
-        loop.evaluator.process([dict(
-            id=sample['id'], img_id=sample['img_id'], category_id=sample['category_id'],
-            pred_instances=dict(keypoints=sample['keypoints'], keypoint_scores=np.ones((1, 17)),
-                                bboxes=sample['bbox'], bbox_scores=np.ones(1)),
-            gt_instances=dict(bbox_scores=np.ones(1)))])
-    return loop.evaluator.evaluate(len(dataset))['coco/AP']
+    return evaluate(loop.evaluator, loop.dataloader.dataset)['coco/AP']
 
 
 def test_exact_keypoints_score_1(content, loop):

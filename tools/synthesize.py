@@ -1,9 +1,9 @@
-"""Makes a set of synthetic people with labels for every task.
+"""Generates a set of synthetic people with labels for every task.
 
     python tools/synthesize.py data/people --num 1000 --workers 8
     python tools/synthesize.py data/people --num 1000 --shard 0/4       # one of four machines
 
-The same command continues an interrupted run. docs/synthetic_humans.md tells what is written.
+The same command continues an interrupted run. docs/synthetic_humans.md describes the output.
 """
 import argparse
 import sys
@@ -11,6 +11,8 @@ from pathlib import Path
 
 from run_arguments import add_shard_argument
 from tqdm import tqdm
+
+from sapiens_mm.tasks import canonical_name
 
 try:
     from sapiens_mm.synth.generate import FRAMINGS, TASKS, Settings, generate
@@ -20,36 +22,38 @@ except ImportError as error:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Make synthetic people with labels')
+    parser = argparse.ArgumentParser(description='Generate synthetic people with labels')
     parser.add_argument('out', help='folder of the set')
     parser.add_argument('--num', type=int, required=True, help='number of images')
     parser.add_argument('--size', type=int, nargs=2, default=(1024, 768), metavar=('HEIGHT', 'WIDTH'))
     parser.add_argument('--samples', type=int, default=32, help='light paths per pixel')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=1, help='processes; the bytes do not depend on it')
-    parser.add_argument('--tasks', nargs='+', choices=TASKS, default=TASKS, help='labels to write')
-    parser.add_argument('--framing', nargs='+', choices=FRAMINGS, default=tuple(FRAMINGS), help='what images show')
+    parser.add_argument('--tasks', nargs='+', type=canonical_name, choices=TASKS, default=TASKS,
+                        help='labels to write')
+    parser.add_argument('--framing', nargs='+', choices=FRAMINGS, default=tuple(FRAMINGS), help='framings to draw from')
     parser.add_argument('--max-persons', type=int, default=4, help='persons in an image, 1 to 4; 0: none')
     parser.add_argument('--backgrounds', help='folder of images without people')
     parser.add_argument('--hdris', help='folder of environment maps (.hdr, .exr)')
-    add_shard_argument(parser, 'make only images I, I + N, I + 2 N, ...')
+    add_shard_argument(parser, 'generate only images I, I + N, I + 2 N, ...')
     parser.add_argument('--preview', type=int, default=24, help='images on OUT/preview.png; 0 for none')
     args = parser.parse_args()
     if args.preview < 0:
-        parser.error(f'--preview is a number of images, 0 for none, got {args.preview}')
+        parser.error(f'--preview: got {args.preview}, expected a number of images, or 0 for none')
     return args
 
 
 def main() -> None:
     args = parse_args()
+    samples = Path(args.out) / 'samples'
     try:
         settings = Settings(
             seed=args.seed, size=tuple(args.size), samples=args.samples, tasks=tuple(args.tasks),
             framings=tuple(args.framing), max_persons=args.max_persons, backgrounds=args.backgrounds, hdris=args.hdris)
         total, made = {}, 0
-        own = range(args.shard[0], args.num, args.shard[1])
-        done = sum((Path(args.out) / 'samples' / f'{index:06d}.json').exists() for index in own)
-        with tqdm(desc=f'synthesize {args.out}', unit='image', disable=None, initial=done, total=len(own)) as bar:
+        mine = range(args.shard[0], args.num, args.shard[1])
+        done = sum((samples / f'{index:06d}.json').exists() for index in mine)
+        with tqdm(desc=f'synthesize {args.out}', unit='image', disable=None, initial=done, total=len(mine)) as bar:
             for _, seconds in generate(args.out, args.num, settings, args.workers, args.shard):
                 bar.update()
                 made += 1
@@ -58,7 +62,7 @@ def main() -> None:
         if made:
             stages = ', '.join(f'{stage} {value / made:.2f}' for stage, value in total.items())
             print(f'{made} images; seconds per image on one core: {sum(total.values()) / made:.2f} ({stages})')
-        if args.preview and any((Path(args.out) / 'samples').glob('*.json')):  # a shard may have nothing to do
+        if args.preview and any(samples.glob('*.json')):  # a shard may have nothing to do
             print(f'contact sheet: {write_preview(args.out, args.preview)}')
     except KeyboardInterrupt:
         sys.exit('interrupted: finished images are kept, the same command continues')

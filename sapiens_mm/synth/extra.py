@@ -1,4 +1,4 @@
-"""The libraries of the optional extra ``synth``: what is said where one is missing."""
+"""Libraries of the optional extra ``synth``, imported with a clear error where one is missing."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,16 +9,62 @@ class MissingExtra(ImportError):
 
 @contextmanager
 def needs_extra(what: str) -> Iterator[None]:
-    """Imports in this block say in one line how to get what is missing.
-
-    Args:
-        what: Who needs it: ``'rendering'``.
-
-    Raises:
-        MissingExtra: An import failed.
-    """
+    """Turns an ImportError of its block into a `MissingExtra` that says what ``what`` (``'rendering'``) needs."""
     try:
         yield
     except ImportError as error:
         raise MissingExtra(
             f"{what} needs the optional extra synth ({error}): pip install 'sapiens_mm[synth]'") from error
+
+
+def mitsuba():
+    """Returns the module ``mitsuba`` with the variant ``scalar_rgb``, which needs no other library.
+
+    Raises:
+        MissingExtra: Mitsuba is not installed.
+    """
+    with needs_extra('rendering'):
+        import mitsuba as mi
+    if mi.variant() != 'scalar_rgb':
+        mi.set_variant('scalar_rgb')
+        mi.set_log_level(mi.LogLevel.Error)
+    return mi
+
+
+def trimesh():
+    """Returns the module ``trimesh``.
+
+    Raises:
+        MissingExtra: Trimesh is not installed.
+    """
+    with needs_extra('reading scans'):
+        import trimesh as module
+    return module
+
+
+def set_threads(threads: int) -> None:
+    """Sets how many threads this process renders with; images do not depend on it. Default: one per core.
+
+    Raises:
+        ValueError: ``threads`` is below 1.
+    """
+    mitsuba()
+    import drjit
+
+    if threads < 1:
+        raise ValueError(f'threads: got {threads}, expected at least 1')
+    drjit.set_thread_count(threads)
+
+
+def read_hdri(path):
+    """Reads an environment map as Mitsuba's bitmap."""
+    mi = mitsuba()
+    import drjit
+
+    # Mitsuba's .exr reader hangs with a single thread (seen with 3.9.1).
+    threads = drjit.thread_count()
+    drjit.set_thread_count(max(2, threads))
+    try:
+        return mi.Bitmap(str(path))
+    finally:
+        drjit.set_thread_count(threads)

@@ -1,4 +1,4 @@
-"""Labels of the people in a rendered image: keypoints with visibility, boxes, and the annotations of COCO's formats."""
+"""Keypoints with visibility, boxes and COCO annotations of the people in a rendered image."""
 import numpy as np
 from xtcocotools import mask as mask_tools
 
@@ -13,36 +13,41 @@ from .render import Buffers
 
 #: Visibility of a keypoint, as in COCO: outside of the image (or undefined), occluded, visible.
 ABSENT, OCCLUDED, VISIBLE = 0, 1, 2
-# Cloth, shoes and hats lie on the body: what is this far (metres) under them counts as seen, as annotators do for hips
-# under trousers and toes in shoes. It does not hold for the face, which hair covers, nor for hands, which are bare.
+# Meters of cloth, shoes or hat under which a keypoint counts as visible, as annotators do for hips under trousers. Not
+# for the face, which hair covers, nor for hands, which are bare.
 _UNDER_CLOTH = 0.035
-#: Persons with fewer visible pixels than this share of the image are not annotated.
+#: Smallest share of the image that an annotated person covers.
 SMALLEST_PERSON = 0.0005
-_ADULT_THIGH = 0.4  # metres
+_ADULT_THIGH = 0.4  # meters
 _NUM_GOLIATH = len(METAINFO_308['keypoint_info'])
 # The 308's face comes last, then COCO-WholeBody's jaw (17) and the roots of the hands (2).
 _IS_FACE = np.repeat([False, True, False], [_NUM_GOLIATH - 238, 238 + 17, 2])
 _IS_BARE = _IS_FACE | np.array([any(word in name for word in ('finger', 'thumb', 'wrist', 'hand_root'))
                                 for name in LANDMARK_NAMES])
-# Names of each hand's points, and what they are seen on.
-_HANDS = tuple(
-    (np.array([name.startswith(f'{side.lower()}_') and any(word in name for word in words) for name in LANDMARK_NAMES]),
-     [PART_IDS[part] for part in (f'{side}_Hand', *others)])
-    for side in ('Left', 'Right') for words, others in ((('finger', 'thumb'), ()), (
-        ('wrist', 'hand_root'), (f'{side}_Lower_Arm', 'Upper_Clothing'))))
+
+
+def _of_hand(side: str, *words: str) -> np.ndarray:
+    return np.array([name.startswith(f'{side.lower()}_') and any(word in name for word in words)
+                     for name in LANDMARK_NAMES])
+
+
+# Keypoints of each hand, and the parts on which they can be visible.
+_HANDS = tuple((_of_hand(side, *words), [PART_IDS[part] for part in (f'{side}_Hand', *others)])
+               for side in ('Left', 'Right')
+               for words, others in ((('finger', 'thumb'), ()),
+                                     (('wrist', 'hand_root'), (f'{side}_Lower_Arm', 'Upper_Clothing'))))
 _BARE = ('skin', 'eye', 'upper_teeth', 'lower_teeth', 'tongue')
-COCO_PARTS = dict(body=slice(0, 17), foot=slice(17, 23), face=slice(23, 91), lefthand=slice(91, 112),
-                  righthand=slice(112, 133))
+COCO_PARTS = dict(foot=slice(17, 23), face=slice(23, 91), lefthand=slice(91, 112), righthand=slice(112, 133))
 
 
 def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, meshes: list[Mesh]) -> np.ndarray:
-    """Pixels and visibility of a person's landmarks.
+    """Projects a person's landmarks and determines their visibility.
 
-    A landmark is visible if the first surface that its ray meets, or one beside it, is the person's own and lies at
-    most :data:`~sapiens_mm.synth.landmarks.DEPTH_TOLERANCE` in front of it (more under clothes).
+    A landmark is visible if the first surface that its ray meets, or one beside it, is the person's and at most
+    :data:`~sapiens_mm.synth.landmarks.DEPTH_TOLERANCE` in front of it (more under clothes).
 
     Returns:
-        (N, 3) float64: x, y in pixels (0 is the centre of the first one) and 0, 1 or 2; x and y are 0 where it is 0.
+        (N, 3) float64: x, y in pixels (0 is the center of the first one) and 0, 1 or 2; x and y are 0 where it is 0.
     """
     uv, z = camera.project(person.landmarks)
     height, width = buffers.depth.shape
@@ -51,39 +56,36 @@ def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, m
     out = np.zeros((len(LANDMARK_NAMES), 3))
     out[inside, :2] = uv[inside]
     out[inside, 2] = OCCLUDED
-    # Tolerances are an adult's; a child's flesh is thinner.
+    # Tolerances are an adult's; children have less flesh around their joints.
     thigh = np.linalg.norm(person.body.bone_heads['upperleg01.L'] - person.body.bone_heads['lowerleg01.L'])
     depth = DEPTH_TOLERANCE * min(1., thigh / _ADULT_THIGH)
     cloth = np.array([mesh.name not in _BARE for mesh in meshes] + [False])
     tolerance = depth[:, None] + np.where(_IS_BARE, 0., _UNDER_CLOTH)[:, None] * [[0, 1]]
     indices = np.flatnonzero(inside)
     columns, rows = np.rint(uv[indices]).astype(int).T
-    seen = np.zeros(len(indices), bool)
-    for down in (-1, 0, 1):
-        for across in (-1, 0, 1):
-            y, x = np.clip(rows + down, 0, height - 1), np.clip(columns + across, 0, width - 1)
-            own = buffers.instance[y, x] == instance
-            covered = cloth[buffers.mesh[y, x]].astype(int)
-            gap = z[indices] - buffers.depth[y, x]
-            # A pixel at this depth spans this many metres: where the surface is steep, the depth beside it differs.
-            pixel = z[indices] / camera.intrinsics[0, 0]
-            seen |= own & (gap <= tolerance[indices, covered] + pixel)
-    # The pixel itself must be the person's, so that what is called visible lies in the person's mask.
-    seen &= buffers.instance[rows, columns] == instance
-    # A hand that touches something lies within the tolerance of that, too.
-    for names, parts in _HANDS:
-        seen &= ~names[indices] | np.isin(buffers.part[rows, columns], parts)
-    out[indices[seen], 2] = VISIBLE
+    # A pixel at this depth spans this many meters: on a steep surface, the depth beside it differs.
+    pixel = z[indices] / camera.intrinsics[0, 0]
+    down, across = np.mgrid[-1:2, -1:2].reshape(2, 9, 1)
+    y, x = np.clip(rows + down, 0, height - 1), np.clip(columns + across, 0, width - 1)
+    gap = z[indices] - buffers.depth[y, x]
+    near = gap <= tolerance[indices, cloth[buffers.mesh[y, x]].astype(int)] + pixel
+    visible = ((buffers.instance[y, x] == instance) & near).any(axis=0)
+    # The pixel itself must be the person's, so that visible keypoints lie in the person's mask.
+    visible &= buffers.instance[rows, columns] == instance
+    # An object that a hand touches lies within the tolerance, too.
+    for is_hand, parts in _HANDS:
+        visible &= ~is_hand[indices] | np.isin(buffers.part[rows, columns], parts)
+    out[indices[visible], 2] = VISIBLE
     return out
 
 
 def annotate(person: Person, instance: int, camera: Camera, buffers: Buffers, meshes: list[Mesh]) -> dict | None:
-    """What a person's annotations have in common: box and area of the visible pixels, and all landmarks.
+    """Computes what all annotations of a person share.
 
     Returns:
-        ``instance``, ``bbox`` (x, y, w, h in pixels), ``area`` (pixels), ``segmentation`` (the mask as COCO's
-        compressed run lengths), ``landmarks`` (N rows of x, y, visibility), or None for a person of whom too little is
-        seen.
+        ``instance``, ``bbox`` (x, y, w, h of the visible pixels), ``area`` (pixels), ``segmentation`` (the mask as
+        COCO's compressed run lengths), ``landmarks`` (N rows of x, y, visibility); None for a person below
+        :data:`SMALLEST_PERSON`.
     """
     mask = buffers.instance == instance
     area = int(mask.sum())
@@ -103,29 +105,26 @@ def _flat(points: np.ndarray) -> list:
 
 
 def coco_annotation(common: dict, vocabulary: str) -> dict:
-    """COCO-style annotation, without ids.
+    """Returns a COCO-style annotation, without ids.
 
     Args:
         common: From :func:`annotate`.
         vocabulary: ``coco`` (17 keypoints), ``coco_wholebody`` (133 in COCO-WholeBody's fields), ``goliath`` (308).
     """
     landmarks = np.array(common['landmarks'])
-    shared = {name: common[name] for name in ('bbox', 'area', 'segmentation', 'instance')}
-    out = dict(category_id=1, iscrowd=0, **shared)
-    if vocabulary == 'goliath':
-        points = landmarks[:_NUM_GOLIATH]
-    elif vocabulary == 'coco':
-        points = to_coco17(landmarks)
-    else:
+    out = dict(category_id=1, iscrowd=0, **{name: common[name] for name in (
+        'bbox', 'area', 'segmentation', 'instance')})
+    points = landmarks[:_NUM_GOLIATH] if vocabulary == 'goliath' else to_coco17(landmarks)
+    if vocabulary == 'coco_wholebody':
         whole = to_wholebody133(landmarks)
-        points = whole[COCO_PARTS['body']]
-        for part in ('foot', 'face', 'lefthand', 'righthand'):
-            own = whole[COCO_PARTS[part]]
-            out[f'{part}_kpts'] = _flat(own)
-            there = np.maximum(own[own[:, 2] > 0, :2], 0)  # pixels at the border reach from -0.5 on
-            out[f'{part}_valid'] = bool((own[:, 2] == VISIBLE).any())
+        for part, rows in COCO_PARTS.items():
+            part_points = whole[rows]
+            out[f'{part}_kpts'] = _flat(part_points)
+            out[f'{part}_valid'] = bool((part_points[:, 2] == VISIBLE).any())
             if part != 'foot':
-                low, high = (there.min(axis=0), there.max(axis=0)) if len(there) else (np.zeros(2), np.zeros(2))
+                labelled = np.maximum(part_points[part_points[:, 2] > 0, :2], 0)  # border pixels reach from -0.5 on
+                labelled = labelled if len(labelled) else np.zeros((1, 2))
+                low, high = labelled.min(axis=0), labelled.max(axis=0)
                 out[f'{part}_box'] = [float(value) for value in np.round([*low, *(high - low)], 2)]
     out['keypoints'] = _flat(points)
     out['num_keypoints'] = int((points[:, 2] > 0).sum())
@@ -133,7 +132,6 @@ def coco_annotation(common: dict, vocabulary: str) -> dict:
 
 
 def category(vocabulary: str) -> dict:
-    """COCO's category of persons with the names of the keypoints."""
-    names = dict(goliath=LANDMARK_NAMES[:_NUM_GOLIATH], coco=list(WHOLEBODY_SOURCES)[:17],
-                 coco_wholebody=list(WHOLEBODY_SOURCES)[:17])[vocabulary]
+    """Returns COCO's category of persons with the names of a vocabulary's keypoints, see :func:`coco_annotation`."""
+    names = LANDMARK_NAMES[:_NUM_GOLIATH] if vocabulary == 'goliath' else list(WHOLEBODY_SOURCES)[:17]
     return dict(id=1, name='person', keypoints=list(names))

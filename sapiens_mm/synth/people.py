@@ -1,4 +1,4 @@
-"""Whole people: a body with a pose, a face, clothes and colours, drawn as plain numbers and built as meshes."""
+"""People with pose, face, clothes and colors, drawn as plain numbers and built as meshes."""
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,7 +14,7 @@ from .poses import PENETRATION_TOLERANCE, penetration, sample_pose
 from .textures import draw_eye, draw_skin, outline_mask, sample_complexion, skin_masks
 
 _ATTEMPTS = 8
-# What faces do, and how often: actions of Anny and the range of their strength.
+# Probability of each expression, and the ranges of Anny's facial actions in it.
 _EXPRESSIONS = (
     (0.30, {}),
     (0.22, {'mouthSmileLeft': (0.4, 1.), 'mouthSmileRight': (0.4, 1.), 'cheekSquintLeft': (0., 0.6)}),
@@ -45,17 +45,16 @@ class Person:
 
 
 def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> dict:
-    """Draws a person: everything that :func:`build_person` needs, as plain numbers.
+    """Draws the parameters of :func:`build_person`, as plain numbers.
 
-    Poses in which a limb goes deeper than :data:`PENETRATION_TOLERANCE` into the body are drawn again; after some
-    attempts the least deep one is taken, and ``penetration`` tells its depth in metres.
+    Poses in which a limb sinks deeper than :data:`PENETRATION_TOLERANCE` into the body are drawn again; after some
+    attempts the best one is used, with its depth in meters as ``penetration``.
     """
     phenotypes = dict(
         gender=float(np.clip(rng.choice([0.1, 0.9]) + rng.normal(0, 0.1), 0, 1)), age=float(rng.uniform(0.3, 1.)),
         muscle=float(rng.beta(3, 3)), weight=float(rng.beta(3, 3)), height=float(rng.beta(3, 3)),
         proportions=float(rng.beta(3, 2)), cupsize=float(rng.beta(2, 2)), firmness=float(rng.beta(3, 2)))
-    races = rng.dirichlet([0.5, 0.5, 0.5])
-    phenotypes.update(african=float(races[0]), asian=float(races[1]), caucasian=float(races[2]))
+    phenotypes.update(zip(('african', 'asian', 'caucasian'), map(float, rng.dirichlet([0.5, 0.5, 0.5]))))
     phenotypes = {key: round(value, 4) for key, value in phenotypes.items()}
     face = _sample_face(rng)
     best = None
@@ -74,32 +73,26 @@ def _sample_face(rng: np.random.Generator) -> dict[str, float]:
     chances = np.array([chance for chance, _ in _EXPRESSIONS])
     actions = _EXPRESSIONS[rng.choice(len(_EXPRESSIONS), p=chances / chances.sum())][1]
     face = {name: round(float(rng.uniform(*limits)), 3) for name, limits in actions.items()}
-    # Where the eyes look.
-    across, along = rng.normal(0, 0.25, 2)
-    face.update(_look('Out', 'In', across) if abs(across) > 0.05 else {})
-    if abs(along) > 0.05:
-        for side in ('Left', 'Right'):
-            face[f'eyeLook{"Up" if along > 0 else "Down"}{side}'] = round(float(min(abs(along), 0.6)), 3)
+    # Both eyes look in one direction: `across` to the person's left, `up`.
+    across, up = rng.normal(0, 0.25, 2)
+    for amount, directions in ((across, ('Out', 'In') if across > 0 else ('In', 'Out')),
+                               (up, ('Up', 'Up') if up > 0 else ('Down', 'Down'))):
+        if abs(amount) > 0.05:
+            for side, direction in zip(('Left', 'Right'), directions):
+                face[f'eyeLook{direction}{side}'] = round(float(min(abs(amount), 0.6)), 3)
     return face
-
-
-def _look(out: str, into: str, amount: float) -> dict[str, float]:
-    """Both eyes to the person's left where ``amount`` is positive."""
-    left, right = (out, into) if amount > 0 else (into, out)
-    strength = round(float(min(abs(amount), 0.6)), 3)
-    return {f'eyeLook{left}Left': strength, f'eyeLook{right}Right': strength}
 
 
 def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.ndarray, translation: np.ndarray,
                  instance: int) -> Person:
-    """Builds a drawn person.
+    """Builds the meshes and landmarks of a person.
 
     Args:
         body: The body model.
         wardrobe: Its wardrobe.
         parameters: From :func:`sample_person`.
         rotation: (3, 3), about the origin; the unrotated person looks to -y.
-        translation: (3,) metres; at 0 the pelvis stands at x = y = 0 and the lowest point of the body on z = 0.
+        translation: (3,) meters; at 0 the pelvis is at x = y = 0 and the lowest point of the body at z = 0.
         instance: Number of the person in the scene, from 1.
     """
     posed = body.pose(parameters['phenotypes'], parameters['face'], parameters['pose']['rotations'])
@@ -117,20 +110,18 @@ def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.
 
 def _skin(body: Body, posed: PosedBody, shown: np.ndarray, texture: np.ndarray, instance: int) -> Mesh:
     normals = body.skin_normals(posed)
-    # One vertex for each pair of a vertex and a place in the texture: seams have two of them.
-    num_places = len(body.skin_places[0])
-    corners = body.skin[shown].astype(np.int64) * num_places + body.skin_places[1][shown]
+    # One vertex for each pair of a vertex and a texture coordinate: seams have two of them.
+    places, ids = body.skin_places
+    corners = body.skin[shown].astype(np.int64) * len(places) + ids[shown]
     pairs, corner = np.unique(corners.ravel(), return_inverse=True)
-    faces = triangles(corner.reshape(-1, 4))
-    parts = body.skin_parts[shown]
-    vertices, places = np.divmod(pairs, num_places)
-    return Mesh('skin', posed.vertices[vertices], faces, np.concatenate([parts, parts]), instance,
-                body.skin_places[0][places], texture, 0.5, normals[vertices])
+    vertices, places_used = np.divmod(pairs, len(places))
+    return Mesh('skin', posed.vertices[vertices], triangles(corner.reshape(-1, 4)), np.tile(body.skin_parts[shown], 2),
+                instance, places[places_used], texture, 0.5, normals[vertices])
 
 
 @cache
 def _skin_masks(body: Body) -> dict[str, np.ndarray]:
-    """What :func:`draw_skin` tints: MakeHuman's masks and the brows, which lie on their keypoints."""
+    """Areas that :func:`draw_skin` tints: MakeHuman's masks and the brows, which lie on their keypoints."""
     names = ('lips', 'face', 'fingernails', 'toenails', 'inside-mouth')
     uv = np.zeros((len(body.rest.vertices), 2), np.float32)
     uv[body.skin.ravel()] = body.skin_uv.reshape(-1, 2)
@@ -138,28 +129,30 @@ def _skin_masks(body: Body) -> dict[str, np.ndarray]:
                 brows=outline_mask([interpolate(uv, outline) for outline in BROW_OUTLINES]))
 
 
+def _group(body: Body, posed: PosedBody, name: str, group: str, part: str, **options) -> tuple[Mesh, np.ndarray]:
+    """A mesh of a group of the base mesh, and the vertices that it uses."""
+    faces, used = compact(triangles(body.groups[group]))
+    vertices = posed.vertices[used]
+    return Mesh(name, vertices, faces, np.full(len(faces), PART_IDS[part], np.uint8),
+                normals=vertex_normals(vertices, faces), **options), used
+
+
 def _eyes(body: Body, posed: PosedBody, complexion: dict, instance: int) -> list[Mesh]:
     texture = draw_eye(complexion, IRIS_RADIUS, PUPIL_RADIUS)
     meshes = []
     for side, bone in (('l', 'eye.L'), ('r', 'eye.R')):
-        faces, used = compact(triangles(body.groups[f'helper-{side}-eye']))
-        radius = np.linalg.norm(body.rest.vertices[used] - body.rest.bone_heads[bone], axis=1).max()
-        # Seen from before the pole, where the keypoints are; the back of the ball, which nobody sees, gets the same.
+        mesh, used = _group(body, posed, 'eye', f'helper-{side}-eye', 'Face_Neck', instance=instance, albedo=texture,
+                            roughness=0.15)
+        rest = body.rest.vertices[used]
+        radius = np.linalg.norm(rest - body.rest.bone_heads[bone], axis=1).max()
+        # Projected along the view at the pole, where the keypoints are; the hidden back gets the same.
         pole = interpolate(body.rest.vertices, [f'{side}_center_of_iris'])[0]
-        uv = 0.5 + (body.rest.vertices[used] - pole)[:, [0, 2]] / (2 * radius)
-        vertices = posed.vertices[used]
-        meshes.append(Mesh('eye', vertices, faces, np.full(len(faces), PART_IDS['Face_Neck'], np.uint8), instance,
-                           uv.astype(np.float32), texture, 0.15, vertex_normals(vertices, faces)))
+        mesh.uv = (0.5 + (rest - pole)[:, [0, 2]] / (2 * radius)).astype(np.float32)
+        meshes.append(mesh)
     return meshes
 
 
 def _mouth(body: Body, posed: PosedBody, instance: int) -> list[Mesh]:
-    meshes = []
-    for group, part, color in (('helper-upper-teeth', 'Upper_Teeth', (0.75, 0.70, 0.60)),
-                               ('helper-lower-teeth', 'Lower_Teeth', (0.72, 0.67, 0.57)),
-                               ('helper-tongue', 'Tongue', (0.42, 0.13, 0.12))):
-        faces, used = compact(triangles(body.groups[group]))
-        vertices = posed.vertices[used]
-        meshes.append(Mesh(part.lower(), vertices, faces, np.full(len(faces), PART_IDS[part], np.uint8), instance, None,
-                           color, 0.4, vertex_normals(vertices, faces)))
-    return meshes
+    colors = dict(Upper_Teeth=(0.75, 0.70, 0.60), Lower_Teeth=(0.72, 0.67, 0.57), Tongue=(0.42, 0.13, 0.12))
+    return [_group(body, posed, part.lower(), f'helper-{part.lower().replace("_", "-")}', part, instance=instance,
+                   albedo=color, roughness=0.4)[0] for part, color in colors.items()]

@@ -1,7 +1,7 @@
-"""Plausible poses within joint limits, from standing to sitting, and the check that no limb goes through the trunk.
+"""Plausible poses within joint limits, from standing to sitting, and how deep limbs sink into the body.
 
-A pose is a rotation vector for each bone that turns, along the axes of the rest pose (see
-:meth:`sapiens_mm.synth.body.Body.pose`): +x is the person's left, -y ahead, z up.
+A pose is a rotation vector for each rotated bone, along the axes of the rest pose (see
+:meth:`sapiens_mm.synth.body.Body.pose`): +x is the person's left, -y forward, z up.
 """
 from functools import cache
 
@@ -11,12 +11,12 @@ from scipy.spatial import cKDTree
 
 from .body import Body, PosedBody
 
-#: How deep, in metres, a hand, arm or leg may sink into the trunk, the head or the other leg before a pose is rejected.
-#: Soft parts that touch do sink into each other by about this much.
+#: Largest depth in meters by which a hand, arm or leg may sink into the trunk, the head or the other leg: soft parts
+#: that touch yield by about this much.
 PENETRATION_TOLERANCE = 0.03
 
-#: Ranges in degrees of the joints, from anatomical ranges of motion (American Academy of Orthopaedic Surgeons), made
-#: narrower where linear blend skinning collapses. Flexion and abduction are positive.
+#: Ranges of the joints in degrees: anatomical ranges of motion (American Academy of Orthopaedic Surgeons), narrower
+#: where linear blend skinning collapses. Flexion and abduction are positive.
 JOINT_LIMITS = {
     'shoulder_elevation': (0, 165),  # of the upper arm from hanging down
     'elbow': (5, 140),
@@ -27,36 +27,31 @@ JOINT_LIMITS = {
     'hip_rotation': (-25, 35),
     'knee': (0, 130),
     'ankle': (-20, 20),
-    'spine': (-20, 45),  # bending ahead; leaning and turning go as far to either side
+    'spine': (-20, 45),  # bending forward
     'spine_lean': (-30, 30),
     'spine_turn': (-40, 40),
     'neck': (-40, 40),
 }
 _SPINE = ('spine05', 'spine04', 'spine03', 'spine02', 'spine01')
 _NECK = ('neck01', 'neck02', 'neck03', 'head')
-# name: chance in a random draw; poses in which a limb sinks into the body are drawn again, so hard ones come out rarer
+#: Probability of each kind. Poses in which a limb sinks into the body are drawn again, so difficult ones become rarer.
 KINDS = dict(standing=0.26, walking=0.16, sitting=0.12, reaching=0.14, crossed_arms=0.08, hands_on_hips=0.08,
              arms_raised=0.08, crouching=0.08)
 
 
 def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -> dict:
-    """Draws a pose.
-
-    Args:
-        body: The body model, for the directions of its bones.
-        rng: Where the random numbers come from.
-        kind: One of :data:`KINDS`; drawn if None.
+    """Draws a pose of one of :data:`KINDS`; of a random one if None.
 
     Returns:
-        ``kind`` and ``rotations``: bone to rotation vector in radians, as lists, for a manifest.
+        ``kind``, ``joints`` (angles in degrees) and ``rotations`` (rotation vector in radians by bone), as lists.
 
     Raises:
-        ValueError: On an unknown kind.
+        ValueError: The kind is unknown.
     """
     if kind is None:
         kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
     if kind not in KINDS:
-        raise ValueError(f"unknown kind of pose '{kind}': expected one of {', '.join(KINDS)}")
+        raise ValueError(f"kind of pose: got '{kind}', expected one of {', '.join(KINDS)}")
     joints = _joints(kind, rng)
     for side in 'LR':
         joints[f'fingers.{side}'] = (rng.choice([5, 25, 50], p=[0.4, 0.4, 0.2]) + rng.normal(0, 5, 5)).tolist()
@@ -67,21 +62,18 @@ def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
     """Joint angles in degrees.
 
     An arm is (elevation, direction, elbow, twist[, roll]): the upper arm rises by the elevation from hanging down
-    towards the direction (0: to the side, 90: ahead). A leg is (flexion, abduction, rotation, knee).
+    towards the direction (0: to the side, 90: forward). A leg is (flexion, abduction, rotation, knee). The spine is
+    (bend forward, lean to the left, turn to the left), and the neck alike.
     """
 
     def around(*means, spread=6.):
         return [float(value) for value in rng.normal(means, spread)]
 
-    def loose_arm():
-        return around(14, 40, 25, 0, spread=(6, 30, 12, 20))
-
-    joints = {f'arm.{side}': loose_arm() for side in 'LR'}
+    joints = {f'arm.{side}': around(14, 40, 25, 0, spread=(6, 30, 12, 20)) for side in 'LR'}
     joints.update({f'leg.{side}': around(2, 4, 5, 5, spread=(3, 3, 6, 4)) for side in 'LR'})
-    joints['spine'] = around(3, 0, 0, spread=(4, 4, 6))  # bend ahead, to the left, turn to the left
+    joints['spine'] = around(3, 0, 0, spread=(4, 4, 6))
     joints['neck'] = around(0, 0, 0, spread=(10, 6, 18))
-    swap = rng.random() < 0.5
-    first, second = ('R', 'L') if swap else ('L', 'R')
+    first, second = ('R', 'L') if rng.random() < 0.5 else ('L', 'R')
     if kind == 'walking':
         step = rng.uniform(12, 30)
         joints[f'leg.{first}'] = around(step, 2, 3, 8, spread=3)
@@ -98,11 +90,11 @@ def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
         joints[f'arm.{first}'] = around(rng.uniform(60, 150), rng.uniform(20, 90), 20, 0, spread=(5, 5, 12, 20))
         joints['spine'] = around(10, 0, 8 if first == 'R' else -8, spread=6)
     elif kind == 'crossed_arms':
-        joints[f'arm.{first}'] = around(38, 82, 108, 20, spread=(3, 4, 4, 5)) + [62 + float(rng.normal(0, 4))]
-        joints[f'arm.{second}'] = around(46, 84, 100, 20, spread=(3, 4, 4, 5)) + [62 + float(rng.normal(0, 4))]
+        joints[f'arm.{first}'] = around(38, 82, 108, 20, 62, spread=(3, 4, 4, 5, 4))
+        joints[f'arm.{second}'] = around(46, 84, 100, 20, 62, spread=(3, 4, 4, 5, 4))
     elif kind == 'hands_on_hips':
         for side in 'LR':
-            joints[f'arm.{side}'] = around(46, -15, 92, -20, spread=(4, 6, 5, 8)) + [38 + float(rng.normal(0, 4))]
+            joints[f'arm.{side}'] = around(46, -15, 92, -20, 38, spread=(4, 6, 5, 8, 4))
     elif kind == 'arms_raised':
         for side in 'LR':
             joints[f'arm.{side}'] = around(rng.uniform(80, 155), rng.uniform(-10, 60), rng.uniform(10, 90), 0, spread=6)
@@ -116,6 +108,21 @@ def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
     return joints
 
 
+def _rotations(body: Body, joints: dict) -> dict[str, list[float]]:
+    heads, tails = body.rest.bone_heads, body.rest.bone_tails
+    out = {}
+    for bones, values, limits in ((_SPINE, joints['spine'], ('spine', 'spine_lean', 'spine_turn')),
+                                  (_NECK, joints['neck'], ('neck', ) * 3)):
+        bend, lean, turn = (_clip(value, limit) for value, limit in zip(values, limits))
+        for bone in bones:
+            out[bone] = np.radians([bend, -lean, turn]) / len(bones)
+    for side, sign in (('L', 1.), ('R', -1.)):
+        out.update(_arm(heads, joints[f'arm.{side}'], side, sign))
+        out.update(_leg(heads, joints[f'leg.{side}'], side, sign))
+        out.update(_fingers(heads, tails, joints[f'fingers.{side}'], side))
+    return {bone: [round(float(value), 6) for value in vector] for bone, vector in out.items()}
+
+
 def _clip(value: float, limit: str) -> float:
     return float(np.clip(value, *JOINT_LIMITS[limit]))
 
@@ -125,7 +132,7 @@ def _axis_angle(axis: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def _compose(*vectors: np.ndarray) -> np.ndarray:
-    """One rotation vector for several rotations, the last one applied first."""
+    """The rotation vector of several rotations, the last one applied first."""
     matrix = np.eye(3)
     for vector in vectors:
         matrix = matrix @ cv2.Rodrigues(np.asarray(vector, np.float64))[0]
@@ -139,23 +146,6 @@ def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return _axis_angle(axis, angle) if np.linalg.norm(axis) > 1e-9 else np.zeros(3)
 
 
-def _rotations(body: Body, joints: dict) -> dict[str, list[float]]:
-    heads, tails = body.rest.bone_heads, body.rest.bone_tails
-    out = {}
-    bend, lean, turn = (
-        _clip(value, limit) for value, limit in zip(joints['spine'], ('spine', 'spine_lean', 'spine_turn')))
-    for bone in _SPINE:
-        out[bone] = np.radians([bend, -lean, turn]) / len(_SPINE)
-    nod, tilt, look = (np.clip(value, *JOINT_LIMITS['neck']) for value in joints['neck'])
-    for bone in _NECK:
-        out[bone] = np.radians([nod, -tilt, look]) / len(_NECK)
-    for side, sign in (('L', 1.), ('R', -1.)):
-        out.update(_arm(heads, joints[f'arm.{side}'], side, sign))
-        out.update(_leg(heads, joints[f'leg.{side}'], side, sign))
-        out.update(_fingers(heads, tails, joints[f'fingers.{side}'], side))
-    return {bone: [round(float(value), 6) for value in vector] for bone, vector in out.items()}
-
-
 def _arm(heads: dict, arm: list[float], side: str, sign: float) -> dict[str, np.ndarray]:
     shoulder, elbow, wrist = (heads[f'{bone}.{side}'] for bone in ('upperarm01', 'lowerarm01', 'wrist'))
     upper, fore = elbow - shoulder, wrist - elbow
@@ -165,7 +155,7 @@ def _arm(heads: dict, arm: list[float], side: str, sign: float) -> dict[str, np.
     elevation, direction = _clip(arm[0], 'shoulder_elevation'), np.radians(arm[1])
     sine, cosine = np.sin(np.radians(elevation)), np.cos(np.radians(elevation))
     target = np.array([sign * sine * np.cos(direction), -sine * np.sin(direction), -cosine])
-    # The arm may also roll about itself, inwards, as it does when arms are crossed or hands lie on the hips.
+    # Crossed arms and arms with hands on the hips also roll inwards.
     roll = arm[4] if len(arm) > 4 else 0.
     raised = max(0., elevation - 60) / 100  # the shoulder blade follows an arm that goes up
     lift = np.array([0., -sign * np.radians(25 * raised), 0.])
@@ -184,7 +174,7 @@ def _leg(heads: dict, leg: list[float], side: str, sign: float) -> dict[str, np.
     target = np.array([sign * np.sin(abduction), -np.sin(flexion) * np.cos(abduction),
                        -np.cos(flexion) * np.cos(abduction)])
     bend = _clip(leg[3], 'knee')
-    # The foot stays level as far as the ankle allows.
+    # Feet stay level as far as ankles allow.
     tilt = np.clip(np.degrees(flexion) - bend, *JOINT_LIMITS['ankle'])
     return {
         f'upperleg01.{side}': _compose(_axis_angle(target, sign * _clip(leg[2], 'hip_rotation')), _turn(thigh, target)),
@@ -195,7 +185,7 @@ def _leg(heads: dict, leg: list[float], side: str, sign: float) -> dict[str, np.
 
 def _fingers(heads: dict, tails: dict, curls: list[float], side: str) -> dict[str, np.ndarray]:
     out = {}
-    # The rest pose curls the fingers a little; the way they bend there is the way they bend further.
+    # Fingers curl further about the axes about which the rest pose curls them a little.
     points = [[heads[f'finger{finger}-{joint}.{side}'] for joint in (1, 2, 3)] + [tails[f'finger{finger}-3.{side}']]
               for finger in range(1, 6)]
     hinges = [np.cross(p[1] - p[0], p[3] - p[1]) for p in points]
@@ -209,7 +199,7 @@ def _fingers(heads: dict, tails: dict, curls: list[float], side: str) -> dict[st
 
 
 def penetration(body: Body, posed: PosedBody) -> float:
-    """How deep, in metres, hands, forearms and legs sink into trunk, head or each other at the deepest place."""
+    """Returns the largest depth in meters by which hands, forearms and legs sink into trunk, head or each other."""
     regions = _regions(body)
     normals = body.skin_normals(posed)
     deepest = 0.
@@ -222,7 +212,7 @@ def penetration(body: Body, posed: PosedBody) -> float:
         nearest = target[nearest[close]]
         offset = points[close] - posed.vertices[nearest]
         depth = -(offset * normals[nearest]).sum(axis=1)
-        # A point is inside where it lies against the normal, not just beside the nearest vertex.
+        # Points inside lie against the normal, not just beside the nearest vertex.
         inside = depth > 0.5 * distance[close]
         if inside.any():
             deepest = max(deepest, float(depth[inside].max()))
@@ -235,12 +225,10 @@ _PAIRS = (('arm.L', 'trunk'), ('arm.R', 'trunk'), ('arm.L', 'head'), ('arm.R', '
 
 @cache
 def _regions(body: Body) -> dict[str, np.ndarray]:
-    """Vertices of the parts in :data:`_PAIRS`, without those next to their common joint."""
-    skin = np.zeros(len(body.rest.vertices), bool)
-    skin[body.skin.ravel()] = True
+    """Vertices of the regions in :data:`_PAIRS`, without those next to their common joint."""
 
     def region(*bones):
-        return np.flatnonzero(skin & (body.bone_weights(*bones) > 0.8))
+        return body.skin_vertices[body.bone_weights(*bones)[body.skin_vertices] > 0.8]
 
     arm = ('lowerarm01', 'lowerarm02', 'wrist', 'metacarpal2', 'metacarpal3', 'finger2-1', 'finger2-2', 'finger2-3',
            'finger3-3', 'finger5-3')

@@ -12,7 +12,8 @@ from sapiens_mm.visualization.sheet import resize_to_height, sheet
 from sapiens_mm.visualization.skeleton import draw_skeleton
 from sapiens_mm.vocabularies.goliath import METAINFO_308
 
-from .writer import write_image
+from .labels import OCCLUDED
+from .writer import label_path, write_image
 
 _COLUMNS = 2  # samples side by side
 _NAMES = {index: keypoint['name'] for index, keypoint in METAINFO_308['keypoint_info'].items()}
@@ -22,20 +23,15 @@ _SKELETON = dict(keypoint_id2name=_NAMES, skeleton_links=[
 
 
 def write_preview(folder: str | Path, num: int = 24, height: int = 256) -> Path:
-    """Writes ``preview.png`` of the first samples of a set.
-
-    Args:
-        folder: The set.
-        num: Samples to show.
-        height: Pixels of a tile.
+    """Writes ``preview.png`` of the first ``num`` samples of a set, in tiles of ``height`` pixels.
 
     Raises:
-        FileNotFoundError: If there is no sample.
+        FileNotFoundError: The set has no finished sample.
     """
     folder = Path(folder)
     paths = sorted((folder / 'samples').glob('*.json'))[:num]
     if not paths:
-        raise FileNotFoundError(f'{folder} holds no finished sample: nothing to show')
+        raise FileNotFoundError(f'{folder}: got no finished samples, expected at least one')
     samples = [_tiles(folder, path, height) for path in paths]
     tiles = [('', tile) for sample in samples for tile in sample]
     write_image(folder / 'preview.png', sheet(tiles, min(_COLUMNS, len(samples)) * len(samples[0])))
@@ -43,12 +39,12 @@ def write_preview(folder: str | Path, num: int = 24, height: int = 256) -> Path:
 
 
 def _tiles(folder: Path, path: Path, height: int) -> list[np.ndarray]:
-    """Returns the image of a sample, its labels and its keypoints, of a height."""
+    """The image of a sample, its labels and its keypoints."""
     sample = read_json(path)
     image = cv2.imread(str(folder / 'images' / sample['image']))[..., ::-1]
     tiles = [image]
     for task in DENSE_TASKS:
-        label = folder / task.result / f'{path.stem}{".png" if task.kind == "classes" else ".npy"}'
+        label = label_path(folder, task, path.stem)
         if label.exists():  # Pillow keeps the classes of a palette image, OpenCV does not
             values = np.load(label) if label.suffix == '.npy' else np.asarray(open_image(label))
             mask = values > task.label.fill if task.kind == 'values' else None
@@ -56,5 +52,5 @@ def _tiles(folder: Path, path: Path, height: int) -> list[np.ndarray]:
     landmarks = np.array([annotation['landmarks'][:len(_NAMES)] for annotation in sample['annotations']])
     landmarks = landmarks.reshape(-1, len(_NAMES), 3)
     tiles.append(draw_skeleton(image, landmarks[..., :2], landmarks[..., 2], _SKELETON, 0.5,
-                               occluded=landmarks[..., 2] == 1))
+                               occluded=landmarks[..., 2] == OCCLUDED))
     return [resize_to_height(tile, height) for tile in tiles]

@@ -1,4 +1,4 @@
-"""Procedural colours: cloth, skin and eyes. Drawn as plain numbers first (for the manifest), then as pictures."""
+"""Procedural textures of cloth, skin and eyes, drawn from plain numbers."""
 import cv2
 import numpy as np
 
@@ -9,22 +9,22 @@ _PATTERNS = {'plain': 0.45, 'stripes': 0.15, 'checks': 0.12, 'dots': 0.08, 'nois
 
 
 def _random_color(rng: np.random.Generator) -> list[float]:
-    """Linear RGB: grey, muted and strong colours, dark ones more often than light ones, as in wardrobes."""
+    """Linear RGB: gray, muted and strong colors, mostly dark as in wardrobes."""
     saturation = rng.choice([0.05, 0.35, 0.8]) * rng.uniform(0.6, 1.)
     hsv = np.float32([[[rng.uniform(0, 360), saturation, rng.uniform(0.08, 0.95)]]])
-    # 2.2 only shapes the distribution; colors drawn with the true curve would be others.
+    # 2.2 only shapes the distribution; the true curve would change every color.
     return [round(float(value), 4) for value in cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]**2.2]
 
 
 def sample_cloth(rng: np.random.Generator) -> dict:
-    """Draws a pattern and its two colours."""
-    names = list(_PATTERNS)
-    return dict(pattern=str(rng.choice(names, p=np.array(list(_PATTERNS.values())))), color=_random_color(rng),
-                second=_random_color(rng), repeat=int(rng.integers(3, 12)), seed=int(rng.integers(2**31)))
+    """Draws a pattern and its two colors."""
+    return dict(pattern=str(rng.choice(list(_PATTERNS), p=np.array(list(_PATTERNS.values())))),
+                color=_random_color(rng), second=_random_color(rng), repeat=int(rng.integers(3, 12)),
+                seed=int(rng.integers(2**31)))
 
 
 def draw_cloth(cloth: dict) -> np.ndarray:
-    """(128, 128, 3) sRGB bytes of one tile of a cloth from :func:`sample_cloth`."""
+    """Returns (128, 128, 3) sRGB bytes of one tile of a cloth of :func:`sample_cloth`."""
     rng = np.random.default_rng(cloth['seed'])
     y, x = np.mgrid[:_TILE, :_TILE] / _TILE * cloth['repeat']
     pattern = cloth['pattern']
@@ -45,8 +45,8 @@ def draw_cloth(cloth: dict) -> np.ndarray:
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
-    """(H, W) random values of 0 to 1 that change smoothly, ``cells`` blobs across."""
-    small = np.pad(rng.random((cells, cells)).astype(np.float32), 2, mode='wrap')  # so that tiles fit together
+    """Returns (H, W) smooth periodic noise of 0 to 1 with ``cells`` blobs across."""
+    small = np.pad(rng.random((cells, cells)).astype(np.float32), 2, mode='wrap')
     scale = np.array(shape) / cells
     big = cv2.resize(small, None, fx=scale[1], fy=scale[0], interpolation=cv2.INTER_CUBIC)
     top, left = (2 * scale).round().astype(int)
@@ -60,7 +60,7 @@ _EYES = np.array([[0.10, 0.045, 0.02], [0.04, 0.02, 0.01], [0.10, 0.20, 0.36], [
 
 
 def sample_complexion(rng: np.random.Generator) -> dict:
-    """Draws the colours of skin, lips, brows and eyes."""
+    """Draws the colors of skin, lips, brows and eyes."""
     tone = rng.uniform(0, len(_SKIN) - 1)
     low = int(tone)
     skin = _SKIN[low] + (tone - low) * (_SKIN[min(low + 1, 5)] - _SKIN[low])
@@ -74,15 +74,15 @@ SKIN_SIZE = 512  # pixels of the skin's texture, across and along
 
 
 def skin_masks(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """MakeHuman's masks, uint8 of any size, as :func:`draw_skin` wants them: (512, 512, 1) float32 of 0 to 1."""
+    """Converts MakeHuman's masks, uint8 of any size, to (512, 512, 1) float32 of 0 to 1 for :func:`draw_skin`."""
     size = (SKIN_SIZE, SKIN_SIZE)
     small = {name: cv2.resize(mask, size, interpolation=cv2.INTER_AREA)[..., None] for name, mask in masks.items()}
-    # What JPEG left far from the shape would make its box, and the time to paint it, large.
+    # JPEG artifacts far from the shape would enlarge its box, and the time to paint it.
     return {name: np.where(mask > 4, mask, 0) / np.float32(255) for name, mask in small.items()}
 
 
 def outline_mask(outlines: list[np.ndarray]) -> np.ndarray:
-    """(512, 512, 1) float32: the insides of outlines, (N, 2) texture coordinates each (v up), with soft edges."""
+    """Returns (512, 512, 1) float32, the soft insides of outlines, (N, 2) texture coordinates each (v up)."""
     mask = np.zeros((2 * SKIN_SIZE, 2 * SKIN_SIZE), np.uint8)
     for outline in outlines:
         points = np.stack([outline[:, 0], 1 - outline[:, 1]], axis=1) * 2 * SKIN_SIZE
@@ -91,7 +91,7 @@ def outline_mask(outlines: list[np.ndarray]) -> np.ndarray:
 
 
 def draw_skin(complexion: dict, masks: dict[str, np.ndarray], hair_color: list[float]) -> np.ndarray:
-    """(512, 512, 3) sRGB bytes over the skin's texture coordinates.
+    """Returns (512, 512, 3) sRGB bytes over the skin's texture coordinates.
 
     Args:
         complexion: From :func:`sample_complexion`.
@@ -104,21 +104,25 @@ def draw_skin(complexion: dict, masks: dict[str, np.ndarray], hair_color: list[f
     grain = 1 + 0.12 * (smooth_noise(rng, shape, 24) - 0.5) + 0.025 * rng.standard_normal(shape, np.float32)
     image = grain[..., None] * skin
     nails = skin * 0.6 + np.float32([0.35, 0.25, 0.24])
-    for name, color, strength in (
-            ('face', skin * np.float32([1.0, 0.86, 0.84]), 0.5), ('lips', skin * np.float32([0.85, 0.42, 0.42]),
-                                                                 complexion['lips']),
-            ('inside-mouth', np.float32([0.16, 0.03, 0.03]), 0.95), ('fingernails', nails, 0.8),
-            ('toenails', nails, 0.8), ('brows', np.float32(hair_color), complexion['brows'])):
+    paint = {
+        'face': (skin * np.float32([1.0, 0.86, 0.84]), 0.5),
+        'lips': (skin * np.float32([0.85, 0.42, 0.42]), complexion['lips']),
+        'inside-mouth': (np.float32([0.16, 0.03, 0.03]), 0.95),
+        'fingernails': (nails, 0.8),
+        'toenails': (nails, 0.8),
+        'brows': (np.float32(hair_color), complexion['brows']),
+    }
+    for name, (color, strength) in paint.items():
         mask = masks[name]
         rows, columns = np.flatnonzero(mask.any(axis=(1, 2))), np.flatnonzero(mask.any(axis=(0, 2)))
         if len(rows):
-            part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-            image[part] += mask[part] * np.float32(strength) * (color - image[part])
+            box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+            image[box] += mask[box] * np.float32(strength) * (color - image[box])
     return to_srgb_fast(image)
 
 
 def draw_eye(complexion: dict, iris: float, pupil: float, size: int = 128) -> np.ndarray:
-    """(size, size, 3) sRGB bytes of an eye seen from ahead; ``iris`` and ``pupil`` are radii relative to the ball's."""
+    """Returns (size, size, 3) sRGB bytes of an eye from the front; the radii are in units of the eyeball's."""
     rng = np.random.default_rng(complexion['seed'] + 1)
     y, x = (np.mgrid[:size, :size] + 0.5) / size * 2 - 1
     radius, angle = np.hypot(x, y)[..., None], np.arctan2(y, x)

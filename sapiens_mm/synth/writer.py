@@ -1,128 +1,72 @@
-"""Files that are whole or absent: pictures, arrays and JSON, each put in place at once; and the layout of sets.
+"""Files of a set: images, arrays and JSON, each written whole or not at all.
 
-A sample is several files. The one that says that it is finished (its JSON) is written last, so that a run that was
-killed at any moment can go on: what has no JSON is made again.
+A sample is several files. Its JSON is written last and marks it as finished; a run that continues makes samples
+without one again.
 """
 import errno
 import io
 import json
-import os
-import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from sapiens_mm.utils.files import parse_json
+from sapiens_mm.tasks import Task, get_task
+from sapiens_mm.utils.files import parse_json, replacing
+from sapiens_mm.vocabularies.body_parts import PART_COLORS
 
 from .camera import Camera
 from .render import Buffers
 
-#: Written beside every sample, so that a file explains itself.
+#: Stored with every sample, so that a file explains itself.
 NORMAL_CONVENTION = 'camera space, unit length: x right, y up, z to the viewer'
 DEPTH_CONVENTION = 'metres along the optical axis'
-#: In the names of files that are not yet whole.
+#: Part of the names of files that are not complete.
 TEMPORARY = '.part-'
+#: The label image of each task that has one.
+LABEL_IMAGES = dict(seg=lambda buffers: buffers.part, depth=Buffers.person_depth, normal=Buffers.person_normal)
 
 
-def write_bytes(path, content: bytes):
-    """Writes a file so that it is never seen half-written, and leaves nothing behind where that fails.
-
-    Args:
-        path: Its folder is made where missing.
-        content: All of it.
+def write_bytes(path, content: bytes) -> None:
+    """Writes a file, and its folder where missing; a failure leaves the old file.
 
     Raises:
-        OSError: It names the file; a full disk says so.
+        OSError: The file cannot be written; ``filename`` is ``path``.
     """
     path = Path(path)
-    temporary = path.with_name(f'{path.name}{TEMPORARY}{socket.gethostname()}-{os.getpid()}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, 'wb') as file:
+        with replacing(path, unique=True) as part, open(part, 'wb') as file:
             file.write(content)
-            file.flush()
-            # Without this a full disk or a power cut may leave a file of the right name and no content.
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
-        with suppress(OSError):  # of a disk that became read-only nothing can be removed either
-            temporary.unlink()
+        message = f'cannot write: {error.strerror}'
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(error.errno, f'the disk is full ({len(content)} bytes were to be written); finished samples '
-                          'are kept: free some space and run the same command again', str(path)) from None
-        raise OSError(error.errno, f'cannot write: {error.strerror}', str(path)) from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+            message = (f'the disk is full, {len(content)} bytes did not fit; free some space and run the same command '
+                       'again, finished samples are kept')
+        raise OSError(error.errno, message, str(path)) from None
 
 
-def write_image(path, image: np.ndarray):
-    """Writes a PNG.
-
-    Args:
-        path: Ends in ``.png``.
-        image: (H, W, 3) uint8 in RGB order, or (H, W) uint8 or uint16.
-    """
+def write_image(path, image: np.ndarray) -> None:
+    """Writes (H, W, 3) uint8 RGB or (H, W) uint8 or uint16 as a PNG; ``path`` ends in ``.png``."""
     if image.ndim == 3:
         image = image[..., ::-1]
     done, content = cv2.imencode('.png', np.ascontiguousarray(image))
     if not done:
-        raise ValueError(f'cannot make a PNG of {image.dtype} {image.shape} for {path}')
+        raise ValueError(f'image for {path}: got {image.dtype} {image.shape}, expected uint8 RGB or one channel')
     write_bytes(path, content.tobytes())
 
 
-def write_array(path, array: np.ndarray):
+def write_array(path, array: np.ndarray) -> None:
     """Writes a ``.npy`` file."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     write_bytes(path, buffer.getvalue())
 
 
-def write_json(path, content):
-    """Writes indented JSON that is the same for the same content."""
-    write_bytes(path, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + '\n').encode())
-
-
-def read_json(path, remedy: str) -> dict:
-    """What `write_json` wrote.
-
-    Args:
-        path: The file.
-        remedy: What to do where it holds something else.
-
-    Raises:
-        ValueError: It holds no JSON object; the message names it.
-    """
-    try:
-        content = parse_json(Path(path).read_bytes())
-    except ValueError as error:  # of characters, too
-        raise ValueError(f'{path} cannot be read as JSON ({error}): {remedy}') from error
-    if not isinstance(content, dict):
-        raise ValueError(f'{path} holds {type(content).__name__} instead of names and values: {remedy}')
-    return content
-
-
-def clean(folder, mine: Callable[[str], bool] = lambda name: True):
-    """Removes what a killed run left half-written. Call it before any process writes there.
-
-    Args:
-        folder: With all folders in it.
-        mine: Of the names of files without their endings, those that nobody else may be writing at the moment.
-    """
-    for path in Path(folder).rglob(f'*{TEMPORARY}*'):
-        if mine(path.name.split('.')[0]):
-            path.unlink(missing_ok=True)
-
-
-def write_parts(path, parts: np.ndarray):
-    """Writes (H, W) uint8 body parts as a PNG indexed by their colours; 255 (to be ignored) is white."""
-    from PIL import Image  # OpenCV writes no palettes
-
-    from sapiens_mm.vocabularies.body_parts import PART_COLORS
-
+def write_parts(path, parts: np.ndarray) -> None:
+    """Writes (H, W) uint8 body parts as a palette PNG of their colors; 255 (ignored) is white."""
     palette = np.zeros((256, 3), np.uint8)
     palette[:len(PART_COLORS)] = PART_COLORS
     palette[255] = 255
@@ -133,41 +77,77 @@ def write_parts(path, parts: np.ndarray):
     write_bytes(path, buffer.getvalue())
 
 
-def write_files(folder, name: str, image: np.ndarray, buffers: Buffers, camera: Camera, kinds: tuple, record: str,
-                about: dict):
-    """Writes the files of one image; the JSON, which says that all are there, last.
+def write_json(path, content) -> None:
+    """Writes indented JSON with sorted keys."""
+    write_bytes(path, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + '\n').encode())
+
+
+def read_json(path, remedy: str) -> dict:
+    """Reads a file of `write_json`.
+
+    Raises:
+        ValueError: It holds no JSON object; the message names it and ends in ``remedy``.
+    """
+    try:
+        content = parse_json(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f'{path}: got {error}, expected complete JSON; {remedy}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{path}: got {type(content).__name__}, expected a JSON object; {remedy}')
+    return content
+
+
+def clean(folder, mine: Callable[[str], bool] = lambda name: True) -> None:
+    """Removes the incomplete files that a killed run left in a folder.
+
+    Args:
+        folder: Its subfolders are cleaned too.
+        mine: Whether a file may be removed, by its name without suffixes; False where another process may write it.
+    """
+    for path in Path(folder).rglob(f'*{TEMPORARY}*'):
+        if mine(path.name.split('.')[0]):
+            path.unlink(missing_ok=True)
+
+
+def label_path(folder: Path, task: Task, name: str) -> Path:
+    """Returns the path of a sample's label: a PNG of classes, else a ``.npy`` array."""
+    return Path(folder) / task.result / f'{name}.{"png" if task.kind == "classes" else "npy"}'
+
+
+def write_files(folder, name: str, image: np.ndarray, buffers: Buffers, camera: Camera, tasks: Iterable[str],
+                record: str, about: dict, instances: bool = True) -> None:
+    """Writes the files of one image, the JSON last.
 
     Args:
         folder: The set's.
-        name: The image's, without an ending.
+        name: The image's, without a suffix.
         image: (H, W, 3) uint8 RGB.
         buffers: Its labels.
         camera: Its camera.
-        kinds: Which labels to write besides the person mask, of ``instances``, ``parts``, ``depth``, ``normal``.
+        tasks: Tasks whose labels are written besides the person mask.
         record: Folder of the JSON.
-        about: What else the JSON says.
+        about: More content of the JSON.
+        instances: Whether to write the number of the person at each pixel.
 
     Raises:
-        OSError: If the disk is full; what was written does not count as a sample.
+        OSError: A file cannot be written; the sample then does not count as finished.
     """
     folder = Path(folder)
     write_image(folder / f'images/{name}.png', image)
     write_image(folder / f'masks/{name}.png', buffers.person.astype(np.uint8) * 255)
-    if 'instances' in kinds:
+    if instances:
         write_image(folder / f'instances/{name}.png', buffers.instance)
-    if 'parts' in kinds:
-        write_parts(folder / f'parts/{name}.png', buffers.part)
-    if 'depth' in kinds:
-        write_array(folder / f'depth/{name}.npy', buffers.person_depth())
-    if 'normal' in kinds:
-        # Not float16: its lengths are off by up to 5e-4, which an arccos of a product turns into 1.8 degrees.
-        write_array(folder / f'normal/{name}.npy', buffers.person_normal())
+    for task in map(get_task, tasks):
+        if task.name in LABEL_IMAGES:
+            # Not float16: normals' lengths are off by up to 5e-4, which an arccos of a product turns into 1.8 degrees.
+            write = write_parts if task.kind == 'classes' else write_array
+            write(label_path(folder, task, name), LABEL_IMAGES[task.name](buffers))
     write_json(folder / f'{record}/{name}.json', dict(
         about, camera=camera.to_dict(), normals=NORMAL_CONVENTION, depth=DEPTH_CONVENTION))
 
 
 def differences(before: dict, now: dict) -> str:
-    """How the settings that a set was made with differ from those that it is to be continued with, or ''."""
-    now = json.loads(json.dumps(now))  # as they are once written
+    """Describes how the settings of an existing set differ from the current ones; '' if they agree."""
+    now = json.loads(json.dumps(now))  # tuples become lists, as in the file
     return '; '.join(f'{name} {before.get(name)} instead of {value}' for name, value in now.items()
                      if before.get(name) != value)

@@ -108,7 +108,7 @@ def test_bones_end_where_their_children_begin(body):
 
 
 def test_unknown_bones_are_refused_by_name(body):
-    with pytest.raises(ValueError, match="unknown bone 'tail'"):
+    with pytest.raises(ValueError, match="'tail'"):
         body.pose(rotations={'tail': [0, 0, 0]})
 
 
@@ -173,6 +173,6 @@ def test_lips_lie_at_the_landmarks_of_the_mouth(body):
 
 def test_without_the_extra_one_line_tells_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, 'anny', None)
-    with pytest.raises(MissingExtra, match=r'extra synth .*pip install') as caught:
+    with pytest.raises(MissingExtra, match='pip install') as caught:
         Body()
     assert '\n' not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Between linear light and sRGB bytes."""
+"""Conversions between linear light and sRGB bytes."""
 import numpy as np
 import pytest
 
@@ -16,5 +16,4 @@ def test_srgb_is_the_standard_curve(encode, tolerance):
 
 def test_every_byte_comes_back():
     every = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert to_linear(every).shape == (16, 16)
     np.testing.assert_array_equal(to_srgb(to_linear(every)), every)

@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_pose_and_another_one_not(body):
 
 
 def test_an_unknown_kind_is_refused_by_name(body):
-    with pytest.raises(ValueError, match="unknown kind of pose 'flying': expected one of standing"):
+    with pytest.raises(ValueError, match="'flying'.*standing"):
         sample_pose(body, np.random.default_rng(0), 'flying')
 
 

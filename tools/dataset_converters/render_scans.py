@@ -4,8 +4,8 @@
     python tools/dataset_converters/render_scans.py my_scan.glb data/my_scan --size 256 192 --samples 16
     python tools/dataset_converters/render_scans.py Hi4D data/hi4d --layout hi4d
 
-Scans get three pictures each (face, upper body, full body); Hi4D's photos get labels. An interrupted run continues when
-the same command is given again. `sapiens_mm/synth/scans.py` says what is assumed about each data set.
+Scans get three images each (face, upper body, full body); Hi4D's photos get labels. The same command continues an
+interrupted run. `sapiens_mm/synth/scans.py` and `hi4d.py` list the assumptions about each data set.
 """
 import argparse
 import sys
@@ -23,23 +23,22 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--layout', choices=('scans', 'hi4d'), default='scans',
                         help='hi4d: label real photos by their scans (default: %(default)s)')
     parser.add_argument('--size', nargs=2, type=int, default=(1024, 768), metavar=('HEIGHT', 'WIDTH'),
-                        help='pixels of a rendered picture (default: 1024 768)')
+                        help='pixels of a rendered image (default: 1024 768)')
     parser.add_argument('--samples', type=int, default=32, help='rays per pixel (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument('--up', choices=('y', 'z'), default='y', help='the scans\' up (default: %(default)s)')
-    parser.add_argument('--unit', type=float, help='metres per unit of the scans (default: 1)')
-    parser.add_argument('--height', type=float,
-                        help='metres that every scan is made high instead (default for THuman2.0: 1.7)')
+    parser.add_argument('--unit', type=float, help='meters per unit of the scans (default: 1)')
+    parser.add_argument('--height', type=float, help='height of every scan in meters (default for THuman2.0: 1.7)')
     parser.add_argument('--yaw', type=float, default=0.0,
                         help='degrees to turn scans, counter-clockwise seen from above, so that they face +z (y up) or '
                         '-y (z up)')
     parser.add_argument('--yaws', help='JSON file with more degrees by scan: {"0000": 90, ...}')
     parser.add_argument('--turn', type=float, default=20.0,
-                        help='degrees that cameras stand beside the front at most (default: %(default)s)')
+                        help='largest angle in degrees from the front to the camera (default: %(default)s)')
     parser.add_argument('--framings', nargs='+', default=['face', 'upper_body', 'full_body'])
     parser.add_argument('--backgrounds', help='folder of photos without people (default: procedural rooms)')
     parser.add_argument('--hdris', help='folder of .hdr and .exr environments (default: procedural light)')
-    parser.add_argument('--allow-untextured', action='store_true', help='render scans without colours gray')
+    parser.add_argument('--allow-untextured', action='store_true', help='render scans without colors gray')
     parser.add_argument('--pairs', nargs='+', type=int, default=(28, 32, 37), help='Hi4D: default 28 32 37')
     parser.add_argument('--camera', type=int, default=4, help='Hi4D: default 4')
     parser.add_argument('--stride', type=int, default=1, help='Hi4D: every so many frames')
@@ -56,46 +55,46 @@ def main(argv=None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('stopped; the same command goes on from here', file=sys.stderr)
+        print('interrupted: finished images are kept, the same command continues', file=sys.stderr)
         return 130
-    print(f'{made} new pictures in {args.out}')
+    print(f'{made} new images in {args.out}')
     return 0
 
 
 def run(args) -> int:
-    from sapiens_mm.synth import scans
-    from sapiens_mm.synth.render import set_threads
-    from sapiens_mm.synth.scenery import Assets
-    from sapiens_mm.utils.files import parse_json
+    from sapiens_mm.synth.assets import Assets
+    from sapiens_mm.synth.extra import set_threads
+    from sapiens_mm.synth.hi4d import label_hi4d
+    from sapiens_mm.synth.scan_files import Placement
+    from sapiens_mm.synth.scans import render_scans
 
     if args.threads is not None:
         set_threads(args.threads)
     start = time.monotonic()
 
     def progress(done, total, name):
-        line = f'{done}/{total} pictures, {time.monotonic() - start:.0f} s, {name}'
+        line = f'{done}/{total} images, {time.monotonic() - start:.0f} s, {name}'
         if sys.stderr.isatty():
             print(f'\r{line:<78}', end='\n' if done == total else '', file=sys.stderr, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)
 
     if args.layout == 'hi4d':
-        return scans.label_hi4d(args.source, args.out, pairs=tuple(args.pairs), camera=args.camera,
-                                stride=args.stride, shard=args.shard, progress=progress)
-    yaws = None
-    if args.yaws:
-        try:
-            yaws = parse_json(Path(args.yaws).read_bytes())
-        except ValueError as error:
-            raise ValueError(f'{args.yaws} cannot be read as JSON: {error}') from error
-        if not isinstance(yaws, dict) or not all(isinstance(v, (int, float)) for v in yaws.values()):
-            raise ValueError(f'{args.yaws} must hold degrees by scan: {{"0000": 90, ...}}')
-    placement = scans.Placement(args.up, args.unit, args.height, args.yaw)
-    return scans.render_scans(args.source, args.out, size=tuple(args.size), samples=args.samples,
-                              seed=args.seed, placement=placement, yaws=yaws,
-                              assets=Assets.find(args.backgrounds, args.hdris), framings=tuple(args.framings),
-                              turn=args.turn, shard=args.shard, allow_untextured=args.allow_untextured,
-                              progress=progress)
+        return label_hi4d(args.source, args.out, pairs=tuple(args.pairs), camera=args.camera, stride=args.stride,
+                          shard=args.shard, progress=progress)
+    return render_scans(args.source, args.out, size=tuple(args.size), samples=args.samples, seed=args.seed,
+                        placement=Placement(args.up, args.unit, args.height, args.yaw),
+                        yaws=read_yaws(args.yaws) if args.yaws else None,
+                        assets=Assets.find(args.backgrounds, args.hdris), framings=tuple(args.framings),
+                        turn=args.turn, shard=args.shard, allow_untextured=args.allow_untextured, progress=progress)
+
+
+def read_yaws(path: str) -> dict:
+    from sapiens_mm.utils.files import read_json
+    yaws = read_json(path)
+    if not isinstance(yaws, dict) or not all(isinstance(v, (int, float)) for v in yaws.values()):
+        raise ValueError(f'{path}: got {yaws!r:.60}, expected degrees by scan: {{"0000": 90, ...}}')
+    return yaws
 
 
 if __name__ == '__main__':

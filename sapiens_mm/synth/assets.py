@@ -1,0 +1,99 @@
+"""The user's photos and environment maps, listed and checked before rendering."""
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .extra import mitsuba, read_hdri
+
+PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+HDRI_SUFFIXES = ('.hdr', '.exr')
+
+
+@dataclass
+class Assets:
+    """The user's images.
+
+    Attributes:
+        photos: Images without people, sorted by name.
+        hdris: Environment maps, sorted by name.
+        fingerprints: Number and digest of the names and sizes of ``backgrounds`` and ``hdris``, None where there are
+            none. They identify the files of a continued run, wherever their folders are.
+    """
+
+    photos: list = field(default_factory=list)
+    hdris: list = field(default_factory=list)
+    fingerprints: dict = field(default_factory=lambda: dict(backgrounds=None, hdris=None))
+
+    @classmethod
+    def find(cls, backgrounds=None, hdris=None) -> 'Assets':
+        """Lists the files of two folders and their subfolders, and reads each once so that no render fails later.
+
+        Args:
+            backgrounds: Folder of photos without people (.jpg, .png, ...), or None.
+            hdris: Folder of environment maps (.hdr, .exr), or None.
+
+        Raises:
+            FileNotFoundError: A folder is missing, or has no file of its kind.
+            ValueError: A file cannot be read.
+        """
+        assets = cls()
+        if backgrounds is not None:
+            assets.photos = _listed(Path(backgrounds), PHOTO_SUFFIXES)
+            for path in assets.photos:
+                read_photo(path, reduced=True)
+            assets.fingerprints['backgrounds'] = _fingerprint(Path(backgrounds), assets.photos)
+        if hdris is not None:
+            assets.hdris = _listed(Path(hdris), HDRI_SUFFIXES)
+            for path in assets.hdris:
+                check_hdri(path)
+            assets.fingerprints['hdris'] = _fingerprint(Path(hdris), assets.hdris)
+        return assets
+
+
+def _listed(folder: Path, suffixes: tuple) -> list:
+    paths = sorted(p for p in folder.rglob('*') if p.suffix.lower() in suffixes and p.is_file())
+    if not paths:
+        found = 'a folder without any' if folder.is_dir() else 'no folder'
+        raise FileNotFoundError(f'{folder}: got {found}, expected a folder with images ({", ".join(suffixes)})')
+    return paths
+
+
+def _fingerprint(folder: Path, paths: list) -> str:
+    entries = '\n'.join(f'{path.relative_to(folder).as_posix()} {path.stat().st_size}' for path in paths)
+    return f'{len(paths)} files ({hashlib.sha256(entries.encode()).hexdigest()[:12]})'
+
+
+def read_photo(path, reduced: bool = False) -> np.ndarray:
+    """Reads a photo as (H, W, 3) uint8 sRGB in RGB order; with ``reduced`` at an eighth of its size, much faster.
+
+    Raises:
+        ValueError: OpenCV cannot read it.
+    """
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ValueError(f'{path}: cannot read the image: {error.strerror or error}') from error
+    flag = cv2.IMREAD_REDUCED_COLOR_8 if reduced else cv2.IMREAD_COLOR
+    image = cv2.imdecode(content, flag) if len(content) else None
+    if image is None:
+        raise ValueError(f'{path}: got an empty, truncated or unknown file, expected an image; remove or replace it')
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def check_hdri(path) -> None:
+    """Reads an environment map once.
+
+    Raises:
+        ValueError: Mitsuba cannot read it, or it is smaller than 2 x 2.
+    """
+    mitsuba()  # a missing extra is not the file's fault
+    try:
+        size = read_hdri(path).size()
+    except Exception as error:
+        reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
+        raise ValueError(f'{path}: cannot read the HDRI: {reason}') from error
+    if min(size[0], size[1]) < 2:
+        raise ValueError(f'{path}: got an HDRI of {size[0]} x {size[1]} pixels, expected at least 2 x 2')

@@ -1,4 +1,4 @@
-"""Draws samples of a config's data set: as annotated, and beside that as the model gets them after the pipeline.
+"""Draws samples of a config's data set as annotated, each beside the model's input after the pipeline.
 
     python tools/browse_dataset.py configs/sapiens_pose/coco/sapiens_tiny-210e_coco-256x192.py --number 16
 """
@@ -22,7 +22,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='(%(default)s)')
     parser.add_argument('--output-dir', help='folder for the images (default: work_dirs/<config name>/browse)')
-    parser.add_argument('--number', type=int, default=16, help='samples, spread evenly over the data set (%(default)s)')
+    parser.add_argument('--number', type=int, default=16,
+                        help='number of samples, spread evenly over the data set (%(default)s)')
     parser.add_argument('--mode', choices=['both', 'original', 'transformed'], default='both',
                         help='as annotated, after the pipeline, or both side by side (%(default)s)')
     parser.add_argument('--sheet', action='store_true', help='one contact sheet, sheet.jpg, instead of a file each')
@@ -51,13 +52,9 @@ def main() -> int:
 
 
 def save(image: np.ndarray, path: str) -> None:
-    """Writes an image (H, W, 3) RGB.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Writes an image (H, W, 3) RGB; raises OSError where that fails."""
     if not cv2.imwrite(path, image[..., ::-1]):
-        raise OSError(f'{path} cannot be written')
+        raise OSError(f'{path}: the image cannot be written; check the folder')
 
 
 if __name__ == '__main__':

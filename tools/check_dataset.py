@@ -1,9 +1,9 @@
-"""Checks every file of the data sets of a config, and prints what is wrong.
+"""Checks every file of the data sets of a config, and prints problems and statistics.
 
     python tools/check_dataset.py configs/sapiens_pose/coco/sapiens_0.3b-210e_coco-1024x768.py --out report.json
 
-Exit code: 0 without errors, 1 if errors would make a training or an evaluation wrong, 2 for wrong arguments, 130 after
-Ctrl-C.
+Exit code: 0 without errors, 1 with errors that would spoil a training or an evaluation, 2 for wrong arguments, 130
+after Ctrl-C.
 """
 import argparse
 import json
@@ -32,12 +32,12 @@ def parse_args() -> argparse.Namespace:
     if args.workers < 0:
         parser.error(f'--workers: got {args.workers}, expected 0 or more')
     if args.out and not os.path.isdir(os.path.dirname(os.path.abspath(args.out))):
-        parser.error(f'--out: got {args.out}, expected a file in a folder that exists')
+        parser.error(f'--out: got {args.out}, expected a file in an existing folder')
     return args
 
 
 def show_progress(title: str, items: int) -> Callable[[], None]:
-    """Starts the bar of a data set; returns what advances it."""
+    """Starts the progress bar of a data set and returns the function that advances it."""
     bar, done = tqdm(total=items, desc=title, disable=None), 0
 
     def advance() -> None:
@@ -61,8 +61,8 @@ def main() -> int:
         print(f'check_dataset: {error}', file=sys.stderr)
         return 2
     print(scan.table())
-    found = 'errors found' if scan.wrong else 'no errors'
-    print(f'\n{"stopped" if stopped else "done"} after {scan.files} files: {found}')
+    print(f'\n{"stopped" if stopped else "done"} after {scan.files} files: '
+          f'{"errors found" if scan.wrong else "no errors"}')
     if args.out:
         with replacing(args.out) as part, open(part, 'w') as file:
             json.dump(scan.to_json(), file, indent=1)

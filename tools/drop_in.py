@@ -7,7 +7,7 @@ import os
 import os.path as osp
 import sys
 
-from sapiens_mm.apis.drop_in import DropInError, drop_in
+from sapiens_mm.apis.drop_in import drop_in
 from sapiens_mm.apis.drop_in.check import check
 from sapiens_mm.utils.files import replacing
 
@@ -15,32 +15,32 @@ from sapiens_mm.utils.files import replacing
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='a path, or HOST::FILE of an installed host, with or without folders and suffix')
-    parser.add_argument('out', help='the new config, which inherits that one')
+    parser.add_argument('out', help='file of the new config, which inherits from CONFIG')
     parser.add_argument('--arch', default='sapiens_0.3b', help='architecture of SapiensViT (default: %(default)s)')
     parser.add_argument('--checkpoint', help='weights of the backbone: a path, http(s):// or hf:// address (default: '
                         'the public pretrained ones of the size)')
     parser.add_argument('--check', action='store_true', help='train three steps and predict with a tiny backbone, on '
-                        'made data in two processes, and compare the strides with those of the head')
+                        'noise in two processes, and compare the strides with those of the head')
     args = parser.parse_args()
     if osp.exists(args.out):
-        sys.exit(f"'{args.out}' exists; choose another name, or remove it")
+        sys.exit(f"OUT: got '{args.out}', which exists, expected a new file; change it, or remove the file")
     try:
         plan = drop_in(args.config, args.arch, args.checkpoint)
         if args.check:
             print('Checking: three steps and a prediction in two processes ...', flush=True)
-            found, = check([args.config])
-            if not found.passed:
-                sys.exit(f'check failed, nothing is written: {found.refused or found.error}')
-            print(f'Check passed: strides {found.strides}, losses {[round(loss, 3) for loss in found.losses]}, '
-                  f'{found.predictions} predictions, every parameter has a gradient, {found.groups} parameter groups')
+            result, = check([args.config])
+            if not result.passed:
+                sys.exit(f'check failed, nothing is written: {result.refused or result.error}')
+            print(f'Check passed: strides {result.strides}, losses {[round(loss, 3) for loss in result.losses]}, '
+                  f'{result.predictions} predictions, every parameter has a gradient, {result.groups} parameter groups')
         os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
         with replacing(args.out) as part, open(part, 'w', encoding='utf-8') as file:
             file.write(plan.text(osp.dirname(osp.abspath(args.out))))
-    except (DropInError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(str(error))
     print(f'{args.out}: {plan.base} with {args.arch}')
-    for reason in plan.reasons:
-        print(f'* {reason}')
+    for note in plan.report.changed:
+        print(f'* {note}')
 
 
 if __name__ == '__main__':

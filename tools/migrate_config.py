@@ -1,4 +1,4 @@
-"""Turns a config of the public Sapiens release, or a folder of them, into ours, and prints what it did.
+"""Migrates a config of the public Sapiens release, or a folder of them, to this package, and prints the changes.
 
     python tools/migrate_config.py sapiens/pose/configs/sapiens_pose/coco/sapiens_0.3b-210e_coco-1024x768.py mine.py
     python tools/migrate_config.py sapiens/seg/configs migrated/ --data-root /data/people
@@ -15,7 +15,7 @@ from sapiens_mm.utils.text import count
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', metavar='PUBLIC_CONFIG', help='config of the public release, or a folder of them')
-    parser.add_argument('out', metavar='OUT', help='file to write, or a folder for files of the same names')
+    parser.add_argument('out', metavar='OUT', help='new file, or a folder for files of the same names')
     parser.add_argument('--data-root', help='root of the data (default: an environment variable, as in configs/)')
     parser.add_argument('--num-images', type=int, metavar='N', help='images of an epoch, for pretraining')
     args = parser.parse_args()
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def summary(result: Report | ConfigError) -> str:
-    """One line on a config of a folder."""
+    """Returns one line about a config of a folder."""
     if isinstance(result, ConfigError):
         return f'FAILED: {result}'
     numbers = (f'{len(result.changed)} changed, {len(result.not_mapped)} not mapped, '
@@ -39,8 +39,8 @@ def main() -> int:
     try:
         if not Path(args.config).is_dir():
             report = migrate_file(args.config, args.out, **options)
-            print(f'{report}\n{args.out} is written' + ('' if report.complete else ', but is not complete: replace '
-                                                        'by hand what NOT MAPPED names in it'))
+            print(f'{report}\nwrote {args.out}' + ('' if report.complete else ', which is incomplete: replace by hand '
+                                                   'the parts marked NOT MAPPED'))
             return 0 if report.complete else 1
         results = migrate_folder(args.config, args.out, **options)
     except ConfigError as error:

@@ -1,6 +1,6 @@
-"""``sapiens-mm app``: a page in the browser, from an image, webcam or short video to pictures and files.
+"""Web page (``sapiens-mm app``) that runs models on images, webcam photos and short videos.
 
-Everything stays on this machine: the page is served to it alone unless told otherwise, and fetches nothing from others.
+By default only this machine can open it, and it loads nothing from other servers.
 """
 import argparse
 import html
@@ -11,19 +11,20 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from ..backbones.model_zoo import RELEASED
 from ..engine.checkpoint import CheckpointError
 from ..engine.fetch import is_cached
-from .clients import REFUSED, Clients, Gate, client_of
+from ..utils.text import count
+from .clients import Clients, client_of
 from .inferencer import SapiensInferencer
 from .models import SIZES, TASKS, embedded_tasks, pair_weights
 from .persons import DETECTORS, Finder
@@ -31,11 +32,11 @@ from .reading import IMAGES, InputError, Source, file_source, find_sources, pixe
 from .result import Result
 from .writing import KINDS, ResultWriter
 
-#: What is caught and said in a line; the messages of all of them are written for users.
+# Errors whose messages are for users.
 _EXPECTED = (CheckpointError, ImportError, OSError, ValueError)
-_PICTURES = dict(overlay='Overlay', pose='Pose', parts='Parts', depth='Depth', normals='Normals', sheet='Sheet')
-_LARGEST_SHOWN = 1600  # pixels; the files have all of them
-_LEAST_SCORE = .05  # that the sliders go down to
+_TABS = dict(overlay='Overlay', pose='Pose', parts='Parts', depth='Depth', normals='Normals', sheet='Sheet')
+_MAX_SHOWN = 1600  # pixels; saved files have full size
+_MIN_SCORE = .05  # lower end of the slider
 _CSS = """
 .legend span { display: inline-flex; align-items: center; margin: 0 1.2em .3em 0; }
 .legend i { width: 1em; height: 1em; margin-right: .4em; border-radius: 3px; }
@@ -44,19 +45,19 @@ _CSS = """
 
 @dataclass
 class Outcome:
-    """What a run puts on the page.
+    """Output of a run.
 
     Attributes:
-        summary: A line.
-        pictures: Those of `_PICTURES` that there are, (H, W, 3) uint8 RGB.
-        legend: Names and RGB colours of the parts that are seen.
-        json: What :meth:`Result.to_json` gives.
-        archive: The zip.
-        video: Overlays of a video, if they were asked for.
-        folder: What the two lie in, where no other folder was given; it goes with this.
+        summary: One line.
+        images: Visualizations (H, W, 3) uint8 RGB by key of `_TABS`.
+        legend: Names and RGB colors of the visible parts.
+        json: See :meth:`Result.to_json`.
+        archive: Path of the zip.
+        video: Path of the overlay video, if requested.
+        folder: Temporary folder of both, if no folder was given; removed with this object.
     """
     summary: str
-    pictures: dict[str, np.ndarray]
+    images: dict[str, np.ndarray]
     legend: list[tuple[str, Sequence[int]]]
     json: dict
     archive: str
@@ -65,15 +66,15 @@ class Outcome:
 
 
 class App:
-    """Runs models for the page: loaded when they are first asked for, kept for everyone, one run at a time.
+    """Models of the page: loaded at their first use, shared by all clients, one run at a time.
 
     Args:
-        weights: In place of the released ones, as :class:`SapiensInferencer` takes them; they are loaded at once.
-        device: Such as ``'cuda:0'``; by default a GPU if there is one.
-        detector: What finds people: as :class:`SapiensInferencer` takes it. None: the whole frame is one person.
-        max_pixels: Of an image or a frame.
-        max_frames: Of a video.
-        max_video_pixels: Of all frames of a video together.
+        weights: Own weights in place of the released ones, see :class:`SapiensInferencer`; loaded at once.
+        device: Such as ``'cuda:0'``; by default a GPU if available.
+        detector: See :class:`SapiensInferencer`; None takes the whole frame as one person.
+        max_pixels: Limit for an image or a frame.
+        max_frames: Limit for a video.
+        max_video_pixels: Limit for all frames of a video together.
 
     Raises:
         ValueError, CheckpointError, ImportError, OSError: The weights cannot be used.
@@ -90,20 +91,18 @@ class App:
             self._load('own', None, detector is None)
 
     def sizes(self) -> list[str]:
-        """The models to choose from."""
+        """Returns the available sizes."""
         return ['own'] if self.weights else [size for size in SIZES if self.tasks(size)]
 
     def default_size(self) -> str:
-        """The model to begin with: a released one whose weights are on this machine, 1b before others, else the
-        smallest.
-        """
+        """Returns a released size whose weights are on this machine, preferably 1b; else the smallest."""
         sizes = self.sizes()
         cached = [size for (size, zoo), file in RELEASED.items()
                   if size in sizes and zoo in TASKS.values() and is_cached(*file)]
         return '1b' if '1b' in cached else cached[-1] if cached else sizes[0]
 
     def tasks(self, size: str) -> list[str]:
-        """What a model can do."""
+        """Returns the tasks of a size."""
         if self.weights:
             return list(self._inferencer.tasks)
         return list(embedded_tasks()) if size == 'tiny' else [task for task, zoo in TASKS.items()
@@ -115,28 +114,28 @@ class App:
         """Runs models on an image or video.
 
         Args:
-            path: Of the file; its last part is what it is called. It is no pattern, folder or number.
+            path: A file, not a pattern, folder or number; results are named after its last part.
             size: One of :meth:`sizes`.
             tasks: Some of :meth:`tasks`.
-            whole: The whole frame is one person, nobody is looked for.
-            person_threshold: Least score of a person.
-            keypoint_threshold: Least score of a keypoint that is drawn.
-            kinds: What the zip holds beside JSON, of :data:`sapiens_mm.apis.writing.KINDS`.
-            progress: Called with the number of frames that are done, and of all.
-            folder: Where the zip and the video go; None: a temporary one.
+            whole: Whether the whole frame is one person, without a detector.
+            person_threshold: Minimum score of a person.
+            keypoint_threshold: Minimum score of a drawn keypoint.
+            kinds: Content of the zip beside JSON, see :data:`sapiens_mm.apis.writing.KINDS`.
+            progress: Called with the numbers of finished frames and of all.
+            folder: Folder of the zip and the video; None creates a temporary one.
 
         Raises:
             ValueError, CheckpointError, ImportError, OSError: The file or the models cannot be used; the message is
                 for users.
         """
         if not tasks:
-            raise ValueError('nothing is to be done; choose a task')
+            raise ValueError('tasks: got none, expected at least one; choose a task')
         start = time.perf_counter()
         try:
             source = file_source(path)
         except InputError as error:
             raise InputError(_without(str(error), os.path.dirname(path.rstrip('/')))) from error
-        shown = Source(source.name, source.name, source.kind)  # no one needs to know where the server keeps it
+        shown = Source(source.name, source.name, source.kind)  # hides the server's folder
         own = tempfile.TemporaryDirectory(prefix='sapiens_mm_') if folder is None else None
         with ExitStack() as undo:
             undo.callback(own.cleanup if own else lambda: None)
@@ -165,178 +164,197 @@ class App:
             shutil.rmtree(base)
             undo.pop_all()
         return Outcome(
-            _summary(middle, number + 1, time.perf_counter() - start), _pictures(middle, keypoint_threshold),
+            _summary(middle, number + 1, time.perf_counter() - start), _draw(middle, keypoint_threshold),
             middle.seen_parts(), middle.to_json(), archive, video, own)
 
     def _check(self, source: Source) -> int:
-        """The number of frames of a source that is within the limits, as far as its header tells."""
+        """Returns the number of frames of a source whose header is within the limits."""
         width, height, frames = pixels_of(source)
         self._check_limits(source, width, height, frames, width * height * frames)
         return frames
 
     def _check_limits(self, source: Source, width: int, height: int, frames: int, pixels: int) -> None:
         if width * height > self.max_pixels:
-            raise InputError(f'{source.path}: it has {width} x {height} pixels, more than {self.max_pixels / 1e6:g} '
-                             'million; take a smaller one, or start the page with a larger --max-pixels')
+            raise InputError(f'{source.path}: got {width} x {height} pixels, more than {self.max_pixels / 1e6:g} '
+                             'million; use a smaller image, or start the page with a larger --max-pixels')
         if frames > self.max_frames:
-            raise InputError(f'{source.path}: it has more than {self.max_frames} frames; cut it, or start the page '
+            raise InputError(f'{source.path}: got more than {self.max_frames} frames; trim it, or start the page '
                              'with a larger --max-frames')
         if source.kind == 'video' and pixels > self.max_video_pixels:
-            raise InputError(f'{source.path}: its frames have {pixels / 1e6:.0f} million pixels together, more than '
-                             f'{self.max_video_pixels / 1e6:g} million; cut it or make it smaller, or start the page '
-                             'with a larger --max-video-pixels')
+            raise InputError(f'{source.path}: got {pixels / 1e6:.0f} million pixels together in its frames, more '
+                             f'than {self.max_video_pixels / 1e6:g} million; trim or shrink it, or start the page with '
+                             'a larger --max-video-pixels')
 
     def _load(self, size: str, tasks: Sequence[str] | None, whole: bool) -> SapiensInferencer:
-        """The models for some tasks; None: for all, of own weights.
+        """Returns an inferencer for some tasks; None for all of own weights.
 
-        Others that were loaded before stay, as far as they are of the same size.
+        Models of the same size that were loaded before stay loaded.
         """
         if self.weights:
-            wanted = None
+            loading = None
         elif size == 'tiny':
-            wanted = tuple(embedded_tasks())  # most of them share a backbone
+            loading = tuple(embedded_tasks())  # most of them share a backbone
         else:
             kept = self._loaded[1] if self._loaded[:1] == (size, ) else ()
             if any(task.startswith('pose') for task in tasks):
                 kept = [task for task in kept if not task.startswith('pose')]
-            wanted = tuple(task for task in TASKS if task in {*kept, *tasks})
+            loading = tuple(task for task in TASKS if task in {*kept, *tasks})
         detector = None if whole else self.detector
-        # A detector that is there is kept.
-        if self._loaded[:2] != (size, wanted) or detector not in (None, self._loaded[2]):
-            self._loaded, self._inferencer = (), None  # room for the next ones
-            self._inferencer = SapiensInferencer(wanted, size, self.weights, self.device, detector=detector,
-                                                 score_threshold=_LEAST_SCORE)
-            self._inferencer.describe()  # which adds up the weights' hashes once
-            self._loaded = size, wanted, detector
+        # A loaded detector stays.
+        if self._loaded[:2] != (size, loading) or detector not in (None, self._loaded[2]):
+            self._loaded, self._inferencer = (), None  # frees memory for the next models
+            self._inferencer = SapiensInferencer(loading, size, self.weights, self.device, detector=detector,
+                                                 score_threshold=_MIN_SCORE)
+            self._inferencer.describe()  # hashes the weights once
+            self._loaded = size, loading, detector
         return self._inferencer.only(self._inferencer.tasks if tasks is None else tasks, whole)
 
 
 def _without(text: str, folder: str) -> str:
-    """A text without a folder: no one needs to know where the server keeps files."""
+    """Returns a text without the server's folder."""
     return text.replace(f'{folder.rstrip("/")}/', '') if folder else text
 
 
-def _pictures(result: Result, threshold: float) -> dict[str, np.ndarray]:
-    pictures = dict(overlay=result.draw(threshold))
+def _draw(result: Result, threshold: float) -> dict[str, np.ndarray]:
+    images = dict(overlay=result.draw(threshold))
     if result.keypoints is not None:
-        pictures['pose'] = result.draw_skeletons(result.image, threshold)
-    return {**pictures, **result.draw_maps(), 'sheet': result.sheet(threshold)}
+        images['pose'] = result.draw_skeletons(result.image, threshold)
+    return {**images, **result.draw_maps(), 'sheet': result.sheet(threshold)}
 
 
 def _summary(result: Result, frames: int, seconds: float) -> str:
-    people = len(result.boxes)
     height, width = result.image.shape[:2]
-    text = f'{people} {"person" if people == 1 else "people"}, {width} x {height} pixels, {seconds:.1f} s'
-    return text if result.index is None else f'{frames} frames; pictures and JSON are of frame {result.index}: {text}'
+    text = f'{count(len(result.boxes), "person", "people")}, {width} x {height} pixels, {seconds:.1f} s'
+    return text if result.index is None else f'{frames} frames; images and JSON show frame {result.index}: {text}'
 
 
 def build_page(app: App, clients: Clients, examples: Sequence[str] = (), max_queue: int = 8,
                kinds: Sequence[str] = (), size: str | None = None):
-    """The page, a ``gradio.Blocks``; :func:`launch_page` serves it.
+    """Builds the page, a ``gradio.Blocks``, for :func:`launch_page`.
 
     Args:
-        app: What runs.
-        clients: Who may name which file.
-        examples: Paths of images to begin with.
-        max_queue: At most so many runs wait.
-        kinds: What the zip holds at first.
-        size: The model to begin with; by default :meth:`App.default_size`.
+        app: Its models.
+        clients: Their files.
+        examples: Paths of example images.
+        max_queue: Limit of queued runs.
+        kinds: Initial content of the zip.
+        size: Initial size; by default :meth:`App.default_size`.
     """
     import gradio as gr
+    with gr.Blocks(title='sapiens_mm', analytics_enabled=False) as page:
+        gr.Markdown('# Sapiens\nKeypoints, body parts, depth and normals of people.')
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                inputs, start = _add_inputs(app, examples, kinds, size or app.default_size())
+            with gr.Column(scale=3, min_width=320):
+                outputs = _add_outputs()
+        # Gradio's preprocessing opens images and reports a broken one as "Error" only.
+        start.click(_runner(app, clients), inputs, outputs, preprocess=False, concurrency_limit=1,
+                    api_visibility='private', show_progress_on=outputs[:2])
+    return page.queue(max_size=max_queue)
 
-    def run(image, video, kind, size, tasks, whole, person, keypoint, kinds, request: gr.Request,
-            progress=gr.Progress()):  # noqa: B008  (how Gradio finds it)
-        file, client = image if kind == 'image' else video, client_of(request.headers)
-        if not file:
-            raise gr.Error(f'There is no {kind}: drop one, or take it with the webcam.', print_exception=False)
-        path = file.get('path') if isinstance(file, dict) else None
-        if not clients.owns(client, path):
-            raise gr.Error(REFUSED, print_exception=False)
-        try:
-            with clients.run(client, path) as folder:
-                _check_choices(app, size, tasks, whole, person, keypoint, kinds)
-                found = app.run(path, size, tasks, whole, person, keypoint, kinds,
-                                lambda done: progress(done, unit='frames'), folder)
-                pictures = {name: _save_picture(found.pictures[name], folder, name) if name in found.pictures else None
-                            for name in _PICTURES}
-        except _EXPECTED as error:
-            text = _without(_without(str(error), os.path.dirname(path)), clients.folder)
-            raise gr.Error(html.escape(text), print_exception=False) from error
-        pictures['overlay'] = gr.Image(pictures['overlay'], visible=not found.video)
-        legend = ''.join(f'<span><i style="background: rgb{tuple(map(int, color))}"></i>{html.escape(name)}</span>'
-                         for name, color in found.legend)
-        return (found.summary, *pictures.values(), gr.Video(found.video, visible=bool(found.video)), legend, found.json,
-                gr.DownloadButton(value=found.archive, interactive=True),
-                *(gr.Tab(interactive=name in found.pictures) for name in _PICTURES))
+
+def _add_inputs(app: App, examples: Sequence[str], kinds: Sequence[str], size: str) -> tuple[list, Any]:
+    """Adds the inputs of a run and its button, and returns both."""
+    import gradio as gr
+    quiet = dict(api_visibility='private', show_progress='hidden')
 
     def tasks_of(size: str):
         tasks = app.tasks(size) if size in app.sizes() else []
         poses = [task for task in tasks if task.startswith('pose')]
         return gr.CheckboxGroup(tasks, value=[task for task in tasks if task not in poses[1:]], label='Tasks')
 
-    def picture(name: str):
-        return gr.Image(show_label=False, format='jpeg', interactive=False, height=560, elem_id=name,
-                        buttons=['download', 'fullscreen'])
+    kind = gr.State('image')
+    with gr.Tab('Image') as image_tab:
+        image = gr.Image(show_label=False, sources=['upload', 'webcam', 'clipboard'], type='filepath', height=360,
+                         elem_id='image')
+        if examples:
+            gr.Examples([[path] for path in examples], image, label='Examples')
+    with gr.Tab('Video') as video_tab:
+        video = gr.Video(show_label=False, sources=['upload', 'webcam'], height=360, elem_id='video')
+    start = gr.Button('Run', variant='primary', elem_id='run')
+    sizes = gr.Dropdown(app.sizes(), value=size, label='Model', visible=not app.weights)
+    tasks = tasks_of(size)
+    whole = gr.Checkbox(app.detector is None, label='The whole image is one person: no detector',
+                        interactive=app.detector is not None)
+    with gr.Accordion('Thresholds and files', open=False):
+        person = gr.Slider(_MIN_SCORE, 1, .3, step=.05, label='Minimum score of a person')
+        keypoint = gr.Slider(0, 1, .3, step=.05, label='Minimum score of a drawn keypoint')
+        kinds = gr.CheckboxGroup([name for name in KINDS if name != 'json'], value=list(kinds),
+                                 label='In the zip, beside JSON')
+    image_tab.select(lambda: 'image', None, kind, **quiet)
+    video_tab.select(lambda: 'video', None, kind, **quiet)
+    sizes.change(tasks_of, sizes, tasks, **quiet)
+    return [image, video, kind, sizes, tasks, whole, person, keypoint, kinds], start
 
-    sizes, size = app.sizes(), size or app.default_size()
-    with gr.Blocks(title='sapiens_mm', analytics_enabled=False) as page:
-        gr.Markdown('# Sapiens\nKeypoints, body parts, depth and normals of people.')
-        with gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                kind = gr.State('image')
-                with gr.Tab('Image') as image_tab:
-                    image = gr.Image(show_label=False, sources=['upload', 'webcam', 'clipboard'], type='filepath',
-                                     height=360, elem_id='image')
-                    if examples:
-                        gr.Examples([[path] for path in examples], image, label='Examples')
-                with gr.Tab('Video') as video_tab:
-                    video = gr.Video(show_label=False, sources=['upload', 'webcam'], height=360, elem_id='video')
-                start = gr.Button('Run', variant='primary', elem_id='run')
-                sizes = gr.Dropdown(sizes, value=size, label='Model', visible=not app.weights)
-                tasks = tasks_of(size)
-                whole = gr.Checkbox(app.detector is None, label='The whole image is one person: no detector',
-                                    interactive=app.detector is not None)
-                with gr.Accordion('Thresholds and files', open=False):
-                    person = gr.Slider(_LEAST_SCORE, 1, .3, step=.05, label='Least score of a person')
-                    keypoint = gr.Slider(0, 1, .3, step=.05, label='Least score of a keypoint that is drawn')
-                    kinds = gr.CheckboxGroup([name for name in KINDS if name != 'json'], value=list(kinds),
-                                             label='In the zip, beside JSON')
-            with gr.Column(scale=3, min_width=320):
-                pictures, tabs = [], []
-                with gr.Tabs():
-                    for name, title in _PICTURES.items():
-                        with gr.Tab(title) as tab:
-                            pictures.append(picture(name))
-                            if name == 'overlay':
-                                clip = gr.Video(show_label=False, visible=False, interactive=False, height=560,
-                                                elem_id='clip')
-                            if name == 'parts':
-                                legend = gr.HTML(elem_classes='legend')
-                        tabs.append(tab)
-                    with gr.Tab('JSON'):
-                        content = gr.JSON(show_label=False, max_height=560)
-                summary = gr.Markdown(elem_id='summary')
-                archive = gr.DownloadButton('Download all as zip', interactive=False, elem_id='zip')
-        image_tab.select(lambda: 'image', None, kind, api_visibility='private', show_progress='hidden')
-        video_tab.select(lambda: 'video', None, kind, api_visibility='private', show_progress='hidden')
-        sizes.change(tasks_of, sizes, tasks, api_visibility='private', show_progress='hidden')
-        # Gradio opens images before it hands them over, and what is wrong with one comes out as "Error": so unopened.
-        start.click(run, [image, video, kind, sizes, tasks, whole, person, keypoint, kinds],
-                    [summary, *pictures, clip, legend, content, archive, *tabs], preprocess=False, concurrency_limit=1,
-                    api_visibility='private', show_progress_on=[pictures[0], summary])
-    return page.queue(max_size=max_queue)
+
+def _add_outputs() -> list:
+    """Adds the outputs of a run, in the order in which it returns them."""
+    import gradio as gr
+    images, tabs = [], []
+    with gr.Tabs():
+        for name, title in _TABS.items():
+            with gr.Tab(title) as tab:
+                images.append(gr.Image(show_label=False, format='jpeg', interactive=False, height=560, elem_id=name,
+                                       buttons=['download', 'fullscreen']))
+                if name == 'overlay':
+                    clip = gr.Video(show_label=False, visible=False, interactive=False, height=560, elem_id='clip')
+                if name == 'parts':
+                    legend = gr.HTML(elem_classes='legend')
+            tabs.append(tab)
+        with gr.Tab('JSON'):
+            content = gr.JSON(show_label=False, max_height=560)
+    summary = gr.Markdown(elem_id='summary')
+    archive = gr.DownloadButton('Download all as zip', interactive=False, elem_id='zip')
+    return [summary, *images, clip, legend, content, archive, *tabs]
+
+
+def _runner(app: App, clients: Clients) -> Callable:
+    """Returns the function behind the button."""
+    import gradio as gr
+
+    from .gate import REFUSED
+
+    def run(image, video, kind, size, tasks, whole, person, keypoint, kinds, request: gr.Request,
+            progress=gr.Progress()):  # noqa: B008  (how Gradio finds it)
+        file, client = image if kind == 'image' else video, client_of(request.headers)
+        if not file:
+            raise gr.Error(f'{kind}: got none; upload one, or use the webcam.', print_exception=False)
+        path = file.get('path') if isinstance(file, dict) else None
+        if not clients.owns(client, path):
+            raise gr.Error(REFUSED, print_exception=False)
+        try:
+            with clients.run(client, path) as folder:
+                _check_choices(app, size, tasks, whole, person, keypoint, kinds)
+                outcome = app.run(path, size, tasks, whole, person, keypoint, kinds,
+                                  lambda done: progress(done, unit='frames'), folder)
+                images = {name: _save_image(outcome.images[name], folder, name) if name in outcome.images else None
+                          for name in _TABS}
+        except _EXPECTED as error:
+            text = _without(_without(str(error), os.path.dirname(path)), clients.folder)
+            raise gr.Error(html.escape(text), print_exception=False) from error
+        images['overlay'] = gr.Image(images['overlay'], visible=not outcome.video)
+        legend = ''.join(f'<span><i style="background: rgb{tuple(map(int, color))}"></i>{html.escape(name)}</span>'
+                         for name, color in outcome.legend)
+        return (outcome.summary, *images.values(), gr.Video(outcome.video, visible=bool(outcome.video)), legend,
+                outcome.json, gr.DownloadButton(value=outcome.archive, interactive=True),
+                *(gr.Tab(interactive=name in outcome.images) for name in _TABS))
+
+    return run
 
 
 def launch_page(page, clients: Clients, max_upload: int, **options) -> None:
-    """Serves a page such that requests reach no files but those of their client.
+    """Serves a page behind a :class:`~.gate.Gate`.
 
     Args:
-        page: Of :func:`build_page`.
+        page: See :func:`build_page`.
         clients: Those of the page.
         max_upload: Bytes of a file.
-        **options: Of Gradio's ``launch``.
+        **options: Options of Gradio's ``launch``.
     """
     from starlette.middleware import Middleware
+
+    from .gate import Gate
     number = next(number for number, function in page.fns.items() if function.name == 'run')
     queue = page._queue
 
@@ -356,7 +374,7 @@ def launch_page(page, clients: Clients, max_upload: int, **options) -> None:
 
 
 def _values_of(component) -> Sequence | None:
-    """What the page may send for a component of which a value is chosen; None for others."""
+    """Returns the values that the page may send for a component of choices; None for others."""
     import gradio as gr
     if isinstance(component, gr.Dataset):
         return range(len(component.samples))
@@ -364,7 +382,7 @@ def _values_of(component) -> Sequence | None:
 
 
 def _check_choices(app: App, size, tasks, whole, person, keypoint, kinds) -> None:
-    """Raises a ValueError where a request has other values than the page can send."""
+    """Raises where a request has values that the page cannot send."""
     numbers = all(isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 1
                   for value in (person, keypoint))
     if not (isinstance(size, str) and size in app.sizes() and isinstance(whole, bool) and numbers
@@ -373,27 +391,26 @@ def _check_choices(app: App, size, tasks, whole, person, keypoint, kinds) -> Non
         raise ValueError('got values that the page does not offer; reload it')
 
 
-def _save_picture(picture: np.ndarray, folder: str, name: str) -> str:
-    """The path of a picture as JPEG, at a size that is shown."""
-    scale = _LARGEST_SHOWN / max(picture.shape)
-    if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+def _save_image(image: np.ndarray, folder: str, name: str) -> str:
+    """Saves an image as JPEG, shrunk for the page, and returns its path."""
+    image = Image.fromarray(image)
+    image.thumbnail((_MAX_SHOWN, _MAX_SHOWN), Image.Resampling.BOX)
     path = os.path.join(folder, f'{name}.jpeg')
-    Image.fromarray(picture).save(path, 'JPEG', quality=92)
+    image.save(path, 'JPEG', quality=92)
     return path
 
 
 def find_examples(folder: str | None, number: int = 5) -> list[str]:
-    """Images to begin with: the first ones of a folder, else synthetic people, drawn once into the user's cache.
+    """Returns example images: the first of a folder, else synthetic people, drawn once into the user's cache.
 
     Raises:
-        InputError: There is no image in the folder.
+        InputError: The folder has no image.
     """
     if folder is None:
         cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'sapiens_mm', 'examples')
         try:
             from ..synth.generate import Settings, generate
-            print(f'examples: {number} pictures of synthetic people in {cache}, drawn when the page first starts')
+            print(f'examples: {number} images of synthetic people in {cache}, drawn at the first start')
             for _ in generate(cache, number, Settings(seed=6, size=(640, 480), samples=24, tasks=('pose', ))):
                 pass
         except (ImportError, OSError, ValueError) as error:
@@ -406,35 +423,29 @@ def find_examples(folder: str | None, number: int = 5) -> list[str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``sapiens-mm app``."""
     add = parser.add_argument
-    add('--config', action='append', default=[], help='config of a model of your own, for a --checkpoint; repeatable')
+    add('--config', action='append', default=[], help='config of your own model, for a --checkpoint; repeatable')
     add('--checkpoint', action='append', default=[], help='weights in place of the released ones; repeatable')
-    add('--device', help='such as cuda:0 or cpu; a GPU if there is one')
-    add('--size', choices=SIZES, help='the model to begin with; if left out a released one whose weights are on this '
-        'machine, else tiny')
-    add('--detector', default='auto', choices=('auto', *DETECTORS, 'parts', 'none'), help='what finds people; none: '
-        'the whole image is one person; parts: the regions of a map of body parts; auto is parts with the tiny model, '
-        'else rtmdet-m (%(default)s)')
-    add('--save', default='png,overlay,sheet,video', help='what the zip holds at first (%(default)s)')
-    add('--examples', metavar='FOLDER', help='images to begin with, or none; synthetic people if left out')
-    add('--host', default='127.0.0.1', help='address to serve at; 0.0.0.0 lets everyone in who reaches this machine '
+    add('--device', help='such as cuda:0 or cpu (default: a GPU if available)')
+    add('--size', choices=SIZES, help='initial model (default: a released one whose weights are on this machine, '
+        'else tiny)')
+    add('--detector', default='auto', choices=('auto', *DETECTORS, 'parts', 'none'), help='person detector; '
+        'none: the whole image is one person; parts: connected regions of the segmentation; auto: parts with the tiny '
+        'model, else rtmdet-m (%(default)s)')
+    add('--save', default='png,overlay,sheet,video', help='initial content of the zip (%(default)s)')
+    add('--examples', metavar='FOLDER', help='folder of example images, or none (default: synthetic people)')
+    add('--host', default='127.0.0.1', help='address to serve at; 0.0.0.0 admits everyone who can reach this machine '
         '(%(default)s)')
-    add('--port', type=int, help='the first free one from 7860 on if left out')
-    add('--max-upload', type=int, default=100, metavar='MB', help='of a file (%(default)s)')
-    add('--max-pixels', type=int, default=40, metavar='MILLIONS', help='of an image or a frame (%(default)s)')
-    add('--max-frames', type=int, default=300, help='of a video (%(default)s)')
-    add('--max-video-pixels', type=int, default=1000, metavar='MILLIONS', help='of all frames of a video together '
-        '(%(default)s)')
-    add('--max-queue', type=int, default=8, help='runs that wait for others (%(default)s)')
-
-
-def _made(folder: str | None) -> str | None:
-    if folder:
-        os.makedirs(folder, exist_ok=True)
-    return folder or None
+    add('--port', type=int, help='port (default: the first free one from 7860)')
+    add('--max-upload', type=int, default=100, metavar='MB', help='limit for a file (%(default)s)')
+    add('--max-pixels', type=int, default=40, metavar='MILLIONS', help='limit for an image or a frame (%(default)s)')
+    add('--max-frames', type=int, default=300, help='limit for a video (%(default)s)')
+    add('--max-video-pixels', type=int, default=1000, metavar='MILLIONS', help='limit for all frames of a '
+        'video together (%(default)s)')
+    add('--max-queue', type=int, default=8, help='limit of queued runs (%(default)s)')
 
 
 def _exit_on_signals() -> None:
-    """Makes the signals that end a program raise SystemExit; one that is ignored (``nohup``) stays so."""
+    """Makes terminating signals raise SystemExit, unless they are ignored (``nohup``)."""
     for name in ('SIGTERM', 'SIGHUP'):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
@@ -452,22 +463,24 @@ def main(args: argparse.Namespace) -> int:
     try:
         weights = pair_weights(args.config, args.checkpoint)
         if weights and args.size:
-            raise ValueError('--size chooses a released model, and --checkpoint another; give one of them')
+            raise ValueError('--size: got it beside --checkpoint, expected one of them; it chooses a released model')
         kinds = [kind for kind in args.save.split(',') if kind not in ('', 'json')]
-        ResultWriter('', kinds)  # which says what cannot be saved
+        ResultWriter('', kinds)  # checks them
         app = App(weights, args.device, None if args.detector == 'none' else args.detector,
                   args.max_pixels * 1_000_000, args.max_frames, args.max_video_pixels * 1_000_000)
         examples = find_examples(args.examples) if args.examples != 'none' else []
-        _exit_on_signals()  # by which the folder is removed
-        # Gradio keeps uploads here, by default where other programs keep theirs.
-        with tempfile.TemporaryDirectory(prefix='sapiens_mm_', dir=_made(os.environ.get('GRADIO_TEMP_DIR'))) as folder:
+        _exit_on_signals()  # so that the folder is removed
+        # Gradio keeps uploads here; its default folder is shared with other programs.
+        if parent := os.environ.get('GRADIO_TEMP_DIR') or None:
+            os.makedirs(parent, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix='sapiens_mm_', dir=parent) as folder:
             os.environ['GRADIO_TEMP_DIR'] = folder
             examples = [gradio.processing_utils.save_file_to_cache(path, folder) for path in examples]
             clients = Clients(folder, examples)
             page = build_page(app, clients, examples, args.max_queue, kinds, args.size)
             launch_page(page, clients, args.max_upload << 20, server_name=args.host, server_port=args.port,
                         theme=gradio.themes.Default(font='system-ui', font_mono='monospace'))
-            print(f'the page is at {page.local_url}; Ctrl-C ends it', flush=True)
+            print(f'the page is at {page.local_url}; press Ctrl-C to stop it', flush=True)
             with clients.expiring():
                 page.block_thread()
     except _EXPECTED as error:

@@ -23,18 +23,18 @@ def browse(cfg: Config, split: str = 'train', number: int = 16, mode: str = 'bot
     Args:
         cfg: Config with ``train_dataloader`` and so on.
         split: ``'train'``, ``'val'`` or ``'test'``.
-        number: How many samples; they are spread evenly over the data set.
+        number: Number of samples, spread evenly over the data set.
         mode: ``'original'``: as annotated; ``'transformed'``: after the pipeline; ``'both'``.
 
     Yields:
         A name and the panels of a sample side by side, (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: The config has no such data set.
+        ValueError: The config does not have this split.
     """
     loader = cfg.get(f'{split}_dataloader')
     if not loader or not loader.get('dataset'):
-        raise ValueError(f'split: got {split!r}, expected one of which the config has a dataloader')
+        raise ValueError(f'split: got {split!r}, expected a split with a dataloader in the config')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
         dataset = DATASETS.build(_with_transformed(loader['dataset']))
         if not hasattr(dataset, 'get_data_info'):
@@ -52,7 +52,7 @@ def browse(cfg: Config, split: str = 'train', number: int = 16, mode: str = 'bot
 
 
 def _with_transformed(cfg: dict) -> dict:
-    """A data set config whose pose samples carry their keypoints in the crop."""
+    """Returns a data set config whose pose samples have their keypoints in the crop."""
     if isinstance(cfg, dict):
         extra = dict(pack_transformed=True) if str(cfg.get('type')).rpartition('.')[2] == 'PackPoseInputs' else {}
         return {**{key: _with_transformed(value) for key, value in cfg.items()}, **extra}
@@ -60,7 +60,7 @@ def _with_transformed(cfg: dict) -> dict:
 
 
 def _annotated(dataset, info: dict, name: str) -> dict[str, np.ndarray]:
-    """The panels of a sample as it is on the disk."""
+    """Returns the panels of a sample before its pipeline."""
     with open(info['img_path'], 'rb') as file:
         image = decode(file.read(), cv2.IMREAD_COLOR)[..., ::-1]
     if 'keypoints' in info:
@@ -74,7 +74,7 @@ def _annotated(dataset, info: dict, name: str) -> dict[str, np.ndarray]:
 
 
 def _transformed(dataset, packed: dict) -> dict[str, np.ndarray]:
-    """The panels of what the pipeline made of a sample."""
+    """Returns the panels of a sample after its pipeline."""
     image, sample = _to_rgb(packed['inputs'], 'BGR'), packed['data_samples']
     instances = getattr(sample, 'gt_instances', None)
     if instances is not None and 'transformed_keypoints' in instances:
@@ -91,7 +91,7 @@ def _transformed(dataset, packed: dict) -> dict[str, np.ndarray]:
 
 
 def _at_size(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A label (C, h, w) as (H, W) or (H, W, C): in a test pipeline it keeps the size of the original image."""
+    """Returns a label (C, h, w) as (H, W) or (H, W, C): a test pipeline leaves it at the size of the original image."""
     label = np.moveaxis(label, 0, -1)
     label = label[..., 0] if label.shape[2] == 1 else label
     return label if label.shape[:2] == size else cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)

@@ -1,4 +1,4 @@
-"""A scan of the data sets of a config: every file opened once, every check run to its end, one table."""
+"""Scan of the data sets of a config: opens each file once, runs every check, and tabulates problems and statistics."""
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, DefaultScope
 from torch.utils.data import DataLoader, Dataset
 
+from ..tasks import LABELS, MASK_LABEL, TASKS, Label
 from ..utils.images import decode
 from ..utils.problems import Problem, collect_problems, report
 from ..utils.text import some
@@ -18,16 +19,17 @@ from .duplicates import Duplicates, look_of
 
 _LISTED = 25  # values in a line of the table
 _SPLITS = ('train', 'val', 'test')
+_OPENING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError)
 
 
 @dataclass
 class Scan:
-    """What a scan found.
+    """Result of a scan.
 
     Attributes:
-        problems: In the order in which they were found.
-        files: How many files were opened.
-        complete: Whether the scan came to its end.
+        problems: Each once, in the order of their discovery.
+        files: Number of opened files.
+        complete: Whether the scan ended by itself.
         statistics: Title -> name -> value.
     """
     problems: list[Problem] = field(default_factory=list)
@@ -37,7 +39,7 @@ class Scan:
     _known: set[Problem] = field(default_factory=set)
 
     def add(self, problems: list[Problem]) -> None:
-        """Takes problems that are not known yet: data sets may share their files."""
+        """Adds problems that are not known yet: data sets may share their files."""
         self.problems += [problem for problem in dict.fromkeys(problems) if problem not in self._known]
         self._known.update(problems)
 
@@ -47,49 +49,47 @@ class Scan:
         return any(problem.level == 'error' for problem in self.problems)
 
     def rows(self) -> list[tuple[str, str, int, list[str]]]:
-        """Level, kind, count and all messages of each kind of problem, errors first."""
+        """Returns level, kind, count and all messages of each kind of problem, errors first."""
         groups = defaultdict(list)
         for problem in self.problems:
             groups[problem.level, problem.kind].append(problem)
         levels = ('error', 'warning', 'note')
-        return [(level, kind, sum(max(problem.count, 1) for problem in found), [str(problem) for problem in found])
-                for (level, kind), found in sorted(groups.items(), key=lambda item: levels.index(item[0][0]))]
+        return [(level, kind, sum(max(problem.count, 1) for problem in group), list(map(str, group)))
+                for (level, kind), group in sorted(groups.items(), key=lambda item: levels.index(item[0][0]))]
 
     def table(self, examples: int = 3) -> str:
-        """Problems and statistics as text."""
+        """Returns problems and statistics as text."""
         lines = [f'{"level":8} {"kind":26} {"count":>7}  first examples']
         for level, kind, count, messages in self.rows():
+            more = [f'and {len(messages) - examples} more of this kind'] if len(messages) > examples else []
             lines.append(f'{level:8} {kind:26} {count:7}  {messages[0]}')
-            lines += [f'{"":43}  {message}' for message in messages[1:examples]]
-            if len(messages) > examples:
-                lines.append(f'{"":43}  and {len(messages) - examples} more of this kind')
+            lines += [f'{"":43}  {message}' for message in [*messages[1:examples], *more]]
         if len(lines) == 1:
-            lines.append(f'{"":8} nothing is wrong')
+            lines.append(f'{"":8} no problems')
         for title, values in self.statistics.items():
             lines += ['', title, *(f'  {name.replace("_", " "):32} {_shown(value)}' for name, value in values.items())]
         return '\n'.join(lines)
 
     def to_json(self) -> dict:
-        """Everything, for a report file."""
+        """Returns everything, for a report file."""
         return dict(complete=self.complete, files=self.files, wrong=self.wrong,
                     problems=[dict(level=level, kind=kind, count=count, messages=messages)
                               for level, kind, count, messages in self.rows()], statistics=self.statistics)
 
 
 def _shown(value: Any) -> str:
-    """A statistic as text: of many values, the most frequent sizes, or the rarest keypoints and classes."""
+    """Returns a statistic as text: of many values, the most frequent sizes, or the rarest keypoints and classes."""
     if not isinstance(value, dict):
         return str(value)
     shares = any(isinstance(number, float) for number in value.values())
     items = list(value.items())
     if shares and len(items) > _LISTED:
         items.sort(key=lambda item: item[1])
-    text = ', '.join(f'{name}: {number:.2%}' if shares else f'{name}: {number}' for name, number in items[:_LISTED])
-    return f'{text} and {len(items) - _LISTED} more' if len(items) > _LISTED else text
+    return some((f'{name}: {number:.2%}' if shares else f'{name}: {number}' for name, number in items), _LISTED)
 
 
 def leaves(cfg: dict) -> list[dict]:
-    """The data set configs inside of wrappers and unions."""
+    """Returns the data set configs inside of wrappers and unions."""
     inner = [*([cfg['dataset']] if isinstance(cfg.get('dataset'), dict) else []), *(cfg.get('datasets') or [])]
     return [leaf for part in inner for leaf in leaves(part)] if inner else [cfg]
 
@@ -100,11 +100,12 @@ def scan_config(cfg: Config, scan: Scan, splits: Sequence[str] | None = None, wo
 
     Args:
         cfg: Config with ``train_dataloader`` and so on.
-        scan: Gets what is found, at any time what is known so far.
-        splits: Of ``'train'``, ``'val'``, ``'test'``; by default those that the config has, without a test set that is
-            the same as the validation set.
+        scan: Result; its content is valid at any time.
+        splits: Of ``'train'``, ``'val'``, ``'test'``; by default those of the config, without a test set that equals
+            the validation set.
         workers: Processes that open files.
-        progress: Called with the title and the number of items of each data set; what it returns, after each item.
+        progress: Called with the title and the number of items of each data set; what it returns is called after each
+            item.
 
     Raises:
         ValueError: The config has none of the splits.
@@ -121,7 +122,8 @@ def scan_config(cfg: Config, scan: Scan, splits: Sequence[str] | None = None, wo
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
             for split, loader in loaders.items():
                 for leaf in leaves(loader['dataset']):
-                    title = _unused(f'{split}: {leaf["type"]}', scan.statistics)
+                    names = (f'{split}: {leaf["type"]}', *(f'{split}: {leaf["type"]} ({i})' for i in range(2, 10_000)))
+                    title = next(name for name in names if name not in scan.statistics)
                     dataset, items = _open(scan, leaf, title, split != 'train' and cfg.get(f'{split}_evaluator'))
                     if items is not None:
                         advance = progress(title, len(items))
@@ -132,18 +134,18 @@ def scan_config(cfg: Config, scan: Scan, splits: Sequence[str] | None = None, wo
 
 
 def _open(scan: Scan, leaf: dict, title: str, evaluator: Any) -> tuple[Any, Dataset | None]:
-    """A data set and its items; None where it does not open."""
+    """Returns a data set and its items; None where it does not open."""
     dataset = items = None
     with collect_problems() as problems:
         try:
             dataset = _build(leaf)
             items = _items_of(dataset)
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        except _OPENING_ERRORS as error:
             report(Problem('cannot be opened', title, f'{type(error).__name__}: {error}', 'a data set that opens'))
         try:
             if items is not None and evaluator:
                 _check_evaluator(evaluator, dataset)
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        except _OPENING_ERRORS as error:
             report(Problem('annotations of the evaluator', title, f'{type(error).__name__}: {error}',
                            'annotations that can be evaluated'))
     scan.add(problems)
@@ -154,7 +156,7 @@ def _scan_items(scan: Scan, dataset: Any, items: Dataset, title: str, split: str
                 advance: Callable[[], None], duplicates: Duplicates) -> None:
     tally = _Tally(dataset)
     loader = DataLoader(items, batch_size=None, num_workers=min(workers, len(items)) if len(items) > 32 else 0,
-                        worker_init_fn=_one_thread)
+                        worker_init_fn=_limit_threads)
     try:
         for records in loader:
             for record in records:
@@ -169,37 +171,31 @@ def _scan_items(scan: Scan, dataset: Any, items: Dataset, title: str, split: str
         scan.statistics[title] = tally.summary()
 
 
-def _unused(title: str, titles: dict) -> str:
-    """The title, with a number where a data set before had the same."""
-    return next(name for name in (title, *(f'{title} ({i})' for i in range(2, 10_000))) if name not in titles)
-
-
-def _one_thread(_: int) -> None:
+def _limit_threads(_: int) -> None:
     cv2.setNumThreads(1)
 
 
 def _build(leaf: dict):
-    """The data set of a config without its pipeline; mmpose's own classes get our checks."""
+    """Builds the data set of a config without its pipeline; mmpose's own classes get our checks."""
     cfg = {**leaf, 'pipeline': []}
-    kind = _class_of(DATASETS, cfg['type'])
+    kind = _class_of(DATASETS, cfg.pop('type'))
     if kind is None:
-        raise ValueError(f'there is no data set {cfg["type"]}; add its module to custom_imports')
+        raise ValueError(f'type: got {leaf["type"]}, which is not registered; add its module to custom_imports')
     if kind.__module__.startswith('mmpose.'):
         from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 
         from ..pose.datasets import CheckedCocoStyle
         if issubclass(kind, BaseCocoStyleDataset):
             kind = type(kind.__name__, (CheckedCocoStyle, kind), {})
-    cfg.pop('type')
     if hasattr(kind, 'FOLDERS'):
-        cfg['check_sizes'] = 0  # those of all samples are compared when they are read
+        cfg['check_sizes'] = 0  # the scan compares the sizes of all samples
     if kind.__name__ == 'SapiensImages':
         cfg.pop('pipeline')
     return kind(**cfg)
 
 
 def _class_of(registry, kind):
-    """The class of a config's ``type`` in the scope of the config."""
+    """Returns the class of a config's ``type`` in the scope of the config."""
     if not isinstance(kind, str):
         return kind
     with registry.switch_scope_and_registry(None) as scoped:
@@ -208,18 +204,18 @@ def _class_of(registry, kind):
 
 def _items_of(dataset) -> Dataset:
     if hasattr(dataset, 'source'):
-        return _Stream(dataset)
+        return _Stream(dataset.source)
     samples = [dataset.get_data_info(i) for i in range(len(dataset))]
     if samples and 'sample_name' in samples[0]:
         return _DenseSamples(samples)
     by_image = defaultdict(list)
     for sample in samples:
         by_image[sample['img_path']].append(sample)
-    return _Images(by_image)
+    return _PoseImages(list(by_image.items()))
 
 
 def _check_evaluator(evaluator: Any, dataset) -> None:
-    """Runs what the evaluators check of their annotations when they meet the data set."""
+    """Runs the checks by which evaluators compare their annotations with the data set."""
     if not hasattr(dataset, 'bbox_file'):  # not COCO-style
         return
     from mmpose.evaluation.metrics import CocoMetric
@@ -236,18 +232,18 @@ def _check_evaluator(evaluator: Any, dataset) -> None:
 
 @dataclass
 class Record:
-    """What was found in an item.
+    """Problems and statistics of an item.
 
     Attributes:
-        path: Its image.
-        files: How many files were opened.
-        problems: What is wrong.
+        path: Path of its image.
+        files: Number of opened files.
+        problems: Its problems.
         size: (height, width), if the image can be read.
         content: Hash of the file.
-        look: Hash of what the image shows (:func:`.duplicates.look_of`).
-        persons: Labelled keypoints (K, ) and keypoints outside of the box of each person.
-        pixels: Pixels by class (256, ) of a map of parts.
-        flags: What is only wrong if many have it -> whether it has it.
+        look: Hash of the visible content (:func:`.duplicates.look_of`).
+        persons: Labelled keypoints (K, ) and number of keypoints outside of the box, for each person.
+        pixels: Pixels (256, ) by class of a segmentation.
+        flags: Property that is only wrong if many items have it -> whether this one has it.
     """
     path: str
     files: int = 1
@@ -259,32 +255,45 @@ class Record:
     pixels: np.ndarray | None = None
     flags: dict[str, bool] = field(default_factory=dict)
 
+    def set_image(self, image: np.ndarray, data: bytes) -> None:
+        """Sets size and hashes by an image (H, W, 3) and its file."""
+        self.size, self.look = image.shape[:2], look_of(image)
+        self.content = hashlib.blake2b(data, digest_size=16).hexdigest()
 
-def _look_at_image(record: Record, data: bytes) -> None:
-    """Decodes an image, and notes its size and hashes.
+    def read_image(self, expected: tuple[int, int] | None = None) -> None:
+        """Reads the image and compares its size with the expected (height, width)."""
+        try:
+            with open(self.path, 'rb') as file:
+                data = file.read()
+            self.set_image(decode(data, cv2.IMREAD_COLOR), data)
+        except OSError as error:
+            report(Problem('missing files', self.path, error.strerror or str(error),
+                           'an image; correct file_name or data_prefix'))
+        except ValueError as error:
+            report(Problem('unreadable images', self.path, str(error), 'a whole image; replace it'))
+        if expected is not None and self.size not in (None, tuple(expected)):
+            (height, width), (high, wide) = self.size, expected
+            report(Problem('image sizes', self.path, f'{width} x {height} pixels (w x h)',
+                           f'{wide} x {high} as annotated; take the image that was annotated'))
 
-    Raises:
-        ValueError: It cannot be decoded.
-    """
-    image = decode(data, cv2.IMREAD_COLOR)
-    record.size = image.shape[:2]
-    record.content, record.look = hashlib.blake2b(data, digest_size=16).hexdigest(), look_of(image)
 
-
-class _Images(Dataset):
-    """The images of a pose data set, each with its persons."""
-
-    def __init__(self, by_image: dict[str, list[dict]]):
-        self.entries = list(by_image.items())
+@dataclass
+class _Items(Dataset):
+    """Items of a data set; each gives a list of records."""
+    items: Sequence
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.items)
+
+
+class _PoseImages(_Items):
+    """Images with the samples of their persons."""
 
     def __getitem__(self, index: int) -> list[Record]:
-        path, samples = self.entries[index]
+        path, samples = self.items[index]
         record = Record(path)
         with collect_problems() as record.problems:
-            _read_image(record, path, samples[0].get('annotated_shape'))
+            record.read_image(samples[0].get('annotated_shape'))
         for sample in samples:
             if 'keypoints' in sample and 'raw_ann_info' in sample:
                 points, visible = np.asarray(sample['keypoints'])[0], np.asarray(sample['keypoints_visible'])[0] > 0
@@ -294,53 +303,30 @@ class _Images(Dataset):
         return [record]
 
 
-def _read_image(record: Record, path: str, expected: tuple[int, int] | None = None) -> None:
-    try:
-        with open(path, 'rb') as file:
-            data = file.read()
-        _look_at_image(record, data)
-    except OSError as error:
-        report(Problem('missing files', path, error.strerror or str(error),
-                       'an image; correct file_name or data_prefix'))
-    except ValueError as error:
-        report(Problem('unreadable images', path, str(error), 'a whole image; replace it'))
-    if expected is not None and record.size not in (None, tuple(expected)):
-        (height, width), (high, wide) = record.size, expected
-        report(Problem('image sizes', path, f'{width} x {height} pixels (w x h)', f'{wide} x {high} as annotated; take '
-                       'the image that was annotated'))
-
-
-class _DenseSamples(Dataset):
-    """The samples of a dense data set, each an image with its labels."""
-
-    def __init__(self, samples: list[dict]):
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
+class _DenseSamples(_Items):
+    """Samples of an image with its labels."""
 
     def __getitem__(self, index: int) -> list[Record]:
-        sample = self.samples[index]
-        from ..dense.transforms.loading import KINDS
+        sample = dict(self.items[index])
+        paths = {label: sample.pop(label.path_key, None) for label in LABELS}
         record = Record(sample['img_path'])
         with collect_problems() as record.problems:
-            _read_image(record, sample['img_path'])
-            rest = {key: value for key, value in sample.items() if key not in KINDS}
-            for key, what in KINDS.items():
-                if sample.get(key) is not None:
+            record.read_image()
+            for label, path in paths.items():
+                if path is not None:
                     record.files += 1
-                    self._read_label(record, rest, key, sample[key], what)
+                    self._read_label(record, sample, label, path)
         return [record]
 
     @staticmethod
-    def _read_label(record: Record, rest: dict, key: str, path: str, what: str) -> None:
+    def _read_label(record: Record, rest: dict, label: Label, path: str) -> None:
         from ..dense.label_files import file_size, has_alpha
         from ..dense.transforms import SapiensLoadLabels
         from ..dense.transforms.loading import count_classes, is_mask
-        sample, loader = {**rest, key: path, 'seg_fields': []}, SapiensLoadLabels(mask=key == 'mask_path')
-        loader.has_classes = True  # whether all are masks, the sum tells
+        sample, loader = {**rest, label.path_key: path, 'seg_fields': []}, SapiensLoadLabels(mask=label is MASK_LABEL)
+        loader.has_classes = True  # the tally tells whether all are masks
         try:
-            sample['ori_shape'] = record.size or file_size(path)  # of an image that cannot be read nothing is known
+            sample['ori_shape'] = record.size or file_size(path)
             loader(sample)
             if path.lower().endswith('.png'):
                 record.flags['alpha channels'] = record.flags.get('alpha channels', False) or has_alpha(path)
@@ -348,32 +334,27 @@ class _DenseSamples(Dataset):
             # The section of the guide that the message names is the kind.
             text, _, section = str(error).partition('. See docs/before_you_train.md#')
             kinds = {kind.replace(' ', '-'): kind for kind in ('1-bit labels', 'image sizes', 'missing files')}
-            report(Problem(kinds.get(section) or f'invalid {what}', path, text, 'labels as docs/datasets.md has them'))
+            report(Problem(kinds.get(section) or f'invalid {label.noun}', path, text,
+                           'labels as docs/datasets.md describes them'))
             return
-        if key == 'mask_path':
-            rest['gt_person_mask'] = mask = sample['gt_person_mask']
+        if label is MASK_LABEL:
+            rest[label.key] = mask = sample[label.key]
             record.flags.update({'empty masks': not mask.any(), 'full masks': bool(mask.all())})
-        if key == 'seg_map_path':
-            record.pixels = count_classes(sample['gt_seg_map'])
+        elif label is TASKS['seg'].label:
+            record.pixels = count_classes(sample[label.key])
             record.flags['masks as labels'] = is_mask(record.pixels)
             record.flags['labels of background alone'] = not record.pixels[1:].any()
 
 
-class _Stream(Dataset):
-    """The shards of a pretraining stream."""
-
-    def __init__(self, dataset):
-        self.source = dataset.source
-
-    def __len__(self) -> int:
-        return len(self.source)
+class _Stream(_Items):
+    """Shards of a pretraining stream; the items are its source."""
 
     def __getitem__(self, index: int) -> list[Record]:
         from ..pretrain.images import decode as decode_stream
         from ..pretrain.sources import SourceError
         records = []
         try:
-            for name, read in self.source.read(index, 0, 0):
+            for name, read in self.items.read(index, 0, 0):
                 record = Record(name)
                 with collect_problems() as record.problems:
                     try:
@@ -383,8 +364,7 @@ class _Stream(Dataset):
                         reason = str(error).partition(' <')[0] or type(error).__name__
                         report(Problem('unreadable images', name, reason, 'a whole image; replace it', level='warning'))
                     else:
-                        record.size, record.look = image.shape[:2], look_of(image)
-                        record.content = hashlib.blake2b(data, digest_size=16).hexdigest()
+                        record.set_image(image, data)
                 records.append(record)
         except SourceError as error:
             records.append(Record(str(index), files=0, problems=[
@@ -399,55 +379,56 @@ class _Tally:
         self.metainfo = dict(getattr(dataset, 'metainfo', None) or {})
         self.max_bad_share = getattr(dataset, 'max_bad_share', None)
         self.sizes, self.persons, self.flags, self.flagged = Counter(), Counter(), Counter(), Counter()
-        self.keypoints = self.pixels = None
-        self.images = self.bad = self.labelled = self.outside = 0
+        self.keypoints = self.pixels = self.images = self.bad = self.labelled = self.outside = 0
 
     def add(self, record: Record) -> None:
         if not record.files:  # a shard that cannot be read
             return
         self.images += 1
-        self.bad += record.size is None
-        if record.size is not None:
+        if record.size is None:
+            self.bad += 1
+        else:
             self.sizes['{1} x {0}'.format(*record.size)] += 1
-        for flag, has_it in record.flags.items():
-            self.flags[flag] += 1
-            self.flagged[flag] += has_it
+        self.flags.update(record.flags.keys())
+        self.flagged.update(flag for flag, is_set in record.flags.items() if is_set)
         if record.persons:
             self.persons[len(record.persons)] += 1
         for visible, outside in record.persons:
-            self.keypoints = visible.astype(int) + (0 if self.keypoints is None else self.keypoints)
+            self.keypoints = self.keypoints + visible.astype(int)
             self.labelled += int(visible.sum())
             self.outside += outside
         if record.pixels is not None:
-            self.pixels = record.pixels + (0 if self.pixels is None else self.pixels)
+            self.pixels = self.pixels + record.pixels
 
     def problems(self, title: str) -> list[Problem]:
-        """What is only wrong if many have it."""
+        """Returns what is only wrong if many items have it."""
         from ..dense.transforms.loading import MEANT
-        found = [Problem(flag, title, f'have {MEANT[flag][0]}', MEANT[flag][1], number=number, total=self.flags[flag],
-                         unit='file', level='error' if flag == 'masks as labels' else 'warning')
-                 for flag, number in self.flagged.items() if number and (
-                     'alpha' in flag or number == self.flags[flag]
-                     or flag == 'masks as labels' and number > self.flags[flag] / 2)]
+        problems = []
+        for flag, number in self.flagged.items():
+            total, masks = self.flags[flag], flag == 'masks as labels'
+            if 'alpha' in flag or number == total or masks and number > total / 2:
+                problems.append(Problem(flag, title, f'have {MEANT[flag][0]}', MEANT[flag][1], number=number,
+                                        total=total, unit='file', level='error' if masks else 'warning'))
         if self.max_bad_share is not None and self.bad > self.max_bad_share * self.images:
-            found.append(Problem('unreadable images', title, 'cannot be read', f'at most max_bad_share='
-                                 f'{self.max_bad_share}; repair the images, or raise it', number=self.bad,
-                                 total=self.images, unit='image'))
-        return found
+            problems.append(Problem('unreadable images', title, 'cannot be read', f'at most max_bad_share='
+                                    f'{self.max_bad_share}; repair the images, or raise it', number=self.bad,
+                                    total=self.images, unit='image'))
+        return problems
 
     def summary(self) -> dict[str, Any]:
-        """Frequencies, for the table."""
-        found = dict(images=self.images, image_sizes=dict(self.sizes.most_common()))
+        """Returns frequencies, for the table."""
+        summary = dict(images=self.images, image_sizes=dict(self.sizes.most_common()))
         if self.persons:
             names, total = self.metainfo.get('keypoint_id2name', {}), sum(n * m for n, m in self.persons.items())
-            found['persons_per_image'] = {str(number): images for number, images in sorted(self.persons.items())}
-            found['keypoints'], found['keypoints_outside_of_their_box'] = self.labelled, self.outside
-            found['labelled_share_of_keypoints'] = {
-                names.get(index, str(index)): round(number / total, 4) for index, number in enumerate(self.keypoints)}
-        if self.pixels is not None:
+            summary.update(
+                persons_per_image={str(number): images for number, images in sorted(self.persons.items())},
+                keypoints=self.labelled, keypoints_outside_of_their_box=self.outside,
+                labelled_share_of_keypoints={names.get(index, str(index)): round(number / total, 4)
+                                             for index, number in enumerate(self.keypoints)})
+        if np.ndim(self.pixels):
             names, total = self.metainfo.get('classes', ()), self.pixels.sum()
-            found['pixel_share_of_classes'] = {
-                names[index] if index < len(names) else 'ignored' if index == 255 else f'unknown {index}':
-                round(self.pixels[index] / total, 6) for index in [
-                    *range(len(names)), *(i for i in np.flatnonzero(self.pixels).tolist() if i >= len(names))]}
-        return found
+            names = {**{i: 'ignored' if i == 255 else f'unknown {i}' for i in np.flatnonzero(self.pixels).tolist()},
+                     **dict(enumerate(names))}
+            summary['pixel_share_of_classes'] = {
+                names[index]: round(self.pixels[index] / total, 6) for index in sorted(names)}
+        return summary

@@ -1,4 +1,4 @@
-"""Images that occur twice in data sets, as the same file or looking nearly the same."""
+"""Duplicate images of data sets: the same file, or nearly the same content."""
 from collections import defaultdict
 
 import cv2
@@ -6,25 +6,25 @@ import numpy as np
 
 from ..utils.problems import Problem
 
-#: Bits in which the hashes of near-duplicates differ at most, of 64.
+#: Largest number of bits, of 64, in which the hashes of near duplicates differ.
 _NEAR = 2
 
 
 class Duplicates:
-    """Images by what they hold and what they show."""
+    """Images by the hashes of their files and of their visible content."""
 
     def __init__(self):
         self._contents: dict[str, list[tuple[str, str]]] = defaultdict(list)  # hash -> split and path of its images
         self._looks: dict[int, list[tuple[str, str]]] = defaultdict(list)
 
     def add(self, split: str, path: str, content: str, look: int | None) -> None:
-        """Remembers an image: the hash of its file, and that of what it shows, if that is anything."""
+        """Adds an image by the hash of its file and, unless it is flat, its :func:`look_of`."""
         self._contents[content].append((split, path))
         if look is not None:
             self._looks[look].append((split, path))
 
     def problems(self) -> list[Problem]:
-        """Images of the same content, and images that show nearly the same. Across splits that is a warning."""
+        """Returns groups of images with the same file or nearly the same look; across splits these are warnings."""
         exact = [paths for paths in self._contents.values() if _differ(paths)]
         seen = {path for paths in exact for _, path in paths}
         near = [group for group in _near_groups(self._looks)
@@ -35,9 +35,9 @@ class Duplicates:
 
 
 def look_of(image: np.ndarray) -> int | None:
-    """A 64-bit hash of what an image (H, W, 3) shows, which stays when it is saved again or scaled; None if it is flat.
+    """Returns a 64-bit hash of an image (H, W, 3) that recompression and scaling keep; None if the image is flat.
 
-    Each bit says whether it is brighter to the right, at 8 x 8 places.
+    Each bit tells whether brightness increases to the right, on an 8 x 8 grid.
     """
     small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA).astype(int)
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), 'big') if small.std() > 2 else None
@@ -61,7 +61,7 @@ def _in_training_and_test(paths: list[tuple[str, str]]) -> bool:
 
 
 def _near_groups(paths: dict[int, list[tuple[str, str]]]) -> list[list[tuple[str, str]]]:
-    """Groups of images whose hashes differ in at most `_NEAR` bits: these agree in one of three bands at least."""
+    """Returns groups of images whose hashes differ in at most `_NEAR` bits, and so agree in one of three bands."""
     codes = np.array(list(paths), np.uint64)
     parent = list(range(len(codes)))
 
@@ -75,7 +75,7 @@ def _near_groups(paths: dict[int, list[tuple[str, str]]]) -> list[list[tuple[str
         band = (codes >> np.uint64(shift)) & np.uint64((1 << bits) - 1)
         order = np.argsort(band, kind='stable')
         for same in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
-            for i, first in enumerate(same[:200]):  # a band that so many share says nothing
+            for i, first in enumerate(same[:200]):  # larger groups are of no use
                 others = same[i + 1:200]
                 distance = np.unpackbits((codes[others] ^ codes[first]).view(np.uint8).reshape(-1, 8), axis=1).sum(1)
                 for other in others[distance <= _NEAR]:

@@ -52,7 +52,7 @@ def migrate_config(cfg: dict, data_root: str | None = None, num_images: int | No
     kind = find_kind(cfg)
     for key, part in (('train_dataloader', 'dataset'), ('optim_wrapper', 'optimizer')):
         if not isinstance(cfg.get(key), dict) or part not in cfg[key]:
-            raise ConfigError(f'{key}: got none with {part}, expected a whole config; give one that trains')
+            raise ConfigError(f'{key}: got none with {part}, expected a whole config; give one with a training')
     m = Migration(cfg, kind, Report(), data_root, num_images)
     out = dict(custom_imports=dict(imports=[kind.imports], allow_failed_imports=False), default_scope=kind.scope)
     m.report.change('custom_imports', f'-> {kind.imports}')
@@ -138,7 +138,7 @@ def _format(title: str, variables: dict, report: Report) -> str:
             where = re.sub(r'^.*_dataloader\..*\bpipeline\b', 'pipeline', note.path)
             where = '' if where in (owner, 'pipeline') else where.removeprefix(f'{owner}.') + ': '
             notes.setdefault(owner, {})[f'{mark}{where}{note.text}'] = None
-    head = [title, '', 'The comments above each variable say what was changed.']
+    head = [title, '', 'The comments above each variable list the changes.']
     head += ['To fill in:'] * bool(report.fill_in) + [f'* {note}' for note in dict.fromkeys(report.fill_in)]
     parts = ['"""' + '\n'.join(wrapped(line, '', '  ' if line.startswith('*') else '') for line in head) + '\n"""']
     parts += [wrapped(text, '# ', '#   ') for text in notes.pop(None, {})]

@@ -88,12 +88,12 @@ def find_kind(cfg: dict) -> Kind:
     model = cfg.get('model')
     if not isinstance(model, dict) or not isinstance(model.get('backbone'), dict):
         raise ConfigError('model: got no model with a backbone, expected a config of the public Sapiens release; '
-                          'give the config of a model, not a part of one')
+                          'give a whole config, not its base files')
     backbone, arch = model['backbone'].get('type'), model['backbone'].get('arch')
     head = next((model[key] for key in ('head', 'decode_head') if isinstance(model.get(key), dict)), {}).get('type')
     if backbone == 'SapiensViT':
         raise ConfigError('model.backbone: got SapiensViT, expected a config of the public release; this one is '
-                          'already ours, use it as it is')
+                          'already ours, use it directly')
     if backbone not in _BACKBONES or str(arch) not in SapiensViT.arch_zoo:
         raise ConfigError(f'model.backbone: got {backbone} of arch {arch!r}, expected a backbone of the public '
                           f'release, one of {", ".join(SapiensViT.arch_zoo)}; for a stock config use '

@@ -16,7 +16,7 @@ _FILES = ('data_root', 'data_prefix', 'ann_file', 'pipeline', 'metainfo', 'lazy_
 _KEPT = ('filter_cfg', 'indices', 'serialize_data', 'max_refetch')
 _FLIPPED = {28: FLIPPED_PARTS, 20: FLIPPED_LIP}
 _LAYOUT = dict(
-    pose='annotations/train.json, annotations/val.json and images/, 308 keypoints a person in COCO style '
+    pose='annotations/train.json, annotations/val.json and images/, 308 keypoints per person in COCO style '
     '(docs/keypoints.md)',
     seg='train/ and test/, each with images/ and parts/ (docs/datasets.md)',
     depth='train/ and test/, each with images/, masks/ and depths/ (docs/datasets.md)',
@@ -76,8 +76,8 @@ def migrate_data(m: Migration) -> dict:
         elif loader:
             loaders[name] = _loader(name, loader, m)
     if m.kind.task != 'pose':
-        m.report.ask('train_dataloader.batch_size', f'{m.cfg["train_dataloader"].get("batch_size")} a GPU; batch size '
-                     'x GPUs should reach 64 images a step, as in the release')
+        m.report.ask('train_dataloader.batch_size', f'{m.cfg["train_dataloader"].get("batch_size")} per GPU; batch '
+                     'size x GPUs should reach 64 images per step, as in the release')
     backgrounds = {}
     if any(step.get('folder') == 'backgrounds' for pipeline in m.pipelines.values() for step in pipeline):
         backgrounds['backgrounds'] = '{{$BACKGROUND_ROOT:data/backgrounds}}'
@@ -120,7 +120,7 @@ def _loader(name: str, loader: dict, m: Migration) -> dict:
             report.change(where, f'{inner["type"]} -> {dataset["type"]}')
             datasets.append(dataset)
     if not datasets:
-        report.by_hand(path, 'no data set is left')
+        report.by_hand(path, 'none of the data sets can be used')
     out['dataset'] = datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
     return out
 
@@ -165,8 +165,8 @@ def _dense_dataset(config: dict, known: DataSet, test: bool, path: str, m: Migra
                 if config.get(key) in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)]
     args = arguments(config, path, report, _KEPT, (*_FILES, 'test_mode', *suffixes))
     if config.get('ann_file'):
-        report.drop(f'{path}.ann_file', f'{_name(config["ann_file"])} left out: all files of the folder are used. A '
-                    'text file with a name a line can be ann_file here')
+        report.drop(f'{path}.ann_file', f'{_name(config["ann_file"])} left out: all files of the folder are used. '
+                    'ann_file can be a text file with one name per line')
     out = dict(type=known.type)
     if known.private:
         out.update(data_root=Code(f"{root} + '{'test' if test else 'train'}/'"), tasks=(TASKS[m.kind.task].result, ),
@@ -175,7 +175,7 @@ def _dense_dataset(config: dict, known: DataSet, test: bool, path: str, m: Migra
         out.update(data_root=Code(root), split='val' if test else 'train')
         if prefix := _prefixes(config, path, report):
             out['data_prefix'] = prefix
-            report.change(f'{path}.data_prefix', f'{some(prefix.values())} kept; without it the folders are those of '
+            report.change(f'{path}.data_prefix', f'{some(prefix.values())} kept; the default folders are those of '
                           'the archive')
     return {**out, **(_classes(known, path, test, m) if parts else {}), **_metainfo(config, path, m), **args,
             **(dict(test_mode=True) if test else {})}
@@ -194,8 +194,8 @@ def _classes(known: DataSet, path: str, test: bool, m: Migration) -> dict:
                           'the left and right classes of the vocabulary')
         return {}
     if not test:
-        m.report.ask(f'{path}.metainfo', f'the names of the {number} classes, which the public config does not tell'
-                     + ('' if pairs else ', and flip_indices: what each class is in a mirror image'))
+        m.report.ask(f'{path}.metainfo', f'the names of the {number} classes, which the public config does not have'
+                     + ('' if pairs else ', and flip_indices: the mirrored class of each class'))
     return dict(metainfo=dict(
         classes=Code(f"[f'class_{{i}}' for i in range({number})]"),
         palette=Code(f'[(37 * i % 256, 97 * i % 256, 173 * i % 256) for i in range({number})]'), flip_indices=table))
@@ -207,7 +207,7 @@ def _metainfo(config: dict, path: str, m: Migration) -> dict:
     if set(metainfo) <= {'from_file'} and (m.kind.task != 'pose' or _name(metainfo.get('from_file')) in (
             'nothing', *(f'{name}.py' for name in _POSE_PREFIXES.values()))):
         return {}
-    m.report.by_hand(f'{path}.metainfo', f'{some(metainfo.values(), 1)[:60]} is a vocabulary of its own '
+    m.report.by_hand(f'{path}.metainfo', f'{some(metainfo.values(), 1)[:60]} is a custom vocabulary '
                      '(docs/your_keypoints.md)')
     return dict(metainfo=metainfo)
 
@@ -224,7 +224,7 @@ def _inside(value: str, root: str, folder: str, path: str, report: Report) -> st
     if not value.startswith(('/', '..', '~')) and '://' not in value:
         return value
     new = f'{folder}/{_name(value)}'.lstrip('/')
-    report.ask(path, f'{_name(value)} lay outside of the data root: put it at {new} there, or change the line')
+    report.ask(path, f'{_name(value)} lay outside of the data root: move it to {new} there, or change the line')
     return new
 
 
@@ -271,7 +271,7 @@ def _evaluator(config: dict, path: str, loader: dict | None, m: Migration) -> di
         ann_file = Code(f'{dataset["data_root"]} + {dataset["ann_file"]!r}')
     else:
         ann_file = config.get('ann_file')
-        m.report.by_hand(f'{path}.ann_file', 'must be the annotation file of the data set, which is not known')
+        m.report.by_hand(f'{path}.ann_file', 'must be the annotation file of the data set, which is unknown')
     rule = _POSE_METRIC._replace(type='CocoMetric') if m.outputs == 17 else _POSE_METRIC
     return convert({**config, 'ann_file': ann_file}, rule, path, m.report)
 
@@ -295,7 +295,7 @@ def save_best(value, m: Migration):
     path, names = 'default_hooks.checkpoint.save_best', [value] if isinstance(value, str) else list(value)
     prefix = dict(pose=_POSE_PREFIXES.get(m.outputs), seg='parts').get(m.kind.task)
     if prefix is None:
-        m.report.drop(path, f'{some(names)} left out: choose one of the evaluator\'s figures')
+        m.report.drop(path, f'{some(names)} left out: choose one of the evaluator\'s metrics')
         return None
     new = [f'{prefix}/{name.rpartition("/")[2]}' for name in names]
     if new != names:

@@ -77,7 +77,7 @@ def recomputed(config: dict, path: str, report: Report) -> dict:
 def _head(m: Migration, path: str) -> dict:
     config, report = m.head, m.report
     if config.get('norm_cfg'):
-        report.change(f'{path}.norm_cfg', f'{config["norm_cfg"].get("type")} dropped, the layers are InstanceNorm')
+        report.change(f'{path}.norm_cfg', f'{config["norm_cfg"].get("type")} dropped: the layers use InstanceNorm')
     if m.kind.task == 'pose':
         out = convert(config, _POSE_HEAD, path, report)
         loss = _loss(config.get('loss', dict(type='KeypointMSELoss')), f'{path}.loss', report)
@@ -85,7 +85,7 @@ def _head(m: Migration, path: str) -> dict:
     out = convert(config, _DENSE_HEAD, path, report)
     widths = [*config.get('deconv_out_channels', ()), *config.get('conv_out_channels', ())]
     if widths and out.get('channels', widths[-1]) != widths[-1]:
-        report.change(f'{path}.channels', f'dropped: the last layer gets {widths[-1]}, not {out.pop("channels")}')
+        report.change(f'{path}.channels', f'dropped: the last layer has {widths[-1]} inputs, not {out.pop("channels")}')
     if 'loss_decode' in config:
         losses, path = config['loss_decode'], f'{path}.loss_decode'
         losses = losses if isinstance(losses, (list, tuple)) else [losses]
@@ -101,7 +101,7 @@ def _head(m: Migration, path: str) -> dict:
 def _loss(config: dict, path: str, report: Report) -> dict:
     if config.get('type') == 'CrossEntropyLoss' and config.get('class_weight') \
             and config.get('reduction', 'mean') == 'mean':
-        report.change(path, "CrossEntropyLoss stays mmseg's: its mean is divided by the weights")
+        report.change(path, "CrossEntropyLoss of mmseg stays: its mean is divided by the weights")
         return config
     return convert(config, _LOSSES, path, report)
 
@@ -113,7 +113,7 @@ def _normal_losses(losses: list[dict], path: str, report: Report) -> dict | list
     if unknown or len(set(names)) < len(names):
         report.by_hand(path, f'{some(unknown or names)} has no counterpart')
         return losses
-    report.change(path, f'{" + ".join(names)} -> SapiensNormalLoss, with its own eps')
+    report.change(path, f'{" + ".join(names)} -> SapiensNormalLoss, which has another eps')
     weights = dict.fromkeys(_NORMAL_LOSSES.values(), 0.)
     for index, loss in enumerate(losses):
         args = arguments(loss, f'{path}.{index}', report, ('loss_weight', ), ('reduction', 'eps', 'loss_name'))
@@ -143,9 +143,9 @@ def _pretrained_file(checkpoint: str, arch: str, path: str, report: Report) -> s
     where, expected = f'{path}.init_cfg.checkpoint', PurePosixPath(source).name
     size = re.search(r'sapiens_(?:host_)?\d+(?:\.\d+)?b', checkpoint)
     if size and size[0] != arch:
-        report.ask(where, f'got {name} of {size[0]}, but arch is {arch}: took {source}; correct arch if it is wrong')
+        report.ask(where, f'got {name} of {size[0]}, but arch is {arch}: used {source}; correct arch if it is wrong')
     elif not name.startswith(expected.removesuffix('_clean.pth')):
-        report.ask(where, f'got {name or "nothing"}, which is no public pretrained file: took {source}; give the path '
+        report.ask(where, f'got {name or "nothing"}, which is no public pretrained file: used {source}; give the path '
                    'or hf:// address of yours')
     else:
         report.change(where, f'{name} -> {source}')

@@ -91,7 +91,7 @@ def _dropout(config: dict, input_size: tuple[int, int], path: str, report: Repor
         return None
     if high[0] != high[1] or low[0] != low[1]:
         report.drop(path, f'holes of {low[0]:.3g}-{high[0]:.3g} of the height and {low[1]:.3g}-{high[1]:.3g} of the '
-                    'width: took those of the height for both')
+                    'width: used those of the height for both')
     return dict(type='SapiensCoarseDropout', size=(low[0], high[0]), prob=args.get('p', 0.5))
 
 
@@ -115,7 +115,7 @@ def migrate_dense_train_pipeline(pipeline: list[dict], task: str, path: str, rep
                 report.ask('backgrounds', 'set BACKGROUND_ROOT, or change the line, to a folder of photos without '
                            'people; or remove SapiensRandomBackground')
             elif role == 'normal_target':
-                report.change(where, 'GenerateNormalTarget dropped: there are no labels off the person')
+                report.change(where, 'GenerateNormalTarget dropped: pixels off the person have no labels')
             new = convert(step, _RULES[role], where, report)
             if new['type']:
                 (before if role == 'background' and not steps else after).append(new)
@@ -149,11 +149,11 @@ def _warp(steps: dict[str, tuple[str, dict]], task: str, path: str, report: Repo
         if tuple(step.get('scale', ())[::-1]) != out['size']:
             report.by_hand(where, f'{step["type"]} to {step.get("scale")} (w, h) is not the crop, left out')
         else:
-            report.change(where, f'{step["type"]} dropped: an image smaller than the crop was stretched, now it is '
+            report.change(where, f'{step["type"]} dropped: it stretched images smaller than the crop, which are now '
                           'padded')
     if 'compensate' in steps:
         where, step = steps['compensate']
-        report.change(where, f'{step["type"]} dropped: SapiensRandomWarp keeps what the labels mean')
+        report.change(where, f'{step["type"]} dropped: SapiensRandomWarp adapts the labels')
     names = ' + '.join(step['type'] for role, (_, step) in steps.items() if role in mapped)
     report.change(path, f'{names} -> SapiensRandomWarp')
     return out
@@ -169,7 +169,7 @@ def _needed(step: dict, key: str, path: str):
 def _scale(path: str, step: dict, task: str, report: Report) -> dict | None:
     args = arguments(step, path, report, ('scale', 'ratio_range', 'keep_ratio', 'resize_type'))
     if args.get('keep_ratio', False) is not True:
-        report.by_hand(path, f'{step["type"]} left out: SapiensRandomWarp keeps the ratio of the sides')
+        report.by_hand(path, f'{step["type"]} left out: SapiensRandomWarp keeps the aspect ratio')
         return None
     return dict(scale_range=tuple(args.get('ratio_range') or (1., 1.)),
                 base_size=tuple(_needed(step, 'scale', path)[::-1]))
@@ -181,7 +181,7 @@ def _rotate(path: str, step: dict, task: str, report: Report) -> dict | None:
     degree = _needed(step, 'degree', path)
     low, high = degree if isinstance(degree, (list, tuple)) else (-degree, degree)
     if -low != high:
-        report.by_hand(path, f'{step["type"]} by {degree} left out: SapiensRandomWarp turns by as much either way')
+        report.by_hand(path, f'{step["type"]} by {degree} left out: SapiensRandomWarp rotates symmetrically')
         return None
     value = args.get('pad_val', 0)  # mmseg's default
     return dict(rotate_prob=args.get('prob', 1.), rotate_range=float(high),
@@ -193,7 +193,7 @@ def _flip(path: str, step: dict, task: str, report: Report) -> dict | None:
     args = arguments(step, path, report, ('prob', 'direction', 'swap_seg_labels'))
     if args.get('direction', 'horizontal') != 'horizontal' or isinstance(args.get('prob'), (list, tuple)):
         report.by_hand(path, f'{step["type"]} of direction {args.get("direction")} with prob {args.get("prob")} left '
-                       'out: SapiensRandomWarp mirrors left and right alone')
+                       'out: SapiensRandomWarp flips horizontally only')
         return None
     return dict(flip_prob=args.get('prob') or 0.)
 
@@ -213,7 +213,7 @@ def migrate_dense_test_pipeline(pipeline: list[dict], path: str, report: Report)
             convert(step, Rule(ignored=('scale', 'keep_ratio')), where, report)
             out.append(dict(type='SapiensResize', size=tuple(_needed(step, 'scale', where)[::-1])))
             if step.get('keep_ratio'):
-                report.drop(f'{where}.keep_ratio', 'the ratio of the sides was kept, SapiensResize makes the size of '
+                report.drop(f'{where}.keep_ratio', 'the aspect ratio was kept, SapiensResize resizes to the size of '
                             'the input')
         elif role == 'load':
             convert(step, _LOAD, where, report)

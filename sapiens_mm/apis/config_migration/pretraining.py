@@ -60,8 +60,8 @@ def migrate_images(m: Migration) -> dict:
     loader, report = m.cfg['train_dataloader'], m.report
     parts = parts_of_union(loader['dataset'], 'train_dataloader.dataset', report)
     for part, where in parts[1:]:
-        report.drop(where, f'{part.get("type")} left out: a stream has one source. Put the images below one folder, or '
-                    'list them (docs/pretraining_data.md)')
+        report.drop(where, f'{part.get("type")} left out: a stream has one source. Move the images below one folder, '
+                    'or list them (docs/pretraining_data.md)')
     dataset, where = parts[0]
     root = '{{$PRETRAIN_ROOT:data/humans}}' if m.data_root is None else m.data_root
     if m.data_root is None:
@@ -72,7 +72,7 @@ def migrate_images(m: Migration) -> dict:
                   **_augmentation(dataset.get('pipeline') or [], f'{where}.pipeline', report))
     kept = {key: value for key, value in loader.items() if key not in ('dataset', 'sampler', 'collate_fn')}
     if m.cfg.get('test_dataloader'):
-        report.drop('test_dataloader', 'left out: tools/reconstruct.py shows what a pretrained model makes of images')
+        report.drop('test_dataloader', 'left out: tools/reconstruct.py shows reconstructions')
     return dict(data_root=root, train_dataloader={
         **kept, 'sampler': None, 'collate_fn': dict(type='default_collate'), 'dataset': images})
 
@@ -85,7 +85,7 @@ def _augmentation(pipeline: list[dict], path: str, report: Report) -> dict:
         if name == 'RandomResizedCrop':
             args = arguments(step, where, report, ('scale', 'crop_ratio_range', 'backend', 'interpolation'))
             if args.get('interpolation', 'bicubic') != 'bicubic':
-                report.drop(f'{where}.interpolation', f'{args["interpolation"]} left out, it is bicubic')
+                report.drop(f'{where}.interpolation', f'{args["interpolation"]} left out: the interpolation is bicubic')
             size = args['scale']
             out['size'] = (size, size) if isinstance(size, int) else tuple(size[::-1])
             out['scale'] = tuple(args.get('crop_ratio_range', (0.08, 1.)))
@@ -108,14 +108,14 @@ def migrate_epochs(m: Migration) -> dict:
             raise ConfigError('num_images: got none, expected the number of images, which turns epochs into '
                               'iterations; give --num-images')
         num_images = _NOMINAL_SIZES[dataset]
-        report.ask('num_images', f'{num_images} images, which {dataset} stands for; give the number of yours by '
-                   '--num-images, or change the line')
+        report.ask('num_images', f'{num_images} images, the size of {dataset}; pass --num-images, or change '
+                   'the line')
     batch = (m.cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if batch is None:
         batch = m.cfg['train_dataloader']['batch_size']
-        report.ask('batch', f'{batch}, that of one GPU: give the images of a step on all GPUs')
-    report.ask('batch', f'{batch} images a step: GPUs x batch size of train_dataloader x accumulative_counts must be '
-               'that, for the learning rate and the number of iterations')
+        report.ask('batch', f'{batch}, that of one GPU: give the images per step on all GPUs')
+    report.ask('batch', f'{batch} images per step: GPUs x batch size of train_dataloader x accumulative_counts must '
+               'equal it, for the learning rate and the number of iterations')
     return dict(num_images=num_images, batch=batch, epoch=Code('-(-num_images // batch)'))
 
 
@@ -123,7 +123,7 @@ def migrate_loop(hooks: dict, m: Migration) -> dict:
     """Returns the loop, schedulers and hooks of pretraining with iterations in place of epochs."""
     schedulers, loop = migrate_schedule(m), m.cfg.get('train_cfg') or {}
     if 'max_epochs' not in loop:
-        m.report.by_hand('train_cfg', 'has no max_epochs')
+        m.report.by_hand('train_cfg', 'got no max_epochs')
         return dict(train_cfg=loop, param_scheduler=schedulers, **hooks)
     steps = []
     for scheduler in schedulers:

@@ -54,7 +54,7 @@ def _custom_keys(custom: dict, path: str, report: Report) -> dict:
              for name, rule in custom.items()}
     out = {name: rule for name, rule in rules.items() if rule}
     if usual_names := [name for name in rules if name not in out]:
-        report.change(path, f'{some(usual_names, 10)} dropped: the constructor does not decay them by itself')
+        report.change(path, f'{some(usual_names, 10)} dropped: the constructor excludes them from decay')
     return out
 
 
@@ -126,12 +126,11 @@ def migrate_visualizer(m: Migration) -> dict:
 def migrate_rest(m: Migration) -> dict:
     """Returns the other variables that the runner reads; the rest are helpers of the config."""
     if m.cfg.get('work_dir'):
-        m.report.change('work_dir', 'dropped: it is a place on one machine; give --work-dir')
+        m.report.change('work_dir', 'dropped: it is a path of one machine; pass --work-dir')
     read = _READ | ({'codec'} if m.kind.task == 'pose' else set())
     rest = sorted(m.cfg.keys() - read - set(_KEPT))
     if tests := [key for key in rest if key.startswith('tta_')]:
         m.report.drop(', '.join(tests), 'left out: test-time augmentation is test_cfg.flip_test here')
     if helpers := [key for key in rest if not key.startswith('tta_')]:
-        m.report.change('variables', f'{some(helpers, 40)} dropped; the values that other settings used are written '
-                        'there')
+        m.report.change('variables', f'{some(helpers, 40)} dropped; their values stand where they were used')
     return {key: m.cfg[key] for key in _KEPT if m.cfg.get(key) is not None}

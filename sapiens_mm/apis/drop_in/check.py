@@ -1,6 +1,5 @@
-"""A training step and a prediction of stock configs with a tiny Sapiens backbone, on made data in two processes."""
+"""Check of stock configs with a tiny Sapiens backbone: training steps and a prediction, on noise in two processes."""
 import copy
-import functools
 import os.path as osp
 import queue
 import tempfile
@@ -19,8 +18,9 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
 
-from . import DropInError, Plan, drop_in
-from .plan import parts_of
+from ..config_report import ConfigError
+from . import Plan, drop_in, read_text
+from .plan import as_list, parts_of
 from .stock import build_model, input_size, model_maps, stride_of, train_pipeline
 
 TINY = dict(embed_dims=32, num_layers=4, num_heads=2, feedforward_channels=64)
@@ -31,17 +31,17 @@ _SIDE = 128  # of the images of detectors and segmentors, in pixels
 
 @dataclass
 class Check:
-    """What became of one config.
+    """Result of one config.
 
     Attributes:
         config: Its name.
-        refused: Why it was refused; None if it was not.
-        error: What went wrong; None if all went well.
+        refused: Reason of a refusal.
+        error: First error of a check that failed.
         neck: The chosen neck, or ``'none'``.
         strides: Strides of the maps that the head got, in pixels.
         head_strides: Those that the head states; None if it states none.
-        losses: Of each step, in the first process.
-        predictions: Samples that came out of testing, with whatever was found in them.
+        losses: Loss of each step, in the first process.
+        predictions: Number of samples with a prediction.
         without_gradient: Names of the trainable parameters that had no gradient in some step.
         groups: Number of the optimizer's parameter groups.
     """
@@ -58,7 +58,6 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether it was not refused and nothing went wrong."""
         return self.refused is None and self.error is None
 
 
@@ -67,7 +66,7 @@ def check(configs: Sequence[str], report: Callable[[Check], None] | None = None)
 
     Args:
         configs: See :func:`sapiens_mm.apis.drop_in.drop_in`.
-        report: Called with each result as it comes.
+        report: Called with each result once it is known.
     """
     results = torch.multiprocessing.get_context('spawn').Queue()
     halves: dict[str, dict[int, Check]] = {}
@@ -83,19 +82,15 @@ def check(configs: Sequence[str], report: Callable[[Check], None] | None = None)
             both = halves.setdefault(half.config, {})
             both[rank] = half
             if len(both) == 2:
-                checks.append(_merged(both[0], both[1]))
+                # Where one process fails, the other often fails after it.
+                errors = dict.fromkeys(both[rank].error for rank in (0, 1) if both[rank].error)
+                both[0].error = '; the other process: '.join(errors) or None
+                both[0].without_gradient = sorted({*both[0].without_gradient, *both[1].without_gradient})
+                checks.append(both[0])
                 if report is not None:
-                    report(checks[-1])
+                    report(both[0])
         workers.join()
     return checks
-
-
-def _merged(first: Check, second: Check) -> Check:
-    """The result of both processes: where one fails, the other often fails after it."""
-    errors = [half.error for half in (first, second) if half.error]
-    first.error = '; the other process: '.join(dict.fromkeys(errors)) or None
-    first.without_gradient = sorted({*first.without_gradient, *second.without_gradient})
-    return first
 
 
 def _worker(rank: int, configs: list[str], folder: str, results) -> None:
@@ -103,112 +98,105 @@ def _worker(rank: int, configs: list[str], folder: str, results) -> None:
     torch.set_num_threads(1)
     MMLogger.get_instance('check', log_level='ERROR')
     for i, config in enumerate(configs):
-        # A group of its own: after an error in one process the other's is of no more use.
+        # A new group for each config: an error in one process leaves the other's useless.
         dist.init_process_group('gloo', f'file://{folder}/{i}', world_size=2, rank=rank, timeout=timedelta(seconds=300))
-        found = Check(config)
+        result = Check(config)
         try:
             plan = drop_in(config, TINY)
-            path = osp.join(folder, f'{i}-{rank}.py')
-            with open(path, 'w', encoding='utf-8') as file:
-                file.write(plan.text(folder))
-            plan.cfg = Config.fromfile(path)  # what is written, not what was meant
+            plan.cfg = read_text(plan, osp.join(folder, f'{i}-{rank}.py'))
             _shrink(plan.cfg)
-            _run(found, plan, rank)
-        except DropInError as error:
-            found.refused = str(error)
+            _run(result, plan, rank)
+        except ConfigError as error:
+            result.refused = str(error)
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            found.error = f'{type(error).__name__}: {error} ({osp.basename(frame.filename)}, line {frame.lineno})'
+            result.error = f'{type(error).__name__}: {error} ({osp.basename(frame.filename)}, line {frame.lineno})'
         finally:
             dist.destroy_process_group()
-        results.put((rank, found))
+        results.put((rank, result))
 
 
 def _shrink(cfg: Config) -> None:
-    """Smaller images where the model takes any size."""
+    """Makes images smaller where the model takes any size."""
     if cfg.default_scope in ('mmdet', 'mmpose'):
         cfg.model.data_preprocessor.pop('batch_augments', None)  # pads to the size of training, or asks a runner
         for part in parts_of(cfg.model):
             if 'clip_border' in part:  # mmdet cannot paste the mask of a box outside of the image on a CPU
                 part.clip_border = True
-    if cfg.default_scope != 'mmseg':
-        return
-    cfg.model.setdefault('data_preprocessor', {})['size'] = (_SIDE, _SIDE)
-    if cfg.model.test_cfg.get('mode') == 'slide':
-        cfg.model.test_cfg.update(crop_size=(_SIDE, _SIDE), stride=(_SIDE // 2, _SIDE // 2))
+    if cfg.default_scope == 'mmseg':
+        cfg.model.setdefault('data_preprocessor', {})['size'] = (_SIDE, _SIDE)
+        if cfg.model.test_cfg.get('mode') == 'slide':
+            cfg.model.test_cfg.update(crop_size=(_SIDE, _SIDE), stride=(_SIDE // 2, _SIDE // 2))
 
 
-def _run(found: Check, plan: Plan, rank: int) -> None:
+def _run(result: Check, plan: Plan, rank: int) -> None:
     torch.manual_seed(rank)
     cfg = plan.cfg
-    neck = cfg.model.get('neck')
-    found.neck = ' + '.join(part.type for part in (neck if isinstance(neck, list) else [neck]) if part) or 'none'
+    result.neck = ' + '.join(part.type for part in as_list(cfg.model.get('neck')) if part) or 'none'
     model = build_model(cfg)
-    _compare_strides(found, plan, model)
+    _compare_strides(result, plan, model)
     for part in model.modules():
         if (getattr(part, 'init_cfg', None) or {}) and 'Pretrained' in str(part.init_cfg):
-            part.init_cfg = None  # weights from elsewhere, such as those of a shared ResNet stage
+            part.init_cfg = None  # such as a shared ResNet stage, whose weights are a download
     model.init_weights()
     wrapper = copy.deepcopy(cfg.optim_wrapper)
     wrapper.type = 'OptimWrapper'  # mixed precision needs an accelerator
     wrapper.pop('dtype', None)
     wrapper.paramwise_cfg.layer_decay_rate = 0.85  # that of pretrained weights
     optim_wrapper = build_optim_wrapper(model, wrapper)
-    found.groups = len(optim_wrapper.param_groups)
-    seen: set[str] = set()
-    trainable = {name: param for name, param in model.named_parameters() if param.requires_grad}
-    for name, param in trainable.items():
-        param.register_hook(lambda _, name=name: seen.add(name))
-    data = made_data(cfg, rank)
-    parallel = MMDistributedDataParallel(model.train(), broadcast_buffers=False)
-    for _ in range(_STEPS):
-        seen.clear()
-        losses = parallel.train_step(copy.deepcopy(data), optim_wrapper)
-        found.losses.append(float(losses['loss']))
-        found.without_gradient = sorted(set(trainable) - seen)
-        if found.without_gradient:
-            raise RuntimeError(f'{len(found.without_gradient)} parameters got no gradient: '
-                               f'{", ".join(found.without_gradient[:5])}')
-        if not np.isfinite(found.losses[-1]):
-            raise RuntimeError(f'the loss is {found.losses[-1]}')
+    result.groups = len(optim_wrapper.param_groups)
+    _train(result, model, optim_wrapper, made_data(cfg, rank))
     model.eval()
-    if hasattr(model, 'prototype'):  # a retriever's, which the images of its data set would make
+    if hasattr(model, 'prototype'):  # a retriever's, which is otherwise made from its data set
         model.prototype = torch.randn(_BATCH, TINY['embed_dims'])
     data = made_data(cfg, rank, train=False)
     with torch.no_grad():
         for i in range(_BATCH):  # one by one: not every estimator tests batches
             one = {key: copy.deepcopy(value[i:i + 1]) for key, value in data.items()}
-            found.predictions += len(model.test_step(one))
-    if found.predictions != _BATCH:
-        raise RuntimeError(f'{found.predictions} predictions for {_BATCH} samples')
+            result.predictions += len(model.test_step(one))
+    if result.predictions != _BATCH:
+        raise RuntimeError(f'{result.predictions} predictions for {_BATCH} samples')
 
 
-def _compare_strides(found: Check, plan: Plan, model: torch.nn.Module) -> None:
-    """Measures the strides of the maps that the head gets; they must be those that it states."""
+def _train(result: Check, model: torch.nn.Module, optim_wrapper, data: dict) -> None:
+    """Trains a few steps; raises where a parameter has no gradient, or a loss is not finite."""
+    seen: set[str] = set()
+    trainable = {name: param for name, param in model.named_parameters() if param.requires_grad}
+    for name, param in trainable.items():
+        param.register_hook(lambda _, name=name: seen.add(name))
+    parallel = MMDistributedDataParallel(model.train(), broadcast_buffers=False)
+    for _ in range(_STEPS):
+        seen.clear()
+        losses = parallel.train_step(copy.deepcopy(data), optim_wrapper)
+        result.losses.append(float(losses['loss']))
+        result.without_gradient = sorted(set(trainable) - seen)
+        if result.without_gradient:
+            raise RuntimeError(f'{len(result.without_gradient)} parameters got no gradient: '
+                               f'{", ".join(result.without_gradient[:5])}')
+        if not np.isfinite(result.losses[-1]):
+            raise RuntimeError(f'the loss is {result.losses[-1]}')
+
+
+def _compare_strides(result: Check, plan: Plan, model: torch.nn.Module) -> None:
+    """Raises where the strides of the maps that the head gets are not those that it states."""
     size = (256, 256) if plan.host == 'mmdet' else input_size(plan.cfg)
     features, maps = model_maps(model, size)
-    found.strides = [stride_of(size, fmap) for fmap in maps or features]  # a neck may make vectors of them
-    found.head_strides = plan.head_strides
+    result.strides = [stride_of(size, fmap) for fmap in maps or features]  # a neck may make vectors of them
+    result.head_strides = plan.head_strides
     expected = plan.head_strides or plan.strides
-    if [round(stride) for stride in found.strides] != [round(stride) for stride in expected]:
-        raise RuntimeError(f'the head gets maps of strides {found.strides}, expected {expected}')
+    if [round(stride) for stride in result.strides] != [round(stride) for stride in expected]:
+        raise RuntimeError(f'the head gets maps of strides {result.strides}, expected {expected}')
     for extractor in (module for module in model.modules() if hasattr(module, 'featmap_strides')
                       and hasattr(module, 'roi_layers')):
-        if list(extractor.featmap_strides) != found.strides[:len(extractor.featmap_strides)]:
-            raise RuntimeError(f'regions are cut from strides {extractor.featmap_strides}, but the maps have '
-                               f'{found.strides}')
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Made data
+        if list(extractor.featmap_strides) != result.strides[:len(extractor.featmap_strides)]:
+            raise RuntimeError(f'regions are cropped from strides {extractor.featmap_strides}, but the maps have '
+                               f'{result.strides}')
 
 
 def made_data(cfg: Config, seed: int = 0, train: bool = True) -> dict:
-    """A batch of noise with labels, as the config's loader would give it: ``inputs`` and ``data_samples``."""
+    """Returns a batch of noise with labels, as the config's loader would: ``inputs`` and ``data_samples``."""
     make = dict(mmdet=_detection, mmpose=_pose, mmseg=_segmentation, mmpretrain=_classification)[cfg.default_scope]
-    if make is _pose:
-        make = functools.partial(_pose, train=train)
-    inputs, samples = zip(*(make(cfg, np.random.default_rng(seed * _BATCH + i)) for i in range(_BATCH)))
+    inputs, samples = zip(*(make(cfg, np.random.default_rng(seed * _BATCH + i), train) for i in range(_BATCH)))
     return dict(inputs=list(inputs), data_samples=list(samples))
 
 
@@ -216,7 +204,7 @@ def _noise(rng: np.random.Generator, size: tuple[int, int]) -> torch.Tensor:
     return torch.from_numpy(rng.integers(0, 256, (3, *size), dtype=np.uint8))
 
 
-def _detection(cfg: Config, rng: np.random.Generator) -> tuple:
+def _detection(cfg: Config, rng: np.random.Generator, train: bool) -> tuple:
     from mmdet.testing import demo_mm_inputs
 
     panoptic = 'panoptic_head' in cfg.model
@@ -232,7 +220,7 @@ def _detection(cfg: Config, rng: np.random.Generator) -> tuple:
     return _noise(rng, (_SIDE, _SIDE)), sample
 
 
-def _segmentation(cfg: Config, rng: np.random.Generator) -> tuple:
+def _segmentation(cfg: Config, rng: np.random.Generator, train: bool) -> tuple:
     from mmseg.structures import SegDataSample
 
     size = input_size(cfg)
@@ -246,7 +234,7 @@ def _segmentation(cfg: Config, rng: np.random.Generator) -> tuple:
     return _noise(rng, size), sample
 
 
-def _classification(cfg: Config, rng: np.random.Generator) -> tuple:
+def _classification(cfg: Config, rng: np.random.Generator, train: bool) -> tuple:
     from mmpretrain.structures import DataSample
 
     sample = DataSample().set_gt_label(int(rng.integers(cfg.model.head.num_classes)))
@@ -254,13 +242,16 @@ def _classification(cfg: Config, rng: np.random.Generator) -> tuple:
 
 
 def _pose(cfg: Config, rng: np.random.Generator, train: bool) -> tuple:
-    """A sample before its target is made, then in training through the config's own codec, and packed."""
+    """Returns a packed sample, in training with the target of the config's own codec."""
     from mmpose.registry import TRANSFORMS
 
-    size = input_size(cfg)
-    encode, pack = _target_steps(cfg)
-    codec = encode.encoder[0] if isinstance(encode.encoder, (list, tuple)) else encode.encoder
-    names = _metainfo(cfg)
+    size, names = input_size(cfg), _metainfo(cfg)
+    steps = {step.type: step for step in train_pipeline(cfg)}
+    encode = steps['GenerateTarget']
+    # Some stock configs give PackPoseInputs arguments that it no longer takes.
+    pack = ConfigDict({key: steps['PackPoseInputs'][key] for key in ('type', 'meta_keys')
+                       if key in steps['PackPoseInputs']})
+    codec = as_list(encode.encoder)[0]
     number = names['num_keypoints']
     keypoints = rng.uniform(0.2, 0.8, (1, number, 2)).astype(np.float32) * size[::-1]
     low, high = keypoints.min(axis=1), keypoints.max(axis=1)
@@ -287,16 +278,8 @@ def _pose(cfg: Config, rng: np.random.Generator, train: bool) -> tuple:
     return results['inputs'], results['data_samples']
 
 
-def _target_steps(cfg: Config) -> tuple[ConfigDict, ConfigDict]:
-    """The config's own transforms that make and pack the target."""
-    steps = {step.type: step for step in train_pipeline(cfg)}
-    # Some stock configs give PackPoseInputs arguments that it no longer takes.
-    pack = {key: value for key, value in steps['PackPoseInputs'].items() if key in ('type', 'meta_keys')}
-    return steps['GenerateTarget'], ConfigDict(pack)
-
-
 def _metainfo(cfg: Config) -> dict:
-    """What the config's data set says of its keypoints, without its files."""
+    """Returns the keypoint set of the config's data set, without reading its files."""
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
     from mmpose.registry import DATASETS
 

@@ -1,14 +1,14 @@
-"""Backbone, neck and head settings that fit what a stock head gets."""
+"""Backbone, neck and head settings by the maps that a stock head gets."""
 import inspect
 import math
 import os.path as osp
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 
 from ...backbones import SapiensViT
 from ...backbones.model_zoo import PADDED_TASKS, RELEASED
-from .plan import DropInError, Plan, as_list, parts_of, type_name
+from .plan import Plan, as_list, parts_of, type_name
 from .stock import Measured, input_size
 
 _WIDTH = 256  # channels of the pyramid where the stock maps differ in theirs
@@ -17,18 +17,18 @@ _FIRST_MAP_HEADS = ('DepthwiseSeparableASPPHead', )
 
 
 def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
-    """Puts SapiensViT and its weights in the place of the stock backbone and weights."""
+    """Replaces the stock backbone and its weights by SapiensViT and its weights."""
     cfg = plan.cfg
     height, width = input_size(cfg)
     backbone = dict(type='SapiensViT', arch=arch, img_size=height if height == width else (height, width))
     if height * width >= 512**2:
         backbone['with_cp'] = True
-        plan.reasons.append('with_cp=True recomputes activations, since images are 512 x 512 or larger')
+        plan.note('with_cp=True recomputes activations, since images are 512 x 512 or larger')
     size = arch.removeprefix('sapiens_') if isinstance(arch, str) else None
     if checkpoint is None and (size, 'pretrain') in RELEASED:
         checkpoint = RELEASED[size, 'pretrain'].source
     if checkpoint is None:
-        plan.reasons.append(f'the backbone starts from random weights: there are no public ones of {arch}')
+        plan.note(f'the backbone starts from random weights: there are no public ones of {arch}')
     else:
         backbone['init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
         public = {osp.basename(file.path): key for key, file in RELEASED.items()}
@@ -38,9 +38,9 @@ def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
                              'another, or leave it out')
         if task in PADDED_TASKS:
             backbone['patch_cfg'] = dict(padding=2)
-            plan.reasons.append(f'patch_cfg=dict(padding=2), with which the public {task} models were trained')
+            plan.note(f'patch_cfg=dict(padding=2), with which the public {task} models were trained')
         if '://' not in checkpoint and not osp.exists(checkpoint):
-            plan.reasons.append(f"init_cfg: '{checkpoint}' is not here yet")
+            plan.note(f"init_cfg: '{checkpoint}' is not here yet")
     if cfg.model.get('backbone') is None:
         cfg.model.image_encoder = [ConfigDict(backbone), *cfg.model.image_encoder[1:]]
     else:
@@ -48,29 +48,23 @@ def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
     for key in ('pretrained', 'init_cfg'):
         if cfg.model.get(key) is not None:
             cfg.model[key] = None
-            plan.reasons.append(f'model.{key}=None: those weights are of the stock backbone')
+            plan.note(f'model.{key}=None: those weights are of the stock backbone')
     if cfg.get('load_from'):
         cfg.load_from = None
-        plan.reasons.append('load_from=None: those weights are of the stock model')
+        plan.note('load_from=None: those weights are of the stock model')
     imports = (cfg.get('custom_imports') or {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else list(imports)
     cfg.custom_imports = ConfigDict(imports=[*imports, 'sapiens_mm'], allow_failed_imports=False)
 
 
-def backbone_cfg(cfg: Config) -> ConfigDict:
-    """The backbone's part of a config; mmpretrain's retrievers have it in a list."""
-    model = cfg.model
-    return model.image_encoder[0] if model.get('backbone') is None else model.backbone
-
-
 def _pyramid(plan: Plan, width: int, strides: list[float], out_channels: int, why: str) -> ConfigDict:
-    """A feature pyramid, or an error where a ViT cannot give these strides."""
+    """Returns a feature pyramid; raises where a ViT cannot give these strides."""
     listed = ', '.join(f'{stride:g}' for stride in strides)
     if not set(strides) <= {4, 8, 16, 32, 64, 128} or strides != sorted(set(strides)):
-        raise DropInError(f'{plan.base}: its head takes maps of strides {listed}, but SapiensFeaturePyramid gives 4 to '
-                      '128, ascending')
+        raise plan.refusal(f'its head takes maps of strides {listed}, but SapiensFeaturePyramid gives 4 to '
+                           '128, ascending')
     plan.strides = strides
-    plan.reasons.append(f'SapiensFeaturePyramid of strides {listed} with {out_channels} channels: {why}')
+    plan.note(f'SapiensFeaturePyramid of strides {listed} with {out_channels} channels: {why}')
     return ConfigDict(type='SapiensFeaturePyramid', in_channels=width, out_channels=out_channels, strides=strides)
 
 
@@ -78,7 +72,7 @@ def fit_detector(plan: Plan, measured: Measured, width: int) -> None:
     """Gives the heads of mmdet a pyramid of the strides that they take; DETR-like ones keep their neck."""
     model = plan.cfg.model
     if not measured.maps:
-        raise DropInError(f'{plan.base}: got no feature maps from the neck of {model.type}, expected at least one')
+        raise plan.refusal(f'got no feature maps from the neck of {model.type}, expected at least one')
     neck = model.get('neck')
     kind = type_name(neck) if isinstance(neck, dict) else ''
     channels = [count for count, _ in measured.first_maps]
@@ -90,7 +84,7 @@ def fit_detector(plan: Plan, measured: Measured, width: int) -> None:
     if kind == 'ChannelMapper' and len(measured.maps) == 1:
         neck.in_channels = [width]
         plan.strides = [16]
-        plan.reasons.append('ChannelMapper on the one map of stride 16: the head is a DETR of one level')
+        plan.note('ChannelMapper on the one map of stride 16: the head is a DETR of one level')
     elif kind in ('ChannelMapper', 'DilatedEncoder'):
         inner = [stride for _, stride in measured.backbone][-len(measured.maps):]
         pyramid = _pyramid(plan, width, inner, _WIDTH, f'{kind} stays and takes maps of these strides')
@@ -102,7 +96,7 @@ def fit_detector(plan: Plan, measured: Measured, width: int) -> None:
         model.neck = [pyramid, *neck[1:]] if isinstance(neck, list) else pyramid
         plan.strides = [stride for _, stride in measured.maps]
     elif isinstance(neck, list):
-        raise DropInError(f'{plan.base}: neck: got maps of {channels} channels after {replaced}, expected one width')
+        raise plan.refusal(f'neck: got maps of {channels} channels after {replaced}, expected one width')
     else:
         model.neck = _pyramid(plan, width, strides, _WIDTH, source)
         _replace_channels(plan, channels, [_WIDTH] * len(channels))
@@ -113,10 +107,10 @@ def _replace_channels(plan: Plan, old: list[int], new: list[int]) -> None:
     heads = [part for key, value in plan.cfg.model.items() if key not in ('backbone', 'neck')
              for part in parts_of(value) if as_list(part.get('in_channels')) == old]
     if not heads:
-        raise DropInError(f'{plan.base}: its head takes maps of {old} channels, but states them nowhere as in_channels')
+        raise plan.refusal(f'its head takes maps of {old} channels, but states them nowhere as in_channels')
     for head in heads:
         head.in_channels = new
-    plan.reasons.append(f'in_channels={new} in the head, as wide as the pyramid')
+    plan.note(f'in_channels={new} in the head, as wide as the pyramid')
 
 
 def fit_segmentor(plan: Plan, measured: Measured, width: int) -> None:
@@ -124,19 +118,19 @@ def fit_segmentor(plan: Plan, measured: Measured, width: int) -> None:
     model = plan.cfg.model
     heads = [head for key in ('decode_head', 'auxiliary_head') for head in as_list(model.get(key))]
     number = len(measured.maps)
-    wants = [list(range(number)) if _takes_all(head) else [i % number for i in as_list(head.get('in_index', -1))]
+    taken = [list(range(number)) if _takes_all(head) else [i % number for i in as_list(head.get('in_index', -1))]
              for head in heads]
     also_first = any(type_name(head) in _FIRST_MAP_HEADS for head in heads)
-    used = sorted({i for indices in wants for i in indices} | ({0} if also_first else set()))
+    used = sorted({i for indices in taken for i in indices} | ({0} if also_first else set()))
     if len({measured.maps[i][1] for i in used}) > 1:
         places, channels = _from_pyramid(plan, measured, width, used)
     else:
         places, channels = _from_depths(plan, measured, width, used)
         stride = measured.maps[used[0]][1]
         if stride < 16 and any('dilations' in head for head in heads):
-            plan.reasons.append(f'dilations: stay; at stride 16 they reach {16 / stride:g} times as far as at the '
-                                f'stock {stride:g}')
-    for head, indices in zip(heads, wants):
+            plan.note(f'dilations: stay; at stride 16 they reach {16 / stride:g} times as far as at the '
+                      f'stock {stride:g}')
+    for head, indices in zip(heads, taken):
         if not _takes_all(head):
             new = [places[i] for i in indices]
             head.in_index = new if isinstance(head.get('in_index', -1), (list, tuple)) else new[0]
@@ -147,7 +141,7 @@ def fit_segmentor(plan: Plan, measured: Measured, width: int) -> None:
 
 
 def _from_pyramid(plan: Plan, measured: Measured, width: int, used: list[int]) -> tuple[dict[int, int], int]:
-    """Puts a pyramid in the neck's place; the new index of each used map, and the channels of all."""
+    """Replaces the neck by a pyramid; returns the new index of each used map, and the channels of all."""
     neck = plan.cfg.model.get('neck')
     strides = sorted({measured.maps[i][1] for i in used})
     widths = {measured.maps[i][0] for i in used}
@@ -158,9 +152,9 @@ def _from_pyramid(plan: Plan, measured: Measured, width: int, used: list[int]) -
 
 
 def _from_depths(plan: Plan, measured: Measured, width: int, used: list[int]) -> tuple[dict[int, int], int]:
-    """Takes maps of stride 16 as deep in the backbone as the stock ones; their new indices, and their channels."""
+    """Takes maps of stride 16 from the depths of the stock ones; returns their new indices and their channels."""
     neck = plan.cfg.model.get('neck')
-    backbone = backbone_cfg(plan.cfg)
+    backbone = plan.backbone
     last = SapiensViT._arch_settings(backbone.arch)['num_layers']
     number = len(measured.maps)
     depths = measured.depths if len(measured.depths) == number else [(i + 1) / number for i in range(number)]
@@ -169,13 +163,13 @@ def _from_depths(plan: Plan, measured: Measured, width: int, used: list[int]) ->
     plan.strides = [16] * len(indices)
     if indices != [last - 1]:
         backbone.out_indices = indices
-        plan.reasons.append(f'out_indices={indices}: the heads take maps of one stride from several depths')
+        plan.note(f'out_indices={indices}: the heads take maps of one stride from several depths')
     places = {i: indices.index(blocks[i]) for i in used}
     if neck is None:
-        plan.reasons.append('no neck: each head takes one stride, and gets 16')
+        plan.note('no neck: each head takes one stride, and gets 16')
         return places, width
     neck.in_channels = [width] * len(indices) if isinstance(neck.in_channels, (list, tuple)) else width
-    plan.reasons.append(f'{type_name(neck)}: stays, with in_channels={neck.in_channels}')
+    plan.note(f'{type_name(neck)}: stays, with in_channels={neck.in_channels}')
     return places, measured.maps[used[0]][0]
 
 
@@ -188,35 +182,35 @@ def fit_pose(plan: Plan, measured: Measured, width: int) -> None:
     """Gives the head of mmpose a pyramid where it has a neck or takes several maps, else the map of stride 16."""
     model = plan.cfg.model
     if model.get('head') is None:
-        raise DropInError(f'{plan.base}: {model.type} has no head')
+        raise plan.refusal(f'{model.type} has no head')
     neck = model.get('neck')
     kind = type_name(neck)
     if measured.maps and (len(measured.maps) > 1 or neck is not None):
         channels = [count for count, _ in measured.maps]
         strides = [stride for _, stride in measured.maps]
         if len(set(channels)) > 1:
-            raise DropInError(f'{plan.base}: its head takes maps of {channels} channels, but SapiensFeaturePyramid '
-                              'gives one width')
+            raise plan.refusal(f'its head takes maps of {channels} channels, but SapiensFeaturePyramid '
+                               'gives one width')
         if len(strides) > 1 and len(set(strides)) == 1:
-            raise DropInError(f'{plan.base}: its head supervises {len(strides)} stages of the stock backbone')
+            raise plan.refusal(f'its head supervises {len(strides)} stages of the stock backbone')
         why = f'in place of {kind}, whose output has these strides'
         model.neck = _pyramid(plan, width, strides, channels[0], why)
         return
     plan.strides = [16]
     stock_stride = measured.backbone[-1][1]
-    plan.reasons.append(f'no pyramid: the head takes one map, and gets stride 16 (stock: {stock_stride:g})'
-                        + (f'; {kind} stays' if neck else ''))
+    plan.note(f'no pyramid: the head takes one map, and gets stride 16 (stock: {stock_stride:g})'
+              + (f'; {kind} stays' if neck else ''))
     for head in parts_of(model.head):
         if head.get('in_channels') == measured.backbone[-1][0]:
             head.in_channels = width
         if head.get('in_featuremap_size') is not None:
             head.in_featuremap_size = tuple(-(-side // 16) for side in reversed(input_size(plan.cfg)))
-            plan.reasons.append(f'in_featuremap_size={head.in_featuremap_size} of stride 16')
+            plan.note(f'in_featuremap_size={head.in_featuremap_size} of stride 16')
         _fit_deconvolutions(plan, head, stock_stride)
 
 
 def _fit_deconvolutions(plan: Plan, head: ConfigDict, stock_stride: float) -> None:
-    """As many transposed convolutions as lead from stride 16 to the stride of the stock heatmaps."""
+    """Sets the number of transposed convolutions that lead from stride 16 to the stride of the stock heatmaps."""
     settings = _arguments(plan.host, head)
     if 'deconv_out_channels' not in settings:
         return
@@ -225,15 +219,15 @@ def _fit_deconvolutions(plan: Plan, head: ConfigDict, stock_stride: float) -> No
     if number < 0 and not stock and 'in_featuremap_size' in head:
         return  # works at the stride of its map
     if number < 0:
-        raise DropInError(f'{plan.base}: its head works at stride {stock_stride / 2**len(stock):g}, but a ViT has 16')
+        raise plan.refusal(f'its head works at stride {stock_stride / 2**len(stock):g}, but a ViT has 16')
     if number == len(stock):
         return
     head.deconv_out_channels = (stock or [_WIDTH])[:1] * number if number else None
     head.deconv_kernel_sizes = [4] * number if number else None
     if 'deconv_num_groups' in settings:
         head.deconv_num_groups = (list(settings['deconv_num_groups'] or [1])[:1]) * number if number else None
-    plan.reasons.append(f'{number} transposed convolutions lead from stride 16 to the stock {16 / 2**number:g} '
-                        f'(there were {len(stock)})')
+    plan.note(f'{number} transposed convolutions lead from stride 16 to the stock {16 / 2**number:g} '
+              f'(there were {len(stock)})')
 
 
 def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
@@ -241,30 +235,30 @@ def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
     model = plan.cfg.model
     head = model.head
     if not isinstance(head.get('in_channels'), int):
-        raise DropInError(f'{plan.base}: head.in_channels: got {head.get("in_channels")}, expected a number; the stock '
-                          'backbone classifies by itself or puts out more than one vector')
-    backbone = backbone_cfg(plan.cfg)
+        raise plan.refusal(f'head.in_channels: got {head.get("in_channels")}, expected a number; the stock '
+                           'backbone classifies by itself or puts out more than one vector')
+    backbone = plan.backbone
     kind = type_name(head)
     neck = model.get('neck') if model.get('backbone') is not None else (model.image_encoder[1:] or [None])[0]
     if kind == 'DeiTClsHead':
-        raise DropInError(f'{plan.base}: {kind} reads a distillation token, which SapiensViT does not have')
+        raise plan.refusal(f'{kind} reads a distillation token, which SapiensViT does not have')
     if kind == 'VisionTransformerClsHead':
         backbone.update(out_type='cls_token', with_cls_token=True)
-        plan.reasons.append(f"out_type='cls_token': {kind} reads the cls token")
+        plan.note(f"out_type='cls_token': {kind} reads the cls token")
     elif neck is None and not measured.maps:
         backbone.out_type = 'avg_featmap'
-        plan.reasons.append(f"out_type='avg_featmap': {kind} takes one vector, and there is no neck")
+        plan.note(f"out_type='avg_featmap': {kind} takes one vector, and there is no neck")
     elif neck is None or type_name(neck) in ('GlobalAveragePooling', 'GeneralizedMeanPooling'):
         plan.strides = [16]
-        plan.reasons.append(f"out_type='featmap': {kind if neck is None else type_name(neck)} stays and takes the map")
+        plan.note(f"out_type='featmap': {kind if neck is None else type_name(neck)} stays and takes the map")
     else:
-        raise DropInError(f'{plan.base}: neck: got {neck.type}, which is for the stock maps, expected '
-                          'GlobalAveragePooling or none')
+        raise plan.refusal(f'neck: got {neck.type}, which is for the stock maps, expected '
+                           'GlobalAveragePooling or none')
     head.in_channels = width
 
 
 def _arguments(host: str, part: dict) -> dict:
-    """A component's settings, those that it takes by default included."""
+    """Returns a component's arguments, defaults included."""
     with MODELS.switch_scope_and_registry(host) as registry:
         kind = registry.get(part['type']) if isinstance(part.get('type'), str) else None
     if kind is None:  # part of a component that has a type

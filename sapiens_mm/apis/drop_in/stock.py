@@ -1,10 +1,10 @@
-"""Stock configs: where they are, what their heads get."""
+"""Stock configs of the hosts: their files, their models, and the maps that their heads get."""
 import copy
 import math
-import os
 import os.path as osp
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -12,82 +12,87 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import get_installed_path
 
-from .plan import DropInError, as_list, parts_of, type_name
+from ..config_report import ConfigError
+from .plan import as_list, parts_of, type_name
 
 HOSTS = ('mmdet', 'mmpose', 'mmpretrain', 'mmseg')
 _OWN_PATHS = 'is a whole network with paths of its own, of which nothing is left without it'
-_REFUSED_BACKBONES = dict.fromkeys(
-    ('BiSeNetV1', 'BiSeNetV2', 'ICNet', 'STDCContextPathNet', 'FastSCNN', 'CGNet', 'ERFNet', 'DDRNet', 'PIDNet', 'UNet',
-     'STDCNet'), _OWN_PATHS)
+_OWN_STAGES = 'supervises the stages of its own backbone'
+_REFUSED_BACKBONES = ('BiSeNetV1', 'BiSeNetV2', 'ICNet', 'STDCContextPathNet', 'FastSCNN', 'CGNet', 'ERFNet', 'DDRNet',
+                      'PIDNet', 'UNet', 'STDCNet')
 _REFUSED_HEADS = {
     'DPTHead': 'reads a cls token beside each map, which the fine-tuned Sapiens backbones do not have',
     'IterativeDecodeHead': 'wraps a head whose maps and kernels must have one width',
-    'CPMHead': 'supervises the stages of its own backbone',
-    'MSPNHead': 'supervises the stages of its own backbone',
-}
+    'CPMHead': _OWN_STAGES, 'MSPNHead': _OWN_STAGES}
 
 
 def find_config(config: str) -> tuple[str, str]:
-    """The path of a config, and what ``_base_`` calls it.
-
-    Args:
-        config: See :func:`drop_in`.
-    """
+    """Returns the path of a config, and its name for ``_base_``; see :func:`drop_in` for its arguments and errors."""
     host, _, name = config.rpartition('::')
     if not host:
         if not osp.isfile(config):
-            raise FileNotFoundError(f"'{config}' is no file; expected a config's path, or HOST::FILE of an installed "
-                                    f"host ({', '.join(HOSTS)})")
+            raise FileNotFoundError(f"config: got '{config}', which is no file; expected a path, or HOST::FILE of an "
+                                    f"installed host ({', '.join(HOSTS)})")
         path = osp.abspath(config)
         owner = re.search(r'[\\/](\w+)[\\/]\.mim[\\/]configs[\\/](.*)$', path)
         return path, f'{owner[1]}::{owner[2]}' if owner else path
     if host not in HOSTS:
-        raise ValueError(f"'{config}' names the host '{host}', expected one of {', '.join(HOSTS)}")
+        raise ValueError(f"config: got '{config}' of the host '{host}', expected one of {', '.join(HOSTS)}")
     try:
-        root = osp.join(get_installed_path(host), '.mim', 'configs')
+        root = Path(get_installed_path(host), '.mim', 'configs')
     except Exception as error:
-        raise FileNotFoundError(f"'{config}' needs {host}, which is not installed; install it (mim install {host})"
+        raise FileNotFoundError(f"config: got '{config}', but {host} is not installed; install it (mim install {host})"
                                 ) from error
     name = name.removesuffix('.py')
-    found = sorted(osp.relpath(osp.join(place, file), root) for place, _, files in os.walk(root) for file in files
-                   if file.endswith('.py') and f'/{osp.join(place, file)[:-3]}'.endswith(f'/{name}'))
-    if not found:
-        raise FileNotFoundError(f"'{config}': {host} has no such config under {root}")
-    if len(found) > 1:
-        raise ValueError(f"'{config}' fits {len(found)} configs, expected one; name its folder too: {', '.join(found)}")
-    return osp.join(root, found[0]), f'{host}::{found[0]}'
+    paths = [path.relative_to(root).as_posix() for path in sorted(root.rglob('*.py'))]
+    paths = [path for path in paths if f'/{path.removesuffix(".py")}'.endswith(f'/{name}')]
+    if not paths:
+        raise FileNotFoundError(f"config: got '{config}', but {host} has no such config under {root}")
+    if len(paths) > 1:
+        raise ValueError(f"config: got '{config}', which matches {len(paths)} configs, expected one; add its folder: "
+                         f"{', '.join(paths)}")
+    return str(root / paths[0]), f'{host}::{paths[0]}'
 
 
 def load_stock(path: str, name: str) -> Config:
-    """Reads a stock config that trains a model with a backbone."""
+    """Loads a stock config that trains a model with a backbone."""
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
-        raise DropInError(f'{name}: the stock config does not load ({brief(error)})') from error
+        raise ConfigError(f'{name}: the stock config does not load ({brief(error)})') from error
     if not isinstance(cfg.get('model'), dict):
-        raise DropInError(f'{name}: it has no `model`; name a config that trains one')
+        raise ConfigError(f'{name}: model: got none, expected one; name a config that trains a model')
     scope = cfg.get('default_scope')
     if scope not in HOSTS:
-        raise DropInError(f"{name}: its default_scope is {scope!r}; expected one of {', '.join(HOSTS)}")
+        raise ConfigError(f"{name}: default_scope: got {scope!r}, expected one of {', '.join(HOSTS)}")
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     if dataset is None or dataset.get('pipeline') == []:
-        raise DropInError(f'{name}: train_dataloader: got no training data, expected some, since a new backbone must '
+        raise ConfigError(f'{name}: train_dataloader: got no training data, expected some, since a new backbone must '
                           'be trained')
-    if cfg.model.get('backbone') is None and cfg.model.get('image_encoder') is None:
-        nested = [key for key, value in cfg.model.items() if isinstance(value, dict) and 'backbone' in value]
+    model = cfg.model
+    if model.get('backbone') is None and model.get('image_encoder') is None:
+        nested = [key for key, value in model.items() if isinstance(value, dict) and 'backbone' in value]
         hint = f'; put the backbone into the config of its {nested[0]}' if nested else ''
-        raise DropInError(f'{name}: {cfg.model.type} has no backbone of its own{hint}')
+        raise ConfigError(f'{name}: {model.type} has no backbone of its own{hint}')
     return cfg
 
 
 @dataclass
 class Measured:
-    """Maps of the stock model as (channels, stride): those of its backbone, and those that its head gets."""
+    """Maps of the stock model as (channels, stride).
+
+    Attributes:
+        backbone: Maps of its backbone.
+        maps: Maps that its head gets.
+        first_maps: Maps after the first of several necks.
+        head_strides: See :class:`Plan`.
+        depths: Depth in the backbone at which each of its maps is taken, in (0, 1].
+    """
     backbone: list[tuple[int, float]]
     maps: list[tuple[int, float]]
-    first_maps: list[tuple[int, float]]  # those after the first of several necks
+    first_maps: list[tuple[int, float]]
     head_strides: list[float] | None
-    depths: list[float]  # how deep in the backbone each of its maps comes from, in (0, 1]
+    depths: list[float]
 
 
 def measure(cfg: Config, name: str) -> Measured:
@@ -97,22 +102,20 @@ def measure(cfg: Config, name: str) -> Measured:
     try:
         model = build_model(cfg)
         features, maps = model_maps(model, size)
-        necks = model.neck if isinstance(cfg.model.get('neck'), list) else None
-        first_maps = _only_maps(necks[0](features)) if necks else maps
+        first_maps = _only_maps(model.neck[0](features)) if isinstance(cfg.model.get('neck'), list) else maps
     except Exception as error:
-        raise DropInError(f'{name}: the stock backbone and neck make no maps of an image ({brief(error)})') from error
-    found = [[(fmap.shape[1], stride_of(size, fmap)) for fmap in out] for out in (features, maps, first_maps)]
-    if cfg.default_scope != 'mmpretrain' and not found[0]:
-        raise DropInError(f'{name}: the stock backbone puts out no maps')
-    backbone = backbone_of(model)
-    blocks = getattr(backbone, 'layers', ())
-    indices = getattr(backbone, 'out_indices', ())
-    indices = [indices] if isinstance(indices, int) else list(indices)
-    if len(blocks) > len(found[0]) == len(indices):  # a ViT's
+        raise ConfigError(f'{name}: the stock backbone and neck make no maps of an image ({brief(error)})') from error
+    backbone, *necks = [[(fmap.shape[1], stride_of(size, fmap)) for fmap in out]
+                        for out in (features, maps, first_maps)]
+    if cfg.default_scope != 'mmpretrain' and not backbone:
+        raise ConfigError(f'{name}: the stock backbone puts out no maps')
+    network = backbone_of(model)
+    blocks, indices = getattr(network, 'layers', ()), as_list(getattr(network, 'out_indices', ()))
+    if len(blocks) > len(backbone) == len(indices):  # a ViT's
         depths = [((i % len(blocks)) + 1) / len(blocks) for i in indices]
     else:
-        depths = [(i + 1) / len(found[0]) for i in range(len(found[0]))]
-    return Measured(*found, _head_strides(model, found[1], name), depths)
+        depths = [(i + 1) / len(backbone) for i in range(len(backbone))]
+    return Measured(backbone, *necks, _head_strides(model, necks[0], name), depths)
 
 
 def build_model(cfg: Config) -> torch.nn.Module:
@@ -125,27 +128,26 @@ def build_model(cfg: Config) -> torch.nn.Module:
 
 
 def _check_parts(cfg: Config, name: str) -> None:
-    kind = type_name(cfg.model.get('backbone'))
-    if kind.startswith('Sapiens'):
-        raise DropInError(f'{name}: its backbone is {kind} already')
-    if kind in _REFUSED_BACKBONES:
-        raise DropInError(f'{name}: {kind} {_REFUSED_BACKBONES[kind]}')
+    backbone = type_name(cfg.model.get('backbone'))
+    if backbone.startswith('Sapiens'):
+        raise ConfigError(f'{name}: model.backbone: got {backbone}, expected one of another library')
+    if backbone in _REFUSED_BACKBONES:
+        raise ConfigError(f'{name}: {backbone} {_OWN_PATHS}')
     if cfg.default_scope == 'mmpretrain' and cfg.model.type not in ('ImageClassifier', 'ImageToImageRetriever'):
-        raise DropInError(f'{name}: model.type: got {cfg.model.type}, expected ImageClassifier or ImageToImageRetriever'
+        raise ConfigError(f'{name}: model.type: got {cfg.model.type}, expected ImageClassifier or ImageToImageRetriever'
                           '; SapiensMAE pretrains')
-    for head in parts_of(cfg.model):
-        kind = type_name(head)
-        if kind in _REFUSED_HEADS:
-            raise DropInError(f'{name}: {kind} {_REFUSED_HEADS[kind]}')
+    for head in map(type_name, parts_of(cfg.model)):
+        if head in _REFUSED_HEADS:
+            raise ConfigError(f'{name}: {head} {_REFUSED_HEADS[head]}')
 
 
 def backbone_of(model: torch.nn.Module) -> torch.nn.Module:
-    """The backbone of a host's model; mmpretrain's retrievers have it in a sequence."""
+    """Returns the backbone of a host's model; mmpretrain's retrievers have it in a sequence."""
     return model.backbone if hasattr(model, 'backbone') else model.image_encoder[0]
 
 
 def model_maps(model: torch.nn.Module, size: tuple[int, int]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """The maps (1, C, h, w) of a backbone, and those after its neck, for a black image of ``size`` (H, W)."""
+    """Returns the maps (1, C, h, w) of a backbone, and those after its neck, for a black image of ``size`` (H, W)."""
     with torch.no_grad():
         features = backbone_of(model)(torch.zeros(1, 3, *size))
         outputs = model.neck(features) if getattr(model, 'neck', None) is not None else features
@@ -157,52 +159,47 @@ def _only_maps(outputs) -> list[torch.Tensor]:
 
 
 def stride_of(size: tuple[int, int], fmap: torch.Tensor) -> float:
-    """Pixels per cell: the power of two beside it, since a map's border rounds up or down."""
+    """Returns the pixels per cell: the nearest power of two, if rounding at the map's border explains the rest."""
     stride = size[0] / fmap.shape[-2]
     return _power(stride) if abs(size[0] / _power(stride) - fmap.shape[-2]) < 1 else stride
 
 
 def _power(stride: float) -> int:
-    """The nearest power of two."""
     return 2**round(math.log2(stride))
 
 
 def _head_strides(model: torch.nn.Module, maps: list[tuple[int, float]], name: str) -> list[float] | None:
-    """Strides that the anchor or point generators of the heads state, as powers of two; None if there are none."""
-    stated = None
-    found = [stride for _, stride in maps]
+    stated, strides = None, [stride for _, stride in maps]
     # Mask heads have generators for maps of their own: SOLO's resize theirs, CondInst's merges them.
-    tops = [getattr(model, name, None) for name in ('rpn_head', 'bbox_head', 'head')]
+    tops = [getattr(model, top, None) for top in ('rpn_head', 'bbox_head', 'head')]
     for head in (module for top in tops if top is not None for module in top.modules()
                  if hasattr(module, 'prior_generator')):
-        strides = [stride[0] if isinstance(stride, (tuple, list)) else stride
-                   for stride in head.prior_generator.strides]
-        if list(map(_power, strides)) != list(map(_power, found)):  # YOLACT's are 7.97, 15.71 and so on
-            raise DropInError(f'{name}: {type(head).__name__} is set for strides {strides}, but the stock neck gives '
-                              f'it maps of strides {found}; correct its generator first')
-        stated = list(map(_power, strides))
+        exact = [as_list(stride)[0] for stride in head.prior_generator.strides]
+        stated = list(map(_power, exact))  # YOLACT's are 7.97, 15.71 and so on
+        if stated != list(map(_power, strides)):
+            raise ConfigError(f'{name}: {type(head).__name__} is set for strides {exact}, but the stock neck gives '
+                              f'it maps of strides {strides}; correct its generator first')
     return stated
 
 
 def input_size(cfg: Config) -> tuple[int, int]:
-    """Height and width that the model trains on, in pixels."""
+    """Returns the height and width of training images, in pixels."""
     if cfg.default_scope == 'mmdet':
         return 1024, 1024  # of the pretrained position embedding; detectors take images of any size
     if cfg.default_scope == 'mmseg':
-        size = (cfg.model.get('data_preprocessor') or {}).get('size') or cfg.get('crop_size') or (512, 512)
-        return tuple(size)
+        return tuple((cfg.model.get('data_preprocessor') or {}).get('size') or cfg.get('crop_size') or (512, 512))
     pipeline = train_pipeline(cfg)
     if cfg.default_scope == 'mmpose':
         sizes = [part.get('input_size') for part in parts_of([cfg.model, pipeline])]
         width, height = next((size for size in sizes if size is not None), (192, 256))[:2]
         return height, width
     scales = [step.get('crop_size') or step.get('scale') for step in pipeline if 'Crop' in str(step.get('type'))]
-    scales = [scale for scale in scales if scale is not None]
-    scale = scales[-1] if scales else 224
+    scale = ([scale for scale in scales if scale is not None] or [224])[-1]
     return (scale, scale) if isinstance(scale, int) else tuple(scale[:2])
 
 
 def train_pipeline(cfg: Config) -> list[dict]:
+    """Returns the transforms of the training data, those of wrapped data sets included."""
     dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     while dataset.get('pipeline') is None and isinstance(dataset.get('dataset'), dict):
         dataset = dataset['dataset']
@@ -210,5 +207,5 @@ def train_pipeline(cfg: Config) -> list[dict]:
 
 
 def brief(error: Exception) -> str:
-    """Type and first line of an error."""
+    """Returns the type and first line of an error."""
     return f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,6 @@ class Outcome:
         json: See :meth:`Result.to_json`.
         archive: Path of the zip.
         video: Path of the overlay video, if requested.
-        folder: Temporary folder of both, if no folder was given; removed with this object.
     """
     summary: str
     images: dict[str, np.ndarray]
@@ -62,7 +60,6 @@ class Outcome:
     json: dict
     archive: str
     video: str | None = None
-    folder: tempfile.TemporaryDirectory | None = None
 
 
 class App:
@@ -108,13 +105,14 @@ class App:
         return list(embedded_tasks()) if size == 'tiny' else [task for task, zoo in TASKS.items()
                                                              if (size, zoo) in RELEASED]
 
-    def run(self, path: str, size: str, tasks: Sequence[str], whole: bool = True, person_threshold: float = .3,
-            keypoint_threshold: float = .3, kinds: Sequence[str] = (), progress=None,
-            folder: str | os.PathLike | None = None) -> Outcome:
+    def run(self, path: str, folder: str | os.PathLike, size: str, tasks: Sequence[str], whole: bool = True,
+            person_threshold: float = .3, keypoint_threshold: float = .3, kinds: Sequence[str] = (), progress=None
+            ) -> Outcome:
         """Runs models on an image or video.
 
         Args:
             path: A file, not a pattern, folder or number; results are named after its last part.
+            folder: Existing folder for the zip and the video.
             size: One of :meth:`sizes`.
             tasks: Some of :meth:`tasks`.
             whole: Whether the whole frame is one person, without a detector.
@@ -122,7 +120,6 @@ class App:
             keypoint_threshold: Minimum score of a drawn keypoint.
             kinds: Content of the zip beside JSON, see :data:`sapiens_mm.apis.writing.KINDS`.
             progress: Called with the numbers of finished frames and of all.
-            folder: Folder of the zip and the video; None creates a temporary one.
 
         Raises:
             ValueError, CheckpointError, ImportError, OSError: The file or the models cannot be used; the message is
@@ -130,42 +127,33 @@ class App:
         """
         if not tasks:
             raise ValueError('tasks: got none, expected at least one; choose a task')
-        start = time.perf_counter()
+        start, pixels = time.perf_counter(), 0
         try:
             source = file_source(path)
+            frames = self._check(source)
+            inferencer = self._load(size, tasks, whole)
+            inferencer.score_threshold = person_threshold
+            base = Path(folder, f'{source.name}.sapiens')
+            with ResultWriter(base, kinds, threshold=keypoint_threshold) as writer:
+                writer.write_meta(inferencer.describe())
+                for number, result in enumerate(inferencer.stream(source)):
+                    pixels += result.image.shape[0] * result.image.shape[1]
+                    self._check_limits(source, *result.image.shape[1::-1], number + 1, pixels)
+                    result.source = Source(source.name, source.name, source.kind)  # hides the server's folder
+                    writer.write(result)
+                    if number <= frames // 2:
+                        middle = result
+                    if progress is not None:
+                        progress((number + 1, max(frames, number + 1)))
         except InputError as error:
             raise InputError(_without(str(error), os.path.dirname(path.rstrip('/')))) from error
-        shown = Source(source.name, source.name, source.kind)  # hides the server's folder
-        own = tempfile.TemporaryDirectory(prefix='sapiens_mm_') if folder is None else None
-        with ExitStack() as undo:
-            undo.callback(own.cleanup if own else lambda: None)
-            try:
-                frames = self._check(source)
-                inferencer = self._load(size, tasks, whole)
-                inferencer.score_threshold = person_threshold
-                base = Path(own.name if own else folder, f'{source.name}.sapiens')
-                with ResultWriter(base, kinds, threshold=keypoint_threshold) as writer:
-                    writer.write_meta(inferencer.describe())
-                    pixels = 0
-                    for number, result in enumerate(inferencer.stream(source)):
-                        pixels += result.image.shape[0] * result.image.shape[1]
-                        self._check_limits(source, *result.image.shape[1::-1], number + 1, pixels)
-                        result.source = shown
-                        writer.write(result)
-                        if number <= frames // 2:
-                            middle = result
-                        if progress is not None:
-                            progress((number + 1, max(frames, number + 1)))
-            except InputError as error:
-                raise InputError(_without(str(error), os.path.dirname(source.path))) from error
-            archive = shutil.make_archive(str(base), 'zip', base)
-            video = base / f'{source.name}.overlay.mp4'
-            video = shutil.move(video, base.parent) if video.exists() else None
-            shutil.rmtree(base)
-            undo.pop_all()
+        archive = shutil.make_archive(str(base), 'zip', base)
+        video = base / f'{source.name}.overlay.mp4'
+        video = shutil.move(video, folder) if video.exists() else None
+        shutil.rmtree(base)
         return Outcome(
             _summary(middle, number + 1, time.perf_counter() - start), _draw(middle, keypoint_threshold),
-            middle.seen_parts(), middle.to_json(), archive, video, own)
+            middle.seen_parts(), middle.to_json(), archive, video)
 
     def _check(self, source: Source) -> int:
         """Returns the number of frames of a source whose header is within the limits."""
@@ -326,8 +314,8 @@ def _runner(app: App, clients: Clients) -> Callable:
         try:
             with clients.run(client, path) as folder:
                 _check_choices(app, size, tasks, whole, person, keypoint, kinds)
-                outcome = app.run(path, size, tasks, whole, person, keypoint, kinds,
-                                  lambda done: progress(done, unit='frames'), folder)
+                outcome = app.run(path, folder, size, tasks, whole, person, keypoint, kinds,
+                                  lambda done: progress(done, unit='frames'))
                 images = {name: _save_image(outcome.images[name], folder, name) if name in outcome.images else None
                           for name in _TABS}
         except _EXPECTED as error:

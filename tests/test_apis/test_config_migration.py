@@ -2,8 +2,6 @@
 import inspect
 import json
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import cv2
@@ -240,14 +238,9 @@ def migrated(path: Path, **options) -> tuple[Config, Report]:
 
 
 @pytest.fixture
-def run_tool(root, monkeypatch, capsys):
-    """Runs the tool: exit status and what it printed."""
-    def run(*args) -> tuple[int, str]:
-        monkeypatch.setattr(sys, 'argv', ['migrate_config.py', *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(root / 'tools/migrate_config.py'), run_name='__main__')
-        return stop.value.code, capsys.readouterr().out
-    return run
+def run(run_main):
+    """Runs the tool: exit status and printed text."""
+    return lambda *args: run_main('tools/migrate_config.py', *args)[:2]
 
 
 @pytest.mark.parametrize(('old', 'new', 'named'), [
@@ -291,7 +284,7 @@ def test_a_mistake_of_ours_is_not_the_users(public, monkeypatch):
         migrated(public(pose_text(17)))
 
 
-def test_nothing_is_written_over_a_file(public, tmp_path, run_tool):
+def test_nothing_is_written_over_a_file(public, tmp_path, run):
     path = public(pose_text(17))
     with pytest.raises(ConfigError, match='exists'):
         migrate_file(path, path)
@@ -299,8 +292,8 @@ def test_nothing_is_written_over_a_file(public, tmp_path, run_tool):
     out = tmp_path / 'ours/public.py'
     out.parent.mkdir()
     out.write_text('mine')
-    assert run_tool(path, out)[0] == 1
-    status, printed = run_tool(path.parent, out.parent)
+    assert run(path, out)[0] == 1
+    status, printed = run(path.parent, out.parent)
     assert status == 1
     assert [line for line in printed.splitlines() if 'FAILED' in line and str(out) in line]
     assert out.read_text() == 'mine'
@@ -425,7 +418,7 @@ def test_whole_models_are_read_from_public_files_alone(name, expected, public):
     assert ('load_from' in [note.path for note in report.fill_in]) == (expected is None)
 
 
-def test_pretraining_needs_the_number_of_images(public, run_tool):
+def test_pretraining_needs_the_number_of_images(public, run):
     path = public(MAE_TEXT)
     with pytest.raises(ConfigError, match='--num-images'):
         migrate_config(read_config(path))
@@ -434,21 +427,21 @@ def test_pretraining_needs_the_number_of_images(public, run_tool):
     assert cfg.num_images == 300_000_000
     with pytest.raises(ConfigError, match='RandomResizedCrop'):
         migrate_config(read_config(public(MAE_TEXT.replace("'RandomResizedCrop'", "'NewCrop'"))), num_images=100)
-    assert run_tool(path, path.parent / 'out.py', '--num-images', 0)[0] == 2
+    assert run(path, path.parent / 'out.py', '--num-images', 0)[0] == 2
 
 
-def test_one_config_that_fails_stops_no_other(public, tmp_path, run_tool):
+def test_one_config_that_fails_stops_no_other(public, tmp_path, run):
     public(pose_text(17), 'pose/a name with spaces .py')
     public(pose_text(17).replace("'HeatmapHead'", "'RTMCCHead'"), 'pose/bad.py')
     public(MAE_TEXT, 'pretrain/mae.py')
     public('x = 1', '_base_/base.py')
     out = tmp_path / 'ours'
-    status, printed = run_tool(tmp_path / 'public', out, '--num-images', 100)
+    status, printed = run(tmp_path / 'public', out, '--num-images', 100)
     assert status == 1
     assert sorted(str(path.relative_to(out)) for path in out.rglob('*.py')) == [
         'pose/a name with spaces .py', 'pretrain/mae.py']
     assert len(printed.splitlines()) == 3
-    assert run_tool(tmp_path / 'public/pretrain', tmp_path / 'more', '--num-images', 100)[0] == 0
+    assert run(tmp_path / 'public/pretrain', tmp_path / 'more', '--num-images', 100)[0] == 0
 
 
 def test_a_config_loads_from_any_folder_with_its_data_root(public, tmp_path, monkeypatch):

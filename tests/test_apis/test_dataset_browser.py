@@ -66,10 +66,10 @@ def test_pretraining_samples(tmp_path):
     assert len(dict(browse(Config(dict(train_dataloader=dict(dataset=dataset))), number=5))) == 5
 
 
-def test_the_tool(run_tool, micro_config, tmp_path):
+def test_the_tool(run_tool, run_main, micro_config, tmp_path):
     command = ['tools/browse_dataset.py', micro_config, '--output-dir', tmp_path, '--number', 2]
     assert run_tool(*command).returncode == 0
-    assert run_tool(*command, '--sheet', '--mode', 'transformed').returncode == 0
+    assert run_main(*command, '--sheet', '--mode', 'transformed')[0] == 0
     assert len(list(tmp_path.glob('0*.jpg'))) == 2
     assert cv2.imread(str(tmp_path / 'sheet.jpg')) is not None
-    assert run_tool('tools/browse_dataset.py', '/nowhere.py').returncode == 2
+    assert run_main('tools/browse_dataset.py', '/nowhere.py')[0] == 2

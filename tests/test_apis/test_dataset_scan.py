@@ -236,7 +236,7 @@ def test_data_that_does_not_open(cfg):
     assert kinds(found) == {'cannot be opened'}
 
 
-def test_the_tool(run_tool, pose, tmp_path):
+def test_the_tool(run_tool, run_main, pose, tmp_path):
     dataset, content, path = pose
     config = tmp_path / 'config.py'
     config.write_text(f"custom_imports = dict(imports=['sapiens_mm.pose'])\ndefault_scope = 'mmpose'\n"
@@ -247,12 +247,12 @@ def test_the_tool(run_tool, pose, tmp_path):
     assert json.loads((tmp_path / 'out.json').read_text())['complete']
     content['annotations'][0]['id'] = 2
     path.write_text(json.dumps(content))
-    done = run_tool(*command)
-    assert done.returncode == 1
-    assert 'repeated ids' in done.stdout
+    status, printed, _ = run_main(*command)
+    assert status == 1
+    assert 'repeated ids' in printed
     assert json.loads((tmp_path / 'out.json').read_text())['wrong']
     for wrong in (['--split', 'test'], ['--workers', '-1'], ['--out', '/nowhere/a.json']):
-        assert run_tool(*command, *wrong).returncode == 2
+        assert run_main(*command, *wrong)[0] == 2
     config.write_text('no config')
-    done = run_tool(*command)
-    assert done.returncode == 2, done.stderr
+    status, _, errors = run_main(*command)
+    assert status == 2, errors

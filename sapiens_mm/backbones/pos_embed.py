@@ -6,7 +6,7 @@ from torch import Tensor
 
 def sincos_pos_embed(grid: tuple[int, int], embed_dims: int, num_extra_tokens: int = 0,
                      temperature: float = 10000.) -> Tensor:
-    """The fixed 2-D sine-cosine embedding of MAE (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377).
+    """Returns the fixed 2-D sine-cosine embedding of MAE (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377).
 
     The first half of the channels encodes a patch's row, the second half its column, as in the public checkpoints; in
     each half the sines come before the cosines.
@@ -14,17 +14,17 @@ def sincos_pos_embed(grid: tuple[int, int], embed_dims: int, num_extra_tokens: i
     Args:
         grid: Rows and columns (h, w) of patches.
         embed_dims: Channels C, a multiple of 4.
-        num_extra_tokens: Leading tokens without a place in the grid (the cls token); theirs is zero.
+        num_extra_tokens: Leading tokens without a position (the cls token); their embedding is zero.
         temperature: Wavelengths grow geometrically from 2 pi to 2 pi times this.
 
     Returns:
         (1, num_extra_tokens + h * w, C) float32, row-major.
 
     Raises:
-        ValueError: ``embed_dims`` is no multiple of 4.
+        ValueError: ``embed_dims`` is not a multiple of 4.
     """
     if embed_dims % 4:
-        raise ValueError(f'embed_dims is {embed_dims}, but sines and cosines of two coordinates need a multiple of 4')
+        raise ValueError(f'embed_dims: got {embed_dims}, expected a multiple of 4')
     # float64, so that the result does not depend on how a device rounds its sines.
     frequencies = temperature**-(torch.arange(embed_dims // 4, dtype=torch.float64) / (embed_dims // 4))
     rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid), indexing='ij')
@@ -40,11 +40,11 @@ def resize_pos_embed(pos_embed: Tensor, source: tuple[int, int], target: tuple[i
     Args:
         pos_embed: (1, num_extra_tokens + h * w, C), row-major.
         source: Its grid (h, w).
-        target: The grid (h', w') wanted.
-        num_extra_tokens: Leading tokens without a place in the grid (the cls token); they are kept.
+        target: The new grid (h', w').
+        num_extra_tokens: Leading tokens without a position (the cls token), which are kept.
 
     Returns:
-        (1, num_extra_tokens + h' * w', C) in the dtype given.
+        (1, num_extra_tokens + h' * w', C) in the dtype of ``pos_embed``.
     """
     if source == target:
         return pos_embed

@@ -27,7 +27,7 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; ``qkv`` is one linear layer laid out as (3, heads, head_dim)."""
+    """Multi-head self-attention; the ``qkv`` layer's outputs are ordered as (3, heads, head_dim)."""
 
     def __init__(self, embed_dims: int, num_heads: int, qkv_bias: bool = True, drop_rate: float = 0.):
         super().__init__()
@@ -44,7 +44,7 @@ class Attention(nn.Module):
 
 
 class FFN(nn.Module):
-    """Two-layer MLP with exact (erf) GELU. The nesting gives the public parameter names."""
+    """Two-layer MLP with exact (erf) GELU, nested as the public parameter names are."""
 
     def __init__(self, embed_dims: int, feedforward_channels: int, drop_rate: float = 0.):
         super().__init__()
@@ -81,7 +81,7 @@ def run_block(block: nn.Module, x: Tensor, with_cp: bool = False) -> Tensor:
     Args:
         block: The block.
         x: Its input.
-        with_cp: Whether the activations inside it are recomputed in the backward pass instead of stored.
+        with_cp: Whether its activations are recomputed in the backward pass instead of stored.
     """
     if not (with_cp and torch.is_grad_enabled()):
         return block(x)
@@ -92,38 +92,35 @@ def run_block(block: nn.Module, x: Tensor, with_cp: bool = False) -> Tensor:
 class SapiensViT(BaseModule):
     """Plain vision transformer with absolute position embedding, for images of any size.
 
-    The embedding starts as MAE's sines and cosines, and is trained unless its owner freezes it.
-
-    Height and width that are no multiple of ``patch_size`` are zero-padded on the bottom and right (zero is the mean
-    colour of a normalised image), and the position embedding is resized bicubically to the grid at hand, so a feature
-    map has ``ceil(H / patch_size) x ceil(W / patch_size)`` cells.
+    The embedding starts as MAE's sines and cosines and is trained. Images whose height or width is not a multiple of
+    ``patch_size`` are zero-padded on the bottom and right (zero is the mean color of a normalized image), and the
+    embedding is resized bicubically, so a feature map has ``ceil(H / patch_size) x ceil(W / patch_size)`` cells.
 
     Args:
         arch: One of ``arch_zoo`` (``'sapiens_0.3b'``, short ``'0.3b'``), or a dict with ``embed_dims``,
             ``num_layers``, ``num_heads`` and ``feedforward_channels``.
         img_size: Size (H, W) that the position embedding is stored for, or one int for a square, in pixels.
         patch_size: Side of a patch in pixels.
-        in_channels: Channels of the input image.
+        in_channels: Channels of the images.
         patch_cfg: ``dict(padding=2)`` pads the patch convolution by 2 pixels. Of the public models, all pose models,
             all normal models and the LIP and CIHP part models were trained with it, the others without; the
-            checkpoints do not tell.
+            checkpoints do not say.
         out_indices: Blocks whose output is returned (0-based, negative from the end), an int or a sequence.
         out_type: ``'featmap'`` (B, C, h, w), contiguous; ``'raw'`` (B, [1 +] h * w, C), cls token first;
             ``'cls_token'`` (B, C); ``'avg_featmap'`` (B, C), the mean over the patch tokens.
-        with_cls_token: Whether there is a cls token, as in pretraining. The fine-tuned public models have none.
-        final_norm: Whether the output of the last block is normalised by ``ln1``.
+        with_cls_token: Whether the model has a cls token, as in pretraining. The fine-tuned public models have none.
+        final_norm: Whether the output of the last block is normalized by ``ln1``.
         qkv_bias: Whether the qkv layer has a bias.
         drop_rate: Dropout after the projections of attention and MLP.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
         frozen_stages: -1 trains everything, 0 freezes the embeddings, n the first n blocks too. With all blocks
             frozen, the final norm is as well.
         with_cp: Whether the activations inside a block are recomputed in the backward pass instead of stored.
-            On a CPU malloc hoards memory unless :mod:`sapiens_mm.engine.host_memory` is asked; ``tools/train.py`` does.
         init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` reads any public or own checkpoint
             (see :mod:`sapiens_mm.backbones.checkpoint`).
 
     Raises:
-        ValueError: On an unknown ``arch``, ``out_type``, or an out of range ``out_indices`` or ``frozen_stages``.
+        ValueError: On an unknown ``arch`` or ``out_type``, or an out-of-range ``out_indices`` or ``frozen_stages``.
     """
 
     arch_zoo: dict[str, dict] = {
@@ -159,7 +156,7 @@ class SapiensViT(BaseModule):
         self.num_heads = settings['num_heads']
         self.img_size = to_2tuple(img_size)
         if len(self.img_size) != 2:
-            raise ValueError(f'img_size is {img_size}, but must be (height, width) or one int for a square')
+            raise ValueError(f'img_size: got {img_size}, expected (height, width) or one int for a square')
         self.patch_size = patch_size
         self.grid_size = tuple(-(-side // patch_size) for side in self.img_size)
         self.with_cls_token = with_cls_token
@@ -167,31 +164,30 @@ class SapiensViT(BaseModule):
         self.frozen_stages = frozen_stages
 
         if out_type not in self.out_types:
-            raise ValueError(f"out_type is '{out_type}', but must be one of {', '.join(self.out_types)}")
+            raise ValueError(f"out_type: got '{out_type}', expected one of {', '.join(self.out_types)}")
         if out_type == 'cls_token' and not with_cls_token:
-            raise ValueError("out_type='cls_token' needs with_cls_token=True")
+            raise ValueError("out_type: got 'cls_token' without a cls token; set with_cls_token=True")
         self.out_type = out_type
         indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
         self.out_indices = sorted(i + self.num_layers if i < 0 else i for i in indices)
         if len(set(self.out_indices)) < len(indices):
-            raise ValueError(f'out_indices is {out_indices}, which names a block twice')
+            raise ValueError(f'out_indices: got {out_indices}, which names a block twice; name each once')
         if not indices or self.out_indices[0] < 0 or self.out_indices[-1] >= self.num_layers:
-            raise ValueError(f'out_indices is {out_indices}, but the {self.num_layers} blocks are numbered 0 to '
-                             f'{self.num_layers - 1} (or -{self.num_layers} to -1)')
+            raise ValueError(f'out_indices: got {out_indices}, expected blocks from 0 to {self.num_layers - 1} '
+                             f'(or -{self.num_layers} to -1)')
         if not -1 <= frozen_stages <= self.num_layers:
-            raise ValueError(f'frozen_stages is {frozen_stages}, but must be -1 (nothing frozen) to {self.num_layers}')
+            raise ValueError(f'frozen_stages: got {frozen_stages}, expected -1 (nothing frozen) to {self.num_layers}')
 
         self.patch_embed = PatchEmbed(in_channels, self.embed_dims, patch_size, **(patch_cfg or {}))
         if with_cls_token:
             self.cls_token = nn.Parameter(torch.randn(1, 1, self.embed_dims) * .02)
         self.pos_embed = nn.Parameter(sincos_pos_embed(self.grid_size, self.embed_dims, int(with_cls_token)))
-        self._resized_pos_embed: dict[tuple, Tensor] = {}
         self.layers = nn.ModuleList(
             Block(self.embed_dims, self.num_heads, settings['feedforward_channels'], qkv_bias, drop_rate,
                   drop_path_rate * i / max(self.num_layers - 1, 1)) for i in range(self.num_layers))
         self.ln1 = nn.LayerNorm(self.embed_dims, eps=1e-6) if final_norm else nn.Identity()
 
-        self._register_load_state_dict_pre_hook(_before_loading, with_module=True)
+        self._register_load_state_dict_pre_hook(backbone_load_hook, with_module=True)
         self._freeze()
 
     @classmethod
@@ -199,23 +195,23 @@ class SapiensViT(BaseModule):
         if isinstance(arch, dict):
             expected = set(cls.arch_zoo['sapiens_0.3b'])
             if set(arch) != expected:
-                raise ValueError(f'arch is a dict with {sorted(arch)}, but needs exactly {sorted(expected)}')
+                raise ValueError(f'arch: got a dict with {sorted(arch)}, expected exactly {sorted(expected)}')
             if arch['embed_dims'] % arch['num_heads']:
-                raise ValueError(f"arch has embed_dims={arch['embed_dims']}, which its num_heads={arch['num_heads']} "
-                                 'does not divide')
+                raise ValueError(f"arch: got embed_dims={arch['embed_dims']}, expected a multiple of num_heads, "
+                                 f"{arch['num_heads']}")
             return arch
         name = str(arch).lower()
         name = name if name.startswith('sapiens_') else f'sapiens_{name}'
         if name not in cls.arch_zoo:
-            raise ValueError(f"arch is '{arch}', but must be one of {', '.join(cls.arch_zoo)} or a dict")
+            raise ValueError(f"arch: got '{arch}', expected one of {', '.join(cls.arch_zoo)} or a dict")
         return cls.arch_zoo[name]
 
     def init_weights(self):
-        """Reads the checkpoint that ``init_cfg`` names, else draws weights as ViT does (normal, std 0.02)."""
+        """Loads the checkpoint that ``init_cfg`` names, or draws weights as ViT does (normal, std 0.02)."""
         if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
             if not self.init_cfg.get('checkpoint'):
-                raise ValueError(f'init_cfg is {dict(self.init_cfg)}, but needs a checkpoint: a path, http(s):// or '
-                                 'hf:// address')
+                raise ValueError(f'init_cfg: got {dict(self.init_cfg)}, expected a checkpoint in it; add a path, '
+                                 'http(s):// or hf:// address')
             load_pretrained_backbone(self, self.init_cfg['checkpoint'], prefix=self.init_cfg.get('prefix'))
             self._is_init = True
         else:
@@ -225,7 +221,7 @@ class SapiensViT(BaseModule):
         """Extracts features.
 
         Args:
-            x: Normalised images (B, in_channels, H, W), any H and W.
+            x: Normalized images (B, in_channels, H, W), any H and W.
 
         Returns:
             One tensor per entry of ``out_indices``, in ascending order of the blocks, shaped as ``out_type`` says.
@@ -239,7 +235,7 @@ class SapiensViT(BaseModule):
         return tuple(outs)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Turns images (B, in_channels, H, W) into tokens with positions (B, [1 +] h * w, C) and their grid (h, w)."""
+        """Returns the tokens of images with positions added (B, [1 +] h * w, C), and their grid (h, w)."""
         H, W = x.shape[-2:]
         x = F.pad(x, (0, -W % self.patch_size, 0, -H % self.patch_size))
         x = self.patch_embed(x)
@@ -248,31 +244,11 @@ class SapiensViT(BaseModule):
         if self.with_cls_token:
             cls_token = self.cls_token.expand(x.shape[0], -1, -1)  # torch.export takes len(x) for a constant
             x = torch.cat([cls_token, x.to(cls_token.dtype)], dim=1)
-        # Under autocast the embedding is float32 and with it everything that the blocks add up.
+        # Under autocast the embedding is float32, and so is the residual stream.
         return x + self.pos_embed_for(grid), grid
 
     def pos_embed_for(self, grid: tuple[int, int]) -> Tensor:
-        """The position embedding (1, [1 +] h * w, C) for a grid (h, w) of patches.
-
-        The stored embedding is resized bicubically (``align_corners=False``, in float32). In evaluation
-        mode the results for the last few grids are kept.
-        """
-        if grid == self.grid_size:
-            return self.pos_embed
-        trained = torch.is_grad_enabled() and self.pos_embed.requires_grad
-        if self.training or trained or self.pos_embed.is_inference():
-            return self._resize_pos_embed(grid)
-        # The version changes with in-place writes such as a loaded checkpoint; `train` and `eval` empty the cache,
-        # which covers writes that bypass it (swapped EMA weights).
-        key = (grid, self.pos_embed.device, self.pos_embed.dtype, self.pos_embed._version)
-        cached = self._resized_pos_embed.get(key)
-        if cached is None or cached.is_inference() != torch.is_inference_mode_enabled():
-            if len(self._resized_pos_embed) >= 8:
-                self._resized_pos_embed.clear()
-            cached = self._resized_pos_embed[key] = self._resize_pos_embed(grid)
-        return cached
-
-    def _resize_pos_embed(self, grid: tuple[int, int]) -> Tensor:
+        """Returns the position embedding (1, [1 +] h * w, C) resized to a grid (h, w) of patches."""
         return resize_pos_embed(self.pos_embed, self.grid_size, grid, num_extra_tokens=int(self.with_cls_token))
 
     def _format(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -302,23 +278,21 @@ class SapiensViT(BaseModule):
                 self.cls_token.requires_grad_(False)
 
     def train(self, mode: bool = True):
-        """Sets training mode; frozen blocks stay in evaluation mode, so that their dropout is off."""
+        """Sets the training mode; frozen blocks stay in evaluation mode, so that their dropout is off."""
         super().train(mode)
-        self._resized_pos_embed.clear()
         for module in self._frozen_modules():
             module.eval()
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """The depth of a parameter for layer-wise learning rate decay.
+        """Returns the depth of a parameter for layer-wise learning rate decay, and the number of depths.
+
+        The depth is 0 for the embeddings, i + 1 for block i, and ``num_layers + 1`` for the final norm and everything
+        outside of the backbone.
 
         Args:
             param_name: Full name of the parameter in the model.
-            prefix: What precedes the backbone's own names, such as ``'backbone.'``.
-
-        Returns:
-            Its depth, and the number of depths (``num_layers + 2``): 0 for the embeddings, i + 1 for block i, and
-            ``num_layers + 1`` for the final norm and everything outside of the backbone.
+            prefix: Prefix of the backbone's names, such as ``'backbone.'``.
         """
         num_depths = self.num_layers + 2
         if not param_name.startswith(prefix):
@@ -329,8 +303,3 @@ class SapiensViT(BaseModule):
         if name.startswith('layers.'):
             return int(name.split('.')[1]) + 1, num_depths
         return num_depths - 1, num_depths
-
-
-def _before_loading(model: SapiensViT, *args) -> None:
-    model._resized_pos_embed.clear()
-    backbone_load_hook(model, *args)

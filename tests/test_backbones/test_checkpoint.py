@@ -1,7 +1,6 @@
 import copy
 import logging
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from sapiens_mm.backbones import CheckpointMismatch, SapiensViT
 from sapiens_mm.backbones.checkpoint import describe_checkpoint, export_backbone, load_pretrained_backbone
 from sapiens_mm.engine import CheckpointError
 
-REFERENCE = Path(__file__).parents[3] / 'shared' / 'reference' / 'official_tiny.pt'
 ARCH = {'embed_dims': 32, 'num_layers': 2, 'num_heads': 2, 'feedforward_channels': 64}
 
 
@@ -276,9 +274,7 @@ def test_describe(extra, words, arch):
     assert words in text
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason='needs the reference file')
-def test_reference(saved):
-    reference = torch.load(REFERENCE, weights_only=True)
+def test_reference(saved, reference):
     clean = reference['clean']
     model = SapiensViT(reference['arch'], reference['img_size'], patch_cfg={'padding': clean['patch_padding']})
     load_pretrained_backbone(model, saved(clean['state_dict']))

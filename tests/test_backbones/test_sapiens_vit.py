@@ -4,6 +4,7 @@ from mmengine.registry import MODELS
 
 from sapiens_mm.backbones import SapiensViT
 from sapiens_mm.backbones.pos_embed import sincos_pos_embed
+from sapiens_mm.engine.weights import fill_model, save_weights
 
 TINY = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
 
@@ -16,25 +17,25 @@ def tiny(**kwargs) -> SapiensViT:
 
 
 @pytest.mark.parametrize(('kwargs', 'message'), [
-    (dict(arch='0.4b'), 'sapiens_0.3b'),
-    (dict(arch=dict(embed_dims=32)), 'needs exactly'),
-    (dict(arch={**TINY, 'num_heads': 5}), 'does not divide'),
-    (dict(out_type='map'), 'featmap'),
+    (dict(arch='0.4b'), "'0.4b'"),
+    (dict(arch=dict(embed_dims=32)), 'embed_dims'),
+    (dict(arch={**TINY, 'num_heads': 5}), 'embed_dims=32.* 5'),
+    (dict(out_type='map'), "'map'"),
     (dict(out_type='cls_token'), 'with_cls_token=True'),
-    (dict(out_indices=3), '0 to 2'),
-    (dict(out_indices=(-4, 0)), '0 to 2'),
-    (dict(out_indices=()), '0 to 2'),
-    (dict(out_indices=(2, -1)), 'names a block twice'),
-    (dict(img_size=(64, 48, 3)), r'\(height, width\)'),
-    (dict(init_cfg=dict(type='Pretrained')), 'needs a checkpoint'),
-    (dict(frozen_stages=4), 'nothing frozen'),
+    (dict(out_indices=3), 'got 3'),
+    (dict(out_indices=(-4, 0)), r'\(-4, 0\)'),
+    (dict(out_indices=()), r'\(\)'),
+    (dict(out_indices=(2, -1)), r'\(2, -1\)'),
+    (dict(img_size=(64, 48, 3)), r'\(64, 48, 3\)'),
+    (dict(init_cfg=dict(type='Pretrained')), 'checkpoint'),
+    (dict(frozen_stages=4), 'got 4'),
 ])
-def test_bad_arguments_are_named(kwargs, message):
+def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         tiny(**kwargs)
 
 
-@pytest.mark.parametrize('task', ['pose', 'seg', 'normal', 'depth'])
+@pytest.mark.parametrize('task', ['pose', 'depth', 'seg', 'normal'])
 def test_equals_public_model(reference, task):
     entry = reference[task]
     model = SapiensViT(
@@ -101,38 +102,49 @@ def test_odd_size_is_zero_padding_on_the_bottom_and_right():
     torch.testing.assert_close(model(x)[0], model(padded)[0])
 
 
-def test_position_embedding_is_cached_in_evaluation_only():
-    model = tiny().eval()
+def test_position_embedding_of_other_grids():
+    model = tiny(with_cls_token=True).eval()
+    assert model.pos_embed_for((4, 3)) is model.pos_embed
     with torch.no_grad():
-        before = model.pos_embed_for((5, 6))
-        assert model.pos_embed_for((5, 6)) is before
-        assert model.pos_embed_for((4, 3)) is model.pos_embed
-        model.pos_embed.add_(1.)
-        torch.testing.assert_close(model.pos_embed_for((5, 6)), before + 1)
-        model.pos_embed.data.add_(1.)  # past the version counter, as EMA does
-        model.eval()
-        torch.testing.assert_close(model.pos_embed_for((5, 6)), before + 2)
-        weights = {name: value + 1 for name, value in model.state_dict().items()}
-        model.load_state_dict(weights, assign=True)
-        torch.testing.assert_close(model.pos_embed_for((5, 6)), before + 3)
-    with torch.inference_mode():
-        model.pos_embed_for((7, 6))
-    model.pos_embed_for((7, 6)).sum().backward()  # no leftover of inference mode
+        before = model.pos_embed_for((5, 6)).clone()
+        model.pos_embed.data.add_(1.)
+    torch.testing.assert_close(model.pos_embed_for((5, 6)), before + 1)
+    model.pos_embed_for((5, 6)).sum().backward()
     assert model.pos_embed.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize('size', [(64, 48), (80, 64)])
-def test_every_parameter_gets_a_gradient_and_checkpointing_changes_nothing(size):
-    x = torch.randn(2, 3, *size)
-    gradients = {}
+# Every arch, scaled down
+# -----------------------
+
+ARCHS = {name: dict(embed_dims=4 * settings['num_heads'], num_layers=settings['num_layers'] // 4,
+                    num_heads=settings['num_heads'], feedforward_channels=16 * settings['num_heads'])
+         for name, settings in SapiensViT.arch_zoo.items()}
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+def test_every_parameter_gets_a_gradient_and_checkpointing_changes_nothing(arch):
+    x, gradients = torch.randn(2, 3, 70, 90), {}
     for with_cp in (False, True):
-        model = tiny(with_cp=with_cp, with_cls_token=True, out_type='raw').train()
-        out, = model(x)
-        out.square().sum().backward()
+        model = tiny(arch=ARCHS[arch], with_cp=with_cp, with_cls_token=True, out_type='raw', out_indices=(0, -1))
+        first, last = model.train()(x)
+        assert first.shape == last.shape == (2, 1 + 5 * 6, ARCHS[arch]['embed_dims'])
+        last.square().sum().backward()
         gradients[with_cp] = {name: param.grad for name, param in model.named_parameters()}
-        assert all(grad is not None and grad.abs().sum() > 0 for grad in gradients[with_cp].values())
-    for name, gradient in gradients[False].items():
-        torch.testing.assert_close(gradients[True][name], gradient, msg=name)
+        assert all(grad.abs().sum() > 0 for grad in gradients[with_cp].values())
+    torch.testing.assert_close(gradients[True], gradients[False])
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('arch', ARCHS)
+def test_saved_weights_load(arch, suffix, tmp_path):
+    source, path = tiny(arch=ARCHS[arch], drop_path_rate=.1).eval(), str(tmp_path / f'backbone{suffix}')
+    save_weights({name: value + 1 for name, value in source.state_dict().items()}, path)
+    target = tiny(arch=ARCHS[arch], init_cfg=dict(type='Pretrained', checkpoint=path)).eval()
+    fill_model(source, {name: value + 1 for name, value in source.state_dict().items()}, 'itself')
+    x = torch.randn(1, 3, 64, 48)
+    out, = target(x)
+    assert out.shape == (1, ARCHS[arch]['embed_dims'], 4, 3)
+    assert torch.equal(out, source(x)[0])
 
 
 def test_checkpointing_keeps_less():

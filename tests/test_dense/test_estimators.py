@@ -162,6 +162,7 @@ def test_reference_checkpoint_gives_the_reference_output(reference, tmp_path, ta
     x = reference['input']
     with torch.no_grad():
         torch.testing.assert_close(model(x), entry['out'], atol=1e-4, rtol=0)
+    x = x.repeat(2, 1, 1, 1)
     assert_same(torch.stack(predict(model, x, samples(ori_shape=(203, 155), size=(128, 96)), task)),
                 full_size(model, task, x, (203, 155)), task)
 

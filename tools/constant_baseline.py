@@ -34,7 +34,7 @@ def build_dataset(cfg: dict, **changes):
 
 def most_frequent_class(cfg: dict) -> int:
     """The class that most labelled pixels of a config's dataset have."""
-    dataset = build_dataset(cfg, tasks=('parts', ))
+    dataset = build_dataset(cfg, tasks=('seg', ))
     counts = np.zeros(256, np.int64)
     for index in range(len(dataset)):
         counts += np.bincount(dataset[index]['data_samples'].gt_sem_seg.data.numpy().ravel(), minlength=256)
@@ -53,7 +53,7 @@ def main() -> None:
     dataset = build_dataset(cfg.test_dataloader.dataset)
     for metric in metrics:
         metric.dataset_meta = dataset.metainfo
-    parts = most_frequent_class(cfg.train_dataloader.dataset) if 'parts' in dataset.tasks else None
+    parts = most_frequent_class(cfg.train_dataloader.dataset) if 'seg' in dataset.tasks else None
     for index in range(len(dataset)):
         sample = dataset[index]['data_samples'].to_dict()
         if 'gt_sem_seg' in sample:

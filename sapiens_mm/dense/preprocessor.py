@@ -1,41 +1,40 @@
-"""Batches of images and dense labels."""
+"""Preprocessor of batches of images with dense labels."""
 import torch
 import torch.nn.functional as F
 from mmengine.structures import PixelData
 from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.registry import MODELS
 
-# What padding holds in each field: no label.
-PADDING = dict(gt_depth_map=0, gt_normal_map=0, gt_person_mask=0, gt_instance_map=0)
+from ..tasks import get_task, labels
 
 
 @MODELS.register_module()
 class SapiensDensePreprocessor(SegDataPreProcessor):
-    """mmseg's ``SegDataPreProcessor``, whose padding is no label in any field, and which pads in testing too.
+    """mmseg's ``SegDataPreProcessor`` that pads every label with "no label", and pads in testing too.
 
-    mmseg pads depth with 255, which then counts as depth, knows neither normals nor masks, and refuses images of
-    unequal size in testing. Here they are padded on the right and at the bottom; predictions leave the padding out.
-    The arguments are those of mmseg: in training ``size`` or ``size_divisor``, in testing those of ``test_cfg``, say
-    what to pad to at least; without them it is the largest image of the batch.
+    mmseg pads depth with 255, which then counts as depth, has neither normals nor masks, and refuses images of unequal
+    size in testing. Here images are padded on the right and at the bottom; predictions exclude the padding. Arguments
+    are mmseg's: the size to pad to is at least ``size`` or a multiple of ``size_divisor`` in training, those of
+    ``test_cfg`` in testing, and the largest image of the batch without them.
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Normalises and stacks a batch.
+        """Normalizes and stacks a batch.
 
         Args:
-            data: ``inputs``, B images (3, H, W) or one tensor of them, and perhaps ``data_samples``.
-            training: Whether labels belong to the inputs and are padded with them. In testing they stay as they are: of
-                the size of the original image.
+            data: ``inputs``, B images (3, H, W) or one tensor of them, and optional ``data_samples``.
+            training: Whether labels have the size of the inputs and are padded too. In testing they keep the size of
+                the original image.
 
         Returns:
-            ``inputs`` (B, 3, H', W') float32 and ``data_samples``, whose metainfo now has ``img_shape`` (H, W) without
-            padding, ``pad_shape`` (H', W') and ``padding_size`` (left, right, top, bottom); in training
+            ``inputs`` (B, 3, H', W') float32 and ``data_samples``, with ``img_shape`` (H, W) without padding,
+            ``pad_shape`` (H', W') and ``padding_size`` (left, right, top, bottom) in their metainfo; in training
             ``gt_sem_seg`` is int64.
         """
         data = self.cast_data(data)
         images, samples = data['inputs'], data.get('data_samples')
         if training and samples is None:
-            raise ValueError('there are no data_samples, but training needs labels')
+            raise ValueError('data_samples: got None, expected labels for training')
         cfg = dict(size=self.size, size_divisor=self.size_divisor) if training else self.test_cfg or {}
         height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
         if cfg.get('size') is not None:
@@ -59,14 +58,16 @@ class SapiensDensePreprocessor(SegDataPreProcessor):
         return dict(inputs=batch, data_samples=samples)
 
     def _pad_labels(self, sample, size: tuple[int, int], padding: tuple[int, ...]) -> None:
-        for field, value in dict(gt_sem_seg=self.seg_pad_val, **PADDING).items():
-            if field not in sample:
+        classes = get_task('seg').label
+        for label in labels():
+            if label.field not in sample:
                 continue
-            label = sample.get(field).data
-            if tuple(label.shape[-2:]) != size:
-                raise ValueError(f"{sample.metainfo.get('img_path', 'an image')} is {size} (height, width) and its "
-                                 f'{field} {tuple(label.shape[-2:])}, but in training both need the same size: load '
-                                 'labels before the transforms that resize or crop')
-            if field == 'gt_sem_seg':
-                label = label.long()  # as losses want classes; packed samples have one byte a pixel
-            sample.set_data({field: PixelData(data=F.pad(label, padding, value=value) if any(padding) else label)})
+            data = sample.get(label.field).data
+            if tuple(data.shape[-2:]) != size:
+                raise ValueError(f"{label.field} of {sample.metainfo.get('img_path', 'an image')}: got size "
+                                 f'{tuple(data.shape[-2:])}, expected {size}, that of the image; load labels before '
+                                 'transforms that resize or crop')
+            if label is classes:
+                data = data.long()  # for losses; packed samples have one byte per pixel
+            value = self.seg_pad_val if label is classes else label.fill
+            sample.set_data({label.field: PixelData(data=F.pad(data, padding, value=value) if any(padding) else data)})

@@ -1,4 +1,4 @@
-"""Parts, depth and normals as pictures: the panels, and the visualizer that mmseg's hook calls."""
+"""Visualizer of dense labels and predictions, for mmseg's hook."""
 import itertools
 
 import cv2
@@ -10,20 +10,20 @@ from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
-from ..tasks import DENSE_TASKS, Task
+from ..tasks import Task, dense_tasks
 from ..visualization.maps import depth_limits, draw_map, legend
 from ..visualization.sheet import MAX_HEIGHT, resize_to_height, sheet
 
 
 def color_bar(height: int, limits: tuple[float, float] | None, unit: str = '',
               colormap: int = cv2.COLORMAP_VIRIDIS) -> np.ndarray:
-    """The key of a colour map: a white column with the colours from bright to dark, and their values.
+    """Draws the key of a color map: a white column with the colors from bright to dark, and their values.
 
     Args:
         height: Pixels.
-        limits: Value of the brightest colour, at the top, and of the darkest. None: an empty column of the same width.
-        unit: Stands after the values.
-        colormap: Of OpenCV.
+        limits: Value of the brightest color, at the top, and of the darkest. None: an empty column of the same width.
+        unit: Suffix of the values.
+        colormap: OpenCV's number of the color map.
 
     Returns:
         (height, W, 3) uint8 RGB; W depends on the height.
@@ -45,18 +45,17 @@ def color_bar(height: int, limits: tuple[float, float] | None, unit: str = '',
 
 @VISUALIZERS.register_module()
 class SapiensDenseVisualizer(SegLocalVisualizer):
-    """Draws whatever of parts, depth and normals a sample has: the image, its labels, and below them the predictions.
+    """Draws the image with dense labels beside it, and a row of predictions below.
 
-    Depth and normals are shown on the person: under the labelled mask, or the predicted parts where there is none. At
-    the right stand the values of the colours of depth (of labels in metres, of predictions as the model has them) and
-    the names of the parts that are seen.
-    Arguments are those of mmengine's ``Visualizer``; pictures go to disk and TensorBoard alike. Every process draws its
-    own samples on disk, TensorBoard gets those of the main process.
+    Depth and normals are drawn on the person: under the labeled mask, or else the predicted segmentation. On the right
+    are the values of depth colors (labels in meters, predictions in the model's unit) and the names of visible classes.
+    Arguments are those of mmengine's ``Visualizer``. Every process writes its own samples to disk; TensorBoard gets
+    those of the main process.
     """
 
     @property
     def dataset_meta(self) -> dict | None:
-        """Metainfo of the data set, in every process; MMEngine's is for the main one."""
+        """Metainfo of the data set, in every process; MMEngine sets it in the main process only."""
         return self._dataset_meta
 
     @dataset_meta.setter
@@ -74,32 +73,32 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
                        out_file: str | None = None,
                        step: int = 0,
                        with_labels: bool = True) -> None:
-        """Draws one sample and gives the picture to the backends.
+        """Draws one sample and passes the image to the backends.
 
         Args:
-            name: Of the picture.
+            name: Name of the image.
             image: (H, W, 3) uint8 RGB.
-            data_sample: With maps of the image's size.
+            data_sample: Sample with maps of the image's size.
             draw_gt: Whether to draw the labels.
             draw_pred: Whether to draw the predictions.
             show: Opens a window instead.
-            wait_time: Seconds that the window stays; 0: until a key is pressed.
+            wait_time: Seconds to show the window; 0: until a key is pressed.
             out_file: Writes this file instead.
             step: Iteration, for the backends.
-            with_labels: Whether to explain the colours of parts and depth.
+            with_labels: Whether to add the keys of depth and classes.
         """
-        picture = self.draw(image, data_sample, draw_gt, draw_pred, with_labels)
+        drawn = self.draw(image, data_sample, draw_gt, draw_pred, with_labels)
         if show and is_main_process():
-            self.show(picture, win_name=name, wait_time=wait_time)
+            self.show(drawn, win_name=name, wait_time=wait_time)
         if out_file is not None:
-            mmcv.imwrite(mmcv.rgb2bgr(picture), out_file)
+            mmcv.imwrite(mmcv.rgb2bgr(drawn), out_file)
         elif is_main_process():
-            self.add_image(name, picture, step)
+            self.add_image(name, drawn, step)
         else:
-            # MMEngine leaves pictures to the main process, which in a test sees its own samples only.
+            # MMEngine writes images in the main process only, which in a test has a part of the samples.
             for backend in self._vis_backends.values():
                 if isinstance(backend, LocalVisBackend):
-                    backend.add_image(name, picture, step)
+                    backend.add_image(name, drawn, step)
 
     def draw(self, image: np.ndarray, data_sample: SegDataSample | None, draw_gt: bool = True, draw_pred: bool = True,
              with_labels: bool = True) -> np.ndarray:
@@ -109,8 +108,8 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
         """
         image, maps = _resized(image, _numpy_maps(data_sample))
         sides = [side for side, draws in (('label', draw_gt), ('predicted', draw_pred)) if draws and any(
-            _field(task, side) in maps for task in DENSE_TASKS)]
-        tasks = [task for task in DENSE_TASKS if any(_field(task, side) in maps for side in sides)]
+            _field(task, side) in maps for task in dense_tasks().values())]
+        tasks = [task for task in dense_tasks().values() if any(_field(task, side) in maps for side in sides)]
         rows = [self._draw_row(image, maps, side, tasks, with_labels) for side in sides]
         return sheet(itertools.chain(*rows), columns=len(rows[0])) if rows else image
 
@@ -130,13 +129,13 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
                 limits = None if values is None else depth_limits(values, mask)
                 keys.append(('', color_bar(len(image), limits, ' m' if side == 'label' else '')))
             elif task.kind == 'classes':
-                seen = [] if values is None else [label for label in np.unique(values) if label < len(palette)]
-                keys.append(('', legend(len(image), [classes[i] for i in seen], [palette[i] for i in seen])))
+                visible = [] if values is None else [label for label in np.unique(values) if label < len(palette)]
+                keys.append(('', legend(len(image), [classes[i] for i in visible], [palette[i] for i in visible])))
         return panels + keys if with_labels else panels
 
     @staticmethod
     def _persons(maps: dict) -> np.ndarray | None:
-        """(H, W) boolean mask of persons by what is known best, or None."""
+        """Returns an (H, W) boolean mask of persons from the best available map, or None."""
         if 'gt_person_mask' in maps:
             return maps['gt_person_mask'] > 0
         if 'gt_depth_map' in maps:

@@ -11,9 +11,9 @@ SIZE = (120, 88)
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (dict(size=(0, 3)), r'size is \(0, 3\)'), (dict(size=(1, 2, 3)), 'size is'), (dict(base_size=(1.5, 3)), 'size is'),
-    (dict(scale_range=(2, 1)), 'scale_range is'), (dict(rotate_prob=2), 'rotate_prob is 2'),
-    (dict(flip_prob=-1), 'flip_prob is -1'), (dict(cat_max_ratio=75), 'cat_max_ratio is 75'),
+    (dict(size=(0, 3)), r'\(0, 3\)'), (dict(size=(1, 2, 3)), 'size: got'), (dict(base_size=(1.5, 3)), 'size: got'),
+    (dict(scale_range=(2, 1)), r'\(2, 1\)'), (dict(rotate_prob=2), 'rotate_prob: got 2'),
+    (dict(flip_prob=-1), 'flip_prob: got -1'), (dict(cat_max_ratio=75), 'cat_max_ratio: got 75'),
     (dict(corner_label=1), 'corner_label: got 1, expected 255'),
     (dict(corner_label=0), 'corner_label: got 0 without stock_padding'),
     (dict(normal_interpolation='cubic'), "normal_interpolation: got 'cubic', expected 'linear' or 'nearest'")])
@@ -23,9 +23,9 @@ def test_bad_options(options, message):
 
 
 def test_crop_needs_a_mask():
-    with pytest.raises(ValueError, match="'x.png' has no gt_person_mask"):
+    with pytest.raises(ValueError, match='gt_person_mask.*x.png'):
         SapiensCropPerson()(dict(img=np.zeros((4, 4, 3), np.uint8), img_path='x.png'))
-    with pytest.raises(ValueError, match='padding is 0.5'):
+    with pytest.raises(ValueError, match='padding: got 0.5'):
         SapiensCropPerson(padding=0.5)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from sapiens_mm.dense.metrics import SapiensNormalMetric
 
-FIGURES = SapiensNormalMetric.figure_names
+FIGURES = SapiensNormalMetric.score_names
 
 
 def sample(true, predicted, mask=None, **meta):
@@ -31,17 +31,17 @@ def evaluate(samples, **kwargs):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="average is 'unit', expected 'image' or 'pixel'"):
+    with pytest.raises(ValueError, match='unit'):
         SapiensNormalMetric(average='unit')
 
 
 def test_bad_maps():
     true = turned(np.zeros((4, 4)))
-    with pytest.raises(ValueError, match="'pred_normal_map' of sample 'a' is 4x2 .* its ground truth 4x4"):
+    with pytest.raises(ValueError, match="'pred_normal_map' of sample 'a': got 4x2 .* 4x4"):
         evaluate([sample(true, true[:, :2])])
-    with pytest.raises(ValueError, match=r"'gt_normal_map' .* has shape \(4, 4, 3\), expected \(3, height, width\)"):
+    with pytest.raises(ValueError, match=r"'gt_normal_map' .*\(4, 4, 3\), expected \(3, "):
         evaluate([{**sample(true, true), 'gt_normal_map': dict(data=torch.as_tensor(true))}])
-    with pytest.raises(KeyError, match="no 'pred_normal_map'"):
+    with pytest.raises(KeyError, match='pred_normal_map'):
         evaluate([{**sample(true, true), 'pred_normal_map': None}])
 
 

@@ -27,13 +27,13 @@ def evaluate(samples, count=3, **kwargs):
 
 
 @pytest.mark.parametrize(('labels', 'predicted', 'message'), [
-    ([[0, 3]], [[0, 0]], r"'a' has 1 pixels with label 3, but classes are 0 to 2, and 255 for none"),
-    ([[0, 1]], [[0, 7]], r'1 pixels with prediction 7, but classes are 0 to 2: data set, model'),
-    ([[0, 1]], [[0, 255]], 'with prediction 255'),
-    ([[0, 300]], [[0, 0]], 'reaches from 0 to 300, expected classes from 0 to 254'),
-    ([[0, -1]], [[0, 0]], 'reaches from -1 to 0'),
-    ([[0, 1]], [[0., 0.5]], 'is float64, expected integers'),
-    ([[0, 1]], [[0], [1]], r"'pred_sem_seg' of sample 'a' is 2x1 \(height x width\), but its ground truth 1x2"),
+    ([[0, 3]], [[0, 0]], "label of sample 'a': got 1 pixels of class 3, expected 0 to 2 or 255"),
+    ([[0, 1]], [[0, 7]], 'prediction .* 1 pixels of class 7, expected 0 to 2;'),
+    ([[0, 1]], [[0, 255]], 'prediction .* class 255'),
+    ([[0, 300]], [[0, 0]], 'got 0 to 300'),
+    ([[0, -1]], [[0, 0]], 'got -1 to 0'),
+    ([[0, 1]], [[0., 0.5]], 'float64'),
+    ([[0, 1]], [[0], [1]], "'pred_sem_seg' of sample 'a': got 2x1 .* expected 1x2"),
 ])
 def test_bad_maps(labels, predicted, message):
     with pytest.raises(ValueError, match=message):
@@ -41,15 +41,15 @@ def test_bad_maps(labels, predicted, message):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="mapping is '20to28', expected None, '28to20' or '28to20-cihp'"):
+    with pytest.raises(ValueError, match='20to28'):
         SapiensPartsMetric(mapping='20to28')
-    with pytest.raises(ValueError, match='needs labels of 28 or 20 classes, the data set has 3'):
+    with pytest.raises(ValueError, match='got 3, expected 28 or 20'):
         metric(mapping='28to20')
-    with pytest.raises(ValueError, match='needs the classes of the data set'):
+    with pytest.raises(ValueError, match='dataset_meta: got None'):
         SapiensPartsMetric().process(None, [sample([[0]], [[0]])])
-    with pytest.raises(KeyError, match="'a' has no 'pred_sem_seg': see that the model predicts it"):
+    with pytest.raises(KeyError, match="'pred_sem_seg' of sample 'a': got None"):
         metric().process(None, [{**sample([[0]], [[0]]), 'pred_sem_seg': None}])
-    with pytest.raises(ValueError, match=r"has shape \(1, 2\), expected \(1, height, width\)"):
+    with pytest.raises(ValueError, match=r"\(1, 2\), expected \(1, "):
         metric().process(None, [{**sample([[0]], [[0]]), 'gt_sem_seg': dict(data=torch.zeros(1, 2))}])
 
 
@@ -120,7 +120,7 @@ def test_mapping():
     # CIHP has the torso.
     figures, _ = evaluate([sample(parts28, parts28)], 28, mapping='28to20-cihp')
     assert figures['parts/28to20-cihp/mIoU'] == 100
-    with pytest.raises(ValueError, match='2 pixels with prediction 25, but classes are 0 to 19'):
+    with pytest.raises(ValueError, match='2 pixels of class 25, expected 0 to 19'):
         evaluate([sample([[0, 0]], [[25, 25]])], 20, mapping='28to20', map_pred=False)
 
 
@@ -154,6 +154,6 @@ def test_against_plain_numpy(dtype):
         pairs.append((labels, predicted))
     samples = [sample(torch.as_tensor(a).to(dtype), b) for a, b in pairs]
     figures, _ = evaluate(samples, 28)
-    np.testing.assert_allclose([figures[f'parts/{name}'] for name in SapiensPartsMetric.figure_names], plain(pairs, 28),
+    np.testing.assert_allclose([figures[f'parts/{name}'] for name in SapiensPartsMetric.score_names], plain(pairs, 28),
                                rtol=1e-12)
     assert figures['parts/skipped'] == 5

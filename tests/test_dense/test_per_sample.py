@@ -45,16 +45,16 @@ def run(samples, *evaluators):
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(ValueError, match="out_file is 'scores.txt', expected a .json or .csv file"):
+    with pytest.raises(ValueError, match='scores.txt'):
         SapiensSampleScores('scores.txt')
-    with pytest.raises(ValueError, match='count is 0, expected at least 1'):
+    with pytest.raises(ValueError, match='count: got 0'):
         SapiensWorstPictures(str(tmp_path), count=0)
-    with pytest.raises(ValueError, match="format is 'exr', expected 'npz' or 'png16'"):
+    with pytest.raises(ValueError, match='exr'):
         SapiensDumpPredictions(str(tmp_path), 'exr')
     for evaluator in (SapiensSampleScores('scores.csv'), SapiensWorstPictures(str(tmp_path))):
-        with pytest.raises(ValueError, match='comes after (the metrics )?SapiensPartsMetric'):
+        with pytest.raises(ValueError, match=f'{type(evaluator).__name__} after .*SapiensDepthMetric'):
             evaluator.process(None, [sample()])
-    with pytest.raises(ValueError, match="'photo' has none of pred_sem_seg, pred_depth_map, pred_normal_map"):
+    with pytest.raises(ValueError, match="'photo'.* pred_sem_seg, pred_depth_map, pred_normal_map"):
         SapiensDumpPredictions(str(tmp_path)).process(None, [dict(sample_name='photo')])
 
 

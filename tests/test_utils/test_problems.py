@@ -33,7 +33,8 @@ def test_every_kind_has_its_section_in_the_guide(root):
     kinds = set()
     for path in (root / 'sapiens_mm').rglob('*.py'):
         kinds |= set(re.findall(r"(?:Problem|_report)\(\s*'([^']+)'", path.read_text()))
-    from sapiens_mm.dense.transforms.loading import KINDS, MEANT
-    kinds |= {*MEANT, 'duplicates', 'near duplicates', *(f'invalid {what}' for what in KINDS.values())}
+    from sapiens_mm.dense.transforms.loading import MEANT
+    from sapiens_mm.tasks import labels
+    kinds |= {*MEANT, 'duplicates', 'near duplicates', *(f'invalid {label.noun}' for label in labels())}
     assert len(kinds) > 25
     assert kinds <= headings

@@ -1,40 +1,36 @@
-"""The tables in which papers give depth and normals."""
+"""Tables of metrics as papers print them."""
 import math
 from collections.abc import Iterable
 
-_COLUMNS = dict(
-    depth=(('RMSE', 'RMSE', 4), ('AbsRel', 'AbsRel', 4), ('delta1', 'delta1', 4)),
-    normal=(('mean', 'mean', 2), ('median', 'median', 2), ('%11.25', 'within_11.25', 2), ('%22.5', 'within_22.5', 2),
-            ('%30', 'within_30', 2)),
-    parts=(('mIoU', 'mIoU', 2), ('mAcc', 'mAcc', 2), ('aAcc', 'aAcc', 2)))
+from ...tasks import canonical_name
+from .streaming import ScoringMetric
+
 _FIRST_ROWS = ('face', 'upper_body', 'full_body')
 
 
 def paper_table(reports: Iterable[dict]) -> str:
-    """One row for each group of samples and one for all, the figures that papers give in the columns.
+    """Returns a table with a row for each group of samples and one for all.
 
-    The last row is called "all", or by the data set's name where there are no groups.
+    The last row is named "all", or after the data set where there are no groups.
 
     Args:
-        reports: The ``report`` of each metric. Each has its own block of columns, under its name, which states the
-            protocol.
+        reports: The ``report`` of each metric. Each gets a block of columns under its name, which states the protocol.
     """
     reports = list(reports)
     groups = {group for report in reports for group in report['figures']} - {'all'}
     rows = [group for group in _FIRST_ROWS if group in groups]
     rows += [*sorted(groups.difference(rows)), 'all']
-    lines = [''] * (len(rows) + 2)
     name = next((report['dataset'] for report in reports if report.get('dataset')), 'all')
     titles = [row.replace('_', ' ') for row in rows] if groups else [name]
     width = max(map(len, titles))
-    for i, text in enumerate(['', '', *titles]):
-        lines[i] = f'{text:{width}}'
+    lines = [f'{text:{width}}' for text in ('', '', *titles)]
+    columns_of = {kind.task: kind.columns for kind in ScoringMetric.__subclasses__()}
     for report in reports:
-        columns = _COLUMNS[report['task']]
+        columns = columns_of[canonical_name(report['task'])]
         block = ['  '.join(f'{title:>8}' for title, _, _ in columns)]
         for row in rows:
-            figures = report['figures'].get(row, {})
-            block.append('  '.join(_cell(figures.get(name), digits) for _, name, digits in columns))
+            scores = report['figures'].get(row, {})
+            block.append('  '.join(_cell(scores.get(name), digits) for _, name, digits in columns))
         size = max(len(report['name']), len(block[0]))
         for i, text in enumerate([f'{report["name"]:^{size}}', *block]):
             lines[i] += f' | {text:>{size}}'

@@ -1,4 +1,4 @@
-"""Geometry of images and labels at once: one interpolation from the file to the input, and the cuts of testing."""
+"""Geometric transforms of images and dense labels in one interpolation, and the crops of testing."""
 import os.path as osp
 
 import cv2
@@ -6,21 +6,20 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
+from ...tasks import MASK_LABEL, dense_tasks, labels
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import file_size, read_image
 from .loading import check_background, check_depth, check_parts, count_classes
 
-#: Value of a pixel without a label, by key.
-NO_LABEL = dict(gt_seg_map=IGNORED_PART, gt_depth_map=0, gt_normal_map=0, gt_person_mask=0, gt_instance_map=0)
-#: The color that becomes 0 when the image is normalized, BGR.
+#: Color that becomes 0 when the image is normalized, BGR.
 MEAN_COLOR = (104, 116, 124)
-#: Crops are judged by their class shares at this fraction of their size.
+# Class shares of a crop are counted at this fraction of its size.
 _COARSE = 8
 _INTERPOLATIONS = dict(linear=cv2.INTER_LINEAR, nearest=cv2.INTER_NEAREST)
 
 
 def window(matrix: np.ndarray, size: tuple[int, int], shape: tuple[int, int]) -> tuple:
-    """What of a source a warp reads.
+    """Returns the part of a source that a warp reads.
 
     Args:
         matrix: (2, 3), pixels of the source to pixels of the output.
@@ -29,7 +28,7 @@ def window(matrix: np.ndarray, size: tuple[int, int], shape: tuple[int, int]) ->
 
     Returns:
         Slices of rows and columns, with a step where the output is less than half as fine, and the (2, 3) matrix from
-        what they leave to the output. None where the output shows nothing of the source.
+        the sliced source to the output. None where the output shows nothing of the source.
     """
     height, width = size
     step = max(1, int(1 / zoom_of(matrix) + 1e-6))
@@ -47,13 +46,13 @@ def window(matrix: np.ndarray, size: tuple[int, int], shape: tuple[int, int]) ->
 
 
 def zoom_of(matrix: np.ndarray) -> float:
-    """Pixels of the output per pixel of the source."""
+    """Returns the pixels of the output per pixel of the source."""
     return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
 
 
 def warp_label(label: np.ndarray, matrix: np.ndarray, size: tuple[int, int], no_label: float,
                flags: int = cv2.INTER_NEAREST) -> np.ndarray:
-    """Samples a label (H, W) or (H, W, 3), also one on disk, of which only what is needed is read.
+    """Warps a label (H, W) or (H, W, 3); of one on disk it reads only the part that is visible.
 
     Args:
         label: The label.
@@ -90,14 +89,14 @@ def warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], pad
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image (H, W, 3) at another size (H', W'); averaged where it shrinks along either axis."""
+    """Resizes an image (H, W, 3) to (H', W'); averages where it shrinks along either axis."""
     shrinks = size[0] < image.shape[0] or size[1] < image.shape[1]
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def crop_box(image: np.ndarray, low: np.ndarray, high: np.ndarray, size: tuple[int, int], padding: float,
              pad_val=MEAN_COLOR) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """Cuts a box from an image, widened by a factor, and then in the direction in which the crop has room.
+    """Crops a box from an image, padded by a factor and then to the aspect ratio of the crop.
 
     Args:
         image: (H, W, 3) uint8.
@@ -105,7 +104,7 @@ def crop_box(image: np.ndarray, low: np.ndarray, high: np.ndarray, size: tuple[i
         high: Its x1, y1.
         size: (H', W') of the crop.
         padding: The factor.
-        pad_val: Color outside of the image, in its order of channels.
+        pad_val: Color outside of the image, in its channel order.
 
     Returns:
         The crop, and the x0, y0, x1, y1 that it shows.
@@ -121,14 +120,14 @@ def crop_box(image: np.ndarray, low: np.ndarray, high: np.ndarray, size: tuple[i
 
 def warp_normals(normals: np.ndarray, matrix: np.ndarray, size: tuple[int, int],
                  flags: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Warps (H, W, 3) normals, turns or mirrors them with the image, and makes their length 1 again.
+    """Warps (H, W, 3) normals, rotates or mirrors them with the image, and normalizes their length.
 
-    Where half of what is averaged, or more, has no label or looks the other way, there is none.
+    A pixel has no normal where the interpolated one is shorter than 0.5.
     """
     normals = warp_label(normals, matrix, size, 0, flags)
     turn = np.eye(3, dtype=np.float32)
     turn[:2, :2] = matrix[:, :2] / zoom_of(matrix)
-    turn[[0, 1], [1, 0]] *= -1  # the image's y is down, the normals' up
+    turn[[0, 1], [1, 0]] *= -1  # y is down in the image, up in normals
     normals = cv2.transform(normals, turn)
     x, y, z = cv2.split(normals)
     length = cv2.sqrt(x * x + y * y + z * z)
@@ -139,11 +138,11 @@ def warp_normals(normals: np.ndarray, matrix: np.ndarray, size: tuple[int, int],
 
 def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_COLOR,
          normal_interpolation: str = 'linear') -> dict:
-    """Warps an image and all its labels: an output as if the camera had been turned, mirrored, moved or zoomed.
+    """Warps an image and all its labels, as if the camera had been turned, mirrored, moved or zoomed.
 
     Args:
-        results: A sample. An image that has not been read is decoded from ``img_path``, at a fraction of its size
-            where that suffices.
+        results: A sample. An image that is not loaded is decoded from ``img_path``, at a fraction of its size where
+            that suffices.
         matrix: (2, 3), pixels of the source to pixels of the output: a similarity, with or without a mirror.
         size: (H, W) of the output.
         pad_val: BGR of the image outside of the source.
@@ -153,39 +152,31 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
         The sample.
 
     Raises:
-        ValueError: If a label's crop is not finite, or not of the vocabulary.
+        ValueError: A label's crop is not finite, or not of the vocabulary.
     """
     matrix = np.asarray(matrix, np.float64)
-    image_matrix = matrix
-    if 'img' not in results:
-        path, reduction = results['img_path'], 1
-        if osp.splitext(path)[1].lower() in ('.jpg', '.jpeg'):
-            while reduction < 8 and 2 * reduction * zoom_of(matrix) <= 1:
-                reduction *= 2
-        results['img'] = read_image(path, reduction)
-        image_matrix = matrix.copy()
-        image_matrix[:, 2] += matrix[:, :2] @ np.full(2, (reduction - 1) / 2)
-        image_matrix[:, :2] *= reduction
-    results['img'] = warp_image(results['img'], image_matrix, size, pad_val)
+    image, image_matrix = _image(results, matrix)
+    results['img'] = warp_image(image, image_matrix, size, pad_val)
     mirrored = bool(np.linalg.det(matrix[:, :2]) < 0)
     on_disk = isinstance(results.get('gt_depth_map'), np.memmap)
+    tasks, fills = {task.label.key: task for task in dense_tasks().values()}, _fills()
     for key in results.get('seg_fields', ()):
-        if key == 'gt_normal_map':
+        kind, path = (tasks[key].kind, results.get(tasks[key].label.path_key)) if key in tasks else (None, None)
+        if kind == 'vectors':
             results[key] = warp_normals(results[key], matrix, size, _INTERPOLATIONS[normal_interpolation])
             if not np.isfinite(results[key]).all():
-                raise ValueError(f"'{results.get('normal_map_path')}' has normals with inf or NaN. Expected (0, 0, 0) "
-                                 'where there is no normal')
+                raise ValueError(f"'{path}': got normals with inf or NaN, expected (0, 0, 0) where there is no normal")
         else:
-            results[key] = warp_label(results[key], matrix, size, NO_LABEL[key])
+            results[key] = warp_label(results[key], matrix, size, fills[key])
         if key == 'gt_depth_map':
-            check_depth(results[key], results.get('depth_map_path'))
-        if key == 'gt_seg_map':
-            check_parts(count_classes(results[key]), results.get('seg_map_path'), results.get('num_classes'))
+            check_depth(results[key], path)
+        if kind == 'classes':
+            check_parts(count_classes(results[key]), path, results.get('num_classes'))
             if mirrored:
                 table = np.arange(256, dtype=np.uint8)
                 table[:len(results['flip_indices'])] = results['flip_indices']
                 results[key] = cv2.LUT(results[key], table)
-    if on_disk:  # of which only some rows were looked at
+    if on_disk:  # SapiensLoadLabels checked some rows only
         check_background(results['gt_depth_map'], results.get('gt_person_mask'), results.get('depth_map_path'),
                          results.get('max_depth'))
     results['img_shape'] = results['pad_shape'] = tuple(size)
@@ -196,18 +187,36 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
     return results
 
 
+def _image(results: dict, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the image, a JPEG at the fraction of its size that the output needs, and its matrix."""
+    if 'img' in results:
+        return results['img'], matrix
+    path, reduction = results['img_path'], 1
+    if osp.splitext(path)[1].lower() in ('.jpg', '.jpeg'):
+        while reduction < 8 and 2 * reduction * zoom_of(matrix) <= 1:
+            reduction *= 2
+    reduced = matrix.copy()
+    reduced[:, 2] += matrix[:, :2] @ np.full(2, (reduction - 1) / 2)
+    reduced[:, :2] *= reduction
+    return read_image(path, reduction), reduced
+
+
+def _fills() -> dict[str, int]:
+    return {label.key: label.fill for label in labels()}
+
+
 @TRANSFORMS.register_module()
 class SapiensRandomWarp(BaseTransform):
-    """Random size, place, rotation and mirror image, in one interpolation from the file to the input.
+    """Random scale, crop, rotation and mirror image, in one interpolation from the file to the input.
 
-    The steps of mmseg's chain (resize, crop, rotate, flip, pad) each make a new image, the first of full size. Here
-    they are one matrix: nothing is computed but the crop's pixels, a JPEG is decoded at the fraction of its size that
-    the crop needs, and of labels on disk (``SapiensLoadLabels(mmap=True)``) only the crop is read. With the range
-    ``(1, 1)`` and probabilities of 0 any of the steps can be left out.
+    mmseg's chain (resize, crop, rotate, flip, pad) makes a new image in each step, the first of full size. Here they
+    are one matrix: only the crop's pixels are computed, a JPEG is decoded at the fraction of its size that the crop
+    needs, and only the crop of labels on disk (``SapiensLoadLabels(mmap=True)``) is read. The range ``(1, 1)`` and
+    probabilities of 0 disable steps.
 
     * The image is averaged where it shrinks to less than half, then interpolated linearly.
-    * Parts, depth, masks: the nearest pixel; depth keeps its values. In a mirror image left and right parts change.
-    * Normals: interpolated, turned or mirrored in the image plane, of unit length again.
+    * Classes, values, masks: the nearest pixel. A mirror image swaps left and right classes.
+    * Normals: interpolated, rotated or mirrored in the image plane, normalized.
     * Padding and the corners that a rotation exposes have no label.
 
     Required keys: ``img`` or ``img_path``; ``seg_fields``; ``flip_indices`` with ``gt_seg_map``. Modified: ``img``, the
@@ -215,18 +224,18 @@ class SapiensRandomWarp(BaseTransform):
 
     Args:
         size: (H, W) of the crop.
-        scale_range: Range of the factor, evenly drawn, by which the image is larger than the largest that fits into
-            ``base_size`` in the same or the other orientation (as in mmcv's ``RandomResize``).
+        scale_range: Range of a uniform factor on the largest scale at which the image fits into ``base_size`` in the
+            same or the other orientation (as in mmcv's ``RandomResize``).
         base_size: (H, W); ``size`` by default.
-        cat_max_ratio: Places are drawn up to 10 times, until no class takes more than this share of the labelled pixels
-            (parts or, without these, person and background) and there are two classes at least.
-        rotate_prob: Probability of a rotation about the crop's middle.
-        rotate_range: Degrees, either way.
+        cat_max_ratio: Crops are drawn up to 10 times, until there are two classes or more and none has more than this
+            share of the labeled pixels (classes or, without these, person and background).
+        rotate_prob: Probability of a rotation about the crop's center.
+        rotate_range: Largest angle in degrees, either way.
         flip_prob: Probability of a mirror image.
         pad_val: BGR outside of the image.
         corner_label: Class of the corners in ``gt_seg_map``: 255 (ignored), or with ``stock_padding`` 0 (background).
-        normal_interpolation: ``'linear'``, or ``'nearest'``, which blends no normals of different surfaces.
-        stock_padding: Pad like mmseg: the rotation sees only the crop; small images sit at the upper left. Otherwise
+        normal_interpolation: ``'linear'``, or ``'nearest'``, which does not blend normals of different surfaces.
+        stock_padding: Pad as mmseg does: the rotation sees only the crop; small images sit at the upper left. Otherwise
             corners show the rest of the image, and small images lie anywhere.
     """
 
@@ -235,10 +244,10 @@ class SapiensRandomWarp(BaseTransform):
                  rotate_range: float = 45., flip_prob: float = 0.5, pad_val: tuple = MEAN_COLOR,
                  corner_label: int = IGNORED_PART, normal_interpolation: str = 'linear', stock_padding: bool = False):
         if not 0 < scale_range[0] <= scale_range[1]:
-            raise ValueError(f'scale_range is {scale_range}, but must be (least, most) with 0 < least <= most')
+            raise ValueError(f'scale_range: got {scale_range}, expected (min, max) with 0 < min <= max')
         for name, value in (('rotate_prob', rotate_prob), ('flip_prob', flip_prob), ('cat_max_ratio', cat_max_ratio)):
             if not 0 <= value <= 1:
-                raise ValueError(f'{name} is {value}, but must be 0 to 1')
+                raise ValueError(f'{name}: got {value}, expected 0 to 1')
         if corner_label not in (0, IGNORED_PART):
             raise ValueError(f'corner_label: got {corner_label}, expected {IGNORED_PART} (ignored) or 0 (background)')
         if corner_label != IGNORED_PART and not stock_padding:
@@ -268,8 +277,8 @@ class SapiensRandomWarp(BaseTransform):
         zoom = fit * np.random.uniform(*self.scale_range)
         turned, angle = np.random.rand() < self.rotate_prob, np.random.uniform(-self.rotate_range, self.rotate_range)
         flip = np.random.rand() < self.flip_prob
-        judged = next((key for key in ('gt_seg_map', 'gt_person_mask', 'gt_depth_map', 'gt_normal_map')
-                       if key in results), None)
+        keys = ('gt_seg_map', MASK_LABEL.key, *(task.label.key for task in dense_tasks().values()))
+        judged = next((key for key in keys if key in results), None)
         for _ in range(10):
             place = np.random.rand(2)
             matrix = self.matrix(shape, zoom, place, angle if turned else 0., flip)
@@ -281,14 +290,14 @@ class SapiensRandomWarp(BaseTransform):
         return results
 
     def matrix(self, shape: tuple[int, int], zoom: float, place, angle: float, flip: bool) -> np.ndarray:
-        """(2, 3) matrix from pixels of the image to pixels of the crop.
+        """Returns the (2, 3) matrix from pixels of the image to pixels of the crop.
 
         Args:
             shape: (H, W) of the image.
             zoom: Pixels of the crop per pixel of the image.
-            place: Across and down, 0 to 1: where the crop lies in the image, or the image in the crop.
-            angle: Degrees that the content turns counter-clockwise about the crop's middle.
-            flip: Whether it is mirrored, after that.
+            place: x and y, 0 to 1: where the crop lies in the image, or the image in the crop.
+            angle: Counter-clockwise rotation of the content about the crop's center, in degrees.
+            flip: Whether the content is then mirrored.
         """
         offset = np.array(shape[::-1]) * zoom - self.size[::-1]
         offset = (np.maximum(offset, 0) if self.stock_padding else offset) * place
@@ -296,9 +305,9 @@ class SapiensRandomWarp(BaseTransform):
         return self._turn(shape, zoom, angle, flip) @ matrix
 
     def _turn(self, shape: tuple[int, int], zoom: float, angle: float, flip: bool) -> np.ndarray:
-        """(2, 3) matrix of the rotation and mirror image alone, after the crop."""
+        """Returns the (2, 3) matrix of the rotation and mirror image alone, after the crop."""
         width, height = self.size[::-1]
-        if self.stock_padding:  # what the crop holds of a smaller image
+        if self.stock_padding:  # a smaller image fills a part of the crop
             width, height = np.minimum(self.size[::-1], np.array(shape[::-1]) * zoom)
         turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
         if flip:
@@ -307,7 +316,7 @@ class SapiensRandomWarp(BaseTransform):
         return turn
 
     def _pad_corners(self, results: dict, shape: tuple[int, int], zoom: float, place, angle: float, flip: bool) -> None:
-        """Takes away what a rotation shows from beyond the crop, and gives the corners their label."""
+        """Pads what a rotation shows from outside of the crop, and labels the corners."""
         crop = np.zeros(self.size, np.uint8)
         height, width = np.round(np.array(shape) * zoom).astype(int)
         crop[:height, :width] = 1
@@ -315,8 +324,9 @@ class SapiensRandomWarp(BaseTransform):
         shown = cv2.warpAffine(crop, turn, self.size[::-1], flags=cv2.INTER_NEAREST) & crop
         beyond = shown == 0
         results['img'][beyond] = self.pad_val
+        fills = _fills()
         for key in results.get('seg_fields', ()):
-            results[key][beyond] = NO_LABEL[key]
+            results[key][beyond] = fills[key]
         if 'gt_seg_map' in results:
             results['gt_seg_map'][crop > shown] = self.corner_label
 
@@ -340,10 +350,10 @@ class SapiensRandomWarp(BaseTransform):
 
 @TRANSFORMS.register_module()
 class SapiensResize(BaseTransform):
-    """Resizes the image, and the labels that are loaded by then, to a fixed size.
+    """Resizes the image, and labels that are already loaded, to a fixed size.
 
-    In a test pipeline it stands before the labels are loaded. The image is averaged where it shrinks; labels take the
-    nearest pixel, so that depth keeps its values and normals their length.
+    In a test pipeline it comes before the labels are loaded. The image is averaged where it shrinks; labels take the
+    nearest pixel.
 
     Args:
         size: (H, W).
@@ -367,11 +377,11 @@ class SapiensResize(BaseTransform):
 
 @TRANSFORMS.register_module()
 class SapiensCropPerson(BaseTransform):
-    """Cuts the person's box from the image, for a test on persons; labels stay as they are.
+    """Crops the image to the person, for testing; labels keep the size of the image.
 
-    The box of ``gt_person_mask`` (the whole image where nobody is) is widened by ``padding``, then in the direction in
-    which the input has room. It becomes ``crop_box`` (x0, y0, x1, y1): floats in pixels of the original image, whose
-    whole is (0, 0, width, height); it may reach outside.
+    The box of ``gt_person_mask`` (the whole image without a person) is padded by ``padding``, then to the input's
+    aspect ratio. It becomes ``crop_box`` (x0, y0, x1, y1): floats in pixels of the original image, whose whole is
+    (0, 0, width, height); it may reach outside.
 
     Required keys: ``img``; ``gt_person_mask``.
 
@@ -381,12 +391,12 @@ class SapiensCropPerson(BaseTransform):
         pad_val: BGR outside of the image.
 
     Raises:
-        ValueError: If there is no mask.
+        ValueError: The sample has no mask.
     """
 
     def __init__(self, size: tuple[int, int] = (1024, 768), padding: float = 1.25, pad_val: tuple = MEAN_COLOR):
         if not padding >= 1:
-            raise ValueError(f'padding is {padding}, but must be 1 or more')
+            raise ValueError(f'padding: got {padding}, expected at least 1')
         self.size = check_size(size)
         self.padding = padding
         self.pad_val = tuple(pad_val)
@@ -394,8 +404,8 @@ class SapiensCropPerson(BaseTransform):
     def transform(self, results: dict) -> dict:
         image = results['img']
         if 'gt_person_mask' not in results:
-            raise ValueError(f"'{results.get('img_path')}' has no gt_person_mask, by which persons are cut out. Load "
-                             'the labels before, from a dataset with masks')
+            raise ValueError(f"gt_person_mask of '{results.get('img_path')}': got none, expected a mask; load the "
+                             'labels before, from a dataset with masks')
         low, high, padding = np.zeros(2), np.array(image.shape[1::-1], np.float64), 1.
         left, top, width, height = cv2.boundingRect(results['gt_person_mask'])
         if width:
@@ -411,11 +421,11 @@ class SapiensCropPerson(BaseTransform):
 
 
 def check_size(size) -> tuple[int, int]:
-    """(H, W) as two whole numbers of at least 1.
+    """Returns (H, W) as two positive integers.
 
     Raises:
-        ValueError: Anything else.
+        ValueError: ``size`` is anything else.
     """
     if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
-        raise ValueError(f'size is {size}, but must be (height, width) in whole pixels')
+        raise ValueError(f'size: got {size}, expected (height, width) in whole pixels')
     return int(size[0]), int(size[1])

@@ -4,8 +4,8 @@ import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
-import sapiens_mm.dense.datasets
-import sapiens_mm.dense.transforms  # noqa: F401
+import sapiens_mm.dense.datasets  # noqa: F401
+from sapiens_mm.dense.transforms import SapiensNormalizeDepth
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +59,18 @@ def test_labels_on_disk_come_into_memory(people):
     data = build(people, pipeline)[0]['data_samples'].gt_depth_map.data
     data[:] = 7  # would fail on a file that is open for reading
     assert np.load(people / 'depths/a.npy').max() < 7
+
+
+@pytest.mark.parametrize('depth', [[[0., 0.]], [[2., 2.]], [[0., 3.]]])
+def test_nothing_to_learn_from(depth):
+    assert SapiensNormalizeDepth()(dict(gt_depth_map=np.float32(depth)))['gt_depth_map'].tolist() == [[0, 0]]
+
+
+def test_near_is_0_far_is_1():
+    before = np.float32([[0, 2, 3, 4, 9]])
+    out = SapiensNormalizeDepth()(dict(gt_depth_map=before))['gt_depth_map']
+    np.testing.assert_allclose(out, [[0, 0, 1 / 7, 2 / 7, 1]], rtol=1e-6)
+    masked = SapiensNormalizeDepth()(dict(gt_depth_map=before, gt_person_mask=np.uint8([[1, 1, 1, 1, 0]])))
+    assert masked['gt_depth_map'].tolist() == [[0, 0, 0.5, 1, 0]]
+    assert masked['gt_depth_map'].dtype == np.float32
+    assert before.tolist() == [[0, 2, 3, 4, 9]]

@@ -1,0 +1,74 @@
+"""Last steps of a pipeline: relative depth, and packing for models and metrics."""
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.structures import PixelData
+from mmseg.registry import TRANSFORMS
+from mmseg.structures import SegDataSample
+
+from ...tasks import labels
+
+
+@TRANSFORMS.register_module()
+class SapiensNormalizeDepth(BaseTransform):
+    """Makes depth relative: ``(d - min) / (max - min)`` over the person in the crop, 0 the nearest, 1 the farthest.
+
+    It comes after all geometry. Pixels without a label, or off ``gt_person_mask`` if present, become 0, which is no
+    label; so the loss skips the nearest pixel as well, as in the release. A person at a single depth has no labels.
+
+    Required and modified key: ``gt_depth_map`` (H, W) float32.
+    """
+
+    def transform(self, results: dict) -> dict:
+        depth = results['gt_depth_map']
+        person = depth > 0
+        if 'gt_person_mask' in results:
+            person &= results['gt_person_mask'] > 0
+        values = depth[person]
+        out = np.zeros(depth.shape, np.float32)
+        if len(values) and values.max() > values.min():
+            near = values.min()
+            out[person] = (values - near) / (values.max() - near)
+        results['gt_depth_map'] = out
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
+class SapiensPackDense(BaseTransform):
+    """Packs a sample as ``inputs``, (3, H, W) uint8 BGR, and a ``SegDataSample``.
+
+    The data sample gets the labels that are present, each with ``data``: ``gt_depth_map`` (1, H, W) float32,
+    ``gt_normal_map`` (3, H, W) float32, ``gt_sem_seg``, ``gt_person_mask`` and ``gt_instance_map`` (1, H, W) uint8. In
+    training `SapiensDensePreprocessor` converts classes to int64 on the device, so that the loader transfers one byte
+    per pixel instead of eight.
+
+    Args:
+        meta_keys: Keys to store as meta information if present.
+    """
+
+    def __init__(self, meta_keys: tuple = ('img_path', 'sample_name', 'region', 'ori_shape', 'img_shape', 'pad_shape',
+                                           'scale_factor', 'flip', 'flip_direction', 'flip_indices',
+                                           'crop_box')):
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: dict) -> dict:
+        sample = SegDataSample()
+        for label in labels():
+            if label.key in results:
+                # Reads a label that is still on disk.
+                data = _channels_first(np.require(results[label.key], requirements=['C', 'W']))
+                sample.set_data({label.field: PixelData(data=data)})
+        sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
+        return dict(inputs=_channels_first(np.ascontiguousarray(results['img'])), data_samples=sample)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(meta_keys={self.meta_keys})'
+
+
+def _channels_first(array: np.ndarray) -> torch.Tensor:
+    # OpenCV separates channels several times as fast as NumPy and torch.
+    return torch.from_numpy(np.stack(cv2.split(array)) if array.ndim == 3 else array[None])

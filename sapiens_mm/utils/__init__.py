@@ -1,1 +1,1 @@
-"""Helpers that every room shares: files, images, problems of data sets, lists as text."""
+"""Shared helpers: files, images, problems of data sets, text, running over shards."""

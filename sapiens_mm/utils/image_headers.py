@@ -1,4 +1,8 @@
-"""Size and EXIF orientation of JPEG, PNG and WebP files, read from their headers in microseconds."""
+"""Size and EXIF orientation of JPEG, PNG and WebP files from their headers.
+
+Pillow would decode a PNG's pixels for an orientation, apply orientations of XMP, which OpenCV ignores, read WebP files
+as a whole, and refuse PNGs with a damaged optional chunk.
+"""
 import struct
 from typing import BinaryIO, NamedTuple
 
@@ -6,28 +10,23 @@ from PIL import Image
 
 _ORIENTATION = 274  # tag of EXIF
 _PNG = b'\x89PNG\r\n\x1a\n'
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a JPEG that hold its size
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the segment with a JPEG's size
 
 
 class Header(NamedTuple):
-    """What a file says of its image.
-
-    Attributes:
-        height, width: Pixels as they are stored.
-        orientation: 1 to 8.
-    """
+    """Size of the stored image in pixels, and its EXIF orientation, 1 to 8."""
     height: int
     width: int
     orientation: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width) as the orientation shows it."""
+        """(height, width) after applying the orientation."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
 def read_header(file: BinaryIO) -> Header | None:
-    """Reads the header of an image file; pixels are skipped, so its end need not exist.
+    """Reads the header of an image file, which may be truncated behind it.
 
     Returns:
         The header; None for other formats.
@@ -42,7 +41,7 @@ def read_header(file: BinaryIO) -> Header | None:
     try:
         return read and read(file)
     except (struct.error, IndexError) as error:
-        raise ValueError('the header is damaged or cut off') from error
+        raise ValueError('the header is damaged or truncated') from error
 
 
 def _jpeg(file: BinaryIO) -> Header:
@@ -50,7 +49,7 @@ def _jpeg(file: BinaryIO) -> Header:
     orientation = 1
     while True:
         marker = file.read(1)
-        while marker == b'\xff':  # any number of these fills the space before a marker
+        while marker == b'\xff':  # padding before a marker
             marker = file.read(1)
         code = marker[0]
         if code in (0x01, *range(0xD0, 0xD9)):
@@ -60,7 +59,7 @@ def _jpeg(file: BinaryIO) -> Header:
             _, height, width = struct.unpack('>BHH', file.read(5))
             return Header(height, width, orientation)
         if code in (0xD9, 0xDA):
-            raise ValueError('a JPEG without a size')
+            raise ValueError('got a JPEG without a size')
         if code == 0xE1 and orientation == 1:
             orientation = _orientation(file.read(length - 2))
         else:
@@ -83,7 +82,7 @@ def _png(file: BinaryIO) -> Header:
             break
         file.seek(length + 4, 1)
     if not width:
-        raise ValueError('a PNG without a size')
+        raise ValueError('got a PNG without a size')
     return Header(height, width, orientation)
 
 
@@ -107,7 +106,7 @@ def _webp(file: BinaryIO) -> Header:
             orientation = _orientation(file.read(min(length, 1 << 16)))
         file.seek(after)
     if shape is None:
-        raise ValueError('a WebP without a size')
+        raise ValueError('got a WebP without a size')
     return Header(*shape, orientation)
 
 
@@ -116,6 +115,6 @@ def _orientation(data: bytes) -> int:
     try:
         exif.load(data)
         value = exif.get(_ORIENTATION, 1)
-    except Exception:  # Pillow's reader of a damaged EXIF raises nearly anything; then there is none
+    except Exception:  # Pillow raises nearly any type for damaged EXIF
         return 1
     return value if value in range(1, 9) else 1

@@ -1,4 +1,4 @@
-"""Images read without handing their bytes to another program: opened by Pillow, or decoded by OpenCV."""
+"""Safe image reading: no external decoders, bounded memory, EXIF orientation; with Pillow and OpenCV."""
 import contextlib
 import os
 import struct
@@ -13,14 +13,14 @@ from PIL import Image
 
 from .image_headers import Header, read_header
 
-#: Pillow finds the format by a file's content, and runs Ghostscript for PostScript. These formats it decodes itself.
+#: Formats that Pillow decodes itself; for PostScript, under any file name, it would run Ghostscript.
 FORMATS = ('AVIF', 'BMP', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TIFF', 'WEBP')
-#: The most pixels of an image: where Pillow itself stops. Its warning from half as many on is not asked for.
+#: Largest number of pixels of an image, Pillow's limit.
 MAX_PIXELS = 178_956_970
 _JPEG, _TIFF = b'\xff\xd8', (b'MM\0*', b'II*\0', b'MM\0+', b'II+\0')
 _JPEG2000 = b'\0\0\0\x0cjP', b'\xff\x4f\xff\x51'
-_MAX_TILE = 1 << 22  # pixels of a TIFF's tile where the image is smaller: decoders allocate whole tiles
-_INTEGERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i', 16: 'Q', 17: 'q'}  # of a TIFF's tags: type -> struct's
+_MAX_TILE = 1 << 22  # pixels of a tile of a smaller TIFF; decoders allocate whole tiles
+_INTEGERS = {1: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i', 16: 'Q', 17: 'q'}  # type of a TIFF's tag -> struct's
 _ORIENTATION = 274  # tag of EXIF
 _lock = threading.RLock()
 
@@ -33,9 +33,9 @@ def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_
         max_pixels: Largest width x height; None for any.
 
     Raises:
-        PIL.UnidentifiedImageError: The content is none of `FORMATS`.
+        PIL.UnidentifiedImageError: The content has none of `FORMATS`.
         PIL.Image.DecompressionBombError: The image has more than ``max_pixels`` pixels.
-        OSError, ValueError, SyntaxError: The file is missing or damaged, or a TIFF whose tiles are far larger than it.
+        OSError, ValueError, SyntaxError: The file is missing, damaged, or a TIFF with tiles far larger than the image.
     """
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
@@ -59,12 +59,9 @@ def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_
 
 
 def _check_tiles(file: BinaryIO, pixels: int) -> None:
-    """Checks that the tiles of a TIFF's first image are not far larger than the image.
+    """Raises a ValueError if the tiles of a TIFF's first image are far larger than the image.
 
-    Of a tag that is there twice the largest value counts, since readers differ in which one they take.
-
-    Raises:
-        ValueError: They are, or the table of tags is damaged.
+    Of a repeated tag the largest value counts, since readers differ in their choice.
     """
     file.seek(0)
     head = file.read(16)
@@ -74,7 +71,7 @@ def _check_tiles(file: BinaryIO, pixels: int) -> None:
         file.seek(struct.unpack_from(order + ('Q' if big else 'I'), head, 8 if big else 4)[0])
         count, = struct.unpack(order + ('Q' if big else 'H'), file.read(8 if big else 2))
         if count > 1 << 16:
-            raise ValueError(f'got {count} tags, expected a TIFF')
+            raise ValueError(f'TIFF: got {count} tags, expected at most {1 << 16}')
         width = 20 if big else 12
         table = file.read(count * width)
         for at in range(0, len(table) - width + 1, width):
@@ -82,23 +79,23 @@ def _check_tiles(file: BinaryIO, pixels: int) -> None:
             if tag not in sides or kind not in _INTEGERS:
                 continue
             value = table[at + width - (8 if big else 4):at + width]
-            if kind in (16, 17) and not big:  # too long for the table, which says where it is
+            if kind in (16, 17) and not big:  # stored elsewhere, at the offset in the table
                 file.seek(struct.unpack(order + 'I', value)[0])
                 value = file.read(8)
             sides[tag] = max(sides[tag], struct.unpack_from(order + _INTEGERS[kind], value)[0])
     except struct.error as error:
-        raise ValueError(f'the table of tags is damaged ({error})') from error
+        raise ValueError(f'TIFF: got a damaged table of tags ({error})') from error
     if sides[322] * sides[323] > max(pixels, _MAX_TILE):
-        raise ValueError(f'got tiles of {sides[322]} x {sides[323]} pixels in a TIFF of {pixels}, expected at most '
-                         f'{max(pixels, _MAX_TILE)}; save it anew')
+        raise ValueError(f'TIFF: got tiles of {sides[322]} x {sides[323]} pixels in an image of {pixels}, expected at '
+                         f'most {max(pixels, _MAX_TILE)}; save it again')
 
 
 def header_of(data: bytes) -> Header | None:
-    """Size and orientation of an image file; None where Pillow does not know its format, or it is damaged.
+    """Returns size and orientation of an image file; None for damaged files and formats unknown to Pillow.
 
     Raises:
-        ValueError: The image has more than `MAX_PIXELS` pixels, or is a TIFF whose tiles are far larger than it, or a
-            damaged JPEG 2000, whose pixels are decoded here: on some of these OpenCV ends the process.
+        ValueError: The image has more than `MAX_PIXELS` pixels, is a TIFF with tiles far larger than the image, or a
+            damaged JPEG 2000, which is decoded here because OpenCV ends the process on some of these.
     """
     try:
         header = read_header(BytesIO(data))
@@ -109,8 +106,8 @@ def header_of(data: bytes) -> Header | None:
                     image.load()
     except Image.UnidentifiedImageError:
         if data.startswith(_JPEG2000):
-            raise ValueError('this is no whole JPEG 2000') from None
-        if data.startswith(_TIFF):  # of values that Pillow has no mode for
+            raise ValueError('got a damaged JPEG 2000') from None
+        if data.startswith(_TIFF):  # with values that Pillow has no mode for
             _check_tiles(BytesIO(data), 0)
         return None
     except Image.DecompressionBombError as error:
@@ -118,39 +115,39 @@ def header_of(data: bytes) -> Header | None:
     except (OSError, SyntaxError) as error:
         if data.startswith(_JPEG2000):
             raise ValueError(str(error)) from error
-        return None  # the decoder says what is wrong
+        return None  # the decoder has the better message
     if header.height * header.width > MAX_PIXELS:
         raise ValueError(f'got {header.width} x {header.height} pixels, expected at most {MAX_PIXELS}')
     return header
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:
-    """Decodes an image file whole, turned as its EXIF orientation says, in every format.
+    """Decodes an image file and applies its EXIF orientation, in every format.
 
     Args:
-        data: The file.
-        flags: Of ``cv2.imdecode``.
+        data: Content of the file.
+        flags: Flags of ``cv2.imdecode``.
 
     Returns:
         (H, W) or (H, W, C), channels in OpenCV's order.
 
     Raises:
-        ValueError: The content is cut off, damaged, or no image.
+        ValueError: The content is truncated, damaged, or not an image.
     """
     header = header_of(data)
-    # From memory: of a file on disk OpenCV fills what is cut off with grey.
+    # From memory, since OpenCV fills the missing part of a truncated file with gray.
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION) if data else None
     except cv2.error as error:
         raise ValueError(str(error).strip().splitlines()[0]) from error
     if image is None or ends_in_zeros(data):
-        raise ValueError('it is empty, cut off, damaged or no image' if data else 'it is empty')
-    # OpenCV always turns a TIFF.
+        raise ValueError('it is truncated, damaged or not an image' if data else 'it is empty')
+    # OpenCV always applies the orientation of a TIFF.
     return image if header is None or data.startswith(_TIFF) else turn(image, header.orientation)
 
 
 def turn(image: np.ndarray, orientation: int) -> np.ndarray:
-    """An image (H, W, ...) as its EXIF orientation shows it: mirrored and rotated copies of what the file stores."""
+    """Applies an EXIF orientation (1 to 8) to an image (H, W, ...)."""
     if orientation >= 5:
         image = cv2.transpose(image)
     if orientation in (2, 3, 6, 7):
@@ -161,17 +158,17 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def ends_in_zeros(data: bytes) -> bool:
-    """Whether the end of a JPEG or WebP was never written, as an interrupted copy leaves it."""
+    """Returns whether the end of a JPEG or WebP is missing, as after an interrupted copy."""
     if data.startswith(_JPEG):
         return data[-16:] == bytes(16) and not data.rstrip(b'\0').endswith(b'\xff\xd9')
-    if data[:4] == b'RIFF':  # whose length stands behind
+    if data[:4] == b'RIFF':  # followed by its length
         return data[:8 + int.from_bytes(data[4:8], 'little')][-64:] == bytes(64)
     return False
 
 
 @contextlib.contextmanager
 def no_other_formats() -> Iterator[None]:
-    """Restricts Pillow to `FORMATS` in all threads, for libraries that open images themselves."""
+    """Restricts Pillow to `FORMATS` in all threads, for libraries that open images with it."""
     Image.init()
     with _lock:
         before = list(Image.ID)

@@ -1,4 +1,4 @@
-"""Problems of data sets: raised or logged where a run meets them, collected where a scan looks for all of them."""
+"""Problems of data sets, which a run raises or logs and a scan collects."""
 import contextlib
 import contextvars
 import logging
@@ -12,16 +12,12 @@ _collected: contextvars.ContextVar[list | None] = contextvars.ContextVar('proble
 
 
 def guide(kind: str) -> str:
-    """Where the guide explains a kind of problem, as a sentence without a period."""
+    """Returns the reference to the guide's section on a kind of problem, without a period."""
     return f'See docs/before_you_train.md#{kind.replace(" ", "-")}'
 
 
 class DataError(ValueError):
-    """Data that would train a wrong model or report a wrong metric.
-
-    Attributes:
-        kind: Section of the guide that the message names.
-    """
+    """Data that would train a wrong model or report a wrong metric; ``kind`` is the section of the guide."""
 
     def __init__(self, message: str, kind: str = 'cannot be opened'):
         super().__init__(message if guide(kind) in message else f'{message.rstrip(".")}. {guide(kind)}')
@@ -30,18 +26,18 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with some entries of a file, or with some files of a folder.
+    """A problem of entries of a file, or of files of a folder.
 
     Attributes:
-        kind: Row of the scan's table, and heading of the guide: ``'repeated ids'``.
+        kind: Row of the scan's table and heading of the guide: ``'repeated ids'``.
         where: File or folder.
-        got: Predicate of the entries (``'have no area'``), or without entries what is there instead.
-        expected: What they should be, and what to do: ``'a positive area; add it'``.
-        examples: Ids or names of the entries.
-        number: How many entries are wrong; by default the number of examples.
-        total: How many there are; 0 where that is unknown.
-        unit: What an entry is: ``'person'``.
-        level: ``'error'`` where a run on this data would be wrong, ``'warning'`` or ``'note'``.
+        got: Predicate of the entries (``'have no area'``); without entries, the content.
+        expected: Correct content and remedy: ``'a positive area; add it'``.
+        examples: Ids or names of entries.
+        number: Number of wrong entries; by default that of the examples.
+        total: Number of all entries; 0 if unknown.
+        unit: Noun of an entry: ``'person'``.
+        level: ``'error'`` if results on this data would be wrong, else ``'warning'`` or ``'note'``.
     """
     kind: str
     where: str
@@ -58,18 +54,15 @@ class Problem:
         return len(self.examples) if self.number is None else self.number
 
     def __str__(self) -> str:
-        number = f'{self.count} of {self.total}' if self.total else self.count
+        total = f' of {self.total}' if self.total else ''
         examples = f' ({some(self.examples)})' if self.examples else ''
-        subject = f'{number} {_PLURALS.get(self.unit, self.unit + "s")}{examples} that ' if self.count else ''
+        units = _PLURALS.get(self.unit, f'{self.unit}s')
+        subject = f'{self.count}{total} {units}{examples} that ' if self.count else ''
         return f'{self.where}: got {subject}{self.got}, expected {self.expected}. {guide(self.kind)}'
 
 
 def report(problem: Problem) -> None:
-    """Raises an error and logs anything else; inside of :func:`collect_problems` the problem is only kept.
-
-    Raises:
-        DataError: The problem is an error, and nobody collects.
-    """
+    """Collects a problem inside of :func:`collect_problems`, else raises a DataError or logs, by its level."""
     collected = _collected.get()
     if collected is not None:
         collected.append(problem)
@@ -82,7 +75,7 @@ def report(problem: Problem) -> None:
 
 @contextlib.contextmanager
 def collect_problems() -> Iterator[list[Problem]]:
-    """Makes :func:`report` fill the list that it gives, instead of raising, in this thread."""
+    """Yields a list that :func:`report` fills instead of raising, in this thread."""
     problems: list[Problem] = []
     token = _collected.set(problems)
     try:

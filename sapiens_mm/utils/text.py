@@ -1,20 +1,20 @@
-"""Lists and counts as text for error messages."""
+"""Lists, counts and errors as text for messages."""
 from collections.abc import Iterable
 
 
 def some(names: Iterable, limit: int = 5, separator: str = ', ') -> str:
-    """The first names of a list: ``'a, b, c, d, e and 7 more'``; ``'none'`` for an empty one."""
+    """Returns the first names of a list as ``'a, b, c, d, e and 7 more'``, or ``'none'``."""
     names = [str(name) for name in names]
     text = separator.join(names[:limit]) or 'none'
     return f'{text} and {len(names) - limit} more' if len(names) > limit else text
 
 
 def count(number: int, noun: str, plural: str = '') -> str:
-    """A number with its noun: ``'1 image'``, ``'2 images'``."""
+    """Returns a number with its noun: ``'1 image'``, ``'2 images'``."""
     return f'{number} {noun if number == 1 else plural or noun + "s"}'
 
 
 def first_line(error: BaseException | str) -> str:
-    """Returns the first line of an error's message without its period, or the error's type where it has no message."""
+    """Returns the first line of an error's message without its period, or its type without a message."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip('.') if lines else type(error).__name__

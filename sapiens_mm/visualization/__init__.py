@@ -1,1 +1,1 @@
-"""Pictures of labels and predictions, for every room; NumPy and OpenCV only."""
+"""Visualization of labels and predictions with NumPy and OpenCV."""

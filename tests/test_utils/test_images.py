@@ -14,7 +14,7 @@ POSTSCRIPT = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(x) = {} loop\
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.eps', '.tif'])
-def test_postscript_is_no_image_under_any_name(tmp_path, suffix, monkeypatch):
+def test_postscript_is_refused_under_any_name(tmp_path, suffix, monkeypatch):
     path = tmp_path / f'photo{suffix}'
     path.write_bytes(POSTSCRIPT)
     monkeypatch.setattr('subprocess.Popen', lambda *args, **kwargs: pytest.fail('a program was run'))
@@ -22,7 +22,7 @@ def test_postscript_is_no_image_under_any_name(tmp_path, suffix, monkeypatch):
         open_image(path).load()
 
 
-def test_the_limit_of_pixels_holds_before_decoding_and_pillows_stays(tmp_path):
+def test_the_limit_of_pixels_holds_before_decoding(tmp_path):
     path = tmp_path / 'large.png'
     Image.new('1', (2000, 1000)).save(path)
     before = Image.MAX_IMAGE_PIXELS
@@ -40,12 +40,8 @@ def test_usual_formats_are_read(name):
     assert open_image(file).size == (6, 4)
 
 
-# Decoders allocate what the header says
-# --------------------------------------
-
-
 def tiff(tags, big=False, order='<', **types):
-    """A TIFF of 64 x 64 pixels, one strip; tags: (number, value), of type LONG unless named otherwise."""
+    """A TIFF of 64 x 64 pixels in one strip, with more tags (number, value) of type LONG or ``tagN``."""
     tags = [(256, 64), (257, 64), (258, 8), (259, 8), (262, 1), (277, 1), *tags]
     head = b'II' if order == '<' else b'MM'
     kinds = {tag: types.get(f'tag{tag}', 4) for tag, _ in tags}

@@ -7,11 +7,13 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import base_dataset
 from mmengine.registry import DefaultScope
 
 from sapiens_mm.version import require_torch
@@ -21,6 +23,8 @@ SHARED = ROOT.parent / 'shared'
 
 # Two cores: more threads than that only slow small models down.
 torch.set_num_threads(2)
+# MMEngine collects garbage whenever a data set opens: a second each time, with the hosts loaded.
+base_dataset.gc = SimpleNamespace(collect=int)
 
 
 @pytest.fixture(autouse=True)

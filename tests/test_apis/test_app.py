@@ -1,4 +1,4 @@
-"""The page: what runs behind it, the page itself in a headless browser, and requests that no browser sends."""
+"""The web page: its models, its server with requests that no browser sends, and the page in a headless browser."""
 import http.client
 import json
 import os
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sapiens_mm.apis.app import App, find_examples
+from sapiens_mm.apis.app import App, _exit_on_signals, find_examples
 from sapiens_mm.apis.models import load_model, save_model
 from sapiens_mm.apis.reading import InputError
 from sapiens_mm_cli import main
@@ -55,8 +55,8 @@ def broken_files(folder, write_video):
 
 
 def test_files_that_cannot_be_used_are_named_without_their_folder(app, tmp_path, write_video):
-    for name, says in broken_files(tmp_path, write_video).items():
-        with pytest.raises(InputError, match=says) as error:
+    for name, value in broken_files(tmp_path, write_video).items():
+        with pytest.raises(InputError, match=value) as error:
             app.run(str(tmp_path / name), tmp_path, 'own', ['parts'])
         assert str(error.value).startswith(f'{name}: ')
         assert '\n' not in str(error.value)
@@ -74,13 +74,13 @@ def test_a_path_is_a_file_and_nothing_else(app, photo, monkeypatch, name):
         assert f'{photo.parent}' not in str(error.value)
 
 
-@pytest.mark.parametrize(('name', 'limits', 'says'), [
+@pytest.mark.parametrize(('name', 'limits', 'value'), [
     ('photo.png', dict(max_pixels=180 * 240 - 1), '180 x 240'),
     ('clip.mp4', dict(max_pixels=64 * 48 - 1), '64 x 48'),
     ('clip.mp4', dict(max_frames=3), '3 frames'),
     ('clip.mp4', dict(max_video_pixels=4 * 64 * 48 - 1), 'million pixels'),
     ('clip.mkv', dict(max_frames=3), '3 frames')])
-def test_limits_are_checked_before_anything_is_decoded(app, photo, write_video, monkeypatch, name, limits, says):
+def test_limits_are_checked_before_anything_is_decoded(app, photo, write_video, monkeypatch, name, limits, value):
     clip = write_video(photo.with_name('clip.mp4'), frames=4)
     if name == 'clip.mkv':  # which does not say how many frames it has
         import av
@@ -97,7 +97,7 @@ def test_limits_are_checked_before_anything_is_decoded(app, photo, write_video, 
     monkeypatch.setattr(app, '_load', lambda *args: pytest.fail('models are loaded'))
     monkeypatch.setattr('PIL.ImageFile.ImageFile.load', lambda *args: pytest.fail('the image is decoded'))
     monkeypatch.setattr('sapiens_mm.apis.reading._read_video', lambda *args: pytest.fail('the video is decoded'))
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=value):
         app.run(path, photo.parent, 'own', ['parts'])
 
 
@@ -112,43 +112,53 @@ def test_limits_hold_where_a_header_says_less(app, photo, write_video, monkeypat
     assert app.run(clip, photo.parent, 'own', ['parts']).summary.startswith('4 frames')
 
 
-@pytest.mark.parametrize(('change', 'says'), [
+@pytest.mark.parametrize(('change', 'value'), [
     (dict(tasks=[]), 'tasks'),
     (dict(kinds=['gif']), 'gif'),
 ])
-def test_choices_that_cannot_be(app, photo, change, says):
-    with pytest.raises(ValueError, match=says):
+def test_choices_that_cannot_be(app, photo, change, value):
+    with pytest.raises(ValueError, match=value):
         app.run(str(photo), photo.parent, **{**dict(size='own', tasks=['parts']), **change})
 
 
-@pytest.mark.parametrize(('args', 'says'), [
+@pytest.mark.parametrize(('args', 'value'), [
     (['--checkpoint', 'nowhere.pth'], 'nowhere.pth'),
     (['--config', 'a.py'], '--config'),
     (['--save', 'gif'], 'gif'),
     (['--examples', 'nowhere'], 'nowhere'),
 ])
-def test_wrong_arguments_print_one_line(capsys, args, says):
+def test_wrong_arguments_print_one_line(capsys, args, value):
     pytest.importorskip('gradio')
     assert main(['app', *args]) == 2
     err = capsys.readouterr().err.strip().splitlines()[-1]
     assert err.startswith('sapiens-mm: ')
-    assert says in err
+    assert value in err
+
+
+def test_signals_exit(monkeypatch):
+    handlers = {}
+    monkeypatch.setattr(signal, 'getsignal', lambda number: signal.SIG_DFL)
+    monkeypatch.setattr(signal, 'signal', handlers.__setitem__)
+    _exit_on_signals()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with pytest.raises(SystemExit, match=str(128 + number)):
+            handlers[number](number, None)
 
 
 def test_an_image(app, photo):
-    found = app.run(str(photo), photo.parent, 'own', app.tasks('own'), keypoint_threshold=0.,
+    outcome = app.run(str(photo), photo.parent, 'own', app.tasks('own'), keypoint_threshold=0.,
                     kinds=['png', 'overlay', 'video'])
-    assert list(found.images) == ['overlay', 'pose', 'parts', 'depth', 'normals', 'sheet']
+    assert list(outcome.images) == ['overlay', 'pose', 'parts', 'depth', 'normals', 'sheet']
     image = cv2.imread(str(photo))[..., ::-1]
-    assert all((picture != image).any() for name, picture in found.images.items() if name != 'sheet')
-    assert found.summary.startswith('1 person, 180 x 240 pixels')
-    assert found.video is None
-    assert found.legend
-    assert found.json['image']['file'] == 'photo.png'
-    with zipfile.ZipFile(found.archive) as archive:
+    assert all((drawing != image).any() for name, drawing in outcome.images.items() if name != 'sheet')
+    assert outcome.summary.startswith('1 person, 180 x 240 pixels')
+    assert outcome.video is None
+    assert outcome.legend
+    assert outcome.json['image']['file'] == 'photo.png'
+    with zipfile.ZipFile(outcome.archive) as archive:
         assert sorted(archive.namelist()) == ['meta.json', *(f'photo.png.{ending}' for ending in (
             'depth.png', 'json', 'normal.png', 'overlay.jpg', 'parts.png'))]
-        assert json.loads(archive.read('photo.png.json'))['instances'] == found.json['instances']
+        assert json.loads(archive.read('photo.png.json'))['instances'] == outcome.json['instances']
 
 
 def test_some_tasks_with_the_same_models(app, photo):
@@ -162,13 +172,13 @@ def test_some_tasks_with_the_same_models(app, photo):
 
 def test_a_video(app, tmp_path, write_video):
     done = []
-    found = app.run(str(write_video(tmp_path / 'clip.mp4', frames=4)), tmp_path, 'own', ['pose-17', 'parts'],
+    outcome = app.run(str(write_video(tmp_path / 'clip.mp4', frames=4)), tmp_path, 'own', ['pose-17', 'parts'],
                     kinds=['video'], progress=done.append)
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert found.json['image'] == dict(file='clip.mp4', width=64, height=48, frame=2, time=.2)
-    assert found.summary.startswith('4 frames; images and JSON show frame 2: 1 person')
-    assert os.path.getsize(found.video)
-    with zipfile.ZipFile(found.archive) as archive:
+    assert outcome.json['image'] == dict(file='clip.mp4', width=64, height=48, frame=2, time=.2)
+    assert outcome.summary.startswith('4 frames; images and JSON show frame 2: 1 person')
+    assert os.path.getsize(outcome.video)
+    with zipfile.ZipFile(outcome.archive) as archive:
         assert 'clip.mp4.overlay.mp4' in archive.namelist()
         assert json.loads(archive.read('clip.mp4.json'))['video']['frames'] == 4
 
@@ -273,13 +283,13 @@ def page(small_models, tmp_path_factory):
 
 
 class Client:
-    """A client of the page that speaks HTTP itself."""
+    """A client of the page by plain HTTP."""
 
     def __init__(self, address):
         self.host, self.session, self.cookie = address.removeprefix('http://'), secrets.token_hex(6), None
 
     def ask(self, method, path, body=None, kind='application/json'):
-        """Status and content of an answer."""
+        """Returns status and content of an answer."""
         connection = http.client.HTTPConnection(self.host, timeout=60)
         headers = {'Content-Type': kind, **({'Cookie': self.cookie} if self.cookie else {})}
         connection.request(method, path, body if isinstance(body, (bytes, type(None))) else json.dumps(body), headers)
@@ -308,7 +318,7 @@ class Client:
         return [json.loads(line[6:]) for line in content.decode().splitlines() if line.startswith('data: ')]
 
     def run(self, image, video=None, **changes):
-        """Of a run (whether it ended well, its output or error), or of the refusal (status, content)."""
+        """Returns success and output (or error) of a run, or status and content of a refusal."""
         status, content = self.join(image, video, **changes)
         if status != 200:
             return status, content
@@ -360,7 +370,7 @@ def test_a_request_may_name_only_its_own_uploads(page, photo, tmp_path):
         assert client.run(as_file(own), **changes) == REFUSAL
     for body in (b'', b'[' * 100_000, b'null', b'{"data": [', b'\xff', b' ' * (2**20 + 1)):
         assert client.ask('POST', '/gradio_api/queue/join', body) == REFUSAL
-    # By other ways of Gradio's.
+    # Other routes of Gradio.
     for way in ('run/predict', 'run/run', 'api/run', 'call/run', 'call/v2/run', 'component_server', 'stream/x'):
         status, _ = client.ask('POST', f'/gradio_api/{way}', dict(
             data=[as_file(str(secret)), None], fn_index=0, session_hash=client.session))
@@ -402,9 +412,9 @@ def test_results_are_those_of_the_client_and_go_with_it(page, photo, tmp_path, w
             session_hash=session, event_id='', fn_index=0, data=[])) == REFUSAL
     assert client.run(as_file(upload)) == REFUSAL
 
-    # A run that ends with an error leaves nothing, neither of itself nor of the one before.
+    # A failed run leaves no files, neither its own nor those of the run before.
     broken = broken_files(tmp_path, write_video)
-    for name, says in broken.items():
+    for name, value in broken.items():
         kind = 'video' if name.endswith('.mp4') else 'image'
         client.ask('POST', '/gradio_api/queue/join', choose_tab(client, kind))
         client.events()
@@ -412,12 +422,12 @@ def test_results_are_those_of_the_client_and_go_with_it(page, photo, tmp_path, w
         success, output = client.run(*((None, file) if kind == 'video' else (file, None)))
         assert success is False, (name, output)
         assert output['error'].startswith(f'{name}: ')
-        assert says in output['error']
+        assert value in output['error']
         assert files_below(page.folder) == before
 
 
 def choose_tab(client, kind):
-    """The request that chooses what is run."""
+    """Returns the request that chooses the input of a run."""
     functions = json.loads(client.ask('GET', '/config')[1])['dependencies']
     first = next(function['id'] for function in functions if function['targets'][0][1] == 'select')
     return dict(data=[], fn_index=first + (kind == 'video'), session_hash=client.session)
@@ -469,25 +479,19 @@ def test_runs_that_wait_are_bounded_and_can_be_canceled(page, photo, tmp_path):
     client.events()
 
 
-def test_signals_end_the_page_and_remove_its_files(small_models, photo, tmp_path):
+def test_a_signal_ends_the_page_and_removes_its_files(small_models, photo, tmp_path):
     pytest.importorskip('gradio')
-    models = [str(value) for value in ('--config', small_models['depth'][0], '--checkpoint', small_models['depth'][1])]
-    pages = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):  # at the same time, since each takes seconds to start
-        (tmp_path / number.name).mkdir()
-        pages[number] = Page(tmp_path / number.name, models)
+    page = Page(tmp_path, ['--config', str(small_models['depth'][0]), '--checkpoint', str(small_models['depth'][1])])
     try:
-        for number, page in pages.items():
-            Client(page.wait().address).upload(photo)
-            assert files_below(page.folder)
-            page.end(number)
+        Client(page.wait().address).upload(photo)
+        assert files_below(page.folder)
+        page.end(signal.SIGTERM)
     finally:
-        for page in pages.values():
-            page.process.kill()
+        page.process.kill()
 
 
 def example_of(client):
-    """The path of the page's example, as a click on it gives it."""
+    """Returns the path of the page's example, as a click on it does."""
     config = json.loads(client.ask('GET', '/config')[1])
     click = next(function for function in config['dependencies'] if function['api_name'] == 'load_example')
     status, content = client.ask('POST', '/gradio_api/run/load_example', dict(
@@ -504,7 +508,7 @@ def test_examples_of_the_page_can_be_run(page, photo):
         success, output = client.run(as_file(example))
         assert success is True, output
 
-    # Its own content under its own name is another file, and what happens to that does not touch it.
+    # An upload with the example's name and content is another file.
     path = client.upload(photo.rename(photo.with_name('example.png')))
     assert path != example
     assert client.run(as_file(path), None, data=[
@@ -518,7 +522,7 @@ def test_examples_of_the_page_can_be_run(page, photo):
 def browser(tmp_path):
     webdriver = pytest.importorskip('selenium.webdriver')
     if None in CHROMIUM.values():
-        pytest.skip('there is no chromium with chromedriver')
+        pytest.skip('needs chromium and chromedriver')
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM['chromium']
     for flag in ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-sync',
@@ -555,7 +559,7 @@ def test_in_a_browser(page, browser, app, photo, tmp_path, write_video):
     browser.get(page.address)
     assert find('.gallery img')  # an example
 
-    # The keypoints are there, on the screen.
+    # The keypoints are drawn on the screen.
     upload('image', photo)
     assert find('#summary p').text.startswith('1 person, 180 x 240 pixels')
     choose('Pose')
@@ -566,14 +570,14 @@ def test_in_a_browser(page, browser, app, photo, tmp_path, write_video):
     drawn = np.abs(expected.astype(int) - image).max(axis=-1) > 30
     assert .01 < drawn.mean() < .9
     seen = cv2.imdecode(np.frombuffer(find('#pose img').screenshot_as_png, np.uint8), cv2.IMREAD_COLOR)
-    # Small pictures are shown as they are, in the middle.
+    # Small images are centered at their own size.
     top, left = (np.array(seen.shape[:2]) - image.shape[:2]) // 2
     seen = seen[top:top + len(image), left:left + image.shape[1]].astype(int)
     assert np.abs(seen - expected)[drawn].mean() < 25 < 50 < np.abs(seen - image)[drawn].mean()
     assert find('#zip').is_enabled()
 
-    # A file that is broken gets a message.
-    for name, says in broken_files(tmp_path, write_video).items():
+    # A broken file gives a message.
+    for name, value in broken_files(tmp_path, write_video).items():
         browser.get(page.address)
         kind = 'video' if name.endswith('.mp4') else 'image'
         if kind == 'video':
@@ -582,7 +586,7 @@ def test_in_a_browser(page, browser, app, photo, tmp_path, write_video):
         upload(kind, tmp_path / name)
         message = find('.toast-body').text
         assert f'{name}: ' in message
-        assert says in message
+        assert value in message
         assert 'Traceback' not in browser.page_source
 
     browser.get(page.address)

@@ -1,4 +1,4 @@
-"""Configs of the shape of the public release's, written for these tests, become ours, and train and test."""
+"""Migration of configs shaped like those of the public release, and training by the new configs."""
 import inspect
 import json
 import re
@@ -464,7 +464,7 @@ def test_tensorboard_only_where_it_is_installed(installed, public, monkeypatch):
 
 
 def check_runtime(cfg: Config, text: str) -> None:
-    """Numbers that all kinds of fine-tuning keep."""
+    """Checks the numbers that every fine-tuning keeps."""
     wrapper = cfg.optim_wrapper
     assert wrapper.optimizer == dict(type='AdamW', lr=3.7e-4, betas=(0.9, 0.998), weight_decay=0.11)
     assert wrapper.paramwise_cfg == dict(layer_decay_rate=0.83)
@@ -574,7 +574,7 @@ RELEASE = {
 
 
 def spelled_out(step: dict, registry) -> dict:
-    """A component with the defaults of its arguments: one that is written out is the same as one that is left out."""
+    """A component with the defaults of its arguments."""
     parameters = inspect.signature(registry.get(step['type'])).parameters
     defaults = {key: value.default for key, value in parameters.items() if value.default is not value.empty}
     step = {**defaults, **step}
@@ -649,7 +649,7 @@ def write_poses(folder: Path, outputs: int, box_file: str = '') -> None:
 
 @pytest.fixture
 def light(monkeypatch):
-    """Spares the runs what takes longer than they do: formatting their config, and threads that wait for each other."""
+    """Skips slow extras of runs: formatting their config, and several threads."""
     monkeypatch.setattr(Config, 'pretty_text', '')
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -658,7 +658,7 @@ def light(monkeypatch):
 
 
 def tiny_run(cfg: Config, folder: Path):
-    """Trains a tiny copy of a migrated config for one epoch or iteration, tests it, and returns the figures."""
+    """Trains a tiny copy of a migrated config for one epoch or iteration, tests it, and returns the metrics."""
     cfg.model.backbone.arch, cfg.model.backbone.init_cfg = TINY, None
     head = cfg.model.get('head') or cfg.model.get('decode_head')
     if head:
@@ -685,8 +685,8 @@ def test_pose_trains_and_tests(outputs, public, tmp_path):
     write_poses(tmp_path / 'data', outputs)
     assert len(get_metainfo(outputs)['flip_indices']) == outputs
     cfg, _ = migrated(public(pose_text(outputs)), data_root=str(tmp_path / 'data'))
-    _, figures = tiny_run(cfg, tmp_path)
-    assert cfg.default_hooks.checkpoint.save_best in figures
+    _, metrics = tiny_run(cfg, tmp_path)
+    assert cfg.default_hooks.checkpoint.save_best in metrics
 
 
 def write_parts(folder: Path, train: tuple[str, str], test: tuple[str, str]) -> None:
@@ -709,9 +709,9 @@ def test_dense_tasks_train_and_test(name, public, tmp_path, monkeypatch):
         for split in ('train', 'test'):
             write_people(data / split, 'abcd', (120, 100))
     cfg, _ = migrated(public(dense_text(name)), data_root=str(data))
-    _, figures = tiny_run(cfg, tmp_path)
-    wanted = dict(depth='depth/scale-shift/per-image/RMSE', normal='normal/pooled/mean').get(name, 'parts/mIoU')
-    assert np.isfinite(figures[wanted])
+    _, metrics = tiny_run(cfg, tmp_path)
+    key = dict(depth='depth/scale-shift/per-image/RMSE', normal='normal/pooled/mean').get(name, 'parts/mIoU')
+    assert np.isfinite(metrics[key])
 
 
 @pytest.mark.usefixtures('light')

@@ -1,4 +1,4 @@
-"""A scan finds all that is wrong at once, and nothing in clean data."""
+"""Scans of clean and of faulty data sets."""
 import copy
 import json
 import shutil
@@ -21,19 +21,19 @@ from ..test_dense.conftest import write_people
 
 def scan(dataset, scope, evaluator=None, workers=0, **splits):
     cfg = Config(dict(default_scope=scope, train_dataloader=dict(dataset=dataset), train_evaluator=None, **splits))
-    found = Scan()
-    scan_config(cfg, found, workers=workers)
-    assert found.complete
-    return found
+    result = Scan()
+    scan_config(cfg, result, workers=workers)
+    assert result.complete
+    return result
 
 
-def kinds(found, level='error'):
-    return {problem.kind for problem in found.problems if problem.level == level}
+def kinds(result, level='error'):
+    return {problem.kind for problem in result.problems if problem.level == level}
 
 
 @pytest.fixture
 def pose(tmp_path, tiny_coco):
-    """A copy of the tiny COCO set, and what its config and annotations are."""
+    """A copy of the tiny COCO set: its config, its annotations, and their path."""
     shutil.copytree(tiny_coco, tmp_path / 'coco', symlinks=True)
     path = tmp_path / 'coco/annotations/person_keypoints_train2017.json'
     dataset = dict(type='SapiensCocoDataset', data_root=str(tmp_path / 'coco'),
@@ -43,17 +43,17 @@ def pose(tmp_path, tiny_coco):
 
 def test_clean_pose_data(pose):
     dataset, content, _ = pose
-    found = scan(dataset, 'mmpose')
-    assert not found.wrong
-    assert kinds(found, 'warning') == set()
-    assert found.files == 6
-    statistics = found.statistics['train: SapiensCocoDataset']
+    result = scan(dataset, 'mmpose')
+    assert not result.wrong
+    assert kinds(result, 'warning') == set()
+    assert result.files == 6
+    statistics = result.statistics['train: SapiensCocoDataset']
     assert statistics['images'] == 6
     assert statistics['image_sizes'] == {'100 x 120': 6}
     assert statistics['persons_per_image'] == {'1': 6}
     assert statistics['labelled_share_of_keypoints']['nose'] == 1
-    assert 'nose: 100.00%' in found.table()
-    json.dumps(found.to_json())
+    assert 'nose: 100.00%' in result.table()
+    json.dumps(result.to_json())
 
 
 def test_everything_that_is_wrong_with_pose_data_in_one_scan(pose):
@@ -83,16 +83,16 @@ def test_everything_that_is_wrong_with_pose_data_in_one_scan(pose):
     metainfo = dict(dataset_name='own', keypoint_info=info, skeleton_info={}, joint_weights=[1.] * 17,
                     sigmas=[0.] * 17)                                     # 15 sigmas and weights
     path.write_text(json.dumps(content))
-    found = scan({**dataset, 'metainfo': metainfo}, 'mmpose')
-    assert kinds(found) == {
+    result = scan({**dataset, 'metainfo': metainfo}, 'mmpose')
+    assert kinds(result) == {
         'repeated ids', 'unknown ids', 'visibilities', 'not numbers', 'units of coordinates',
         'boxes and keypoints', 'number of keypoints', 'invalid ids', 'missing files', 'unreadable images',
         'image sizes', 'mirror tables', 'sigmas and weights'}
-    assert 'dropped' in kinds(found, 'warning')
-    assert 'duplicates' in kinds(found, 'note')
-    assert found.wrong
-    for kind in kinds(found):
-        assert kind in found.table()
+    assert 'dropped' in kinds(result, 'warning')
+    assert 'duplicates' in kinds(result, 'note')
+    assert result.wrong
+    for kind in kinds(result):
+        assert kind in result.table()
 
 
 def test_mmposes_own_data_sets_are_checked_too(pose):
@@ -109,23 +109,23 @@ def test_evaluators_are_checked(pose):
         image['file_name'] = f'x{image["file_name"]}'
     other.write_text(json.dumps(content))
     for kind in ('CocoMetric', 'SapiensKeypointMetric'):
-        found = scan(dataset, 'mmpose', val_dataloader=dict(dataset=dict(**dataset, test_mode=True)),
+        result = scan(dataset, 'mmpose', val_dataloader=dict(dataset=dict(**dataset, test_mode=True)),
                      val_evaluator=dict(type=kind, ann_file=str(other)))
-        assert kinds(found) == {'annotations of the evaluator'}
+        assert kinds(result) == {'annotations of the evaluator'}
 
 
 def test_images_in_training_and_test(pose):
     dataset, *_ = pose
-    found = scan(dataset, 'mmpose', val_dataloader=dict(dataset={**dataset, 'data_prefix': dict(img='val2017')}))
-    assert 'duplicates' in kinds(found, 'warning')
+    result = scan(dataset, 'mmpose', val_dataloader=dict(dataset={**dataset, 'data_prefix': dict(img='val2017')}))
+    assert 'duplicates' in kinds(result, 'warning')
 
 
 def test_clean_dense_data(tmp_path):
-    found = scan(dict(type='SapiensDenseDataset', data_root=str(write_people(tmp_path))), 'mmseg')
-    assert not found.wrong
-    assert kinds(found, 'warning') == set()
-    assert found.files == 15
-    assert found.statistics['train: SapiensDenseDataset']['pixel_share_of_classes']['Face_Neck'] > 0
+    result = scan(dict(type='SapiensDenseDataset', data_root=str(write_people(tmp_path))), 'mmseg')
+    assert not result.wrong
+    assert kinds(result, 'warning') == set()
+    assert result.files == 15
+    assert result.statistics['train: SapiensDenseDataset']['pixel_share_of_classes']['Face_Neck'] > 0
 
 
 def test_everything_that_is_wrong_with_dense_data_in_one_scan(tmp_path):
@@ -147,11 +147,11 @@ def test_everything_that_is_wrong_with_dense_data_in_one_scan(tmp_path):
     cv2.imwrite(str(people / 'masks/l.png'), np.full((40, 32, 4), 255, np.uint8))       # alpha channels
     metainfo = dict(**sapiens_mm.dense.datasets.SapiensDenseDataset.METAINFO)
     metainfo['flip_indices'] = (*range(26), 26, 26)                                     # mirror tables
-    found = scan(dict(type='SapiensDenseDataset', data_root=str(people), metainfo=metainfo), 'mmseg')
-    assert kinds(found) == {
+    result = scan(dict(type='SapiensDenseDataset', data_root=str(people), metainfo=metainfo), 'mmseg')
+    assert kinds(result) == {
         'lossy labels', '1-bit labels', 'invalid parts', 'depth of the background', 'invalid depth', 'image sizes',
         'invalid normals', 'missing files', 'unreadable images', 'invalid mask', 'mirror tables'}
-    assert kinds(found, 'warning') == {'alpha channels'}
+    assert kinds(result, 'warning') == {'alpha channels'}
 
 
 def test_masks_instead_of_labels(tmp_path):
@@ -159,26 +159,26 @@ def test_masks_instead_of_labels(tmp_path):
     for number, name in enumerate('abc', 1):
         parts = cv2.imread(str(people / f'parts/{name}.png'), -1)
         cv2.imwrite(str(people / f'parts/{name}.png'), (parts > 0).astype(np.uint8) * 255)
-        found = scan(dict(type='SapiensDenseDataset', data_root=str(people)), 'mmseg')
-        assert ('masks as labels' in kinds(found)) == (number > 1)  # one may be of ignored pixels alone
+        result = scan(dict(type='SapiensDenseDataset', data_root=str(people)), 'mmseg')
+        assert ('masks as labels' in kinds(result)) == (number > 1)  # one may be of ignored pixels alone
 
 
 def test_what_is_known_is_kept_where_a_scan_is_stopped(pose):
     dataset, content, path = pose
     content['annotations'][0]['id'] = 2
     path.write_text(json.dumps(content))
-    found = Scan()
+    result = Scan()
 
     def stop_at_the_third(title, items):
         left = iter(range(3))
         return lambda: next(left, None) == 2 and signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        scan_config(Config(dict(default_scope='mmpose', train_dataloader=dict(dataset=dataset))), found,
+        scan_config(Config(dict(default_scope='mmpose', train_dataloader=dict(dataset=dataset))), result,
                     progress=stop_at_the_third)
-    assert not found.complete
-    assert kinds(found) == {'repeated ids'}
-    assert found.statistics['train: SapiensCocoDataset']['images'] > 0
+    assert not result.complete
+    assert kinds(result) == {'repeated ids'}
+    assert result.statistics['train: SapiensCocoDataset']['images'] > 0
 
 
 @pytest.mark.parametrize('source', ['folder', 'shards'])
@@ -195,10 +195,10 @@ def test_pretraining_data(tmp_path, source):
                     tar.add(folder / f'{number}.png', f'{number}.png')
     cfg = dict(type='SapiensImages', size=(16, 16), source=dict(type='folder', path=str(folder), chunk=8)
                if source == 'folder' else dict(type='shards', urls=str(tmp_path)))
-    found = scan(cfg, 'mmengine')
-    assert not found.wrong
-    assert found.files == 40
-    assert found.statistics['train: SapiensImages']['image_sizes'] == {'30 x 20': 40}
+    result = scan(cfg, 'mmengine')
+    assert not result.wrong
+    assert result.files == 40
+    assert result.statistics['train: SapiensImages']['image_sizes'] == {'30 x 20': 40}
     if source == 'folder':
         (folder / '0.png').write_bytes(b'no image')
         (folder / '1.png').write_bytes((folder / '1.png').read_bytes()[:900])
@@ -214,8 +214,8 @@ def test_near_duplicates_are_found(pose):
     folder = path.parents[1] / 'train2017'
     image = cv2.imread(str(folder / '1.png'))
     cv2.imwrite(str(folder / '3.png'), cv2.convertScaleAbs(image, alpha=.95))
-    found = scan(dataset, 'mmpose')
-    near, = (problem for problem in found.problems if problem.kind == 'near duplicates')
+    result = scan(dataset, 'mmpose')
+    near, = (problem for problem in result.problems if problem.kind == 'near duplicates')
     assert '1.png' in str(near)
     assert '3.png' in str(near)
 
@@ -232,8 +232,8 @@ def test_wrappers_and_missing_splits():
     dict(type='SapiensCocoDataset', ann_file='/nowhere.json'), dict(type='NoSuchDataset'),
     dict(type='SapiensCocoDataset', ann_file='a.json', unknown=1)])
 def test_data_that_does_not_open(cfg):
-    found = scan(cfg, 'mmpose')
-    assert kinds(found) == {'cannot be opened'}
+    result = scan(cfg, 'mmpose')
+    assert kinds(result) == {'cannot be opened'}
 
 
 def test_the_tool(run_tool, run_main, pose, tmp_path):

@@ -26,28 +26,28 @@ def test_a_look_stays_when_an_image_is_saved_again_or_scaled(image):
 @pytest.mark.parametrize(('looks', 'groups'), [
     ([0b0, 0b11, 1 << 63], 1), ([0b0, 0b111, 0b1111], 1), ([0b0, 0b11111], 0), ([3 << 62, 1 << 62, 0], 1)])
 def test_looks_that_differ_in_two_bits_are_near(looks, groups):
-    found = Duplicates()
+    duplicates = Duplicates()
     for number, look in enumerate(looks):
-        found.add('train', f'{number}.jpg', str(number), look)
-    near = [problem for problem in found.problems() if problem.kind == 'near duplicates']
+        duplicates.add('train', f'{number}.jpg', str(number), look)
+    near = [problem for problem in duplicates.problems() if problem.kind == 'near duplicates']
     assert sum(problem.count for problem in near) == groups
 
 
 @pytest.mark.parametrize(('splits', 'level'), [(('train', 'train'), 'note'), (('train', 'val'), 'warning'),
                                                (('val', 'test'), 'note')])
 def test_the_same_file_twice(splits, level):
-    found = Duplicates()
+    duplicates = Duplicates()
     for number, split in enumerate(splits):
-        found.add(split, f'{number}.jpg', 'same', None)
-    problem, = found.problems()
+        duplicates.add(split, f'{number}.jpg', 'same', None)
+    problem, = duplicates.problems()
     assert (problem.kind, problem.level) == ('duplicates', level)
     assert '0.jpg = 1.jpg' in str(problem)
 
 
 def test_one_file_in_training_and_test():
-    found = Duplicates()
-    found.add('train', 'a.jpg', 'same', None)
-    found.add('train', 'a.jpg', 'same', None)  # as a union of data sets may have it
-    assert found.problems() == []
-    found.add('val', 'a.jpg', 'same', None)
-    assert [problem.level for problem in found.problems()] == ['warning']
+    duplicates = Duplicates()
+    duplicates.add('train', 'a.jpg', 'same', None)
+    duplicates.add('train', 'a.jpg', 'same', None)  # as a union of data sets may have it
+    assert duplicates.problems() == []
+    duplicates.add('val', 'a.jpg', 'same', None)
+    assert [problem.level for problem in duplicates.problems()] == ['warning']

@@ -1,4 +1,12 @@
+import copy
+
 import pytest
+
+from sapiens_mm.apis.drop_in.check import TINY
+from sapiens_mm.apis.drop_in.fit import put_backbone
+from sapiens_mm.apis.drop_in.plan import Plan
+from sapiens_mm.apis.drop_in.stock import find_config, load_stock
+from sapiens_mm.apis.drop_in.training import adapt_hooks, normalize, optimize
 
 
 @pytest.fixture
@@ -12,3 +20,15 @@ def own(tmp_path):
         return str(path)
 
     return write
+
+
+def adapt(config, arch=TINY, checkpoint=None):
+    """A plan with backbone, normalization, optimizer and hooks, which no model needs to be built for."""
+    path, base = find_config(config)
+    stock = load_stock(path, config)
+    plan = Plan(base, stock, copy.deepcopy(stock))
+    put_backbone(plan, arch, checkpoint)
+    normalize(plan)
+    optimize(plan)
+    adapt_hooks(plan)
+    return plan

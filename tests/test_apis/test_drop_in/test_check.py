@@ -15,7 +15,7 @@ def own(folder, name, base, text):
 
 @pytest.mark.slow
 def test_what_trains_and_what_does_not(tmp_path):
-    """One process pair for all: an error in one config does not reach the next."""
+    """One pair of processes checks all configs: an error in one does not affect the next."""
     unused = own(tmp_path, 'unused', 'mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',
                  "model = dict(auxiliary_head=dict(loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.0)))\n"
                  "custom_imports = dict(imports=['unused_layer'])\n")
@@ -34,22 +34,22 @@ FCNHead.__init__ = with_more
 ''')
     sys.path.insert(0, str(tmp_path))
     try:
-        found = check([
+        results = check([
             'mmseg::bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024', unused,
             'mmpose::td-hm_res50_8xb64-210e_coco-256x192', RETINANET])
     finally:
         sys.path.remove(str(tmp_path))
-    refused, idle, pose, detector = found
+    refused, idle, pose, detector = results
     assert not refused.passed
     assert 'BiSeNetV1' in refused.refused
     assert not idle.passed
     assert idle.without_gradient == [f'{head}.idle.{kind}' for head in ('auxiliary_head', 'decode_head')
                                      for kind in ('bias', 'weight')]
-    for one in (pose, detector):
-        assert one.passed, one.error
-        assert len(one.losses) == 3
-        assert one.predictions == 2
-        assert one.groups == 2 * (4 + 2) + 1  # embeddings and blocks, head; position embedding is no bias
+    for result in (pose, detector):
+        assert result.passed, result.error
+        assert len(result.losses) == 3
+        assert result.predictions == 2
+        assert result.groups == 2 * (4 + 2) + 1  # embeddings and blocks, head; position embedding is no bias
     assert detector.losses[-1] < detector.losses[0]
     assert (detector.neck, detector.strides, detector.head_strides) == (
         'SapiensFeaturePyramid', [8, 16, 32, 64, 128], [8, 16, 32, 64, 128])
@@ -60,10 +60,10 @@ def test_stock_configs(root):
     """Of 60 stock configs at least 54 train with a Sapiens backbone; the others are refused with a reason."""
     listed = root.parent / 'shared' / 'stock_configs.txt'
     if not listed.is_file():
-        pytest.skip('the list of stock configs is not here')
+        pytest.skip(f'{listed} does not exist')
     pytest.importorskip('mmpretrain')
     pytest.importorskip('sklearn')  # mmdet's PAA
     names = [line for line in listed.read_text().splitlines() if line and not line.startswith('#')]
-    found = check(names, print)
-    assert [one.error for one in found if one.error] == []
-    assert sum(one.passed for one in found) >= 54
+    results = check(names, print)
+    assert [result.error for result in results if result.error] == []
+    assert sum(result.passed for result in results) >= 54

@@ -4,6 +4,8 @@ from mmengine.config import Config
 from sapiens_mm.apis.drop_in import drop_in
 from sapiens_mm.apis.drop_in.check import TINY
 
+from .conftest import adapt
+
 
 def without_scopes(value):
     """A config's value without the `_scope_` that MMEngine puts into what is inherited from a host."""
@@ -75,8 +77,8 @@ def test_coordinate_heads_know_the_size_of_their_map():
     (None, False), ('checkpoints/sapiens_0.3b_goliath_best_goliath_AP_573.pth', True),
     ('hf://facebook/sapiens-seg-0.3b/sapiens_0.3b_goliath_best_goliath_mIoU_7673_epoch_194.pth', False)])
 def test_padding_is_that_of_the_public_weights(own, checkpoint, padded):
-    backbone = drop_in(own(), 'sapiens_0.3b', checkpoint).cfg.model.backbone
+    backbone = adapt(own(), 'sapiens_0.3b', checkpoint).cfg.model.backbone
     assert backbone.get('patch_cfg') == (dict(padding=2) if padded else None)
     assert backbone.init_cfg.checkpoint == (
         checkpoint or 'hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')
-    assert drop_in(own(), 'sapiens_tiny').cfg.model.backbone.get('init_cfg') is None
+    assert adapt(own(), 'sapiens_tiny').cfg.model.backbone.get('init_cfg') is None

@@ -4,6 +4,8 @@ from sapiens_mm.apis.config_report import ConfigError
 from sapiens_mm.apis.drop_in import drop_in, find_config
 from sapiens_mm.apis.drop_in.check import TINY
 
+from .conftest import adapt
+
 
 def test_configs_that_are_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'nowhere.py.*HOST::FILE'):
@@ -57,6 +59,6 @@ def test_own_configs_that_cannot(own):
     with pytest.raises(ConfigError, match=r'RetinaHead.*\[4, 8, 16, 32, 64\].*\[8, 16, 32, 64, 128\]'):
         drop_in(own('model = dict(bbox_head=dict(anchor_generator=dict(strides=[4, 8, 16, 32, 64])))'), TINY)
     with pytest.raises(ValueError, match='of the size 1b, expected sapiens_0.3b'):
-        drop_in(own(), 'sapiens_0.3b', 'weights/sapiens_1b_epoch_173_clean.pth')
+        adapt(own(), 'sapiens_0.3b', 'weights/sapiens_1b_epoch_173_clean.pth')
     with pytest.raises(ValueError, match='sapiens_7b'):
         drop_in(own(), 'sapiens_7b')

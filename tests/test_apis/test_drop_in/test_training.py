@@ -4,31 +4,33 @@ from sapiens_mm.apis.config_report import ConfigError
 from sapiens_mm.apis.drop_in import drop_in
 from sapiens_mm.apis.drop_in.check import TINY
 
+from .conftest import adapt
+
 
 def test_images_are_normalized_as_the_weights_know_them(own):
     for name in ('fcos_r50-caffe_fpn_gn-head_1x_coco', 'yolox_tiny_8xb8-300e_coco', 'rtmdet_tiny_8xb32-300e_coco'):
-        settings = drop_in(f'mmdet::{name}', TINY).cfg.model.data_preprocessor
+        settings = adapt(f'mmdet::{name}').cfg.model.data_preprocessor
         assert (settings.mean, settings.std, settings.bgr_to_rgb) == (
             [123.675, 116.28, 103.53], [58.395, 57.12, 57.375], True)
-    unconverted = drop_in(own('model = dict(data_preprocessor=dict(bgr_to_rgb=False))'), TINY)
+    unconverted = adapt(own('model = dict(data_preprocessor=dict(bgr_to_rgb=False))'))
     assert unconverted.cfg.model.data_preprocessor.bgr_to_rgb  # mmdet reads BGR
-    plan = drop_in('mmdet::retinanet_r50_fpn_1x_coco', TINY)
+    plan = adapt('mmdet::retinanet_r50_fpn_1x_coco')
     assert plan.cfg.model.data_preprocessor == plan.stock.model.data_preprocessor
 
 
 def test_optimizer():
     """AdamW with layer decay; a stock AdamW's rates, and what it says of other places than the backbone, stay."""
-    wrapper = drop_in('mmdet::retinanet_r50_fpn_1x_coco', 'sapiens_0.3b').cfg.optim_wrapper
+    wrapper = adapt('mmdet::retinanet_r50_fpn_1x_coco', 'sapiens_0.3b').cfg.optim_wrapper
     assert (wrapper.optimizer.type, wrapper.constructor, wrapper.clip_grad.max_norm) == (
         'AdamW', 'SapiensLayerDecayConstructor', 1.0)
     assert wrapper.paramwise_cfg == dict(layer_decay_rate=0.85)
-    random = drop_in('mmdet::retinanet_r50_fpn_1x_coco', 'sapiens_tiny').cfg.optim_wrapper
+    random = adapt('mmdet::retinanet_r50_fpn_1x_coco', 'sapiens_tiny').cfg.optim_wrapper
     assert random.paramwise_cfg == dict(layer_decay_rate=1.0)  # random weights must all learn
-    wrapper = drop_in('mmdet::deformable-detr_r50_16xb2-50e_coco', TINY).cfg.optim_wrapper
+    wrapper = adapt('mmdet::deformable-detr_r50_16xb2-50e_coco').cfg.optim_wrapper
     assert (wrapper.optimizer.lr, wrapper.optimizer.weight_decay, wrapper.clip_grad.max_norm) == (2e-4, 1e-4, 0.1)
     assert wrapper.paramwise_cfg.custom_keys == dict(
         sampling_offsets=dict(lr_mult=0.1), reference_points=dict(lr_mult=0.1))
-    plan = drop_in('mmdet::centernet-update_r50_fpn_8xb8-amp-lsj-200e_coco', TINY)
+    plan = adapt('mmdet::centernet-update_r50_fpn_8xb8-amp-lsj-200e_coco')
     assert (plan.cfg.optim_wrapper.type, plan.cfg.optim_wrapper.dtype) == ('AmpOptimWrapper', 'bfloat16')
 
 
@@ -36,41 +38,41 @@ def test_optimizer():
     'mmdet::yolox_tiny_8xb8-300e_coco', 'mmseg::upernet_r50_4xb4-80k_ade20k-512x512',
     'mmpose::rtmpose-m_8xb256-420e_coco-256x192'])
 def test_schedules_have_no_absolute_end(name):
-    schedulers = drop_in(name, TINY).cfg.param_scheduler
+    schedulers = adapt(name).cfg.param_scheduler
     assert not any(scheduler.get('eta_min') for scheduler in schedulers)
 
 
 def test_stock_adamw_stays_whole(own):
     text = "optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', {}betas=(0.9, 0.95), eps=1e-6))"
-    optimizer = drop_in(own(text.format('lr=2e-4, ')), TINY).cfg.optim_wrapper.optimizer
+    optimizer = adapt(own(text.format('lr=2e-4, '))).cfg.optim_wrapper.optimizer
     assert optimizer == dict(type='AdamW', lr=2e-4, betas=(0.9, 0.95), eps=1e-6)
-    assert drop_in(own(text.format('')), TINY).cfg.optim_wrapper.optimizer.lr == 1e-4
+    assert adapt(own(text.format(''))).cfg.optim_wrapper.optimizer.lr == 1e-4
 
 
 def test_warm_up(own):
     """Added where the stock schedule has none."""
-    assert [scheduler.type for scheduler in drop_in(own(), TINY).cfg.param_scheduler] == ['LinearLR', 'MultiStepLR']
+    assert [scheduler.type for scheduler in adapt(own()).cfg.param_scheduler] == ['LinearLR', 'MultiStepLR']
     bare = own("param_scheduler = [dict(type='MultiStepLR', milestones=[8, 11], by_epoch=True)]")
-    assert [(scheduler.type, scheduler.get('end')) for scheduler in drop_in(bare, TINY).cfg.param_scheduler] == [
+    assert [(scheduler.type, scheduler.get('end')) for scheduler in adapt(bare).cfg.param_scheduler] == [
         ('LinearLR', 500), ('MultiStepLR', None)]
 
 
 def test_images_that_are_rgb_already_stay_so():
     """CIFAR's, which the stock config does not convert; its mean of red is the highest."""
     pytest.importorskip('mmpretrain')
-    settings = drop_in('mmpretrain::resnet18_8xb16_cifar10', TINY).cfg.data_preprocessor
+    settings = adapt('mmpretrain::resnet18_8xb16_cifar10').cfg.data_preprocessor
     assert (settings.mean, settings.to_rgb) == ([123.675, 116.28, 103.53], False)
 
 
 def test_schedules_of_one_rate_for_all_layers(own):
     with pytest.raises(ConfigError, match='OneCycleLR'):
-        drop_in(own("param_scheduler = [dict(type='OneCycleLR', eta_max=0.05, total_steps=100)]"), TINY)
+        adapt(own("param_scheduler = [dict(type='OneCycleLR', eta_max=0.05, total_steps=100)]"))
     plateau = own("param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='loss', min_value=1e-3)]")
-    assert drop_in(plateau, TINY).cfg.param_scheduler[-1].min_value == 0
+    assert adapt(plateau).cfg.param_scheduler[-1].min_value == 0
 
 
-def test_what_speaks_of_the_stock_backbone_is_named(own):
-    """Hooks by their arguments; custom keys that fit no parameter of the new model are left out."""
+def test_settings_of_the_stock_backbone(own):
+    """Hooks that name it are noted; custom keys that match no parameter of the new model are removed."""
     plan = drop_in(own("""
 custom_hooks = [dict(type='Freeze', layers=['backbone.layer1'])]
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-4), paramwise_cfg=dict(

@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
-from ..tasks import DENSE_TASKS, MASK_LABEL
+from ..tasks import MASK_LABEL, dense_tasks
 from ..utils.images import decode
 from ..visualization.maps import draw_map, draw_text, legend
 from ..visualization.sheet import sheet
@@ -85,7 +85,7 @@ def _transformed(dataset, packed: dict) -> dict[str, np.ndarray]:
         points = np.asarray(instances.transformed_keypoints)
         return {'after the pipeline': _draw_keypoints(image, points, visible, dataset.metainfo)}
     maps = {label.key: _at_size(getattr(sample, label.field).data.numpy(), image.shape[:2])
-            for label in (MASK_LABEL, *(task.label for task in DENSE_TASKS)) if label.field in sample}
+            for label in (MASK_LABEL, *(task.label for task in dense_tasks().values())) if label.field in sample}
     return {'after the pipeline': _scaled(image), **{
         f'{title} after': panel for title, panel in _label_panels(image, maps, dataset.metainfo).items()}}
 
@@ -129,7 +129,7 @@ def _draw_keypoints(image: np.ndarray, points: np.ndarray, visible: np.ndarray, 
 def _label_panels(image: np.ndarray, maps: dict[str, np.ndarray], metainfo: dict) -> dict[str, np.ndarray]:
     """Returns a panel of each label by title."""
     panels = {}
-    for task in DENSE_TASKS:
+    for task in dense_tasks().values():
         if task.label.key in maps:
             values = maps[task.label.key]
             mask = values > task.label.fill if task.kind == 'values' else None

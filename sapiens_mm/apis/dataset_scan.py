@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, DefaultScope
 from torch.utils.data import DataLoader, Dataset
 
-from ..tasks import LABELS, MASK_LABEL, TASKS, Label
+from ..tasks import MASK_LABEL, TASKS, Label, labels
 from ..utils.images import decode
 from ..utils.problems import Problem, collect_problems, report
 from ..utils.text import some
@@ -308,7 +308,7 @@ class _DenseSamples(_Items):
 
     def __getitem__(self, index: int) -> list[Record]:
         sample = dict(self.items[index])
-        paths = {label: sample.pop(label.path_key, None) for label in LABELS}
+        paths = {label: sample.pop(label.path_key, None) for label in labels()}
         record = Record(sample['img_path'])
         with collect_problems() as record.problems:
             record.read_image()

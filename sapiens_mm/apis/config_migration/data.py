@@ -3,7 +3,6 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ...dense.label_files import ARRAY_SUFFIXES, IMAGE_SUFFIXES
-from ...tasks import TASKS
 from ...utils.config_text import Code
 from ...utils.text import some
 from ...vocabularies.body_parts import FLIPPED_PARTS
@@ -169,7 +168,7 @@ def _dense_dataset(config: dict, known: DataSet, test: bool, path: str, m: Migra
                     'ann_file can be a text file with one name per line')
     out = dict(type=known.type)
     if known.private:
-        out.update(data_root=Code(f"{root} + '{'test' if test else 'train'}/'"), tasks=(TASKS[m.kind.task].result, ),
+        out.update(data_root=Code(f"{root} + '{'test' if test else 'train'}/'"), tasks=(m.kind.task, ),
                    **(dict(data_prefix=dict(mask_path=None)) if parts else {}))
     else:
         out.update(data_root=Code(root), split='val' if test else 'train')

@@ -130,6 +130,7 @@ class App:
         start, pixels = time.perf_counter(), 0
         try:
             source = file_source(path)
+            shown = Source(source.name, source.name, source.kind)  # hides the server's folder
             frames = self._check(source)
             inferencer = self._load(size, tasks, whole)
             inferencer.score_threshold = person_threshold
@@ -139,7 +140,7 @@ class App:
                 for number, result in enumerate(inferencer.stream(source)):
                     pixels += result.image.shape[0] * result.image.shape[1]
                     self._check_limits(source, *result.image.shape[1::-1], number + 1, pixels)
-                    result.source = Source(source.name, source.name, source.kind)  # hides the server's folder
+                    result.source = shown
                     writer.write(result)
                     if number <= frames // 2:
                         middle = result

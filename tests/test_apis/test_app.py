@@ -56,8 +56,9 @@ def broken_files(folder, write_video):
 
 def test_files_that_cannot_be_used_are_named_without_their_folder(app, tmp_path, write_video):
     for name, value in broken_files(tmp_path, write_video).items():
-        with pytest.raises(InputError, match=value) as error:
+        with pytest.raises(InputError) as error:
             app.run(str(tmp_path / name), tmp_path, 'own', ['parts'])
+        assert value in str(error.value)
         assert str(error.value).startswith(f'{name}: ')
         assert '\n' not in str(error.value)
 

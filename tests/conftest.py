@@ -96,12 +96,12 @@ def run_tool(root, tmp_path_factory):
     context.set_forkserver_preload(['torchvision', 'mmpose.apis', 'mmseg.apis', 'mmdet.apis'])
     folder, numbers = tmp_path_factory.mktemp('tools'), itertools.count()
 
-    def run(tool, *arguments, timeout=200, **env) -> subprocess.CompletedProcess:
+    def run(tool, *arguments, timeout=200, cwd=root, **env) -> subprocess.CompletedProcess:
         argv, number = [str(root / tool), *map(str, arguments)], next(numbers)
         out, err = folder / f'{number}.out', folder / f'{number}.err'
         env = {**os.environ, 'OMP_NUM_THREADS': '1', **env}
         process = context.Process(target=exec, args=(_RUN, dict(
-            argv=argv, out=str(out), err=str(err), folder=str(root), env=env)))
+            argv=argv, out=str(out), err=str(err), folder=str(cwd), env=env)))
         process.start()
         process.join(timeout)
         if process.exitcode is None:

@@ -1,9 +1,9 @@
-"""Draws where the keypoints lie on a synthetic person, group by group, with their names: docs/synthetic_humans.md.
+"""Draws keypoints and their names on a synthetic person, group by group (docs/synthetic_humans.md).
 
     python tools/draw_landmarks.py                               # all groups, into docs/images/landmarks
-    python tools/draw_landmarks.py pictures --groups left_ear body
+    python tools/draw_landmarks.py images --groups left_ear body
 
-A hollow point is occluded, as in the labels: a joint counts as seen through the flesh around it, not through more.
+Hollow points are occluded, as in the labels: a joint is visible through the flesh around it only.
 """
 import argparse
 import re
@@ -22,20 +22,20 @@ from sapiens_mm.synth.landmarks import LANDMARK_NAMES
 from sapiens_mm.synth.people import build_person
 from sapiens_mm.synth.render import render
 
-WIDTH, MARGIN = 1080, 265  # pixels: the whole picture, and the columns of names on its sides
+WIDTH, MARGIN = 1080, 265  # pixels: the image, and the columns of names on its sides
 STEP = 17  # pixels from one name to the next
 COLORS = ((190, 20, 30), (20, 70, 190), (0, 105, 50), (130, 30, 150))
 
 
 @dataclass
 class Group:
-    """Keypoints that are drawn together.
+    """Keypoints of one image.
 
     Attributes:
         pattern: Regular expression of their names.
-        height: Pixels of the picture.
+        height: Of the image in pixels.
         azimuth, elevation, roll: Of the camera, see :func:`sapiens_mm.synth.camera.view_rotation`.
-        margin: Share of the picture around the keypoints.
+        margin: Share of the image around the keypoints.
         face: Facial actions.
     """
 
@@ -84,16 +84,7 @@ _ARMS = {'upperarm01.L': [0., 0.3, 0.], 'upperarm01.R': [0., -0.3, 0.]}  # lower
 
 
 def draw_group(group: Group, scale: float = 1., samples: int = 32):
-    """The picture of a group.
-
-    Args:
-        group: One of :data:`GROUPS`.
-        scale: Size of the photo in the middle; the names keep theirs.
-        samples: Light paths per pixel.
-
-    Returns:
-        A picture of Pillow's.
-    """
+    """Returns a Pillow image of a group; ``scale`` applies to the photo, not to the names."""
     body = load_body()
     wardrobe = Wardrobe(body)
     outfit = {name: dict(piece) for name, piece in _OUTFIT.items()}
@@ -113,37 +104,37 @@ def draw_group(group: Group, scale: float = 1., samples: int = 32):
     buffers = render(person.meshes, camera, lights, samples=samples, key=0.33,
                      backdrop=np.full((*size, 3), 236, np.uint8))
     points = keypoints(person, 1, camera, buffers, person.meshes)[rows]
-    # Without the light paths' noise the files are a third of the size.
+    # Denoised files are a third of the size.
     return write_names(cv2.fastNlMeansDenoisingColored(buffers.rgb, None, 4, 4, 5, 15), points, names)
 
 
 def place_names(points: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the names of points (N, 2) go: (N,) which are on the right, and (N,) pixels from the top.
+    """Returns the places of the names of points (N, 2): (N, ) whether on the right, and (N, ) pixels from the top.
 
-    The names of a side are as high as its points, as far as there is room, and given to them so that the lines between
-    are shortest together: then none cross.
+    Names are as high as the points of their side where they do not overlap. The assignment of names to places minimizes
+    the total length of the lines, so that none cross.
     """
     from scipy.optimize import linear_sum_assignment
     height, width = size
     right = np.zeros(len(points), bool)
     right[np.lexsort((points[:, 1], points[:, 0]))[(len(points) + 1) // 2:]] = True
     tops = np.zeros(len(points))
-    for own in (np.flatnonzero(right), np.flatnonzero(~right)):
-        slots = np.sort(points[own, 1])
-        for _ in range(500):  # names that overlap push each other away
+    for side in (np.flatnonzero(right), np.flatnonzero(~right)):
+        slots = np.sort(points[side, 1])
+        for _ in range(500):  # pushes overlapping names apart
             push = np.clip(STEP - np.diff(slots), 0, None) / 2
             slots[:-1] -= push
             slots[1:] += push
             slots = slots.clip(STEP / 2, height - STEP / 2)
-        edge = width - MARGIN + 6 if right[own].any() else MARGIN - 6
-        lengths = np.hypot(points[own, 0][:, None] - edge, points[own, 1][:, None] - slots)
+        edge = width - MARGIN + 6 if right[side].any() else MARGIN - 6
+        lengths = np.hypot(points[side, 0][:, None] - edge, points[side, 1][:, None] - slots)
         chosen, slot = linear_sum_assignment(lengths)
-        tops[own[chosen]] = slots[slot]
+        tops[side[chosen]] = slots[slot]
     return right, tops
 
 
 def write_names(photo: np.ndarray, points: np.ndarray, names: list[str]):
-    """The photo between two columns of names, with lines from names to points.
+    """Returns a Pillow image: the photo between two columns of names, with lines from names to points.
 
     Args:
         photo: (H, W, 3) uint8 RGB.
@@ -152,7 +143,7 @@ def write_names(photo: np.ndarray, points: np.ndarray, names: list[str]):
     """
     from PIL import Image, ImageDraw, ImageFont
     height, width = photo.shape[:2]
-    # Room for the names where there are more than the photo is high.
+    # A long list of names can be higher than the photo.
     full = max(height, STEP * (len(names) // 2 + 2))
     canvas = np.full((full, width + 2 * MARGIN, 3), 255, np.uint8)
     top = (full - height) // 2
@@ -163,8 +154,8 @@ def write_names(photo: np.ndarray, points: np.ndarray, names: list[str]):
     right, tops = place_names(places, image.size[::-1])
     drawn = []
     for side in (False, True):
-        own = np.flatnonzero(right == side)
-        drawn += zip(own[tops[own].argsort()], COLORS * len(own))
+        rows = np.flatnonzero(right == side)
+        drawn += zip(rows[tops[rows].argsort()], COLORS * len(rows))
     for i, color in drawn:
         edge = MARGIN + width + 6 if right[i] else MARGIN - 6
         pen.line([edge, tops[i], *places[i]], color)
@@ -176,12 +167,12 @@ def write_names(photo: np.ndarray, points: np.ndarray, names: list[str]):
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Draw where the keypoints lie on a synthetic person')
+    parser = argparse.ArgumentParser(description='Draw keypoints on a synthetic person')
     parser.add_argument('out', nargs='?', default='docs/images/landmarks', help='folder (default: %(default)s)')
     parser.add_argument('--groups', nargs='+', choices=GROUPS, default=list(GROUPS), metavar='GROUP',
                         help=f'of {", ".join(GROUPS)} (default: all)')
-    parser.add_argument('--scale', type=float, default=1., help='size of the photo between the names')
-    parser.add_argument('--samples', type=int, default=32, help='light paths per pixel')
+    parser.add_argument('--scale', type=float, default=1., help='factor of the photo\'s size (default: %(default)s)')
+    parser.add_argument('--samples', type=int, default=32, help='light paths per pixel (default: %(default)s)')
     return parser.parse_args(argv)
 
 
@@ -192,7 +183,7 @@ def main(argv=None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for name in args.groups:
             image = draw_group(GROUPS[name], args.scale, args.samples)
-            # Few colours, so that the files are small.
+            # Few colors make small files.
             image.quantize(256, dither=0).save(out / f'{name}.png', optimize=True)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f'{type(error).__name__}: {error}')

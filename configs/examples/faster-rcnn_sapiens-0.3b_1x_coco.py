@@ -1,4 +1,4 @@
-"""faster-rcnn_r50_fpn_1x_coco.py with a Sapiens backbone, as tools/drop_in.py chose it:
+"""faster-rcnn_r50_fpn_1x_coco.py with a Sapiens backbone, by tools/drop_in.py:
 
 * with_cp=True recomputes activations, since images are 512 x 512 or larger
 * SapiensFeaturePyramid of strides 4, 8, 16, 32, 64 with 256 channels: in place of FPN, as the anchor or point generator
@@ -6,7 +6,7 @@
 * AdamW: lr 0.0001, weight decay 0.1, in place of SGD with lr 0.02; tune it to your batch size
 * SapiensLayerDecayConstructor: layer decay 0.85; no weight decay on norms, biases and embeddings
 * clip_grad: gradients are clipped at 1, as in the release
-* SapiensNonFiniteHook: leaves out steps whose gradient is not finite, and ends the run after 5
+* SapiensNonFiniteHook: skips steps with non-finite gradients, and stops the run after 5 in a row
 """
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['sapiens_mm'], allow_failed_imports=False)

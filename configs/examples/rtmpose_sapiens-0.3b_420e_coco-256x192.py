@@ -1,12 +1,12 @@
-"""rtmpose-m_8xb256-420e_coco-256x192.py with a Sapiens backbone, as tools/drop_in.py chose it:
+"""rtmpose-m_8xb256-420e_coco-256x192.py with a Sapiens backbone, by tools/drop_in.py:
 
 * no pyramid: the head takes one map, and gets stride 16 (stock: 32)
 * in_featuremap_size=(12, 16) of stride 16
 * AdamW: lr 0.0005, weight decay 0.1, in place of AdamW with lr 0.004; tune it to your batch size
 * SapiensLayerDecayConstructor: layer decay 0.85; no weight decay on norms, biases and embeddings
 * clip_grad: gradients are clipped at 1, as in the release
-* CosineAnnealingLR: eta_min 0.0002 becomes a share of each learning rate
-* SapiensNonFiniteHook: leaves out steps whose gradient is not finite, and ends the run after 5
+* CosineAnnealingLR: eta_min 0.0002 becomes a fraction of each learning rate
+* SapiensNonFiniteHook: skips steps with non-finite gradients, and stops the run after 5 in a row
 """
 _base_ = 'mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-m_8xb256-420e_coco-256x192.py'
 custom_imports = dict(imports=['sapiens_mm'], allow_failed_imports=False)

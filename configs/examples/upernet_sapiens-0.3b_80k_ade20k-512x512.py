@@ -1,14 +1,14 @@
-"""upernet_r50_4xb4-80k_ade20k-512x512.py with a Sapiens backbone, as tools/drop_in.py chose it:
+"""upernet_r50_4xb4-80k_ade20k-512x512.py with a Sapiens backbone, by tools/drop_in.py:
 
 * with_cp=True recomputes activations, since images are 512 x 512 or larger
-* model.pretrained=None: those weights are of the stock backbone
+* model.pretrained=None: its weights are the stock backbone's
 * SapiensFeaturePyramid of strides 4, 8, 16, 32 with 256 channels: the stock maps of the heads have these strides
 * AdamW: lr 0.0001, weight decay 0.1, in place of SGD with lr 0.01; tune it to your batch size
 * SapiensLayerDecayConstructor: layer decay 0.85; no weight decay on norms, biases and embeddings
 * clip_grad: gradients are clipped at 1, as in the release
 * PolyLR: eta_min 0.0001 becomes 0; a fixed minimum would raise the decayed learning rates
 * LinearLR: 500 iterations of warm-up, which AdamW on a ViT needs
-* SapiensNonFiniteHook: leaves out steps whose gradient is not finite, and ends the run after 5
+* SapiensNonFiniteHook: skips steps with non-finite gradients, and stops the run after 5 in a row
 """
 _base_ = 'mmseg::upernet/upernet_r50_4xb4-80k_ade20k-512x512.py'
 custom_imports = dict(imports=['sapiens_mm'], allow_failed_imports=False)

@@ -28,7 +28,7 @@ def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
     if checkpoint is None and (size, 'pretrain') in RELEASED:
         checkpoint = RELEASED[size, 'pretrain'].source
     if checkpoint is None:
-        plan.note(f'the backbone starts from random weights: there are no public ones of {arch}')
+        plan.note(f'the backbone starts from random weights: none are public for {arch}')
     else:
         backbone['init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
         public = {osp.basename(file.path): key for key, file in RELEASED.items()}
@@ -40,7 +40,7 @@ def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
             backbone['patch_cfg'] = dict(padding=2)
             plan.note(f'patch_cfg=dict(padding=2), with which the public {task} models were trained')
         if '://' not in checkpoint and not osp.exists(checkpoint):
-            plan.note(f"init_cfg: '{checkpoint}' is not here yet")
+            plan.note(f"init_cfg: '{checkpoint}' does not exist yet")
     if cfg.model.get('backbone') is None:
         cfg.model.image_encoder = [ConfigDict(backbone), *cfg.model.image_encoder[1:]]
     else:
@@ -48,10 +48,10 @@ def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
     for key in ('pretrained', 'init_cfg'):
         if cfg.model.get(key) is not None:
             cfg.model[key] = None
-            plan.note(f'model.{key}=None: those weights are of the stock backbone')
+            plan.note(f"model.{key}=None: its weights are the stock backbone's")
     if cfg.get('load_from'):
         cfg.load_from = None
-        plan.note('load_from=None: those weights are of the stock model')
+        plan.note("load_from=None: its weights are the stock model's")
     imports = (cfg.get('custom_imports') or {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else list(imports)
     cfg.custom_imports = ConfigDict(imports=[*imports, 'sapiens_mm'], allow_failed_imports=False)
@@ -61,8 +61,8 @@ def _pyramid(plan: Plan, width: int, strides: list[float], out_channels: int, wh
     """Returns a feature pyramid; raises where a ViT cannot give these strides."""
     listed = ', '.join(f'{stride:g}' for stride in strides)
     if not set(strides) <= {4, 8, 16, 32, 64, 128} or strides != sorted(set(strides)):
-        raise plan.refusal(f'its head takes maps of strides {listed}, but SapiensFeaturePyramid gives 4 to '
-                           '128, ascending')
+        raise plan.refusal(f'strides: got {listed} at its head, expected ascending ones of 4 to 128, as '
+                           'SapiensFeaturePyramid gives')
     plan.strides = strides
     plan.note(f'SapiensFeaturePyramid of strides {listed} with {out_channels} channels: {why}')
     return ConfigDict(type='SapiensFeaturePyramid', in_channels=width, out_channels=out_channels, strides=strides)
@@ -107,7 +107,7 @@ def _replace_channels(plan: Plan, old: list[int], new: list[int]) -> None:
     heads = [part for key, value in plan.cfg.model.items() if key not in ('backbone', 'neck')
              for part in parts_of(value) if as_list(part.get('in_channels')) == old]
     if not heads:
-        raise plan.refusal(f'its head takes maps of {old} channels, but states them nowhere as in_channels')
+        raise plan.refusal(f'in_channels: got none of {old} in its head, which takes maps of these channels')
     for head in heads:
         head.in_channels = new
     plan.note(f'in_channels={new} in the head, as wide as the pyramid')
@@ -189,8 +189,8 @@ def fit_pose(plan: Plan, measured: Measured, width: int) -> None:
         channels = [count for count, _ in measured.maps]
         strides = [stride for _, stride in measured.maps]
         if len(set(channels)) > 1:
-            raise plan.refusal(f'its head takes maps of {channels} channels, but SapiensFeaturePyramid '
-                               'gives one width')
+            raise plan.refusal(f'channels: got {channels} at its head, expected one width, as '
+                               'SapiensFeaturePyramid gives')
         if len(strides) > 1 and len(set(strides)) == 1:
             raise plan.refusal(f'its head supervises {len(strides)} stages of the stock backbone')
         why = f'in place of {kind}, whose output has these strides'
@@ -219,7 +219,7 @@ def _fit_deconvolutions(plan: Plan, head: ConfigDict, stock_stride: float) -> No
     if number < 0 and not stock and 'in_featuremap_size' in head:
         return  # works at the stride of its map
     if number < 0:
-        raise plan.refusal(f'its head works at stride {stock_stride / 2**len(stock):g}, but a ViT has 16')
+        raise plan.refusal(f'stride: got {stock_stride / 2**len(stock):g} at its head, expected at most a ViT\'s 16')
     if number == len(stock):
         return
     head.deconv_out_channels = (stock or [_WIDTH])[:1] * number if number else None
@@ -227,7 +227,7 @@ def _fit_deconvolutions(plan: Plan, head: ConfigDict, stock_stride: float) -> No
     if 'deconv_num_groups' in settings:
         head.deconv_num_groups = (list(settings['deconv_num_groups'] or [1])[:1]) * number if number else None
     plan.note(f'{number} transposed convolutions lead from stride 16 to the stock {16 / 2**number:g} '
-              f'(there were {len(stock)})')
+              f'(before: {len(stock)})')
 
 
 def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
@@ -236,7 +236,7 @@ def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
     head = model.head
     if not isinstance(head.get('in_channels'), int):
         raise plan.refusal(f'head.in_channels: got {head.get("in_channels")}, expected a number; the stock '
-                           'backbone classifies by itself or puts out more than one vector')
+                           'backbone classifies by itself or outputs several vectors')
     backbone = plan.backbone
     kind = type_name(head)
     neck = model.get('neck') if model.get('backbone') is not None else (model.image_encoder[1:] or [None])[0]
@@ -247,12 +247,12 @@ def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
         plan.note(f"out_type='cls_token': {kind} reads the cls token")
     elif neck is None and not measured.maps:
         backbone.out_type = 'avg_featmap'
-        plan.note(f"out_type='avg_featmap': {kind} takes one vector, and there is no neck")
+        plan.note(f"out_type='avg_featmap': {kind} takes one vector, without a neck")
     elif neck is None or type_name(neck) in ('GlobalAveragePooling', 'GeneralizedMeanPooling'):
         plan.strides = [16]
         plan.note(f"out_type='featmap': {kind if neck is None else type_name(neck)} stays and takes the map")
     else:
-        raise plan.refusal(f'neck: got {neck.type}, which is for the stock maps, expected '
+        raise plan.refusal(f'neck: got {neck.type}, which fits only the stock maps, expected '
                            'GlobalAveragePooling or none')
     head.in_channels = width
 

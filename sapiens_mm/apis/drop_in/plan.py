@@ -61,7 +61,7 @@ class Plan:
                    for key in dict.fromkeys(['custom_imports', 'model', *new])
                    if key not in stock or stock[key] != new[key]}
         changes['optim_wrapper'] = {'_delete_': True, **new['optim_wrapper']}
-        head = [f'{osp.basename(base)} with a Sapiens backbone, as tools/drop_in.py chose it:', '']
+        head = [f'{osp.basename(base)} with a Sapiens backbone, by tools/drop_in.py:', '']
         for note in self.report.changed:
             head += textwrap.wrap(f'* {note}', WIDTH, subsequent_indent='  ', break_long_words=False)
         head = '\n'.join(head)

@@ -16,7 +16,7 @@ from ..config_report import ConfigError
 from .plan import as_list, parts_of, type_name
 
 HOSTS = ('mmdet', 'mmpose', 'mmpretrain', 'mmseg')
-_OWN_PATHS = 'is a whole network with paths of its own, of which nothing is left without it'
+_BRANCHES = 'is a network of several branches, which a plain backbone cannot replace'
 _OWN_STAGES = 'supervises the stages of its own backbone'
 _REFUSED_BACKBONES = ('BiSeNetV1', 'BiSeNetV2', 'ICNet', 'STDCContextPathNet', 'FastSCNN', 'CGNet', 'ERFNet', 'DDRNet',
                       'PIDNet', 'UNet', 'STDCNet')
@@ -104,11 +104,11 @@ def measure(cfg: Config, name: str) -> Measured:
         features, maps = model_maps(model, size)
         first_maps = _only_maps(model.neck[0](features)) if isinstance(cfg.model.get('neck'), list) else maps
     except Exception as error:
-        raise ConfigError(f'{name}: the stock backbone and neck make no maps of an image ({brief(error)})') from error
+        raise ConfigError(f'{name}: the stock backbone and neck fail on an image ({brief(error)})') from error
     backbone, *necks = [[(fmap.shape[1], stride_of(size, fmap)) for fmap in out]
                         for out in (features, maps, first_maps)]
     if cfg.default_scope != 'mmpretrain' and not backbone:
-        raise ConfigError(f'{name}: the stock backbone puts out no maps')
+        raise ConfigError(f'{name}: the stock backbone outputs no maps')
     network = backbone_of(model)
     blocks, indices = getattr(network, 'layers', ()), as_list(getattr(network, 'out_indices', ()))
     if len(blocks) > len(backbone) == len(indices):  # a ViT's
@@ -132,7 +132,7 @@ def _check_parts(cfg: Config, name: str) -> None:
     if backbone.startswith('Sapiens'):
         raise ConfigError(f'{name}: model.backbone: got {backbone}, expected one of another library')
     if backbone in _REFUSED_BACKBONES:
-        raise ConfigError(f'{name}: {backbone} {_OWN_PATHS}')
+        raise ConfigError(f'{name}: {backbone} {_BRANCHES}')
     if cfg.default_scope == 'mmpretrain' and cfg.model.type not in ('ImageClassifier', 'ImageToImageRetriever'):
         raise ConfigError(f'{name}: model.type: got {cfg.model.type}, expected ImageClassifier or ImageToImageRetriever'
                           '; SapiensMAE pretrains')

@@ -57,14 +57,14 @@ def optimize(plan: Plan) -> None:
     plan.note(f'SapiensLayerDecayConstructor: layer decay {rate}; no weight decay on norms, biases and '
               'embeddings')
     if left_out:
-        plan.note(f'custom_keys: {left_out} are left out, which are for the backbone, for SGD, or covered by '
+        plan.note(f'custom_keys: {left_out} removed: they are for the backbone, for SGD, or covered by '
                   'the rules of the constructor')
     wrapper = {key: value for key, value in stock.items() if key not in ('optimizer', 'paramwise_cfg', 'constructor')}
     wrapper.setdefault('type', 'OptimWrapper')
     if wrapper['type'] == 'AmpOptimWrapper':
         wrapper.update(dtype='bfloat16')
         wrapper.pop('loss_scale', None)
-        plan.note('AmpOptimWrapper: bfloat16 in place of float16, since activations of large ViTs pass 65504')
+        plan.note('AmpOptimWrapper: bfloat16 in place of float16, since activations of large ViTs exceed 65504')
     if not wrapper.get('clip_grad'):
         wrapper['clip_grad'] = dict(max_norm=1.0, norm_type=2)
         plan.note('clip_grad: gradients are clipped at 1, as in the release')
@@ -88,7 +88,7 @@ def _schedule(plan: Plan, stock_lr: float | None) -> None:
         minimum = scheduler.get('eta_min')
         if minimum and 'Cosine' in scheduler.type and stock_lr:
             scheduler.eta_min_ratio = scheduler.pop('eta_min') / stock_lr
-            plan.note(f'{scheduler.type}: eta_min {minimum:g} becomes a share of each learning rate')
+            plan.note(f'{scheduler.type}: eta_min {minimum:g} becomes a fraction of each learning rate')
         elif minimum:
             scheduler.eta_min = 0
             plan.note(f'{scheduler.type}: eta_min {minimum:g} becomes 0; a fixed minimum would raise the '
@@ -105,12 +105,12 @@ def adapt_hooks(plan: Plan) -> None:
     """Adds the guard against NaN, and notes hooks whose settings name parts of the stock backbone."""
     guard = ConfigDict(type='SapiensNonFiniteHook', max_consecutive=5)
     plan.cfg.custom_hooks = [*as_list(plan.cfg.get('custom_hooks')), guard]
-    plan.note('SapiensNonFiniteHook: leaves out steps whose gradient is not finite, and ends the run after 5')
+    plan.note('SapiensNonFiniteHook: skips steps with non-finite gradients, and stops the run after 5 in a row')
     for hook in [*as_list(plan.cfg.get('custom_hooks')), *(plan.cfg.get('default_hooks') or {}).values()]:
         settings = [item for value in (hook or {}).values() for item in as_list(value)]
         names = [item for item in settings if isinstance(item, str) and item.startswith('backbone')]
         if names:
-            plan.note(f'{type_name(hook)}: stays, but {names} are names of the stock backbone; correct them')
+            plan.note(f'{type_name(hook)}: stays, but {names} name the stock backbone; correct them')
 
 
 def drop_dead_keys(plan: Plan, names: list[str]) -> None:
@@ -120,6 +120,6 @@ def drop_dead_keys(plan: Plan, names: list[str]) -> None:
     for key in dead:
         del paramwise.custom_keys[key]
     if dead:
-        plan.note(f'custom_keys: {dead} are left out, which fit no parameter of the new model')
+        plan.note(f'custom_keys: {dead} removed: they match no parameter of the new model')
         if not paramwise.custom_keys:
             del paramwise['custom_keys']

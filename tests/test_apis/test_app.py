@@ -93,8 +93,8 @@ def test_limits_are_checked_before_anything_is_decoded(app, photo, write_video, 
                     target.mux(packet)
     path = str(photo.with_name(name))
     assert app.run(path, photo.parent, 'own', ['parts']).json
-    for limit, value in limits.items():
-        monkeypatch.setattr(app, limit, value)
+    for limit, number in limits.items():
+        monkeypatch.setattr(app, limit, number)
     monkeypatch.setattr(app, '_load', lambda *args: pytest.fail('models are loaded'))
     monkeypatch.setattr('PIL.ImageFile.ImageFile.load', lambda *args: pytest.fail('the image is decoded'))
     monkeypatch.setattr('sapiens_mm.apis.reading._read_video', lambda *args: pytest.fail('the video is decoded'))

@@ -1,4 +1,4 @@
-"""``python -m sapiens_mm``."""
+"""Entry point of ``python -m sapiens_mm``."""
 import sys
 
 from sapiens_mm_cli import main

@@ -79,7 +79,7 @@ TASKS = {task.name: task for task in (
 MASK_LABEL = Label('mask_path', 'gt_person_mask', 'gt_person_mask', 'masks', 0, 'mask', arrays=False)
 INSTANCE_LABEL = Label('instance_map_path', 'gt_instance_map', 'gt_instance_map', 'instances', 0, 'instances')
 #: Former names, which configs, checkpoints and commands may still use.
-ALIASES = {'parts': 'seg'}
+ALIASES = {'parts': 'seg', 'seg-28': 'seg'}
 
 
 def dense_tasks() -> dict[str, Task]:

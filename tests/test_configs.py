@@ -16,7 +16,7 @@ from mmseg.registry import DATASETS
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import sapiens_mm.dense  # noqa: F401  (registers)
-from sapiens_mm.backbones.model_zoo import released_file
+from sapiens_mm.apis.model_zoo import released_file
 from sapiens_mm.engine.launch import build_runner, leave_out_fused
 
 from .test_dense.conftest import write_people

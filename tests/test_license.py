@@ -5,7 +5,7 @@ import sys
 import pytest
 from safetensors import safe_open
 
-from sapiens_mm.backbones.model_zoo import EMBEDDED_LICENSE, LICENSE
+from sapiens_mm.apis.model_zoo import EMBEDDED_LICENSE, LICENSE
 
 
 def test_files(root):

@@ -1,4 +1,4 @@
-"""What runs models on images of your own; it sits on top of the other rooms and imports a host when it is used."""
+"""High-level interfaces: inference, export, the command line and the web app. Hosts are imported when used."""
 from .detector import PersonDetector
 from .inferencer import SapiensInferencer
 from .result import Result

@@ -19,17 +19,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..backbones.model_zoo import RELEASED
 from ..engine.checkpoint import CheckpointError
 from ..engine.fetch import is_cached
+from ..tasks import canonical_name
 from ..utils.text import count
+from .boxes import FindBoxes
 from .clients import Clients, client_of
+from .detector import DETECTORS
+from .frames import InputError, Source, pixels_of
 from .inferencer import SapiensInferencer
-from .models import SIZES, TASKS, embedded_tasks, pair_weights
-from .persons import DETECTORS, Finder
-from .reading import IMAGES, InputError, Source, file_source, find_sources, pixels_of
+from .model_zoo import RELEASED, SIZES, TASKS, embedded_tasks, released_tasks
+from .models import pair_weights
 from .result import Result
-from .writing import KINDS, ResultWriter
+from .sources import IMAGES, file_source, find_sources
+from .writer import KINDS, ResultWriter
 
 # Errors whose messages are for users.
 _EXPECTED = (CheckpointError, ImportError, OSError, ValueError)
@@ -78,7 +81,7 @@ class App:
     """
 
     def __init__(self, weights: list | None = None, device: str | None = None,
-                 detector: str | tuple | Finder | None = 'auto', max_pixels: int = 40_000_000,
+                 detector: str | tuple | FindBoxes | None = 'auto', max_pixels: int = 40_000_000,
                  max_frames: int = 300, max_video_pixels: int = 1_000_000_000):
         self.weights, self.device, self.detector = weights, device, detector
         self.max_pixels, self.max_frames, self.max_video_pixels = max_pixels, max_frames, max_video_pixels
@@ -94,16 +97,15 @@ class App:
     def default_size(self) -> str:
         """Returns a released size whose weights are on this machine, preferably 1b; else the smallest."""
         sizes = self.sizes()
-        cached = [size for (size, zoo), file in RELEASED.items()
-                  if size in sizes and zoo in TASKS.values() and is_cached(*file)]
+        cached = [size for (size, task), file in RELEASED.items()
+                  if size in sizes and task in TASKS and is_cached(*file)]
         return '1b' if '1b' in cached else cached[-1] if cached else sizes[0]
 
     def tasks(self, size: str) -> list[str]:
         """Returns the tasks of a size."""
         if self.weights:
             return list(self._inferencer.tasks)
-        return list(embedded_tasks()) if size == 'tiny' else [task for task, zoo in TASKS.items()
-                                                             if (size, zoo) in RELEASED]
+        return released_tasks(size)
 
     def run(self, path: str, folder: str | os.PathLike, size: str, tasks: Sequence[str], whole: bool = True,
             person_threshold: float = .3, keypoint_threshold: float = .3, kinds: Sequence[str] = (), progress=None
@@ -118,13 +120,14 @@ class App:
             whole: Whether the whole frame is one person, without a detector.
             person_threshold: Minimum score of a person.
             keypoint_threshold: Minimum score of a drawn keypoint.
-            kinds: Content of the zip beside JSON, see :data:`sapiens_mm.apis.writing.KINDS`.
+            kinds: Content of the zip beside JSON, see :data:`sapiens_mm.apis.writer.KINDS`.
             progress: Called with the numbers of finished frames and of all.
 
         Raises:
             ValueError, CheckpointError, ImportError, OSError: The file or the models cannot be used; the message is
                 for users.
         """
+        tasks = [canonical_name(task) for task in tasks]
         if not tasks:
             raise ValueError('tasks: got none, expected at least one; choose a task')
         start, pixels = time.perf_counter(), 0

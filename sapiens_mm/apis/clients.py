@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from .reading import InputError
+from .frames import InputError
 
 COOKIE = 'sapiens_mm_client'
 _MAX_UPLOADS = 64  # of all clients

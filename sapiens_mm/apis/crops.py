@@ -1,26 +1,26 @@
-"""People and frames as images of a model's input size."""
+"""Crops: people and whole frames as images of a model's input size."""
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-#: A person's box is taken this much larger, as in training.
+#: Factor by which a person's box is enlarged, as in training.
 PADDING = 1.25
 
 
 class Crop(NamedTuple):
-    """An image for a model.
+    """An input of a model.
 
     Attributes:
         image: (H, W, 3) uint8 RGB, of the model's input size.
-        box: Part of the frame that it shows: x0, y0, x1, y1 in pixels of the frame, of which any may lie outside.
+        box: The region of the frame that it shows: x0, y0, x1, y1 in pixels, possibly beyond the frame.
     """
     image: np.ndarray
     box: tuple[float, float, float, float]
 
 
-def cut_person(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Crop:
-    """Cuts a person out for a pose model as mmpose's ``TopdownAffine(use_udp=True)`` does, black outside of the image.
+def crop_for_pose(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Crop:
+    """Crops a person as mmpose's ``TopdownAffine(use_udp=True)``, black outside the image.
 
     Args:
         image: (H, W, 3) uint8.
@@ -37,16 +37,14 @@ def cut_person(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Cro
     return Crop(crop, (*(center - scale / 2).tolist(), *(center + scale / 2).tolist()))
 
 
-def cut_person_evenly(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Crop:
-    """Cuts a person out for a dense model as ``SapiensCropPerson`` does: averaged where it shrinks, the mean colour
-    outside of the image.
-    """
+def crop_for_dense(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Crop:
+    """Crops a person as ``SapiensCropPerson``: area-averaged when it shrinks, the mean color outside the image."""
     from ..dense.transforms.geometry import MEAN_COLOR, crop_box
     low, high = np.asarray(box[:2], np.float64), np.asarray(box[2:4], np.float64)
     return Crop(*crop_box(image, low, high, size, PADDING, MEAN_COLOR[::-1]))
 
 
 def resize_frame(image: np.ndarray, size: tuple[int, int]) -> Crop:
-    """A whole frame at a model's size, as ``SapiensResize`` makes it."""
+    """Resizes a whole frame to a model's input size (H, W) as ``SapiensResize``."""
     from ..dense.transforms.geometry import resize_image
     return Crop(resize_image(image, size), (0., 0., *image.shape[1::-1]))

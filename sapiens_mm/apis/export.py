@@ -1,6 +1,6 @@
-"""``sapiens-mm export``: a model as a file that runs without this package, by ONNX Runtime or ``torch.export``.
+"""``sapiens-mm export``: models as ONNX or ``torch.export`` files that run without this package.
 
-docs/export.md says what goes in, what comes out, and how to do the rest in another language.
+docs/export.md describes inputs, outputs, and pre- and postprocessing in another language.
 """
 import argparse
 import json
@@ -18,25 +18,27 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..engine.fetch import CheckpointError
+from ..engine.checkpoint import CheckpointError
+from ..tasks import get_task
 from ..version import __version__, require_torch
-from .models import DTYPES, TaskModel, load_model
-from .onnx_model import INPUT, RAW_OUTPUTS, OnnxNetwork
+from .models import load_model
+from .network import DTYPES, TaskModel
+from .onnx_model import INPUT, OnnxNetwork
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
-#: Largest difference from the original in units of the output's largest value, and of keypoints in pixels.
+#: Dtype -> largest difference from the original relative to the output's largest value, and of keypoints in pixels.
 TOLERANCES = dict(fp32=(1e-4, 0.05), fp16=(0.02, 0.5), bf16=(0.1, 1.))
 CHECKED_BATCHES = (1, 3)
-#: The first that tells a model that it is being exported, and whose ONNX export takes an exported program.
+#: The first torch whose models know that they are exported, and whose ONNX export accepts an exported program.
 OLDEST_TORCH = '2.7'
 
 
 class ExportedModel(nn.Module):
-    """A model whose outputs have names.
+    """A model with named outputs.
 
     Args:
         model: The model.
-        with_decode: Whether they are keypoints, labels and so on instead of heatmaps and logits.
+        with_decode: Whether outputs are decoded: keypoints instead of heatmaps, labels instead of logits.
     """
 
     def __init__(self, model: TaskModel, with_decode: bool):
@@ -46,74 +48,74 @@ class ExportedModel(nn.Module):
         self.with_decode = with_decode
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Outputs by name of RGB images (B, 3, H, W), 0 to 255, float32, of the model's input size."""
+        """Returns outputs by name of RGB images (B, 3, H, W), 0 to 255, float32, of the model's input size."""
         outputs = self.model(images)
         if self.with_decode:
             return decode(self.model, outputs)
-        return {RAW_OUTPUTS[task.partition('-')[0]]: output for task, output in outputs.items()}
+        return {get_task(task).raw_output: output for task, output in outputs.items()}
 
 
 def decode(model: TaskModel, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What is meant by a model's raw outputs (by task).
+    """Decodes a model's raw outputs (by task) at the size of the input.
 
     Returns:
-        Those that the model has of ``keypoints`` (B, K, 2) in pixels of the input, their ``scores`` (B, K), ``labels``
-        (B, H, W) uint8, ``depth`` (B, 1, H, W) and unit ``normals`` (B, 3, H, W).
+        By name: ``keypoints`` (B, K, 2) in pixels of the input and their ``scores`` (B, K); ``labels`` (B, H, W) uint8;
+        ``depth`` (B, 1, H, W); unit ``normals`` (B, 3, H, W).
     """
     decoded = {}
-    for task, output in outputs.items():
-        if model.codec is not None:
-            decoded['keypoints'], decoded['scores'] = model.codec.decode_heatmaps(output)
+    for name, output in outputs.items():
+        task = get_task(name)
+        if task.kind == 'keypoints':
+            decoded[task.decoded_output], decoded['scores'] = model.codec.decode_heatmaps(output)
             continue
         output = F.interpolate(output, model.input_size, mode='bilinear', align_corners=False)
-        if task == 'parts':
-            decoded['labels'] = output.argmax(1).to(torch.uint8)
-        elif task == 'depth':
-            decoded['depth'] = output
-        else:
-            decoded['normals'] = F.normalize(output, dim=1)
+        if task.kind == 'classes':
+            output = output.argmax(1).to(torch.uint8)
+        elif task.kind == 'vectors':
+            output = F.normalize(output, dim=1)
+        decoded[task.decoded_output] = output
     return decoded
 
 
 def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx',
                  with_decode: bool = False) -> dict[str, tuple[float, float]]:
-    """Writes a model to a file, if what that computes is what the model does.
+    """Writes a model to a file if the file's outputs equal the model's.
 
     Args:
-        model: On the CPU, as :func:`sapiens_mm.apis.models.load_model` gives it, in the dtype that is wanted.
-        path: The file. ONNX models of more than 1.5 GB get another one beside it, ``<path>.data``.
+        model: A model on the CPU, of the exported dtype; see :func:`sapiens_mm.apis.models.load_model`.
+        path: The file. ONNX models of more than 1.5 GB get a second one, ``<path>.data``.
         format: ``'onnx'`` or ``'torch-export'``.
         with_decode: See :class:`ExportedModel`.
 
     Returns:
-        By output the largest difference that was found, and the one that is tolerated.
+        By output the largest difference and the tolerated one.
 
     Raises:
         ImportError: A package for ONNX is missing, or torch is too old.
         OSError: The file cannot be written.
-        ValueError: The model is an ONNX file itself, or would be one in bfloat16.
-        CheckpointError: The file cannot be run, or a difference is too large; then there is no file.
+        ValueError: The model is an ONNX file, or is to become one in bfloat16.
+        CheckpointError: The file cannot be run, or a difference is too large; no file is left.
     """
     if not isinstance(model.network, nn.Module):
-        raise ValueError(f'{model.source} is exported already')
+        raise ValueError(f'{model.source} is exported already; export its checkpoint')
     if format == 'onnx' and model.network.dtype == torch.bfloat16:
-        raise ValueError('ONNX Runtime, which an ONNX file is compared by, has no bfloat16 convolutions on a CPU; take '
-                         'fp16 or the format torch-export')
+        raise ValueError('dtype: got bf16 for ONNX, expected fp32 or fp16, as ONNX Runtime has no bfloat16 '
+                         'convolutions on CPUs; or use the format torch-export')
     path = Path(path)
     if path.is_dir() or not path.parent.is_dir():
-        raise OSError(f'{path} cannot be written: it must be a file in a folder that is there')
+        raise OSError(f'{path} cannot be written: expected a file in an existing folder')
     if format == 'onnx':
         _require_onnx()
     require_torch(OLDEST_TORCH, 'sapiens-mm export')
-    # Beside the file, to be moved in one step; made first, since it tells whether anything can be written there.
+    # Made first, as it fails if nothing can be written there.
     with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         part = Path(folder) / path.name
         exported = ExportedModel(model, with_decode).eval()
         batch = torch.export.Dim('batch')
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), _no_warnings():
             program = torch.export.export(exported, (_images(model, 2), ), dynamic_shapes={INPUT: {0: batch}})
-            model.network.eval()  # forgets what the backbone keeps: it was traced
-        metadata = {name: json.dumps(value, default=_plain) for name, value in _metadata(model, with_decode).items()}
+            model.network.eval()  # clears the backbone's traced caches
+        metadata = {name: json.dumps(value, default=_to_list) for name, value in _metadata(model, with_decode).items()}
         if format == 'onnx':
             _write_onnx(program, part, metadata)
             run = OnnxNetwork(os.fspath(part), torch.device('cpu'))
@@ -121,11 +123,11 @@ def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx'
             torch.export.save(program, part, extra_files={'metadata.json': json.dumps(metadata)})
             run = torch.export.load(part).module()
         differences = _compare(model, run, with_decode)
-        wrong = [f'{name} by {found:.2g} (tolerated: {tolerated:g})'
-                 for name, (found, tolerated) in differences.items() if not found <= tolerated]
+        wrong = [f'{name} by {difference:.2g} (tolerated: {tolerated:g})'
+                 for name, (difference, tolerated) in differences.items() if not difference <= tolerated]
         if wrong:
-            raise CheckpointError(f'what was exported differs from {model.source} in {", ".join(wrong)}')
-        del run  # which may have the files open
+            raise CheckpointError(f'the exported model differs from {model.source} in {", ".join(wrong)}')
+        del run  # may hold the files open
         for file in sorted(Path(folder).iterdir(), reverse=True):  # the data first
             os.replace(file, path.with_name(file.name))
     return differences
@@ -136,20 +138,20 @@ def _require_onnx() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ImportError(f"ONNX needs more packages ({error}): pip install 'sapiens_mm[export]'") from error
+        raise ImportError(f"export to ONNX needs more packages ({error}): pip install 'sapiens_mm[export]'") from error
 
 
 @contextmanager
-def _quiet():
-    """Without warnings: those of exports are torch's about torch."""
+def _no_warnings():
+    """Hides torch's warnings about its own exporters."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
-    names = program.call_spec.out_spec.context  # the keys of the outputs
-    with _quiet():
+    names = program.call_spec.out_spec.context  # keys of the outputs
+    with _no_warnings():
         onnx_program = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=list(names),
                                          verbose=False)
     onnx_program.model.metadata_props.update(metadata)
@@ -158,7 +160,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dic
 
 def _metadata(model: TaskModel, with_decode: bool) -> dict:
     network, codec = model.network, model.codec
-    order = [2, 1, 0] if network.bgr else [0, 1, 2]  # of the images
+    order = [2, 1, 0] if network.bgr else [0, 1, 2]  # RGB
     return dict(
         tasks=model.tasks,
         input_size=model.input_size,
@@ -174,7 +176,7 @@ def _metadata(model: TaskModel, with_decode: bool) -> dict:
         versions=dict(sapiens_mm=__version__, torch=torch.__version__))
 
 
-def _plain(value) -> list:
+def _to_list(value) -> list:
     return value.tolist() if hasattr(value, 'tolist') else list(value)
 
 
@@ -192,55 +194,69 @@ def _images(model: TaskModel, number: int) -> Tensor:
 
 @torch.no_grad()
 def _compare(model: TaskModel, run: Callable, with_decode: bool) -> dict[str, tuple[float, float]]:
-    """By output the largest difference between a file and its model, and the one that is tolerated."""
-    tolerance, pixels = TOLERANCES[_dtype_name(model)]
+    """The largest difference between a file and its model by output, and the tolerated one."""
     differences = {}
     for number in CHECKED_BATCHES:
         images = _images(model, number)
-        found, raw = run(images), model(images)
-        wanted = decode(model, raw) if with_decode else ExportedModel(model, False)(images)
-        if {name: tensor.shape for name, tensor in found.items()} != {
-                name: tensor.shape for name, tensor in wanted.items()}:
-            raise CheckpointError(f'what was exported has other outputs than {model.source} for a batch of {number}')
-        for name, output in wanted.items():
-            difference, tolerated = (found[name].float() - output.float()).abs(), tolerance
-            if name == 'keypoints':
-                # Where heatmaps that differ as much as they may have their peak elsewhere, nothing can be said.
-                heatmaps = raw[model.tasks[0]]
-                noise = torch.rand(heatmaps.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-                other = model.codec.decode_heatmaps(heatmaps + noise * tolerance * heatmaps.abs().max())[0]
-                difference, tolerated = difference[(other - output).norm(dim=-1) < pixels], pixels
-            elif name == 'labels':
-                # By how much the logit of another class is lower.
-                logits = F.interpolate(raw['parts'], model.input_size, mode='bilinear', align_corners=False)
-                difference = logits.amax(1) - logits.gather(1, found[name][:, None].long()).squeeze(1)
-                difference, tolerated = difference / logits.abs().max(), 2 * tolerance
-            elif name == 'normals' and with_decode:
-                # Short vectors have no certain direction.
-                length = F.interpolate(raw['normal'], model.input_size, mode='bilinear').norm(dim=1, keepdim=True)
-                difference = difference * length / length.max()
-            else:
-                difference = difference / output.abs().max()
+        actual, raw = run(images), model(images)
+        expected = decode(model, raw) if with_decode else {
+            get_task(task).raw_output: output for task, output in raw.items()}
+        if {name: tensor.shape for name, tensor in actual.items()} != {
+                name: tensor.shape for name, tensor in expected.items()}:
+            raise CheckpointError(f'the exported model has other outputs than {model.source} for a batch of {number}')
+        decoded = {get_task(task).decoded_output: output for task, output in raw.items()} if with_decode else {}
+        for name, output in expected.items():
+            difference, tolerated = _difference(model, name, actual[name], output, decoded.get(name))
             worst = difference.max().item() if difference.numel() else 0.
             before = differences.get(name, (0., ))[0]
             differences[name] = (worst if math.isnan(worst) else max(before, worst)), tolerated  # NaN stays
     return differences
 
 
+def _difference(model: TaskModel, name: str, actual: Tensor, expected: Tensor, raw: Tensor | None
+                ) -> tuple[Tensor, float]:
+    """Differences of one output, and the tolerated one.
+
+    Args:
+        model: The model.
+        name: Name of the output.
+        actual: Output of the file.
+        expected: Output of the model.
+        raw: Output before decoding; None if it is not decoded.
+    """
+    tolerance, pixels = TOLERANCES[_dtype_name(model)]
+    difference = (actual.float() - expected.float()).abs()
+    if raw is not None and name == 'keypoints':
+        # Excludes keypoints whose peak moves if heatmaps differ as much as they may.
+        noise = torch.rand(raw.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        other = model.codec.decode_heatmaps(raw + noise * tolerance * raw.abs().max())[0]
+        return difference[(other - expected).norm(dim=-1) < pixels], pixels
+    if raw is not None and name == 'labels':
+        # The margin by which the logit of another class is lower.
+        logits = F.interpolate(raw, model.input_size, mode='bilinear', align_corners=False)
+        difference = logits.amax(1) - logits.gather(1, actual[:, None].long()).squeeze(1)
+        return difference / logits.abs().max(), 2 * tolerance
+    if raw is not None and name == 'normals':
+        # Short vectors have an uncertain direction.
+        length = F.interpolate(raw, model.input_size, mode='bilinear').norm(dim=1, keepdim=True)
+        return difference * length / length.max(), tolerance
+    return difference / expected.abs().max(), tolerance
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``sapiens-mm export``."""
-    parser.add_argument('config', nargs='?', help='config of the model; needless where the checkpoint says what it is: '
-                        'of a training, the embedded ones')
+    parser.add_argument('config', nargs='?', help='config of the model; omit it if the checkpoint contains it, as '
+                        'those of trainings and the embedded ones do')
     parser.add_argument('checkpoint', help='its weights: a path, http(s):// or hf://')
-    parser.add_argument('--format', choices=tuple(SUFFIXES), default='onnx')
-    parser.add_argument('--dtype', choices=tuple(DTYPES), default='fp32', help='what it computes in')
-    parser.add_argument('--with-decode', action='store_true', help='put out keypoints, labels, depth and unit normals '
-                        'at the size of the input instead of heatmaps, logits and so on')
-    parser.add_argument('--out', help='the file; by default named like the checkpoint, in this folder')
+    parser.add_argument('--format', choices=tuple(SUFFIXES), default='onnx', help='(%(default)s)')
+    parser.add_argument('--dtype', choices=tuple(DTYPES), default='fp32', help='dtype of computations (%(default)s)')
+    parser.add_argument('--with-decode', action='store_true', help='export keypoints, labels, depth and unit normals '
+                        'at the size of the input instead of heatmaps and logits')
+    parser.add_argument('--out', help='the file; by default named like the checkpoint, in the current folder')
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exports; returns 0, 1 if the result differs from the model or cannot be run, or 2 for wrong arguments."""
+    """Exports a model; returns 0, 1 if the file differs from it or cannot be run, or 2 for wrong arguments."""
     try:
         model = load_model(args.checkpoint, args.config, dtype=DTYPES[args.dtype])
         path = args.out or Path(args.checkpoint).stem + SUFFIXES[args.format]
@@ -252,8 +268,8 @@ def main(args: argparse.Namespace) -> int:
     except (ImportError, OSError, ValueError, CheckpointError) as error:
         print(f'sapiens-mm: {error}', file=sys.stderr)
         return 1 if isinstance(error, CheckpointError) else 2
-    for name, (found, tolerated) in differences.items():
+    for name, (difference, tolerated) in differences.items():
         unit = 'pixels' if name == 'keypoints' else 'of the largest value'
-        print(f'{name}: {found:.2g} {unit} from the original at most (tolerated: {tolerated:g})')
+        print(f'{name}: differs from the original by at most {difference:.2g} {unit} (tolerated: {tolerated:g})')
     print(f'wrote {path}')
     return 0

@@ -1,15 +1,15 @@
-"""ONNX files of ``sapiens-mm export``, run by ONNX Runtime in place of the models that they were made from."""
+"""Exported ONNX models, run by ONNX Runtime instead of the original model."""
 import torch
 from torch import Tensor
 
-from ..engine.fetch import CheckpointError
+from ..engine.checkpoint import CheckpointError
+from ..tasks import canonical_name, get_task
 from ..utils.files import parse_json
-from .models import TaskModel
+from .network import TaskModel
 
-#: The output of each task; ``pose`` stands for ``pose-17`` and so on.
-RAW_OUTPUTS = {'pose': 'heatmaps', 'parts': 'logits', 'depth': 'depth', 'normal': 'normals'}
+#: Name of the input.
 INPUT = 'images'
-#: What is read of the metadata.
+#: Keys of the metadata.
 METADATA = ('tasks', 'input_size', 'with_decode', 'metainfo', 'codec')
 
 
@@ -18,79 +18,77 @@ class OnnxNetwork:
 
     Args:
         path: The file.
-        device: ``cuda`` for a GPU; what is computed there starts and ends in host memory all the same.
+        device: A CPU or CUDA device; inputs and outputs pass through host memory either way.
 
     Attributes:
         metadata: `METADATA` by name, parsed.
 
     Raises:
-        ImportError: There is no ONNX Runtime.
-        CheckpointError: The file cannot be run, or is none of ours.
-        ValueError: ONNX Runtime does not know the device.
+        ImportError: ONNX Runtime is missing.
+        CheckpointError: The file cannot be run, or was not exported by this package.
+        ValueError: ONNX Runtime does not support the device.
     """
 
     def __init__(self, path: str, device: torch.device):
         try:
             import onnxruntime
         except ModuleNotFoundError as error:
-            raise ImportError(f"{path} is run by ONNX Runtime ({error}): pip install 'sapiens_mm[export]'") from error
+            raise ImportError(f"{path} needs ONNX Runtime ({error}): pip install 'sapiens_mm[export]'") from error
         provider = f'{device.type.upper()}ExecutionProvider'
         if provider not in onnxruntime.get_available_providers():
-            raise ValueError(f"this ONNX Runtime has no {provider} for device '{device}'; take device='cpu', or for "
-                             'NVIDIA cards pip install onnxruntime-gpu in its place')
+            raise ValueError(f"device: got '{device}', which needs {provider}; use device='cpu', or for NVIDIA GPUs "
+                             'replace onnxruntime by onnxruntime-gpu')
         try:
-            # Its errors have no common class but Exception.
             options = dict(device_id=device.index or 0) if device.type == 'cuda' else {}
             self._session = onnxruntime.InferenceSession(path, providers=[(provider, options)])
-        except Exception as error:
-            raise CheckpointError(f'ONNX Runtime cannot run {path}: {str(error).splitlines()[0]}') from error
-        found = self._session.get_modelmeta().custom_metadata_map
-        try:  # other tools add entries of their own
-            self.metadata = {name: parse_json(found[name]) for name in METADATA}
+        except Exception as error:  # its errors have no other common base class
+            raise CheckpointError(f'{path} cannot be run by ONNX Runtime: {str(error).splitlines()[0]}') from error
+        stored = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self.metadata = {name: parse_json(stored[name]) for name in METADATA}
         except (KeyError, ValueError) as error:
-            raise CheckpointError(f"{path} does not say what its outputs are; make it with 'sapiens-mm "
-                                  "export'") from error
+            raise CheckpointError(f"{path} has no valid metadata; export it with 'sapiens-mm export'") from error
         self.device = device
         self.outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Outputs by name of RGB images (B, 3, H, W), 0 to 255 in any dtype."""
-        found = self._session.run(None, {INPUT: images.float().cpu().numpy()})
-        return {name: torch.from_numpy(array).to(self.device) for name, array in zip(self.outputs, found, strict=True)}
+        """Returns outputs by name of RGB images (B, 3, H, W), 0 to 255 in any dtype."""
+        outputs = self._session.run(None, {INPUT: images.float().cpu().numpy()})
+        return {name: torch.from_numpy(array).to(self.device)
+                for name, array in zip(self.outputs, outputs, strict=True)}
 
 
 def load_onnx_model(path: str, device: str | torch.device = 'cpu') -> TaskModel:
-    """Reads a file of ``sapiens-mm export --format onnx``.
+    """Loads a file of ``sapiens-mm export --format onnx``.
 
     Args:
-        path: The file; large models have another one beside it, ``<path>.data``.
+        path: The file; large models have their weights beside it, in ``<path>.data``.
         device: ``'cpu'`` or ``'cuda'``.
 
     Raises:
-        ImportError: There is no ONNX Runtime, or no mmpose to decode keypoints.
-        CheckpointError: The file cannot be run, is none of ours, or decodes by itself.
-        ValueError: ONNX Runtime does not know the device.
+        ImportError: ONNX Runtime is missing, or mmpose for decoding keypoints.
+        CheckpointError: The file cannot be run, was not exported by this package, or decodes its outputs itself.
+        ValueError: ONNX Runtime does not support the device.
     """
     device = torch.device(device)
     network = OnnxNetwork(path, device)
     metadata = network.metadata
     if metadata['with_decode']:
-        raise CheckpointError(f'{path} was exported with --with-decode, and what it puts out can neither be brought to '
-                              'other sizes nor averaged; export it without')
-    codec, metainfo = None, metadata['metainfo']
+        raise CheckpointError(f'{path} was exported with --with-decode, whose outputs cannot be resized or averaged; '
+                              'export it without')
     try:
+        codec, metainfo = None, {canonical_name(task): meta for task, meta in metadata['metainfo'].items()}
         if metadata['codec'] is not None:
             from ..pose.codec import SapiensUDPHeatmap
             codec = SapiensUDPHeatmap(**metadata['codec'])
-            for meta in metainfo.values():  # JSON has no numbers for keys
+            for meta in metainfo.values():  # JSON keys are text
                 meta['keypoint_id2name'] = dict(enumerate(meta['keypoint_id2name'].values()))
-        tasks, (height, width) = tuple(metadata['tasks']), metadata['input_size']
-        names = {task: RAW_OUTPUTS[task.partition('-')[0]] for task in tasks}
+        tasks, (height, width) = tuple(map(canonical_name, metadata['tasks'])), metadata['input_size']
+        names = {task: get_task(task).raw_output for task in tasks}
         if not names or not set(names.values()) <= set(network.outputs) or set(metainfo) != set(names):
-            raise ValueError(f'tasks are {tasks}, outputs {network.outputs}')
+            raise ValueError(f'tasks {tasks}, outputs {network.outputs}')
     except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not say what its outputs are ({error}); make it with 'sapiens-mm "
-                              "export'") from error
+        raise CheckpointError(f"{path} has no valid metadata ({error}); export it with 'sapiens-mm export'") from error
 
     def by_task(images: Tensor) -> dict[str, Tensor]:
         outputs = network(images)

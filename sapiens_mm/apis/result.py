@@ -1,41 +1,38 @@
-"""What was found in one image."""
+"""Results of inference: people and maps of one image, as JSON and as images."""
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
+from ..tasks import TASKS, Task, dense_tasks
 from ..vocabularies.keypoints import KEYPOINT_NAMES, convert_keypoints, get_vocabulary
-from .reading import Source
+from .frames import Source
 
-#: The tasks that give maps; a picture that shows one of them shows the first that there is.
-DENSE = ('parts', 'depth', 'normal')
 #: Keypoint format -> keypoint set of :mod:`sapiens_mm.vocabularies.keypoints`; None keeps the model's.
 KEYPOINT_FORMATS = {'model': None, 'coco-17': 'coco', 'wholebody-133': 'coco_wholebody', 'openpose': 'openpose25'}
-# Of OpenPose's people, by the places of COCO-WholeBody's keypoints.
+# OpenPose's fields as parts of COCO-WholeBody.
 _OPENPOSE_PARTS = {'face_keypoints_2d': slice(23, 91), 'hand_left_keypoints_2d': slice(91, 112),
                    'hand_right_keypoints_2d': slice(112, 133)}
 
 
 @dataclass
 class Result:
-    """People and maps of one image, all in its pixels.
+    """People and maps of one image, in its pixels.
 
     Attributes:
-        source: Where the image comes from.
+        source: Source of the image.
         image: (H, W, 3) uint8 RGB.
         index: Number of the frame in a video; None for an image.
         rate: Frames per second of the video, 0 if unknown.
-        boxes: (N, 5) float32: x0, y0, x1, y1, score; a detector's with the highest score first, given ones in their
-            order.
-        track_ids: (N, ) int, numbers that stay over a video; None without tracking.
-        keypoints: (N, K, 2) float32; None without a pose model, as with the rest.
-        keypoint_scores: (N, K) float32, about 0 to 1.
-        parts: (H, W) uint8 class ids, 0 for background.
-        depth: (H, W) float32, smaller is nearer, without a unit. 0 where no person is, as far as parts or boxes tell.
-        normal: (H, W, 3) float32 unit vectors, x right, y up, z to the viewer; 0 where no person is, likewise.
-        metainfo: By task (``'pose'``, ``'parts'``): names, links, colours; see :class:`TaskModel`.
-        time: Seconds from the first frame of the video; None where only its rate is known.
+        boxes: (N, 5) float32 of x0, y0, x1, y1, score; detected ones by descending score, given ones in their order.
+        track_ids: (N, ) int, constant over a video; None without tracking.
+        keypoints: (N, K, 2) float32; None without a pose model.
+        keypoint_scores: (N, K) float32, about 0 to 1; None without a pose model.
+        maps: Predictions of the dense tasks by their result name; see :attr:`parts`, :attr:`depth`, :attr:`normal`.
+        metainfo: By task (``'pose'``, ``'seg'``) names, links, colors; see
+            :class:`~sapiens_mm.apis.network.TaskModel`.
+        time: Seconds since the first frame of the video; None if only the rate is known.
     """
     source: Source
     image: np.ndarray
@@ -45,50 +42,62 @@ class Result:
     track_ids: np.ndarray | None = None
     keypoints: np.ndarray | None = None
     keypoint_scores: np.ndarray | None = None
-    parts: np.ndarray | None = None
-    depth: np.ndarray | None = None
-    normal: np.ndarray | None = None
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
     metainfo: dict = field(default_factory=dict)
     time: float | None = None
 
+    @property
+    def parts(self) -> np.ndarray | None:
+        """(H, W) uint8 class ids, 0 for background; None if not predicted."""
+        return self.maps.get('parts')
+
+    @property
+    def depth(self) -> np.ndarray | None:
+        """(H, W) float32 relative depth, small is near, 0 outside people (by parts or boxes); None if not predicted."""
+        return self.maps.get('depth')
+
+    @property
+    def normal(self) -> np.ndarray | None:
+        """(H, W, 3) float32 unit vectors, x right, y up, z to the viewer, 0 outside people; None if not predicted."""
+        return self.maps.get('normal')
+
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
-        found = [f'pose-{self.keypoints.shape[1]}'] if self.keypoints is not None else []
-        found += self._maps()
+        tasks = [f'pose-{self.keypoints.shape[1]}'] if self.keypoints is not None else []
         people = f'{len(self.boxes)} {"person" if len(self.boxes) == 1 else "people"}'
-        return f"Result('{self.name}', {width} x {height}, {people}{''.join(f', {task}' for task in found)})"
+        return f"Result('{self.name}', {width} x {height}, {', '.join([people, *tasks, *self.maps])})"
 
     @property
     def name(self) -> str:
-        """What its outputs are called: that of its source, and the number of the frame."""
+        """Name of its outputs: that of its source, and the number of the frame."""
         return self.source.name if self.index is None else frame_name(self.source.name, self.index)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the image and the maps."""
-        return self.image.nbytes + sum(getattr(self, name).nbytes for name in self._maps())
+        return self.image.nbytes + sum(array.nbytes for array in self.maps.values())
 
     @property
     def mask(self) -> np.ndarray | None:
-        """(H, W) boolean, True on people; None where nothing tells."""
-        if self.parts is not None:
-            return self.parts != 0
-        if self.depth is not None:
-            return self.depth != 0
-        return None if self.normal is None else (self.normal != 0).any(axis=-1)
+        """(H, W) bool, True on people; None without maps."""
+        for task in self._dense_tasks():
+            mask = self.maps[task.result] != 0
+            return mask.any(axis=-1) if mask.ndim == 3 else mask
+        return None
+
+    def _dense_tasks(self) -> list[Task]:
+        return [task for task in dense_tasks().values() if task.result in self.maps]
 
     def to_json(self, keypoint_format: str = 'model') -> dict:
-        """The people as numbers for JSON; ``docs/outputs.md`` has the fields.
+        """The people as JSON values; docs/outputs.md describes the fields.
 
         Args:
-            keypoint_format: One of `KEYPOINT_FORMATS`; ``'openpose'`` gives a file of OpenPose's.
+            keypoint_format: One of `KEYPOINT_FORMATS`; ``'openpose'`` gives OpenPose's files.
 
         Raises:
-            ValueError: There is no such format, or these keypoints do not convert to it.
+            ValueError: The format is unknown, or the keypoints do not convert to it.
         """
-        if keypoint_format not in KEYPOINT_FORMATS:
-            raise ValueError(f"keypoint_format is '{keypoint_format}', but must be one of "
-                             f'{", ".join(KEYPOINT_FORMATS)}')
+        check_keypoint_format(keypoint_format)
         if keypoint_format == 'openpose':
             return self._to_openpose()
         names, keypoints, scores = self._converted(KEYPOINT_FORMATS[keypoint_format])
@@ -110,20 +119,19 @@ class Result:
             content['instances'].append(instance)
         return content
 
-    def _converted(self, vocabulary: str | None) -> tuple[list[str] | None, np.ndarray | None, np.ndarray | None]:
-        """Names, coordinates and scores of the keypoints in a vocabulary, None: in that of the model."""
+    def _converted(self, keypoint_set: str | None) -> tuple[list[str] | None, np.ndarray | None, np.ndarray | None]:
+        """Names, coordinates and scores of the keypoints in a keypoint set; None keeps the model's."""
         if self.keypoints is None:
             return None, None, None
-        own = list(self.metainfo['pose']['keypoint_id2name'].values())
-        if vocabulary is None:
-            return own, self.keypoints, self.keypoint_scores
-        names = list(KEYPOINT_NAMES[vocabulary])
-        if names == own:
-            return own, self.keypoints, self.keypoint_scores
-        if len(own) not in (17, 133, 308) or own != list(KEYPOINT_NAMES[get_vocabulary(len(own))]):
-            raise ValueError(f'these {len(own)} keypoints are of a vocabulary of your own, which does not convert; '
-                             "take keypoint_format='model'")
-        return names, *convert_keypoints(self.keypoints, self.keypoint_scores, len(own), vocabulary)
+        model_names = list(self.metainfo['pose']['keypoint_id2name'].values())
+        names = model_names if keypoint_set is None else list(KEYPOINT_NAMES[keypoint_set])
+        if names == model_names:
+            return names, self.keypoints, self.keypoint_scores
+        number = len(model_names)
+        if number not in (17, 133, 308) or model_names != list(KEYPOINT_NAMES[get_vocabulary(number)]):
+            raise ValueError(f"{number} keypoints of an unknown keypoint set cannot be converted to '{keypoint_set}'; "
+                             "use keypoint_format='model'")
+        return names, *convert_keypoints(self.keypoints, self.keypoint_scores, number, keypoint_set)
 
     def _to_openpose(self) -> dict:
         people = []
@@ -143,79 +151,82 @@ class Result:
         return dict(version=1.3, people=people)
 
     def draw(self, threshold: float = .3) -> np.ndarray:
-        """The image under what was found, (H, W, 3) uint8 RGB: parts (else depth, else normals), then skeletons.
+        """Draws the first map (parts, else depth, else normals) and skeletons over the image, (H, W, 3) uint8 RGB.
 
         Args:
-            threshold: Keypoints with a lower score are left out.
+            threshold: Minimum score of keypoints.
         """
-        picture, shown = self.image, next(iter(self._maps()), None)
-        if shown is not None:
-            picture = self._draw_map(shown)
-        if shown not in (None, 'parts'):  # which are over the image already
-            from ..visualization.maps import overlay
-            picture = overlay(self.image, picture, self.mask)
-        return self.draw_skeletons(picture, threshold)
+        drawing, tasks = self.image, self._dense_tasks()
+        if tasks:
+            drawing = self._draw_map(tasks[0])
+            if tasks[0].kind != 'classes':  # those are drawn over the image already
+                from ..visualization.maps import overlay
+                drawing = overlay(self.image, drawing, self.mask)
+        return self.draw_skeletons(drawing, threshold)
 
     def sheet(self, threshold: float = .3) -> np.ndarray:
-        """The image, keypoints and maps side by side, with what their colours mean, (H', W', 3) uint8 RGB."""
+        """Draws image, keypoints and maps side by side with a legend of the visible parts, (H', W', 3) uint8 RGB."""
+        from ..visualization.maps import legend
         from ..visualization.sheet import MAX_HEIGHT, sheet
         small = self._reduced(MAX_HEIGHT)
-        pictures = {'image': small.image}
+        images = {'image': small.image}
         if self.keypoints is not None:
-            pictures['left orange, right blue'] = small.draw_skeletons(small.image, threshold)
-        titles = dict(depth='depth, yellow is near')
-        pictures |= {titles.get(name, name): picture for name, picture in small.draw_maps().items()}
-        seen = self.seen_parts()
-        if seen:
-            from ..visualization.maps import legend
-            key = legend(len(small.image), *zip(*seen))
-            pictures['parts'] = np.hstack([pictures['parts'], key])
-        return sheet(pictures)
+            images[TASKS['pose'].title] = small.draw_skeletons(small.image, threshold)
+        for task in small._dense_tasks():
+            images[task.title] = small._draw_map(task)
+            seen = self.seen_parts() if task.name == 'seg' else ()
+            if seen:
+                images[task.title] = np.hstack([images[task.title], legend(len(small.image), *zip(*seen))])
+        return sheet(images)
 
     def _reduced(self, height: int) -> 'Result':
-        """This one at that height, if it is higher: to be drawn, since of maps single pixels are taken."""
+        """A smaller copy for drawing; maps are subsampled."""
         if len(self.image) <= height:
             return self
         scale = height / len(self.image)
         size = max(1, round(self.image.shape[1] * scale)), height
-        maps = {name: cv2.resize(getattr(self, name), size, interpolation=cv2.INTER_NEAREST) for name in self._maps()}
         return replace(
             self, image=cv2.resize(self.image, size, interpolation=cv2.INTER_AREA),
             boxes=np.column_stack([self.boxes[:, :4] * scale, self.boxes[:, 4:]]),
-            keypoints=None if self.keypoints is None else (self.keypoints + .5) * scale - .5, **maps)
+            keypoints=None if self.keypoints is None else (self.keypoints + .5) * scale - .5,
+            maps={name: cv2.resize(array, size, interpolation=cv2.INTER_NEAREST) for name, array in self.maps.items()})
 
     def seen_parts(self) -> list[tuple[str, Sequence[int]]]:
-        """Names and RGB colours of the parts that are seen, without the background."""
+        """Names and RGB colors of the visible body parts."""
         if self.parts is None:
             return []
-        meta = self.metainfo['parts']
+        meta = self.metainfo['seg']
         return [(meta['classes'][part].replace('_', ' '), meta['palette'][part])
                 for part in np.unique(self.parts) if part]
 
-    def draw_skeletons(self, picture: np.ndarray, threshold: float = .3) -> np.ndarray:
-        """A picture (H, W, 3) uint8 RGB of the image's size under the keypoints that score at least the threshold."""
+    def draw_skeletons(self, image: np.ndarray, threshold: float = .3) -> np.ndarray:
+        """Draws keypoints of at least a score over an image (H, W, 3) uint8 RGB of the result's size."""
         if self.keypoints is None:
-            return picture
+            return image
         from ..visualization.skeleton import draw_skeleton
-        return draw_skeleton(picture, self.keypoints, self.keypoint_scores, self.metainfo['pose'], threshold,
+        return draw_skeleton(image, self.keypoints, self.keypoint_scores, self.metainfo['pose'], threshold,
                              None if self.track_ids is None else self.boxes, self.track_ids)
 
     def draw_maps(self) -> dict[str, np.ndarray]:
-        """Pictures of the maps that there are, (H, W, 3) uint8 RGB: ``'parts'``, ``'depth'``, ``'normals'``."""
-        return {dict(normal='normals').get(name, name): self._draw_map(name) for name in self._maps()}
+        """Draws each map, (H, W, 3) uint8 RGB by name: ``'parts'``, ``'depth'``, ``'normals'``."""
+        return {task.label.noun: self._draw_map(task) for task in self._dense_tasks()}
 
-    def _maps(self) -> list[str]:
-        return [name for name in DENSE if getattr(self, name) is not None]
-
-    def _draw_map(self, name: str) -> np.ndarray:
+    def _draw_map(self, task: Task) -> np.ndarray:
         from ..visualization.maps import color_normals, draw_depth, draw_parts
-        if name == 'parts':
-            return draw_parts(self.image, self.parts, self.metainfo['parts']['palette'])
-        return draw_depth(self.depth, self.mask) if name == 'depth' else color_normals(self.normal, self.mask)
+        values = self.maps[task.result]
+        if task.kind == 'classes':
+            return draw_parts(self.image, values, self.metainfo[task.name]['palette'])
+        return (color_normals if task.kind == 'vectors' else draw_depth)(values, self.mask)
+
+
+def check_keypoint_format(keypoint_format: str) -> None:
+    """Raises a ValueError if a keypoint format is unknown."""
+    if keypoint_format not in KEYPOINT_FORMATS:
+        raise ValueError(f"keypoint_format: got '{keypoint_format}', expected one of {', '.join(KEYPOINT_FORMATS)}")
 
 
 def frame_name(name: str, index: int) -> str:
-    """What the outputs of a frame of a video are called."""
+    """Name of the outputs of a frame of a video."""
     return f'{name}.frames/{index:06d}'
 
 
@@ -224,6 +235,6 @@ def _rounded(values) -> list[float]:
 
 
 def _triples(points: np.ndarray, scores: np.ndarray) -> list[float]:
-    """x, y, score of each keypoint in a row; one that the vocabulary has and the model has not is 0, 0, 0."""
+    """x, y, score of each keypoint in a row; keypoints that the model lacks are 0, 0, 0."""
     points = np.nan_to_num(np.column_stack([points, scores]).astype(float))
     return _rounded(points.ravel().tolist())

@@ -33,18 +33,18 @@ _base_ = ['{root}/configs/_base_/dense_runtime.py', '{root}/configs/_base_/model
 
 @pytest.fixture(scope='session')
 def small_models(root, tmp_path_factory):
-    """Name (pose-17, pose-133, pose-308, parts, depth, normal, multi) -> config and checkpoint."""
+    """Name (pose-17, pose-133, pose-308, seg, depth, normal, multi) -> config and checkpoint."""
     folder = tmp_path_factory.mktemp('models')
     heads = DENSE_HEAD + '{more})'
     texts = {
         'pose-17': _pose(root, 17, 'coco'),
         'pose-133': _pose(root, 133, 'coco_wholebody'),
         'pose-308': _pose(root, 308, 'goliath'),
-        'parts': _dense(root, 'seg', 'decode_head=' + heads.format(
+        'seg': _dense(root, 'seg', 'decode_head=' + heads.format(
             more=", num_classes=28, loss_decode=dict(type='SapiensWeightedCrossEntropyLoss'), _delete_=True")),
         'depth': _dense(root, 'depth', 'decode_head=' + heads.format(more=', _delete_=True')),
         'normal': _dense(root, 'normal', 'decode_head=' + heads.format(more=', _delete_=True')),
-        'multi': _dense(root, 'multitask', f"heads=dict(_delete_=True, parts={heads.format(more=', num_classes=28')}, "
+        'multi': _dense(root, 'multitask', f"heads=dict(_delete_=True, seg={heads.format(more=', num_classes=28')}, "
                         f"depth={heads.format(more='')}, normal={heads.format(more='')})"),
     }
     models = {}

@@ -19,7 +19,7 @@ import pytest
 
 from sapiens_mm.apis.app import App, _exit_on_signals, find_examples
 from sapiens_mm.apis.models import load_model, save_model
-from sapiens_mm.apis.reading import InputError
+from sapiens_mm.apis.sources import InputError
 from sapiens_mm_cli import main
 
 CHROMIUM = {name: shutil.which(name) for name in ('chromium', 'chromedriver')}
@@ -97,7 +97,7 @@ def test_limits_are_checked_before_anything_is_decoded(app, photo, write_video, 
         monkeypatch.setattr(app, limit, number)
     monkeypatch.setattr(app, '_load', lambda *args: pytest.fail('models are loaded'))
     monkeypatch.setattr('PIL.ImageFile.ImageFile.load', lambda *args: pytest.fail('the image is decoded'))
-    monkeypatch.setattr('sapiens_mm.apis.reading._read_video', lambda *args: pytest.fail('the video is decoded'))
+    monkeypatch.setattr('sapiens_mm.apis.frames._read_video', lambda *args: pytest.fail('the video is decoded'))
     with pytest.raises(InputError, match=value):
         app.run(path, photo.parent, 'own', ['parts'])
 
@@ -191,7 +191,7 @@ def test_models_are_loaded_when_they_are_asked_for_and_kept(monkeypatch, small_m
         loads.append(task)
         return load_model(small_models[task][1], small_models[task][0], **kwargs)
 
-    monkeypatch.setattr('sapiens_mm.apis.inferencer.load_released', load)
+    monkeypatch.setattr('sapiens_mm.apis.models.load_released', load)
     app = App(device='cpu', detector=None)
     assert 'parts' in app.tasks('1b')
     assert 'parts' not in app.tasks('2b')
@@ -211,7 +211,7 @@ def test_people_of_low_scores_are_left_out(small_models, photo):
 
 
 def test_the_embedded_model(monkeypatch, small_models, tmp_path, photo):
-    monkeypatch.setattr('sapiens_mm.apis.models.EMBEDDED', tmp_path)
+    monkeypatch.setattr('sapiens_mm.apis.model_zoo.EMBEDDED', tmp_path)
     save_model(load_model(small_models['multi'][1], small_models['multi'][0]), tmp_path / 'dense.safetensors')
     app = App(device='cpu', detector=None)
     assert app.sizes()[0] == 'tiny'

@@ -5,7 +5,7 @@ import pytest
 
 from sapiens_mm.apis import clients as module
 from sapiens_mm.apis.clients import COOKIE, Clients, client_of
-from sapiens_mm.apis.reading import InputError
+from sapiens_mm.apis.frames import InputError
 
 A, B = 'a' * 32, 'b' * 32
 

@@ -8,10 +8,10 @@ import torch
 from torchvision.ops import box_iou
 
 from sapiens_mm.apis import SapiensInferencer
-from sapiens_mm.apis.models import EMBEDDED, embedded_tasks
+from sapiens_mm.apis.model_zoo import EMBEDDED, embedded_tasks
 from sapiens_mm_cli import main
 
-TASKS = ['depth', 'normal', 'parts', 'pose-17']
+TASKS = ['depth', 'normal', 'pose-17', 'seg']
 
 
 def test_it_is_small_and_has_a_card():

@@ -13,8 +13,10 @@ from mmengine.utils import digit_version
 from PIL import Image
 
 from sapiens_mm.apis import SapiensInferencer
-from sapiens_mm.apis.persons import DETECTORS, BoxFile
-from sapiens_mm.apis.reading import InputError, Source
+from sapiens_mm.apis import inferencer as module
+from sapiens_mm.apis.boxes import BoxFile
+from sapiens_mm.apis.detector import DETECTORS
+from sapiens_mm.apis.frames import Frame, InputError, Source
 from sapiens_mm.engine.checkpoint import CheckpointError
 
 EXACT = dict(device='cpu', dtype=torch.float32)
@@ -48,86 +50,202 @@ def crowd():
     return images, boxes
 
 
-def test_arguments_that_are_wrong(small_models):
-    weights = dict(weights=small_models['depth'], **EXACT)
-    with pytest.raises(ValueError, match='batch_size is 0, but must be 1 or more'):
-        SapiensInferencer(batch_size=0, **weights)
-    for name, value in (('batch_size', '4'), ('batch_size', None), ('max_persons', 1.5), ('score_threshold', 7),
-                        ('score_threshold', np.nan), ('nms_threshold', -1), ('nms_threshold', 'a')):
-        with pytest.raises(ValueError, match=f'{name} is .*, but must be '):
-            SapiensInferencer(**{name: value}, **weights)
-    for wrong in (5, ('config.py', 'checkpoint.pth', 'more'), []):
-        with pytest.raises(ValueError, match='weights (are .*, but must be a checkpoint, a pair|is an empty list)'):
-            SapiensInferencer(weights=wrong, **EXACT)
-    with pytest.raises(ValueError, match='detector is 5, but must be a name, a pair'):
-        SapiensInferencer(weights=small_models['pose-17'], detector=5, **EXACT)
-    with pytest.raises(ValueError, match='detect_every is 2, but boxes are kept over frames with track=True only'):
-        SapiensInferencer(detect_every=2, **weights)
-    with pytest.raises(ValueError, match='the weights do depth, but not parts, pose-17'):
-        SapiensInferencer(['parts', 'pose-17', 'depth'], **weights)
-    for tasks in (None, ['depth']):
-        with pytest.raises(ValueError, match="size is '3b', but must be one of"):
-            SapiensInferencer(tasks, '3b', **EXACT)
-    with pytest.raises(ValueError, match="detector is 'yolo', but must be rtmdet-m, parts, none"):
-        SapiensInferencer(weights=small_models['pose-17'], detector='yolo', **EXACT)
-    for dtype in ('int8', torch.int8, 16):
-        with pytest.raises(ValueError, match=f"dtype is '?{dtype}'?, but must be fp32, bf16, fp16, float32"):
-            SapiensInferencer(**{**weights, 'dtype': dtype})
-    for names in (['pose-17', 'pose-133'], ['depth', 'multi']):
-        with pytest.raises(ValueError, match='each task may come once, and one kind of keypoints'):
-            SapiensInferencer(weights=[small_models[name] for name in names], detector=None, **EXACT)
+IMAGE = np.zeros((64, 48, 3), np.uint8)
 
 
-def test_no_detector_and_what_to_do(small_models, monkeypatch):
+@pytest.mark.parametrize(('model', 'options', 'value'), [
+    ('depth', dict(batch_size=0), 'batch_size: got 0'), ('depth', dict(batch_size='4'), "batch_size: got '4'"),
+    ('depth', dict(batch_size=None), 'batch_size: got None'), ('depth', dict(max_persons=1.5), 'max_persons: got 1.5'),
+    ('depth', dict(score_threshold=7), 'score_threshold: got 7'),
+    ('depth', dict(score_threshold=None), 'score_threshold: got None'),
+    ('depth', dict(score_threshold=np.nan), 'score_threshold: got nan'),
+    ('depth', dict(nms_threshold=-1), 'nms_threshold: got -1'), ('depth', dict(nms_threshold='a'), "old: got 'a'"),
+    ('depth', dict(detect_every=2), 'detect_every: got 2'), ('depth', dict(tasks=[]), 'tasks'),
+    ('depth', dict(tasks=['parts', 'pose-17', 'depth']), 'seg, pose-17'), ('depth', dict(dtype='int8'), 'int8'),
+    ('depth', dict(dtype=torch.int8), 'int8'), ('depth', dict(dtype=16), '16'),
+    ('pose-17', dict(detector=5), 'detector: got 5'), ('pose-17', dict(detector='yolo'), "detector: got 'yolo'"),
+    (None, dict(weights=5), 'weights: got 5'), (None, dict(weights=('config.py', 'a.pth', 'more')), 'a.pth'),
+    (None, dict(weights=[]), 'weights'), (None, dict(size='3b'), "size: got '3b'"),
+    (None, dict(size='3b', tasks=['depth']), "size: got '3b'")])
+def test_invalid_arguments(small_models, model, options, value):
+    weights = dict(weights=small_models[model]) if model else {}
+    with pytest.raises(ValueError, match=value):
+        SapiensInferencer(**{**EXACT, **weights, **options})
+
+
+@pytest.mark.parametrize('names', [['pose-17', 'pose-133'], ['depth', 'multi']])
+def test_models_of_the_same_task(make, names):
+    with pytest.raises(ValueError, match=names[0]):
+        make(*names)
+
+
+@pytest.mark.parametrize(('tasks', 'size', 'value'), [
+    (['pose-17', 'pose-308'], '1b', 'pose-17, pose-308'), (['depth', 'parts'], '2b', 'seg was not released for 2b')])
+def test_tasks_are_checked_before_anything_is_fetched(monkeypatch, tasks, size, value):
+    monkeypatch.setattr('sapiens_mm.apis.models.load_released', lambda *args, **kwargs: pytest.fail('fetched'))
+    with pytest.raises(ValueError, match=value):
+        SapiensInferencer(tasks, size, detector=None, **EXACT)
+
+
+def test_a_detector_that_cannot_be_fetched(small_models, monkeypatch):
     missing = 'mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py', 'http://127.0.0.1:9/rtmdet.pth'
     monkeypatch.setitem(DETECTORS, 'rtmdet-m', missing)
-    with pytest.raises(CheckpointError, match='no person detector: .*; or give the boxes .--boxes FILE.') as error:
+    with pytest.raises(CheckpointError, match='rtmdet-m .*--boxes') as error:
         SapiensInferencer(weights=small_models['pose-17'], **EXACT)
     assert '\n' not in str(error.value)
-    with pytest.raises(FileNotFoundError, match='no checkpoint file .nowhere.pth'):  # the config by its name
+    with pytest.raises(FileNotFoundError, match='nowhere.pth'):  # with the config of a name
         SapiensInferencer(weights=small_models['pose-17'], detector=('rtmdet-m', 'nowhere.pth'), **EXACT)
 
 
-def test_weights_that_cannot_be_reached(monkeypatch):
+def test_weights_that_cannot_be_fetched(monkeypatch):
     from huggingface_hub import constants
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
-    with pytest.raises(CheckpointError, match='is not in the cache .* and HF_HUB_OFFLINE is set; fetch it once'):
+    with pytest.raises(CheckpointError, match='HF_HUB_OFFLINE is set'):
         SapiensInferencer(['depth'], '0.3b', detector=None, **EXACT)
 
 
-@pytest.mark.parametrize('image', [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8)])
-def test_images_that_are_none(make, image):
-    with pytest.raises(InputError, match=r'image 0 is .*; expected \(H, W, 3\) uint8 RGB'):
-        make('depth')(image)
-
-
-@pytest.mark.parametrize(('inputs', 'says'), [
-    (3.5, 'input 0 is a float'), ({'a.png': 1}, 'input 0 is a dict'), ([True], 'input 0 is a bool'),
-    ([np.zeros((8, 8, 3), np.uint8), torch.zeros(3)], 'input 1 is a Tensor'), (iter([None]), 'input 0 is a NoneType')])
-def test_inputs_of_other_types(make, inputs, says):
-    with pytest.raises(InputError, match=f'{says}; expected an image .H, W, 3. uint8 RGB or of Pillow, a path'):
+@pytest.mark.parametrize(('inputs', 'value'), [
+    (3.5, 'input 0: got a float'), ({'a.png': 1}, 'input 0: got a dict'), ([True], 'input 0: got a bool'),
+    ([IMAGE, torch.zeros(3)], 'input 1: got a Tensor'), (iter([None]), 'input 0: got a NoneType'),
+    (np.zeros((8, 8), np.uint8), r'image 0: got \(8, 8\)'), (np.zeros((8, 8, 3)), 'image 0: .*float64'),
+    (np.zeros((0, 8, 3), np.uint8), r'image 0: got \(0, 8, 3\)'), (Image.new('F', (8, 8)), 'image 0: .*floating')])
+def test_invalid_inputs(make, inputs, value):
+    with pytest.raises(InputError, match=value):
         make('depth')(inputs)
 
 
-def test_images_of_pillow(make, tmp_path):
+@pytest.mark.parametrize(('boxes', 'value'), [
+    (np.array([[1, 2, 30, 40], [5, 6, 50, 60.]]), r'ndarray of shape \(2, 4\)'),
+    ({'a.png': [[1, 2, 30, 40]]}, 'got dict'), (5, 'got int'), ([None], 'frame 0: got NoneType'),
+    ([[1, 2, 30, 40]], 'frame 0: got list'), ([[[30, 20, 10, 10]]], 'frame 0, box 0: .*30'),
+    ([[[0, 0, np.nan, 9]]], 'frame 0, box 0: .*nan'), ([np.zeros((1, 3))], r'frame 0: .*\(1, 3\)'),
+    ('nowhere.json', 'nowhere.json'), ([], '0 arrays'), ([np.zeros((0, 4))] * 2, '2 arrays for 1 frame')])
+def test_invalid_boxes(make, boxes, value):
+    with pytest.raises(ValueError, match=value):
+        make('pose-17')(IMAGE, boxes)
+
+
+def test_boxes_by_order_need_all_frames(make, crowd):
+    with pytest.raises(ValueError, match='on_error'):
+        next(make('pose-17').stream(crowd[0], crowd[1], on_error=print))
+
+
+@pytest.mark.parametrize('number', [0, 1, 3, 7])
+def test_a_detector_that_returns_a_wrong_number_of_arrays(make, number):
+    def find(frames):
+        return [np.array([[0, 0, 48, 64, .9]])] * number
+
+    runs = [lambda: make('pose-17', detector=find, batch_size=2)([IMAGE] * 2)]
+    runs += [lambda: make('pose-17')([IMAGE] * 2, find)] if number != 1 else []  # called frame by frame
+    for run in runs:
+        with pytest.raises(ValueError, match=rf'find: got {number} arrays? of boxes for [12] frames?') as error:
+            run()
+        assert '\n' not in str(error.value)
+
+
+def test_relative_boxes(make):
+    good, relative = [[5, 5, 40, 60]], [[.1, .1, .8, .9]]
+    for boxes, value in (([relative] * 2, 'from 0 to 1'), (iter([good, relative]), 'frame 1: .*from 0 to 1'),
+                         ([good, relative], 'frame 1: .*from 0 to 1'), (lambda frames: [relative], 'frame 0: '),
+                         ([good, [[0, 0, 1, 1]]], 'frame 1: .*from 0 to 1')):
+        with pytest.raises(ValueError, match=value):
+            make('pose-17')([IMAGE] * 2, boxes)
+    with pytest.raises(ValueError, match='from 0 to 1'):
+        make('pose-17', detector=lambda frames: [relative] * len(frames))([IMAGE] * 2)
+
+
+def test_a_name_in_a_file_of_boxes_that_matches_two_images(make, tmp_path):
+    for name in ('x/a.png', 'y/a.png', 'b.png'):
+        write(tmp_path / name)
+    (tmp_path / 'boxes.json').write_text('{"a.png": [[3, 4, 30, 40]]}')
+    boxes, paths = BoxFile(tmp_path / 'boxes.json'), [tmp_path / 'x/a.png', tmp_path / 'y/a.png']
+    with pytest.raises(ValueError, match='a.png'):
+        make('pose-17')(iter(paths), boxes)
+    with pytest.raises(ValueError, match='x/a.png, y/a.png'):
+        next(make('pose-17').stream([tmp_path / 'b.png', *paths], boxes))  # before any result
+    assert [len(make('pose-17')(path, boxes)[0].boxes) for path in paths] == [1, 1]
+    assert len(make('pose-17')([paths[0]] * 2, boxes)) == 2
+
+
+@pytest.mark.parametrize('tasks', [[], ['foo'], ['depth', 'pose-308']])
+def test_only_unavailable_tasks(make, tasks):
+    with pytest.raises(ValueError, match=', '.join(tasks) or 'none'):
+        make('pose-17', 'multi').only(tasks)
+
+
+@pytest.mark.parametrize('name', ['pose-17', 'seg'])
+def test_flip_test_needs_mirror_pairs(small_models, crowd, name):
+    config, checkpoint = small_models[name]
+    cfg = Config.fromfile(config)
+    unnamed = {key: cfg[key] for key in ('model', 'default_scope')}
+    with pytest.raises(ValueError, match=f'flip_test: .*{checkpoint.name} .*{name}'):
+        SapiensInferencer(weights=[(unnamed, checkpoint)], detector=None, flip_test=True, **EXACT)
+    result, = SapiensInferencer(weights=[(unnamed, checkpoint)], detector=None, **EXACT)(crowd[0][6])
+    assert result.draw(0).shape == result.image.shape
+    assert json.dumps(result.to_json())
+    if name == 'pose-17':
+        assert result.to_json()['keypoint_names'][0] == 'keypoint_0'
+        with pytest.raises(ValueError, match='coco'):
+            result.to_json('coco-17')
+
+
+@pytest.mark.parametrize('number', [1, 3, 6])
+def test_results_before_an_error_are_yielded(make, crowd, number):
+    def images():
+        yield from crowd[0][:number]
+        raise KeyError('the disk is gone')
+
+    results = []
+    with pytest.raises(KeyError, match='the disk is gone'):
+        results.extend(make('pose-17', 'depth', batch_size=4).stream(images()))
+    assert [len(result.image) for result in results] == [len(image) for image in crowd[0][:number]]
+
+
+@pytest.mark.parametrize('wrap', [list, iter])
+def test_unreadable_inputs_can_be_handled(make, tmp_path, wrap):
+    errors = []
+    inputs = wrap([str(write(tmp_path / 'a.png')), 'missing.png', IMAGE.astype(float), IMAGE])
+    results = make('depth').stream(inputs, on_error=lambda *error: errors.append(error))
+    assert [result.name for result in results] == ['a.png', '000003']
+    assert [source.name for source, _ in errors] == ['missing.png', '000002']
+
+
+@pytest.mark.parametrize('stage', ['boxes', 'model'])
+def test_no_thread_outlives_an_error(make, monkeypatch, stage):
+    inferencer = make('pose-17', batch_size=2)
+    if stage == 'model':
+        monkeypatch.setattr(inferencer.pose, 'network', lambda images: 1 / 0)
+    before = threading.active_count()
+    boxes = [np.array([[0, 0, 48, 64]])] * (50 if stage == 'model' else 3)
+    with pytest.raises((ValueError, ZeroDivisionError)) as error:  # holds the traceback
+        inferencer([IMAGE] * 50, boxes)
+    assert error.tb
+    assert threading.active_count() == before
+
+
+def write(path, image=IMAGE):
+    path.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(path), image)
+    return path
+
+
+def test_pillow_images(make, tmp_path):
     exif = Image.Exif()
     exif[274] = 6
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8), 'RGBA')
-    picture.save(tmp_path / 'a.png', exif=exif)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8), 'RGBA')
+    image.save(tmp_path / 'a.png', exif=exif)
     with Image.open(tmp_path / 'a.png') as opened:
         results = make('depth')([opened, opened.convert('L'), str(tmp_path / 'a.png')])
         assert opened.size == (30, 40)
     assert [result.name for result in results] == ['000000', '000001', 'a.png']
     assert results[0].image.shape == (30, 40, 3)
     assert np.array_equal(results[0].image, results[2].image)
-    with pytest.raises(InputError, match='image 0: its pixels are floating-point numbers'):
-        make('depth')(Image.new('F', (8, 8)))
 
 
 @pytest.mark.parametrize('number', [7, np.int64(7)])
 def test_a_number_is_a_camera(make, monkeypatch, number):
     asked = []
-    monkeypatch.setattr('sapiens_mm.apis.reading.frames_of', lambda sources, on_error: asked.extend(sources) or ())
+    monkeypatch.setattr('sapiens_mm.apis.sources.frames_of', lambda sources, on_error: asked.extend(sources) or ())
     assert make('depth')(number) == []
     assert asked == [Source('7', 'camera7', 'camera')]
 
@@ -146,35 +264,11 @@ def test_an_iterator_is_read_as_it_is_worked_on(make):
     assert [result.image[0, 0, 0] for result in stream] == list(range(2, 60))
 
 
-def test_names_of_an_iterator_differ(make, tmp_path):
-    for folder in 'xy':
-        (tmp_path / folder).mkdir()
-        cv2.imwrite(str(tmp_path / folder / 'a.png'), np.zeros((64, 48, 3), np.uint8))
-    paths = [tmp_path / 'x/a.png', tmp_path / 'y/a.png', tmp_path / 'x/a.png']
-    assert [result.name for result in make('depth')(iter(paths))] == ['a.png', '000001/a.png', 'a.png']
-
-
-def test_boxes_that_do_not_go_with_the_images(make, crowd):
-    with pytest.raises(ValueError, match='there are more frames than arrays of boxes'):
-        make('pose-17')(crowd[0][:3], crowd[1][:2])
-    with pytest.raises(ValueError, match='expected .N, 4. or .N, 5.'):
-        make('pose-17')(crowd[0][0], [np.zeros((1, 3))])
-    with pytest.raises(ValueError, match='there are 2 arrays of boxes, but only 1 frames'):
-        make('pose-17')(crowd[0][0], crowd[1][:2])
-    with pytest.raises(ValueError, match='a file that cannot be read would change'):
-        next(make('pose-17').stream(crowd[0], crowd[1], on_error=print))
-
-
-@pytest.mark.parametrize(('boxes', 'says'), [
-    (np.array([[1, 2, 30, 40], [5, 6, 50, 60.]]), r'ndarray of shape \(2, 4\); expected a list'),
-    ({'a.png': [[1, 2, 30, 40]]}, 'boxes are dict; expected a list'), (5, 'boxes are int; expected a list'),
-    ([None], 'frame 0: boxes are NoneType; expected'),
-    ([[1, 2, 30, 40]], r'frame 0: boxes are list; expected \(N, 4\)'),
-    ([[[30, 20, 10, 10]]], 'frame 0: box 0 is .*not x, y, width, height'), ([[[0, 0, np.nan, 9]]], 'frame 0: box 0 is'),
-    ('nowhere.json', "nowhere.json cannot be used as boxes")])
-def test_boxes_that_are_none(make, boxes, says):
-    with pytest.raises(ValueError, match=says):
-        make('pose-17')(np.zeros((64, 48, 3), np.uint8), boxes)
+def test_names_of_inputs_are_unique(make, tmp_path):
+    paths = [write(tmp_path / name) for name in ('x/a.png', 'y/a.png')]
+    assert [result.name for result in make('depth')(paths)] == ['x/a.png', 'y/a.png']
+    assert [result.name for result in make('depth')(iter([*paths, paths[0]]))] == ['a.png', '000001/a.png', 'a.png']
+    assert len(make('depth')([str(paths[0])] * 2)) == 2
 
 
 @pytest.mark.parametrize('given', ['list', 'generator', 'function', 'file'])
@@ -186,7 +280,7 @@ def test_boxes_that_are_given_are_used_as_they_are(make, tmp_path, given):
     (tmp_path / 'boxes.json').write_text(json.dumps({'a.png': boxes}))
     way = dict(list=[boxes], generator=(array for array in [boxes]), function=lambda frames: [boxes],
                file=tmp_path / 'boxes.json')[given]
-    inferencer = make('pose-17', 'parts', per_person=True, max_persons=1, score_threshold=.6, nms_threshold=.1)
+    inferencer = make('pose-17', 'seg', per_person=True, max_persons=1, score_threshold=.6, nms_threshold=.1)
     result, = inferencer(str(path), way)
     np.testing.assert_array_equal(result.boxes, np.array(boxes, np.float32))
     assert np.array_equal(result.keypoints[0], result.keypoints[2])
@@ -195,51 +289,6 @@ def test_boxes_that_are_given_are_used_as_they_are(make, tmp_path, given):
     assert (~result.keypoints.any(axis=(1, 2)) == empty).all()
     alone, = inferencer(str(path), [boxes[5:]])
     np.testing.assert_allclose(result.keypoints[5], alone.keypoints[0], atol=1e-3)
-
-
-@pytest.mark.parametrize('number', [0, 1, 3, 7])
-def test_a_detector_that_returns_another_number_of_arrays(make, number):
-    image, box = np.zeros((64, 48, 3), np.uint8), np.array([[0, 0, 48, 64, .9]])
-
-    def find(frames):
-        return [box] * number
-
-    asked = [lambda: make('pose-17', detector=find, batch_size=2)([image] * 2)]
-    asked += [lambda: make('pose-17')([image] * 2, find)] if number != 1 else []  # which is asked frame by frame
-    for ask in asked:
-        with pytest.raises(ValueError, match=rf'find returned {number} arrays? of boxes for [12] frames?') as error:
-            ask()
-        assert '\n' not in str(error.value)
-
-
-def test_boxes_from_0_to_1_are_refused(make):
-    images = [np.zeros((64, 48, 3), np.uint8)] * 2
-    good, relative = [[5, 5, 40, 60]], [[.1, .1, .8, .9]]
-    for boxes, says in (([relative] * 2, 'from 0 to 1'), (iter([good, relative]), 'frame 1: .*from 0 to 1'),
-                        ([good, relative], 'frame 1: .*from 0 to 1'), (lambda frames: [relative], 'frame 0: '),
-                        ([good, [[0, 0, 1, 1]]], 'frame 1: .*from 0 to 1')):
-        with pytest.raises(ValueError, match=says):
-            make('pose-17')(images, boxes)
-    with pytest.raises(ValueError, match='from 0 to 1'):
-        make('pose-17', detector=lambda frames: [relative] * len(frames))(images)
-
-
-def test_a_name_in_a_file_of_boxes_that_fits_two_images(make, tmp_path):
-    for folder in 'xy':
-        (tmp_path / folder).mkdir()
-        cv2.imwrite(str(tmp_path / folder / 'a.png'), np.zeros((64, 48, 3), np.uint8))
-    (tmp_path / 'boxes.json').write_text('{"a.png": [[3, 4, 30, 40]]}')
-    boxes, paths = BoxFile(tmp_path / 'boxes.json'), [tmp_path / 'x/a.png', tmp_path / 'y/a.png']
-    for inputs in (paths, iter(paths)):
-        with pytest.raises(ValueError, match='fits several inputs: ') as error:
-            make('pose-17')(inputs, boxes)
-        assert inputs is not paths or 'x/a.png, y/a.png' in str(error.value)
-    cv2.imwrite(str(tmp_path / 'b.png'), np.zeros((64, 48, 3), np.uint8))
-    results = make('pose-17').stream([tmp_path / 'b.png', *paths], boxes)
-    with pytest.raises(ValueError, match='fits several inputs: x/a.png, y/a.png'):
-        next(results)  # before any result
-    assert [len(make('pose-17')(path, boxes)[0].boxes) for path in paths] == [1, 1]
-    assert len(make('pose-17')([paths[0]] * 2, boxes)) == 2
 
 
 def test_boxes_of_a_file_and_of_a_generator(make, crowd, tmp_path):
@@ -252,37 +301,10 @@ def test_boxes_of_a_file_and_of_a_generator(make, crowd, tmp_path):
     assert [len(result.boxes) for result in results] == [1] * 3
 
 
-@pytest.mark.parametrize('number', [1, 3, 6])
-def test_what_came_before_an_error_is_handed_out(make, crowd, number):
-    def images():
-        yield from crowd[0][:number]
-        raise KeyError('the disk is gone')
-
-    results = []
-    with pytest.raises(KeyError, match='the disk is gone'):
-        results.extend(make('pose-17', 'depth', batch_size=4).stream(images()))
-    # `extend` keeps what came before the error.
-    assert [len(result.image) for result in results] == [len(image) for image in crowd[0][:number]]
-
-
-def test_inputs_that_cannot_be_had_are_told_and_the_others_go_on(make, tmp_path):
-    image = np.zeros((64, 48, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / 'a.png'), image)
-    for wrap in (list, iter):
-        told = []
-        inputs = wrap([str(tmp_path / 'a.png'), 'missing.png', image.astype(float), image])
-        results = make('depth').stream(inputs, on_error=lambda *found, told=told: told.append(found))
-        assert [result.name for result in results] == ['a.png', '000003']
-        assert [source.name for source, _ in told] == ['missing.png', '000002']
-
-
 def test_only_some_tasks(make):
     inferencer = make('pose-17', 'multi')
     assert inferencer.only(['depth', 'pose-17']).tasks == ('pose-17', 'depth')
-    assert inferencer.only('parts').tasks == ('parts', )
-    for tasks in ([], ['foo'], ['depth', 'pose-308']):
-        with pytest.raises(ValueError, match='but must be some of pose-17, parts, depth, normal'):
-            inferencer.only(tasks)
+    assert inferencer.only('parts').tasks == inferencer.only('seg').tasks == ('seg', )
 
 
 def test_two_streams_count_their_people_apart(make, tmp_path, write_video):
@@ -320,7 +342,7 @@ def test_keypoints_are_those_of_mmpose(make, small_models, host_results, coco_re
 
 
 @pytest.mark.parametrize('flip', [False, True])
-@pytest.mark.parametrize('name', ['multi', 'parts', 'depth', 'normal'])
+@pytest.mark.parametrize('name', ['multi', 'seg', 'depth', 'normal'])
 def test_maps_are_those_of_mmseg(make, small_models, host_results, coco_real, name, flip):
     inferencer = make(name, flip_test=flip)
     for photo in PHOTOS[:2 if name == 'multi' else 1]:
@@ -328,7 +350,7 @@ def test_maps_are_those_of_mmseg(make, small_models, host_results, coco_real, na
         result, = inferencer(path)
         sample, = host_results(*small_models[name], path, flip=flip)
         mask = 1
-        if 'parts' in inferencer.tasks:
+        if 'seg' in inferencer.tasks:
             expected = sample.pred_sem_seg.data[0].numpy()
             assert len(np.unique(expected)) > 3
             assert (result.parts == expected).mean() > .999
@@ -365,40 +387,41 @@ def test_one_by_one_equals_batched(make, crowd, per_person):
     assert (np.concatenate(apart) < 1e-3).mean() > .99
 
 
-def test_what_is_read_ahead_is_bounded(make):
-    made = []
-
-    def frames(number):
-        for i in range(number):
-            made.append(i)
-            yield Source('', str(i))
-
-    from sapiens_mm.apis import inferencer as module
-    from sapiens_mm.apis.reading import Frame, prefetch
-    inferencer = make('depth', batch_size=2)
-    image = np.zeros((64, 48, 3), np.uint8)
-    stream = inferencer._run(prefetch(inferencer._samples(inferencer._find_persons(
-        (Frame(source, image) for source in frames(100)), module.whole_frames)), 4))
-    next(stream)
-    assert len(made) < 16
-    stream.close()
-
-
 def test_frames_of_a_camera_do_not_wait_for_each_other(make, monkeypatch):
-    from sapiens_mm.apis import inferencer as module
-    from sapiens_mm.apis.reading import Frame
     camera, read = Source('0', 'camera0', 'camera'), []
 
     def frames(*args):
         for index in range(50):
             read.append(index)
-            yield Frame(camera, np.zeros((64, 48, 3), np.uint8), index)
+            yield Frame(camera, IMAGE, index)
 
     monkeypatch.setattr(module, 'frames_of_inputs', frames)
     stream = make('pose-17', 'depth', batch_size=8).stream('0')
     assert next(stream).index == 0
     assert len(read) < 30
     stream.close()
+
+
+def test_a_crowd_is_cropped_in_bounded_batches(make):
+    boxes = np.array([[i, 0, i + 20, 60, 1 - i / 100] for i in range(30)], np.float32)
+    inferencer = make('pose-17', 'seg', per_person=True, batch_size=2)
+    batches = list(inferencer.preprocess([IMAGE], [boxes]))
+    assert max(len(sample.people) for batch in batches for sample in batch) == 2
+    assert sum(len(sample.people) for batch in batches for sample in batch) == 30
+    result, = (result for batch in batches for result in inferencer.forward(batch))
+    expected, = make('pose-17', 'seg', per_person=True, batch_size=64)([IMAGE], [boxes])
+    np.testing.assert_allclose(result.keypoints, expected.keypoints, atol=1e-3)
+    assert (result.parts == expected.parts).mean() > .999
+
+
+@pytest.mark.parametrize(('people', 'sizes'), [(1, [4, 4]), (0, []), (2, [4, 4, 4, 4])])
+def test_batches_hold_people_of_several_frames(make, monkeypatch, people, sizes):
+    inferencer, batches = make('pose-17', batch_size=4), []
+    network = inferencer.pose.network
+    monkeypatch.setattr(inferencer.pose, 'network', lambda images: batches.append(len(images)) or network(images))
+    boxes = [np.array([[i, 0, 40 + i, 60] for i in range(people)]).reshape(-1, 4)] * 8
+    assert [len(result.boxes) for result in inferencer([IMAGE] * 8, boxes)] == [people] * 8
+    assert sorted(batches) == sizes
 
 
 def test_many_frames_without_people_do_not_wait(make):
@@ -408,7 +431,7 @@ def test_many_frames_without_people_do_not_wait(make):
         asked.extend(frames)
         return [np.array([[0, 0, 48, 64]]) if frame.source.name == '000000' else np.zeros((0, 4)) for frame in frames]
 
-    results = inferencer.stream([np.zeros((64, 48, 3), np.uint8)] * 40, boxes)
+    results = inferencer.stream([IMAGE] * 40, boxes)
     assert len(next(results).keypoints) == 1  # alone in its batch
     assert len(asked) < 20
     assert [len(result.keypoints) for result in results] == [0] * 39
@@ -421,40 +444,6 @@ def test_boxes_that_are_given_are_those_of_their_frame(make, tmp_path, write_vid
     assert [result.boxes[0, 0] for result in results] == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize('stage', ['boxes', 'model'])
-def test_no_thread_outlives_an_error(make, monkeypatch, stage):
-    inferencer = make('pose-17', batch_size=2)
-    if stage == 'model':
-        monkeypatch.setattr(inferencer.pose, 'network', lambda images: 1 / 0)
-    before = threading.active_count()
-    boxes = [np.array([[0, 0, 48, 64]])] * (50 if stage == 'model' else 3)
-    with pytest.raises((ValueError, ZeroDivisionError)) as error:  # whose traceback is held
-        inferencer([np.zeros((64, 48, 3), np.uint8)] * 50, boxes)
-    assert error.tb
-    assert threading.active_count() == before
-
-
-def test_names_of_several_inputs_differ(make, tmp_path):
-    for folder in 'xy':
-        (tmp_path / folder).mkdir()
-        cv2.imwrite(str(tmp_path / folder / 'a.png'), np.zeros((64, 48, 3), np.uint8))
-    assert [result.name for result in make('depth')([tmp_path / 'x/a.png', tmp_path / 'y/a.png'])] == [
-        'x/a.png', 'y/a.png']
-    assert len(make('depth')([str(tmp_path / 'x/a.png')] * 2)) == 2
-
-
-def test_two_kinds_of_keypoints_are_refused_before_they_are_fetched(monkeypatch):
-    monkeypatch.setattr('sapiens_mm.apis.inferencer.load_released', lambda *args, **kwargs: pytest.fail('fetched'))
-    with pytest.raises(ValueError, match='one kind of keypoints'):
-        SapiensInferencer(['pose-17', 'pose-308'], '1b', detector=None, **EXACT)
-
-
-def test_what_was_not_released_is_told_before_anything_is_fetched(monkeypatch):
-    monkeypatch.setattr('sapiens_mm.apis.inferencer.load_released', lambda *args, **kwargs: pytest.fail('fetched'))
-    with pytest.raises(ValueError, match='parts was not released for 2b; take 0.3b, 0.6b or 1b'):
-        SapiensInferencer(['depth', 'parts'], '2b', detector=None, **EXACT)
-
-
 @pytest.mark.parametrize(('name', 'dtype'), [('bf16', torch.bfloat16), ('float16', torch.float16),
                                              (torch.float32, torch.float32)])
 def test_dtypes_by_their_names(make, name, dtype):
@@ -463,7 +452,7 @@ def test_dtypes_by_their_names(make, name, dtype):
 
 
 def test_the_person_of_the_highest_score_lies_on_top(make, crowd):
-    inferencer = make('parts', per_person=True)
+    inferencer = make('seg', per_person=True)
     image = crowd[0][6]
     height, width = image.shape[:2]
     boxes = np.array([[0, 0, width * .7, height, .5], [width * .3, 0, width, height, .9]], np.float32)
@@ -526,7 +515,7 @@ def test_a_detector_of_mmdet_runs_in_the_pipeline(make, tmp_path, crowd):
 @pytest.mark.parametrize(('options', 'number'), [({}, 1), (dict(flip_test=True), 2), (dict(per_person=True), 2)])
 def test_the_model_that_people_are_found_by_runs_once(make, monkeypatch, crowd, options, number):
     inferencer = make('pose-17', 'multi', detector='parts', batch_size=4, **options)
-    monkeypatch.setattr('sapiens_mm.apis.persons.PartsFinder._regions',
+    monkeypatch.setattr('sapiens_mm.apis.detector.SegDetector._regions',
                         lambda self, probability, size: np.array([[0, 0, *size[::-1], .9]]))
     model, = inferencer.dense
     inferencer.dense, run = [copy.copy(model)], type(model.network).forward  # as `only` leaves it
@@ -552,23 +541,7 @@ def test_frames_in_which_nobody_is_looked_for_are_run_likewise(make, tmp_path, w
         np.testing.assert_allclose(result.depth, expected.depth, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['pose-17', 'parts'])
-def test_mirror_images_of_outputs_without_names_are_not_guessed(small_models, crowd, name):
-    config, checkpoint = small_models[name]
-    cfg = Config.fromfile(config)
-    unstated = {key: cfg[key] for key in ('model', 'default_scope')}
-    with pytest.raises(ValueError, match=f'flip_test: .*{checkpoint.name} does not say .*{name}'):
-        SapiensInferencer(weights=[(unstated, checkpoint)], detector=None, flip_test=True, **EXACT)
-    result, = SapiensInferencer(weights=[(unstated, checkpoint)], detector=None, **EXACT)(crowd[0][6])
-    assert result.draw(0).shape == result.image.shape
-    assert json.dumps(result.to_json())
-    if name == 'pose-17':
-        assert result.to_json()['keypoint_names'][0] == 'keypoint_0'
-        with pytest.raises(ValueError, match='does not convert'):
-            result.to_json('coco-17')
-
-
-def test_tasks_that_are_left_out(make):
+def test_tasks_of_a_multi_task_model(make):
     inferencer = make('multi', tasks=['normal'])
     assert inferencer.tasks == ('normal', )
     result, = inferencer(np.zeros((30, 20, 3), np.uint8))
@@ -576,7 +549,7 @@ def test_tasks_that_are_left_out(make):
     assert result.normal.shape == (30, 20, 3)
 
 
-def test_what_was_run(make, small_models):
+def test_describe(make):
     content = make('pose-17', 'depth').describe()
     assert [model['tasks'] for model in content['models']] == [['pose-17'], ['depth']]
     assert all(len(model['sha256']) == 64 for model in content['models'])

@@ -8,7 +8,7 @@ import torch
 from sapiens_mm.apis.export import export_model
 from sapiens_mm.apis.models import load_model
 from sapiens_mm.apis.onnx_model import load_onnx_model
-from sapiens_mm.engine.fetch import CheckpointError
+from sapiens_mm.engine.checkpoint import CheckpointError
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
@@ -29,29 +29,29 @@ def test_without_onnxruntime(pair, monkeypatch):
         load_onnx_model(str(pair[1]))
 
 
-def test_a_device_that_onnxruntime_has_not(pair):
-    with pytest.raises(ValueError, match="no MPSExecutionProvider for device 'mps'; take device='cpu'"):
+def test_an_unsupported_device(pair):
+    with pytest.raises(ValueError, match='mps'):
         load_onnx_model(str(pair[1]), 'mps')
 
 
 def test_a_broken_file(tmp_path):
     (tmp_path / 'a.onnx').write_bytes(b'no model')
-    with pytest.raises(CheckpointError, match='cannot run .*a.onnx'):
+    with pytest.raises(CheckpointError, match='a.onnx'):
         load_onnx_model(str(tmp_path / 'a.onnx'))
 
 
-def test_a_file_of_somebody_else(tmp_path):
+def test_a_foreign_file(tmp_path):
     node = onnx.helper.make_node('Identity', ['x'], ['y'])
     values = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in 'xy']
     graph = onnx.helper.make_graph([node], 'graph', values[:1], values[1:])
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 18)], ir_version=9),
               tmp_path / 'a.onnx')
-    with pytest.raises(CheckpointError, match="does not say what its outputs are; make it with 'sapiens-mm export'"):
+    with pytest.raises(CheckpointError, match='a.onnx'):
         load_onnx_model(str(tmp_path / 'a.onnx'))
 
 
 @pytest.mark.usefixtures('can_export')
-def test_entries_of_other_tools_are_left_alone(small_models, tmp_path):
+def test_metadata_of_other_tools_is_ignored(small_models, tmp_path):
     config, checkpoint = small_models['depth']
     export_model(load_model(checkpoint, config), tmp_path / 'a.onnx')
     model = onnx.load(tmp_path / 'a.onnx')
@@ -62,10 +62,10 @@ def test_entries_of_other_tools_are_left_alone(small_models, tmp_path):
 
 
 @pytest.mark.usefixtures('can_export')
-def test_a_file_that_decodes_by_itself(small_models, tmp_path):
+def test_a_file_with_decode(small_models, tmp_path):
     config, checkpoint = small_models['depth']
     export_model(load_model(checkpoint, config), tmp_path / 'a.onnx', with_decode=True)
-    with pytest.raises(CheckpointError, match='export it without'):
+    with pytest.raises(CheckpointError, match='a.onnx .*--with-decode'):
         load_onnx_model(str(tmp_path / 'a.onnx'))
 
 
@@ -81,22 +81,22 @@ def test_large_models_have_their_weights_beside_them(small_models, tmp_path, mon
         load_model(tmp_path / 'a.onnx')
 
 
-def test_it_does_what_the_model_does(pair):
+def test_outputs_equal_those_of_the_model(pair):
     model, path = pair
     loaded = load_model(path)
     assert loaded.tasks == model.tasks
     assert loaded.input_size == model.input_size
     for number in (1, 2, 5):
         images = torch.randint(0, 256, (number, 3, 64, 48), dtype=torch.uint8)
-        found = loaded(images)
+        outputs = loaded(images)
         with torch.no_grad():
-            wanted = model(images)
-        assert list(found) == list(wanted)
-        for task in wanted:
-            torch.testing.assert_close(found[task], wanted[task], rtol=0, atol=1e-4 * wanted[task].abs().max().item())
+            expected = model(images)
+        assert list(outputs) == list(expected)
+        for task, output in expected.items():
+            torch.testing.assert_close(outputs[task], output, rtol=0, atol=1e-4 * output.abs().max().item())
 
 
-def test_it_knows_what_the_model_knows(pair):
+def test_metadata_equals_that_of_the_model(pair):
     model, path = pair
     loaded = load_model(path)
     for task, meta in model.metainfo.items():
@@ -104,8 +104,7 @@ def test_it_knows_what_the_model_knows(pair):
             np.testing.assert_equal(_plain(loaded.metainfo[task][name]), _plain(value), err_msg=name)
     if model.codec is not None:
         heatmaps = torch.rand(1, 133, 16, 12)
-        for found, wanted in zip(loaded.codec.decode_heatmaps(heatmaps), model.codec.decode_heatmaps(heatmaps)):
-            torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(loaded.codec.decode_heatmaps(heatmaps), model.codec.decode_heatmaps(heatmaps))
 
 
 def _plain(value):

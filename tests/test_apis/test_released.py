@@ -14,20 +14,21 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-from sapiens_mm.backbones.model_zoo import RELEASED
+from sapiens_mm.apis.model_zoo import RELEASED
+from sapiens_mm.tasks import get_task
 
 WIDTH, LAYERS, PATCHES = 1024, 24, 3072  # of sapiens_0.3b at 1024x768
 PHOTO, BOX = '000000000785.jpg', [280.79, 44.73, 218.7, 346.68]
-# Task -> name in the zoo, config, and of the head: prefix, channels and number of its deconvolutions, number of its
-# convolutions, name and channels of the last layer.
+# Task -> config, and of the head: prefix, channels and number of its deconvolutions, number of its convolutions, name
+# and channels of the last layer.
 TASKS = {
-    'pose-308': ('pose-308', 'sapiens_pose/goliath/sapiens_0.3b-210e_goliath-1024x768.py', 'head', 768, 2, 2,
+    'pose-308': ('sapiens_pose/goliath/sapiens_0.3b-210e_goliath-1024x768.py', 'head', 768, 2, 2,
                  'final_layer', 308),
-    'parts': ('seg-28', 'sapiens_seg/goliath/sapiens_0.3b-200e_goliath-1024x768.py', 'decode_head', 768, 3, 3,
+    'seg': ('sapiens_seg/goliath/sapiens_0.3b-200e_goliath-1024x768.py', 'decode_head', 768, 3, 3,
               'conv_seg', 28),
-    'depth': ('depth', 'sapiens_depth/render_people/sapiens_0.3b-200e_render_people-1024x768.py', 'decode_head', 384, 4,
+    'depth': ('sapiens_depth/render_people/sapiens_0.3b-200e_render_people-1024x768.py', 'decode_head', 384, 4,
               2, 'conv_seg', 1),
-    'normal': ('normal', 'sapiens_normal/render_people/sapiens_0.3b-200e_render_people-1024x768.py', 'decode_head', 768,
+    'normal': ('sapiens_normal/render_people/sapiens_0.3b-200e_render_people-1024x768.py', 'decode_head', 768,
                3, 3, 'conv_seg', 3),
 }
 
@@ -50,7 +51,7 @@ def public_shapes(prefix, channels, deconvs, convs, last, outputs):
 
 def write_released(cache, task):
     """Random weights in a hub cache, in the place and layout of the released file."""
-    zoo, _, *head = TASKS[task]
+    _, *head = TASKS[task]
     generator = torch.Generator().manual_seed(len(task))
     weights = {}
     for name, shape in public_shapes(*head).items():
@@ -66,7 +67,7 @@ def write_released(cache, task):
     meta = {}
     if task == 'pose-308':
         meta |= dict(cfg=ConfigDict(model=dict(type='TopdownPoseEstimator')), AP=np.float64(.573))
-    file = RELEASED['0.3b', zoo]
+    file = RELEASED['0.3b', task]
     folder = cache / f'models--{file.repo.replace("/", "--")}'
     path = folder / 'snapshots' / ('0' * 40) / file.path
     path.parent.mkdir(parents=True)
@@ -88,10 +89,10 @@ def test_released_checkpoints_by_name(root, coco_real, host_results, tmp_path, t
     subprocess.run(command, check=True, cwd=tmp_path, env={
         **os.environ, 'PYTHONPATH': str(root), 'HF_HUB_CACHE': str(tmp_path / 'cache'), 'HF_HUB_OFFLINE': '1'})
     box = np.array([[*BOX[:2], BOX[0] + BOX[2], BOX[1] + BOX[3], 1]], np.float32)
-    sample, = host_results(root / 'configs' / TASKS[task][1], checkpoint, str(coco_real / PHOTO), box)
+    sample, = host_results(root / 'configs' / TASKS[task][0], checkpoint, str(coco_real / PHOTO), box)
     content = json.loads((out / f'{PHOTO}.json').read_text())
     meta = json.loads((out / 'meta.json').read_text())
-    assert meta['models'][0]['source'] == RELEASED['0.3b', TASKS[task][0]].source
+    assert meta['models'][0]['source'] == RELEASED['0.3b', task].source
     assert meta['models'][0]['input_size'] == [1024, 768]
     if task == 'pose-308':
         found = np.array(content['instances'][0]['keypoints']).reshape(-1, 3)
@@ -102,9 +103,9 @@ def test_released_checkpoints_by_name(root, coco_real, host_results, tmp_path, t
         np.testing.assert_allclose(found[:, 2], expected.keypoint_scores[0], atol=2e-3)  # JSON has three digits
         return
     with np.load(out / f'{PHOTO}.npz') as maps:
-        found = maps[task]
-    expected = getattr(sample, dict(parts='pred_sem_seg', depth='pred_depth_map', normal='pred_normal_map')[task]).data
-    if task == 'parts':
+        found = maps[get_task(task).result]
+    expected = getattr(sample, get_task(task).pred_field).data
+    if task == 'seg':
         expected = expected[0].numpy()
         assert len(np.unique(expected)) > 10
         assert (found == expected).mean() > .999

@@ -5,51 +5,52 @@ import numpy as np
 import pytest
 
 from sapiens_mm.apis import Result
-from sapiens_mm.apis.reading import Source
+from sapiens_mm.apis.frames import Source
 from sapiens_mm.pose.metainfo import get_metainfo
 from sapiens_mm.visualization.sheet import MAX_HEIGHT
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
 from sapiens_mm.vocabularies.keypoints import convert_keypoints
 
 
-def make_result(number=308, persons=2, maps=True, **kwargs):
+def make_result(number=308, persons=2, maps=('parts', 'depth', 'normal'), **kwargs):
     rng = np.random.default_rng(0)
     parts = np.zeros((60, 80), np.uint8)
     parts[10:50, 20:60] = rng.integers(1, 28, (40, 40))
     there = parts != 0
     normal = rng.normal(size=(60, 80, 3)).astype(np.float32)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    fields = dict(parts=parts, depth=(rng.uniform(.2, .9, parts.shape) * there).astype(np.float32),
-                  normal=normal * there[..., None]) if maps else {}
-    fields |= dict(keypoints=rng.uniform(0, 60, (persons, number, 2)).astype(np.float32),
-                   keypoint_scores=rng.uniform(.4, 1, (persons, number)).astype(np.float32))
+    values = dict(parts=parts, depth=(rng.uniform(.2, .9, parts.shape) * there).astype(np.float32),
+                  normal=normal * there[..., None])
+    fields = dict(maps={name: values[name] for name in maps},
+                  keypoints=rng.uniform(0, 60, (persons, number, 2)).astype(np.float32),
+                  keypoint_scores=rng.uniform(.4, 1, (persons, number)).astype(np.float32))
     return Result(
         Source('/data/a.jpg', 'a.jpg'), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8),
         boxes=np.array([[1.23456, 2, 31, 42, 0.98762], [5, 6, 70, 58, .5]], np.float32)[:persons],
-        metainfo=dict(pose=get_metainfo(number), parts=dict(classes=PART_NAMES, palette=PART_COLORS)),
+        metainfo=dict(pose=get_metainfo(number), seg=dict(classes=PART_NAMES, palette=PART_COLORS)),
         **{**fields, **kwargs})
 
 
-def test_formats_that_there_are_not():
-    with pytest.raises(ValueError, match="keypoint_format is 'h36m', but must be one of model, coco-17"):
+def test_keypoints_that_do_not_convert():
+    with pytest.raises(ValueError, match='h36m'):
         make_result().to_json('h36m')
     with pytest.raises(ValueError, match="'coco_wholebody'"):
         make_result(17).to_json('wholebody-133')
     own = make_result(17)
     own.metainfo['pose']['keypoint_id2name'] = {i: f'point {i}' for i in range(17)}
-    with pytest.raises(ValueError, match='17 keypoints are of a vocabulary of your own, which does not convert'):
+    with pytest.raises(ValueError, match='17 keypoints .*openpose25'):
         own.to_json('openpose')
 
 
-def test_what_is_printed_is_a_short_line():
+def test_repr():
     assert repr(make_result(17)) == "Result('a.jpg', 80 x 60, 2 people, pose-17, parts, depth, normal)"
-    assert repr(make_result(persons=1, maps=False, index=3)) == (
+    assert repr(make_result(persons=1, maps=(), index=3)) == (
         "Result('a.jpg.frames/000003', 80 x 60, 1 person, pose-308)")
-    assert repr(make_result(persons=0, keypoints=None, depth=None, normal=None)) == (
+    assert repr(make_result(persons=0, keypoints=None, maps=['parts'])) == (
         "Result('a.jpg', 80 x 60, 0 people, parts)")
 
 
-def test_people_as_json():
+def test_json():
     result = make_result(track_ids=np.array([7, 3]), index=5, rate=25.)
     content = json.loads(json.dumps(result.to_json()))
     assert content['image'] == dict(file='/data/a.jpg', width=80, height=60, frame=5, time=.2)
@@ -70,7 +71,7 @@ def test_people_as_json():
 @pytest.mark.parametrize(('number', 'form', 'vocabulary'), [
     (308, 'coco-17', 'coco'), (308, 'wholebody-133', 'coco_wholebody'), (133, 'coco-17', 'coco'),
     (17, 'coco-17', None)])
-def test_other_vocabularies(number, form, vocabulary):
+def test_keypoint_formats(number, form, vocabulary):
     result = make_result(number)
     content = result.to_json(form)
     expected, scores = result.keypoints, result.keypoint_scores
@@ -98,49 +99,49 @@ def test_openpose(number):
     assert make_result(number, persons=0).to_json('openpose')['people'] == []
 
 
-def test_pictures():
+def test_drawings():
     result = make_result()
     assert result.draw().shape == result.image.shape
     assert (result.draw() != result.image).any()
     sheet = result.sheet()
     assert sheet.dtype == np.uint8
     assert sheet.ndim == 3
-    for fields in (dict(parts=None), dict(parts=None, depth=None), dict(keypoints=None)):
+    for fields in (dict(maps=['depth', 'normal']), dict(maps=['normal']), dict(keypoints=None)):
         result = make_result(**fields)
         assert result.draw().shape == result.image.shape
         assert (result.draw() != result.image).any()
-    plain = make_result(maps=False, keypoints=None)
+    plain = make_result(maps=(), keypoints=None)
     assert np.array_equal(plain.draw(), plain.image)
     tracked = make_result(track_ids=np.array([7, 3]))
     assert (tracked.draw() != make_result().draw()).any()
 
 
-def test_where_people_are():
+def test_mask():
     result = make_result()
     there = result.parts != 0
-    for fields in ({}, dict(parts=None), dict(parts=None, depth=None)):
-        assert np.array_equal(make_result(**fields).mask, there)
-    assert make_result(maps=False).mask is None
+    for maps in (['parts', 'depth'], ['depth', 'normal'], ['normal']):
+        assert np.array_equal(make_result(maps=maps).mask, there)
+    assert make_result(maps=()).mask is None
 
 
-def test_the_sheet_names_the_parts_that_are_seen():
+def test_the_sheet_names_the_visible_parts():
     result = make_result()
     names = [name for name, _ in result.seen_parts()]
-    assert names == [result.metainfo['parts']['classes'][part].replace('_', ' ')
+    assert names == [result.metainfo['seg']['classes'][part].replace('_', ' ')
                      for part in np.unique(result.parts) if part]
     assert names
     nobody = make_result()
-    nobody.parts = np.zeros_like(nobody.parts)
+    nobody.maps['parts'] = np.zeros_like(nobody.parts)
     assert nobody.seen_parts() == []
     assert result.sheet().size > nobody.sheet().size
 
 
-def test_the_sheet_of_a_large_image_is_small_and_shows_the_same():
+def test_the_sheet_of_a_large_image_is_reduced():
     small = make_result()
     large = replace(
         small, image=enlarged(small.image), boxes=small.boxes * (20, 20, 20, 20, 1),
         keypoints=(small.keypoints + .5) * 20 - .5,
-        **{name: enlarged(getattr(small, name)) for name in ('parts', 'depth', 'normal')})
+        maps={name: enlarged(array) for name, array in small.maps.items()})
     sheet = large.sheet()
     assert sheet.shape[0] <= 3 * (MAX_HEIGHT + 30)
     there = large._reduced(MAX_HEIGHT)

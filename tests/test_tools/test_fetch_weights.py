@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sapiens_mm.backbones.model_zoo import RELEASED, released_file
+from sapiens_mm.apis.model_zoo import RELEASED, released_file
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'fetch_weights.py'
 
@@ -27,8 +27,8 @@ def test_usage(tool, argv):
 
 
 @pytest.mark.parametrize(('argv', 'words'), [
-    (['0.4b', 'depth'], "size is '0.4b'"),
-    (['2b', 'pose-308'], 'was not released for 2b'),
+    (['0.4b', 'depth'], '0.4b'),
+    (['2b', 'pose-308'], 'pose-308 was not released for 2b'),
     (['--source', 'https://example.com/w.pth'], 'expected hf://'),
 ])
 def test_one_line_on_bad_input(tool, capsys, argv, words):

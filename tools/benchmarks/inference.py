@@ -36,10 +36,11 @@ from mmengine.registry import DefaultScope
 from mmpose.apis import inference_topdown
 from pose import StockPoseHead, stock_codec, take_turns
 
-from sapiens_mm.apis.crops import cut_person, resize_frame
+from sapiens_mm.apis.boxes import best_boxes
+from sapiens_mm.apis.crops import crop_for_pose, resize_frame
+from sapiens_mm.apis.frames import read_frames
 from sapiens_mm.apis.inferencer import SapiensInferencer
-from sapiens_mm.apis.persons import keep_best
-from sapiens_mm.apis.reading import find_sources, read_frames
+from sapiens_mm.apis.sources import find_sources
 from sapiens_mm.backbones import SapiensViT
 from sapiens_mm.dense.estimators import restore
 from sapiens_mm.dense.resize import placement
@@ -186,7 +187,8 @@ def benchmark_pose(args: argparse.Namespace, folder: Path) -> dict:
 
     pose = inferencers[0].pose
     images = read_all(paths)
-    crops = [cut_person(image, box[:4], pose.input_size).image for image, found in zip(images, boxes) for box in found]
+    crops = [crop_for_pose(image, box[:4], pose.input_size).image
+             for image, found in zip(images, boxes) for box in found]
     batches = batches_of(crops, args)
 
     @torch.inference_mode()
@@ -200,8 +202,8 @@ def benchmark_pose(args: argparse.Namespace, folder: Path) -> dict:
     heatmaps = [run(batch) for batch in batches]
     stages = dict(
         read=lambda: read_all(paths),
-        persons=lambda: [keep_best(found, image.shape[:2], 0, .65, None) for image, found in zip(images, boxes)],
-        crop=lambda: [cut_person(image, box[:4], pose.input_size) for image, found in zip(images, boxes)
+        persons=lambda: [best_boxes(found, image.shape[:2], 0, .65, None) for image, found in zip(images, boxes)],
+        crop=lambda: [crop_for_pose(image, box[:4], pose.input_size) for image, found in zip(images, boxes)
                       for box in found],
         copy=lambda: batches_of(crops, args),
         model=lambda: [run(batch) for batch in batches],

@@ -3,11 +3,11 @@ import inspect
 import re
 from pathlib import PurePosixPath
 
-from ...backbones.model_zoo import RELEASED, released_file
 from ...backbones.sapiens_vit import SapiensViT
 from ...utils.config_text import Code
 from ...utils.text import some
 from ..config_report import ConfigError, Report
+from ..model_zoo import RELEASED, released_file
 from .components import Migration, Rule, arguments, convert
 
 _DECONVS = ('in_channels', 'deconv_out_channels', 'deconv_kernel_sizes', 'conv_out_channels', 'conv_kernel_sizes',

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from sapiens_mm.apis import Result
-from sapiens_mm.apis.reading import Source, find_sources, read_frames
-from sapiens_mm.apis.writing import ResultWriter, VideoWriter, differences, encode_depth, kept_tasks
+from sapiens_mm.apis.frames import Source, read_frames
+from sapiens_mm.apis.sources import find_sources
+from sapiens_mm.apis.video_writer import VideoWriter
+from sapiens_mm.apis.writer import ResultWriter, differences, encode_depth, kept_tasks
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
 
 ALL = ('json', 'npz', 'png', 'overlay', 'sheet')
@@ -23,22 +25,23 @@ def make_result(name='x/a.jpg', kind='image', index=None):
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     there = parts != 0
     return Result(Source(f'/data/{name}', name, kind), rng.integers(0, 256, (61, 81, 3), dtype=np.uint8), index, 10.,
-                  boxes=np.array([[20, 10, 60, 50, .9]], np.float32), parts=parts,
-                  depth=(rng.uniform(.2, .9, parts.shape) * there).astype(np.float32), normal=normal * there[..., None],
-                  metainfo=dict(parts=dict(classes=PART_NAMES, palette=PART_COLORS)))
+                  boxes=np.array([[20, 10, 60, 50, .9]], np.float32), maps=dict(
+                      parts=parts, depth=(rng.uniform(.2, .9, parts.shape) * there).astype(np.float32),
+                      normal=normal * there[..., None]),
+                  metainfo=dict(seg=dict(classes=PART_NAMES, palette=PART_COLORS)))
 
 
-def test_what_cannot_be_saved(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="'gif' cannot be saved; choose some of json, npz, png, overlay, sheet, video"):
+def test_invalid_arguments(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match='gif'):
         ResultWriter(tmp_path, ['json', 'gif'])
-    with pytest.raises(ValueError, match="keypoint_format is 'h36m'"):
+    with pytest.raises(ValueError, match='h36m'):
         ResultWriter(tmp_path, ['json'], 'h36m')
     monkeypatch.setitem(sys.modules, 'av', None)
-    with pytest.raises(ValueError, match='videos are written by PyAV .*: pip install av'):
+    with pytest.raises(ValueError, match='pip install av'):
         ResultWriter(tmp_path, ['video'])
 
 
-def test_files_hold_what_was_found(tmp_path):
+def test_files_hold_the_result(tmp_path):
     result = make_result()
     with ResultWriter(tmp_path, ALL) as writer:
         writer.write(result)
@@ -134,13 +137,13 @@ def test_pngs_and_files_of_the_last_frame_that_are_not_there(tmp_path):
 
 @pytest.mark.parametrize('content', ['[1]', '{"models": 5, "protocol": null}', 'no', '{"models": [{}]}',
                                      '{"earlier": 1}'])
-def test_meta_that_is_none_of_ours(tmp_path, content):
+def test_a_foreign_meta(tmp_path, content):
     (tmp_path / 'meta.json').write_text(content)
-    with pytest.raises(ValueError, match='meta.json does not tell how the results in its folder came about'):
+    with pytest.raises(ValueError, match='meta.json'):
         ResultWriter(tmp_path).read_meta()
 
 
-def test_what_is_written_by_default(tmp_path, monkeypatch):
+def test_default_kinds(tmp_path, monkeypatch):
     writer = ResultWriter(tmp_path)
     with writer:
         writer.write(make_result())
@@ -151,18 +154,18 @@ def test_what_is_written_by_default(tmp_path, monkeypatch):
     assert not writer.is_done(make_result().source)
     assert writer.kinds_of(Source('a.mp4', 'a.mp4', 'video')) == {'json', 'video'}
     monkeypatch.setitem(sys.modules, 'av', None)
-    with pytest.raises(ValueError, match='videos are written by PyAV'):
+    with pytest.raises(ValueError, match='pip install av'):
         writer.kinds_of(Source('0', 'camera0', 'camera'))
 
 
 @pytest.mark.parametrize(('kinds', 'kept'), [
     (['json'], ['pose-17']), (['overlay'], ['depth', 'pose-17']), (['video', 'json'], ['depth', 'pose-17']),
     (['npz'], ['normal', 'depth', 'pose-17']), (['sheet'], ['normal', 'depth', 'pose-17'])])
-def test_tasks_that_files_keep(kinds, kept):
+def test_kept_tasks(kinds, kept):
     assert kept_tasks(['normal', 'depth', 'pose-17'], kinds) == kept
 
 
-def test_what_differs_between_runs():
+def test_differences():
     def meta(sha256='a' * 64, **protocol):
         return dict(models=[dict(tasks=['parts', 'depth'], source='x.pth', sha256=sha256)], boxes_of='none',
                     protocol=dict(flip_test=False, batch_size=4, **protocol))
@@ -170,7 +173,7 @@ def test_what_differs_between_runs():
     assert differences({}, meta()) == []
     assert differences(meta(), {**meta(batch=2), 'device': 'cpu'}) == []
     assert differences(meta(), meta('b' * 64)) == [
-        'weights of parts (aaaaaaaa, now bbbbbbbb)', 'weights of depth (aaaaaaaa, now bbbbbbbb)']
+        'weights of seg (aaaaaaaa, now bbbbbbbb)', 'weights of depth (aaaaaaaa, now bbbbbbbb)']
     assert differences(meta(), {**meta(None), 'boxes_of': 'parts'})[1:] == [
         'weights of depth (aaaaaaaa, now x.pth)', 'boxes_of (none, now parts)']
 
@@ -178,7 +181,7 @@ def test_what_differs_between_runs():
 def test_a_video(tmp_path):
     frames = [make_result('clip.mp4', 'video', index) for index in range(4)]
     for frame in frames:
-        frame.source, frame.parts, frame.depth, frame.normal = frames[0].source, None, None, None
+        frame.source, frame.maps = frames[0].source, {}
         frame.image[:] = np.linspace(0, 200, 81)[:, None]  # noise does not survive a video
     with ResultWriter(tmp_path, ['video']) as writer:
         for frame in frames:
@@ -196,7 +199,7 @@ def test_a_video(tmp_path):
     assert np.abs(read[0].image.astype(int) - frames[0].draw()[:60, :80]).mean() < 5
 
 
-def test_a_video_that_broke_off_is_not_done(tmp_path):
+def test_a_truncated_video_is_not_done(tmp_path):
     frame = make_result('clip.mp4', 'video', 0)
     writer = ResultWriter(tmp_path, ['video'])
     writer.write(frame)
@@ -212,12 +215,12 @@ def test_a_video_that_broke_off_is_not_done(tmp_path):
     assert not writer.is_done(frame.source)
 
 
-def test_a_video_without_pictures(tmp_path):
+def test_a_video_without_images(tmp_path):
     VideoWriter(str(tmp_path / 'a.mp4'), 25).close()
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_written_is_told_and_the_others_go_on(tmp_path):
+def test_write_errors_can_be_handled(tmp_path):
     told = []
     writer = ResultWriter(tmp_path, ['json'], on_error=lambda source, error: told.append((source.name[0], error.errno)))
     with writer:

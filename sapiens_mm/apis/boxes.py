@@ -1,0 +1,394 @@
+"""Boxes of people: given by a file, array or function, checked and filtered.
+
+Boxes are arrays (N, 5) float32 of x0, y0, x1, y1 in pixels and a score. A function from a list of frames to one array
+for each frame finds them: the detectors of :mod:`sapiens_mm.apis.detector`, the classes here, or one of yours.
+"""
+import copy
+import os
+import os.path as osp
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import islice
+
+import numpy as np
+import torch
+
+from ..utils.files import read_json
+from ..utils.text import count, some
+from .frames import Frame, Source
+from .streams import MAX_WAITING, groups
+from .tracker import Tracker
+
+#: Default thresholds of detected boxes.
+SCORE_THRESHOLD, NMS_THRESHOLD = .3, .65
+FindBoxes = Callable[[Sequence[Frame]], list[np.ndarray]]
+
+#: Largest coordinate; larger ones would overflow float32 in areas and sums.
+_MAX_COORDINATE = 1e7
+#: Frames up to this size may have boxes of one pixel, which look relative.
+_TINY_FRAME = 4
+#: How far relative boxes may exceed 0 to 1 in checks against a frame. In pixels such a box would have an area of 2.
+_RELATIVE_MARGIN = .25
+_RELATIVE = 'got coordinates from 0 to 1, expected pixels; multiply x by the width of the image and y by its height'
+
+
+class BoxFile:
+    """Boxes of a JSON file, all of them in their order unless limited.
+
+    Formats: COCO annotations (``images`` and ``annotations``, matched by ``file_name``); COCO results (a list of
+    ``image_id``, ``bbox``, ``score``, matched by file names that are the number); or
+    ``{"name or path of an image": [[x0, y0, x1, y1, score], ...]}`` with optional scores. COCO boxes are x, y, width,
+    height; only the category ``person`` counts, in results number 1.
+
+    Args:
+        path: The file.
+        score_threshold: Minimum score; None keeps every score.
+        nms_threshold: Of boxes that overlap by more than this IoU only the best score is kept; None keeps all.
+        max_persons: Maximum number of boxes of a frame, the best scores first; None keeps all.
+
+    Raises:
+        ValueError: The file is missing or in none of these formats, its boxes are relative (0 to 1), or an image is
+            listed twice; on calls, a name matches several inputs.
+    """
+
+    def __init__(self, path: str | os.PathLike, score_threshold: float | None = None,
+                 nms_threshold: float | None = None, max_persons: int | None = None):
+        self.path = os.fspath(path)
+        self.limits = score_threshold, nms_threshold, max_persons
+        check_limits(*self.limits)
+        self._users: dict[str, tuple] = {}
+        try:
+            self.boxes, self.by_id = _parse_boxes(read_json(self.path))
+            for name, boxes in self.boxes.items():
+                _check_values(name, boxes)
+            _check_fractions(self.boxes.values())
+        except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            text = str(error).removeprefix(f'{self.path}: ')
+            raise ValueError(f'{self.path} is no file of boxes ({type(error).__name__}: {text}); expected COCO '
+                             'annotations, COCO results, or {"image": [[x0, y0, x1, y1, score], ...]}') from error
+
+    def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
+        return [self._boxes_of(frame.source, frame.index) for frame in frames]
+
+    def for_run(self) -> 'BoxFile':
+        """A copy for another run, in which other files may have the same names."""
+        other = copy.copy(self)
+        other._users = {}
+        return other
+
+    def knows(self, source: Source) -> bool:
+        """Whether the file has an entry for an image, or for any frame of a video."""
+        return bool(self._entries(source))
+
+    def check(self, sources: Iterable[Source]) -> None:
+        """Raises a ValueError if a name in the file matches several sources."""
+        users: dict[str, dict] = {}
+        for source in sources:
+            for key in self._entries(source):
+                users.setdefault(key, {})[source.path, source.name] = source.name
+        for key, names in users.items():
+            if len(names) > 1:
+                self._refuse(key, names.values())
+
+    def _refuse(self, key: str, names: Iterable[str]) -> None:
+        raise ValueError(f"{self.path}: '{key}' matches several inputs: {some(names)}; list each by its path")
+
+    def _boxes_of(self, source: Source, index: int | None) -> np.ndarray:
+        key = self._key(source, index)
+        if key is None:
+            return np.zeros((0, 5), np.float32)
+        user = source.path, source.name, index
+        if self._users.setdefault(key, user) != user:
+            self._refuse(key, [name if number is None else f'{name}/{number:06d}'
+                               for _, name, number in (self._users[key], user)])
+        return filter_boxes(self.boxes[key], *self.limits)
+
+    def _entries(self, source: Source) -> list[str]:
+        if source.kind == 'image':
+            key = self._key(source, None)
+            return [] if key is None else [key]
+        starts = tuple(f'{name}/' for name in _names_of(source))
+        return [key for key in self.boxes if key.startswith(starts) and key.rpartition('/')[0] + '/' in starts]
+
+    def _key(self, source: Source, index: int | None) -> str | None:
+        names = _names_of(source)
+        if index is not None:
+            names = [f'{name}/{index:06d}' for name in names]
+        elif self.by_id:  # only files have ids: the number of an array or frame is another one
+            stem = osp.splitext(names[-1])[0]
+            names = [*names, *([str(int(stem))] if stem.isdecimal() else [])] if source.path else []
+        return next((name for name in names if name in self.boxes), None)
+
+
+def _names_of(source: Source) -> list[str]:
+    return [source.name, source.path, osp.basename(source.name)]
+
+
+def _parse_boxes(content: dict | list) -> tuple[dict[str, np.ndarray], bool]:
+    """Boxes (N, 5) by image, and whether images are named by ids."""
+    if isinstance(content, dict) and 'annotations' not in content:
+        for name, boxes in content.items():
+            if any(len(box) not in (4, 5) for box in boxes):
+                raise ValueError(f'{name}: got a box of other than 4 or 5 numbers, expected x0, y0, x1, y1, score')
+        return {name: _to_array([[*box, 1.][:5] for box in boxes]) for name, boxes in content.items()}, False
+    names, persons = {}, {'1'}
+    if isinstance(content, dict):
+        names, persons = _parse_images(content['images']), _person_ids(content.get('categories', ()))
+        content = [entry for entry in content['annotations'] if not entry.get('iscrowd')]
+    categories = {_id(entry.get('category_id', 1)) for entry in content}
+    if categories and not categories & persons:
+        raise ValueError(f'category_id: got {some(sorted(categories))}, expected {some(sorted(persons))} for persons')
+    if names and content and not any(_id(entry['image_id']) in names for entry in content):
+        raise ValueError(f'image_id: got {some(_id(entry["image_id"]) for entry in content)}, expected ids of images: '
+                         f'{some(names)}')
+    boxes = {str(name): [] for name in names.values()}
+    for entry in content:
+        image = _id(entry['image_id'])
+        if _id(entry.get('category_id', 1)) in persons and (not names or image in names):
+            x, y, width, height = entry['bbox']
+            name = str(names.get(image, image))
+            boxes.setdefault(name, []).append([x, y, x + width, y + height, entry.get('score', 1.)])
+    return {name: _to_array(array) for name, array in boxes.items()}, not names
+
+
+def _parse_images(images: list[dict]) -> dict[str, str]:
+    """File names by id of COCO annotations."""
+    names = {}
+    for image in images:
+        first = names.setdefault(_id(image['id']), image['file_name'])
+        if first != image['file_name']:
+            raise ValueError(f'image id {image["id"]} belongs to {first} and {image["file_name"]}; use unique ids')
+    repeated = [name for name, times in Counter(names.values()).items() if times > 1]
+    if repeated:
+        raise ValueError(f'file_name {some(repeated)} belongs to several image ids; name each image by its path')
+    return names
+
+
+def _person_ids(categories: Iterable[dict]) -> set[str]:
+    """Ids of the category ``person``, or of the only category."""
+    names = {_id(category['id']): str(category['name']) for category in categories}
+    persons = {key for key, name in names.items() if name.casefold() == 'person'}
+    if not persons and len(names) > 1:
+        raise ValueError(f'categories: got {some(names.values())}, expected one named person')
+    return persons or set(names) or {'1'}
+
+
+def _to_array(boxes: list) -> np.ndarray:
+    return np.array(boxes, np.float32).reshape(-1, 5)
+
+
+def _id(value) -> str:
+    """An id in a form in which 7, 7.0, '7' and '007' are equal."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value)
+    return str(int(text)) if text.isdecimal() else text
+
+
+class GivenBoxes:
+    """Boxes in the order of the frames.
+
+    Args:
+        boxes: For each frame (N, 4) or (N, 5).
+
+    Raises:
+        ValueError: The boxes have another form; on calls, there are fewer arrays than frames.
+    """
+
+    def __init__(self, boxes: Iterable[np.ndarray]):
+        if not isinstance(boxes, Iterable) or isinstance(boxes, Mapping) or getattr(boxes, 'ndim', 3) != 3:
+            raise ValueError(f'boxes: got {_describe(boxes)}, expected a list of one array (N, 4) or (N, 5) for each '
+                             'frame (for a single frame [array]), or the path of a file')
+        self._total = len(boxes) if isinstance(boxes, Sized) else None
+        if isinstance(boxes, Sequence):
+            _check_fractions(array for array in map(_as_boxes, boxes) if array is not None)
+        self._boxes, self._used = iter(boxes), 0
+
+    def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
+        boxes = list(islice(self._boxes, len(frames)))
+        self._used += len(boxes)
+        if len(boxes) < len(frames):
+            raise ValueError(f'boxes: got {count(self._used, "array")} for more frames, expected one for each frame, '
+                             'empty where nobody is')
+        return boxes
+
+    def finish(self) -> None:
+        """Raises a ValueError if arrays are left at the end of the frames."""
+        if self._total is not None and self._used < self._total:
+            raise ValueError(f'boxes: got {self._total} arrays for {count(self._used, "frame")}, expected one for each '
+                             'frame')
+
+
+def locate_people(frames: Iterable[Frame], find_boxes: FindBoxes, origin: str, batch_size: int = 1, every: int = 1,
+                  limits: tuple | None = None, track: bool = False) -> Iterator[Frame]:
+    """Sets the boxes and track ids of frames.
+
+    Args:
+        frames: The frames.
+        find_boxes: Finds the boxes of some frames.
+        origin: Its name in messages.
+        batch_size: Number of frames that it gets together; a camera's frames come alone.
+        every: Boxes are found in every n-th frame of a video and kept in between.
+        limits: Score threshold, NMS threshold and maximum number of detected boxes; None keeps boxes as they are.
+        track: Whether people of videos are tracked.
+    """
+    tracker, number = Tracker(), 0
+    boxes = ids = None
+
+    def full(group: list[Frame]) -> bool:
+        return (len(group) == batch_size or group[-1].source.kind == 'camera'
+                or sum(frame.image.nbytes for frame in group) > MAX_WAITING)
+
+    for group in groups(frames, full):
+        searched = [frame for frame in group if not frame.index or frame.index % every == 0]
+        arrays = iter(check_boxes(find_boxes(searched) if searched else [], searched, origin, number))
+        number += len(group)
+        for frame in group:
+            if not frame.index:
+                tracker.reset()
+            if any(frame is other for other in searched):
+                boxes = next(arrays)
+                boxes = boxes if limits is None else best_boxes(boxes, frame.image.shape[:2], *limits)
+                ids = tracker.update(boxes) if track and frame.index is not None else None
+            frame.boxes, frame.track_ids = boxes, ids
+            yield frame
+
+
+def as_find_boxes(boxes) -> FindBoxes:
+    """Boxes as a user gives them (path, :class:`BoxFile`, function, arrays) as a function of frames."""
+    if isinstance(boxes, (str, os.PathLike)):
+        return BoxFile(boxes)
+    if isinstance(boxes, BoxFile):
+        return boxes.for_run()
+    return boxes if callable(boxes) else GivenBoxes(boxes)
+
+
+def check_boxes(boxes: Iterable[np.ndarray], frames: Sequence[Frame], origin: str, first: int = 0) -> list[np.ndarray]:
+    """Checks the boxes of some frames.
+
+    Args:
+        boxes: For each frame (N, 4) or (N, 5); the default score is 1.
+        frames: The frames.
+        origin: What returned the boxes, for messages.
+        first: Number of the first frame, for messages about frames without a name.
+
+    Returns:
+        One array (N, 5) for each frame.
+
+    Raises:
+        ValueError: The number of arrays is not that of the frames, or an array has another shape, non-finite values,
+            x0 > x1 or y0 > y1, or relative coordinates (0 to 1).
+    """
+    if isinstance(boxes, (str, bytes, Mapping)) or not isinstance(boxes, Iterable):
+        raise ValueError(f'{origin}: got {_describe(boxes)} for {count(len(frames), "frame")}, expected a list of one '
+                         'array (N, 4) or (N, 5) for each frame')
+    arrays = list(islice(boxes, len(frames) + 1))
+    if len(arrays) != len(frames):
+        number = len(boxes) if isinstance(boxes, Sized) else len(arrays)
+        least = 'at least ' if isinstance(boxes, Iterator) and number > len(frames) else ''
+        raise ValueError(f'{origin}: got {least}{count(number, "array")} of boxes for {count(len(frames), "frame")}, '
+                         'expected one for each frame, empty where nobody is')
+    checked = []
+    for number, (frame, given) in enumerate(zip(frames, arrays, strict=True), first):
+        name = frame.source.path or f'frame {number}'
+        name += '' if frame.index is None else f', frame {frame.index}'
+        array = _as_boxes(given)
+        if array is None:
+            raise ValueError(f'boxes of {name}: got {_describe(given)}, expected (N, 4) or (N, 5): x0, y0, x1, y1, '
+                             'score')
+        _check_values(name, array)
+        if max(frame.image.shape[:2]) > _TINY_FRAME and _are_relative(array, _RELATIVE_MARGIN):
+            raise ValueError(f'boxes of {name}: {_RELATIVE}')
+        checked.append(array)
+    return checked
+
+
+def _as_boxes(boxes) -> np.ndarray | None:
+    """Boxes as (N, 5) float32; None for any other shape."""
+    if boxes is None:
+        return None
+    try:
+        array = np.asarray(boxes.cpu() if isinstance(boxes, torch.Tensor) else boxes, np.float32)
+    except (TypeError, ValueError):
+        return None
+    if not array.size:
+        return np.zeros((0, 5), np.float32) if array.ndim in (1, 2) else None
+    if array.ndim != 2 or array.shape[1] not in (4, 5):
+        return None
+    return array if array.shape[1] == 5 else np.column_stack([array, np.ones(len(array), np.float32)])
+
+
+def _describe(value) -> str:
+    shape = getattr(value, 'shape', None)
+    return type(value).__name__ if shape is None else f'{type(value).__name__} of shape {tuple(shape)}'
+
+
+def _check_values(name: str, boxes: np.ndarray) -> None:
+    for number, box in enumerate(boxes):
+        # Boxes without area occur in COCO.
+        if not (np.isfinite(box).all() and np.abs(box).max() <= _MAX_COORDINATE and (box[:2] <= box[2:4]).all()):
+            raise ValueError(f'{name}, box {number}: got {box.tolist()}, expected finite x0, y0, x1, y1, score with '
+                             'x0 <= x1 and y0 <= y1, not x, y, width, height')
+
+
+def _are_relative(boxes: np.ndarray, margin: float = .01) -> bool:
+    boxes = boxes[(boxes[:, :2] < boxes[:, 2:4]).all(axis=1), :4]
+    return bool(len(boxes) and boxes.min() >= -margin and boxes.max() <= 1 + margin)
+
+
+def _check_fractions(boxes: Iterable[np.ndarray]) -> None:
+    """Raises a ValueError if all boxes of a file or list are fractions from 0 to 1.
+
+    Integers are accepted, as [0, 0, 1, 1] is also the box of an image of one pixel.
+    """
+    boxes = np.concatenate([np.zeros((0, 5), np.float32), *boxes])
+    if _are_relative(boxes) and (boxes[:, :4] % 1).any():
+        raise ValueError(_RELATIVE)
+
+
+def check_limits(score_threshold: float | None, nms_threshold: float | None, max_persons: int | None) -> None:
+    """Raises a ValueError if a limit of boxes is neither None nor in its range."""
+    for name, value in (('score_threshold', score_threshold), ('nms_threshold', nms_threshold)):
+        if value is not None and not (isinstance(value, (int, float, np.number)) and 0 <= value <= 1):
+            raise ValueError(f'{name}: got {value!r}, expected a number from 0 to 1')
+    if max_persons is not None and not (isinstance(max_persons, (int, np.integer)) and max_persons >= 1):
+        raise ValueError(f'max_persons: got {max_persons!r}, expected an integer of at least 1')
+
+
+def have_area(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Which boxes (N, 5) have an area within a frame of size (H, W); (N, ) bool."""
+    low, high = np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:4], size[::-1])
+    return (high > low).all(axis=1)
+
+
+def filter_boxes(boxes: np.ndarray, score_threshold: float | None, nms_threshold: float | None,
+                 max_persons: int | None) -> np.ndarray:
+    """Returns the boxes (N, 5) that pass the limits in their order; None disables a limit."""
+    return boxes[np.sort(_rank(boxes, score_threshold, nms_threshold, max_persons))]
+
+
+def best_boxes(boxes: np.ndarray, size: tuple[int, int], score_threshold: float, nms_threshold: float,
+               max_persons: int | None) -> np.ndarray:
+    """Returns the boxes of a detector that pass the limits and have an area in the frame, best score first.
+
+    Args:
+        boxes: (N, 5).
+        size: (H, W) of the frame; boxes are not clipped to it.
+        score_threshold: Minimum score.
+        nms_threshold: Of boxes that overlap by more than this IoU only the best score is kept.
+        max_persons: Maximum number; None keeps all.
+    """
+    boxes = boxes[have_area(boxes, size)]
+    return boxes[_rank(boxes, score_threshold, nms_threshold, max_persons)]
+
+
+def _rank(boxes: np.ndarray, score_threshold: float | None, nms_threshold: float | None,
+          max_persons: int | None) -> np.ndarray:
+    """Indices of the boxes that pass the limits, best score first."""
+    from torchvision.ops import nms
+    kept = np.argsort(-boxes[:, 4], kind='stable')
+    if score_threshold is not None:
+        kept = kept[boxes[kept, 4] >= score_threshold]
+    if nms_threshold is not None:
+        kept = kept[nms(torch.from_numpy(boxes[kept, :4]), torch.from_numpy(boxes[kept, 4]), nms_threshold).numpy()]
+    return kept[:max_persons]

@@ -1,0 +1,123 @@
+"""Decoding: network outputs of crops become keypoints and maps in pixels of the frame, on the device."""
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..tasks import dense_tasks, get_task
+from .crops import Crop
+from .network import TaskModel
+
+Size = tuple[int, int]
+
+
+@torch.inference_mode()
+def decode_keypoints(model: TaskModel, images: Tensor, crops: Sequence[Crop], flip_test: bool = False
+                     ) -> tuple[np.ndarray, np.ndarray]:
+    """Runs a pose model on crops.
+
+    Args:
+        model: The model.
+        images: The crops as a batch (B, 3, H, W) on the device.
+        crops: The B crops.
+        flip_test: Whether to average with the heatmaps of the mirror images.
+
+    Returns:
+        Keypoints (B, K, 2) in pixels of the frames and scores (B, K).
+    """
+    heatmaps, = model(images).values()
+    if flip_test:
+        from mmpose.models.utils.tta import flip_heatmaps
+        mirrored, = model(images.flip(-1)).values()
+        indices = list(model.metainfo[model.tasks[0]]['flip_indices'])
+        heatmaps = (heatmaps + flip_heatmaps(mirrored, indices, shift_heatmap=False)) / 2
+    keypoints, scores = (array.cpu().numpy() for array in model.codec.decode_heatmaps(heatmaps))
+    boxes = np.array([crop.box for crop in crops])[:, None]
+    low, high = boxes[..., :2], boxes[..., 2:]
+    # As in mmpose, the crop's size counts as the distance of its outer pixel centers.
+    return keypoints / model.input_size[::-1] * (high - low) + low, scores
+
+
+@torch.inference_mode()
+def run_dense(model: TaskModel, images: Tensor, outputs: dict[str, Tensor] | None = None, flip_test: bool = False
+              ) -> dict[str, Tensor]:
+    """Runs a dense model on images (B, 3, H, W).
+
+    Args:
+        model: The model.
+        images: The batch; unused if the outputs are known and there is no flip test.
+        outputs: Known outputs for these images.
+        flip_test: Whether to average with the outputs for the mirror images.
+
+    Returns:
+        Head outputs (B, C, h, w) by task.
+    """
+    outputs = model(images) if outputs is None else outputs
+    if not flip_test:
+        return outputs
+    from ..dense.estimators import unmirror
+    mirrored = model(images.flip(-1))
+    return {task: (outputs[task] + unmirror(get_task(task), mirrored[task],
+                                            model.metainfo[task].get('flip_indices'))) / 2 for task in model.tasks}
+
+
+@torch.inference_mode()
+def paste_maps(maps: dict[str, Tensor], outputs: dict[str, tuple[Tensor, Size]], crops: dict[Size, Crop],
+               frame_size: Size, box: np.ndarray | None = None) -> None:
+    """Decodes the outputs of one crop at the frame's resolution and pastes them into the frame's maps.
+
+    Values are kept on the person: where the segmentation of the same crop is not background, else in the box.
+
+    Args:
+        maps: Task -> map (C, H, W) of the frame, written in place.
+        outputs: Task -> head output (C, h, w) and the model's input size.
+        crops: The crop by input size.
+        frame_size: (H, W).
+        box: x0, y0, x1, y1 of the person; None if the crop is the whole frame.
+    """
+    from ..dense.estimators import restore
+    from ..dense.resize import placement
+    mask = None
+    for task in dense_tasks().values():
+        if task.name not in outputs:
+            continue
+        output, input_size = outputs[task.name]
+        shown = np.asarray(crops[input_size].box)
+        low = np.maximum(np.floor(shown[:2]), 0).astype(int)
+        high = np.minimum(np.ceil(shown[2:]), frame_size[::-1]).astype(int)
+        place = placement(
+            dict(ori_shape=tuple(high - low)[::-1], img_shape=input_size, crop_box=shown - np.tile(low, 2)),
+            output.shape[-2:], input_size)
+        values = restore(task, output, place)
+        window = slice(low[1], high[1]), slice(low[0], high[0])
+        if task.kind == 'classes':
+            mask = torch.zeros(frame_size, dtype=torch.bool, device=values.device)
+            mask[window] = values[0] != 0
+        if box is None:
+            maps[task.name] = values if mask is None or task.kind == 'classes' else values.mul_(mask)
+            continue
+        if mask is None:
+            mask = torch.zeros(frame_size, dtype=torch.bool, device=values.device)
+            x0, y0, x1, y1 = np.maximum(np.rint(box[:4]), 0).astype(int)
+            mask[y0:y1, x0:x1] = True
+        if task.name not in maps:
+            maps[task.name] = values.new_zeros((len(values), *frame_size))
+        canvas = maps[task.name][:, window[0], window[1]]
+        canvas.copy_(torch.where(mask[window], values, canvas))
+
+
+def finish_maps(maps: dict[str, Tensor], tasks: Sequence[str], frame_size: Size) -> dict[str, np.ndarray]:
+    """Moves maps to NumPy arrays by their names in a result; tasks without a person get zeros."""
+    arrays = {}
+    for task in dense_tasks().values():
+        if task.name not in tasks:
+            continue
+        values = maps.pop(task.name, None)
+        if values is None:
+            dtype = np.uint8 if task.kind == 'classes' else np.float32
+            values = np.zeros((task.channels if task.kind == 'vectors' else 1, *frame_size), dtype)
+        else:
+            values = values.cpu().numpy()
+        arrays[task.result] = values.transpose(1, 2, 0) if task.kind == 'vectors' else values[0]
+    return arrays

@@ -1,0 +1,282 @@
+"""Frames of images, videos and cameras as RGB arrays."""
+import os.path as osp
+import tempfile
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..utils.images import MAX_PIXELS, open_image
+from ..utils.text import first_line
+
+# FFmpeg's names of video containers. It also opens text, images, and playlists that name other files.
+_CONTAINERS = ('asf', 'avi', 'flv', 'matroska', 'mov', 'mpeg', 'mpegts', 'mpegvideo', 'mxf', 'ogg')
+#: Seconds that downloading a URL may take.
+URL_TIMEOUT = 120.
+_MAX_DOWNLOAD = dict(image=2**28, video=2**32)  # bytes
+
+
+class InputError(ValueError):
+    """An input cannot be read; the message names it and the reason."""
+
+
+@dataclass
+class Source:
+    """An input.
+
+    Attributes:
+        path: File, URL, or number of a camera.
+        name: Name of its outputs: its path relative to the common folder of all inputs, with slashes.
+        kind: ``'image'``, ``'video'`` or ``'camera'``.
+        timeout: Seconds that downloading a URL may take.
+    """
+    path: str
+    name: str
+    kind: str = 'image'
+    timeout: float = URL_TIMEOUT
+
+
+@dataclass
+class Frame:
+    """An image, or a frame of a video or camera, on its way through inference.
+
+    Attributes:
+        source: Its source.
+        image: (H, W, 3) uint8 RGB.
+        index: Number of the frame; None for an image.
+        rate: Frames per second of the video.
+        time: Seconds since the first frame; None if unknown.
+        boxes: (N, 5) float32: x0, y0, x1, y1 in pixels, score.
+        track_ids: (N, ) int64; None without tracking.
+        outputs: The network that detected people and its outputs by task for the whole image; None otherwise.
+    """
+    source: Source
+    image: np.ndarray
+    index: int | None = None
+    rate: float = 0.
+    time: float | None = None
+    boxes: np.ndarray | None = None
+    track_ids: np.ndarray | None = None
+    outputs: tuple[Any, dict] | None = None
+
+
+def read_frames(source: Source) -> Iterator[Frame]:
+    """Reads the frames of a source; an image has one.
+
+    Raises:
+        InputError: The source cannot be read.
+    """
+    if source.kind == 'camera':
+        yield from _read_camera(source)
+    elif source.kind == 'video':
+        yield from _read_video(source)
+    else:
+        yield Frame(source, read_image(source.path, source.timeout))
+
+
+def read_image(path: str, timeout: float = URL_TIMEOUT) -> np.ndarray:
+    """Reads an image upright (by EXIF) as (H, W, 3) uint8 RGB.
+
+    Gray and CMYK are converted, 16 bits are reduced to 8, transparency is composited on white, and animations give
+    their first image.
+
+    Args:
+        path: File or URL.
+        timeout: Seconds that downloading a URL may take.
+
+    Raises:
+        InputError: The image is missing, damaged, truncated, too large or no image.
+    """
+    try:
+        with _local_file(path, 'image', timeout) as file, open_image(file, MAX_PIXELS) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            return to_rgb(image)
+    except FileNotFoundError as error:
+        raise InputError(f'{path}: file does not exist') from error
+    except Image.UnidentifiedImageError as error:
+        size = osp.getsize(path) if osp.isfile(path) else None
+        reason = 'file is empty' if size == 0 else 'not an image'
+        if size and has_video(path):
+            reason = 'not an image but a video; rename it to .mp4 or similar'
+        raise InputError(f'{path}: {reason}') from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f'{path}: more than {MAX_PIXELS / 1e6:.0f} million pixels; use a smaller image') from error
+    except (OSError, ValueError, SyntaxError, EOFError, HTTPException) as error:
+        raise InputError(f'{path}: {first_line(error)}') from error
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Converts a Pillow image of any mode to (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: Its pixels are floating-point numbers.
+    """
+    if image.mode.startswith('I'):
+        return np.repeat((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        white = Image.new('RGBA', image.size, 'white')
+        white.alpha_composite(image)
+        image = white
+    if image.mode == 'F':
+        raise ValueError('got floating-point pixels, expected 8 or 16 bits')
+    return np.array(image if image.mode == 'RGB' else image.convert('RGB'))
+
+
+def pixels_of(source: Source) -> tuple[int, int, int]:
+    """Width, height and number of frames in the header of a file; zeros if unknown.
+
+    Raises:
+        InputError: The source is a video that cannot be read.
+    """
+    if source.kind == 'image':
+        with suppress(OSError, ValueError, SyntaxError), open_image(source.path, max_pixels=None) as image:
+            return *image.size, 1
+        return 0, 0, 1
+    with _open_video(source) as (container, stream):
+        frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+        return stream.codec_context.width, stream.codec_context.height, frames
+
+
+def has_video(path: str) -> bool:
+    """Whether a file is a video by its content; False without PyAV."""
+    try:
+        import av
+    except ImportError:
+        return False
+    with suppress(av.FFmpegError, OSError, ValueError), _open_container(path) as container:
+        return bool(container.duration and container.streams.video)  # HEIC images have no duration
+    return False
+
+
+def _open_container(file: str | BinaryIO):
+    """Opens a video with FFmpeg, which then cannot reach other files or the network."""
+    import av
+    file = f'file:{osp.abspath(file)}' if isinstance(file, str) else file  # 'concat:a.mp4' may be a file name
+    return av.open(file, options=dict(protocol_whitelist='file', format_whitelist=','.join(_CONTAINERS)))
+
+
+@contextmanager
+def _open_video(source: Source) -> Iterator[tuple]:
+    """Opens the container and video stream of a source; errors inside become InputErrors."""
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(f'{source.path}: videos need PyAV ({error}): pip install av') from error
+    try:
+        with _local_file(source.path, 'video', source.timeout) as file, _open_container(file) as container:
+            if not container.streams.video:
+                raise InputError(f'{source.path}: no video stream')
+            stream = container.streams.video[0]
+            stream.thread_type = 'AUTO'
+            stream.codec_context.options = dict(max_pixels=str(MAX_PIXELS))
+            yield container, stream
+    except InputError:
+        raise
+    except (av.InvalidDataError, av.ArgumentError) as error:  # ArgumentError: of a format that is not whitelisted
+        raise InputError(f'{source.path}: not a video, or truncated or damaged') from error
+    except (av.FFmpegError, OSError, ValueError, HTTPException) as error:
+        raise InputError(f'{source.path}: {first_line(error)}') from error
+
+
+def _read_video(source: Source) -> Iterator[Frame]:
+    with _open_video(source) as (container, stream):
+        import av
+        rate, number, start, damaged = float(stream.average_rate or 25), 0, None, False
+        frames = container.decode(stream)
+        while True:
+            try:
+                frame = next(frames)
+            except StopIteration:
+                break
+            except av.InvalidDataError:  # only older PyAV raises this at a truncated end
+                if not number:
+                    raise
+                damaged = True
+                break
+            image = frame.to_ndarray(format='rgb24')
+            turns = round(getattr(frame, 'rotation', 0) / 90) % 4
+            time = frame.time
+            start = time if start is None else start
+            yield Frame(source, np.ascontiguousarray(np.rot90(image, turns)), number, rate,
+                        None if time is None else time - start)
+            number += 1
+        if not number:
+            raise InputError(f'{source.path}: no frame can be decoded; the video is truncated, damaged or empty')
+        # A trimmed video has fewer frames than its header states, but ends at the stated time.
+        end = stream.duration and float(stream.duration * stream.time_base)
+        if damaged or (number < .9 * stream.frames and end and time is not None and time < .9 * end):
+            raise InputError(f'{source.path}: truncated or damaged after {number} of about {stream.frames} frames')
+
+
+def _read_camera(source: Source) -> Iterator[Frame]:
+    import cv2
+    camera = cv2.VideoCapture(int(source.path))
+    try:
+        if not camera.isOpened():
+            raise InputError(f'camera {source.path} cannot be opened; check its number, and that no other program '
+                             'uses it')
+        rate, index = camera.get(cv2.CAP_PROP_FPS) or 25., 0
+        while (read := camera.read())[0]:
+            yield Frame(source, cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), index, rate)
+            index += 1
+    finally:
+        camera.release()
+
+
+def is_url(entry: str) -> bool:
+    """Whether an input is an http(s) URL."""
+    return entry.lower().startswith(('http://', 'https://'))
+
+
+@contextmanager
+def _local_file(path: str, kind: str, timeout: float) -> Iterator[str | BinaryIO]:
+    """A path, or the content of a URL in a temporary file."""
+    if not is_url(path):
+        yield path
+        return
+    with tempfile.TemporaryFile() as file:
+        _download(path, file, _MAX_DOWNLOAD[kind], timeout)
+        file.seek(0)
+        yield file
+
+
+def _download(url: str, file: BinaryIO, max_bytes: int, timeout: float) -> None:
+    """Downloads a URL in another thread, since socket timeouts limit single reads only."""
+    errors, cancelled = [], threading.Event()
+
+    def work() -> None:
+        try:
+            _copy(url, file, max_bytes, cancelled)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if thread.is_alive():
+        cancelled.set()
+        raise TimeoutError(f'download took more than {timeout:g} s; try again or raise --url-timeout')
+    if errors:
+        raise errors[0]
+
+
+def _copy(url: str, file: BinaryIO, max_bytes: int, cancelled: threading.Event) -> None:
+    url = urllib.parse.quote(url, safe=':/?#[]@!$&\'()*+,;=%~')
+    request = urllib.request.Request(url, headers={'User-Agent': 'sapiens_mm'})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        length = 0
+        while not cancelled.is_set() and (chunk := response.read1(2**16)):
+            length += len(chunk)
+            if length > max_bytes:
+                raise ValueError(f'got more than {max_bytes >> 20} MB')
+            file.write(chunk)
+        if response.length:
+            raise ValueError(f'download ended after {length} bytes, {response.length} are missing')

@@ -1,0 +1,178 @@
+"""Released and embedded checkpoints: addresses, licenses, parameter counts and configs by size and task.
+
+The released weights are under CC-BY-NC 4.0, whatever the license of this code. Files are named as in the release; the
+addresses are untested. ``hf://<owner>/<repo>/<file>`` names any other file wherever a checkpoint is expected.
+"""
+import argparse
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from ..backbones import SapiensViT
+from ..engine.fetch import is_cached
+from ..tasks import canonical_name, get_task
+from ..utils.files import parse_json
+
+__all__ = [
+    'EMBEDDED', 'EMBEDDED_LICENSE', 'LICENSE', 'PADDED_TASKS', 'PARAMETERS', 'RELEASED', 'SIZES', 'TASKS',
+    'ReleasedFile', 'default_tasks', 'embedded_tasks', 'find_released', 'released_config', 'released_file',
+    'released_tasks'
+]
+
+LICENSE = 'CC-BY-NC 4.0'
+#: License of the embedded weights, which are not part of the release.
+EMBEDDED_LICENSE = 'Apache-2.0'
+#: Folder of the embedded model, ``--size tiny``; the metadata of its files name their tasks.
+EMBEDDED = Path(__file__).resolve().parents[1] / 'weights'
+SIZES = ('tiny', '0.3b', '0.6b', '1b', '2b')
+#: Released tasks whose backbones have `patch_cfg=dict(padding=2)`, which their files do not state.
+PADDED_TASKS = ('pose-17', 'pose-133', 'pose-308', 'normal')
+#: Task -> size -> number of parameters. Counting them would import the hosts and build every model.
+PARAMETERS = {
+    'pose-308': {'0.3b': 329_682_740, '0.6b': 661_180_980, '1b': 1_168_893_236},
+    'pose-133': {'0.3b': 329_548_165, '0.6b': 661_046_405, '1b': 1_168_758_661, '2b': 2_166_256_645},
+    'pose-17': {'0.3b': 329_458_961, '0.6b': 660_957_201, '1b': 1_168_669_457, '2b': 2_166_167_441},
+    'seg': {'0.3b': 339_495_196, '0.6b': 670_993_436, '1b': 1_178_705_692},
+    'depth': {'0.3b': 319_910_017, '0.6b': 649_835_393, '1b': 1_155_974_785, '2b': 2_151_113_473},
+    'normal': {'0.3b': 339_475_971, '0.6b': 670_974_211, '1b': 1_178_686_467, '2b': 2_176_184_451},
+}
+#: Released tasks that run on images, the preferred keypoint set first.
+TASKS = tuple(PARAMETERS)
+
+
+class ReleasedFile(NamedTuple):
+    """A file in a repository of the Hugging Face Hub."""
+    repo: str
+    path: str
+
+    @property
+    def source(self) -> str:
+        """Its address, which every checkpoint option accepts."""
+        return f'hf://{self.repo}/{self.path}'
+
+
+# task -> size -> what follows `sapiens_<size>_` in the file's name. Seg and pose-308 were not released for 2b.
+_NAMES = {
+    'pretrain': {'0.3b': 'epoch_1600_clean', '0.6b': 'epoch_1600_clean', '1b': 'epoch_173_clean',
+                 '2b': 'epoch_660_clean'},
+    'pose-17': {size: f'coco_best_coco_AP_{ap}'
+                for size, ap in (('0.3b', 796), ('0.6b', 812), ('1b', 821), ('2b', 822))},
+    'pose-133': {size: f'coco_wholebody_best_coco_wholebody_AP_{ap}'
+                 for size, ap in (('0.3b', 620), ('0.6b', 695), ('1b', 727), ('2b', 745))},
+    'pose-308': {size: f'goliath_best_goliath_AP_{ap}' for size, ap in (('0.3b', 573), ('0.6b', 609), ('1b', 639))},
+    'seg': {size: f'goliath_best_goliath_mIoU_{miou}_epoch_{epoch}'
+            for size, miou, epoch in (('0.3b', 7673, 194), ('0.6b', 7777, 178), ('1b', 7994, 151))},
+    'depth': {size: f'render_people_epoch_{epoch}'
+              for size, epoch in (('0.3b', 100), ('0.6b', 70), ('1b', 88), ('2b', 25))},
+    'normal': {size: f'normal_render_people_epoch_{epoch}'
+               for size, epoch in (('0.3b', 66), ('0.6b', 200), ('1b', 115), ('2b', 70))},
+}
+
+
+def _locate(task: str, size: str, name: str) -> ReleasedFile:
+    filename = f'sapiens_{size}_{name}.pth'
+    if task in ('pose-17', 'pose-133'):
+        # One repository holds both tasks and all sizes; its folders are from hearsay.
+        return ReleasedFile('noahcao/sapiens-pose-coco', f'sapiens_host/pose/checkpoints/sapiens_{size}/{filename}')
+    return ReleasedFile(f'facebook/sapiens-{task.split("-")[0]}-{size}', filename)
+
+
+#: (size, task) -> its checkpoint.
+RELEASED = {(size, task): _locate(task, size, name) for task, names in _NAMES.items() for size, name in names.items()}
+
+
+def released_file(size: str, task: str) -> ReleasedFile:
+    """Looks up a released checkpoint.
+
+    Args:
+        size: ``'0.3b'``, ``'0.6b'``, ``'1b'`` or ``'2b'``, also with ``'sapiens_'`` in front.
+        task: ``'pretrain'``, ``'pose-17'``, ``'pose-133'``, ``'pose-308'``, ``'seg'``, ``'depth'`` or ``'normal'``.
+
+    Raises:
+        ValueError: The size or task is unknown, or the task was not released for this size.
+    """
+    size, task = size.lower().removeprefix('sapiens_'), canonical_name(task)
+    for name, value, known in (('size', size, SIZES[1:]), ('task', task, _NAMES)):
+        if value not in known:
+            raise ValueError(f"{name}: got '{value}', expected one of {', '.join(known)}")
+    if (size, task) not in RELEASED:
+        raise ValueError(f'{task} was not released for {size}; choose from {", ".join(_NAMES[task])}')
+    return RELEASED[size, task]
+
+
+def find_released(source: str) -> tuple[str, str] | None:
+    """Size and task of a released file that runs on images, by its name; None for other files."""
+    name = os.path.basename(source)
+    return next((key for key, file in RELEASED.items() if key[1] in TASKS and os.path.basename(file.path) == name),
+                None)
+
+
+def released_tasks(size: str) -> list[str]:
+    """Tasks that run on images with a released or the embedded model of a size.
+
+    Raises:
+        ValueError: The size is unknown.
+    """
+    if size not in SIZES:
+        raise ValueError(f"size: got '{size}', expected one of {', '.join(SIZES)}")
+    return list(embedded_tasks()) if size == 'tiny' else [task for task in TASKS if (size, task) in RELEASED]
+
+
+def default_tasks(size: str) -> list[str]:
+    """Tasks that run by default: one keypoint set and all dense tasks.
+
+    Raises:
+        ValueError: The size is unknown.
+    """
+    tasks = released_tasks(size)
+    keypoints = [task for task in tasks if get_task(task).kind == 'keypoints']
+    return [*keypoints[:1], *(task for task in tasks if task not in keypoints)]
+
+
+def embedded_tasks() -> dict[str, Path]:
+    """Task -> file of the embedded model."""
+    from safetensors import safe_open
+    tasks = {}
+    for path in sorted(EMBEDDED.glob('*.safetensors')):
+        with safe_open(path, 'pt') as file:
+            tasks |= {canonical_name(task): path for task in parse_json(file.metadata()['tasks'])}
+    return tasks
+
+
+def released_config(size: str, task: str) -> dict:
+    """The config of a released model; an installed package has no config files.
+
+    Args:
+        size: ``'0.3b'``, ``'0.6b'``, ``'1b'`` or ``'2b'``.
+        task: One of `TASKS`.
+    """
+    width = SapiensViT.arch_zoo[f'sapiens_{size}']['embed_dims']
+    backbone = dict(type='SapiensViT', arch=f'sapiens_{size}', img_size=(1024, 768), patch_size=16,
+                    patch_cfg=dict(padding=2 if task in PADDED_TASKS else 0))
+    model = dict(type=get_task(task).estimator, backbone=backbone, data_preprocessor=dict(
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True))
+    if task.startswith('pose-'):
+        codec = dict(type='SapiensUDPHeatmap', input_size=(768, 1024), heatmap_size=(192, 256), sigma=6)
+        head = dict(type='SapiensPoseHead', in_channels=width, out_channels=int(task[5:]), decoder=codec)
+        return dict(default_scope='mmpose', model=dict(model, head=head))
+    head = dict(type='SapiensDenseHead', in_channels=width)
+    if task == 'depth':
+        head |= dict(deconv_out_channels=(384, ) * 4, deconv_kernel_sizes=(4, ) * 4, conv_out_channels=(384, ) * 2,
+                     conv_kernel_sizes=(1, ) * 2)
+    if task == 'seg':
+        head |= dict(num_classes=28)
+    return dict(default_scope='mmseg', model=dict(model, decode_head=head))
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the available models."""
+    row = '{:6} {:9} {:>8} {:>8}  {:13} {:7} {}'.format
+    print(row('size', 'task', 'params', 'file', 'license', 'cached', 'weights'))
+    for task, path in embedded_tasks().items():
+        print(row('tiny', task, '', f'{path.stat().st_size / 1e6:.1f} MB', EMBEDDED_LICENSE, 'yes', path.name))
+    for task, counts in PARAMETERS.items():
+        for size, parameters in counts.items():
+            file = RELEASED[size, task]
+            print(row(size, task, f'{parameters / 1e6:.0f} M', f'{parameters * 4 / 1e9:.1f} GB', LICENSE,
+                      'yes' if is_cached(*file) else 'no', file.source))
+    return 0

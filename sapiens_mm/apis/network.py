@@ -1,0 +1,174 @@
+"""Networks: from image batches to the raw outputs of a model's heads, and the metadata of its tasks."""
+import copy
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn as nn
+from mmengine.device import get_device
+from torch import Tensor
+
+from ..backbones import SapiensViT
+from ..engine.fetch import sha256_of
+from ..tasks import canonical_name
+
+DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+
+
+class SapiensNetwork(nn.Module):
+    """A model with normalization in front and float32 outputs.
+
+    Args:
+        model: A pose or dense estimator.
+        mean: Mean of the three input channels, 0 to 255.
+        std: Their standard deviations.
+        bgr: Whether the model takes BGR.
+    """
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], bgr: bool = False):
+        super().__init__()
+        self.model = model
+        self.bgr = bgr
+        self.dtype = torch.float32
+        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
+        """Runs the model.
+
+        Args:
+            images: RGB (B, 3, H, W), 0 to 255 in any dtype, of the model's input size.
+
+        Returns:
+            Float32 heatmaps (B, K, h, w), logits (B, C, h, w), depth (B, 1, h, w) or normals (B, 3, h, w) of any
+            length; of several tasks a dict by task.
+        """
+        return self.model(self._normalize(images), None, mode='tensor')
+
+    def features(self, images: Tensor) -> Tensor:
+        """Returns the backbone's last feature map, float32 (B, C, h, w), of images as in :meth:`forward`.
+
+        Raises:
+            ValueError: The backbone is no ``SapiensViT``.
+        """
+        backbone = self.model.backbone
+        if not isinstance(backbone, SapiensViT):
+            raise ValueError(f'features: got the backbone {type(backbone).__name__}, expected SapiensViT')
+        return backbone(self._normalize(images))[-1].float()
+
+    def _normalize(self, images: Tensor) -> Tensor:
+        images = images.flip(1) if self.bgr else images
+        return ((images.float() - self.mean) / self.std).to(self.dtype)
+
+    def cast(self, dtype: torch.dtype) -> 'SapiensNetwork':
+        """Sets the dtype of all but normalization and last layers: bfloat16 is too coarse to locate heatmap peaks."""
+        self.dtype = dtype
+        last = self.last_layers()
+        weights = [copy.deepcopy(layer.state_dict()) for layer in last]  # casting back would not undo the rounding
+        self.model.to(dtype)
+        for layer, exact in zip(last, weights, strict=True):
+            layer.float().load_state_dict(exact)
+            layer.register_forward_pre_hook(_to_float32)
+        return self
+
+    def last_layers(self) -> list[nn.Module]:
+        """The layers that compute the outputs."""
+        return [module for name, module in self.model.named_modules()
+                if name.rpartition('.')[2] in ('final_layer', 'conv_seg')]
+
+
+def _to_float32(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    return tuple(arg.float() for arg in args)
+
+
+@dataclass
+class TaskModel:
+    """A network and the meaning of its outputs.
+
+    Attributes:
+        tasks: Tasks of its outputs: one ``'pose-<keypoints>'``, or some of the dense tasks.
+        input_size: (H, W) of its input in pixels.
+        metainfo: By task. Keypoints have mmpose's ``parse_pose_metainfo`` (``keypoint_id2name``, ``skeleton_links``,
+            ``flip_indices``, colors); seg has ``classes``, ``palette``, ``flip_indices``.
+        network: Images to raw outputs: a :class:`SapiensNetwork` or a function with the same contract.
+        source: Path or address of the weights.
+        path: Their local file.
+        device: Device of its inputs.
+        codec: Decoder of heatmaps, a ``SapiensUDPHeatmap``; None without keypoints.
+        config: The model's config, None for ONNX.
+    """
+    tasks: tuple[str, ...]
+    input_size: tuple[int, int]
+    metainfo: dict[str, dict]
+    network: Callable[[Tensor], Tensor | dict[str, Tensor]]
+    source: str
+    path: str
+    device: torch.device
+    codec: Any = None
+    config: dict | None = None
+
+    @cached_property
+    def sha256(self) -> str | None:
+        """SHA-256 of the weights' file; None for a folder."""
+        stored = os.path.basename(os.path.realpath(self.path))
+        if re.fullmatch('[0-9a-f]{64}', stored):  # the Hub's cache names large files by their hash
+            return stored
+        return sha256_of(self.path) if os.path.isfile(self.path) else None
+
+    def keep(self, tasks: Sequence[str]) -> None:
+        """Removes the other tasks and their heads."""
+        if len(self.tasks) > 1 and isinstance(self.network, SapiensNetwork):
+            heads = self.config['model']['heads']
+            for name in [name for name in heads if canonical_name(name) not in tasks]:
+                del heads[name]
+                del self.network.model.heads[canonical_name(name)]
+        self.tasks = tuple(task for task in self.tasks if task in tasks)
+        self.metainfo = {task: self.metainfo[task] for task in self.tasks}
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Returns raw outputs by task of images (B, 3, H, W) on the model's device."""
+        outputs = self.network(images)
+        return outputs if isinstance(outputs, dict) else {self.tasks[0]: outputs}
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """A device by name; by default the GPU, else MPS, else the CPU.
+
+    Raises:
+        ValueError: The device does not work.
+    """
+    try:
+        chosen = torch.device(device or get_device())
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip('.')
+        raise ValueError(f"device: '{device}' cannot be used ({reason}); omit it for the default") from error
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """A dtype by name (``'bf16'`` or ``'bfloat16'``); by default the device's fastest.
+
+    Raises:
+        ValueError: The dtype is not supported.
+    """
+    names = {**DTYPES, **{str(value).removeprefix('torch.'): value for value in DTYPES.values()}}
+    chosen = fastest_dtype(device) if dtype is None else names.get(dtype, dtype)
+    if chosen not in DTYPES.values():
+        raise ValueError(f'dtype: got {dtype!r}, expected one of {", ".join(names)}')
+    return chosen
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 if the device computes in it, else float32."""
+    if device.type == 'cuda':
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)  # torch.cuda.is_bf16_supported counts emulation too
+    elif device.type == 'cpu':
+        fast = any(getattr(torch.cpu, name, bool)() for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'))
+    else:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32

@@ -1,0 +1,242 @@
+"""Sources of inference: files, folders, patterns, URLs, cameras and arrays as one stream of frames."""
+import glob
+import hashlib
+import os
+import os.path as osp
+import urllib.parse
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..tasks import dense_tasks
+from ..utils.files import read_json
+from ..utils.text import first_line
+from .frames import URL_TIMEOUT, Frame, InputError, Source, has_video, is_url, read_frames, to_rgb
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
+VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.mts', '.m2ts', '.3gp', '.wmv',
+          '.flv', '.ogv', '.mxf')  # without .ts, which in folders may be TypeScript
+#: Suffixes of results that are images or videos; see :class:`~sapiens_mm.apis.writer.ResultWriter`.
+RESULTS = ('.overlay.jpg', '.sheet.jpg', '.overlay.mp4', *(f'.{task.result}.png' for task in dense_tasks().values()))
+
+SourceErrorHandler = Callable[[Source, InputError], None]
+
+
+def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
+                 without: str | os.PathLike | None = None, on_error: Callable[[InputError], None] | None = None,
+                 url_timeout: float = URL_TIMEOUT) -> list[Source]:
+    """Finds the sources of files, folders (recursively), patterns, camera numbers and URLs.
+
+    Files of a folder or pattern are sorted by name, without other file types and without results (`RESULTS`) below a
+    ``meta.json`` of this package.
+
+    Args:
+        inputs: The inputs.
+        allow_urls: Whether ``http(s)://`` URLs are allowed.
+        without: Folder whose results are skipped in folders and patterns.
+        on_error: Called with the error of an input, which is then skipped. By default the error is raised.
+        url_timeout: Seconds that downloading a URL may take.
+
+    Raises:
+        InputError: An input does not exist, a folder cannot be read, a folder or pattern has no images or videos, or
+            URLs are not allowed.
+    """
+    files, others = [], []  # files with the folders that their names are relative to
+    for entry in map(os.fspath, inputs):
+        try:
+            if is_url(entry):
+                others.append(replace(_url_source(entry, allow_urls), timeout=url_timeout))
+            elif entry.isdecimal() and not osp.exists(entry):
+                others.append(_camera_source(entry))
+            elif osp.isdir(entry):
+                files += [(path, osp.abspath(entry)) for path in _readable(_walk(entry, on_error), entry, without)]
+            elif osp.isfile(entry):
+                files.append((entry, osp.dirname(osp.abspath(entry))))
+            elif glob.has_magic(entry):
+                matches = (path for path in glob.glob(entry, recursive=True) if osp.isfile(path))
+                files += [(path, osp.dirname(osp.abspath(path))) for path in _readable(matches, entry, without)]
+            else:
+                raise InputError(f"input '{entry}' does not exist; expected an image, video, folder, pattern or camera "
+                                 'number')
+        except InputError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+    root = osp.commonpath([folder for _, folder in files]) if files else ''
+    sources = [Source(path, osp.relpath(osp.abspath(path), root).replace(os.sep, '/'), _kind(path))
+               for path, _ in files]
+    return list({source.name: source for source in sources + others}.values())  # drops duplicates
+
+
+def _camera_source(number: int | str) -> Source:
+    return Source(str(number), f'camera{number}', 'camera')
+
+
+def _url_source(entry: str, allow_urls: bool) -> Source:
+    if not allow_urls:
+        raise InputError(f'{entry} is a URL; to download it, pass --allow-urls (allow_urls=True)')
+    try:
+        url = urllib.parse.urlsplit(entry)
+    except ValueError as error:
+        raise InputError(f'{entry} is not a valid URL: {error}') from error
+    path = f'{url.netloc}{url.path}'.replace(':', '_')
+    parts = [part for part in path.split('/') if part not in ('', '.', '..')]
+    if url.query:  # the only difference of some URLs, hashed as it may be too long for a file name
+        *folders, base = parts or ['']
+        parts = [*folders, f'{hashlib.sha256(url.query.encode()).hexdigest()[:8]}_{base}']
+    return Source(entry, '/'.join(parts), _kind(url.path))
+
+
+def _walk(entry: str, on_error: Callable[[InputError], None] | None) -> Iterator[str]:
+    """The files below a folder; links to folders are followed last, and no folder is visited twice."""
+    def refuse(error: OSError) -> None:
+        refused = InputError(f"'{error.filename}' cannot be read: {error.strerror}")
+        if on_error is None:
+            raise refused from error
+        on_error(refused)
+
+    waiting, seen = deque([entry]), set()
+    while waiting:
+        for folder, folders, names in os.walk(waiting.popleft(), onerror=refuse):
+            real = osp.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            waiting += sorted(path for path in (osp.join(folder, name) for name in folders) if osp.islink(path))
+            yield from (osp.join(folder, name) for name in names)
+
+
+def _readable(paths: Iterable[str], entry: str, without: str | os.PathLike | None) -> list[str]:
+    """Sorted images and videos among paths, without results."""
+    has_results = {osp.abspath(without): True} if without is not None else {}
+
+    def in_results(folder: str) -> bool:
+        if folder not in has_results:
+            parent = osp.dirname(folder)
+            has_results[folder] = _is_meta(osp.join(folder, 'meta.json')) or (parent != folder and in_results(parent))
+        return has_results[folder]
+
+    readable = sorted(path for path in paths if path.lower().endswith(IMAGES + VIDEOS)
+                      and not (path.endswith(RESULTS) and in_results(osp.dirname(osp.abspath(path)))))
+    if not readable:
+        raise InputError(f"'{entry}' has no images ({', '.join(IMAGES)}) or videos ({', '.join(VIDEOS)})")
+    return readable
+
+
+def _is_meta(path: str) -> bool:
+    with suppress(OSError, ValueError):
+        content = read_json(path)
+        return isinstance(content, dict) and 'sapiens_mm' in content
+    return False
+
+
+def _kind(path: str) -> str:
+    """The kind of a file by its suffix, or for unknown suffixes by its content."""
+    name = path.lower()
+    unknown = not name.endswith(IMAGES) and osp.isfile(path)
+    return 'video' if name.endswith(VIDEOS) or unknown and has_video(path) else 'image'
+
+
+def file_source(path: str) -> Source:
+    """A file as a source named by its base name, even if the path looks like a pattern, number or URL.
+
+    Raises:
+        InputError: The file does not exist or is a link.
+    """
+    if not osp.isfile(path) or osp.islink(path):
+        raise InputError(f'{path}: file does not exist')
+    path = osp.abspath(path)
+    return Source(path, osp.basename(path), _kind(path))
+
+
+def known_sources(inputs) -> list[Source]:
+    """The sources of Python inputs that are known before reading: all but those of an iterator."""
+    if isinstance(inputs, Iterator):
+        return []
+    entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    paths = [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
+    return [entry for entry in entries if isinstance(entry, Source)] + find_sources(paths, on_error=lambda error: None)
+
+
+def frames_of_inputs(inputs, on_error: SourceErrorHandler | None = None) -> Iterator[Frame]:
+    """Reads the frames of Python inputs in order.
+
+    Args:
+        inputs: See :meth:`sapiens_mm.apis.SapiensInferencer.stream`.
+        on_error: See :func:`frames_of`.
+
+    Raises:
+        InputError: A path does not exist, an image is invalid, or an input is of another type.
+    """
+    lazy = isinstance(inputs, Iterator)
+    entries = inputs if lazy or isinstance(inputs, (list, tuple)) else [inputs]
+    paths = [] if lazy else [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
+    # Names are unique over all paths, but each path is read at its place, also twice, as boxes go by place.
+    ignore = on_error and (lambda error: None)  # reported at its place below
+    names = {source.path: source.name for source in find_sources(paths, on_error=ignore)} if len(paths) > 1 else {}
+    taken: dict[str, str] = {}  # name -> path of an iterator, whose paths are not known beforehand
+    for number, entry in enumerate(entries):
+        if isinstance(entry, (np.ndarray, Image.Image)):
+            yield from _array_frame(entry, number, on_error)
+            continue
+        if isinstance(entry, Source):
+            sources = [entry]
+        elif isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
+            sources = [_camera_source(entry)]
+        elif isinstance(entry, (str, os.PathLike)):
+            path = os.fspath(entry)
+            report = on_error and (lambda error, path=path: on_error(Source(path, path), error))
+            sources = [replace(source, name=names.get(source.path, source.name))
+                       for source in find_sources([entry], on_error=report)]
+            for source in sources if lazy else ():
+                if taken.setdefault(source.name, source.path) != source.path:
+                    source.name = f'{number:06d}/{source.name}'
+        else:
+            raise InputError(f'input {number}: got a {type(entry).__name__}, expected an image ((H, W, 3) uint8 RGB or '
+                             "Pillow's), a path, a camera number, a Source, or a list or iterator of these")
+        yield from frames_of(sources, on_error)
+
+
+def frames_of(sources: Iterable[Source], on_error: SourceErrorHandler | None = None) -> Iterator[Frame]:
+    """Reads the frames of sources in order.
+
+    Args:
+        sources: The sources.
+        on_error: Called with an unreadable source and its error; the next source follows. By default the error is
+            raised.
+    """
+    for source in sources:
+        try:
+            yield from read_frames(source)
+        except InputError as error:
+            if on_error is None:
+                raise
+            on_error(source, error)
+
+
+def _array_frame(image: np.ndarray | Image.Image, number: int, on_error: SourceErrorHandler | None) -> Iterator[Frame]:
+    source = Source('', f'{number:06d}')
+    try:
+        frame = Frame(source, _to_array(image, number))
+    except InputError as error:
+        if on_error is None:
+            raise
+        on_error(source, error)
+        return
+    yield frame
+
+
+def _to_array(image: np.ndarray | Image.Image, number: int) -> np.ndarray:
+    if isinstance(image, Image.Image):
+        try:
+            return to_rgb(ImageOps.exif_transpose(image))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputError(f'image {number}: {first_line(error)}') from error
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(f'image {number}: got {image.shape} {image.dtype}, expected (H, W, 3) uint8 RGB')
+    return image

@@ -1,0 +1,278 @@
+"""Writing of results as files; docs/outputs.md describes the formats. Each file is complete or absent."""
+import json
+import os
+import os.path as osp
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from contextlib import contextmanager, suppress
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ..tasks import canonical_name, dense_tasks
+from ..utils.files import read_json, replacing
+from ..visualization.maps import bands, color_normals
+from .frames import Source
+from .result import Result, check_keypoint_format, frame_name
+from .video_writer import VideoWriter, import_av
+
+KINDS = ('json', 'npz', 'png', 'overlay', 'sheet', 'video')
+#: Kinds of files that are written by default.
+DEFAULT_KINDS = dict(image={'json', 'overlay', 'sheet'}, video={'json', 'video'}, camera={'json', 'video'})
+_SUFFIXES = dict(json='.json', npz='.npz', overlay='.overlay.jpg', sheet='.sheet.jpg', video='.overlay.mp4')
+_MAX_VALUE = 65535  # of a 16-bit depth PNG
+
+
+class ResultWriter:
+    """Writes results below a folder, named like their sources.
+
+    Args:
+        folder: The folder.
+        kinds: What to write, some of `KINDS`; JSON always is. None for `DEFAULT_KINDS` by kind of source.
+        keypoint_format: One of :data:`sapiens_mm.apis.result.KEYPOINT_FORMATS`.
+        threshold: Minimum score of drawn keypoints.
+        on_error: Called with a source and the error if a result cannot be written; the others continue. By default the
+            error is raised.
+
+    Raises:
+        ValueError: A kind or the format is unknown.
+    """
+
+    def __init__(self, folder: str | os.PathLike, kinds: Collection[str] | None = None, keypoint_format: str = 'model',
+                 threshold: float = .3, on_error: Callable[[Source, OSError], None] | None = None):
+        unknown = [kind for kind in kinds or () if kind not in KINDS]
+        if unknown:
+            raise ValueError(f"unknown --save kind '{unknown[0]}'; choose from {', '.join(KINDS)}")
+        check_keypoint_format(keypoint_format)
+        if kinds and 'video' in kinds:
+            import_av()
+        self.folder, self.kinds = os.fspath(folder), None if kinds is None else {'json', *kinds}
+        self.keypoint_format, self.threshold = keypoint_format, threshold
+        self.on_error = on_error
+        self.broken: set[str] = set()  # names of sources that were not read or written completely
+        self._video: VideoWriter | None = None
+        self._source: Source | None = None
+        self._frames = 0
+
+    def __enter__(self) -> 'ResultWriter':
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close(complete=error[0] is None)
+
+    def kinds_of(self, source: Source) -> set[str]:
+        """Kinds of files that are written for a source.
+
+        Raises:
+            ValueError: The source is a camera, whose frames become a video, and PyAV is missing.
+        """
+        kinds = DEFAULT_KINDS[source.kind] if self.kinds is None else self.kinds
+        if source.kind == 'camera' and 'video' in kinds:
+            import_av()
+        return kinds - {'video'} if source.kind == 'image' else kinds
+
+    def is_done(self, source: Source, tasks: Sequence[str] = ()) -> bool:
+        """Whether all files of a source exist; of a video those of its last frame.
+
+        Args:
+            source: The source; a camera is never done.
+            tasks: Tasks whose PNGs are required.
+        """
+        kinds, name = self.kinds_of(source), source.name
+        files = [self._path(name, kind) for kind in kinds & {'json', 'video'}]
+        if source.kind == 'video':
+            with suppress(OSError, ValueError, LookupError, TypeError):
+                name = frame_name(name, read_json(self._path(name, 'json'))['video']['frames'] - 1)
+        files += [self._path(name, kind) for kind in kinds & {'json', 'npz', 'overlay', 'sheet'}]
+        if 'png' in kinds:
+            dense = dense_tasks()
+            files += [f'{self._base(name)}.{dense[task].result}.png' for task in tasks if task in dense]
+        return source.kind != 'camera' and all(map(osp.exists, files))
+
+    def write(self, result: Result) -> bool:
+        """Writes a result; frames of a video must come in order.
+
+        Returns:
+            Whether everything was written, the JSON last.
+        """
+        if result.source is not self._source:
+            self.close()
+            self._source, self._frames = result.source, 0
+        content, kinds = result.to_json(self.keypoint_format), self.kinds_of(result.source)
+        if 'video' in kinds:
+            with self._reported(result.source):
+                if self._video is None:
+                    self._video = VideoWriter(self._path(result.source.name, 'video'), result.rate)
+                self._video.append(result.draw(self.threshold), result.time)
+        with self._reported(result.source):
+            for kind in kinds & {'npz', 'overlay', 'sheet'}:
+                self._write(result.name, kind, getattr(self, f'_write_{kind}'), result)
+            if 'png' in kinds:
+                content |= self._write_pngs(result)
+            self._write(result.name, 'json', _write_json, content)
+            self._frames += 1
+            return True
+        return False
+
+    def make_folder(self) -> None:
+        """Makes the folder.
+
+        Raises:
+            OSError: The folder cannot be written to.
+        """
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise OSError(f"output folder '{self.folder}' is not writable ({error.strerror}); use another") from error
+
+    def read_meta(self) -> dict:
+        """The content of ``meta.json``, empty without the file.
+
+        Raises:
+            ValueError: It was not written by this package.
+        """
+        path = osp.join(self.folder, 'meta.json')
+        try:
+            content = read_json(path)
+            _facts(content), list(content.get('earlier', ()))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f'{path} does not describe the results in its folder') from error
+        return content
+
+    def write_meta(self, content: dict) -> None:
+        """Writes ``meta.json``, which describes the run."""
+        path = osp.join(self.folder, 'meta.json')
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            with replacing(path) as part:
+                _write_json(part, content, indent=2)
+        except OSError as error:
+            raise OSError(f'{path} cannot be written: {error.strerror}') from error
+
+    def close(self, complete: bool = True) -> None:
+        """Finishes the current source.
+
+        Args:
+            complete: Whether all its frames were written.
+        """
+        video, source = self._video, self._source
+        self._video = self._source = None
+        if video is not None:
+            with self._reported(source):
+                video.close()
+        if source is not None and source.kind != 'image' and complete and source.name not in self.broken:
+            with self._reported(source):
+                self._write(source.name, 'json', _write_json, dict(video=dict(file=source.path, frames=self._frames)))
+
+    @contextmanager
+    def _reported(self, source: Source):
+        """Passes OSErrors to ``on_error``."""
+        try:
+            yield
+        except OSError as error:
+            self.broken.add(source.name)
+            if self.on_error is None:
+                raise
+            self.on_error(source, error)
+
+    def _path(self, name: str, kind: str) -> str:
+        return self._base(name) + _SUFFIXES[kind]
+
+    def _base(self, name: str) -> str:
+        return osp.join(self.folder, *('meta_' if name == 'meta' else name).split('/'))  # avoids meta.json
+
+    def _write(self, name: str, kind: str, write: Callable, *values) -> None:
+        path = self._path(name, kind)
+        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+        with replacing(path) as part:
+            write(part, *values)
+
+    @staticmethod
+    def _write_npz(path: str, result: Result) -> None:
+        with open(path, 'wb') as file:  # np.savez_compressed would append a suffix to a path
+            np.savez_compressed(file, **result.maps)
+
+    def _write_overlay(self, path: str, result: Result) -> None:
+        Image.fromarray(result.draw(self.threshold)).save(path, 'JPEG', quality=92)
+
+    def _write_sheet(self, path: str, result: Result) -> None:
+        Image.fromarray(result.sheet(self.threshold)).save(path, 'JPEG', quality=92)
+
+    def _write_pngs(self, result: Result) -> dict:
+        """Writes a PNG of each map; returns their entries in the JSON."""
+        base, content = self._base(result.name), {}
+        os.makedirs(osp.dirname(osp.abspath(base)), exist_ok=True)
+        for task in dense_tasks().values():
+            values, notes = result.maps.get(task.result), {}
+            if values is None:
+                continue
+            if task.kind == 'classes':
+                image, meta = Image.fromarray(values), result.metainfo[task.name]
+                image.putpalette(np.array(meta['palette'], np.uint8).tobytes())
+                content['part_names'] = list(meta['classes'])
+            elif task.kind == 'values':
+                encoded, near, step = encode_depth(values)
+                image, notes = Image.fromarray(encoded), dict(near=near, step=step)
+                content[task.result] = notes
+            else:
+                image = Image.fromarray(color_normals(values))
+            info = PngInfo()
+            for name, value in notes.items():
+                info.add_text(name, repr(value))
+            with replacing(f'{base}.{task.result}.png') as part:
+                image.save(part, 'PNG', pnginfo=info)
+        return content
+
+
+def kept_tasks(tasks: Sequence[str], kinds: Collection[str]) -> list[str]:
+    """The tasks whose results some kinds of files keep: JSON keeps keypoints, overlays the first dense task."""
+    dense = dense_tasks()
+    first = [name for name in dense if name in tasks][:1]
+    maps = dense if {'npz', 'png', 'sheet'} & set(kinds) else first if {'overlay', 'video'} & set(kinds) else ()
+    return [task for task in tasks if task not in dense or task in maps]
+
+
+def differences(before: dict, now: dict) -> list[str]:
+    """Differences between two contents of ``meta.json`` that change results."""
+    before, now = _facts(before), _facts(now)
+    return [f'{name} ({value}, now {now[name]})' for name, value in before.items() if now.get(name, value) != value]
+
+
+def _facts(meta: dict) -> dict:
+    models = {canonical_name(task): model for model in meta.get('models', ()) for task in model['tasks']}
+    facts = {'tasks': ', '.join(sorted(models))} if models else {}
+    facts |= {f'weights of {task}': (model['sha256'] or '')[:8] or model['source']
+              for task, model in models.items() if 'source' in model}
+    facts |= {name: value for name, value in meta.get('protocol', {}).items() if name != 'batch_size'}
+    return facts | {name: meta[name] for name in ('boxes_of', 'keypoint_format') if name in meta}
+
+
+def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Encodes depth in 16 bits: ``depth = near + (value - 1) * step``, and 0 without depth.
+
+    Args:
+        depth: (H, W) float32, 0 without depth.
+
+    Returns:
+        (H, W) uint16, ``near`` and ``step``.
+    """
+    valid = (depth != 0) & np.isfinite(depth)
+    encoded = np.zeros(depth.shape, np.uint16)
+    if not valid.any():
+        return encoded, 0., 0.
+    near, far = float(depth[valid].min()), float(depth[valid].max())
+    step = (far - near) / (_MAX_VALUE - 1)
+    for band in bands(depth.shape):
+        values = np.rint((depth[band] - near) / (step or 1.)).clip(0, _MAX_VALUE - 1) + 1
+        encoded[band] = np.where(valid[band], values, 0)
+    return encoded, near, step
+
+
+def _write_json(path: str, content: dict, indent: int | None = None) -> None:
+    with open(path, 'w', encoding='utf-8') as file:
+        json.dump(content, file, indent=indent)

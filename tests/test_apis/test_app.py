@@ -57,7 +57,7 @@ def broken_files(folder, write_video):
 def test_files_that_cannot_be_used_are_named_without_their_folder(app, tmp_path, write_video):
     for name, value in broken_files(tmp_path, write_video).items():
         with pytest.raises(InputError) as error:
-            app.run(str(tmp_path / name), tmp_path, 'own', ['parts'])
+            app.run(str(tmp_path / name), tmp_path, 'own', ['seg'])
         assert value in str(error.value)
         assert str(error.value).startswith(f'{name}: ')
         assert '\n' not in str(error.value)
@@ -71,7 +71,7 @@ def test_a_path_is_a_file_and_nothing_else(app, photo, monkeypatch, name):
     (photo.parent / 'folder').mkdir()
     for path in (name, f'{photo.parent}/{name}'):
         with pytest.raises(InputError) as error:
-            app.run(path, photo.parent, 'own', ['parts'])
+            app.run(path, photo.parent, 'own', ['seg'])
         assert f'{photo.parent}' not in str(error.value)
 
 
@@ -92,14 +92,14 @@ def test_limits_are_checked_before_anything_is_decoded(app, photo, write_video, 
                     packet.stream = stream
                     target.mux(packet)
     path = str(photo.with_name(name))
-    assert app.run(path, photo.parent, 'own', ['parts']).json
+    assert app.run(path, photo.parent, 'own', ['seg']).json
     for limit, number in limits.items():
         monkeypatch.setattr(app, limit, number)
     monkeypatch.setattr(app, '_load', lambda *args: pytest.fail('models are loaded'))
     monkeypatch.setattr('PIL.ImageFile.ImageFile.load', lambda *args: pytest.fail('the image is decoded'))
     monkeypatch.setattr('sapiens_mm.apis.frames._read_video', lambda *args: pytest.fail('the video is decoded'))
     with pytest.raises(InputError, match=value):
-        app.run(path, photo.parent, 'own', ['parts'])
+        app.run(path, photo.parent, 'own', ['seg'])
 
 
 def test_limits_hold_where_a_header_says_less(app, photo, write_video, monkeypatch):
@@ -109,8 +109,8 @@ def test_limits_hold_where_a_header_says_less(app, photo, write_video, monkeypat
         with monkeypatch.context() as patch:
             patch.setattr(app, limit, value)
             with pytest.raises(InputError, match='clip.mp4'):
-                app.run(clip, photo.parent, 'own', ['parts'])
-    assert app.run(clip, photo.parent, 'own', ['parts']).summary.startswith('4 frames')
+                app.run(clip, photo.parent, 'own', ['seg'])
+    assert app.run(clip, photo.parent, 'own', ['seg']).summary.startswith('4 frames')
 
 
 @pytest.mark.parametrize(('change', 'value'), [
@@ -119,7 +119,7 @@ def test_limits_hold_where_a_header_says_less(app, photo, write_video, monkeypat
 ])
 def test_choices_that_cannot_be(app, photo, change, value):
     with pytest.raises(ValueError, match=value):
-        app.run(str(photo), photo.parent, **{**dict(size='own', tasks=['parts']), **change})
+        app.run(str(photo), photo.parent, **{**dict(size='own', tasks=['seg']), **change})
 
 
 @pytest.mark.parametrize(('args', 'value'), [
@@ -173,7 +173,7 @@ def test_some_tasks_with_the_same_models(app, photo):
 
 def test_a_video(app, tmp_path, write_video):
     done = []
-    outcome = app.run(str(write_video(tmp_path / 'clip.mp4', frames=4)), tmp_path, 'own', ['pose-17', 'parts'],
+    outcome = app.run(str(write_video(tmp_path / 'clip.mp4', frames=4)), tmp_path, 'own', ['pose-17', 'seg'],
                     kinds=['video'], progress=done.append)
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert outcome.json['image'] == dict(file='clip.mp4', width=64, height=48, frame=2, time=.2)
@@ -193,11 +193,11 @@ def test_models_are_loaded_when_they_are_asked_for_and_kept(monkeypatch, small_m
 
     monkeypatch.setattr('sapiens_mm.apis.models.load_released', load)
     app = App(device='cpu', detector=None)
-    assert 'parts' in app.tasks('1b')
-    assert 'parts' not in app.tasks('2b')
-    for tasks in (['parts'], ['parts'], ['parts', 'depth'], ['depth']):
+    assert 'seg' in app.tasks('1b')
+    assert 'seg' not in app.tasks('2b')
+    for tasks in (['parts'], ['seg'], ['seg', 'depth'], ['depth']):
         app.run(str(photo), photo.parent, '1b', tasks)
-    assert loads == ['parts', 'parts', 'depth']
+    assert loads == ['seg', 'seg', 'depth']
     with pytest.raises(ValueError, match='pose-308'):
         app.run(str(photo), photo.parent, '1b', ['pose-17', 'pose-308'])
 
@@ -215,7 +215,7 @@ def test_the_embedded_model(monkeypatch, small_models, tmp_path, photo):
     save_model(load_model(small_models['multi'][1], small_models['multi'][0]), tmp_path / 'dense.safetensors')
     app = App(device='cpu', detector=None)
     assert app.sizes()[0] == 'tiny'
-    assert sorted(app.tasks('tiny')) == ['depth', 'normal', 'parts']
+    assert sorted(app.tasks('tiny')) == ['depth', 'normal', 'seg']
     assert list(app.run(str(photo), photo.parent, 'tiny', ['normal']).images) == ['overlay', 'normals', 'sheet']
 
 
@@ -310,7 +310,7 @@ class Client:
     def join(self, image, video=None, **changes):
         function, = (function['id'] for function in json.loads(self.ask('GET', '/config')[1])['dependencies']
                      if function['api_name'] == 'run')
-        data = [image, video, None, 'own', ['pose-17', 'parts'], True, .3, .3, ['overlay']]
+        data = [image, video, None, 'own', ['pose-17', 'seg'], True, .3, .3, ['overlay']]
         return self.ask('POST', '/gradio_api/queue/join', {
             **dict(data=data, fn_index=function, trigger_id=None, session_hash=self.session), **changes})
 
@@ -436,8 +436,8 @@ def choose_tab(client, kind):
 
 def test_choices_that_the_page_does_not_offer(page, photo):
     client = Client(page.address)
-    data = ['own', ['parts'], True, .3, .3, []]
-    for place, value in ((0, '1b'), (0, 5), (1, ['hair']), (1, 'parts'), (1, [['parts']]), (2, 'yes'), (3, '1'),
+    data = ['own', ['seg'], True, .3, .3, []]
+    for place, value in ((0, '1b'), (0, 5), (1, ['hair']), (1, 'seg'), (1, [['seg']]), (2, 'yes'), (3, '1'),
                          (3, 1e400), (4, None), (5, ['gif']), (5, '..')):
         changed = [*data[:place], value, *data[place + 1:]]
         success, output = client.run(None, data=[as_file(client.upload(photo)), None, None, *changed])

@@ -7,6 +7,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 
 from ...backbones import SapiensViT
+from ..model_zoo import PADDED_TASKS, RELEASED
 from .plan import Plan, as_list, parts_of, type_name
 from .stock import Measured, input_size
 

@@ -1,5 +1,6 @@
-"""Every config loads, and the examples train a step in their hosts."""
+"""Every config builds a model and an optimizer, and the examples train a step in their hosts."""
 import copy
+import functools
 import re
 from pathlib import Path
 
@@ -22,24 +23,54 @@ from sapiens_mm.engine.launch import build_runner, leave_out_fused
 from .test_dense.conftest import write_people
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+NAMES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+SIZES = ('0.3b', '0.6b', '1b', '2b')
+POSE = dict(coco=17, coco_wholebody=133, goliath=308, synthetic=17)
 TINY = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
+built = {}
 
 
-def ours():
-    return sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+@functools.cache
+def load(name):
+    """A config that the tests only read."""
+    return Config.fromfile(CONFIGS / name)
 
 
-@pytest.mark.parametrize('name', ours())
-def test_model_and_schedule_build(name):
-    cfg = Config.fromfile(CONFIGS / name)
-    init_default_scope(cfg.default_scope)
+def build(cfg):
+    """A config's model without memory for its weights, and with an optimizer; configs with equal settings share it."""
+    cfg = Config(copy.deepcopy(dict(
+        model=cfg.model, optim_wrapper=cfg.optim_wrapper, default_scope=cfg.default_scope)))
     leave_out_fused(cfg)
-    with FakeTensorMode():  # no memory for the weights
-        model = MODELS.build(cfg.model)
-        build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
+    init_default_scope(cfg.default_scope)
+    key = str(cfg)
+    if key not in built:
+        with FakeTensorMode():
+            built[key] = MODELS.build(cfg.model)
+            build_optim_wrapper(built[key], cfg.optim_wrapper)
+    return built[key]
+
+
+def levels(path):
+    """Levels of bases below a config."""
+    bases = Config._get_base_files(str(path))
+    return 1 + max(levels(path.parent / base) for base in bases) if bases else 0
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if not name.startswith('examples/')])
+def test_bases_are_at_most_three_levels_deep(name):
+    assert levels(CONFIGS / name) <= 3
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_model_and_schedule_build(name):
+    cfg = load(name)
+    model = build(cfg)
+    if '-test_' not in name:
+        assert 'SapiensNonFiniteHook' in [hook['type'] for hook in cfg.custom_hooks]
+    # A lower bound would raise the learning rate of the decayed layers.
+    assert not any(scheduler.get('eta_min') for scheduler in cfg.param_scheduler)
     if 'sapiens_pose' in name:
-        num_keypoints = dict(coco=17, coco_wholebody=133, goliath=308, synthetic=17)[Path(name).parent.name]
-        assert model.head.final_layer.out_channels == num_keypoints
+        assert model.head.final_layer.out_channels == POSE[Path(name).parent.name]
         height, width = model.backbone.img_size
         assert f'{height}x{width}' in name
         assert model.head.decoder.input_size == (width, height)
@@ -49,12 +80,6 @@ def test_model_and_schedule_build(name):
             assert model.head.decoder.sigma == 6
         assert cfg.train_dataloader.dataset.get('pipeline') or cfg.train_dataloader.dataset.dataset.pipeline
         assert cfg.test_dataloader.dataset.pipeline == cfg.val_dataloader.dataset.pipeline
-
-
-@pytest.mark.parametrize('name', [name for name in ours() if '-test_' not in name])
-def test_every_training_is_guarded(name):
-    cfg = Config.fromfile(CONFIGS / name)
-    assert 'SapiensNonFiniteHook' in [hook['type'] for hook in cfg.custom_hooks]
 
 
 @HOOKS.register_module()
@@ -77,8 +102,7 @@ def micro_dense(folder):
     return cfg
 
 
-@pytest.mark.parametrize('task', ['pose', 'dense'])
-@pytest.mark.parametrize('guarded', [True, False])
+@pytest.mark.parametrize(('task', 'guarded'), [('pose', True), ('dense', True), ('pose', False)])
 def test_an_infinite_batch_changes_no_weight(task, guarded, tmp_path, micro_config):
     cfg = Config.fromfile(micro_config) if task == 'pose' else micro_dense(tmp_path / 'people')
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
@@ -103,11 +127,11 @@ DENSE = {
 }
 
 
-@pytest.mark.parametrize('size', ['0.3b', '0.6b', '1b', '2b'])
+@pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize(('task', 'dataset'), DENSE)
 def test_dense_models_of_the_release(task, dataset, size):
     epochs, outputs, padding = DENSE[task, dataset]
-    cfg = Config.fromfile(CONFIGS / f'sapiens_{task}/{dataset}/sapiens_{size}-{epochs}e_{dataset}-1024x768.py')
+    cfg = load(f'sapiens_{task}/{dataset}/sapiens_{size}-{epochs}e_{dataset}-1024x768.py')
     model = cfg.model
     assert model.backbone.arch == f'sapiens_{size}'
     assert model.backbone.init_cfg.checkpoint == released_file(size, 'pretrain').source
@@ -115,11 +139,8 @@ def test_dense_models_of_the_release(task, dataset, size):
     assert cfg.auto_scale_lr.base_batch_size == 64
     warm_up, decay = cfg.param_scheduler
     assert (warm_up.by_epoch, decay.by_epoch, cfg.train_cfg.max_epochs) == (False, True, epochs)
-    init_default_scope('mmseg')
-    with FakeTensorMode():
-        built = MODELS.build(model)
-    assert built.decode_head.conv_seg.out_channels == outputs
-    assert built.backbone.patch_embed.projection.padding == (padding, padding)
+    assert build(cfg).decode_head.conv_seg.out_channels == outputs
+    assert build(cfg).backbone.patch_embed.projection.padding == (padding, padding)
     layers = 4 if task == 'depth' else 3
     assert len(model.decode_head.deconv_out_channels) == layers
     assert set(model.decode_head.deconv_out_channels) == {384 if task == 'depth' else 768}
@@ -145,7 +166,7 @@ def test_training_samples_with_new_backgrounds(task, dataset, field, tmp_path, m
     path = next((CONFIGS / f'sapiens_{task}/{dataset}').glob('sapiens_0.3b-*'))
     init_default_scope('mmseg')
     monkeypatch.setenv('BACKGROUND_ROOT', str(tmp_path / 'photos'))
-    with pytest.raises(FileNotFoundError, match="photos' is not a folder.*BACKGROUND_ROOT"):
+    with pytest.raises(FileNotFoundError, match='photos.*BACKGROUND_ROOT'):
         DATASETS.build(Config.fromfile(path).train_dataloader.dataset)
     monkeypatch.setenv('BACKGROUND_ROOT', str(tmp_path / 'train/images'))
     people = DATASETS.build(Config.fromfile(path).train_dataloader.dataset)
@@ -156,13 +177,12 @@ def test_training_samples_with_new_backgrounds(task, dataset, field, tmp_path, m
         assert ((label > 0) & (label != 255)).any()
 
 
-@pytest.mark.parametrize('size', ['0.3b', '0.6b', '1b', '2b'])
+@pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('dataset', ['thuman2', 'hi4d'])
 @pytest.mark.parametrize('task', ['depth', 'normal'])
 def test_benchmarks_differ_from_training_in_the_data_alone(task, dataset, size):
-    cfg = Config.fromfile(CONFIGS / f'sapiens_{task}/{dataset}/sapiens_{size}-test_{dataset}-1024x768.py')
-    trained = Config.fromfile(
-        CONFIGS / f'sapiens_{task}/render_people/sapiens_{size}-200e_render_people-1024x768.py')
+    cfg = load(f'sapiens_{task}/{dataset}/sapiens_{size}-test_{dataset}-1024x768.py')
+    trained = load(f'sapiens_{task}/render_people/sapiens_{size}-200e_render_people-1024x768.py')
     assert cfg.model == trained.model
     assert cfg.test_evaluator == trained.test_evaluator
     tested = cfg.test_dataloader.dataset
@@ -172,21 +192,17 @@ def test_benchmarks_differ_from_training_in_the_data_alone(task, dataset, size):
 
 
 @pytest.mark.parametrize('readme', sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('README.md')))
-def test_links_of_readmes_lead_somewhere(readme):
+def test_links_of_readmes_exist(readme):
     path = CONFIGS / readme
     links = re.findall(r'\]\(([^)#]+)\)', path.read_text())
     assert links
     assert [link for link in links if '://' not in link and not (path.parent / link).exists()] == []
 
 
-SIZES = ('0.3b', '0.6b', '1b', '2b')
-POSE = ('coco', 'coco_wholebody', 'goliath')
-
-
 @pytest.mark.parametrize('size', SIZES)
-@pytest.mark.parametrize('dataset', POSE)
+@pytest.mark.parametrize('dataset', ['coco', 'coco_wholebody', 'goliath'])
 def test_pose_models_of_the_release(dataset, size):
-    cfg = Config.fromfile(CONFIGS / f'sapiens_pose/{dataset}/sapiens_{size}-210e_{dataset}-1024x768.py')
+    cfg = load(f'sapiens_pose/{dataset}/sapiens_{size}-210e_{dataset}-1024x768.py')
     assert cfg.model.backbone.arch == f'sapiens_{size}'
     assert cfg.model.backbone.init_cfg.checkpoint == released_file(size, 'pretrain').source
     assert cfg.train_cfg.max_epochs == 210
@@ -194,11 +210,11 @@ def test_pose_models_of_the_release(dataset, size):
     assert not cfg.param_scheduler[0].by_epoch
 
 
-@pytest.mark.parametrize('dataset', POSE)
+@pytest.mark.parametrize('dataset', ['coco', 'coco_wholebody', 'goliath'])
 @pytest.mark.parametrize('size', SIZES)
 def test_the_same_step_in_passes(size, dataset):
-    """The options of configs/sapiens_pose/README.md, for GPUs that 64 images do not fit."""
-    cfg = Config.fromfile(CONFIGS / f'sapiens_pose/{dataset}/sapiens_{size}-210e_{dataset}-1024x768.py')
+    """The options in configs/sapiens_pose/README.md for GPUs too small for 64 images."""
+    cfg = copy.deepcopy(load(f'sapiens_pose/{dataset}/sapiens_{size}-210e_{dataset}-1024x768.py'))
     options = re.search('train_dataloader.batch_size=.*(?=`)', (CONFIGS / 'sapiens_pose/README.md').read_text()).group()
     changes = {name: int(value) for name, value in (option.split('=') for option in options.split())}
     cfg.merge_from_dict(changes)
@@ -207,12 +223,6 @@ def test_the_same_step_in_passes(size, dataset):
     assert passes > 1
     assert cfg.train_dataloader.batch_size * passes == 64
     assert cfg.param_scheduler[0].end == 500 * passes
-
-
-@pytest.mark.parametrize('name', ours())
-def test_no_lower_bound_lifts_the_decayed_layers(name):
-    for scheduler in Config.fromfile(CONFIGS / name).param_scheduler:
-        assert not scheduler.get('eta_min')
 
 
 @pytest.mark.parametrize('gpus', [1024, 8, 1])
@@ -231,7 +241,7 @@ def test_pretraining_as_in_the_paper(size, batch, gpus, monkeypatch):
     warm_up, cosine = cfg.param_scheduler
     assert warm_up.end == cosine.begin == pytest.approx(cfg.train_cfg.max_iters / 40, abs=passes)
     assert cosine.end == cfg.train_cfg.max_iters
-    assert cfg.default_hooks.checkpoint.interval % passes == 0  # gradients that are not applied yet are not in it
+    assert cfg.default_hooks.checkpoint.interval % passes == 0  # a checkpoint lacks gradients not applied yet
 
 
 def test_data_root_is_one_environment_variable(monkeypatch):

@@ -7,4 +7,6 @@ Test:      tools/dist_test.sh configs/sapiens_pose/goliath/sapiens_0.3b-210e_gol
 """
 _base_ = ['../../_base_/tasks/pose_goliath.py', '../../_base_/sizes/0.3b.py']
 
-model = dict(backbone=_base_.size.backbone, head=dict(**_base_.size.head, loss=dict(type='SapiensOHKMMSELoss', topk=128)))
+model = dict(
+    backbone=_base_.size.backbone,
+    head=dict(**_base_.size.head, loss=dict(type='SapiensOHKMMSELoss', topk=128)))

@@ -7,5 +7,7 @@ Test:      tools/dist_test.sh configs/sapiens_pose/goliath/sapiens_1b-210e_golia
 """
 _base_ = ['../../_base_/tasks/pose_goliath.py', '../../_base_/sizes/1b.py']
 
-model = dict(backbone=_base_.size.backbone, head=dict(**_base_.size.head, loss=dict(type='SapiensOHKMMSELoss', topk=128)))
+model = dict(
+    backbone=_base_.size.backbone,
+    head=dict(**_base_.size.head, loss=dict(type='SapiensOHKMMSELoss', topk=128)))
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.95))

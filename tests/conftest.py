@@ -71,45 +71,60 @@ def root() -> Path:
     return ROOT
 
 
-# What a process of `run_tool` does: what an interpreter would with a script.
+# What a forked process runs: what an interpreter would run for a script.
 _RUN = '''
 import os, runpy, sys
 for number, path in enumerate((out, err), 1):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-os.chdir(folder)
+os.chdir(cwd)
 os.environ.update(env)
 import torch
 torch.set_num_threads(1)
-sys.argv, sys.path[:0] = argv, [os.path.dirname(argv[0])]
+sys.argv, sys.path[:0] = argv, [os.path.dirname(argv[0]), *path_entries]
 runpy.run_path(argv[0], run_name='__main__')
 '''
 
 
-@pytest.fixture(scope='session')
-def run_tool(root, tmp_path_factory):
-    """Runs a script of ours in a process of its own that need not import the hosts first, which takes seconds.
+class ForkedTool:
+    """A script in a process of its own, which is forked after the hosts were imported: importing them takes seconds.
 
-    It is forked off a process that has done nothing but that; of this package there is nothing in it, so what a tool or
-    a config forgets to import is missing.
+    The process has imported nothing of this package, so it fails where a tool or a config forgets an import.
     """
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['torchvision', 'mmpose.apis', 'mmseg.apis', 'mmdet.apis'])
+    _context = multiprocessing.get_context('forkserver')
+    _context.set_forkserver_preload(['torchvision', 'mmpose.apis', 'mmseg.apis', 'mmdet.apis', 'torch._dynamo'])
+
+    def __init__(self, log: Path, tool, *arguments, cwd=ROOT, path=(), **env):
+        self.argv = [str(ROOT / tool), *map(str, arguments)]
+        self.logs = log.with_suffix('.out'), log.with_suffix('.err')
+        out, err = map(str, self.logs)
+        self.process = self._context.Process(target=exec, args=(_RUN, dict(
+            argv=self.argv, out=out, err=err, cwd=str(cwd), path_entries=list(map(str, path)),
+            env={**os.environ, 'OMP_NUM_THREADS': '1', **env})))
+        self.process.start()
+
+    def output(self) -> list[str]:
+        return [log.read_text() if log.exists() else '' for log in self.logs]
+
+    def wait(self, timeout: float = 200) -> subprocess.CompletedProcess:
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            self.process.kill()
+            out, err = self.output()
+            pytest.fail(f'{self.argv} did not end in {timeout} s:\n{out[-3000:]}{err[-9000:]}')
+        return subprocess.CompletedProcess(self.argv, self.process.exitcode, *self.output())
+
+
+@pytest.fixture(scope='session')
+def start_tool(tmp_path_factory):
+    """Starts a script; see :class:`ForkedTool`."""
     folder, numbers = tmp_path_factory.mktemp('tools'), itertools.count()
+    return lambda tool, *arguments, **options: ForkedTool(folder / str(next(numbers)), tool, *arguments, **options)
 
-    def run(tool, *arguments, timeout=200, cwd=root, **env) -> subprocess.CompletedProcess:
-        argv, number = [str(root / tool), *map(str, arguments)], next(numbers)
-        out, err = folder / f'{number}.out', folder / f'{number}.err'
-        env = {**os.environ, 'OMP_NUM_THREADS': '1', **env}
-        process = context.Process(target=exec, args=(_RUN, dict(
-            argv=argv, out=str(out), err=str(err), folder=str(cwd), env=env)))
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            pytest.fail(f'{argv} still ran after {timeout} s:\n{out.read_text()[-3000:]}{err.read_text()[-9000:]}')
-        return subprocess.CompletedProcess(argv, process.exitcode, out.read_text(), err.read_text())
 
-    return run
+@pytest.fixture(scope='session')
+def run_tool(start_tool):
+    """Runs a script and returns its exit status and output; see :class:`ForkedTool`."""
+    return lambda *arguments, timeout=200, **options: start_tool(*arguments, **options).wait(timeout)
 
 
 @pytest.fixture

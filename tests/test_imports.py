@@ -1,4 +1,4 @@
-"""Who may import whom (the table in CONTRIBUTING.md)."""
+"""Imports of rooms and libraries (the table in CONTRIBUTING.md)."""
 import ast
 import subprocess
 import sys
@@ -8,55 +8,66 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'sapiens_mm'
 HOSTS = {'mmpose', 'mmseg', 'mmdet', 'mmpretrain'}
-BASE = {'torch', 'mmengine', 'mmcv', 'numpy', *sys.stdlib_module_names}
+STDLIB = set(sys.stdlib_module_names)
+BASE = {'torch', 'mmengine', 'mmcv', 'numpy', *STDLIB}
+DRAWING = {'tasks', 'utils', 'visualization', 'vocabularies'}
+#: Room -> libraries and rooms that it may import; each room stands below those that it may import.
 ALLOWED = {
-    # room: (libraries, own rooms)
+    'version': (BASE, set()),
+    'tasks': (STDLIB, set()),
+    'utils': (STDLIB | {'PIL', 'cv2', 'mmengine', 'numpy', 'ray'}, {'tasks'}),
+    'vocabularies': (STDLIB | {'numpy'}, {'tasks', 'utils'}),
+    'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, {'tasks', 'utils'}),
+    'backbones': (BASE, {'engine', 'tasks', 'utils'}),
+    'visualization': (STDLIB | {'numpy', 'cv2'}, {'tasks', 'utils', 'vocabularies'}),
+    'synth': (STDLIB | {'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'drjit', 'trimesh',
+                        'xtcocotools'}, DRAWING),
+    'pretrain': (BASE | {'torchvision', 'cv2', 'PIL', 'webdataset', 'pyarrow', 'matplotlib'},
+                 {'backbones', 'engine', *DRAWING}),
+    'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', *DRAWING}),
+    'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', *DRAWING}),
     'apis': (BASE | HOSTS | {'torchvision', 'cv2', 'PIL', 'av', 'safetensors', 'onnxruntime', 'onnxscript', 'gradio',
                              'starlette', 'tqdm'},
-             {'backbones', 'dense', 'engine', 'pose', 'pretrain', 'synth', 'visualization', 'vocabularies'}),
-    'backbones': (BASE, {'engine'}),
-    'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', 'visualization', 'vocabularies'}),
-    'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, set()),  # these where a checkpoint asks for them
-    'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', 'visualization', 'vocabularies'}),
-    'pretrain': (BASE | {'torchvision', 'cv2', 'PIL', 'webdataset', 'pyarrow', 'matplotlib', 'ray'},
-                 {'backbones', 'engine'}),
-    'synth': ({'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'drjit', 'trimesh',
-               'xtcocotools', *sys.stdlib_module_names}, {'visualization', 'vocabularies'}),
-    'utils': ({'PIL', 'cv2', 'mmengine', 'numpy', *sys.stdlib_module_names}, set()),
-    'visualization': ({'numpy', 'cv2', *sys.stdlib_module_names}, {'vocabularies'}),
-    'vocabularies': ({'numpy', *sys.stdlib_module_names}, set()),
+             {'backbones', 'dense', 'engine', 'pose', 'pretrain', 'synth', *DRAWING}),
 }
+TREES = {}
+for path in (*PACKAGE.rglob('*.py'), PACKAGE.parent / 'sapiens_mm_cli.py'):
+    TREES['.'.join(path.relative_to(PACKAGE.parent).with_suffix('').parts)] = ast.parse(path.read_text())
 
 
-def imported(path):
-    """Absolute names that a module imports; relative ones are completed."""
-    package = ('sapiens_mm', *path.relative_to(PACKAGE).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported(name):
+    """Absolute names that a module imports, those inside functions included: (module, name in it or None)."""
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = '.'.join(package[:len(package) - node.level + 1]) + '.' if node.level else ''
-            if node.module:
-                yield base + node.module
-            else:
-                yield from (base + alias.name for alias in node.names)
+            package = name.split('.')[:-node.level] if node.level else []
+            base = '.'.join([*package, *([node.module] if node.module else [])])
+            yield from ((base, alias.name) for alias in node.names)
 
 
-def test_every_room_has_a_rule():
-    rooms = {path.parent.relative_to(PACKAGE).parts[0] for path in PACKAGE.glob('*/**/*.py')}
-    assert rooms == set(ALLOWED)
+def room(name):
+    return name.split('.')[1]
 
 
-@pytest.mark.parametrize('room', ALLOWED)
-def test_rooms_import_what_they_may(room):
-    libraries, rooms = ALLOWED[room]
-    for path in (PACKAGE / room).rglob('*.py'):
-        for name in imported(path):
-            parts = name.split('.')
-            if parts[0] != 'sapiens_mm':
-                assert parts[0] in libraries, f'{path} imports {name}'
-            elif len(parts) > 1:
-                assert parts[1] in rooms | {room, 'tasks', 'utils', 'version'}, f'{path} imports {name}'
+def test_every_room_has_a_rule_and_imports_only_rooms_above_it():
+    assert {room(name) for name in TREES if '.' in name} - {'__init__', '__main__'} == set(ALLOWED)
+    for name, (_, rooms) in ALLOWED.items():
+        assert rooms < set(list(ALLOWED)[:list(ALLOWED).index(name)]) | {'tasks'}, name
+
+
+@pytest.mark.parametrize('name', ALLOWED)
+def test_rooms_import_what_they_may(name):
+    libraries, rooms = ALLOWED[name]
+    for module in TREES:
+        if '.' not in module or room(module) != name:
+            continue
+        for base, attribute in imported(module):
+            if base.split('.')[0] != 'sapiens_mm':
+                assert base.split('.')[0] in libraries, f'{module} imports {base}'
+            elif (base, attribute) != ('sapiens_mm', None):
+                target = f'{base}.{attribute}'.split('.')[1]
+                assert target in rooms | {name, 'version', '__version__'}, f'{module} imports {base}'
 
 
 def test_importing_the_package_imports_no_host():
@@ -65,27 +76,26 @@ def test_importing_the_package_imports_no_host():
     assert out.strip() == ''
 
 
-# Prints what differs in the process after an import; argv: what is imported before, and what then.
+# Prints what each import changes in the process; argv: the modules, which are imported one after the other.
 STATE = """
 import importlib, logging, multiprocessing, os, random, signal, sys, threading, warnings
-for name in sys.argv[1].split():
-    importlib.import_module(name)
 import cv2, numpy, torch, torch._dynamo
+import mmdet.apis, mmpose.apis, mmseg.apis, torchvision
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 
-safe_globals = getattr(torch.serialization, 'get_safe_globals', list)  # before torch 2.4 there were none
+safe_globals = getattr(torch.serialization, 'get_safe_globals', list)  # missing before torch 2.4
 def dynamo():
     config = torch._dynamo.config
-    if safe_globals is list:  # such an old one can't copy all of it
+    if safe_globals is list:  # before torch 2.4 get_config_copy fails
         return {name: getattr(config, name) for name in config._config}
     return config.get_config_copy()
 
 def state():
     return dict(
         loaders={name: loader for name, loader in CheckpointLoader._schemes.items()
-                 if name not in ('', 'http://', 'https://', 'hf://')},  # these two ask MMEngine's: test_checkpoint.py
+                 if name not in ('', 'http://', 'https://', 'hf://')},  # replaced on purpose: test_checkpoint.py
         pillow=(Image.MAX_IMAGE_PIXELS, sorted(Image.OPEN)), dynamo=dynamo(),
         environment=dict(os.environ), folder=os.getcwd(), path=list(sys.path), filters=list(warnings.filters),
         showwarning=warnings.showwarning, cv2=(cv2.getNumThreads(), cv2.useOptimized(), cv2.ocl.useOpenCL()),
@@ -102,18 +112,19 @@ def state():
         start=multiprocessing.get_start_method(allow_none=True), scope=DefaultScope.get_current_instance(),
         threads=threading.active_count())
 
-before = state()
-importlib.import_module(sys.argv[2])
-after = state()
-print(*(name for name in before if before[name] != after[name]))
+assert 'sapiens_mm' not in sys.modules
+for name in sys.argv[1:]:
+    before = state()
+    importlib.import_module(name)
+    after = state()
+    print(name, *(key for key in before if before[key] != after[key]))
 """
 
 
-@pytest.mark.parametrize(('hosts', 'name'), [
-    ('mmcv', 'sapiens_mm'), ('mmcv mmpose.apis', 'sapiens_mm.pose'), ('mmcv mmseg.apis', 'sapiens_mm.dense'),
-    ('mmcv torchvision', 'sapiens_mm.pretrain'), ('mmcv mmdet.apis', 'sapiens_mm.apis'),
-    ('mmcv', 'sapiens_mm.engine.launch'), ('mmcv', 'sapiens_mm.utils.images')])
-def test_an_import_leaves_the_hosts_process_as_it_was(hosts, name):
-    done = subprocess.run([sys.executable, '-c', STATE, hosts, name], capture_output=True, text=True, check=False)
+def test_imports_leave_the_state_of_the_hosts_process(run_tool, tmp_path):
+    names = ['sapiens_mm', 'sapiens_mm.pose', 'sapiens_mm.dense', 'sapiens_mm.pretrain', 'sapiens_mm.apis',
+             'sapiens_mm.engine.launch', 'sapiens_mm.utils.images']
+    (tmp_path / 'state.py').write_text(STATE)
+    done = run_tool(tmp_path / 'state.py', *names)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[-1] == ''
+    assert done.stdout.splitlines()[-len(names):] == names

@@ -1,5 +1,4 @@
-"""What a user gets who installs the package: configs and tools by mim's convention, far from the checkout."""
-import os
+"""Installed package: its files, configs and tools in mim's places, and training outside of the checkout."""
 import subprocess
 import sys
 import zipfile
@@ -41,13 +40,23 @@ def installed(wheel, tmp_path_factory) -> Path:
     return folder
 
 
-def run(installed, folder, *command):
-    env = dict(os.environ, PYTHONPATH=str(installed))
-    return subprocess.run([sys.executable, *map(str, command)], cwd=folder, env=env, capture_output=True, text=True,
-                          timeout=300)
+@pytest.fixture
+def run(installed, run_tool, tmp_path):
+    """Runs a script of the installed package, or a text, in an empty folder."""
+
+    def run(script, *arguments):
+        if isinstance(script, str):
+            (tmp_path / 'script').mkdir()
+            (tmp_path / 'script/code.py').write_text(script)
+            script = tmp_path / 'script/code.py'
+        done = run_tool(script, *arguments, cwd=tmp_path, path=[installed], PYTHONPATH=str(installed))
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
 
 
-def test_the_wheel_has_all_that_is_needed(root, wheel):
+def test_files_of_the_wheel(root, wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.endswith('/')}
     infos = {name for name in names if '.dist-info/' in name}
@@ -55,21 +64,19 @@ def test_the_wheel_has_all_that_is_needed(root, wheel):
     expected = {f'sapiens_mm/{name}' for name in files_of(root / 'sapiens_mm')}
     for name in ('configs', 'tools'):
         expected |= {f'sapiens_mm/.mim/{name}/{file}' for file in files_of(root / name)}
-    expected = {name for name in expected if '/.mim/tools/setup/' not in name}  # makes the checkout's environment
+    expected = {name for name in expected if '/.mim/tools/setup/' not in name}  # for the checkout's environment only
     assert names - infos == expected | {'sapiens_mm_cli.py', 'sapiens_mm/.mim/model-index.yml'}
 
 
-def test_a_training_in_a_foreign_folder(installed, tiny_coco, tmp_path):
+def test_a_training_in_a_foreign_folder(installed, run, tiny_coco, tmp_path):
     (tmp_path / 'config.py').write_text(f"{CONFIG}data_root = '{tiny_coco}/'\ntrain_dataloader.update("
                                         "dataset=dict(data_root=data_root))\n")
-    tools = installed / 'sapiens_mm/.mim/tools'
-    done = run(installed, tmp_path, tools / 'train.py', 'config.py', '--no-validate')
-    assert done.returncode == 0, done.stderr[-3000:]
+    run(installed / 'sapiens_mm/.mim/tools/train.py', 'config.py', '--no-validate')
     assert (tmp_path / 'work_dirs/config/epoch_1.pth').is_file()
     assert files_of(tmp_path) == {'config.py', *(name for name in files_of(tmp_path) if name.startswith('work_dirs/'))}
 
 
-def test_a_host_that_knows_the_package_by_custom_imports_only(installed, tmp_path):
+def test_a_host_that_knows_the_package_by_custom_imports_only(installed, run, tmp_path):
     code = """
 import sys
 from mmengine.config import Config
@@ -88,19 +95,17 @@ custom_imports = dict(imports=['sapiens_mm'])
 model = dict(type='SapiensViT', arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
              img_size=(64, 48))
 """)
-    done = run(installed, tmp_path, '-c', code, 'config.py')
-    assert done.returncode == 0, done.stderr[-3000:]
-    where, model, named = done.stdout.splitlines()[-3:]
+    where, model, named = run(code, 'config.py').splitlines()[-3:]
     assert where == str(installed / 'sapiens_mm/__init__.py')
     assert model == 'SapiensViT'
     assert named.endswith(str(installed / 'sapiens_mm/.mim/configs/sapiens_depth/render_people/'
                               'sapiens_0.3b-200e_render_people-1024x768.py'))
 
 
-def test_every_tool_starts_where_it_is_installed(installed, tmp_path):
+def test_every_tool_starts_where_it_is_installed(installed, run):
     code = """
 import runpy, sys
-for tool in sys.argv[2:]:
+for tool in sys.argv[1:]:
     sys.argv, sys.path[0] = [tool, '--help'], tool.rpartition('/')[0]
     try:
         runpy.run_path(tool, run_name='__main__')
@@ -109,5 +114,4 @@ for tool in sys.argv[2:]:
 """
     tools = sorted((installed / 'sapiens_mm/.mim/tools').glob('*.py'))
     assert len(tools) > 10
-    done = run(installed, tmp_path, '-c', code, '-', *tools)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run(code, *tools)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import mmengine
 import numpy as np
 import pytest
 import torch
@@ -21,10 +22,11 @@ from sapiens_mm.version import require_torch
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
 
-# Two cores: more threads than that only slow small models down.
-torch.set_num_threads(2)
+torch.set_num_threads(2)  # more threads slow small models down
 # MMEngine collects garbage whenever a data set opens: a second each time, with the hosts loaded.
 base_dataset.gc = SimpleNamespace(collect=int)
+# Formatting takes up to a second, at each start and each checkpoint of a run. The text is Python without it too.
+mmengine.config.config.FormatCode = lambda text, **_: (text, True)
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +80,9 @@ for number, path in enumerate((out, err), 1):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
 os.chdir(cwd)
 os.environ.update(env)
-import torch
+import mmengine, torch
 torch.set_num_threads(1)
+mmengine.config.config.FormatCode = lambda text, **_: (text, True)
 sys.argv, sys.path[:0] = argv, [os.path.dirname(argv[0]), *path_entries]
 runpy.run_path(argv[0], run_name='__main__')
 '''

@@ -21,23 +21,6 @@ from sapiens_mm.backbones import SapiensViT
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launch(log: Path, script, *arguments, timeout: float = 150) -> None:
-    """Runs one of the shell scripts. The output goes to a file: a pipe stays open as long as any worker lives."""
-    command = [str(part) for part in (ROOT / script, *arguments)]
-    env = {**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', 'PYTHONFAULTHANDLER': '1'}
-    with open(log, 'w') as file:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT,
-                                   start_new_session=True)
-    try:
-        status = process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGABRT)  # the fault handler prints the stacks
-        time.sleep(2)
-        os.killpg(process.pid, signal.SIGKILL)
-        status = process.wait()
-    assert status == 0, f'{command} ended with status {status}:\n{log.read_text()[-12000:]}'
-
-
 @pytest.fixture
 def start_ranks(start_tool):
     """Starts a tool in two processes of one group, as torchrun does, without its time for imports."""
@@ -86,13 +69,13 @@ def losses(work_dir) -> dict:
 
 def test_train_test_and_resume_after_a_kill_on_two_processes(tool, start_ranks, micro_config, tmp_path):
 
-    def train(folder, *options):
-        for rank in start_ranks('tools/train.py', micro_config, '--work-dir', tmp_path / folder, *options):
+    def run(script, *options):
+        for rank in start_ranks(script, micro_config, *options):
             done = rank.wait()
             assert done.returncode == 0, done.stderr[-3000:]
 
     seed = ('--cfg-options', 'randomness.seed=0')
-    train('unbroken', *seed)
+    run('tools/train.py', '--work-dir', tmp_path / 'unbroken', *seed)
     unbroken = losses(tmp_path / 'unbroken')
     # Six persons, two a process: two iterations an epoch, the second with one each.
     assert len(unbroken) == 8
@@ -109,13 +92,13 @@ def test_train_test_and_resume_after_a_kill_on_two_processes(tool, start_ranks, 
         rank.process.kill()
         rank.process.join()
     assert not (tmp_path / 'broken/epoch_4.pth').exists()
-    train('broken', '--resume')  # the seed is the checkpoint's
+    run('tools/train.py', '--work-dir', tmp_path / 'broken', '--resume')  # the seed is the checkpoint's
     assert losses(tmp_path / 'broken') == unbroken
 
     out, alone = tmp_path / 'metrics.json', tmp_path / 'alone.json'
     checkpoint = tmp_path / 'unbroken/epoch_4.pth'
-    launch(tmp_path / 'test.log', 'tools/dist_test.sh', micro_config, checkpoint, 2, '--out', out, '--show-dir',
-           tmp_path / 'pictures', '--dump', tmp_path / 'predictions.pkl', '--work-dir', tmp_path / 'test')
+    run('tools/test.py', checkpoint, '--out', out, '--show-dir', tmp_path / 'pictures', '--dump',
+        tmp_path / 'predictions.pkl', '--work-dir', tmp_path / 'test')
     record = json.loads(out.read_text())
     assert record['checkpoint'] == str(checkpoint)
     assert 0 <= record['metrics']['coco/AP'] <= 1
@@ -125,9 +108,42 @@ def test_train_test_and_resume_after_a_kill_on_two_processes(tool, start_ranks, 
     assert json.loads(alone.read_text())['metrics'] == pytest.approx(record['metrics'])
 
 
-def test_distributed_launcher(micro_config, tmp_path):
-    launch(tmp_path / 'train.log', 'tools/dist_train.sh', micro_config, 2, '--work-dir', tmp_path / 'run',
-           '--no-validate', '--cfg-options', 'train_cfg.max_epochs=1')
+@pytest.mark.parametrize(('script', 'arguments'), [
+    ('train', ['config.py']), ('test', ['config.py', 'weights.pth'])])
+def test_distributed_launchers(script, arguments, tmp_path):
+    """Runs the scripts with a PYTHON that prints its arguments."""
+    (tmp_path / 'python').write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / 'python').chmod(0o755)
+
+    def run(*words, **env):
+        return subprocess.run([ROOT / f'tools/dist_{script}.sh', *words], capture_output=True, text=True, check=False,
+                              env={**os.environ, 'PYTHON': str(tmp_path / 'python'), **env})
+
+    for wrong in (arguments, [*arguments, 'many']):
+        assert run(*wrong).returncode == 2
+    command = f'{ROOT}/tools/{script}.py {" ".join(arguments)} --launcher pytorch --amp\n'
+    assert run(*arguments, '2', '--amp').stdout == (
+        f'-m torch.distributed.run --nnodes 1 --nproc_per_node 2 --standalone --local_addr 127.0.0.1 {command}')
+    assert run(*arguments, '8', '--amp', NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1').stdout == (
+        '-m torch.distributed.run --nnodes 2 --nproc_per_node 8 --node_rank 1 --master_addr 10.0.0.1 '
+        f'--master_port 29500 {command}')
+
+
+def test_train_with_torchrun(micro_config, tmp_path):
+    """The output goes to a file: a pipe stays open as long as any worker lives."""
+    command = [ROOT / 'tools/dist_train.sh', micro_config, '2', '--work-dir', tmp_path / 'run', '--no-validate',
+               '--cfg-options', 'train_cfg.max_epochs=1']
+    env = {**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', 'PYTHONFAULTHANDLER': '1'}
+    with open(tmp_path / 'log', 'w') as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        status = process.wait(150)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGABRT)  # the fault handler prints the stacks
+        time.sleep(2)
+        os.killpg(process.pid, signal.SIGKILL)
+        status = process.wait()
+    assert status == 0, (tmp_path / 'log').read_text()[-12000:]
     assert len(losses(tmp_path / 'run')) == 2  # two iterations in each of two processes
     assert (tmp_path / 'run/epoch_1.pth').exists()
 

@@ -1,4 +1,5 @@
-"""What several test files share."""
+"""Fixtures of several test files."""
+import gc
 import itertools
 import json
 import multiprocessing
@@ -7,14 +8,12 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import mmengine
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import base_dataset
 from mmengine.registry import DefaultScope
 
 from sapiens_mm.version import require_torch
@@ -23,15 +22,19 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
 
 torch.set_num_threads(2)  # more threads slow small models down
-# MMEngine collects garbage whenever a data set opens: a second each time, with the hosts loaded.
-base_dataset.gc = SimpleNamespace(collect=int)
 # Formatting takes up to a second, at each start and each checkpoint of a run. The text is Python without it too.
 mmengine.config.config.FormatCode = lambda text, **_: (text, True)
 
 
+def pytest_collection_finish():
+    """Takes the imported hosts out of garbage collection: with them, opening a data set in MMEngine takes a second."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
-def _no_scope_of_another_test():
-    """A runner sets the default scope, by which registries look names up, for good."""
+def _reset_default_scope():
+    """A runner sets the default scope of all registries for the rest of the process."""
     DefaultScope._instance_dict.clear()
 
 
@@ -75,7 +78,8 @@ def root() -> Path:
 
 # What a forked process runs: what an interpreter would run for a script.
 _RUN = '''
-import os, runpy, sys
+import gc, os, runpy, sys
+gc.freeze()  # as in pytest_collection_finish
 for number, path in enumerate((out, err), 1):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
 os.chdir(cwd)

@@ -1,9 +1,52 @@
-"""A folder of people with all labels."""
+"""Small dense models, data samples with labels, a folder of people with all labels, and outputs of the public heads."""
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+FLIP_INDICES = [0, 2, 1, 3, 5, 4]
+BACKBONE = dict(
+    type='SapiensViT', arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64), img_size=(64, 48))
+HEADS = dict(
+    seg=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8), num_classes=6),
+    depth=dict(deconv_out_channels=(8, 8, 8, 8), deconv_kernel_sizes=(4, 4, 4, 4), conv_out_channels=(8, 8),
+               conv_kernel_sizes=(1, 1)),
+    normal=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8)))
+HEADS = {task: dict(type='SapiensDenseHead', in_channels=32, **head) for task, head in HEADS.items()}
+FIELDS = dict(seg='gt_sem_seg', depth='gt_depth_map', normal='gt_normal_map')
+
+
+def samples(*tasks_of_each, num=2, size=(64, 48), **metainfo) -> list[SegDataSample]:
+    """Returns data samples with random labels of some tasks, ``num`` of all by default; 5 rows have none."""
+    torch.manual_seed(1)
+    out = []
+    for tasks in tasks_of_each or [FIELDS] * num:
+        label = torch.randint(0, 6, (1, *size))
+        label[:, :5] = 255
+        labels = dict(seg=label, depth=torch.rand(1, *size) * (label < 5),
+                      normal=F.normalize(torch.randn(3, *size), dim=0) * (label < 5))
+        out.append(SegDataSample(metainfo=dict(
+            dict(ori_shape=size, img_shape=size, pad_shape=size, flip_indices=FLIP_INDICES), **metainfo)))
+        out[-1].set_data({FIELDS[task]: PixelData(data=labels[task]) for task in tasks})
+    return out
+
+
+@pytest.fixture(scope='session')
+def public_heads(reference) -> dict[str, dict]:
+    """Task -> weights, features and output of the public implementation's head."""
+    path = Path(__file__).parents[1] / 'data/dense.npz'
+    entries = {task: dict(state_dict={}) for task in ('seg', 'normal')}
+    with np.load(path) as file:
+        for name in file.files:
+            task, kind, *key = name.split('/')
+            target = entries[task]['state_dict'] if key else entries[task]
+            target[key[0] if key else kind] = torch.from_numpy(file[name])
+    return {**entries, 'depth': reference['depth']}
 
 
 def write_people(root: Path, names=('b', 'a', 'c'), size: tuple = (40, 32)) -> Path:

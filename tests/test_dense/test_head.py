@@ -5,37 +5,26 @@ from mmengine.logging import MessageHub
 from mmengine.structures import PixelData
 from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 
-from sapiens_mm.backbones import SapiensViT
 from sapiens_mm.dense.head import SapiensDenseHead, correct_pixels
 from sapiens_mm.dense.losses import SapiensNormalLoss, SapiensSiLogLoss, SapiensWeightedCrossEntropyLoss
+from sapiens_mm.tasks import canonical_name, get_task
 
-WIDTHS = dict(
-    seg=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8), num_classes=6),
-    depth=dict(deconv_out_channels=(8, 8, 8, 8), deconv_kernel_sizes=(4, 4, 4, 4), conv_out_channels=(8, 8),
-               conv_kernel_sizes=(1, 1)),
-    normal=dict(deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8)))
+from .conftest import HEADS, samples
+
+SETTINGS = dict(
+    seg=dict(), depth=dict(), normal=dict(),
+    lip=dict(task='seg', num_classes=20), classes_by_channels=dict(task='seg', num_classes=None, out_channels=20),
+    alias=dict(task='parts'), labels_at_outputs=dict(task='depth', loss_size='outputs'),
+    no_deconvs=dict(task='normal', deconv_out_channels=(), deconv_kernel_sizes=()),
+    no_convs=dict(task='depth', conv_out_channels=(), conv_kernel_sizes=()),
+    wide_kernels=dict(task='seg', conv_kernel_sizes=(3, 3, 1), deconv_kernel_sizes=(2, 4, 2)),
+    two_losses=dict(task='depth', loss_decode=[dict(type='SapiensSiLogLoss'), dict(type='SiLogLoss')]))
 
 
 def build(task='seg', **kwargs):
     torch.manual_seed(0)
-    return MODELS.build({'type': 'SapiensDenseHead', 'in_channels': 32, 'task': task, **WIDTHS[task], **kwargs})
-
-
-def samples(size=(128, 96), num=2, **wanted):
-    """Data samples with labels of all tasks, or those that are wanted."""
-    torch.manual_seed(0)
-    out = []
-    for _ in range(num):
-        label = torch.randint(0, 6, (1, *size))
-        label[:, :5] = 255
-        out.append(SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size)))
-        out[-1].set_data(dict(
-            gt_sem_seg=PixelData(data=label),
-            gt_depth_map=PixelData(data=torch.rand(1, *size) * (label < 5)),
-            gt_normal_map=PixelData(data=F.normalize(torch.randn(3, *size), dim=0) * (label < 5))))
-    return out
+    return MODELS.build({'task': task, **HEADS[canonical_name(task)], **kwargs})
 
 
 def test_bad_arguments_are_named():
@@ -76,22 +65,40 @@ def test_norm_of_public_configs_is_taken(norm_cfg):
 
 
 @pytest.mark.parametrize('task', ['seg', 'depth', 'normal'])
-def test_equals_public_model(reference, task):
-    entry = reference[task]
-    state = entry['state_dict']
-    backbone = SapiensViT(
-        reference['arch'], img_size=reference['img_size'], patch_cfg=dict(padding=entry['patch_padding']))
-    backbone.load_state_dict({k[len('backbone.'):]: v for k, v in state.items() if k.startswith('backbone.')})
-    head = build(task)
-    head.load_state_dict({k[len('decode_head.'):]: v for k, v in state.items() if k.startswith('decode_head.')})
+def test_equals_public_model(public_heads, task):
+    entry, head = public_heads[task], build(task)
+    head.load_state_dict({name.removeprefix('decode_head.'): value for name, value in entry['state_dict'].items()
+                          if name.startswith('decode_head.')})
     with torch.no_grad():
-        out = head.eval()(backbone.eval()(reference['input']))
-    torch.testing.assert_close(out, entry['out'], atol=1e-4, rtol=0)
+        torch.testing.assert_close(head.eval()((entry['feat'], )), entry['out'], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize('name', SETTINGS)
+def test_shapes_gradients_and_weights_of_every_setting(name, tmp_path):
+    settings = {'task': name, **SETTINGS[name]}
+    head, feats = build(**settings), (torch.randn(2, 32, 8, 6), )
+    outputs = head(feats)
+    stride = 2**len(head.deconv_layers[::3])
+    channels = get_task(settings['task']).channels or settings.get('num_classes', 6) or settings['out_channels']
+    assert outputs.shape == (2, channels, 8 * stride, 6 * stride)
+    losses = head.loss(feats, samples(size=(128, 96), flip_indices=None), None)
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    for name, param in head.named_parameters():
+        assert param.grad is not None, name
+        assert param.grad.isfinite().all(), name
+        # The biases before an InstanceNorm cancel out.
+        assert param.grad.any() or name.endswith('bias'), name
+    torch.save(dict(state_dict={f'decode_head.{name}': value for name, value in head.state_dict().items()}),
+               tmp_path / 'model.pth')
+    loaded = build(**settings, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'model.pth')))
+    torch.nn.init.ones_(loaded.conv_seg.weight)
+    loaded.init_weights()
+    assert torch.equal(loaded(feats), outputs)
 
 
 @pytest.mark.parametrize('task', ['seg', 'depth', 'normal'])
 def test_loss_is_that_of_outputs_at_the_size_of_the_labels(task):
-    head, data = build(task), samples()
+    head, data = build(task), samples(size=(128, 96))
     feats = (torch.randn(2, 32, 8, 6), )
     losses = head.loss(feats, data, None)
     outputs = F.interpolate(head(feats), (128, 96), mode='bilinear', align_corners=False)
@@ -104,11 +111,6 @@ def test_loss_is_that_of_outputs_at_the_size_of_the_labels(task):
         normal=lambda: SapiensNormalLoss()(outputs, labels[2]))[task]()
     assert losses.keys() == expected.keys()
     torch.testing.assert_close(losses, expected)
-    sum(value for name, value in losses.items() if 'loss' in name).backward()
-    assert all(param.grad is not None and param.grad.isfinite().all() for param in head.parameters())
-    # The biases before an InstanceNorm cancel out.
-    weights = [param for name, param in head.named_parameters() if name.endswith('weight')]
-    assert all(param.grad.abs().sum() > 0 for param in weights)
 
 
 @pytest.mark.parametrize('task', ['seg', 'depth', 'normal'])
@@ -116,27 +118,24 @@ def test_loss_at_the_size_of_the_outputs(task):
     """Where a label fills each cell of outputs, the labels seen are those of the cells, whatever their size."""
     head, features = build(task, loss_size='outputs'), (torch.randn(2, 32, 8, 6), )
     size = head(features).shape[-2:]
-    fine, same = samples(size), samples(size)
+    fine, same = samples(size=size), samples(size=size)
     for sample in fine:
         for field in ('gt_sem_seg', 'gt_depth_map', 'gt_normal_map'):
             label = getattr(sample, field).data
             delattr(sample, field)
             sample.set_data({field: PixelData(data=label.repeat_interleave(3, 1).repeat_interleave(3, 2))})
-    found, wanted = head.loss(features, fine, None), build(task).loss(features, same, None)
-    assert found.keys() == wanted.keys()
-    for name, value in found.items():
-        torch.testing.assert_close(value, wanted[name])
+    torch.testing.assert_close(head.loss(features, fine, None), build(task).loss(features, same, None))
 
 
 def test_several_losses():
     """Ours and mmseg's own for depth and parts."""
+    feats, data = (torch.randn(2, 32, 8, 6), ), samples(size=(128, 96))
     losses = build('depth', loss_decode=[
         dict(type='SapiensSiLogLoss'), dict(type='SapiensSiLogLoss', loss_weight=2),
-        dict(type='SiLogLoss', loss_name='loss_mmseg')]).loss((torch.randn(2, 32, 8, 6), ), samples(), None)
+        dict(type='SiLogLoss', loss_name='loss_mmseg')]).loss(feats, data, None)
     torch.testing.assert_close(losses, dict(loss_silog=losses['loss_mmseg'] * 3, loss_mmseg=losses['loss_mmseg']))
-    feats = (torch.randn(2, 32, 8, 6), )
-    mmseg = build(loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)).loss(feats, samples(), None)
-    ours = build().loss(feats, samples(), None)
+    mmseg = build(loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)).loss(feats, data, None)
+    ours = build().loss(feats, data, None)
     torch.testing.assert_close(mmseg['loss_ce'] * 123 / 128, ours['loss_ce'])  # 5 of 128 rows have no label
 
 
@@ -144,7 +143,7 @@ def test_several_losses():
 def test_accuracy_is_computed_where_it_is_logged(logged):
     hub = MessageHub.get_current_instance()
     hub.update_info('logged_iter', logged)
-    losses = build().loss((torch.randn(2, 32, 8, 6), ), samples(), None)
+    losses = build().loss((torch.randn(2, 32, 8, 6), ), samples(size=(128, 96)), None)
     hub.update_info('logged_iter', True)
     assert ('acc_seg' in losses) == logged
 

@@ -2,27 +2,16 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import load_state_dict
-from mmengine.structures import PixelData
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 
 import sapiens_mm.dense.multitask  # noqa: F401
 from sapiens_mm.engine.weights import check_complete
 
-FLIP_INDICES = [0, 2, 1, 3, 5, 4]
-BACKBONE = dict(
-    type='SapiensViT', arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64), img_size=(64, 48))
-HEADS = dict(
-    seg=dict(type='SapiensDenseHead', in_channels=32, num_classes=6, deconv_out_channels=(8, 8, 8),
-               conv_out_channels=(8, 8, 8)),
-    depth=dict(type='SapiensDenseHead', in_channels=32, deconv_out_channels=(8, ) * 4, deconv_kernel_sizes=(4, ) * 4,
-               conv_out_channels=(8, 8), conv_kernel_sizes=(1, 1)),
-    normal=dict(type='SapiensDenseHead', in_channels=32, deconv_out_channels=(8, 8, 8), conv_out_channels=(8, 8, 8)))
+from .conftest import BACKBONE, FIELDS, HEADS, samples
+
 SINGLE = dict(seg='SapiensPartsSegmentor', depth='SapiensDepthEstimator', normal='SapiensNormalEstimator')
-FIELDS = dict(seg='gt_sem_seg', depth='gt_depth_map', normal='gt_normal_map')
 
 
 def build(**kwargs):
@@ -32,18 +21,6 @@ def build(**kwargs):
     model = MODELS.build(copy.deepcopy({**cfg, **kwargs}))
     model.init_weights()
     return model.eval()
-
-
-def samples(*tasks_of_each, size=(64, 48)):
-    torch.manual_seed(1)
-    out = []
-    for tasks in tasks_of_each:
-        label = torch.randint(0, 6, (1, *size))
-        labels = dict(seg=label, depth=torch.rand(1, *size), normal=F.normalize(torch.randn(3, *size), dim=0))
-        out.append(SegDataSample(metainfo=dict(
-            ori_shape=(91, 67), img_shape=size, pad_shape=size, flip_indices=FLIP_INDICES)))
-        out[-1].set_data({FIELDS[task]: PixelData(data=labels[task]) for task in tasks})
-    return out
 
 
 def single(model, task):
@@ -73,15 +50,15 @@ def test_bad_arguments_are_named():
 def test_equals_the_segmentors_of_each_task():
     model, x = build(loss_weights=dict(depth=3, seg=0.5)), torch.randn(2, 3, 64, 48)
     with torch.no_grad():
-        found = model(x, samples(FIELDS, FIELDS), mode='predict')
-        losses = model(x, samples(FIELDS, FIELDS), mode='loss')
+        found = model(x, samples(ori_shape=(91, 67)), mode='predict')
+        losses = model(x, samples(ori_shape=(91, 67)), mode='loss')
         outputs = model(x)
     assert outputs.keys() == HEADS.keys()
     for task in HEADS:
         other = single(model, task)
         with torch.no_grad():
-            expected = other(x, samples(FIELDS, FIELDS), mode='predict')
-            expected_losses = other(x, samples(FIELDS, FIELDS), mode='loss')
+            expected = other(x, samples(ori_shape=(91, 67)), mode='predict')
+            expected_losses = other(x, samples(ori_shape=(91, 67)), mode='loss')
             torch.testing.assert_close(outputs[task], other(x))
         field = other.pred_field
         for one, two in zip(found, expected):
@@ -98,7 +75,7 @@ def test_one_pass_of_the_backbone():
     model, sizes = build(), []
     model.backbone.register_forward_hook(lambda module, args, out: sizes.append(len(args[0])))
     with torch.no_grad():
-        model(torch.randn(2, 3, 64, 48), samples(FIELDS, FIELDS), mode='predict')
+        model(torch.randn(2, 3, 64, 48), samples(ori_shape=(91, 67)), mode='predict')
         model(torch.randn(2, 3, 64, 48), None, mode='tensor')
     assert sizes == [4, 2]
 

@@ -21,23 +21,18 @@ from ..utils.text import some
 #: Fields that entries of each list must have.
 _FIELDS = dict(images=('id', 'file_name', 'width', 'height'), annotations=('id', 'image_id', 'category_id'),
                categories=('id', 'name'))
+_UNITS = dict(images='image', annotations='annotation', categories='category')
 
 
 @dataclass
 class Persons:
-    """The annotated persons of a file, as arrays.
-
-    Attributes:
-        path: The file, for messages.
-        entries: N annotations.
-        images: The image of each.
-        boxes: (N, 4) float64 x, y, width, height in pixels; NaN for an annotation without a box.
-        keypoints: (N, K, 3) float32 x, y in pixels and visibility; 0 for an annotation without keypoints.
-    """
+    """The N annotated persons of a file, as arrays."""
     path: str
     entries: list[dict]
     images: list[dict]
+    #: (N, 4) float64 x, y, width, height in pixels; NaN without a box.
     boxes: np.ndarray
+    #: (N, K, 3) float32 x, y in pixels and visibility; 0 without keypoints.
     keypoints: np.ndarray
 
     @cached_property
@@ -76,9 +71,7 @@ class Persons:
 
 
 def read_annotations(path: str, what: str = 'ann_file') -> dict:
-    """Reads a COCO-style file and checks its fields and ids.
-
-    Ids of text and whole floats become whole numbers (:func:`whole_id`), the same ones in every file.
+    """Reads a COCO-style file and checks its fields and ids, which become whole numbers by :func:`whole_id`.
 
     Raises:
         FileNotFoundError: The file does not exist; ``what`` names the argument it came from.
@@ -105,12 +98,7 @@ def read_annotations(path: str, what: str = 'ann_file') -> dict:
 
 
 def read_json_of(path: str, what: str) -> Any:
-    """Reads a JSON file, local or of one of MMEngine's backends.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        DataError: The file is not JSON; ``what`` names the argument it came from.
-    """
+    """Reads a JSON file, local or of one of MMEngine's backends; ``what`` names the argument in errors."""
     try:
         return parse_json(get(path))
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -140,10 +128,9 @@ def _refuse(kind: str, path: str, got: str, expected: str, entries: list[dict], 
     """Reports the entries at some indices and returns the others; examples are their ids by default."""
     if not wrong:
         return entries
+    examples = [entries[i]['id'] for i in wrong] if examples is None else examples
+    report(Problem(kind, path, got, expected, tuple(examples), total=len(entries), unit=_UNITS[name]))
     wrong = set(wrong)
-    examples = [entries[i]['id'] for i in sorted(wrong)] if examples is None else examples
-    report(Problem(kind, path, got, expected, tuple(examples), total=len(entries),
-                   unit='category' if name == 'categories' else name[:-1]))
     return [entry for i, entry in enumerate(entries) if i not in wrong]
 
 
@@ -177,8 +164,7 @@ def _check_unique_ids(path: str, name: str, entries: list[dict]) -> list[dict]:
     repeated = tuple(number for number, times in counts.items() if times > 1)
     report(Problem('repeated ids', path, f'share their id with another of the {name}',
                    f'one id for each of the {name}, over the whole file; renumber them', repeated,
-                   sum(counts[number] for number in repeated), len(entries),
-                   'category' if name == 'categories' else name[:-1]))
+                   sum(counts[number] for number in repeated), len(entries), _UNITS[name]))
     return list({entry['id']: entry for entry in reversed(entries)}.values())[::-1]
 
 
@@ -187,12 +173,11 @@ def _check_crowds(path: str, entries: list[dict]) -> list[dict]:
     crowds = [entry.get('iscrowd', 0) for entry in entries]
     if all(crowd in (0, 1) for crowd in crowds):
         return entries
-    crowds = [{None: 0, '0': 0, '1': 1}.get(crowd, crowd) if crowd is None or isinstance(crowd, (str, int, float))
-              else -1 for crowd in crowds]
-    entries = [{**entry, 'iscrowd': crowd} for entry, crowd in zip(entries, crowds)]
-    entries = _refuse('not numbers', path, 'have an iscrowd that is neither 0 nor 1', '0 for a person, 1 for a crowd',
-                      entries, [i for i, crowd in enumerate(crowds) if crowd not in (0, 1)], 'annotations')
-    return [{**entry, 'iscrowd': int(entry['iscrowd'])} for entry in entries]
+    known = {0: 0, 1: 1, None: 0, '0': 0, '1': 1}
+    crowds = [None if isinstance(crowd, (list, dict)) else known.get(crowd) for crowd in crowds]
+    return _refuse('not numbers', path, 'have an iscrowd that is neither 0 nor 1', '0 for a person, 1 for a crowd',
+                   [{**entry, 'iscrowd': crowd} for entry, crowd in zip(entries, crowds)],
+                   [i for i, crowd in enumerate(crowds) if crowd is None], 'annotations')
 
 
 def _check_references(path: str, content: dict) -> None:
@@ -218,11 +203,9 @@ def _check_image_sizes(path: str, content: dict) -> None:
 
 
 def persons_of(content: dict, path: str, fields: dict[str, int], vocabulary: str) -> Persons:
-    """Returns the annotations of a file as arrays, in the order of the file's images.
+    """Returns the annotations of :func:`read_annotations` as arrays, in the order of the file's images.
 
     Args:
-        content: From :func:`read_annotations`.
-        path: The file, for messages.
         fields: Number of keypoints in each field of an annotation.
         vocabulary: Name of the keypoint set, for messages.
 

@@ -18,12 +18,7 @@ _STRAY_SHARE = 1e-2
 
 
 def check_persons(persons: Persons) -> Persons:
-    """Checks units, places and visibilities; returns the correct persons.
-
-    Raises:
-        DataError: Visibilities are out of range, coordinates are not in pixels, boxes are not x, y, width, height, or
-            boxes do not contain their keypoints.
-    """
+    """Checks units, places and visibilities of keypoints and boxes; returns the correct persons."""
     flags = persons.keypoints[..., 2]
     wrong = (flags < 0) | (flags > 2)
     persons.report(wrong.any(axis=1), 'visibilities',
@@ -124,12 +119,7 @@ def _misfit(points: np.ndarray, labelled: np.ndarray, low: np.ndarray, high: np.
 
 
 def dropped(persons: Persons, num_keypoints: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns why persons cannot be samples: reason -> mask (N, ), at most one reason for each person.
-
-    Args:
-        persons: N persons.
-        num_keypoints: (N, ) number of labelled keypoints.
-    """
+    """Returns why persons cannot be samples: reason -> mask (N, ), at most one reason for each person."""
     boxes, sizes = persons.boxes, persons.sizes
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     clipped = high.clip(0, sizes - 1).astype(np.float32) - low.clip(0, sizes - 1).astype(np.float32)
@@ -151,12 +141,7 @@ def dropped(persons: Persons, num_keypoints: np.ndarray) -> dict[str, np.ndarray
 
 
 def check_metainfo(metainfo: dict, where: str) -> None:
-    """Checks the tables of a keypoint set.
-
-    Raises:
-        DataError: ``flip_indices`` are not pairs, or ``sigmas`` or keypoint weights are not one positive number for
-            each keypoint.
-    """
+    """Checks the mirror pairs, sigmas and keypoint weights of a keypoint set."""
     names = [metainfo['keypoint_id2name'][i] for i in sorted(metainfo['keypoint_id2name'])]
     check_mirror(names, metainfo['flip_indices'], where)
     check_numbers(names, metainfo['sigmas'], 'sigmas', where, *SIGMAS)
@@ -165,11 +150,7 @@ def check_metainfo(metainfo: dict, where: str) -> None:
 
 def check_numbers(names: Sequence[str], values: Sequence[float], what: str, where: str, low: float, high: float
                   ) -> None:
-    """Checks a number for each keypoint.
-
-    Raises:
-        DataError: There is not one for each keypoint, one is out of its range, or all are 0.
-    """
+    """Checks that each keypoint has a number from ``low`` to ``high``, and that not all are 0."""
     values = np.asarray(values, np.float64).ravel()
     if len(values) != len(names):
         report(Problem('sigmas and weights', where, f'{len(values)} {what}',

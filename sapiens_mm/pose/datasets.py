@@ -141,11 +141,7 @@ class CheckedCocoStyle:
             area=np.array(areas, np.float32))
 
     def parse_data_info(self, raw_data_info: dict) -> dict | None:
-        """Returns one annotation as a sample: keypoints (1, K, 2) float32, visibilities (1, K) float32, 0 or 1.
-
-        Args:
-            raw_data_info: ``raw_ann_info`` and ``raw_img_info`` from the file, and the sample's ``arrays``.
-        """
+        """Returns an annotation (``raw_ann_info``, ``raw_img_info`` and its row of ``arrays``) as a sample."""
         entry, image, arrays = (raw_data_info[key] for key in ('raw_ann_info', 'raw_img_info', 'arrays'))
         sample = dict(
             img_id=entry['image_id'], img_path=image['img_path'], annotated_shape=(image['height'], image['width']),

@@ -16,11 +16,7 @@ _MAX_COMPARED = 2000
 
 
 def read_detections(path: str) -> list[dict]:
-    """Reads boxes in COCO's results format; ids become whole numbers.
-
-    Raises:
-        DataError: The file is not a list of boxes, a box lacks a field, or a value is not a finite number.
-    """
+    """Reads boxes in COCO's results format and checks their fields; ids become whole numbers."""
     boxes = read_json_of(path, 'bbox_file')
     if not isinstance(boxes, list):
         raise DataError(f"bbox_file '{path}': got a {type(boxes).__name__}, expected a list of {_EXPECTED}")
@@ -55,18 +51,13 @@ def _entries(mask: np.ndarray) -> tuple[str, ...]:
 
 def select_detections(boxes: list[dict], path: str, categories: set[int], images: dict[int, dict], ann_file: str,
                       skipped: Collection[int] = ()) -> tuple[list[dict], dict[str, tuple[str, ...]]]:
-    """Returns the boxes of persons in their images, and by reason the entries that are left out.
+    """Checks categories, images and units of boxes; returns those of persons, and the other entries by reason.
 
     Args:
-        boxes: From :func:`read_detections`.
-        path: Their file, for messages.
+        boxes: From :func:`read_detections`, of the file ``path``.
         categories: Category ids of the annotated persons; empty for any.
-        images: The annotated images, by id.
-        ann_file: Their file, for messages.
+        images: The images of ``ann_file``, by id.
         skipped: Ids of images that the data set does not use.
-
-    Raises:
-        DataError: No box is of a person, images are not those of the annotations, or boxes are in other units.
     """
     persons = np.array([not categories or box['category_id'] in categories for box in boxes], bool)
     if not persons.any():

@@ -40,10 +40,9 @@ def _is_labelled(entry: dict) -> bool:
 
 
 def evaluated_by(dataset) -> dict | None:
-    """Returns what an evaluation on a data set covers, None if that is unknown; looks into unions and wrappers.
+    """Returns what an evaluation on a data set covers: ``images`` and ``persons``, hashes by id, ``missing`` ids.
 
-    Returns:
-        ``images`` and ``persons``, hashes by id, and ``missing``, ids of persons without a sample.
+    Looks into unions and wrappers; None if it is unknown.
     """
     parts = [evaluated_by(inner) for inner in getattr(dataset, 'datasets', ())]
     if parts:
@@ -57,16 +56,13 @@ def evaluated_by(dataset) -> dict | None:
 
 
 def read_ground_truth(ann_file: str, dataset_meta: dict, use_area: bool, evaluated: dict | None = None) -> COCO:
-    """Reads the annotations that a data set's predictions are compared with.
+    """Reads the evaluator's annotations, and checks that they are those of the data set.
 
     Args:
         ann_file: The evaluator's annotation file.
         dataset_meta: The data set's metainfo.
         use_area: Whether OKS uses ``area``.
         evaluated: From :func:`evaluated_by`; by default that of the metainfo.
-
-    Raises:
-        ValueError: The file is that of another data set, or lacks what the evaluation needs.
     """
     check_numbers(list(dataset_meta['keypoint_name2id']), dataset_meta['sigmas'], 'sigmas',
                   f"metainfo of '{dataset_meta['dataset_name']}'", *SIGMAS)
@@ -130,11 +126,7 @@ def check_keypoints(coco: COCO, dataset_meta: dict, where: str) -> None:
 
 
 def check_areas(annotations: list[dict], use_area: bool, where: str) -> None:
-    """Checks the areas of labelled persons, by which OKS divides distances.
-
-    Raises:
-        DataError: An area is missing or not above 0, or areas have another unit than boxes.
-    """
+    """Checks that labelled persons have an area, by which OKS divides distances, in the unit of the boxes."""
     if not use_area:
         return
     persons = [entry for entry in annotations if _is_labelled(entry)]
@@ -162,11 +154,7 @@ def log_missing(dataset_meta: dict) -> None:
 
 @HOOKS.register_module()
 class SapiensCheckCocoMetricHook(Hook):
-    """Gives mmpose's ``CocoMetric`` the checked annotations that ``SapiensKeypointMetric`` reads by itself.
-
-    Raises:
-        ValueError: Before the first iteration, if the annotations cannot be evaluated.
-    """
+    """Gives mmpose's ``CocoMetric`` the checked annotations that ``SapiensKeypointMetric`` reads by itself."""
 
     def before_train(self, runner) -> None:
         if runner.val_loop is not None:

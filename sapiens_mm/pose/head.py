@@ -33,16 +33,11 @@ class SapiensPoseHead(BaseHead):
         init_cfg: See :class:`mmengine.model.BaseModule`.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 deconv_out_channels: Sequence[int] = (768, 768),
-                 deconv_kernel_sizes: Sequence[int] = (4, 4),
-                 conv_out_channels: Sequence[int] = (768, 768),
+    def __init__(self, in_channels: int, out_channels: int, deconv_out_channels: Sequence[int] = (768, 768),
+                 deconv_kernel_sizes: Sequence[int] = (4, 4), conv_out_channels: Sequence[int] = (768, 768),
                  conv_kernel_sizes: Sequence[int] = (1, 1),
                  loss: dict = dict(type='mmpose.KeypointMSELoss', use_target_weight=True),  # noqa: B006
-                 decoder: dict | None = None,
-                 init_cfg: dict | None = None):
+                 decoder: dict | None = None, init_cfg: dict | None = None):
         if init_cfg is None:
             init_cfg = dict(type='Normal', layer=['Conv2d', 'ConvTranspose2d'], std=0.001)
         super().__init__(init_cfg)
@@ -92,9 +87,7 @@ class SapiensPoseHead(BaseHead):
         return preds
 
     def loss(self, feats: Sequence[Tensor], batch_data_samples: list, train_cfg: dict = {}) -> dict:  # noqa: B006
-        """Returns ``loss_kpt`` and, in logged iterations, ``acc_pose``: the share of correct keypoints.
-
-        ``SapiensLoggedIterHook`` sets which iterations are logged; without it all are.
+        """Returns ``loss_kpt`` and, in iterations logged by ``SapiensLoggedIterHook``, the accuracy ``acc_pose``.
 
         Args:
             feats: Feature maps.
@@ -119,7 +112,7 @@ class SapiensPoseHead(BaseHead):
 
 
 def correct_keypoints(pred: Tensor, target: Tensor, valid: Tensor, threshold: float = 0.05) -> Tensor:
-    """Returns the share of keypoints whose peak is within ``threshold`` of the target's (PCK).
+    """Returns the share of keypoints whose peak is within ``threshold`` of the target's (PCK), 0 if none is valid.
 
     The mean over keypoints that are valid at least once in the batch, as in mmpose's ``pose_pck_accuracy``, which
     however divides x by the height and y by the width.
@@ -129,9 +122,6 @@ def correct_keypoints(pred: Tensor, target: Tensor, valid: Tensor, threshold: fl
         target: Heatmaps (B, K, h, w).
         valid: (B, K), boolean.
         threshold: Distance as a share of the heatmap's width (for x) and height (for y).
-
-    Returns:
-        A scalar on the device of ``pred``; 0 if nothing is valid.
     """
     (peaks, scores), (target_peaks, _) = heatmap_maximum(pred), heatmap_maximum(target)
     size = peaks.new_tensor(pred.shape[:1:-1]).float()

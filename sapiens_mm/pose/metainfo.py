@@ -13,11 +13,7 @@ __all__ = ['METAINFO_17', 'METAINFO_133', 'METAINFO_308', 'get_metainfo']
 
 
 def _mmpose_metainfo(name: str) -> dict:
-    """Metainfo that names one of mmpose's files by its full path.
-
-    mmpose looks up the relative path of its own data sets in the working directory first, and would read a config of
-    this project that has the same name.
-    """
+    # By its full path: mmpose looks in the working directory first, where a config may have the same name.
     package = Path(mmpose.__file__).parent
     # An installed wheel keeps its configs in .mim, an editable install beside the package.
     root = package / '.mim' if (package / '.mim' / 'configs').is_dir() else package.parent
@@ -35,13 +31,9 @@ def _parse(vocabulary: str) -> dict:
 
 
 def get_metainfo(name: str | int) -> dict:
-    """Returns a copy of a keypoint set's metainfo, as mmpose's data sets hold it.
+    """Returns a copy of a keypoint set's metainfo as parsed by mmpose: ``num_keypoints``, ``flip_indices`` and so on.
 
     Args:
         name: ``'coco'``, ``'coco_wholebody'``, ``'goliath'``, or the number of its keypoints: 17, 133, 308.
-
-    Returns:
-        The fields of mmpose's ``parse_pose_metainfo``: ``num_keypoints``, ``keypoint_id2name``, ``flip_indices``,
-        ``sigmas`` and so on.
     """
     return copy.deepcopy(_parse(get_vocabulary(name)))

@@ -42,11 +42,8 @@ class SapiensKeypointMetric(CocoMetric):
             ``use_area``, ``outfile_prefix``, ``format_only``, ``collect_device``.
     """
 
-    def __init__(self,
-                 parts: dict[str, Sequence[str]] | None = None,
-                 prefix: str | None = None,
-                 ann_file: str | None = None,
-                 **kwargs) -> None:
+    def __init__(self, parts: dict[str, Sequence[str]] | None = None, prefix: str | None = None,
+                 ann_file: str | None = None, **kwargs) -> None:
         super().__init__(prefix=prefix, **kwargs)
         if self.iou_type != 'keypoints':
             raise ValueError(f"iou_type: got '{self.iou_type}', expected 'keypoints'; use CocoMetric for others")
@@ -56,13 +53,7 @@ class SapiensKeypointMetric(CocoMetric):
 
     @CocoMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
-        """Metainfo of the data set, which gives the default parts and prefix.
-
-        The annotations are read and checked here, before training begins.
-
-        Raises:
-            ValueError: The annotations or the metainfo are not valid for evaluation.
-        """
+        """Metainfo of the data set; setting it reads and checks the annotations, before training begins."""
         name = dataset_meta['dataset_name']
         ann_file = self.ann_file or MessageHub.get_current_instance().get_info(f'{name}_ann_file', None)
         if ann_file is not None:
@@ -89,29 +80,17 @@ class SapiensKeypointMetric(CocoMetric):
                                                                      for stat in ('AP', 'AR')))]
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Collects the predictions of a batch.
-
-        Raises:
-            ValueError: The model predicts another number of keypoints than the data set has.
-        """
-        chosen = []
+        """Collects the predictions of a batch."""
+        evaluated = []
         for sample in data_samples:
             instances = sample['pred_instances']
             indices = self._indices(instances['keypoints'].shape[1], 'the model predicts')
-            chosen.append({
-                **sample, 'pred_instances': {
-                    **instances, 'keypoints': instances['keypoints'][:, indices],
-                    'keypoint_scores': instances['keypoint_scores'][:, indices]
-                }
-            })
-        super().process(data_batch, chosen)
+            chosen = {name: instances[name][:, indices] for name in ('keypoints', 'keypoint_scores')}
+            evaluated.append({**sample, 'pred_instances': {**instances, **chosen}})
+        super().process(data_batch, evaluated)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Returns the metrics of the predictions of all processes.
-
-        Raises:
-            ValueError: There are no predictions, or the annotations do not fit them.
-        """
+        """Returns the metrics of the predictions of all processes."""
         if not results:
             raise ValueError(f'{type(self).__name__}: got no predictions because the data set is empty; check its '
                              'bbox_file if it has one, and bbox_score_thr in filter_cfg')
@@ -120,12 +99,9 @@ class SapiensKeypointMetric(CocoMetric):
 
     def gt_to_coco_json(self, gt_dicts: Sequence[dict], outfile_prefix: str) -> str:
         """Writes the annotations that came with the samples, each with one flat list of keypoints."""
-        flat = []
-        for gt in gt_dicts:
-            annotations = [{'iscrowd': 0, **ann, 'keypoints': flat_keypoints(ann, self._fields(ann))}
-                           for ann in gt['raw_ann_info'] if ann is not None]
-            flat.append({**gt, 'raw_ann_info': annotations})
-        return super().gt_to_coco_json(flat, outfile_prefix)
+        return super().gt_to_coco_json([{**gt, 'raw_ann_info': [
+            {'iscrowd': 0, **ann, 'keypoints': flat_keypoints(ann, self._fields(ann))}
+            for ann in gt['raw_ann_info'] if ann is not None]} for gt in gt_dicts], outfile_prefix)
 
     def results2json(self, keypoints: dict[int, list], outfile_prefix: str) -> None:
         """Keeps the detections that passed scoring and NMS, and writes them if ``outfile_prefix`` is set.
@@ -134,15 +110,10 @@ class SapiensKeypointMetric(CocoMetric):
         """
         self._detections = []
         for person in (person for persons in keypoints.values() for person in persons):
-            detection = {
-                'image_id': person['img_id'],
-                'category_id': int(np.ravel(person['category_id'])[0]),
-                'keypoints': np.asarray(person['keypoints'], dtype=np.float64),
-                'score': float(person['score']),
-            }
-            if 'bbox' in person:
-                detection['bbox'] = np.asarray(person['bbox']).tolist()
-            self._detections.append(detection)
+            self._detections.append(dict(
+                image_id=person['img_id'], category_id=int(np.ravel(person['category_id'])[0]),
+                keypoints=np.asarray(person['keypoints'], dtype=np.float64), score=float(person['score']),
+                **(dict(bbox=np.asarray(person['bbox']).tolist()) if 'bbox' in person else {})))
         if self.outfile_prefix is not None:
             flat = [{**detection, 'keypoints': detection['keypoints'].ravel()} for detection in self._detections]
             dump(flat, f'{outfile_prefix}.keypoints.json')
@@ -245,8 +216,8 @@ class SapiensCommon114Metric(SapiensKeypointMetric):
 
     def __init__(self, prefix: str = 'common_114', **kwargs) -> None:
         shared = {name for _, name in COMMON_114}
-        parts = get_parts('coco_wholebody').items()
-        parts = {part: [name for name in names if name in shared] for part, names in parts}
+        parts = {part: [name for name in names if name in shared]
+                 for part, names in get_parts('coco_wholebody').items()}
         super().__init__(parts=parts, prefix=prefix, **kwargs)
 
     @SapiensKeypointMetric.dataset_meta.setter

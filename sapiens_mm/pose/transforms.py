@@ -20,17 +20,11 @@ class SapiensLoadImage(LoadImage):
     """
 
     def transform(self, results: dict) -> dict | None:
-        """Adds the image to a sample.
-
-        Args:
-            results: A sample with ``img_path`` or ``img`` (H, W, 3), and ``annotated_shape`` (H, W) if it is annotated.
-
-        Returns:
-            The sample with ``img`` (H, W, 3), ``img_shape`` and ``ori_shape`` (H, W).
+        """Adds ``img`` (H, W, 3), if it is not there, ``img_shape`` and ``ori_shape`` (H, W) to a sample.
 
         Raises:
             FileNotFoundError: The file does not exist.
-            ValueError: The file cannot be decoded completely, or the image does not have the annotated size.
+            ValueError: The file cannot be decoded completely, or the image does not have its ``annotated_shape``.
         """
         if 'img' not in results:
             results['img'] = self._read(results['img_path'])
@@ -66,9 +60,6 @@ class SapiensRandomBlur(BaseTransform):
         prob: Probability of a blur, 0 to 1.
         kernel_size: Smallest and largest side of the square in pixels, odd, at least 3; the odd sides in this range are
             equally likely.
-
-    Raises:
-        ValueError: An argument is out of its range.
     """
 
     def __init__(self, kind: str = 'mean', prob: float = 0.1, kernel_size: tuple[int, int] = (3, 7)):

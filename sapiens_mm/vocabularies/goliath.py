@@ -74,72 +74,73 @@ def _body() -> list:
     ]
 
 
+def _mirrored(names: list[str]) -> list[str]:
+    return [mirror_name(name) for name in names]
+
+
+def _numbered(template: str, numbers) -> list[str]:
+    return [template.format(number) for number in numbers]
+
+
+def _eyebrow(side: str) -> list[str]:
+    names = 'upper_startpoint lower_startpoint end upper_midpoint_1 lower_midpoint_1 ' \
+            'upper_midpoint_2 upper_midpoint_3 lower_midpoint_2 lower_midpoint_3'
+    return [f'{name}_of_{side}_eyebrow' for name in names.split()]
+
+
+def _right_lid(lid: str, *lines: str) -> list[str]:
+    """Both ends, the center and the midpoints of the lash line, then the other lines from the outer corner on."""
+    lash = ['inner_end', 'outer_end', 'centerpoint', *_numbered('midpoint_{}', range(1, 7))]
+    names = [f'r_{point}_of_{lid}_lash_line' for point in lash] + [f'r_outer_end_of_{lid}_eyelid_line']
+    points = [*_numbered('midpoint_{}', (3, 1, 4)), 'centerpoint', *_numbered('midpoint_{}', (5, 2, 6))]
+    return names + [f'r_{point}_of_{lid}_{line}_line' for line in lines for point in points]
+
+
+def _lips(edge: str, upper_center: str) -> list[str]:
+    names = [f'{side}_{edge}_corner_of_mouth' for side in 'rl'] + [upper_center, f'center_of_lower_{edge}_lip']
+    return names + [f'midpoint_{number}_of_{lip}_{edge}_lip' for numbers in ((1, 2), (3, 4, 5, 6))
+                    for lip in ('upper', 'lower') for number in numbers]
+
+
+def _ring(side: str, of: str) -> list[str]:
+    border = ['3', 'midpoint_1', '12', 'midpoint_4', '9', 'midpoint_3', '6', 'midpoint_2']
+    return [f'{side}_center_of_{of}', *_numbered(f'{side}_border_of_{of}_{{}}', border)]
+
+
 def _face() -> list:
     """``(names, color)`` of each section of the face."""
-
-    def mirror(names):
-        return [mirror_name(name) for name in names]
-
-    def numbered(template, numbers):
-        return [template.format(number) for number in numbers]
-
-    def eyebrow(side):
-        names = 'upper_startpoint lower_startpoint end upper_midpoint_1 lower_midpoint_1 ' \
-                'upper_midpoint_2 upper_midpoint_3 lower_midpoint_2 lower_midpoint_3'
-        return [f'{name}_of_{side}_eyebrow' for name in names.split()]
-
-    def right_lid(lid, lines):
-        """Both ends, the center and the midpoints of the lash line, then the other lines from the outer corner on."""
-        lash = ['inner_end', 'outer_end', 'centerpoint', *numbered('midpoint_{}', range(1, 7))]
-        names = [f'{point}_of_{lid}_lash_line' for point in lash] + [f'outer_end_of_{lid}_eyelid_line']
-        for line in lines:
-            points = [*numbered('midpoint_{}', (3, 1, 4)), 'centerpoint', *numbered('midpoint_{}', (5, 2, 6))]
-            names += [f'{point}_of_{lid}_{line}_line' for point in points]
-        return [f'r_{name}' for name in names]
-
-    def lips(edge, upper_center):
-        names = [f'{side}_{edge}_corner_of_mouth' for side in 'rl'] + [upper_center, f'center_of_lower_{edge}_lip']
-        for numbers in ((1, 2), (3, 4, 5, 6)):
-            for lip in ('upper', 'lower'):
-                names += numbered(f'midpoint_{{}}_of_{lip}_{edge}_lip', numbers)
-        return names
-
-    def ring(side, of):
-        border = ['3', 'midpoint_1', '12', 'midpoint_4', '9', 'midpoint_3', '6', 'midpoint_2']
-        return [f'{side}_center_of_{of}', *numbered(f'{side}_border_of_{of}_{{}}', border)]
-
     midline = [
         'center_of_glabella', 'center_of_nose_root', 'tip_of_nose_bridge',
-        *numbered('midpoint_{}_of_nose_bridge', (1, 2, 3)), 'center_of_labiomental_groove', 'tip_of_chin'
+        *_numbered('midpoint_{}_of_nose_bridge', (1, 2, 3)), 'center_of_labiomental_groove', 'tip_of_chin'
     ]
-    upper_lid = right_lid('upper', ('eyelid', 'crease'))
-    lower_lid = right_lid('lower', ('eyelid', ))
+    upper_lid = _right_lid('upper', 'eyelid', 'crease')
+    lower_lid = _right_lid('lower', 'eyelid')
     nostril = [f'{corner}_corner_of_r_nostril' for corner in ('inner', 'outer', 'upper')]
     nose = ['tip_of_nose', 'bottom_center_of_nose', 'r_outer_corner_of_nose', 'l_outer_corner_of_nose']
     ear = [
         'l_top_end_of_inferior_crus', 'l_top_end_of_superior_crus', 'l_start_of_antihelix', 'l_end_of_antihelix',
         'l_midpoint_1_of_antihelix', 'l_midpoint_1_of_inferior_crus', 'l_midpoint_2_of_antihelix',
-        'l_midpoint_3_of_antihelix', *numbered('l_point_{}_of_inner_helix', range(1, 8)),
+        'l_midpoint_3_of_antihelix', *_numbered('l_point_{}_of_inner_helix', range(1, 8)),
         'l_highest_point_of_antitragus', 'l_bottom_point_of_tragus', 'l_protruding_point_of_tragus',
         'l_top_point_of_tragus', 'l_start_point_of_crus_of_helix', 'l_deepest_point_of_concha', 'l_tip_of_ear_lobe',
         'l_midpoint_between_22_15', 'l_bottom_connecting_point_of_ear_lobe', 'l_top_connecting_point_of_helix',
         'l_point_8_of_inner_helix'
     ]
     return [
-        (midline + eyebrow('r') + eyebrow('l'), [255, 255, 255]),
-        (mirror(upper_lid), [192, 64, 128]),
+        (midline + _eyebrow('r') + _eyebrow('l'), [255, 255, 255]),
+        (_mirrored(upper_lid), [192, 64, 128]),
         (upper_lid, [64, 32, 192]),
-        (mirror(lower_lid), [64, 192, 128]),
+        (_mirrored(lower_lid), [64, 192, 128]),
         (lower_lid, [64, 192, 32]),
-        (nose + nostril + mirror(nostril), [0, 192, 0]),
-        (lips('outer', 'center_of_cupid_bow'), [192, 0, 0]),
-        (lips('inner', 'center_of_upper_inner_lip'), [0, 192, 192]),
+        (nose + nostril + _mirrored(nostril), [0, 192, 0]),
+        (_lips('outer', 'center_of_cupid_bow'), [192, 0, 0]),
+        (_lips('inner', 'center_of_upper_inner_lip'), [0, 192, 192]),
         (ear, [200, 200, 0]),
-        (mirror(ear), [0, 200, 200]),
-        (ring('l', 'iris'), [128, 192, 64]),
-        (ring('r', 'iris'), [192, 32, 64]),
-        (ring('l', 'pupil'), [192, 128, 64]),
-        (ring('r', 'pupil'), [32, 192, 192]),
+        (_mirrored(ear), [0, 200, 200]),
+        (_ring('l', 'iris'), [128, 192, 64]),
+        (_ring('r', 'iris'), [192, 32, 64]),
+        (_ring('l', 'pupil'), [192, 128, 64]),
+        (_ring('r', 'pupil'), [32, 192, 192]),
     ]
 
 

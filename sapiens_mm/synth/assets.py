@@ -19,8 +19,8 @@ class Assets:
     Attributes:
         photos: Images without people, sorted by name.
         hdris: Environment maps, sorted by name.
-        fingerprints: Number and digest of the names and sizes of ``backgrounds`` and ``hdris``, None where there are
-            none. They identify the files of a continued run, wherever their folders are.
+        fingerprints: Number and digest of the names and sizes of ``backgrounds`` and ``hdris``, or None. They identify
+            the files of a continued run, wherever their folders are.
     """
 
     photos: list = field(default_factory=list)
@@ -29,11 +29,7 @@ class Assets:
 
     @classmethod
     def find(cls, backgrounds=None, hdris=None) -> 'Assets':
-        """Lists the files of two folders and their subfolders, and reads each once so that no render fails later.
-
-        Args:
-            backgrounds: Folder of photos without people (.jpg, .png, ...), or None.
-            hdris: Folder of environment maps (.hdr, .exr), or None.
+        """Lists the images of two folders and their subfolders, and reads each once so that no render fails later.
 
         Raises:
             FileNotFoundError: A folder is missing, or has no file of its kind.
@@ -67,11 +63,7 @@ def _fingerprint(folder: Path, paths: list) -> str:
 
 
 def read_photo(path, reduced: bool = False) -> np.ndarray:
-    """Reads a photo as (H, W, 3) uint8 sRGB in RGB order; with ``reduced`` at an eighth of its size, much faster.
-
-    Raises:
-        ValueError: OpenCV cannot read it.
-    """
+    """Reads a photo as (H, W, 3) uint8 RGB, with ``reduced`` at an eighth of its size, or raises a ValueError."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -84,11 +76,7 @@ def read_photo(path, reduced: bool = False) -> np.ndarray:
 
 
 def check_hdri(path) -> None:
-    """Reads an environment map once.
-
-    Raises:
-        ValueError: Mitsuba cannot read it, or it is smaller than 2 x 2.
-    """
+    """Reads an environment map once; raises a ValueError if Mitsuba cannot, or it is smaller than 2 x 2."""
     mitsuba()  # a missing extra is not the file's fault
     try:
         size = read_hdri(path).size()

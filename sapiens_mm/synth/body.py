@@ -109,11 +109,10 @@ class Body:
         """Shapes and poses the body.
 
         Args:
-            phenotypes: Anny's phenotypes, 0 to 1 each (``age`` from -1/3, a newborn): gender, age, muscle, weight,
-                height, proportions, cupsize, firmness, african, asian, caucasian.
+            phenotypes: Anny's phenotypes, 0 to 1 each (``age`` from -1/3, a newborn).
             face: Facial actions, 0 to 1 each, such as ``eyeBlinkLeft``, ``jawOpen``.
-            rotations: Rotation vector (3,) in radians of bones by name, along the axes of the rest pose as the
-                bone's parents carry them.
+            rotations: Rotation vector (3,) in radians of bones by name, along the axes of the rest pose as the bone's
+                parents carry them.
 
         Raises:
             ValueError: The model has no bone of a given name.
@@ -187,11 +186,7 @@ class Body:
         return self._weights[:, columns].sum(axis=1)
 
     def mask(self, name: str) -> np.ndarray:
-        """Reads MakeHuman's (H, W) uint8 mask over the skin's texture coordinates.
-
-        Args:
-            name: ``lips``, ``face``, ``ears``, ``eyelids``, ``fingernails``, ``toenails`` or ``inside-mouth``.
-        """
+        """Reads MakeHuman's (H, W) uint8 mask ``lips``, ``face``, ... over the skin's texture coordinates."""
         return cv2.imread(str(self._data / 'textures' / f'mpfb_{name}.jpg'), cv2.IMREAD_GRAYSCALE)
 
     def masked(self, name: str) -> np.ndarray:

@@ -15,8 +15,7 @@ class Camera:
     Attributes:
         intrinsics: (3, 3) float64 in pixels, without skew. The center of the top-left pixel is (0, 0), so the image
             covers -0.5 to width - 0.5.
-        rotation: (3, 3) float64, world to camera; the camera's x is right, y down, z forward.
-        translation: (3,) float64 in meters, world to camera.
+        rotation, translation: (3, 3) and (3,) float64 meters, world to camera; x is right, y down, z forward.
         height, width: Pixels.
 
     Raises:
@@ -59,12 +58,7 @@ class Camera:
         return np.asarray(points, np.float64) @ self.rotation.T + self.translation
 
     def project(self, points: np.ndarray) -> tuple:
-        """Projects (N, 3) world points in meters.
-
-        Returns:
-            ``(uv, z)``: (N, 2) float64 pixels, NaN for points behind the camera (``z <= 0``), and (N,) float64 meters
-            along the optical axis.
-        """
+        """Returns (N, 2) float64 pixels of (N, 3) world points, NaN behind the camera, and (N,) depths in meters."""
         local = self.transform(points)
         z = local[:, 2]
         with np.errstate(divide='ignore', invalid='ignore'):
@@ -92,11 +86,7 @@ class Camera:
 
 
 def check_size(size) -> tuple:
-    """Returns ``(height, width)`` as integers.
-
-    Raises:
-        ValueError: One is below 1 or not a whole number.
-    """
+    """Returns ``(height, width)`` as integers; raises a ValueError for other than whole pixels from 1."""
     height, width = size
     if int(width) != width or int(height) != height or min(width, height) < 1:
         raise ValueError(f'image size: got {height} x {width} (height x width), expected whole pixels from 1')
@@ -104,23 +94,15 @@ def check_size(size) -> tuple:
 
 
 def intrinsics_of(focal: float, size: tuple) -> np.ndarray:
-    """Returns (3, 3) intrinsics with the principal point in the middle of the image.
+    """Returns (3, 3) intrinsics of an image of ``size`` (height, width) with the principal point in its middle.
 
-    Args:
-        focal: Focal length in units of the image's longer side (1.0 is 53 degrees, 2.0 is 28 degrees).
-        size: ``(height, width)`` pixels.
+    ``focal`` is in units of the image's longer side (1.0 is 53 degrees, 2.0 is 28 degrees).
     """
     height, width = check_size(size)
     if not focal > 0:
         raise ValueError(f'focal length: got {focal}, expected a positive number')
     f = float(focal) * max(width, height)
     return np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]])
-
-
-def _rotation(forward: np.ndarray, right: np.ndarray, roll: float) -> np.ndarray:
-    """(3, 3) world to camera from two orthogonal unit vectors and a roll in radians."""
-    turned = np.cos(roll) * right + np.sin(roll) * np.cross(forward, right)
-    return np.stack([turned, np.cross(forward, turned), forward])
 
 
 def view_rotation(azimuth: float = 0.0, elevation: float = 0.0, roll: float = 0.0) -> np.ndarray:
@@ -130,35 +112,13 @@ def view_rotation(azimuth: float = 0.0, elevation: float = 0.0, roll: float = 0.
         azimuth: Degrees. 0: the camera stands on the -y side and looks along +y, so +x is right in the image.
             Positive: it moves counter-clockwise seen from above, towards +x.
         elevation: Degrees above the horizon; positive looks down.
-        roll: Degrees; positive turns the camera clockwise seen from behind it, so the image's content turns
-            counter-clockwise.
+        roll: Degrees; positive turns the camera clockwise seen from behind it.
     """
     a, e, r = np.radians([azimuth, elevation, roll])
     forward = np.array([-np.sin(a) * np.cos(e), np.cos(a) * np.cos(e), -np.sin(e)])
-    return _rotation(forward, np.array([np.cos(a), np.sin(a), 0.0]), r)
-
-
-def look_at(eye, target, size: tuple, focal: float, up=(0.0, 0.0, 1.0), roll: float = 0.0) -> Camera:
-    """Creates a camera at ``eye`` (3,) with ``target`` (3,), both in meters, in the middle of the image.
-
-    Args:
-        eye, target: Positions in the world.
-        size: ``(height, width)`` pixels.
-        focal: Focal length in units of the image's longer side.
-        up: (3,) the world's up.
-        roll: Degrees, as in `view_rotation`.
-
-    Raises:
-        ValueError: ``eye`` is ``target``, or the camera looks along ``up``.
-    """
-    eye, target, up = (np.asarray(v, np.float64) for v in (eye, target, up))
-    forward = target - eye
-    right = np.cross(forward, up)
-    if np.linalg.norm(right) < 1e-9:
-        raise ValueError(f'eye, target, up: got {eye.tolist()}, {target.tolist()}, {up.tolist()} in line, expected '
-                         'three different directions')
-    rotation = _rotation(forward / np.linalg.norm(forward), right / np.linalg.norm(right), np.radians(roll))
-    return Camera(intrinsics_of(focal, size), rotation, -rotation @ eye, *size)
+    right = np.array([np.cos(a), np.sin(a), 0.0])
+    right = np.cos(r) * right + np.sin(r) * np.cross(forward, right)
+    return np.stack([right, np.cross(forward, right), forward])
 
 
 def frame_box(points: np.ndarray, size: tuple, focal: float, margin: float = 0.06, azimuth: float = 0.0,
@@ -170,10 +130,9 @@ def frame_box(points: np.ndarray, size: tuple, focal: float, margin: float = 0.0
 
     Args:
         points: (N, 3) meters: corners of a box or vertices of a mesh.
-        size: ``(height, width)`` pixels.
-        focal: Focal length in units of the image's longer side.
+        size, focal: See `intrinsics_of`.
         margin: Share of the width and height left free on each side, below 0.5. Negative crops.
-        azimuth, elevation, roll: Degrees, see `view_rotation`.
+        azimuth, elevation, roll: See `view_rotation`.
         near: Smallest distance in meters from the camera to a point.
 
     Raises:

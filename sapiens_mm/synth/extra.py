@@ -18,11 +18,7 @@ def needs_extra(what: str) -> Iterator[None]:
 
 
 def mitsuba():
-    """Returns the module ``mitsuba`` with the variant ``scalar_rgb``, which needs no other library.
-
-    Raises:
-        MissingExtra: Mitsuba is not installed.
-    """
+    """Returns the module ``mitsuba`` with its variant ``scalar_rgb``, or raises `MissingExtra`."""
     with needs_extra('rendering'):
         import mitsuba as mi
     if mi.variant() != 'scalar_rgb':
@@ -32,22 +28,14 @@ def mitsuba():
 
 
 def trimesh():
-    """Returns the module ``trimesh``.
-
-    Raises:
-        MissingExtra: Trimesh is not installed.
-    """
+    """Returns the module ``trimesh``, or raises `MissingExtra`."""
     with needs_extra('reading scans'):
         import trimesh as module
     return module
 
 
 def set_threads(threads: int) -> None:
-    """Sets how many threads this process renders with; images do not depend on it. Default: one per core.
-
-    Raises:
-        ValueError: ``threads`` is below 1.
-    """
+    """Sets how many threads this process renders with (default: one per core); images do not depend on it."""
     mitsuba()
     import drjit
 

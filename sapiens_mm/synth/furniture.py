@@ -55,13 +55,10 @@ def block(name: str, center: np.ndarray, size, yaw: float, texture, meters: floa
     """Returns a box with a texture on each side.
 
     Args:
-        name: Name of the mesh.
-        center: (3,) meters.
-        size: (3,) meters: width, depth, height.
+        center, size: (3,) meters; the size is width, depth, height.
         yaw: Radians about z.
         texture: (h, w, 3) uint8 sRGB.
         meters: Period of the texture; None: once per side.
-        roughness: As in `Mesh`.
     """
     vertices, uv = [], []
     for axis, (u, v) in enumerate(((1, 2), (0, 2), (0, 1))):

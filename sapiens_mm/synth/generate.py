@@ -1,16 +1,7 @@
 """Sets of synthetic people on disk: generated in parallel, in shards, and continued after an interruption.
 
-Layout of a set::
-
-    images/000000.png       RGB
-    masks/000000.png        255 where a person is visible
-    instances/000000.png    number of the person, from 1
-    parts/000000.png        body part (28 classes), indexed by color
-    depth/000000.npy        float32 meters along the optical axis, 0 off the persons
-    normal/000000.npy       float32 (H, W, 3): x right, y up, z to the viewer; 0 off the persons
-    samples/000000.json     camera, all parameters, annotations; written last: it marks the sample as finished
-    annotations/            person_keypoints.json (17), coco_wholebody.json (133), goliath.json (308): COCO's format
-    settings.json           settings of the set
+docs/synthetic_humans.md lists the files of a set. A sample's JSON in ``samples/`` is written last and marks it as
+finished.
 """
 import functools
 import time
@@ -59,8 +50,7 @@ class Settings:
         tasks: Labels to write, of :data:`TASKS`.
         framings: Framings to draw from, of :data:`FRAMINGS`.
         max_persons: Persons in an image, at most 4. 0 shows the place that would surround a person: backgrounds.
-        backgrounds: Folder with images without people, or None for procedural surroundings.
-        hdris: Folder with environment maps, or None for procedural light.
+        backgrounds, hdris: Folders with images without people and with environment maps, or None for procedural ones.
 
     Raises:
         ValueError: A value is out of its range.
@@ -197,11 +187,7 @@ def _draw_camera(rng, framing, body, people, size, floor) -> tuple[Camera, dict]
 
 
 def write_sample(sample: Sample, index: int, folder: Path, settings: Settings) -> None:
-    """Writes a sample's files, the JSON that marks it as finished last.
-
-    Raises:
-        OSError: A file cannot be written.
-    """
+    """Writes a sample's files, the JSON that marks it as finished last."""
     name, buffers = f'{index:06d}', sample.buffers
     write_files(folder, name, buffers.rgb, buffers, sample.camera, settings.tasks, 'samples', dict(
         id=index, image=f'{name}.png', seed=[settings.seed, index], annotations=sample.annotations,

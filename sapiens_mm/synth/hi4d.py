@@ -31,12 +31,9 @@ HI4D_CAMERA = 4
 
 
 def read_obj(path) -> tuple:
-    """Reads vertices and triangles of an .obj in the file's order, and nothing else.
+    """Reads (V, 3) float64 vertices and (F, 3) int64 triangles of an .obj in the file's order; polygons become fans.
 
     Trimesh splits vertices along the seams of textures; the masks of Hi4D are per vertex of the file.
-
-    Returns:
-        (V, 3) float64 and (F, 3) int64. Polygons become fans.
 
     Raises:
         ScanError: No triangles, or broken lines.
@@ -61,11 +58,7 @@ def read_obj(path) -> tuple:
 
 
 def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
-    """Lists the sequences (``pairXX/actionXX`` folders) of some pairs, sorted.
-
-    Args:
-        source: Hi4D's folder, a pair's, or a sequence's.
-        pairs: Numbers; ignored where ``source`` is a pair or sequence.
+    """Lists the sequences (``pairXX/actionXX``) of pairs in Hi4D's folder, or of a pair's or sequence's folder, sorted.
 
     Raises:
         FileNotFoundError: The folder, a pair or its camera file is missing.
@@ -86,12 +79,7 @@ def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
 
 
 def hi4d_camera(sequence, camera: int, size: tuple) -> tuple:
-    """Reads a camera of a sequence.
-
-    Args:
-        sequence: The ``pairXX/actionXX`` folder.
-        camera: Its id (4, 16, 28, ...).
-        size: ``(height, width)`` of its photos.
+    """Reads a camera of a sequence by its id (4, 16, 28, ...), for photos of ``size`` (height, width).
 
     Returns:
         `Camera` and (5,) distortion coefficients of OpenCV.
@@ -142,8 +130,7 @@ def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAM
         out: The data set's folder.
         camera: Id of the camera.
         stride: Every so many frames.
-        shard: ``(i, n)``: only every n-th image from the i-th.
-        progress: Called as ``progress(done, total, id)`` after each image.
+        shard, progress: See `scans.render_scans`, with photos in place of scans.
 
     Returns:
         The number of new images.

@@ -3,10 +3,11 @@ import numpy as np
 from xtcocotools import mask as mask_tools
 
 from sapiens_mm.vocabularies.body_parts import PART_IDS
+from sapiens_mm.vocabularies.coco import COCO_NAMES
 from sapiens_mm.vocabularies.goliath import METAINFO_308
 
 from .camera import Camera
-from .landmarks import DEPTH_TOLERANCE, LANDMARK_NAMES, WHOLEBODY_SOURCES, to_coco17, to_wholebody133
+from .landmarks import DEPTH_TOLERANCE, LANDMARK_NAMES, to_coco17, to_wholebody133
 from .mesh import Mesh
 from .people import Person
 from .render import Buffers
@@ -105,11 +106,9 @@ def _flat(points: np.ndarray) -> list:
 
 
 def coco_annotation(common: dict, vocabulary: str) -> dict:
-    """Returns a COCO-style annotation, without ids.
+    """Returns a COCO-style annotation, without ids, from the result of :func:`annotate`.
 
-    Args:
-        common: From :func:`annotate`.
-        vocabulary: ``coco`` (17 keypoints), ``coco_wholebody`` (133 in COCO-WholeBody's fields), ``goliath`` (308).
+    ``vocabulary`` is ``coco`` (17 keypoints), ``coco_wholebody`` (133 in COCO-WholeBody's fields) or ``goliath`` (308).
     """
     landmarks = np.array(common['landmarks'])
     out = dict(category_id=1, iscrowd=0, **{name: common[name] for name in (
@@ -133,5 +132,5 @@ def coco_annotation(common: dict, vocabulary: str) -> dict:
 
 def category(vocabulary: str) -> dict:
     """Returns COCO's category of persons with the names of a vocabulary's keypoints, see :func:`coco_annotation`."""
-    names = LANDMARK_NAMES[:_NUM_GOLIATH] if vocabulary == 'goliath' else list(WHOLEBODY_SOURCES)[:17]
+    names = LANDMARK_NAMES[:_NUM_GOLIATH] if vocabulary == 'goliath' else COCO_NAMES
     return dict(id=1, name='person', keypoints=list(names))

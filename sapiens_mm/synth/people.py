@@ -85,12 +85,9 @@ def _sample_face(rng: np.random.Generator) -> dict[str, float]:
 
 def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.ndarray, translation: np.ndarray,
                  instance: int) -> Person:
-    """Builds the meshes and landmarks of a person.
+    """Builds the meshes and landmarks of a person of :func:`sample_person`.
 
     Args:
-        body: The body model.
-        wardrobe: Its wardrobe.
-        parameters: From :func:`sample_person`.
         rotation: (3, 3), about the origin; the unrotated person looks to -y.
         translation: (3,) meters; at 0 the pelvis is at x = y = 0 and the lowest point of the body at z = 0.
         instance: Number of the person in the scene, from 1.

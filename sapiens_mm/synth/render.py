@@ -39,14 +39,13 @@ class Buffers:
 
     Attributes:
         rgb: (H, W, 3) uint8 sRGB in RGB order; None from `label_buffers`.
-        alpha: (H, W) float32 of 0 to 1: share of a pixel's rays that met a mesh (without a backdrop: or a lamp, or
-            ambient light); None from `label_buffers`.
+        alpha: (H, W) float32 share of a pixel's rays that met a mesh (without a backdrop: or a light); None from
+            `label_buffers`.
         depth: (H, W) float32 meters along the optical axis at the pixel's center, 0 without a mesh.
         normal: (H, W, 3) float32 unit normals in the camera's frame: x right, y up, z to the viewer; 0 without a mesh.
         instance: (H, W) uint8: the person's number from 1; 0 for everything else.
         part: (H, W) uint8: class among the 28 body parts; 0 for everything else.
-        mesh: (H, W) int32 index into the list of meshes, -1 for none.
-        face: (H, W) int32 index into that mesh's faces, -1 for none.
+        mesh, face: (H, W) int32 index into the list of meshes and into that mesh's faces, -1 for none.
         seconds: Duration of each stage: ``scene``, ``labels``, ``rgb``.
     """
 
@@ -81,12 +80,11 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     Args:
         meshes: `Mesh` objects in the world (meters, z up).
         camera: The camera; its pixels must be square.
-        lights: Light descriptions, see `lights.emitters`; at least one.
+        lights: At least one, see `lights.emitters`.
         samples: Rays per pixel of the image, at least 1; rounded up to a product of two similar numbers.
         seed: 0 to 2**32 - 1. The same arguments and seed give the same bytes.
         backdrop: (H, W, 3) uint8 sRGB image behind the meshes, or None to show the environment's light. It is blended
-            in linear light by each pixel's alpha, and not lit: a photo keeps its pixels, without noise, whatever the
-            exposure of the meshes.
+            in linear light by alpha and not lit, so a photo keeps its pixels whatever the exposure of the meshes.
         key: Exposure: mean linear brightness of the persons, 0 to 1, see `expose`.
 
     Raises:
@@ -145,14 +143,7 @@ def label_buffers(meshes: list, camera: Camera) -> Buffers:
 
 
 class _Joined:
-    """All meshes one after the other, in a camera's frame.
-
-    Attributes:
-        vertices: (V, 3) float64.
-        normals: (V, 3) float64, 0 for flat meshes.
-        faces: (F, 3).
-        starts: Index of each mesh's first face.
-    """
+    """All meshes joined in a camera's frame: vertices, normals (0 for flat meshes), faces, first faces."""
 
     def __init__(self, meshes: list, camera: Camera):
         self.camera = camera
@@ -165,15 +156,7 @@ class _Joined:
         self.starts = np.cumsum([0, *[len(mesh.faces) for mesh in meshes]])
 
     def evaluate(self, at: tuple, number: np.ndarray) -> tuple:
-        """Computes depth and normal of given triangles under the centers of given pixels.
-
-        Args:
-            at: Rows and columns, (N,) each.
-            number: (N,) index among all faces.
-
-        Returns:
-            (N,) float64 depth, (N, 3) float64 normal, and (N,) float64 pixels from the center to the triangle.
-        """
+        """(N,) depths, (N, 3) normals and (N,) offsets in pixels of faces ``number`` (N,) at pixels (rows, columns)."""
         depth, normal, off = np.zeros(len(number)), np.zeros((len(number), 3)), np.zeros(len(number))
         for begin in range(0, len(number), CHUNK):
             piece = slice(begin, begin + CHUNK)
@@ -191,8 +174,6 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
     """Finds the triangle under each pixel with Mitsuba and computes the labels from it.
 
     Args:
-        meshes: All, in order.
-        camera: Camera of the labels.
         places: Vertices of each mesh for Mitsuba.
         view: Mitsuba's camera, with square pixels.
         panels: Mitsuba shapes that are no meshes, but hide what is behind them.
@@ -255,15 +236,13 @@ def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple
     """Intersects rays from the origin with a triangle each.
 
     Args:
-        corners: (N, 3, 3) float64 corners of each ray's triangle in the camera's frame (x right, y down, z forward),
-            meters.
+        corners: (N, 3, 3) float64 meters in the camera's frame (x right, y down, z forward).
         normals: (N, 3, 3) float64 normals at the corners, 0 for flat triangles.
         rays: (N, 3) float64 directions with z = 1.
 
     Returns:
-        (N, 3) float64 points in that frame, always on the triangle, also where the ray misses it; and (N, 3) float64
-        unit normals with x right, y up, z to the viewer. A normal faces the viewer: the smooth one, or the triangle's
-        where the smooth one faces away (at silhouettes).
+        (N, 3) float64 points in that frame, always on the triangle; and (N, 3) float64 unit normals with x right, y up,
+        z to the viewer. A normal faces the viewer: the smooth one, or the triangle's where that faces away.
     """
     flat = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     # Barycentric coordinates: volumes of the ray with each edge.

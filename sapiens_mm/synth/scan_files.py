@@ -44,11 +44,7 @@ class Placement:
                 raise ValueError(f'{name} of the scans: got {value}, expected positive meters')
 
     def place(self, vertices: np.ndarray, path) -> np.ndarray:
-        """Returns (V, 3) float64 meters, standing on z = 0 with the middle of the bounding box at x = y = 0.
-
-        Raises:
-            ScanError: The height is 0, or no person's.
-        """
+        """Returns (V, 3) float64 meters, standing on z = 0 with the middle of the bounding box at x = y = 0."""
         v = np.asarray(vertices, np.float64)
         if self.up == 'y':
             v = v[:, [0, 2, 1]] * [1, -1, 1]
@@ -151,12 +147,9 @@ def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow
 
 
 def check_textures(paths: list) -> None:
-    """Refuses scans without colors, by the beginnings of their files, so before hours of rendering.
+    """Refuses scans without colors by the beginnings of their files, so before hours of rendering.
 
     `load_scan` detects the remaining cases, such as missing texture coordinates.
-
-    Raises:
-        ScanError: It names the first such scan, what is missing, and the number of others.
     """
     missing = [(path, what) for path in paths if (what := _missing_texture(path))]
     if missing:

@@ -12,9 +12,7 @@ per scan (face, upper body, full body), 1578 images over random backgrounds. Ass
 The region of a framing is given by the scan's height h alone: the face is the top 0.14 h, the upper body the top 0.5 h.
 A hand above the head therefore moves the face's image up.
 
-Output: ``images/ID.png``; ``masks/ID.png`` (0 or 255); ``depth/ID.npy`` (H, W) float32 meters along the optical axis, 0
-off the person; ``normal/ID.npy`` (H, W, 3) float32 unit, x right, y up, z to the viewer, 0 off the person;
-``instances/ID.png`` (1, 2, ...) for several persons; ``cameras/ID.json``, written last.
+docs/synthetic_humans.md lists the files. ``cameras/ID.json`` is written last and marks an image as finished.
 """
 import re
 import zlib
@@ -95,11 +93,7 @@ def check_shard(shard: tuple) -> None:
 
 
 def finished(out, name: str, settings: dict) -> bool:
-    """Returns whether an image exists.
-
-    Raises:
-        ValueError: It was made with other settings, or its JSON is broken.
-    """
+    """Returns whether an image exists; raises a ValueError if it has other settings, or its JSON is broken."""
     path = Path(out) / f'cameras/{name}.json'
     if not path.is_file():
         return False
@@ -126,7 +120,7 @@ def render_scans(source, out, *, size: tuple = (1024, 768), samples: int = 32, s
         size: ``(height, width)`` pixels.
         samples: Rays per pixel.
         seed: Seed of cameras, backgrounds, light and noise.
-        placement: See `Placement`; THuman2.0 gets `THUMAN_HEIGHT` where it has neither unit nor height.
+        placement: THuman2.0 gets `THUMAN_HEIGHT` where it has neither unit nor height.
         yaws: Degrees by scan name, added to the placement's.
         assets: The user's photos and HDRIs.
         framings: Names from `FRAMINGS`.

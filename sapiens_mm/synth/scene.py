@@ -14,11 +14,7 @@ MAX_FACES = 1 << 24
 
 
 def check_meshes(meshes: list) -> None:
-    """Refuses meshes that would crash the renderer or give wrong labels.
-
-    Raises:
-        ValueError: It names the mesh and what is wrong with it.
-    """
+    """Raises a ValueError that names the mesh if one would crash the renderer or give wrong labels."""
     for i, mesh in enumerate(meshes):
         where = f'mesh {i} ({mesh.name!r})'
         v, f = mesh.vertices, mesh.faces
@@ -113,12 +109,9 @@ def glowing_shape(meshes: list, vertices: np.ndarray, faces: np.ndarray, viewer:
 
 
 def sensor(camera: Camera, samples: int, centered: bool = False):
-    """Returns a camera with square pixels as a Mitsuba sensor.
+    """Returns a camera with square pixels as a Mitsuba sensor of ``samples`` random rays per pixel.
 
-    Args:
-        camera: The camera.
-        samples: Rays per pixel.
-        centered: One ray through each pixel's center instead of random ones.
+    ``centered`` sends one ray through each pixel's center instead.
     """
     mi = mitsuba()
     k = camera.intrinsics

@@ -40,8 +40,7 @@ def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, f
                  assets: Assets | None = None, kind: str | None = None) -> Scenery:
     """Draws surroundings and light that leave the view of the people free.
 
-    Photos become the backdrop of `render` rather than a wall, so they keep their own light and sharpness; no shadow
-    falls on them.
+    Photos become the backdrop of `render`, so they keep their own light and sharpness; no shadow falls on them.
 
     Args:
         rng: Source of all choices.
@@ -95,8 +94,7 @@ class _Place:
     """The people and the camera on the plan of the ground.
 
     Attributes:
-        floor: Height of the ground.
-        top: Height of the people.
+        floor, top: Heights of the ground and of the people.
         middle: (2,) middle of the people.
         radius: Distance from there to their farthest point.
         back: (2,) unit direction from the camera's side to behind the people.
@@ -181,14 +179,7 @@ def _photo(rng, camera: Camera, assets: Assets) -> tuple:
 
 
 class _Plan:
-    """The floor plan of a room around the people, open towards the camera.
-
-    Attributes:
-        inward, aside: (2,) unit directions from the back wall and along it.
-        behind: Distance from the people to the back wall.
-        sides: Distances to the walls on either side.
-        height: Of the walls.
-    """
+    """The floor plan of a room around the people: unit directions from the back wall and along it, and distances."""
 
     def __init__(self, rng, place: _Place, lights: list):
         self.place = place

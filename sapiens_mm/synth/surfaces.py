@@ -48,14 +48,6 @@ def _grain(rng, strength: float) -> np.ndarray:
     return np.float32(strength) * periodic_noise(rng, (8, 8), 4)[..., None]
 
 
-def _plain(rng):
-    return _color(rng) + _grain(rng, 0.02)
-
-
-def _noise(rng):
-    return _mix(0.5 + 0.5 * periodic_noise(rng, (4, 4), 6), _color(rng), _color(rng))
-
-
 def _stripes(rng):
     wave = np.sin(2 * np.pi * int(rng.integers(2, 12)) * (_X if rng.random() < 0.5 else _Y))
     return _mix(wave > rng.uniform(-0.7, 0.7), _color(rng), _color(rng)) + _grain(rng, 0.03)
@@ -73,19 +65,6 @@ def _masonry(rng, rows: int, columns: int, shift: float, joint: float, spread: f
     shades = rng.normal(0, spread, (rows, columns))[row, np.floor(along).astype(int) % columns]
     gap = (along % 1 < joint * columns) | (_Y * rows % 1 < joint * rows)
     return _mix(gap, _color(rng), _color(rng) + shades[..., None].astype(np.float32)) + _grain(rng, 0.06)
-
-
-def _bricks(rng):
-    return _masonry(rng, 2 * int(rng.integers(4, 8)), int(rng.integers(3, 6)), 0.5, 0.012, 0.06)
-
-
-def _tiles(rng):
-    count = int(rng.integers(2, 6))
-    return _masonry(rng, count, count, 0.0, 0.008, 0.03)
-
-
-def _panels(rng):
-    return _masonry(rng, 1, int(rng.integers(3, 8)), 0.0, 0.006, 0.03)
 
 
 def _wood(rng):
@@ -112,5 +91,15 @@ def _grass(rng):
     return np.array([0.26, 0.38, 0.14]) * rng.uniform(0.7, 1.4) * (1 + 0.45 * blades[..., None])
 
 
-TEXTURES = dict(plain=_plain, noise=_noise, stripes=_stripes, checks=_checks, bricks=_bricks, tiles=_tiles,
-                panels=_panels, wood=_wood, speckles=_speckles, grass=_grass)
+TEXTURES = dict(
+    plain=lambda rng: _color(rng) + _grain(rng, 0.02),
+    noise=lambda rng: _mix(0.5 + 0.5 * periodic_noise(rng, (4, 4), 6), _color(rng), _color(rng)),
+    stripes=_stripes,
+    checks=_checks,
+    bricks=lambda rng: _masonry(rng, 2 * int(rng.integers(4, 8)), int(rng.integers(3, 6)), 0.5, 0.012, 0.06),
+    tiles=lambda rng: _masonry(rng, *[int(rng.integers(2, 6))] * 2, 0.0, 0.008, 0.03),
+    panels=lambda rng: _masonry(rng, 1, int(rng.integers(3, 8)), 0.0, 0.006, 0.03),
+    wood=_wood,
+    speckles=_speckles,
+    grass=_grass,
+)

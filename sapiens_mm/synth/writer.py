@@ -1,8 +1,4 @@
-"""Files of a set: images, arrays and JSON, each written whole or not at all.
-
-A sample is several files. Its JSON is written last and marks it as finished; a run that continues makes samples
-without one again.
-"""
+"""Files of a set: images, arrays and JSON, each written whole or not at all."""
 import errno
 import io
 import json
@@ -98,11 +94,9 @@ def read_json(path, remedy: str) -> dict:
 
 
 def clean(folder, mine: Callable[[str], bool] = lambda name: True) -> None:
-    """Removes the incomplete files that a killed run left in a folder.
+    """Removes the incomplete files that a killed run left in a folder and its subfolders.
 
-    Args:
-        folder: Its subfolders are cleaned too.
-        mine: Whether a file may be removed, by its name without suffixes; False where another process may write it.
+    ``mine`` returns whether a file may be removed, by its name without suffixes: not what another process may write.
     """
     for path in Path(folder).rglob(f'*{TEMPORARY}*'):
         if mine(path.name.split('.')[0]):
@@ -122,8 +116,7 @@ def write_files(folder, name: str, image: np.ndarray, buffers: Buffers, camera: 
         folder: The set's.
         name: The image's, without a suffix.
         image: (H, W, 3) uint8 RGB.
-        buffers: Its labels.
-        camera: Its camera.
+        buffers, camera: Its labels and its camera.
         tasks: Tasks whose labels are written besides the person mask.
         record: Folder of the JSON.
         about: More content of the JSON.

@@ -50,8 +50,8 @@ def scene(mirrored=False):
 
 
 def camera(roll=0., size=SIZE):
-    from sapiens_mm.synth.camera import look_at
-    return look_at([0, -3, 0], [0, 0, 0], size, 1.6, roll=roll)
+    from sapiens_mm.synth.camera import Camera, intrinsics_of, view_rotation
+    return Camera(intrinsics_of(1.6, size), view_rotation(roll=roll), [0, 0, 3], *size)
 
 
 def labels(meshes, view) -> dict:

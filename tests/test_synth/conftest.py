@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sapiens_mm.synth.camera import Camera, look_at
+from sapiens_mm.synth.camera import Camera, intrinsics_of
 from sapiens_mm.synth.mesh import Mesh
 
 SIZE = (72, 96)
@@ -32,6 +32,16 @@ def sheet(corners, **options) -> Mesh:
     """A flat quadrilateral of two triangles."""
     options = dict(parts=np.zeros(2, np.uint8)) | options
     return Mesh('sheet', np.array(corners, np.float32), np.array([[0, 1, 2], [0, 2, 3]], np.int32), **options)
+
+
+def look_at(eye, target, size: tuple, focal: float, up=(0, 0, 1), roll: float = 0.) -> Camera:
+    """A camera at ``eye`` with ``target`` in the middle of the image, rolled by degrees."""
+    forward = np.subtract(target, eye)
+    right = np.cross(forward, up)
+    forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
+    right = np.cos(np.radians(roll)) * right + np.sin(np.radians(roll)) * np.cross(forward, right)
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    return Camera(intrinsics_of(focal, size), rotation, -rotation @ eye, *size)
 
 
 def pixels(camera: Camera) -> np.ndarray:

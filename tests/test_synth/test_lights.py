@@ -4,12 +4,12 @@ import pytest
 
 mi = pytest.importorskip('mitsuba')
 
-from sapiens_mm.synth.camera import Camera, look_at  # noqa: E402
+from sapiens_mm.synth.camera import Camera  # noqa: E402
 from sapiens_mm.synth.extra import mitsuba  # noqa: E402
 from sapiens_mm.synth.lights import emitters, sky, sunsky  # noqa: E402
 from sapiens_mm.synth.scene import sensor, shape  # noqa: E402
 
-from .conftest import AMBIENT, CAMERAS, sheet, sphere, sphere_truth  # noqa: E402
+from .conftest import AMBIENT, CAMERAS, look_at, sheet, sphere, sphere_truth  # noqa: E402
 
 LIGHT = dict(type='sunsky', sun_direction=[0.6, -0.3, 0.5], turbidity=3.0, sun_scale=0.0, sky_scale=1.0, albedo=0.2)
 

@@ -1,4 +1,4 @@
-"""Whole people: drawn as plain numbers, built as meshes."""
+"""People drawn as plain numbers and built as meshes."""
 import json
 
 import numpy as np
@@ -8,6 +8,7 @@ pytest.importorskip('anny')
 
 from sapiens_mm.synth.landmarks import LANDMARK_NAMES  # noqa: E402
 from sapiens_mm.synth.people import build_person, sample_person  # noqa: E402
+from sapiens_mm.synth.scene import check_meshes  # noqa: E402
 from sapiens_mm.vocabularies.body_parts import PART_IDS, PART_NAMES  # noqa: E402
 
 TURN = np.array([[0., -1, 0], [1, 0, 0], [0, 0, 1]])
@@ -23,11 +24,6 @@ def bare(body, wardrobe, drawn):
     return build_person(body, wardrobe, dict(drawn, outfit={}), np.eye(3), np.zeros(3), 3)
 
 
-def skin_of(person):
-    (skin, ) = [mesh for mesh in person.meshes if mesh.name == 'skin']
-    return skin
-
-
 def test_parameters_survive_json_and_build_the_same_person(body, wardrobe, drawn):
     again = json.loads(json.dumps(drawn))
     assert again == drawn
@@ -40,22 +36,16 @@ def test_parameters_survive_json_and_build_the_same_person(body, wardrobe, drawn
         np.testing.assert_array_equal(a.albedo, b.albedo)
 
 
-def test_the_same_seed_draws_the_same_person_and_another_one_not(body, wardrobe, drawn):
+def test_the_same_seed_draws_the_same_person_and_another_one_does_not(body, wardrobe, drawn):
     assert sample_person(body, wardrobe, np.random.default_rng(1)) == drawn
     assert sample_person(body, wardrobe, np.random.default_rng(2)) != drawn
-
-
-def test_a_person_stands_on_the_ground_where_it_is_put(body, wardrobe, drawn):
-    place = np.array([1., -2, 0.5])
-    person = build_person(body, wardrobe, dict(drawn, outfit={}), TURN, place, 1)
-    vertices = person.body.vertices[np.unique(body.skin)]
-    assert vertices[:, 2].min() == pytest.approx(0.5, abs=1e-4)
-    np.testing.assert_allclose(person.body.bone_heads['root'][:2], place[:2], atol=1e-4)
 
 
 def test_turning_and_placing_moves_meshes_and_landmarks_alike(body, wardrobe, drawn, bare):
     place = np.array([1., -2, 0.5])
     moved = build_person(body, wardrobe, dict(drawn, outfit={}), TURN, place, 3)
+    assert moved.body.vertices[body.skin_vertices, 2].min() == pytest.approx(0.5, abs=1e-4)
+    np.testing.assert_allclose(moved.body.bone_heads['root'][:2], place[:2], atol=1e-4)
     np.testing.assert_allclose(moved.landmarks, bare.landmarks @ TURN.T + place, atol=1e-4)
     for a, b in zip(bare.meshes, moved.meshes):
         np.testing.assert_allclose(b.vertices, a.vertices @ TURN.T + place, atol=1e-4)
@@ -65,12 +55,8 @@ def test_meshes_are_whole(body, wardrobe):
     for seed in range(4):
         parameters = sample_person(body, wardrobe, np.random.default_rng([8, seed]))
         for mesh in build_person(body, wardrobe, parameters, np.eye(3), np.zeros(3), 2).meshes:
-            assert np.isfinite(mesh.vertices).all(), mesh.name
-            assert mesh.faces.min() >= 0
-            assert mesh.faces.max() < len(mesh.vertices)
-            assert mesh.parts.shape == (len(mesh.faces), )
-            assert mesh.parts.min() >= 1
-            assert mesh.parts.max() < len(PART_NAMES)
+            check_meshes([mesh])
+            assert 1 <= mesh.parts.min() <= mesh.parts.max() < len(PART_NAMES)
             assert mesh.instance == 2
             used = np.unique(mesh.faces)
             np.testing.assert_allclose(np.linalg.norm(mesh.normals[used], axis=1), 1, atol=1e-3)
@@ -103,7 +89,8 @@ def test_complexion_and_irises_show_in_the_textures(body, wardrobe, drawn):
     def textures(**complexion):
         person = build_person(body, wardrobe, dict(
             drawn, outfit={}, complexion=dict(drawn['complexion'], **complexion)), np.eye(3), np.zeros(3), 1)
-        return skin_of(person).albedo.mean(), [mesh.albedo.mean() for mesh in person.meshes if mesh.name == 'eye'][0]
+        mean = {mesh.name: np.mean(mesh.albedo) for mesh in person.meshes}
+        return mean['skin'], mean['eye']
 
     light, dark = textures(skin=[0.75, 0.52, 0.42]), textures(skin=[0.09, 0.045, 0.027])
     assert light[0] > dark[0] + 50
@@ -111,28 +98,30 @@ def test_complexion_and_irises_show_in_the_textures(body, wardrobe, drawn):
     assert textures(eyes=[0.2, 0.24, 0.26])[1] != textures(eyes=[0.04, 0.02, 0.01])[1]
 
 
-def test_people_vary(body, wardrobe):
-    drawn = [sample_person(body, wardrobe, np.random.default_rng([9, seed])) for seed in range(12)]
-    genders = np.array([person['phenotypes']['gender'] for person in drawn])
+@pytest.fixture(scope='module')
+def crowd(body, wardrobe) -> list:
+    return [sample_person(body, wardrobe, np.random.default_rng([9, seed])) for seed in range(12)]
+
+
+def test_people_vary(crowd):
+    genders, ages = (np.array([person['phenotypes'][name] for person in crowd]) for name in ('gender', 'age'))
     assert genders.min() < 0.4
     assert genders.max() > 0.6
-    ages = np.array([person['phenotypes']['age'] for person in drawn])
     assert np.ptp(ages) > 0.3
-    assert len({person['pose']['kind'] for person in drawn}) > 2
-    assert len({json.dumps(person['face']) for person in drawn}) > 6
-    for person in drawn:
+    assert len({person['pose']['kind'] for person in crowd}) > 2
+    assert len({json.dumps(person['face']) for person in crowd}) > 6
+    for person in crowd:
         values = np.array([person['phenotypes'][race] for race in ('african', 'asian', 'caucasian')])
         assert values.sum() == pytest.approx(1, abs=1e-3)
         assert all(0 <= value <= 1 for value in person['face'].values())
 
 
-def test_eyes_look_the_same_way(body, wardrobe):
+def test_eyes_look_in_one_direction(crowd):
     """Where one eye looks out, the other looks in."""
-    seen = 0
-    for seed in range(10):
-        face = sample_person(body, wardrobe, np.random.default_rng([9, seed]))['face']
+    compared = 0
+    for face in (person['face'] for person in crowd):
         for a, b in (('eyeLookOutLeft', 'eyeLookInRight'), ('eyeLookInLeft', 'eyeLookOutRight'),
                      ('eyeLookUpLeft', 'eyeLookUpRight'), ('eyeLookDownLeft', 'eyeLookDownRight')):
             assert face.get(a) == face.get(b)
-            seen += a in face
-    assert seen > 5
+            compared += a in face
+    assert compared > 5

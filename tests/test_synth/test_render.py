@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip('mitsuba')
 
 from sapiens_mm.synth import render as R  # noqa: E402
-from sapiens_mm.synth.camera import Camera, frame_box, look_at  # noqa: E402
+from sapiens_mm.synth.camera import Camera, frame_box  # noqa: E402
 from sapiens_mm.synth.color import to_linear  # noqa: E402
 from sapiens_mm.synth.extra import set_threads  # noqa: E402
 from sapiens_mm.synth.mesh import Mesh  # noqa: E402
@@ -15,6 +15,7 @@ from .conftest import (  # noqa: E402
     CAMERAS,
     SIZE,
     degrees,
+    look_at,
     pixel_rays,
     pixels,
     sheet,

@@ -120,7 +120,7 @@ class App:
             whole: Whether the whole frame is one person, without a detector.
             person_threshold: Minimum score of a person.
             keypoint_threshold: Minimum score of a drawn keypoint.
-            kinds: Content of the zip beside JSON, see :data:`sapiens_mm.apis.writer.KINDS`.
+            kinds: Content of the zip besides JSON, see :data:`sapiens_mm.apis.writer.KINDS`.
             progress: Called with the numbers of finished frames and of all.
 
         Raises:
@@ -273,7 +273,7 @@ def _add_inputs(app: App, examples: Sequence[str], kinds: Sequence[str], size: s
         person = gr.Slider(_MIN_SCORE, 1, .3, step=.05, label='Minimum score of a person')
         keypoint = gr.Slider(0, 1, .3, step=.05, label='Minimum score of a drawn keypoint')
         kinds = gr.CheckboxGroup([name for name in KINDS if name != 'json'], value=list(kinds),
-                                 label='In the zip, beside JSON')
+                                 label='Content of the zip, besides JSON')
     image_tab.select(lambda: 'image', None, kind, **quiet)
     video_tab.select(lambda: 'video', None, kind, **quiet)
     sizes.change(tasks_of, sizes, tasks, **quiet)
@@ -455,7 +455,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         weights = pair_weights(args.config, args.checkpoint)
         if weights and args.size:
-            raise ValueError('--size: got it beside --checkpoint, expected one of them; it chooses a released model')
+            raise ValueError('--size and --checkpoint: got both, expected one of them; --size chooses a released model')
         kinds = [kind for kind in args.save.split(',') if kind not in ('', 'json')]
         ResultWriter('', kinds)  # checks them
         app = App(weights, args.device, None if args.detector == 'none' else args.detector,

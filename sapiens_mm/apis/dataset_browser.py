@@ -13,7 +13,7 @@ from ..visualization.sheet import sheet
 from ..visualization.skeleton import draw_skeleton
 
 _HEIGHT = 512  # of a panel, in pixels
-_NAMED = 40  # keypoints up to which each has its name beside it
+_MAX_NAMED = 40  # larger keypoint sets are drawn without names
 
 
 def browse(cfg: Config, split: str = 'train', number: int = 16, mode: str = 'both'
@@ -118,9 +118,9 @@ def _draw_keypoints(image: np.ndarray, points: np.ndarray, visible: np.ndarray, 
     scale = _HEIGHT / len(image)
     panel = draw_skeleton(_scaled(image), points * scale, visible.astype(float), metainfo, .5,
                           None if boxes is None else boxes * scale)
-    if len(metainfo['keypoint_id2name']) <= _NAMED:
-        for person, seen in zip(points * scale, visible):
-            for index in np.flatnonzero(seen):
+    if len(metainfo['keypoint_id2name']) <= _MAX_NAMED:
+        for person, mask in zip(points * scale, visible):
+            for index in np.flatnonzero(mask):
                 place = tuple(int(value) for value in person[index] + 4)
                 draw_text(panel, metainfo['keypoint_id2name'][index], place, .35)
     return panel

@@ -104,8 +104,8 @@ def scan_config(cfg: Config, scan: Scan, splits: Sequence[str] | None = None, wo
         splits: Of ``'train'``, ``'val'``, ``'test'``; by default those of the config, without a test set that equals
             the validation set.
         workers: Processes that open files.
-        progress: Called with the title and the number of items of each data set; what it returns is called after each
-            item.
+        progress: Called with the title and the number of items of each data set; returns a callback for finished
+            items.
 
     Raises:
         ValueError: The config has none of the splits.
@@ -243,7 +243,7 @@ class Record:
         look: Hash of the visible content (:func:`.duplicates.look_of`).
         persons: Labelled keypoints (K, ) and number of keypoints outside of the box, for each person.
         pixels: Pixels (256, ) by class of a segmentation.
-        flags: Property that is only wrong if many items have it -> whether this one has it.
+        flags: Flag that is a problem only if many items have it -> whether this one has it.
     """
     path: str
     files: int = 1
@@ -401,7 +401,7 @@ class _Tally:
             self.pixels = self.pixels + record.pixels
 
     def problems(self, title: str) -> list[Problem]:
-        """Returns what is only wrong if many items have it."""
+        """Returns problems that exist only if many items have a flag."""
         from ..dense.transforms.loading import MEANT
         problems = []
         for flag, number in self.flagged.items():

@@ -38,14 +38,14 @@ KINDS = {
 
 
 class Rule(NamedTuple):
-    """A component's type here, and what becomes of its public arguments.
+    """A component's type here, and the treatment of its public arguments.
 
     Attributes:
         type: Type here; '' drops the component.
         kept: Arguments that stay.
-        ignored: Arguments that have no meaning here.
+        ignored: Arguments without a meaning here.
         renamed: Public name -> name here.
-        fixed: Argument -> values by which the counterpart works anyway; another value has no counterpart.
+        fixed: Argument -> values that the counterpart always uses; other values have no counterpart.
     """
     type: str = ''
     kept: Iterable[str] = ()

@@ -31,10 +31,10 @@ _POSE_PREFIXES = {17: 'coco', 133: 'coco_wholebody', 308: 'goliath'}
 
 
 class DataSet(NamedTuple):
-    """A data set of ours: its class, the environment variable of its root, and the default root.
+    """A data set of ours: class, environment variable of the root, and default root.
 
-    ``outputs`` is the number of its keypoints or classes; None for what has no such number or another in each config.
-    ``private`` means that the public one is private: its files get the names of configs/.
+    ``outputs`` is the number of its keypoints or classes; None if it has none or varies by config. Files of a
+    ``private`` public data set get the names of configs/.
     """
     type: str
     variable: str
@@ -90,7 +90,7 @@ def _root(known: DataSet, m: Migration) -> str:
         return next(name for name, other in m.roots.items() if other == root)
     name = known.variable.lower() if m.roots else 'data_root'
     m.roots[name] = root
-    layout = f'; expected there: {_LAYOUT[m.kind.task]}' if known.private else ''
+    layout = f'; expected files: {_LAYOUT[m.kind.task]}' if known.private else ''
     if layout or m.data_root is None:
         m.report.ask(name, (m.data_root or f'set {known.variable}, or change the line') + layout)
     return name
@@ -159,7 +159,7 @@ def _pose_dataset(config: dict, known: DataSet, test: bool, path: str, m: Migrat
 
 def _dense_dataset(config: dict, known: DataSet, test: bool, path: str, m: Migration) -> dict:
     root, report, parts = _root(known, m), m.report, m.kind.task == 'seg'
-    # Files of the same name belong together whatever their suffixes, if these are the formats that ours reads.
+    # Our data sets match files by name, with any suffix of a known format.
     suffixes = [key for key in ('img_suffix', 'seg_map_suffix')
                 if config.get(key) in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)]
     args = arguments(config, path, report, _KEPT, (*_FILES, 'test_mode', *suffixes))
@@ -201,7 +201,7 @@ def _classes(known: DataSet, path: str, test: bool, m: Migration) -> dict:
 
 
 def _metainfo(config: dict, path: str, m: Migration) -> dict:
-    """Returns a vocabulary of the config's own; our data sets have those of the release."""
+    """Returns a custom vocabulary; our data sets have those of the release."""
     metainfo = config.get('metainfo') or {}
     if set(metainfo) <= {'from_file'} and (m.kind.task != 'pose' or _name(metainfo.get('from_file')) in (
             'nothing', *(f'{name}.py' for name in _POSE_PREFIXES.values()))):

@@ -7,9 +7,9 @@ from ..config_report import ConfigError, Report
 from .components import Rule, arguments, convert, no_counterpart
 from .model import migrate_codec
 
-# Of mmpose, whose others are used as they are.
+# Other transforms of mmpose stay.
 _POSE = {'LoadImage': 'SapiensLoadImage', 'PhotometricDistortion': 'SapiensPhotometricDistortion'}
-# How a file is decoded, and from where.
+# Decoder and storage of files.
 _LOAD = Rule(ignored=('imdecode_backend', 'backend_args', 'file_client_args'))
 # By the type of a transform of dense tasks, its role. What moves pixels becomes one SapiensRandomWarp.
 _ROLES = {name: role for role, names in dict(
@@ -26,7 +26,7 @@ _ROLES = {name: role for role, names in dict(
     normal_target=('GenerateNormalTarget', ),
     pack=('PackSegInputs', 'PackDepthInputs', 'PackNormalInputs')).items() for name in names}
 _GEOMETRY = ('scale', 'crop', 'resize', 'compensate', 'rotate', 'flip')
-# Of the other roles, what a training pipeline gets.
+# Conversion of the other roles in a training pipeline.
 _RULES = dict(
     load=_LOAD,
     background=Rule('SapiensRandomBackground', ('folder', 'prob'), ('background_images_root', )),
@@ -165,7 +165,7 @@ def _needed(step: dict, key: str, path: str):
     return step[key]
 
 
-# The functions below return None for what SapiensRandomWarp does not do.
+# The functions below return None for settings without a counterpart in SapiensRandomWarp.
 def _scale(path: str, step: dict, task: str, report: Report) -> dict | None:
     args = arguments(step, path, report, ('scale', 'ratio_range', 'keep_ratio', 'resize_type'))
     if args.get('keep_ratio', False) is not True:
@@ -198,7 +198,7 @@ def _flip(path: str, step: dict, task: str, report: Report) -> dict | None:
     return dict(flip_prob=args.get('prob') or 0.)
 
 
-# By role, the function and what the warp gets without the step.
+# By role, the function and the warp's arguments without such a step.
 _WARP_STEPS = dict(scale=(_scale, dict(scale_range=(1., 1.))), rotate=(_rotate, dict(rotate_prob=0.)),
                    flip=(_flip, dict(flip_prob=0.)))
 

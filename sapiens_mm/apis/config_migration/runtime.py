@@ -1,7 +1,7 @@
 """Optimizer, schedule, hooks, visualizer and other runtime settings of public configs as ours."""
 import importlib.util
 
-import mmengine.hooks  # noqa: F401  (registers what is stock)
+import mmengine.hooks  # noqa: F401  (registers the stock hooks)
 import mmengine.optim  # noqa: F401
 from mmengine.registry import HOOKS, PARAM_SCHEDULERS
 
@@ -59,7 +59,7 @@ def _custom_keys(custom: dict, path: str, report: Report) -> dict:
 
 
 def migrate_schedule(m: Migration) -> list[dict]:
-    """Returns the schedulers, which are MMEngine's own."""
+    """Returns the schedulers, which stay."""
     schedulers = m.cfg.get('param_scheduler') or []
     schedulers = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     for index, scheduler in enumerate(schedulers):

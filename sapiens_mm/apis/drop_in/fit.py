@@ -72,7 +72,7 @@ def fit_detector(plan: Plan, measured: Measured, width: int) -> None:
     """Gives the heads of mmdet a pyramid of the strides that they take; DETR-like ones keep their neck."""
     model = plan.cfg.model
     if not measured.maps:
-        raise plan.refusal(f'got no feature maps from the neck of {model.type}, expected at least one')
+        raise plan.refusal(f'neck: got no feature maps in {model.type}, expected at least one')
     neck = model.get('neck')
     kind = type_name(neck) if isinstance(neck, dict) else ''
     channels = [count for count, _ in measured.first_maps]

@@ -91,7 +91,7 @@ def type_name(part: dict | None) -> str:
 
 
 def difference(old, new):
-    """Returns what a config that inherits ``old`` must say to become ``new``."""
+    """Returns the settings by which a config that inherits ``old`` becomes ``new``."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     if set(old) - set(new) or old.get('type') != new.get('type'):

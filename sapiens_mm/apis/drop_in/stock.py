@@ -73,7 +73,7 @@ def load_stock(path: str, name: str) -> Config:
     if model.get('backbone') is None and model.get('image_encoder') is None:
         nested = [key for key, value in model.items() if isinstance(value, dict) and 'backbone' in value]
         hint = f'; put the backbone into the config of its {nested[0]}' if nested else ''
-        raise ConfigError(f'{name}: {model.type} has no backbone of its own{hint}')
+        raise ConfigError(f'{name}: model.backbone: got none in {model.type}, expected one{hint}')
     return cfg
 
 
@@ -170,7 +170,7 @@ def _power(stride: float) -> int:
 
 def _head_strides(model: torch.nn.Module, maps: list[tuple[int, float]], name: str) -> list[float] | None:
     stated, strides = None, [stride for _, stride in maps]
-    # Mask heads have generators for maps of their own: SOLO's resize theirs, CondInst's merges them.
+    # The generators of mask heads are for other maps: SOLO resizes its maps, CondInst merges them.
     tops = [getattr(model, top, None) for top in ('rpn_head', 'bbox_head', 'head')]
     for head in (module for top in tops if top is not None for module in top.modules()
                  if hasattr(module, 'prior_generator')):

@@ -1,4 +1,4 @@
-"""Imports of rooms and libraries (the table in CONTRIBUTING.md)."""
+"""Imports of rooms and libraries, import circles, and long functions (the rules in CONTRIBUTING.md)."""
 import ast
 import subprocess
 import sys
@@ -33,6 +33,7 @@ ALLOWED = {
 TREES = {}
 for path in (*PACKAGE.rglob('*.py'), PACKAGE.parent / 'sapiens_mm_cli.py'):
     TREES['.'.join(path.relative_to(PACKAGE.parent).with_suffix('').parts)] = ast.parse(path.read_text())
+BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 
 
 def imported(name):
@@ -44,6 +45,16 @@ def imported(name):
             package = name.split('.')[:-node.level] if node.level else []
             base = '.'.join([*package, *([node.module] if node.module else [])])
             yield from ((base, alias.name) for alias in node.names)
+
+
+def modules_imported(name):
+    """Modules of this package that a module imports, but for the packages that contain it."""
+    for base, attribute in imported(name):
+        for candidate in (f'{base}.{attribute}', f'{base}.{attribute}.__init__', base, f'{base}.__init__'):
+            if candidate in TREES:
+                if not name.startswith(candidate.removesuffix('__init__')):
+                    yield candidate
+                break
 
 
 def room(name):
@@ -68,6 +79,45 @@ def test_rooms_import_what_they_may(name):
             elif (base, attribute) != ('sapiens_mm', None):
                 target = f'{base}.{attribute}'.split('.')[1]
                 assert target in rooms | {name, 'version', '__version__'}, f'{module} imports {base}'
+
+
+def test_no_module_imports_itself_through_others():
+    edges = {name: set(modules_imported(name)) for name in TREES}
+
+    def reached(name, seen):
+        for other in edges[name] - seen:
+            seen.add(other)
+            reached(other, seen)
+        return seen
+
+    assert [name for name in edges if name in reached(name, set())] == []
+
+
+def functions():
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield f'{name}.{node.name}', node
+
+
+def test_no_function_is_longer_than_60_lines_besides_its_docstring():
+    for name, node in functions():
+        documentation = ast.get_docstring(node)
+        lines = node.end_lineno - node.lineno + 1 - (len(documentation.splitlines()) + 2 if documentation else 0)
+        assert lines <= 60, f'{name}: {lines} lines'
+
+
+def test_no_function_nests_deeper_than_5_levels():
+
+    def depth(node, is_elif=False):
+        inner = 0
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                inner = max(inner, depth(child, isinstance(node, ast.If) and [child] == node.orelse))
+        return inner + (isinstance(node, BLOCKS) and not is_elif)
+
+    for name, node in functions():
+        assert depth(node) <= 5, name
 
 
 def test_importing_the_package_imports_no_host():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.compile import blocks_of
+from ..engine.parallel import blocks_of
 from ..tasks import canonical_name, get_task
 from ..version import __version__
 from .boxes import (

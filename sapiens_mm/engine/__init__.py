@@ -1,15 +1,18 @@
 from .amp import SapiensBF16OptimWrapper
 from .checkpoint import CheckpointError, UnsafeCheckpointError, load_checkpoint_file
-from .compile import SapiensCompileBlocksHook
-from .complete_weights import SapiensCompleteWeightsHook
 from .config import load_config
-from .fsdp import SapiensFSDPStrategy
+from .hooks import (
+    SapiensCheckSaveBestHook,
+    SapiensCompileBlocksHook,
+    SapiensCompleteWeightsHook,
+    SapiensLoggedIterHook,
+    SapiensNonFiniteHook,
+    SapiensSeedHook,
+    SapiensSeedSample,
+    SapiensThroughputHook,
+)
 from .layer_decay import SapiensLayerDecayConstructor
-from .logged_iter import SapiensLoggedIterHook
-from .nonfinite import SapiensNonFiniteHook
-from .reproducibility import SapiensSeedHook, SapiensSeedSample
-from .save_best import SapiensCheckSaveBestHook
-from .throughput import SapiensThroughputHook
+from .parallel import SapiensFSDPStrategy
 
 __all__ = [
     'CheckpointError',

@@ -4,16 +4,14 @@ import os.path as osp
 import re
 
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.hooks import CheckpointHook
-from mmengine.registry import HOOKS
 
-from ..utils.files import replacing
 from ..utils.text import some
 from .checkpoint_file import check_whole
 from .safe_pickle import CheckpointError
 from .sharded_checkpoint import check_sharded
 
-_POINTER = 'last_checkpoint'
+#: Name of the file in a work dir that names the last checkpoint.
+POINTER = 'last_checkpoint'
 
 
 def latest_checkpoint(work_dir: str) -> tuple[str | None, str]:
@@ -30,7 +28,7 @@ def latest_checkpoint(work_dir: str) -> tuple[str | None, str]:
     Raises:
         CheckpointError: There was a run, but no checkpoint of it is whole.
     """
-    pointer = osp.join(work_dir, _POINTER)
+    pointer = osp.join(work_dir, POINTER)
     if not osp.isfile(pointer):
         return None, ''
     with open(pointer, 'rb') as file:
@@ -97,32 +95,3 @@ def _candidates(work_dir: str, name: str) -> list[str]:
                 rf'(epoch|iter)_\d+\.pth|(?!best_)({alike})', entry.name):
             found.append((os.stat(entry.path).st_mtime_ns, int(number[1]), entry.path))
     return [path for *_, path in sorted(found, reverse=True)]
-
-
-@HOOKS.register_module()
-class SapiensCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook``, whose ``last_checkpoint`` is never found half-written.
-
-    :func:`sapiens_mm.engine.launch.build_runner` makes every ``CheckpointHook`` one, whatever the config.
-    """
-
-    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
-        if not is_main_process():
-            super()._save_checkpoint_with_step(runner, step, meta)
-            return
-        folder = osp.join(runner.work_dir, f'.{_POINTER}')  # in which MMEngine writes it in place
-        os.makedirs(folder, exist_ok=True)
-        super()._save_checkpoint_with_step(_OtherWorkDir(runner, folder), step, meta)
-        with replacing(osp.join(runner.work_dir, _POINTER)) as part:
-            os.replace(osp.join(folder, _POINTER), part)
-        os.rmdir(folder)
-
-
-class _OtherWorkDir:
-    """A runner that gives another folder as its ``work_dir``."""
-
-    def __init__(self, runner, work_dir: str):
-        self._runner, self.work_dir = runner, work_dir
-
-    def __getattr__(self, name: str):
-        return getattr(self._runner, name)

@@ -11,7 +11,7 @@ from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from ..engine.save_best import COCO_STATS
+from ..engine.hooks.save_best import COCO_STATS
 from ..vocabularies.coco import COMMON_114, COMMON_114_IN_133, COMMON_114_IN_308
 from ..vocabularies.keypoints import get_parts
 from .annotations import flat_keypoints

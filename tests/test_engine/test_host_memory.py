@@ -10,14 +10,14 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
 from sapiens_mm.backbones import SapiensViT
-from sapiens_mm.engine import host_memory, launch
+from sapiens_mm.engine import launch
 
 # The first block of 16 MB that is freed raises the limit. After that a freed block stays with the process, as the
 # heap goes on behind it.
 SCRIPT = """
 import torch
 from pathlib import Path
-from sapiens_mm.engine.host_memory import return_freed_memory
+from sapiens_mm.engine.launch import return_freed_memory
 
 def resident():
     line = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmRSS'))
@@ -66,7 +66,7 @@ def test_a_run_asks_for_it_where_it_recomputes_on_a_cpu(monkeypatch, model, devi
 
 
 def test_a_model_by_itself_leaves_the_process_alone(monkeypatch):
-    monkeypatch.setattr(host_memory.ctypes, 'CDLL', lambda *args: pytest.fail('malloc was changed'))
-    host_memory.return_freed_memory.cache_clear()
+    monkeypatch.setattr(launch.ctypes, 'CDLL', lambda *args: pytest.fail('malloc was changed'))
+    launch.return_freed_memory.cache_clear()
     arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
     SapiensViT(arch, img_size=(32, 32), with_cp=True)(torch.randn(1, 3, 32, 32))[0].sum().backward()

@@ -15,7 +15,8 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
 from sapiens_mm.engine import CheckpointError
-from sapiens_mm.engine.last_checkpoint import SapiensCheckpointHook, latest_checkpoint, resume_latest
+from sapiens_mm.engine.hooks import SapiensCheckpointHook
+from sapiens_mm.engine.last_checkpoint import latest_checkpoint, resume_latest
 from sapiens_mm.engine.launch import build_runner
 from sapiens_mm.engine.sharded_checkpoint import save_sharded
 

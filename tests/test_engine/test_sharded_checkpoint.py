@@ -1,4 +1,4 @@
-"""Folders of shards, written by one process here; test_fsdp.py has several."""
+"""Folders of shards, written by one process here; test_parallel.py has several."""
 import os
 import pickle
 import warnings

@@ -34,7 +34,7 @@ def measure(arch: str, shape: tuple[int, int], batch: int, with_cp: bool, steps:
     import torch
 
     from sapiens_mm.backbones import SapiensViT
-    from sapiens_mm.engine.host_memory import return_freed_memory
+    from sapiens_mm.engine.launch import return_freed_memory
     if with_cp:  # as tools/train.py does
         return_freed_memory()
     start = peak_memory()

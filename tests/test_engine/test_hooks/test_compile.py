@@ -107,8 +107,8 @@ def test_no_block_falls_back_to_plain_running():
     assert counter.graphs > 8
 
 
+@pytest.mark.slow  # the default compiler builds code for this machine
 def test_code_for_the_processor():
-    """The default compiler, in earnest."""
     torch._dynamo.reset()
     torch.manual_seed(0)
     block, x = Block(8, 2, 16), torch.randn(2, 4, 8)

@@ -1,4 +1,4 @@
-"""Fully sharded training (torch's FSDP2) by MMEngine's FlexibleRunner.
+"""Fully sharded training (torch's FSDP2) of transformer blocks, for MMEngine's FlexibleRunner.
 
 MMEngine's own ``FSDPStrategy`` wraps the older FSDP, and its runs cannot be resumed or exported here: see
 docs/scaling.md.
@@ -18,7 +18,21 @@ from mmengine.registry import STRATEGIES
 from torch import Tensor
 
 from ..version import require_torch
-from .compile import blocks_of
+
+
+def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
+    """The modules of a model whose class, or a parent of it, has one of the names.
+
+    Parents count since FSDP gives the modules that it shards classes of its own.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = [module for module in model.modules() if any(kind.__name__ in names for kind in type(module).__mro__)]
+    if not found:
+        raise ValueError(f'{type(model).__name__} has no module of class {" or ".join(names)}: name the class of its '
+                         'transformer blocks')
+    return found
 
 
 @STRATEGIES.register_module()
@@ -63,7 +77,7 @@ class SapiensFSDPStrategy(DDPStrategy):
         return super().prepare(model, optim_wrapper=optim_wrapper, **kwargs)
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
-        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+        from torch.distributed.parallel import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
         device = get_device()
         model = self.convert_model(model)

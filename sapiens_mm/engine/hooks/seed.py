@@ -1,4 +1,4 @@
-"""Training that a resumed run repeats exactly."""
+"""Seeds that make a resumed run repeat an unbroken one: hook and transform."""
 import random
 import zlib
 from collections.abc import Iterator

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from .profile import profile_model
+from ..profile import profile_model
 
 # Dense bfloat16 TFLOP/s of the vendors' data sheets, in which half of the figure "with sparsity" is meant where only
 # that is given. Regular expressions, the more special ones first. The V100 has no bfloat16: float16.

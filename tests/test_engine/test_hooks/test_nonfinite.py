@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 import sapiens_mm  # noqa: F401
-from sapiens_mm.engine import nonfinite
-from sapiens_mm.engine.nonfinite import images_of
+from sapiens_mm.engine.hooks import nonfinite
+from sapiens_mm.engine.hooks.nonfinite import images_of
 
 
 class Numbers(Dataset):

@@ -1,25 +1,10 @@
 """Compiled transformer blocks."""
 import torch
-import torch.nn as nn
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from ..version import require_torch
-
-
-def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
-    """The modules of a model whose class, or a parent of it, has one of the names.
-
-    Parents count since FSDP gives the modules that it shards classes of its own.
-
-    Raises:
-        ValueError: There is none.
-    """
-    found = [module for module in model.modules() if any(kind.__name__ in names for kind in type(module).__mro__)]
-    if not found:
-        raise ValueError(f'{type(model).__name__} has no module of class {" or ".join(names)}: name the class of its '
-                         'transformer blocks')
-    return found
+from ...version import require_torch
+from ..parallel import blocks_of
 
 
 @HOOKS.register_module()

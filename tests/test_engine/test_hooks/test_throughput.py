@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 import sapiens_mm.pretrain  # noqa: F401  (registers)
+from sapiens_mm.engine.hooks.throughput import peak_tflops
 from sapiens_mm.engine.profile import profile_model
-from sapiens_mm.engine.throughput import peak_tflops
 
 MODEL = dict(
     type='SapiensMAE',

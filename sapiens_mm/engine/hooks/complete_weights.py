@@ -3,7 +3,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from .weights import check_complete
+from ..weights import check_complete
 
 
 @HOOKS.register_module()

@@ -2,8 +2,8 @@
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
-from ..utils.problems import guide
-from ..utils.text import some
+from ...utils.problems import guide
+from ...utils.text import some
 
 #: Names of COCO's ten keypoint metrics.
 COCO_STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')

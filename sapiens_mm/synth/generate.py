@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 import sapiens_mm
 from sapiens_mm.tasks import canonical_name
 from sapiens_mm.utils.shards import run_in_processes
+from sapiens_mm.utils.text import differences
 
 from .body import Body, load_body
 from .camera import Camera, frame_box
@@ -28,7 +29,7 @@ from .people import Person, build_person, sample_person
 from .render import Buffers, render
 from .scenery import Assets, block, draw_scenery
 from .surfaces import draw_texture
-from .writer import LABEL_IMAGES, clean, differences, read_json, write_files, write_json
+from .writer import LABEL_IMAGES, clean, read_json, write_files, write_json
 
 TASKS = ('pose', *LABEL_IMAGES)
 #: Probability of each framing.

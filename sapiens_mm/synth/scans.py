@@ -21,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..utils.text import differences
 from .assets import Assets
 from .camera import check_size, frame_box
 from .extra import mitsuba, trimesh
 from .render import render
 from .scan_files import SUFFIXES, Placement, ScanError, check_suffix, check_textures, load_scan
 from .scenery import draw_scenery
-from .writer import clean, differences, read_json, write_files
+from .writer import clean, read_json, write_files
 
 #: Start as a share of the height, range of focal lengths (units of the longer side), margin.
 FRAMINGS = {

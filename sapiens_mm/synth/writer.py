@@ -138,9 +138,3 @@ def write_files(folder, name: str, image: np.ndarray, buffers: Buffers, camera: 
     write_json(folder / f'{record}/{name}.json', dict(
         about, camera=camera.to_dict(), normals=NORMAL_CONVENTION, depth=DEPTH_CONVENTION))
 
-
-def differences(before: dict, now: dict) -> str:
-    """Describes how the settings of an existing set differ from the current ones; '' if they agree."""
-    now = json.loads(json.dumps(now))  # tuples become lists, as in the file
-    return '; '.join(f'{name} {before.get(name)} instead of {value}' for name, value in now.items()
-                     if before.get(name) != value)

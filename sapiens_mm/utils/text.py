@@ -1,4 +1,5 @@
 """Lists, counts and errors as text for messages."""
+import json
 from collections.abc import Iterable
 
 
@@ -18,3 +19,10 @@ def first_line(error: BaseException | str) -> str:
     """Returns the first line of an error's message without its period, or its type without a message."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip('.') if lines else type(error).__name__
+
+
+def differences(before: dict, now: dict) -> str:
+    """Returns how settings read from JSON differ from present ones, ``'seed 0 instead of 1; ...'``, or ''."""
+    now = json.loads(json.dumps(now))  # tuples become lists, as in the file
+    return '; '.join(f'{name} {before.get(name)} instead of {value}' for name, value in now.items()
+                     if before.get(name) != value)

@@ -13,7 +13,6 @@ from sapiens_mm.synth.render import Buffers
 from sapiens_mm.synth.writer import (
     TEMPORARY,
     clean,
-    differences,
     read_json,
     write_array,
     write_bytes,
@@ -102,10 +101,6 @@ def test_a_samples_files_hold_the_persons_alone_and_the_requested_labels(tmp_pat
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'instances/a.png'), cv2.IMREAD_UNCHANGED), [[0, 2]])
     assert (tmp_path / 'parts/a.png').exists()
 
-
-def test_differences_between_settings_as_they_are_written():
-    assert differences(dict(size=[2, 1], seed=0), dict(size=(2, 1), seed=0)) == ''
-    assert differences(dict(seed=0), dict(seed=1, samples=2)) == 'seed 0 instead of 1; samples None instead of 2'
 
 
 def test_clean_removes_incomplete_files_only(tmp_path):

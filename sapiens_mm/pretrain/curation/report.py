@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.files import read_json, replacing
+from ...utils.text import differences
 
 _MAX_PERSONS = 20  # last bar of the plot, for as many persons and more
 
@@ -33,11 +34,8 @@ def write_report(path: Path, content: dict) -> None:
 
 def check_settings(path: Path, settings: dict[str, Any], expected: dict[str, Any]) -> None:
     """Raises a ValueError that lists the settings of a report which differ."""
-    differences = ', '.join(
-        f'{name} {settings.get(name)} instead of {expected.get(name)}' for name in {**expected, **settings}
-        if settings.get(name) != expected.get(name))
-    if differences:
-        raise ValueError(f'{path}: got a report with {differences}; choose another output folder')
+    if differ := differences(settings, {**dict.fromkeys(settings), **expected}):
+        raise ValueError(f'{path}: got a report with {differ}; choose another output folder')
 
 
 def merge_reports(out_dir: str | os.PathLike) -> dict[str, Any]:

@@ -69,8 +69,7 @@ class SapiensKeypointMetric(CocoMetric):
                 raise ValueError(f"part '{part}': got {', '.join(unknown)}, expected keypoints of '{name}'")
         self.parts = {part: [index[keypoint] for keypoint in names] for part, names in parts.items()}
         if ann_file is not None:
-            for annotation in self._annotations():
-                self._keypoints_of(annotation)
+            self._persons()
 
     @property
     def metric_names(self) -> list[str]:
@@ -132,24 +131,25 @@ class SapiensKeypointMetric(CocoMetric):
             metrics += [(f'{part}/AP', float(values[0])), (f'{part}/AR', float(values[5]))]
         return metrics
 
-    def _annotations(self) -> list[dict]:
-        """The annotated persons; where some fit the keypoint set, entries of other categories are things."""
-        annotations = [annotation for annotation in self.coco.dataset['annotations'] if 'keypoints' in annotation]
-        fitting = {annotation['category_id'] for annotation in annotations if self._fits(annotation)}
-        return [annotation for annotation in annotations if not fitting or annotation['category_id'] in fitting]
-
-    def _fits(self, annotation: dict) -> bool:
-        try:
-            self._keypoints_of(annotation)
-        except ValueError:
-            return False
-        return True
-
-    def _keypoints_of(self, annotation: dict) -> np.ndarray:
-        """The keypoints (K, 3) of an annotation in the order of the predictions."""
-        flat = flat_keypoints(annotation, self._fields(annotation))
-        indices = self._indices(len(flat) // 3, f"annotation {annotation['id']} has")
-        return np.asarray(flat, dtype=np.float64).reshape(-1, 3)[indices]
+    def _persons(self) -> list[tuple[dict, np.ndarray]]:
+        """The annotated persons, and their keypoints (K, 3) in the order of the predictions."""
+        persons, errors = [], []
+        for annotation in self.coco.dataset['annotations']:
+            if 'keypoints' not in annotation:
+                continue
+            flat = flat_keypoints(annotation, self._fields(annotation))
+            try:
+                indices = self._indices(len(flat) // 3, f"annotation {annotation['id']} has")
+            except ValueError as error:
+                errors.append((annotation['category_id'], error))
+            else:
+                persons.append((annotation, np.asarray(flat, dtype=np.float64).reshape(-1, 3)[indices]))
+        # Where persons fit the keypoint set, entries of other categories are things.
+        categories = {annotation['category_id'] for annotation, _ in persons}
+        for category, error in errors:
+            if not persons or category in categories:
+                raise error
+        return persons
 
     def _fields(self, annotation: dict) -> tuple[str, ...]:
         single = len(annotation['keypoints']) == 3 * self.dataset_meta['num_keypoints']
@@ -165,9 +165,9 @@ class SapiensKeypointMetric(CocoMetric):
         if unknown := images - self.coco.imgs.keys():
             raise ValueError(f'image {min(unknown)} has predictions, but is not in the annotations of the metric; give '
                              'it the ann_file of the data set')
-        annotations = self._annotations()
-        check_areas(annotations, self.use_area, self.ann_file or 'annotations')  # also of those from samples
-        return [{**annotation, 'keypoints': self._keypoints_of(annotation)} for annotation in annotations]
+        persons = self._persons()
+        check_areas([annotation for annotation, _ in persons], self.use_area, self.ann_file or 'annotations')
+        return [{**annotation, 'keypoints': keypoints} for annotation, keypoints in persons]
 
     def _evaluate(self, annotations: list[dict], indices: Sequence[int]) -> np.ndarray:
         """Returns the ten values of ``COCO_STATS`` over some of the keypoints."""

@@ -46,7 +46,7 @@ def get_vocabulary(name: str | int) -> str:
     vocabulary = sizes.get(name, name)
     if vocabulary not in _TARGETS:
         known = ', '.join(f"'{vocabulary}' ({size})" for size, vocabulary in sizes.items())
-        raise ValueError(f'keypoint vocabulary: got {name!r}, expected one of {known}')
+        raise ValueError(f'keypoint set: got {name!r}, expected one of {known}')
     return vocabulary
 
 

@@ -13,16 +13,10 @@ MODEL = dict(
     type='SapiensPoseEstimator',
     data_preprocessor=dict(type='PoseDataPreprocessor', mean=[120.] * 3, std=[60.] * 3, bgr_to_rgb=True),
     backbone=dict(
-        type='SapiensViT',
-        arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
-        img_size=(128, 96),
-        patch_cfg=dict(padding=2)),
+        type='SapiensViT', arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
+        img_size=(128, 96), patch_cfg=dict(padding=2)),
     head=dict(
-        type='SapiensPoseHead',
-        in_channels=32,
-        out_channels=17,
-        deconv_out_channels=(8, 8),
-        conv_out_channels=(8, 8),
+        type='SapiensPoseHead', in_channels=32, out_channels=17, deconv_out_channels=(8, 8), conv_out_channels=(8, 8),
         decoder=dict(type='SapiensUDPHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=2)),
     test_cfg=dict(flip_test=True, output_heatmaps=True))
 
@@ -30,10 +24,7 @@ MODEL = dict(
 def build(kind='SapiensPoseEstimator', **test_cfg):
     init_default_scope('mmpose')
     torch.manual_seed(0)
-    cfg = copy.deepcopy(MODEL)
-    cfg['type'] = kind
-    cfg['test_cfg'].update(test_cfg)
-    model = MODELS.build(cfg)
+    model = MODELS.build(copy.deepcopy({**MODEL, 'type': kind, 'test_cfg': {**MODEL['test_cfg'], **test_cfg}}))
     model.init_weights()
     torch.nn.init.normal_(model.head.final_layer.weight)
     return model.eval()
@@ -42,12 +33,9 @@ def build(kind='SapiensPoseEstimator', **test_cfg):
 def samples(num=3):
     out = []
     for i in range(num):
-        sample = PoseDataSample(
-            metainfo=dict(
-                flip_indices=list(range(17))[::-1],
-                input_size=(96, 128),
-                input_center=np.array([100. + i, 200.]),
-                input_scale=np.array([48., 64.])))
+        sample = PoseDataSample(metainfo=dict(
+            flip_indices=list(range(17))[::-1], input_size=(96, 128), input_center=np.array([100. + i, 200.]),
+            input_scale=np.array([48., 64.])))
         sample.gt_instances = InstanceData(bboxes=np.zeros((1, 4)), bbox_scores=np.ones(1))
         out.append(sample)
     return out

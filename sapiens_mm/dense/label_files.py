@@ -1,4 +1,4 @@
-"""Files of pictures and labels: their sizes without reading them, and readers whose errors name the file."""
+"""Files of images and labels: sizes from headers, and readers whose errors name the file."""
 import math
 import os
 import struct
@@ -19,14 +19,14 @@ _GREY, _PALETTE, _WITH_ALPHA = 0, 3, (4, 6)  # color types of PNG
 
 
 def file_size(path: str) -> tuple[int, int]:
-    """Height and width of a picture or array, from its header alone.
+    """Returns height and width of an image or array from its header alone.
 
     Args:
-        path: A file of `IMAGE_SUFFIXES` or `ARRAY_SUFFIXES`.
+        path: A file with a suffix in `IMAGE_SUFFIXES` or `ARRAY_SUFFIXES`.
 
     Raises:
-        FileNotFoundError: If it does not exist.
-        ValueError: If it has no such header.
+        FileNotFoundError: The file does not exist.
+        ValueError: The header is damaged, or of another kind.
     """
     suffix = os.path.splitext(path)[1].lower()
     try:
@@ -34,7 +34,7 @@ def file_size(path: str) -> tuple[int, int]:
             with open(path, 'rb') as file:
                 header = read_header(file) or header_of(_read(path, 'image'))
             if header is None:
-                raise ValueError('it is no image')
+                raise ValueError('got no header of an image')
             if header.height * header.width > MAX_PIXELS:
                 raise ValueError(f'got {header.width} x {header.height} pixels, expected at most {MAX_PIXELS}')
             return header.shape
@@ -46,13 +46,13 @@ def file_size(path: str) -> tuple[int, int]:
     except Exception as error:  # a damaged header raises nearly anything
         raise _damaged(path, error) from error
     if len(shape) < 2:
-        raise ValueError(f"'{path}' holds an array of shape {shape}; expected (H, W) or (H, W, 3)")
-    # (3, H, W) is refused with an explanation when it is read.
+        raise ValueError(f"'{path}': got an array of shape {shape}, expected (H, W) or (H, W, 3)")
+    # The reader refuses (3, H, W) with an explanation.
     return shape[1:] if len(shape) == 3 and shape[0] == 3 and shape[2] != 3 else shape[:2]
 
 
 def _array_shape(path: str) -> tuple[int, ...]:
-    """The shape that the header of a ``.npy``, or of the first array of a ``.npz``, gives."""
+    """Returns the shape in the header of a ``.npy``, or of the first array of a ``.npz``."""
     if path.lower().endswith('.npz'):
         with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
             shape, _ = _npy_header(file)
@@ -61,9 +61,9 @@ def _array_shape(path: str) -> tuple[int, ...]:
             shape, dtype = _npy_header(file)
             got, expected = os.fstat(file.fileno()).st_size - file.tell(), math.prod(shape) * dtype.itemsize
         if got < expected:
-            raise ValueError(f'an array of shape {shape} has {expected} bytes, got {got}')
+            raise ValueError(f'got {got} bytes, expected {expected} for an array of shape {shape}')
     if min(shape, default=0) < 0 or math.prod(shape) > 3 * MAX_PIXELS:
-        raise ValueError(f'its header says shape {shape}, expected at most {MAX_PIXELS} pixels')
+        raise ValueError(f'got shape {shape}, expected at most {MAX_PIXELS} pixels')
     return shape
 
 
@@ -75,11 +75,11 @@ def _npy_header(file) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _exr_size(path: str) -> tuple[int, int]:
-    """Of OpenEXR's header (name, type, length and value of each attribute) the data window."""
+    """Returns the size of the data window in OpenEXR's header: name, type, length and value of each attribute."""
     with open(path, 'rb') as file:
         header = file.read(1 << 16)
     if header[:4] != b'\x76\x2f\x31\x01':
-        raise ValueError('not an OpenEXR file')
+        raise ValueError('got no header of OpenEXR')
     at = 8
     while header[at] != 0:
         name_end = header.index(b'\0', at)
@@ -89,24 +89,24 @@ def _exr_size(path: str) -> tuple[int, int]:
             left, top, right, bottom = struct.unpack_from('<4i', header, type_end + 5)
             height, width = bottom - top + 1, right - left + 1
             if min(height, width) < 1 or height * width > MAX_PIXELS:
-                raise ValueError(f'its dataWindow is {height} x {width}, expected 1 to {MAX_PIXELS} pixels')
+                raise ValueError(f'got a dataWindow of {height} x {width}, expected 1 to {MAX_PIXELS} pixels')
             return height, width
         if length < 0:
-            raise ValueError(f'an OpenEXR attribute of {length} bytes')
+            raise ValueError(f'got an OpenEXR attribute of {length} bytes')
         at = type_end + 5 + length
-    raise ValueError('an OpenEXR file without dataWindow')
+    raise ValueError('got OpenEXR without dataWindow')
 
 
 def read_image(path: str, reduction: int = 1) -> np.ndarray:
-    """An image as (H, W, 3) uint8 in BGR order, turned as its EXIF orientation says.
+    """Returns an image as (H, W, 3) uint8 BGR, rotated by its EXIF orientation.
 
     Args:
-        path: Its file.
-        reduction: 1, 2, 4 or 8: decode it at that fraction of its size (rounded up), in which a JPEG takes less time.
+        path: File of the image.
+        reduction: 1, 2, 4 or 8: divisor of its size (rounded up); a JPEG is decoded faster by it.
 
     Raises:
-        FileNotFoundError: If it does not exist.
-        ValueError: If it cannot be decoded whole.
+        FileNotFoundError: The file does not exist.
+        ValueError: The image cannot be decoded whole.
     """
     flag = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
             8: cv2.IMREAD_REDUCED_COLOR_8}[reduction]
@@ -114,16 +114,16 @@ def read_image(path: str, reduction: int = 1) -> np.ndarray:
 
 
 def read_array(path: str, mmap: bool = False) -> np.ndarray:
-    """What a label file holds, as it is stored.
+    """Returns the values in a label file.
 
     Args:
-        path: PNG or lossless WebP: (H, W) or, in RGB order, (H, W, 3), turned as its EXIF orientation says; a palette
-            PNG gives the indices. EXR: float32, its channels R, G, B (X, Y, Z) in that order. ``.npz``: its only array.
+        path: PNG or lossless WebP: (H, W) or (H, W, 3) RGB, rotated by its EXIF orientation; of a palette PNG the
+            indices. EXR: float32, channels R, G, B (X, Y, Z). ``.npz``: its only array.
         mmap: Leave a ``.npy`` on disk until parts of it are read.
 
     Raises:
-        FileNotFoundError: If it does not exist.
-        ValueError: If it cannot be read whole, or its format changes or stretches values.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file cannot be read whole, or its format changes values.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix == '.exr':
@@ -136,7 +136,7 @@ def read_array(path: str, mmap: bool = False) -> np.ndarray:
         if suffix == '.npz':
             with array as archive:
                 if len(archive.files) != 1:
-                    raise ValueError(f'it holds the arrays {", ".join(archive.files)}; expected one')
+                    raise ValueError(f'got the arrays {", ".join(archive.files)}, expected one')
                 array = archive[archive.files[0]]
     except FileNotFoundError as error:
         raise _missing(path, 'label') from error
@@ -146,10 +146,10 @@ def read_array(path: str, mmap: bool = False) -> np.ndarray:
 
 
 def _read_exr(path: str) -> np.ndarray:
-    os.environ.setdefault('OPENCV_IO_ENABLE_OPENEXR', '1')  # OpenCV asks for it when it first meets such a file
+    os.environ.setdefault('OPENCV_IO_ENABLE_OPENEXR', '1')  # OpenCV reads it at its first such file
     file_size(path)
     try:
-        array, reason = cv2.imread(path, cv2.IMREAD_UNCHANGED), 'OpenCV does not decode it'
+        array, reason = cv2.imread(path, cv2.IMREAD_UNCHANGED), 'OpenCV cannot decode it'
     except cv2.error as error:
         array, reason = None, str(error).strip()
     if array is None:
@@ -162,9 +162,9 @@ def _read_exr(path: str) -> np.ndarray:
 def _read_label_image(path: str) -> np.ndarray:
     data = _read(path, 'label')
     if not data.startswith(_PNG) and not (data[8:12] == b'WEBP' and b'VP8L' in data[:1 << 12]):
-        _decoded(path, data, cv2.IMREAD_UNCHANGED)  # else it is damaged
+        _decoded(path, data, cv2.IMREAD_UNCHANGED)  # raises if the file is damaged
         report(Problem('lossy labels', path, 'a format that may change values (JPEG, lossy WebP, TIFF)',
-                       'PNG, npy, npz or EXR; export the labels again, since what a lossy file changed is lost'))
+                       'PNG, npy, npz or EXR; export the labels again'))
     kind, depth = png_kind(data)
     if kind == _PALETTE:
         try:
@@ -173,19 +173,19 @@ def _read_label_image(path: str) -> np.ndarray:
         except Exception as error:  # Pillow's readers raise nearly anything
             raise _damaged(path, error) from error
     if kind == _GREY and depth < 8:
-        raise DataError(f'{path}: got a gray PNG of {depth} bit, whose values become 0 to 255, expected 8 bits; save a '
-                        'mask of a person with the value 1 for the person, and classes as their ids', '1-bit labels')
+        raise DataError(f'{path}: got a gray PNG of {depth} bit, which decoders stretch to 0 to 255, expected 8 bits; '
+                        'save masks with 1 for the person, and classes as their ids', '1-bit labels')
     array = _decoded(path, data, cv2.IMREAD_UNCHANGED)
     return array if array.ndim == 2 else np.ascontiguousarray(array[..., 2::-1])
 
 
 def png_kind(data: bytes) -> tuple[int, int]:
-    """Color type and bits per channel of a PNG from its first bytes; -1 and 8 of other files."""
+    """Returns color type and bits per channel of a PNG from its first bytes; -1 and 8 for other files."""
     return (data[25], data[24]) if len(data) > 25 and data.startswith(_PNG) else (-1, 8)
 
 
 def has_alpha(path: str) -> bool:
-    """Whether a label is a PNG with an alpha channel, which nothing reads."""
+    """Returns whether a label is a PNG with an alpha channel, which readers drop."""
     with open(path, 'rb') as file:
         return png_kind(file.read(26))[0] in _WITH_ALPHA
 
@@ -206,11 +206,11 @@ def _decoded(path: str, data: bytes, flags: int) -> np.ndarray:
 
 
 def _missing(path: str, what: str) -> FileNotFoundError:
-    return FileNotFoundError(f"{what} '{path}' does not exist. Check the dataset's data_root and data_prefix. "
+    return FileNotFoundError(f"{what} '{path}' does not exist; check the dataset's data_root and data_prefix. "
                              f'{guide("missing files")}')
 
 
 def _damaged(path: str, reason) -> ValueError:
-    reason = str(reason).partition(' <_io')[0]  # how Pillow names what it was given
-    return ValueError(f"'{path}' cannot be read ({reason}): it is empty, damaged or of another kind than its name says."
-                      f' Replace it, or remove it with its partners in the other folders. {guide("unreadable images")}')
+    reason = str(reason).partition(' <_io')[0]  # Pillow's name of the file object
+    return ValueError(f"'{path}' cannot be read ({reason}): it is empty, damaged or not of its suffix's kind; replace "
+                      f'it, or remove it with its partners in the other folders. {guide("unreadable images")}')

@@ -1,6 +1,6 @@
-"""Losses of body parts, depth and normals. They compute in float32, whatever the predictions come in.
+"""Losses of dense tasks, in float32 for predictions of any dtype.
 
-None of them waits for the device or loops over images, and each is 0 with a gradient of 0 where nothing is labelled.
+They need no host sync and no loop over images, and are 0 with a gradient of 0 without labels.
 """
 from collections.abc import Sequence
 
@@ -15,16 +15,15 @@ from ..utils.problems import guide
 
 @MODELS.register_module()
 class SapiensWeightedCrossEntropyLoss(nn.Module):
-    """Cross entropy times the weight of the true class, averaged over all pixels, also those without a label.
+    """Cross entropy times the weight of the true class, averaged over all pixels, including those without a label.
 
-    mmseg's ``CrossEntropyLoss`` divides by the sum of the weights instead if there are any, which it adds up pixel by
-    pixel in Python.
+    mmseg's ``CrossEntropyLoss`` divides by the sum of the weights instead, added pixel by pixel in Python.
 
     Args:
-        class_weight: A factor for each class; by default 1.
-        ignore_index: The label of pixels without one; that of the head goes before.
+        class_weight: Factor of each class; 1 by default.
+        ignore_index: Label of pixels to ignore; the head's takes precedence.
         loss_weight: Factor of the loss.
-        loss_name: Its name in the log.
+        loss_name: Name in the log.
     """
 
     def __init__(self,
@@ -47,17 +46,10 @@ class SapiensWeightedCrossEntropyLoss(nn.Module):
 
     def forward(self, pred: Tensor, label: Tensor, weight: Tensor | None = None,
                 ignore_index: int | None = None) -> Tensor:
-        """Computes the loss.
-
-        Args:
-            pred: Logits (B, C, H, W).
-            label: Classes (B, H, W), int64.
-            weight: Factor of each pixel (B, H, W).
-            ignore_index: The label of pixels without one; by default that of the loss.
-        """
+        """Computes the loss of logits (B, C, H, W) for classes (B, H, W) int64, with a factor (B, H, W) per pixel."""
         if self.class_weight is not None and len(self.class_weight) != pred.shape[1]:
-            raise ValueError(f'class_weight has {len(self.class_weight)} entries, but there are {pred.shape[1]} '
-                             'classes: give one for each')
+            raise ValueError(f'class_weight: got {len(self.class_weight)} entries, expected {pred.shape[1]}, one per '
+                             'class')
         ignore_index = self.ignore_index if ignore_index is None else ignore_index
         losses = F.cross_entropy(
             pred.float(), label, self.class_weight, ignore_index=ignore_index, reduction='none')
@@ -70,15 +62,15 @@ class SapiensWeightedCrossEntropyLoss(nn.Module):
 class SapiensSiLogLoss(nn.Module):
     """Scale-invariant logarithmic loss of depth (Eigen et al., 2014, https://arxiv.org/abs/1406.2283).
 
-    Of each image ``sqrt(mean(e^2) - mean(e)^2 / 2)``, ``e = log(target) - log(pred)``, over its pixels with a target
-    above ``eps``, and of that the mean over the images that have any. Predictions below ``eps``, negative ones too,
-    count as ``eps`` and get no gradient themselves, as in the public release. So let a head begin with a positive
-    output (a bias of 0.5): one that is negative everywhere does not learn.
+    ``sqrt(mean(e^2) - mean(e)^2 / 2)`` with ``e = log(target) - log(pred)`` over the pixels of an image with a target
+    above ``eps``, averaged over the images with such pixels. Predictions below ``eps`` count as ``eps`` and get no
+    gradient, as in the release. A head should start with positive outputs (a bias of 0.5), since one that is negative
+    everywhere does not learn.
 
     Args:
         loss_weight: Factor of the loss.
-        eps: The smallest depth that counts, for targets and predictions.
-        loss_name: Its name in the log.
+        eps: Smallest depth of targets and predictions.
+        loss_name: Name in the log.
     """
 
     def __init__(self, loss_weight: float = 1., eps: float = 1e-6, loss_name: str = 'loss_silog'):
@@ -88,16 +80,11 @@ class SapiensSiLogLoss(nn.Module):
         self.loss_name = loss_name
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Computes the loss.
-
-        Args:
-            pred: Depths (B, ...).
-            target: Depths of the same shape; at most ``eps`` or not finite where there is none.
-        """
+        """Computes the loss of depths (B, ...); a target is no label if it is at most ``eps`` or not finite."""
         _check_shapes(pred, target)
         pred, target = pred.float().flatten(1), target.float().flatten(1)
         valid = (target > self.eps) & target.isfinite()
-        # Before the logarithm: the gradient of a value that is masked afterwards can still be NaN.
+        # Masked before the logarithm, since the gradient of a value masked afterwards can be NaN.
         pred, target = torch.where(valid, pred, 1), torch.where(valid, target, 1)
         error = target.log() - pred.clamp(min=self.eps).log()
         count = valid.sum(1)
@@ -110,16 +97,15 @@ class SapiensSiLogLoss(nn.Module):
 
 @MODELS.register_module()
 class SapiensNormalLoss(nn.Module):
-    """Loss of surface normals: ``loss_cos``, 1 - cosine, and ``loss_l1``, the sum of the coordinates' differences.
+    """Loss of surface normals: ``loss_cos``, 1 - cosine, and ``loss_l1``, the L1 distance.
 
-    Both are means over all labelled pixels of the batch. The cosine takes the prediction divided by its length, the
-    differences the prediction as it is, so that it learns to have length 1. A target is a label where its length is
-    within 0.5 of 1; where there is none it is (0, 0, 0).
+    Both are means over all labeled pixels of the batch. The cosine normalizes the prediction; the distance does not, so
+    that the prediction learns to have length 1. A target is a label if its length is within 0.5 of 1.
 
     Args:
         cos_weight: Factor of ``loss_cos``.
         l1_weight: Factor of ``loss_l1``.
-        eps: Shorter predictions are divided by this instead of their length, which bounds the gradient.
+        eps: Smallest length to normalize by, which bounds the gradient.
     """
 
     def __init__(self, cos_weight: float = 1., l1_weight: float = 1., eps: float = 1e-3):
@@ -129,15 +115,10 @@ class SapiensNormalLoss(nn.Module):
         self.eps = eps
 
     def forward(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Computes both losses.
-
-        Args:
-            pred: Vectors (B, 3, H, W).
-            target: Unit vectors of the same shape.
-        """
+        """Computes both losses of vectors (B, 3, H, W) for unit vectors of the same shape."""
         _check_shapes(pred, target)
         pred, target = pred.float(), target.float()
-        # Squares and sums: torch's norm over channels takes many times as long on a CPU.
+        # torch's norm over channels takes many times as long on a CPU.
         valid = ((target * target).sum(1, keepdim=True).sqrt() - 1).abs() < 0.5  # NaN is not
         count = valid.sum().clamp(min=1)
         pred, target = torch.where(valid, pred, 0), torch.where(valid, target, 0)
@@ -150,5 +131,4 @@ class SapiensNormalLoss(nn.Module):
 
 def _check_shapes(pred: Tensor, target: Tensor) -> None:
     if pred.shape != target.shape:
-        raise ValueError(f'predictions are {tuple(pred.shape)} and targets {tuple(target.shape)}, but both need the '
-                         'same shape')
+        raise ValueError(f'predictions: got shape {tuple(pred.shape)}, expected {tuple(target.shape)} as the targets')

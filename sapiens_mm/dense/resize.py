@@ -1,7 +1,7 @@
-"""Brings a head's output to the size of the original image, on its device and in bounded memory.
+"""Resizing of head outputs to the size of the original image, on the device and in bounded memory.
 
-The public models are resized twice, to the input's size and to the image's. Here it is once: between the two lies
-nothing but blur, and for 28 classes a gigabyte at 4K.
+The release resizes twice, to the input's size and to the image's. Here it is once, which spares blur and, for 28 classes
+at 4K, a gigabyte.
 """
 import math
 from collections.abc import Sequence
@@ -11,33 +11,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_ELEMENTS = 2**20  # what is interpolated at a time: 4 MB of float32, which stays in a CPU's cache
+MAX_ELEMENTS = 2**20  # interpolated at a time: 4 MB of float32, which stay in a CPU's cache
 
 
 def placement(metainfo: dict, cells: Sequence[int], input_size: Sequence[int],
               covered: Sequence[int] | None = None) -> dict:
-    """Where a head's output belongs in the original image.
+    """Returns the place of a head's output in the original image.
 
     Args:
-        metainfo: Of a data sample. ``ori_shape`` (H, W); ``img_shape`` of the image before it was padded on the right
-            and at the bottom (by default there is no padding); ``crop_box`` (x0, y0, x1, y1) if the input shows that
-            part of the original image, in its pixels, of which any side may lie outside (by default all of it).
+        metainfo: Metainfo of a data sample: ``ori_shape`` (H, W); ``img_shape`` (H, W) without padding on the right and
+            at the bottom, by default ``input_size``; ``crop_box`` (x0, y0, x1, y1), the part of the original image that
+            the input shows, in its pixels and possibly reaching outside, by default all.
         cells: Size (h, w) of the head's output.
         input_size: Size (H', W') of the model's input with its padding.
-        covered: Size in pixels of the input that the cells cover, if the model pads further to whole patches.
+        covered: Size in input pixels that the cells cover, if the model pads further to whole patches.
 
     Returns:
-        The arguments ``size``, ``box`` and ``cells`` of :func:`resize_argmax` and :func:`resize_map`.
+        Arguments ``size``, ``box`` and ``cells`` of :func:`resize_argmax` and :func:`resize_map`.
 
     Raises:
-        ValueError: The image arrives mirrored, or there is no ``ori_shape``.
+        ValueError: The image is mirrored, or ``ori_shape`` is missing.
     """
     if metainfo.get('flip', False):
-        raise ValueError('the metainfo says that the image arrives mirrored (flip=True), and predictions belong to the '
-                         'original image: take the flip out of the test pipeline and set test_cfg=dict(flip_test=True)')
+        raise ValueError('metainfo: got flip=True, expected an image that is not mirrored; remove the flip from the '
+                         'test pipeline and set test_cfg=dict(flip_test=True)')
     if 'ori_shape' not in metainfo:
-        raise ValueError(f'the metainfo has {sorted(metainfo)}, but predictions need ori_shape: list it among the '
-                         'meta_keys of the transform that packs the sample')
+        raise ValueError(f'metainfo: got {sorted(metainfo)}, expected ori_shape; add it to the meta_keys of the '
+                         'packing transform')
     height, width = metainfo['ori_shape'][:2]
     img_shape = metainfo.get('img_shape', input_size)[:2]
     box = metainfo.get('crop_box')
@@ -49,31 +49,31 @@ def placement(metainfo: dict, cells: Sequence[int], input_size: Sequence[int],
 
 def resize_argmax(logits: Tensor, size: Sequence[int], box: Sequence[float] | None = None,
                   cells: Sequence[float] | None = None, max_elements: int = MAX_ELEMENTS) -> Tensor:
-    """The class of each pixel of an image: bilinear interpolation of logits (``align_corners=False``), then arg max.
+    """Returns the class of each pixel: bilinear interpolation of logits (``align_corners=False``), then argmax.
 
-    Where one class wins in all four cells around a pixel it wins in the pixel too, as that is a mean of the four. So
-    only pixels near a border between classes are interpolated. All pixels between the same four cells are one block:
-    the cells are read once for it, and few operations on many blocks, rather than many on a few rows, keep two threads
-    (and a GPU) busy with the pixels instead of with starting operations.
+    A pixel is a weighted mean of the four cells around it, so a class that wins in all four wins in the pixel. Only
+    pixels near a border between classes are interpolated. All pixels between the same four cells form a block that
+    reads the cells once; few operations on many blocks keep threads (and a GPU) busier than many on a few rows.
 
     Args:
         logits: (C, h, w), at most 256 classes.
         size: Size (H, W) of the image.
-        box: Its part (x0, y0, x1, y1), in pixels, that the logits cover; by default all of it.
-        cells: How many rows and columns of the logits do so, from the top left; may be fractions. By default all.
-        max_elements: Bound of the number of values that are interpolated at a time; at least one pixel is.
+        box: Part (x0, y0, x1, y1) of the image, in pixels, that the logits cover; by default all.
+        cells: Number of rows and columns of the logits that cover the box, from the top left, possibly fractional; by
+            default all.
+        max_elements: Largest number of values to interpolate at a time (but at least one pixel).
 
     Returns:
         (H, W) uint8; 0 outside of the box.
     """
     if len(logits) > 256:
-        raise ValueError(f'there are {len(logits)} classes, but labels are uint8: at most 256')
+        raise ValueError(f'logits: got {len(logits)} classes, expected at most 256, as labels are uint8')
     labels = torch.zeros(tuple(size), dtype=torch.uint8, device=logits.device)
     logits, rows, columns = _axes(logits, size, box, cells)
     if not (len(rows) and len(columns)):
         return labels
     inside = labels[rows.inside, columns.inside]
-    table = logits.permute(1, 2, 0).contiguous()  # a cell's classes side by side: what is read together lies together
+    table = logits.permute(1, 2, 0).contiguous()  # classes of a cell are read together
     winner = table.max(-1).indices.to(torch.uint8)
     inside.copy_(winner.index_select(1, columns.lower).index_select(0, rows.lower))
 
@@ -98,17 +98,9 @@ def resize_argmax(logits: Tensor, size: Sequence[int], box: Sequence[float] | No
 
 def resize_map(maps: Tensor, size: Sequence[int], box: Sequence[float] | None = None,
                cells: Sequence[float] | None = None, max_elements: int = MAX_ELEMENTS) -> Tensor:
-    """Maps (C, h, w) at the size of an image (C, H, W): bilinear interpolation (``align_corners=False``).
+    """Resizes maps (C, h, w) of any dtype to (C, H, W) float32: bilinear (``align_corners=False``), 0 outside of the box.
 
-    Args:
-        maps: (C, h, w), of any kind of number; computed in float32.
-        size: See :func:`resize_argmax`, as for the rest.
-        box: Part of the image that the maps cover.
-        cells: How many rows and columns of the maps do so.
-        max_elements: Bound of the number of values that are interpolated at a time.
-
-    Returns:
-        (C, H, W) float32; 0 outside of the box.
+    The arguments are those of :func:`resize_argmax`.
     """
     if (box is None or tuple(box) == (0, 0, size[1], size[0])) and (cells is None or tuple(cells) == maps.shape[-2:]):
         return F.interpolate(maps[None].float(), tuple(size), mode='bilinear', align_corners=False)[0]
@@ -123,7 +115,7 @@ def resize_map(maps: Tensor, size: Sequence[int], box: Sequence[float] | None = 
 
 
 class _Axis:
-    """Along one axis, the pixels of an image that lie in a box and the two cells that each lies between."""
+    """Pixels of an image inside a box along one axis, each with the two cells around it."""
 
     def __init__(self, inside: slice, lower: Tensor, upper: Tensor, weight: Tensor):
         self.inside = inside  # the pixels
@@ -132,13 +124,13 @@ class _Axis:
 
     @classmethod
     def between(cls, size: int, start: float, end: float, cells: float, device: torch.device) -> '_Axis':
-        """The pixels of ``range(size)`` whose centre lies in [start, end), which is as long as ``cells``."""
+        """Returns the pixels of ``range(size)`` with centers in [start, end), an interval that ``cells`` cover."""
         first, last = max(math.ceil(start - 0.5), 0), min(math.ceil(end - 0.5), size)
-        centre = torch.arange(first, max(first, last), device=device, dtype=torch.float32) + 0.5
+        center = torch.arange(first, max(first, last), device=device, dtype=torch.float32) + 0.5
         if start:
-            centre -= start
+            center -= start
         last_cell = math.ceil(cells) - 1
-        source = (centre * (cells / (end - start)) - 0.5).clamp(0, last_cell)
+        source = (center * (cells / (end - start)) - 0.5).clamp(0, last_cell)
         lower = source.long()
         return cls(slice(first, max(first, last)), lower, (lower + 1).clamp(max=last_cell), source - lower)
 
@@ -146,15 +138,15 @@ class _Axis:
         return len(self.lower)
 
     def bands(self, length: int):
-        """Parts of at most ``length`` pixels; their ``inside`` counts from the first pixel of this one."""
+        """Yields parts of at most ``length`` pixels; their ``inside`` counts from the first pixel of this axis."""
         for i in range(0, len(self), length):
             part = slice(i, i + length)
             yield _Axis(part, self.lower[part], self.upper[part], self.weight[part])
 
     def runs(self, longest: int) -> '_Runs':
-        """The pixels by the two cells that they lie between; at most ``longest`` together."""
+        """Groups pixels by the two cells around them, at most ``longest`` in a group."""
         place = torch.arange(len(self), device=self.lower.device)
-        # Pixels before the first centre have weight 0: with those after it they would make the longest run of all.
+        # Pixels before the first center have weight 0; grouped with those after it they would form the longest run.
         between = self.lower + ((self.lower > 0) | (self.weight > 0))
         counts = torch.unique_consecutive(between * len(self) + place // longest, return_counts=True)[1]
         start = counts.cumsum(0) - counts
@@ -163,7 +155,7 @@ class _Axis:
 
 
 class _Runs(NamedTuple):
-    """Along one axis, R runs of at most L pixels between the same two cells."""
+    """R runs of at most L pixels between the same two cells, along one axis."""
 
     pixels: Tensor  # (R, L); shorter runs repeat their last pixel
     lower: Tensor  # (R,), indices of cells
@@ -173,18 +165,18 @@ class _Runs(NamedTuple):
 
 def _axes(maps: Tensor, size: Sequence[int], box: Sequence[float] | None,
           cells: Sequence[float] | None) -> tuple[Tensor, _Axis, _Axis]:
-    """The maps without the cells that cover nothing, and what lies where."""
+    """Returns the maps without the cells beyond the box, and the axes of rows and columns."""
     cells = maps.shape[-2:] if cells is None else cells
     left, top, right, bottom = (0, 0, size[1], size[0]) if box is None else box
     if not (right > left and bottom > top):
-        raise ValueError(f'the box is {tuple(box)}, but must be (x0, y0, x1, y1) with x1 > x0 and y1 > y0')
+        raise ValueError(f'box: got {tuple(box)}, expected (x0, y0, x1, y1) with x1 > x0 and y1 > y0')
     rows = _Axis.between(size[0], top, bottom, cells[0], maps.device)
     columns = _Axis.between(size[1], left, right, cells[1], maps.device)
     return maps[:, :math.ceil(cells[0]), :math.ceil(cells[1])].float(), rows, columns
 
 
 def _interpolate(table: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
-    """Values (rows, columns, C) of maps (h, w, C)."""
+    """Returns values (rows, columns, C) of maps (h, w, C)."""
     first = int(rows.lower[0])
     table = table[first:int(rows.upper[-1]) + 1]
     table = torch.lerp(

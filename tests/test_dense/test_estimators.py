@@ -71,7 +71,7 @@ def test_bad_input():
         data[0].set_metainfo(dict(flip_indices=indices))
         with pytest.raises(ValueError, match=r'\[0, .* the 6 classes'):
             model.predict(x, data)
-    with pytest.raises(ValueError, match='arrives mirrored'):
+    with pytest.raises(ValueError, match='flip=True'):
         build('depth').predict(x, samples(num=1, flip=True))
     cfg = config('normal')
     cfg['decode_head']['task'] = 'depth'

@@ -42,13 +42,13 @@ def assert_same_classes(found, values):
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match='300 classes, but labels are uint8'):
+    with pytest.raises(ValueError, match='300 classes'):
         resize_argmax(torch.zeros(300, 4, 4), (8, 8))
-    with pytest.raises(ValueError, match=r'the box is \(4, 0, 4, 8\)'):
+    with pytest.raises(ValueError, match=r'\(4, 0, 4, 8\)'):
         resize_map(torch.zeros(3, 4, 4), (8, 8), box=(4, 0, 4, 8))
-    with pytest.raises(ValueError, match='arrives mirrored'):
+    with pytest.raises(ValueError, match='flip=True'):
         placement(dict(ori_shape=(4, 4), flip=True), (4, 4), (4, 4))
-    with pytest.raises(ValueError, match=r"has \['img_path'\], but predictions need ori_shape"):
+    with pytest.raises(ValueError, match=r"\['img_path'\], expected ori_shape"):
         placement(dict(img_path='a.png'), (4, 4), (4, 4))
 
 

@@ -1,7 +1,7 @@
 """Resizing of head outputs to the size of the original image, on the device and in bounded memory.
 
-The release resizes twice, to the input's size and to the image's. Here it is once, which spares blur and, for 28 classes
-at 4K, a gigabyte.
+The release resizes twice, to the input's size and to the image's. Here it is once, which spares blur and a gigabyte for
+28 classes at 4K.
 """
 import math
 from collections.abc import Sequence
@@ -98,7 +98,7 @@ def resize_argmax(logits: Tensor, size: Sequence[int], box: Sequence[float] | No
 
 def resize_map(maps: Tensor, size: Sequence[int], box: Sequence[float] | None = None,
                cells: Sequence[float] | None = None, max_elements: int = MAX_ELEMENTS) -> Tensor:
-    """Resizes maps (C, h, w) of any dtype to (C, H, W) float32: bilinear (``align_corners=False``), 0 outside of the box.
+    """Resizes maps (C, h, w) to (C, H, W) float32: bilinear (``align_corners=False``), 0 outside of the box.
 
     The arguments are those of :func:`resize_argmax`.
     """

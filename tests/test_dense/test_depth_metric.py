@@ -172,7 +172,7 @@ def test_empty_masks_are_skipped_and_counted():
 
 
 def plain(true, predicted, mask, alignment):
-    """Figures of one image, by NumPy's own least squares; None without enough pixels."""
+    """Scores of one image, by NumPy's own least squares; None without enough pixels."""
     valid = (mask > 0) & (true > 0)
     if valid.sum() < 10:
         return None

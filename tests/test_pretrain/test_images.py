@@ -13,6 +13,8 @@ import sapiens_mm.pretrain  # noqa: F401  (registers)
 from sapiens_mm.pretrain.images import decode
 from sapiens_mm.pretrain.sources import SourceError
 
+from .conftest import encode
+
 
 def make_image(height=60, width=40):
     """Red above blue, with a green left edge."""
@@ -20,12 +22,6 @@ def make_image(height=60, width=40):
     image[:height // 2, :, 0] = image[height // 2:, :, 2] = 255
     image[:, :width // 4] = 0, 255, 0
     return Image.fromarray(image)
-
-
-def encoded(image, kind, **kwargs):
-    out = io.BytesIO()
-    image.save(out, kind, **kwargs)
-    return out.getvalue()
 
 
 @pytest.fixture(scope='module')
@@ -80,8 +76,8 @@ def test_refuses_more_workers_than_shards_in_a_loader_too(folder):
 def bad_folder(tmp_path, bad, good=8):
     for i in range(good):
         make_image().save(tmp_path / f'good{i}.jpg')
-    whole = encoded(make_image(), 'JPEG')
-    faults = itertools.cycle([b'', b'<html>', whole[:len(whole) // 2], encoded(make_image(), 'PNG')[:100]])
+    whole = encode(make_image(), 'JPEG')
+    faults = itertools.cycle([b'', b'<html>', whole[:len(whole) // 2], encode(make_image(), 'PNG')[:100]])
     for i, data in zip(range(bad), faults):
         (tmp_path / f'bad{i}.jpg').write_bytes(data)
     return tmp_path
@@ -120,20 +116,20 @@ GRAY = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(6, 4) * 10)
 
 
 @pytest.mark.parametrize(('data', 'image'), [
-    (encoded(make_image(), 'PNG'), make_image()),
-    (encoded(make_image(), 'JPEG', quality=95, subsampling=0), make_image()),
-    (encoded(make_image(), 'WEBP', lossless=True), make_image()),
-    (encoded(make_image().convert('CMYK'), 'JPEG', quality=95, subsampling=0), make_image()),
-    (encoded(make_image().convert('P'), 'PNG'), make_image()),
-    (encoded(make_image().convert('RGBA'), 'PNG'), make_image()),
-    (encoded(make_image().convert('RGBA'), 'WEBP', lossless=True), make_image()),
-    (encoded(TURNED, 'JPEG', exif=EXIF, quality=95, subsampling=0), make_image()),
-    (encoded(GRAY, 'PNG'), GRAY.convert('RGB')),
-    (encoded(GRAY, 'JPEG', quality=95), GRAY.convert('RGB')),
-    (encoded(GRAY.convert('LA'), 'PNG'), GRAY.convert('RGB')),
-    (encoded(Image.fromarray(np.asarray(GRAY).astype(np.uint16) * 257), 'PNG'), GRAY.convert('RGB')),
-    (encoded(make_image(), 'BMP'), make_image()),  # by another name
-    (encoded(make_image(), 'GIF', save_all=True, append_images=[TURNED.resize((40, 60))]), make_image()),
+    (encode(make_image(), 'PNG'), make_image()),
+    (encode(make_image(), 'JPEG', quality=95, subsampling=0), make_image()),
+    (encode(make_image(), 'WEBP', lossless=True), make_image()),
+    (encode(make_image().convert('CMYK'), 'JPEG', quality=95, subsampling=0), make_image()),
+    (encode(make_image().convert('P'), 'PNG'), make_image()),
+    (encode(make_image().convert('RGBA'), 'PNG'), make_image()),
+    (encode(make_image().convert('RGBA'), 'WEBP', lossless=True), make_image()),
+    (encode(TURNED, 'JPEG', exif=EXIF, quality=95, subsampling=0), make_image()),
+    (encode(GRAY, 'PNG'), GRAY.convert('RGB')),
+    (encode(GRAY, 'JPEG', quality=95), GRAY.convert('RGB')),
+    (encode(GRAY.convert('LA'), 'PNG'), GRAY.convert('RGB')),
+    (encode(Image.fromarray(np.asarray(GRAY).astype(np.uint16) * 257), 'PNG'), GRAY.convert('RGB')),
+    (encode(make_image(), 'BMP'), make_image()),  # by another name
+    (encode(make_image(), 'GIF', save_all=True, append_images=[TURNED.resize((40, 60))]), make_image()),
 ], ids=['png', 'jpeg', 'webp', 'cmyk', 'palette', 'rgba', 'webp-rgba', 'exif', 'gray', 'gray-jpeg', 'gray-alpha',
         '16-bit', 'bmp', 'animation'])
 def test_decodes_to_rgb(data, image):
@@ -150,7 +146,7 @@ def test_decodes_to_rgb(data, image):
 def test_is_upright(kind, orientation):
     exif = Image.Exif()
     exif[0x112] = orientation
-    data = encoded(make_image(), kind, exif=exif, **dict(JPEG=dict(quality=95, subsampling=0)).get(kind, {}))
+    data = encode(make_image(), kind, exif=exif, **dict(JPEG=dict(quality=95, subsampling=0)).get(kind, {}))
     expected = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert('RGB'))
     assert np.abs(decode(data).permute(1, 2, 0).numpy().astype(int) - expected).mean() < 1
 
@@ -291,15 +287,14 @@ def test_a_position_of_other_data_starts_a_new_epoch(folder, changed):
     assert position_of(next(iter(other)))[0] == 2
 
 
-@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.jpeg'])
-def test_postscript_is_skipped_under_any_name(postscript, tmp_path, suffix):
+def test_postscript_is_skipped(postscript, tmp_path):
     (tmp_path / 'images').mkdir()
-    (tmp_path / f'images/a{suffix}').write_bytes(postscript)
+    (tmp_path / 'images/a.jpg').write_bytes(postscript)
     make_image().save(tmp_path / 'images/b.png')
     stream = iter(dataset(tmp_path / 'images'))
     samples = [next(stream)['data_samples'] for _ in range(2)]
     assert {sample['key'] for sample in samples} == {'b.png'}
-    assert any(f'a{suffix}' in sample['bad'] for sample in samples)
+    assert any('a.jpg' in sample['bad'] for sample in samples)
 
 
 def test_a_name_of_several_lines_counts_once(tmp_path):
@@ -313,9 +308,9 @@ def test_a_name_of_several_lines_counts_once(tmp_path):
 def test_sizes_are_checked_before_decoding(monkeypatch):
     """Decoders allocate what a JPEG header says, and torchvision decodes all frames of a GIF."""
     monkeypatch.setattr('sapiens_mm.pretrain.images.decode_image', lambda *args, **kwargs: pytest.fail('decoded'))
-    data = bytearray(encoded(make_image(), 'JPEG'))
+    data = bytearray(encode(make_image(), 'JPEG'))
     begin = data.index(b'\xff\xc0')
     data[begin + 5:begin + 9] = b'\xff\x00\xff\x00'
     with pytest.raises(ValueError, match='65280 x 65280'):
         decode(bytes(data))
-    assert decode(encoded(make_image(), 'GIF')).shape[0] == 3
+    assert decode(encode(make_image(), 'GIF')).shape[0] == 3

@@ -1,7 +1,5 @@
 import collections
 import http.server
-import io
-import tarfile
 import threading
 import tracemalloc
 
@@ -11,15 +9,7 @@ import pytest
 import sapiens_mm.pretrain.sources
 from sapiens_mm.pretrain.sources import SourceError, build_source, permutation
 
-
-def tar_bytes(members, **kwargs):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode='w', **kwargs) as tar:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return out.getvalue()
+from .conftest import tar_bytes
 
 
 def members(shard, num=6):
@@ -78,11 +68,6 @@ def read(source, shard, epoch=0, seed=0):
     return [(name, reader()) for name, reader in source.read(shard, epoch, seed)]
 
 
-def one_line(error):
-    assert '\n' not in str(error.value)
-    return str(error.value)
-
-
 @pytest.mark.parametrize(('source', 'message'), [
     (dict(type='folder', path='nowhere'), 'nowhere'),
     (dict(type='folder', path='.'), r'folder \.: '),
@@ -97,9 +82,8 @@ def one_line(error):
 def test_refuses_sources_without_images(tmp_path, monkeypatch, source, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty.txt').write_text('\n')
-    with pytest.raises(SourceError, match=message) as error:
+    with pytest.raises(SourceError, match=f'^[^\n]*{message}[^\n]*$'):
         build_source(source)
-    one_line(error)
 
 
 def test_refuses_other_types_and_sizes(shards):
@@ -108,7 +92,7 @@ def test_refuses_other_types_and_sizes(shards):
     with pytest.raises(ValueError, match='buffer: got 0'):
         build_source(dict(type='shards', urls=str(shards), buffer=0))
     with pytest.raises(ValueError, match='chunk: got 0'):
-        build_source(dict(type='folder', path=shards / '..', chunk=0))
+        sapiens_mm.pretrain.sources.FileSource('.', ['a.png'], chunk=0)
 
 
 def whole(num=6):
@@ -131,15 +115,13 @@ def whole(num=6):
 def test_refuses_damaged_tar_files(tmp_path, data, reason, images):
     path = tmp_path / '0.tar'
     path.write_bytes(data)
-    with pytest.raises(SourceError, match=f'{path}.*{reason}') as error:
+    with pytest.raises(SourceError, match=f'{path}.*{reason}.*{"" if images is None else f"after {images} images"}'):
         read(build_source(dict(type='shards', urls=str(path))), 0)
-    assert images is None or f'after {images} images' in one_line(error)
 
 
 def test_an_address_that_answers_404_is_asked_once(server):
-    with pytest.raises(SourceError, match='/0.tar.* 404') as error:
+    with pytest.raises(SourceError, match='/0.tar.* 404'):
         read(build_source(dict(type='shards', urls=f'{server.url}/0.tar')), 0)
-    one_line(error)
     assert len(server.paths) == 1
 
 
@@ -255,13 +237,6 @@ def test_commands_need_a_switch(tmp_path, monkeypatch, url):
         build_source(dict(type='shards', urls=url))
     assert len(build_source(dict(type='shards', urls=url, allow_pipes=True))) == 1
     assert not list(tmp_path.iterdir())
-
-
-def test_a_listed_file_named_like_a_command_is_a_file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / 'pipe:touch ran;.tar').write_bytes(tar_bytes(members(0)))
-    assert len(read(build_source(dict(type='shards', urls='.')), 0)) == 6
-    assert [path.name for path in tmp_path.iterdir()] == ['pipe:touch ran;.tar']
 
 
 @pytest.mark.parametrize('length', [0, 1, 2, 1000, 100_003])

@@ -1,5 +1,4 @@
 import collections
-import io
 import itertools
 import json
 import multiprocessing
@@ -7,24 +6,23 @@ import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
-from PIL import Image
 from torch.utils.data import DataLoader
 
 import sapiens_mm.pretrain  # noqa: F401  (registers)
 from sapiens_mm.engine import load_checkpoint_file
 from sapiens_mm.pretrain import SapiensStreamHook
 from sapiens_mm.pretrain.sources import SourceError
+
+from .conftest import gray_png, write_tar
 
 
 class Recorder(BaseModel):
@@ -84,14 +82,8 @@ def train(work_dir, dataset, num_workers=0, iters=10, model=None, loop='SapiensS
 def write_shards(folder, sizes, bad=()):
     folder.mkdir()
     for shard, size in enumerate(sizes):
-        with tarfile.open(folder / f'{shard:05}.tar', 'w') as tar:
-            for i in range(size):
-                out = io.BytesIO()
-                Image.fromarray(np.full((12, 10, 3), 10 * shard + i, dtype=np.uint8)).save(out, 'PNG')
-                data = b'no image' if (shard, i) in bad else out.getvalue()
-                info = tarfile.TarInfo(f'{i}.png')
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+        write_tar(folder / f'{shard:05}.tar', {
+            f'{i}.png': b'no image' if (shard, i) in bad else gray_png(10 * shard + i, (12, 10)) for i in range(size)})
     return folder
 
 
@@ -283,11 +275,11 @@ def unbroken(folder, rank, num_workers, iters):
             for batch in itertools.islice(DataLoader(data, batch_size=3, num_workers=num_workers), iters)]
 
 
-def test_two_ranks_killed_in_mid_epoch(tmp_path):
+def test_two_ranks_killed_in_mid_epoch(root, tmp_path):
     bad = {(0, 4), (1, 3), (2, 0), (4, 0), (7, 9), (9, 11)}
     shards = write_shards(tmp_path / 'shards', SIZES, bad)
-    code = 'import runpy, sys; runpy.run_path(sys.argv[1])["train_ranks"](*sys.argv[2:])'
-    run = subprocess.run([sys.executable, '-c', code, __file__, shards, tmp_path], capture_output=True, text=True,
+    code = 'import sys; from tests.test_pretrain.test_stream import train_ranks; train_ranks(*sys.argv[1:])'
+    run = subprocess.run([sys.executable, '-c', code, shards, tmp_path], cwd=root, capture_output=True, text=True,
                          env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}, check=True)
     codes = json.loads(run.stdout.splitlines()[-1])
     assert -signal.SIGKILL in codes['killed'], run.stderr  # the other one may first find its peer gone

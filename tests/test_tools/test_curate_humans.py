@@ -1,16 +1,14 @@
 """tools/curate_humans.py: what it writes, in one process, in an array's jobs, on Ray, and after it was killed."""
-import io
 import json
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from functools import partial
 
-import cv2
-import numpy as np
 import pytest
+
+from ..test_pretrain.conftest import gray_png, write_tar
 
 SHARDS, IMAGES = 4, 5
 
@@ -21,15 +19,12 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
     boxes = []
     for shard in range(SHARDS):
-        with tarfile.open(folder / f'{shard:05}.tar', 'w') as tar:
-            for i in range(IMAGES):
-                key = f'{shard:05}{i:04}'
-                image = cv2.imencode('.jpg', np.full((500, 500, 3), 50 * i, np.uint8))[1].tobytes()
-                for kind, content in (('jpg', image), ('json', json.dumps(dict(pwatermark=i / 5)).encode())):
-                    info = tarfile.TarInfo(f'{key}.{kind}')
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
-                boxes.append(json.dumps(dict(key=key, boxes=[[50, 50, 450, 450, .99 - j / 100] for j in range(i)])))
+        members = {}
+        for i in range(IMAGES):
+            key = f'{shard:05}{i:04}'
+            members |= {f'{key}.png': gray_png(50 * i), f'{key}.json': json.dumps(dict(pwatermark=i / 5)).encode()}
+            boxes.append(json.dumps(dict(key=key, boxes=[[50, 50, 450, 450, .99 - j / 100] for j in range(i)])))
+        write_tar(folder / f'{shard:05}.tar', members)
     (folder / 'boxes.jsonl').write_text('\n'.join(boxes))
     return folder
 
@@ -47,13 +42,9 @@ def whole(run, data, tmp_path):
 
 def contents(folder):
     """Tar files as they are, reports without times."""
-    found = {}
-    for path in folder.iterdir():
-        found[path.name] = path.read_bytes()
-        if path.suffix == '.json':
-            found[path.name] = json.loads(path.read_text())
-            found[path.name].pop('seconds')
-    return found
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return files | {name: {**json.loads(data), 'seconds': None}
+                    for name, data in files.items() if name.endswith('.json')}
 
 
 # Bad input
@@ -180,7 +171,7 @@ def test_killed_and_started_again(root, run, data, whole, tmp_path):
 
 
 def test_ray_makes_the_same(run, data, whole, tmp_path):
-    pytest.importorskip('ray.data', reason='Ray is not there: pip install -r requirements/ray.txt (490 MB)',
+    pytest.importorskip('ray.data', reason='Ray is not installed: pip install -r requirements/ray.txt (490 MB)',
                         exc_type=ImportError)
     arguments = [data, '--out', tmp_path / 'out', '--boxes', data / 'boxes.jsonl', '--ray', 'local']
     status, out, errors = run(*arguments, '--workers', 2)

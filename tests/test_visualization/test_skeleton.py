@@ -14,8 +14,8 @@ def person(number, center=(150, 150), size=200, seed=0):
     return points, np.ones((1, number))
 
 
-def changed(picture, image):
-    return (picture != image).any(axis=-1)
+def changed(drawing, image):
+    return (drawing != image).any(axis=-1)
 
 
 @pytest.mark.parametrize('number', SIZES)
@@ -23,22 +23,22 @@ def test_nobody_or_nothing_certain_leaves_the_image(number):
     image, metainfo = np.full((300, 300, 3), 90, np.uint8), get_metainfo(number)
     points, scores = person(number)
     nobody = draw_skeleton(image, np.zeros((0, number, 2)), np.zeros((0, number)), metainfo)
-    for picture in (nobody, draw_skeleton(image, points, scores * 0.2, metainfo),
+    for drawing in (nobody, draw_skeleton(image, points, scores * 0.2, metainfo),
                     draw_skeleton(image, points * np.nan, scores, metainfo),
                     draw_skeleton(image, points + 1e12, scores, metainfo),
                     draw_skeleton(image, points, scores, metainfo, threshold=1.1)):
-        np.testing.assert_array_equal(picture, image)
-        assert picture is not image
+        np.testing.assert_array_equal(drawing, image)
+        assert drawing is not image
 
 
 @pytest.mark.parametrize('number', SIZES)
 def test_points_without_a_place_do_not_disturb_the_others(number):
     image, metainfo = np.full((300, 300, 3), 90, np.uint8), get_metainfo(number)
     points, scores = person(number)
-    wanted = draw_skeleton(image, points, np.where(np.arange(number) % 2, scores, 0), metainfo)
+    expected = draw_skeleton(image, points, np.where(np.arange(number) % 2, scores, 0), metainfo)
     points[:, ::2] = np.nan
-    np.testing.assert_array_equal(draw_skeleton(image, points, scores, metainfo), wanted)
-    assert changed(wanted, image).any()
+    np.testing.assert_array_equal(draw_skeleton(image, points, scores, metainfo), expected)
+    assert changed(expected, image).any()
     assert (image == 90).all()
 
 
@@ -58,12 +58,12 @@ def test_left_is_orange_right_blue_and_between_them_white(number):
     places = dict(left_shoulder=(80, 20), left_hip=(80, 80), right_shoulder=(20, 20), right_hip=(20, 80))
     for name, place in places.items():
         points[0, index[name]], scores[0, index[name]] = place, 1
-    picture = draw_skeleton(np.zeros((100, 100, 3), np.uint8), points, scores, metainfo).astype(int)
-    red, _, blue = picture[50, 80]
+    drawing = draw_skeleton(np.zeros((100, 100, 3), np.uint8), points, scores, metainfo).astype(int)
+    red, _, blue = drawing[50, 80]
     assert red > 200 > 100 > blue
-    red, _, blue = picture[50, 20]
+    red, _, blue = drawing[50, 20]
     assert blue > 200 > 100 > red
-    assert picture[20, 50].min() > 200
+    assert drawing[20, 50].min() > 200
 
 
 def test_fingers_of_a_hand_have_hues_of_their_own_beside_those_of_the_other():
@@ -93,8 +93,8 @@ def test_a_small_person_in_a_large_image_is_no_blob():
     points[0, [11, 12, 15, 16]] = np.array([(0, 0), (14, 0), (0, 90), (14, 90)]) + 1000  # hips and ankles
     points[0, [13, 14]] = np.array([(0, 45), (14, 45)]) + 1000
     scores[0, 11:17] = 1
-    picture = draw_skeleton(np.zeros((2160, 3840, 3), np.uint8), points, scores, get_metainfo(17))
-    assert not picture[1020:1030, 1006:1009].any()  # between the thighs
+    drawing = draw_skeleton(np.zeros((2160, 3840, 3), np.uint8), points, scores, get_metainfo(17))
+    assert not drawing[1020:1030, 1006:1009].any()  # between the thighs
 
 
 def test_limbs_are_thicker_than_fingers():

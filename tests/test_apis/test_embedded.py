@@ -1,4 +1,4 @@
-"""The model that comes with the package."""
+"""The embedded model."""
 import json
 
 import cv2
@@ -8,13 +8,63 @@ import torch
 from torchvision.ops import box_iou
 
 from sapiens_mm.apis import SapiensInferencer
+from sapiens_mm.apis.frames import InputError
 from sapiens_mm.apis.model_zoo import EMBEDDED, embedded_tasks
 from sapiens_mm_cli import main
 
 TASKS = ['depth', 'normal', 'pose-17', 'seg']
+PHOTO = '000000000785.jpg'
 
 
-def test_it_is_small_and_has_a_card():
+@pytest.fixture(scope='module')
+def inferencer():
+    return SapiensInferencer(size='tiny', device='cpu', dtype='fp32', per_person=True)
+
+
+@pytest.fixture(scope='module')
+def person(coco_real):
+    """The annotation of somebody alone in a photo."""
+    annotations = json.loads((coco_real / 'person_keypoints.json').read_text())['annotations']
+    return next(person for person in annotations if person['image_id'] == 785)
+
+
+@pytest.mark.parametrize('images', [[], 'nowhere.jpg', np.zeros((8, 8), np.uint8)])
+def test_features_of_invalid_images(inferencer, images):
+    with pytest.raises((InputError, ValueError)):
+        inferencer.features(images)
+
+
+def test_features(inferencer, coco_real):
+    path = coco_real / PHOTO
+    image = cv2.imread(str(path))[..., ::-1]
+    model = inferencer.models[0]
+    backbone = model.network.model.backbone
+    cells = [side // backbone.patch_size for side in model.input_size]
+    features = inferencer.features([path, image, str(path), path, path])  # more than a batch
+    assert features.shape == (5, backbone.embed_dims, *cells)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, features[:1].expand_as(features), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(inferencer.features(image), features[:1], atol=1e-4, rtol=1e-4)
+    assert features.std() > 0
+
+
+def test_the_stages_are_those_of_mmengine(inferencer, coco_real):
+    inputs = [str(coco_real / PHOTO)] * 3
+    preds = [pred for batch in inferencer.preprocess(inputs) for pred in inferencer.forward(batch)]
+    images = inferencer.visualize(inputs, preds)
+    output = inferencer.postprocess(preds, images)
+    assert inferencer.postprocess(preds) is preds
+    expected = inferencer(inputs, return_vis=True)
+    assert list(output) == list(expected) == ['predictions', 'visualization']
+    for pred, other in zip(preds, expected['predictions'], strict=True):
+        assert pred.to_json() == other.to_json()
+        assert list(pred.maps) == ['parts', 'depth', 'normal']
+        assert all(np.array_equal(values, other.maps[name]) for name, values in pred.maps.items())
+    assert all(map(np.array_equal, images, expected['visualization']))
+    assert images[0].shape == preds[0].image.shape
+
+
+def test_files_are_small_and_described():
     assert sorted(embedded_tasks()) == TASKS
     assert sum(path.stat().st_size for path in set(embedded_tasks().values())) < 25e6
     card = (EMBEDDED / 'README.md').read_text()
@@ -37,30 +87,23 @@ def test_it_runs_offline(tmp_path, monkeypatch):
     assert sorted(task for model in meta['models'] for task in model['tasks']) == TASKS
 
 
-@pytest.mark.parametrize('photo', ['000000000785.jpg'])
-def test_it_finds_somebody_who_stands_alone_in_a_photo(coco_real, photo):
-    annotations = json.loads((coco_real / 'person_keypoints.json').read_text())
-    image, = (image for image in annotations['images'] if image['file_name'] == photo)
-    person, = (person for person in annotations['annotations'] if person['image_id'] == image['id'])
+def test_it_finds_the_keypoints_and_parts_of_a_person(inferencer, coco_real, person):
     x, y, width, height = person['bbox']
-    inferencer = SapiensInferencer(size='tiny', device='cpu', per_person=True)
-    result, = inferencer([str(coco_real / photo)], [np.array([[x, y, x + width, y + height]])])
+    result, = inferencer([str(coco_real / PHOTO)], [np.array([[x, y, x + width, y + height]])])
     truth = np.reshape(person['keypoints'], (17, 3))
-    seen = truth[:, 2] > 0
-    apart = np.linalg.norm(result.keypoints[0] - truth[:, :2], axis=1)[seen] / height
-    assert (apart < .1).mean() > .8
-    # In the middle of the body there is one; in the corners of the photo nobody.
+    visible = truth[:, 2] > 0
+    distances = np.linalg.norm(result.keypoints[0] - truth[:, :2], axis=1)[visible] / height
+    assert (distances < .1).mean() > .8
     hips = truth[[11, 12], :2].mean(axis=0).astype(int)
     assert result.parts[hips[1], hips[0]] > 0
     assert not result.parts[0, 0]
     assert 0 < (result.parts > 0).sum() < width * height
 
 
-def test_it_finds_people_by_their_parts(coco_real):
+def test_it_detects_people_by_segmentation(coco_real, person):
     inferencer = SapiensInferencer(['pose-17'], 'tiny', device='cpu')
-    result, nobody = inferencer([str(coco_real / '000000000785.jpg'), np.full((425, 640, 3), 200, np.uint8)])
-    annotations = json.loads((coco_real / 'person_keypoints.json').read_text())['annotations']
-    x, y, width, height = next(person['bbox'] for person in annotations if person['image_id'] == 785)
+    result, nobody = inferencer([str(coco_real / PHOTO), np.full((425, 640, 3), 200, np.uint8)])
+    x, y, width, height = person['bbox']
     overlap = box_iou(torch.tensor([[x, y, x + width, y + height]]), torch.from_numpy(result.boxes[:1, :4]))
     assert overlap.item() > .6
     assert len(nobody.boxes) == 0

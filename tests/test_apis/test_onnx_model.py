@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from sapiens_mm.apis import SapiensInferencer
 from sapiens_mm.apis.export import export_model
 from sapiens_mm.apis.models import load_model
 from sapiens_mm.apis.onnx_model import load_onnx_model
@@ -67,6 +68,12 @@ def test_a_file_with_decode(small_models, tmp_path):
     export_model(load_model(checkpoint, config), tmp_path / 'a.onnx', with_decode=True)
     with pytest.raises(CheckpointError, match='a.onnx .*--with-decode'):
         load_onnx_model(str(tmp_path / 'a.onnx'))
+
+
+def test_features_need_a_backbone(pair):
+    inferencer = SapiensInferencer(weights=pair[1], device='cpu', detector=None)
+    with pytest.raises(ValueError, match='a.onnx'):
+        inferencer.features(np.zeros((64, 48, 3), np.uint8))
 
 
 @pytest.mark.usefixtures('can_export')

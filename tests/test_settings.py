@@ -1,4 +1,4 @@
-"""The tables "setting | release | here | why" of configs/*/README.md say what the configs have."""
+"""Tables "setting | release | here | why" of configs/*/README.md against the configs."""
 from inspect import signature
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sapiens_mm.pretrain import SapiensImages
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 SIZES = ('0.3b', '0.6b', '1b', '2b')
-GPUS = 1024  # of a pretraining
+GPUS = 1024  # in pretraining
 LOSSES = dict(
     KeypointMSELoss='MSE', SapiensOHKMMSELoss='MSE of the {topk} worst',
     SapiensWeightedCrossEntropyLoss='cross entropy, weighted by class', SapiensSiLogLoss='SiLog',
@@ -80,7 +80,7 @@ def crop_of(cfg):
     return '{} x {}'.format(*warp.size) + classes
 
 
-#: Setting -> what a config has of it, as the READMEs' tables say it.
+#: Setting -> its value in a config, as the tables of the READMEs write it.
 TRAINING = {
     'optimizer': lambda cfg: '{type}, betas {betas}, weight decay {weight_decay:g}'.format(
         **cfg.optim_wrapper.optimizer),
@@ -90,7 +90,7 @@ FINE_TUNING = {
     **TRAINING,
     'learning rate': lambda cfg: f'{cfg.optim_wrapper.optimizer.lr:.0e}',
     'layer decay': lambda cfg: f'{cfg.optim_wrapper.paramwise_cfg.layer_decay_rate:g}',
-    'images a GPU': lambda cfg: str(cfg.train_dataloader.batch_size),
+    'images per GPU': lambda cfg: str(cfg.train_dataloader.batch_size),
     'warm-up': lambda cfg: f'{cfg.param_scheduler[0].end // passes_of(cfg)} steps',
     'schedule': decay_of,
     'loss': loss_of,
@@ -115,7 +115,7 @@ POSE = {
 }
 DENSE_TASKS = {
     **FINE_TUNING,
-    'images a step': lambda cfg: str(images_of(cfg)),
+    'images per step': lambda cfg: str(images_of(cfg)),
     'background': background_of,
     'scale': lambda cfg: '{:g} to {:g}'.format(*warp_of(cfg).scale_range),
     'crop': crop_of,
@@ -130,11 +130,11 @@ CORNERS = {'corners of a rotation': corners_of}
 PRETRAINING = {
     **TRAINING,
     'input': lambda cfg: '{} x {}'.format(*cfg.train_dataloader.dataset.size),
-    'images a step': lambda cfg: str(images_of(cfg, GPUS)),
+    'images per step': lambda cfg: str(images_of(cfg, GPUS)),
     'learning rate': lambda cfg: f'{cfg.optim_wrapper.optimizer.lr * 256 / images_of(cfg, GPUS):.1e} for 256 images',
     'warm-up': lambda cfg: f'1 / {round(cfg.train_cfg.max_iters / cfg.param_scheduler[0].end)} of the training',
     'schedule': lambda cfg: f'cosine to 0, {millions_of(cfg):.0f} M images',
-    'hidden patches': lambda cfg: f'{cfg.model.mask_ratio:g}',
+    'masked patches': lambda cfg: f'{cfg.model.mask_ratio:g}',
     'target': lambda cfg: 'normalized patches' if cfg.model.norm_target else 'pixels',
     'decoder': lambda cfg: '{embed_dims} wide, {num_layers} deep, {num_heads} heads'.format(**cfg.model.neck),
     'crop': lambda cfg: '{:g} to {:g} of the area, bicubic'.format(
@@ -142,7 +142,7 @@ PRETRAINING = {
     'mirror image': lambda cfg: 'p {:g}'.format(
         cfg.train_dataloader.dataset.get('flip', signature(SapiensImages).parameters['flip'].default)),
 }
-#: Task -> its settings, and the data sets that its README names.
+#: Task -> its settings, and the data sets in its README with their folders.
 README_TABLES = {
     'pose': (POSE, {'COCO': 'coco', 'COCO-WholeBody': 'coco_wholebody', '308 keypoints': 'goliath'}),
     'seg': ({**DENSE_TASKS, **CORNERS}, {'28 parts': 'goliath', 'LIP': 'lip', 'CIHP': 'cihp'}),
@@ -155,20 +155,20 @@ README_TABLES = {
 
 @pytest.mark.parametrize('task', README_TABLES)
 def test_settings_of_readmes_are_those_of_the_configs(task, monkeypatch):
-    """A row holds for the four sizes (one value, or one for each) of the data sets that it names, or else of all."""
+    """A row has one value, or one for each size; it holds for the data sets that it names, or for all."""
     monkeypatch.setenv('WORLD_SIZE', str(GPUS))
     settings, names = README_TABLES[task]
     text = (CONFIGS / f'sapiens_{task}/README.md').read_text()
     table = text.partition('| setting | release | here | why |\n|---|---|---|---|\n')[2].partition('\n\n')[0]
     configs = {name: [Config.fromfile(next((CONFIGS / f'sapiens_{task}/{folder}').glob(f'sapiens_{size}-*.py')))
                       for size in SIZES] for name, folder in names.items()}
-    told = []
+    checked = []
     for line in table.splitlines():
         title, release, here, why = (cell.strip() for cell in line.strip('|').split('|'))
         setting, _, only = title.partition(': ')
         for name in only.split(', ') if only else names:
             values = list(map(settings[setting], configs[name]))
             assert here == (values[0] if len({*values}) == 1 else ', '.join(values)), f'{title} ({name})'
-            told.append((setting, name))
-        assert bool(why) == (here != release), f'{title}: a reason belongs to what differs from the release'
-    assert sorted(told) == sorted((setting, name) for setting in settings for name in names)
+            checked.append((setting, name))
+        assert bool(why) == (here != release), f'{title}: only a difference from the release has a reason'
+    assert sorted(checked) == sorted((setting, name) for setting in settings for name in names)

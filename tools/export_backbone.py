@@ -1,4 +1,4 @@
-"""Writes the backbone of a checkpoint as a file that `init_cfg` of any config loads, as the public `*_clean.pth` are.
+"""Exports the backbone of a checkpoint to a file that `init_cfg` of any config loads.
 
     python tools/export_backbone.py work_dirs/pretraining/iter_10000.pth checkpoints/backbone.safetensors
 """
@@ -11,9 +11,9 @@ from sapiens_mm.engine import CheckpointError
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint', help='of pretraining or of any task: a file, the folder of a sharded '
+    parser.add_argument('checkpoint', help='checkpoint of pretraining or of a task: file, folder of a sharded '
                         'run, http(s):// or hf:// address')
-    parser.add_argument('out', help='.pth or .safetensors')
+    parser.add_argument('out', help='output file, .pth or .safetensors')
     args = parser.parse_args()
     try:
         shapes = export_backbone(args.checkpoint, args.out)

@@ -14,9 +14,10 @@ from sapiens_mm.engine.profile import profile_model
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config file')
-    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help='image size (default: the backbone\'s)')
-    parser.add_argument('--batch', type=int, default=1, help='images in the batch')
-    parser.add_argument('--amp', action='store_true', help='activations under bfloat16 autocast')
+    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'),
+                        help='image size (default: the img_size of the backbone)')
+    parser.add_argument('--batch', type=int, default=1, help='batch size')
+    parser.add_argument('--amp', action='store_true', help='count activations under bfloat16 autocast')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
     return parser.parse_args()
 

@@ -1,10 +1,10 @@
-"""From nothing to tested models of all four tasks: makes synthetic people, trains on them, tests on others.
+"""Quickstart: synthesizes people, trains models of all four tasks on them, tests on others and reports.
 
     make quickstart                                   # or, in an environment of your own:
     python tools/quickstart.py
 
-A small backbone with heads for body parts, depth and normals is trained first; the model of keypoints starts from it.
-Run again, it continues with the stage that was interrupted. The result is work_dirs/quickstart/report.html.
+It trains a small backbone with heads for body parts, depth and normals; the keypoint model starts from that backbone.
+Run again, it continues with the interrupted stage. The result is work_dirs/quickstart/report.html.
 """
 import argparse
 import json
@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = dict(
     dense='configs/sapiens_multitask/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py',
     pose='configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py')
-#: What the table shows: the figure's name, its format, and its name in the JSON files.
-FIGURES = (
+#: Rows of the report's table: title, format, and name of the metric in the JSON files.
+METRICS = (
     ('keypoints: AP', '.3f', 'coco/AP'),
     ('keypoints: AP50', '.3f', 'coco/AP .5'),
     ('parts: mIoU (%)', '.1f', 'parts/mIoU'),
@@ -35,17 +35,17 @@ FIGURES = (
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Synthesize, train, test and report')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
-    parser.add_argument('--processes', type=int, default=min(2, os.cpu_count() or 1), help='for every stage')
+    parser.add_argument('--processes', type=int, default=min(2, os.cpu_count() or 1), help='processes of every stage')
     parser.add_argument('--train-images', type=int, default=700)
     parser.add_argument('--test-images', type=int, default=60)
-    parser.add_argument('--epochs', type=int, help="instead of the config's")
+    parser.add_argument('--epochs', type=int, help='epochs of both trainings (default: those of the configs)')
     parser.add_argument('--dense-config', default=CONFIGS['dense'])
     parser.add_argument('--pose-config', default=CONFIGS['pose'])
     return parser.parse_args()
 
 
 class Quickstart:
-    """The stages in their order. Each leaves a file that says that it is done; what is done is not done again."""
+    """Runs the stages in order. Each leaves a file when it is done, and a stage with that file is skipped."""
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
@@ -56,18 +56,17 @@ class Quickstart:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.seconds = json.loads(self.seconds_file.read_text()) if self.seconds_file.exists() else {}
         import torch
-        # A GPU for each process of training and testing; drawing people is the processor's.
+        # Each process of training and testing has its own GPU; synthesis uses the CPU.
         self.gpus = torch.cuda.device_count()
         self.ranks = min(args.processes, self.gpus) if self.gpus else args.processes
         self.env = dict(os.environ, PYTHON=sys.executable, SYNTHETIC_ROOT=str(self.data), PYTHONWARNINGS='ignore')
-        # Only the length of a run that the user asks for differs from the config.
         self.options = [f'train_cfg.max_epochs={args.epochs}', f'train_cfg.val_interval={args.epochs}',
                         f'param_scheduler.1.end={args.epochs}'] if args.epochs else []
 
     def stage(self, name: str, done: Path, *commands: list) -> None:
-        """Runs commands, their output kept in a log; tells the time, and adds it to that of an earlier attempt."""
+        """Runs commands with their output in a log, and adds the time to that of an earlier attempt."""
         if done.exists():
-            print(f'quickstart: {name} ... done before ({self.seconds.get(name, 0):.0f} s)', flush=True)
+            print(f'quickstart: {name} ... already done ({self.seconds.get(name, 0):.0f} s)', flush=True)
             return
         print(f'quickstart: {name} ... ', end='', flush=True)
         start = time.time()
@@ -80,7 +79,7 @@ class Quickstart:
                 if status:
                     print('failed')
                     print(''.join(log.read_text(errors='replace').splitlines(keepends=True)[-15:]))
-                    sys.exit(f"quickstart: stage '{name}' failed (whole output: {log}); mend what it says and run the "
+                    sys.exit(f"quickstart: stage '{name}' failed (output: {log}); fix the error and run the "
                              'same command again')
         finally:
             self.seconds[name] = self.seconds.get(name, 0) + time.time() - start
@@ -98,7 +97,7 @@ class Quickstart:
             '--max-persons', 1, '--preview', 0])
 
     def prepare(self, model: str) -> Path:
-        """One iteration at a learning rate of 0: its checkpoint has the weights that training begins with."""
+        """Saves the initial weights: the checkpoint after one iteration with a learning rate of 0."""
         start = self.folder / f'start_{model}'
         self.stage(f'prepare {model}', start / 'epoch_1.pth', [
             sys.executable, 'tools/train.py', self.configs[model], '--work-dir', start, '--no-validate',
@@ -109,7 +108,7 @@ class Quickstart:
     def train(self, model: str, *options: str) -> Path:
         run_dir = self.folder / f'run_{model}'
         finished = run_dir / 'finished'
-        amp = ['--amp'] if self.gpus else []  # on processors it gains nothing for models so small
+        amp = ['--amp'] if self.gpus else []  # not faster for such small models on a CPU
         self.stage(f'train {model}', finished, [
             'bash', 'tools/dist_train.sh', self.configs[model], self.ranks, '--work-dir', run_dir, '--resume',
             '--no-validate', *amp, '--cfg-options', 'randomness.seed=0', *self.options, *options], ['touch', finished])
@@ -147,24 +146,24 @@ class Quickstart:
         return self.report()
 
     def check_settings(self, settings: dict) -> None:
-        """Refuses to go on with, or to report, a run of other settings."""
+        """Ends the program if the folder belongs to a run with other settings."""
         file = self.folder / 'settings.json'
         before = json.loads(file.read_text()) if file.exists() else settings
         if before != settings:
-            sys.exit(f'quickstart: {self.folder} was begun with {before}, not with {settings}; delete it, or '
-                     'give another --work-dir')
+            sys.exit(f'quickstart: {self.folder} has settings {before}, expected {settings}; delete it or '
+                     'choose another --work-dir')
         file.write_text(json.dumps(settings))
 
     def report(self) -> Path:
         from quickstart_report import write_report
         columns = {}
         for name in ('constant', 'untrained', 'trained'):
-            found = {}
+            metrics = {}
             for file in sorted(self.folder.glob(f'test_{name}_*.json')):
-                found.update(json.loads(file.read_text())['metrics'])
-            columns[name] = [format(found[key], form) if found.get(key) is not None else ''
-                             for _, form, key in FIGURES]
-        rows = [[name, *cells] for (name, _, _), *cells in zip(FIGURES, *columns.values())]
+                metrics.update(json.loads(file.read_text())['metrics'])
+            columns[name] = [format(metrics[key], form) if metrics.get(key) is not None else ''
+                             for _, form, key in METRICS]
+        rows = [[name, *cells] for (name, _, _), *cells in zip(METRICS, *columns.values())]
         width = max(len(row[0]) for row in rows) + 2
         for name, *cells in [['', *columns], *rows]:
             print(f'{name:{width}}' + ''.join(f'{cell:>12}' for cell in cells))
@@ -178,7 +177,7 @@ def main() -> None:
     try:
         report = Quickstart(args).run()
     except KeyboardInterrupt:
-        sys.exit('\nquickstart: interrupted; nothing is lost, the same command continues')
+        sys.exit('\nquickstart: interrupted; run the same command again to continue')
     print(f'quickstart: report in {report}')
 
 

@@ -1,4 +1,4 @@
-"""The quickstart's page: figures, curves and pictures of the models that were trained on synthetic people."""
+"""HTML report of the quickstart: metrics, training curves and visualizations."""
 import base64
 import html
 import io
@@ -22,20 +22,19 @@ td,th{{padding:.2em .9em;border-bottom:1px solid #ccc;text-align:right}}td:first
 figure{{display:inline-block;margin:.4em}}img{{max-width:100%}}figcaption{{color:#555;font-size:.85em}}</style>
 <h1>Quickstart: keypoints, parts, depth and normals of synthetic people</h1>
 <p>{summary}</p>
-<h2>Figures on people that were not trained on</h2>{metrics}
-<p>"constant" never looks at the image: the most frequent class, one depth for all pixels, normals to the viewer.
-Depth is measured in metres after a scale and a shift for each image, depth and normals on the person.</p>
+<h2>Metrics on held-out people</h2>{metrics}
+<p>"constant" ignores the image: it predicts the most frequent class, one depth, and normals to the viewer.
+Depth is in meters after a scale and shift per image. Depth and normals are measured on the person.</p>
 <h2>Time</h2>{times}
 <h2>Training</h2>
 <p>Parts, depth and normals</p><img alt="losses of parts, depth and normals by iteration" src="{dense_curves}">
-<p>Keypoints, from that backbone</p><img alt="loss and accuracy of keypoints by iteration" src="{pose_curves}">
+<p>Keypoints, starting from that backbone</p><img alt="loss and accuracy of keypoints by iteration" src="{pose_curves}">
 <h2>Parts, depth and normals</h2>
-<p>In each picture: the image, above beside it the labels, below what the trained model sees. Near is yellow; normals
-are red to the right, green upwards, blue to the viewer. Off the person depth and normals are not shown.</p>
+<p>Each visualization shows the image, with the labels beside it and the predictions below. Near is yellow; normals
+are red to the right, green upwards, blue to the viewer. Depth and normals are shown on the person only.</p>
 {dense_pictures}
 <h2>Keypoints</h2>
-<p>Left: the labels. Right: what the trained model sees in the same image. Green is the person's left, orange the
-right.</p>
+<p>Left: labels. Right: predictions for the same image. Green is the person's left, orange the right.</p>
 {pose_pictures}
 </html>
 """
@@ -43,22 +42,22 @@ right.</p>
 
 def write_report(path: Path, head: list[str], rows: list[list[str]], seconds: dict[str, float], folder: Path,
                  num_pictures: int = 12) -> None:
-    """Writes the page, with all pictures in the one file.
+    """Writes the report as one file with embedded images.
 
     Args:
         path: The HTML file.
-        head: Titles of the table's columns.
-        rows: The table.
-        seconds: By stage.
-        folder: The quickstart's work dir.
-        num_pictures: At most so many are shown of each model.
+        head: Column titles of the table.
+        rows: Rows of the table.
+        seconds: Duration of each stage.
+        folder: Work dir of the quickstart.
+        num_pictures: Maximum number of visualizations per model.
     """
     data = folder / 'data' / 'test'
     times = _table(['stage', 'seconds'], [[name, f'{value:.0f}'] for name, value in
                                           [*seconds.items(), ('all', sum(seconds.values()))]])
     record = json.loads((data / 'settings.json').read_text())
     summary = (f'Images of {record["size"][0]} x {record["size"][1]} pixels made with sapiens_mm '
-               f'{record["sapiens_mm"]}. The people are drawn; these figures say nothing about photos.')
+               f'{record["sapiens_mm"]}. The people are rendered; these metrics do not apply to photos.')
     path.write_text(_PAGE.format(
         summary=html.escape(summary), metrics=_table(head, rows), times=times,
         dense_curves=_curves(folder / 'run_dense', _DENSE_CURVES),
@@ -123,8 +122,8 @@ def _pose_pictures(data: Path, predictions: Path, num: int) -> str:
         for annotation in annotated['annotations']:
             if annotation['image_id'] == image['id']:
                 _skeleton(truth, np.array(annotation['keypoints']).reshape(-1, 3))
-        found = cv2.resize(cv2.imread(str(drawn[stem])), truth.shape[1::-1], interpolation=cv2.INTER_AREA)
-        content = cv2.imencode('.png', np.hstack([truth, found]))[1].tobytes()
+        drawing = cv2.resize(cv2.imread(str(drawn[stem])), truth.shape[1::-1], interpolation=cv2.INTER_AREA)
+        content = cv2.imencode('.png', np.hstack([truth, drawing]))[1].tobytes()
         figures.append(f'<figure><img alt="labels and prediction of {stem}" src="{_inline(content)}">'
                        f'<figcaption>{stem}</figcaption></figure>')
     return ''.join(figures)

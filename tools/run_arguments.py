@@ -1,4 +1,4 @@
-"""What several tools share."""
+"""Command-line arguments and config reading of several tools."""
 import argparse
 import os
 import os.path as osp
@@ -10,7 +10,7 @@ from sapiens_mm.utils.shards import parse_share
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what every tool that starts a run takes: ``config``, ``--work-dir``, ``--cfg-options``, ``--launcher``."""
+    """Adds the arguments of every tool that starts a run."""
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<config name>)')
     parser.add_argument(
@@ -32,9 +32,9 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config that the arguments of :func:`add_run_arguments` name, with their changes."""
+    """Returns the config given by the arguments of :func:`add_run_arguments`, with their changes."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    # For configs that depend on the number of processes; torchrun sets it itself.
+    # Some configs depend on it, and only torchrun sets it.
     os.environ.setdefault('WORLD_SIZE', os.environ.get('SLURM_NTASKS', '1') if args.launcher == 'slurm' else '1')
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher

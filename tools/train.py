@@ -20,28 +20,28 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from this checkpoint, or without a value from the latest one in the work dir')
+        help='resume from this checkpoint, or without a value from the latest one in the work dir')
     parser.add_argument('--amp', action='store_true', help='train in bfloat16 mixed precision')
-    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
+    parser.add_argument('--no-validate', action='store_true', help='skip validation during training')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the lr by the samples of an optimizer step / auto_scale_lr.base_batch_size')
+        help='multiply the learning rate by samples per optimizer step / auto_scale_lr.base_batch_size')
     return parser.parse_args()
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with the command line's changes."""
+    """Returns the config with the changes of the command line."""
     cfg = read_config(args)
     if args.resume not in (None, 'auto'):
         cfg.load_from = args.resume
         cfg.resume = 'optimizer' in load_checkpoint_file(args.resume)
         if not cfg.resume:
-            print(f'{args.resume} has weights only, no optimizer and no epoch: training starts from them at epoch 0')
+            print(f'{args.resume} has weights only: training starts from them at epoch 0')
     if args.amp:
         kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
         if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'SapiensBF16OptimWrapper'):
-            raise SystemExit(f'--amp cannot change optim_wrapper.type {kind}: set the precision in the config')
+            raise SystemExit(f'--amp: got optim_wrapper.type {kind}, expected OptimWrapper; set its precision instead')
         cfg.optim_wrapper.type = 'SapiensBF16OptimWrapper'
         for key in ('dtype', 'loss_scale'):
             cfg.optim_wrapper.pop(key, None)
@@ -49,7 +49,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise SystemExit(f'--auto-scale-lr needs auto_scale_lr.base_batch_size, which {args.config} does not set')
+            raise SystemExit(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size; set it')
         cfg.auto_scale_lr.enable = True
     return cfg
 

@@ -1,4 +1,4 @@
-# What trainings of all tasks have in common: the runtime of a task names its imports, scope and visualizer.
+# Runtime of all fine-tuning; pose_runtime.py and dense_runtime.py add imports, scope and visualizer.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),

@@ -39,7 +39,7 @@ def test_runs_reports_and_continues(root, tmp_path):
     (tmp_path / 'out/report.html').unlink()
     second = quickstart(root, tmp_path / 'out')
     assert second.returncode == 0, second.stdout + second.stderr
-    assert second.stdout.count('done before') == 11
+    assert second.stdout.count('already done') == 11
     assert (tmp_path / 'out/report.html').exists()
     assert [path.stat().st_mtime_ns for path in images] == stamps
 

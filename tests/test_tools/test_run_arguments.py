@@ -16,16 +16,13 @@ def read(*words):
     return run_arguments.read_config(parser.parse_args([str(word) for word in words]))
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    ('first', "expected two numbers such as 0/4, got 'first'"), ('1', 'expected two numbers'),
-    ('1/2/3', 'expected two numbers'), ('2/2', 'I/N needs 0 <= I < N, got 2/2'), ('-1/2', 'I/N needs'),
-    ('0/0', 'I/N needs')])
-def test_shards_that_are_none(text, message, capsys):
+@pytest.mark.parametrize('text', ['first', '1', '1/2/3', '2/2', '-1/2', '0/0'])
+def test_bad_shards(text, capsys):
     parser = argparse.ArgumentParser()
     run_arguments.add_shard_argument(parser, 'only some')
     with pytest.raises(SystemExit):
         parser.parse_args([f'--shard={text}'])
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert text in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_shards():

@@ -16,7 +16,7 @@
 * metric: one 4K image with a person through each evaluator. Plain is mmseg's `IoUMetric` for parts, and whole arrays in
   NumPy (least squares by `lstsq`; all angles sorted for the median) for depth and normals.
 
-Both sides take turns, and a figure is that of the fastest round, the one that other programs disturbed least. `ratio`
+Both sides take turns, and the time is that of the fastest round, which other programs disturbed least. `ratio`
 says how many times as fast ours is.
 """
 import argparse
@@ -52,7 +52,7 @@ GOALS = dict(loader=3., postprocess=5., memory=10.)
 
 
 def take_turns(functions: list[Callable], rounds: int) -> list[float]:
-    """Fewest seconds of each function over some rounds, after one that is not counted."""
+    """Returns the fewest seconds of each function over some rounds, after a warm-up round."""
     seconds = [[] for _ in functions]
     for _ in range(rounds + 1):
         for function, out in zip(functions, seconds):
@@ -372,9 +372,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=3, help='timed rounds')
     parser.add_argument('--images', type=int, default=16, help='images of a loader round')
     parser.add_argument('--batch', type=int, default=2, help='batch size of the loader')
-    parser.add_argument('--quick', action='store_true', help='toy figures in seconds, to see that it runs')
+    parser.add_argument('--quick', action='store_true', help='toy sizes that run in seconds')
     parser.add_argument('--child', choices=['ours', 'plain'], help=argparse.SUPPRESS)
-    parser.add_argument('--out', type=Path, help='also write the figures to this JSON file')
+    parser.add_argument('--out', type=Path, help='also write the results to this JSON file')
     args = parser.parse_args(argv)
     if args.quick:
         args.size, args.source, args.rounds, args.images = (64, 48), (256, 192), 1, 4

@@ -11,7 +11,7 @@
   prepared anew, its outputs taken to the host, up-sampled there to the frame and, for parts, the arg max taken.
 
 Both have the same weights (random ones) and the same dtype. `batched` is the inferencer with `--batch-size`, `one by
-one` the same with batches of one; the three take turns, and a figure is that of the fastest round, the one that other
+one` the same with batches of one; the three take turns, and the time is that of the fastest round, which other
 programs disturbed least. `ratio` says how many times as fast the batched inferencer is; `difference` is the median
 distance of its keypoints from the plain ones in pixels of the frame, or the share of pixels with another part.
 
@@ -63,8 +63,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=4)
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--threads', type=int, default=min(2, os.cpu_count() or 1), help='of a model on the CPU')
-    parser.add_argument('--quick', action='store_true', help='toy figures in seconds, to see that it runs')
-    parser.add_argument('--out', type=Path, help='also write the figures to this JSON file')
+    parser.add_argument('--quick', action='store_true', help='toy sizes that run in seconds')
+    parser.add_argument('--out', type=Path, help='also write the results to this JSON file')
     args = parser.parse_args(argv)
     if args.quick:
         args.arch = dict(embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=32)

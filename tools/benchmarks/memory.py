@@ -61,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--shape', nargs=2, type=int, default=[1024, 768], metavar=('H', 'W'), help='image size')
     parser.add_argument('--batch', type=int, default=1, help='images in the batch')
     parser.add_argument('--with-cp', choices=['on', 'off', 'both'], default='both', help='variants to run')
-    parser.add_argument('--out', type=Path, help='also write the figures to this JSON file')
+    parser.add_argument('--out', type=Path, help='also write the results to this JSON file')
     parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 

@@ -12,7 +12,7 @@
   the targets and computes the PCK at one step in 50 (the mean is given); the stock gets the heatmaps ready and computes
   the PCK on the host at every step. `loss alone` is the same from predicted heatmaps to their gradient.
 
-Both sides take turns, and a figure is that of the fastest round, the one that other programs disturbed least. `ratio`
+Both sides take turns, and the time is that of the fastest round, which other programs disturbed least. `ratio`
 says how many times as fast ours is.
 """
 import argparse
@@ -57,7 +57,7 @@ class StockPoseHead(HeatmapHead):
 
 
 def take_turns(functions: list[Callable], rounds: int) -> list[float]:
-    """Fewest seconds of each function over some rounds, after one that is not counted."""
+    """Returns the fewest seconds of each function over some rounds, after a warm-up round."""
     seconds = [[] for _ in functions]
     for _ in range(rounds + 1):
         for function, out in zip(functions, seconds):
@@ -260,8 +260,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--batch', type=int, default=2, help='batch size of loader and step')
     parser.add_argument('--threads', type=int, default=2, help='threads of decode and of a step on the CPU')
     parser.add_argument('--arch', default='sapiens_tiny', help='backbone of the step, 192 wide')
-    parser.add_argument('--quick', action='store_true', help='toy figures in seconds, to see that it runs')
-    parser.add_argument('--out', type=Path, help='also write the figures to this JSON file')
+    parser.add_argument('--quick', action='store_true', help='toy sizes that run in seconds')
+    parser.add_argument('--out', type=Path, help='also write the results to this JSON file')
     args = parser.parse_args(argv)
     if args.quick:
         args.arch = dict(embed_dims=192, num_layers=1, num_heads=3, feedforward_channels=192)

@@ -1,4 +1,4 @@
-# How samples of dense tasks are loaded; the files beside this one say which.
+# Loaders of dense tasks; the files beside this one add the data.
 train_dataloader = dict(
     batch_size=8,
     num_workers=4,

@@ -1,5 +1,5 @@
-# The folder with annotations/ and images/ in COCO style with 308 keypoints per person (docs/keypoints.md). The data of the
-# public models are private; set the environment variable to your own, or change this line.
+# The folder with annotations/ and images/, in COCO style with 308 keypoints per person (docs/keypoints.md). The data of
+# the public models are private: set the environment variable to your own, or change this line.
 _base_ = './pose_loaders.py'
 
 data_root = '{{$GOLIATH_ROOT:data/goliath}}/'

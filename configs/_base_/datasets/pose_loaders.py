@@ -1,4 +1,4 @@
-# How samples of pose data sets are loaded; the files beside this one name the data.
+# Loaders of pose data sets; the files beside this one add the data.
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,

@@ -1,6 +1,5 @@
-# The release's augmentations, as listed in the tasks' READMEs. Resize, crop, rotation, flip and padding are one warp.
-# Labels are opened before it without being read; of the files that allow it, only the crop is, unless the background
-# changes.
+# Augmentations of the release, listed in the READMEs of the tasks. Resize, crop, rotation, flip and padding are one warp.
+# Labels are memory-mapped, so only the crop is read, unless the background is replaced.
 load_labels = [dict(type='SapiensSeedSample'), dict(type='SapiensLoadLabels', mmap=True)]
 warp = dict(
     type='SapiensRandomWarp', size=(1024, 768), scale_range=(0.2, 2.), cat_max_ratio=1., rotate_prob=0., flip_prob=0.5,
@@ -22,7 +21,7 @@ seg_20_pipeline = [
     dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensPackDense'),
 ]
-# The plain pipelines put no photo behind the person: images of SynthHuman have backgrounds of their own.
+# The plain pipelines keep the background, for SynthHuman's rendered ones.
 background = dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.5)
 depth_steps = [
     dict(warp, **rotation, rotate_range=60.),
@@ -39,7 +38,7 @@ normal_steps = [
 ]
 normal_pipeline = [*load_labels, background, *normal_steps]
 plain_normal_pipeline = [*load_labels, *normal_steps]
-# The labels keep the image's size: predictions are brought back to it.
+# Labels keep the size of the image; predictions are resized to it.
 test_pipeline = [
     dict(type='SapiensLoadImage'),
     dict(type='SapiensResize', size=(1024, 768)),

@@ -1,4 +1,4 @@
-# For the tiny models, on images of a few hundred pixels.
+# Pipelines of the tiny models, for images of a few hundred pixels.
 load_and_warp = [
     dict(type='SapiensSeedSample'),
     dict(type='SapiensLoadLabels'),

@@ -1,5 +1,4 @@
-# 200 epochs of AdamW with layer-wise decay, falling linearly to 0, as the release fine-tunes its dense models (LIP uses
-# a cosine).
+# 200 epochs of AdamW with layer-wise decay, linear to 0, as in the release's dense fine-tuning (LIP uses a cosine).
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

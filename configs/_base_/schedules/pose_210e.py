@@ -1,4 +1,4 @@
-# 210 epochs of AdamW with layer-wise decay, as the release fine-tunes its pose models.
+# 210 epochs of AdamW with layer-wise decay, as in the release's pose fine-tuning.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=210, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

@@ -1,4 +1,4 @@
-# AdamW as in the release; `lr` and the schedule follow from the batch and are the config's own.
+# AdamW of the release; each config computes `lr` and the schedule from its batch.
 optim_wrapper = dict(
     type='SapiensBF16OptimWrapper',
     optimizer=dict(type='AdamW', betas=(0.9, 0.95), weight_decay=0.05, fused=True),

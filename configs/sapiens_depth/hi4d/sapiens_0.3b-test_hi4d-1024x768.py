@@ -1,4 +1,4 @@
-"""Sapiens 0.3B: depth measured on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
+"""Sapiens 0.3B: depth on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
 
 Published: RMSE 0.148, AbsRel 0.046, delta1 1.0.
 Data:      tools/dataset_converters/render_scans.py --help

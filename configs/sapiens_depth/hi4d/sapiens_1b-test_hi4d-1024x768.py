@@ -1,4 +1,4 @@
-"""Sapiens 1B: depth measured on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
+"""Sapiens 1B: depth on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
 
 Published: RMSE 0.125, AbsRel 0.039, delta1 1.0.
 Data:      tools/dataset_converters/render_scans.py --help

@@ -1,6 +1,6 @@
 """Sapiens 0.3B with heads for body parts, depth and normals, trained together on synthetic people.
 
-The heads can begin with those of the public single models: `tools/fetch_weights.py sapiens_0.3b seg-28` (depth, normal), and
+The heads can start from those of the public models: `tools/fetch_weights.py sapiens_0.3b seg-28` (depth, normal) and
 `--cfg-options model.heads.parts.init_cfg.type=Pretrained model.heads.parts.init_cfg.checkpoint=FILE`.
 Data:  tools/synthesize.py data/synthetic/train --num 20000 --seed 1 --workers 64   (and data/synthetic/test with --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \

@@ -1,6 +1,6 @@
-"""The embedded model of body parts, depth and normals: the quickstart's, trained longer, on people in all framings.
+"""The embedded model of parts, depth and normals: that of the quickstart, trained longer on people in all framings.
 
-On two busy cores it took 18 minutes, to mIoU 13.3 %, RMSE 0.152 m and normals 25.9 degrees off on 200 other images.
+On two busy cores it took 18 minutes, to mIoU 13.3 %, RMSE 0.152 m and a mean angle of 25.9 degrees on 200 other images.
 Data:  tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --samples 6 --seed 1
        (and data/synthetic/test with --num 200 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
@@ -22,7 +22,7 @@ train_cfg = dict(max_epochs=30, val_interval=30)
 param_scheduler = _base_.param_scheduler
 param_scheduler[1]['end'] = 30
 
-# Some faces are nearer than the 0.1 m from which the metric believes depths.
+# Some faces are nearer than 0.1 m, the default minimum of the metric.
 val_evaluator = _base_.val_evaluator
 val_evaluator[1]['min_depth'] = 0.005
 test_evaluator = val_evaluator

@@ -1,8 +1,8 @@
-"""A small model (1.4 M parameters in the backbone) of parts, depth and normals on a few hundred synthetic people, from
-scratch: what `make quickstart` trains before the model of keypoints, which starts from its backbone.
+"""A small model of parts, depth and normals (1.4 M parameters in the backbone) on a few hundred synthetic people.
 
-On two cores it trains in 5.5 minutes, to mIoU 11.5 %, RMSE 0.097 m and normals 25.2 degrees off on 60 held-out synthetic
-people (constants: 2.9 %, 0.137 m, 39.4 degrees). All of it is too short, and the figures still rise with epochs and people.
+`make quickstart` trains it before the keypoint model, which starts from its backbone. On two cores it takes 5.5 minutes,
+to mIoU 11.5 %, RMSE 0.097 m and a mean angle of 25.2 degrees on 60 held-out people (constant predictions: 2.9 %, 0.137 m,
+39.4 degrees). More epochs and people still improve these metrics.
 
 Data:  tools/synthesize.py data/synthetic/train --num 700 --size 256 192 --samples 6 --seed 1 --framing full_body --max-persons 1
        (and data/synthetic/test with --num 60 --seed 2)
@@ -32,7 +32,7 @@ model = dict(
         img_size=(192, 144),
         patch_cfg=dict(padding=2),  # as in the model of keypoints
         with_cp=False),
-    # Weights of classes are for longer trainings: here they cost the large parts more than they give the small ones.
+    # Class weights need longer training: here the large parts lose more than the small ones gain.
     heads=dict(parts=dict(**small, loss_decode=dict(class_weight=None)), depth=small, normal=small),
     test_cfg=dict(flip_test=True))
 

@@ -1,4 +1,4 @@
-"""Sapiens 0.3B: normals measured on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
+"""Sapiens 0.3B: normals on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
 
 Published: mean 15.04, median 12.22 degrees; 47.07, 81.49, 90.70 % within 11.25, 22.5, 30.
 Data:      tools/dataset_converters/render_scans.py --help

@@ -1,4 +1,4 @@
-"""Sapiens 1B: normals measured on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
+"""Sapiens 1B: normals on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
 
 Published: mean 12.18, median 9.59 degrees; 60.36, 88.62, 94.44 % within 11.25, 22.5, 30.
 Data:      tools/dataset_converters/render_scans.py --help

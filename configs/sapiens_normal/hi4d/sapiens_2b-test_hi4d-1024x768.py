@@ -1,4 +1,4 @@
-"""Sapiens 2B: normals measured on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
+"""Sapiens 2B: normals on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
 
 Published: mean 12.14, median 9.62 degrees; 60.22, 89.08, 94.74 % within 11.25, 22.5, 30.
 Data:      tools/dataset_converters/render_scans.py --help

@@ -1,4 +1,4 @@
-"""A tiny model (5 M parameters in the backbone) of normals on synthetic people, from scratch, for a laptop.
+"""A tiny model of normals (5 M parameters in the backbone) on synthetic people, from scratch, for a laptop.
 
 Data:  tools/synthesize.py data/synthetic/train --num 1000 --size 512 384 --seed 1
        (and data/synthetic/test with --num 100 --seed 2)

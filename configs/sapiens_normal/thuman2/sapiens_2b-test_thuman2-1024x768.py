@@ -1,4 +1,4 @@
-"""Sapiens 2B: normals measured on THuman2.0, 1578 renders of 526 scans: face, upper body, full body.
+"""Sapiens 2B: normals on THuman2.0, 1578 renders of 526 scans: face, upper body, full body.
 
 Published: mean 11.84 degrees.
 Data:      tools/dataset_converters/render_scans.py --help

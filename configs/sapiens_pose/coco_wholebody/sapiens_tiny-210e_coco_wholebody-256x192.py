@@ -1,6 +1,6 @@
 """A tiny model (5 M parameters in the backbone) on COCO-WholeBody, 133 keypoints, from scratch, for a laptop.
 
-For trying things out; it reaches no published figure.
+For trying things out; no published metric exists.
 Train: tools/dist_train.sh configs/sapiens_pose/coco_wholebody/sapiens_tiny-210e_coco_wholebody-256x192.py 2
 Test:  tools/test.py configs/sapiens_pose/coco_wholebody/sapiens_tiny-210e_coco_wholebody-256x192.py CHECKPOINT
 """

@@ -1,4 +1,4 @@
-"""Learns a handful of photos by heart, to see that the whole chain works: from scratch, no augmentation, minutes on a CPU.
+"""Overfits a few photos, to check training end to end: from scratch, without augmentation, in minutes on a CPU.
 
 Train: COCO_REAL_ROOT=FOLDER tools/dist_train.sh configs/sapiens_pose/coco_wholebody/sapiens_tiny-overfit_coco_wholebody-256x192.py 2
 Test:  COCO_REAL_ROOT=FOLDER tools/test.py configs/sapiens_pose/coco_wholebody/sapiens_tiny-overfit_coco_wholebody-256x192.py CHECKPOINT
@@ -9,7 +9,7 @@ _base_ = ['../../_base_/pose_tiny.py', '../../_base_/datasets/pose_coco_wholebod
 data_root = '{{$COCO_REAL_ROOT:data/coco_real}}/'
 ann_file = 'coco_wholebody.json'
 
-# The mirror images of the flip test are none of the photos learnt.
+# The mirror images of a flip test were not trained on.
 model = dict(head=dict(out_channels=133), test_cfg=dict(flip_test=False))
 
 train_dataloader = dict(

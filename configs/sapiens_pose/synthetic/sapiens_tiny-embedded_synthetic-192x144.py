@@ -1,4 +1,4 @@
-"""The embedded model of 17 keypoints: the quickstart's, trained longer, on people in all framings.
+"""The embedded model of 17 keypoints: that of the quickstart, trained longer on people in all framings.
 
 It starts from the backbone of the model of parts, depth and normals. On two busy cores it took 12 minutes, to AP 0.234,
 AP50 0.536 on the people of 200 other images.

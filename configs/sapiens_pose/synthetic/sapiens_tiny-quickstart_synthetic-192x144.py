@@ -1,10 +1,8 @@
-"""A small model (1.4 M parameters in the backbone) on a few hundred synthetic people, 17 keypoints: what `make quickstart`
-trains, from the backbone of its model of parts, depth and normals.
+"""A small model of 17 keypoints (1.4 M parameters in the backbone) on a few hundred synthetic people.
 
-On two cores it trains in 5 minutes, to AP 0.54, AP50 0.86 on 60 held-out synthetic people (other numbers of people and
-epochs, about as long: AP 0.50 to 0.54, AP50 0.85 to 0.87).
-Small inputs, a narrow backbone and a high learning rate make it learn fast, not well: it still takes some people who are
-seen from behind for people seen from ahead.
+`make quickstart` trains it, from the backbone of its model of parts, depth and normals. On two cores it takes 5 minutes,
+to AP 0.54, AP50 0.86 on 60 held-out people. Small inputs, a narrow backbone and a high learning rate make it learn fast,
+not well: it confuses some views from behind with views from the front.
 Data:  tools/synthesize.py data/synthetic/train --num 700 --size 256 192 --samples 6 --seed 1 --framing full_body --max-persons 1
        (and data/synthetic/test with --num 60 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
@@ -17,7 +15,7 @@ _base_ = [
     '../../_base_/datasets/pose_coco.py',
 ]
 
-# The folder with train/ and test/, each made by tools/synthesize.py: set the environment variable, or change this.
+# The folder with train/ and test/, each made by tools/synthesize.py: set the environment variable, or change this line.
 data_root = '{{$SYNTHETIC_ROOT:data/synthetic}}/'
 ann_file = 'annotations/person_keypoints.json'
 

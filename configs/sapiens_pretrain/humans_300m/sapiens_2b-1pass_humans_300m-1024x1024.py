@@ -1,11 +1,11 @@
 """Sapiens 2B pretrained on 300 million images of people, 1024 x 1024: masked autoencoding of 1.2 T tokens.
 
-Encoder and decoder have 2162.61 M parameters. Fine-tuned, the public model reaches COCO AP 82.2 (17 keypoints) and mIoU 81.2 (28 parts).
+Encoder and decoder have 2162.61 M parameters. Fine-tuned public model: COCO AP 82.2 (17 keypoints) and mIoU 81.2 (28 parts).
 14648 steps of 20,480 images of 4096 patches, of which a quarter is encoded. The release took 1024 A100 and 18 days.
 Data:  any images; the paper's 300 M are private. tools/curate_humans.py filters your own as the paper did.
 Train: PRETRAIN_ROOT=/path/to/images NNODES=128 NODE_RANK=... MASTER_ADDR=... tools/dist_train.sh \
            configs/sapiens_pretrain/humans_300m/sapiens_2b-1pass_humans_300m-1024x1024.py 8
-On fewer GPUs the gradients of more passes are added up: the batch, the learning rate and the steps stay the same.
+On fewer GPUs gradients are accumulated over more passes; batch, learning rate and steps stay the same.
 """
 _base_ = [
     '../../_base_/pretrain_runtime.py',
@@ -17,14 +17,14 @@ _base_ = [
 gpus = {{'$WORLD_SIZE:1024'}}  # set by the launchers
 per_gpu = 20
 batch = 20480
-passes = max(1, round(batch / (gpus * per_gpu)))  # of which the gradients are added up
+passes = max(1, round(batch / (gpus * per_gpu)))  # gradients are accumulated over them
 steps = 300_000_000 // batch
 warm_up = steps * 40 // 1600
 
 model = dict(backbone=dict(arch='sapiens_2b'))
 train_dataloader = dict(batch_size=per_gpu)
 train_cfg = dict(type='SapiensStreamTrainLoop', max_iters=steps * passes)
-# After whole steps: a checkpoint within one would lose what its passes have added up.
+# Only after whole steps: a checkpoint has no accumulated gradients.
 default_hooks = dict(checkpoint=dict(interval=max(1, 500 // passes) * passes))
 optim_wrapper = dict(accumulative_counts=passes, optimizer=dict(lr=1.5e-4 * batch / 256))
 param_scheduler = [

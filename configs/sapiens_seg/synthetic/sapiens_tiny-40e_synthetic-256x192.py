@@ -1,4 +1,4 @@
-"""A tiny model (5 M parameters in the backbone) of body parts on synthetic people, from scratch, for a laptop.
+"""A tiny segmentation model (5 M parameters in the backbone) on synthetic people, from scratch, for a laptop.
 
 Data:  tools/synthesize.py data/synthetic/train --num 1000 --size 512 384 --seed 1
        (and data/synthetic/test with --num 100 --seed 2)
@@ -8,8 +8,8 @@ Test:  SYNTHETIC_ROOT=data/synthetic tools/test.py configs/sapiens_seg/synthetic
 _base_ = ['../../_base_/models/sapiens_seg.py', '../../_base_/dense_tiny.py']
 
 model = _base_.tiny
-train_dataloader = dict(dataset=dict(tasks=('parts', )))
-val_dataloader = dict(dataset=dict(tasks=('parts', )))
+train_dataloader = dict(dataset=dict(tasks=('seg', )))
+val_dataloader = dict(dataset=dict(tasks=('seg', )))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='SapiensPartsMetric')
 test_evaluator = val_evaluator

@@ -225,12 +225,12 @@ def locate_people(frames: Iterable[Frame], find_boxes: FindBoxes, origin: str, b
 
     Args:
         frames: The frames.
-        find_boxes: Finds the boxes of some frames.
+        find_boxes: Finds the boxes of up to ``batch_size`` frames, of a camera one by one.
         origin: Its name in messages.
-        batch_size: Number of frames that it gets together; a camera's frames come alone.
-        every: Boxes are found in every n-th frame of a video and kept in between.
-        limits: Score threshold, NMS threshold and maximum number of detected boxes; None keeps boxes as they are.
-        track: Whether people of videos are tracked.
+        batch_size: See ``find_boxes``.
+        every: Finds boxes in every n-th frame of a video and keeps them in between.
+        limits: Arguments of :func:`best_boxes`; None keeps all boxes in their order.
+        track: Whether to track people in videos.
     """
     tracker, number = Tracker(), 0
     boxes = ids = None
@@ -264,16 +264,13 @@ def as_find_boxes(boxes) -> FindBoxes:
 
 
 def check_boxes(boxes: Iterable[np.ndarray], frames: Sequence[Frame], origin: str, first: int = 0) -> list[np.ndarray]:
-    """Checks the boxes of some frames.
+    """Returns one array (N, 5) for each frame; boxes (N, 4) get the score 1.
 
     Args:
-        boxes: For each frame (N, 4) or (N, 5); the default score is 1.
+        boxes: For each frame (N, 4) or (N, 5).
         frames: The frames.
         origin: What returned the boxes, for messages.
-        first: Number of the first frame, for messages about frames without a name.
-
-    Returns:
-        One array (N, 5) for each frame.
+        first: Number of the first frame, for messages.
 
     Raises:
         ValueError: The number of arrays is not that of the frames, or an array has another shape, non-finite values,
@@ -369,15 +366,7 @@ def filter_boxes(boxes: np.ndarray, score_threshold: float | None, nms_threshold
 
 def best_boxes(boxes: np.ndarray, size: tuple[int, int], score_threshold: float, nms_threshold: float,
                max_persons: int | None) -> np.ndarray:
-    """Returns the boxes of a detector that pass the limits and have an area in the frame, best score first.
-
-    Args:
-        boxes: (N, 5).
-        size: (H, W) of the frame; boxes are not clipped to it.
-        score_threshold: Minimum score.
-        nms_threshold: Of boxes that overlap by more than this IoU only the best score is kept.
-        max_persons: Maximum number; None keeps all.
-    """
+    """Returns the boxes (N, 5) that pass the limits and have an area in the frame (H, W), best score first."""
     boxes = boxes[have_area(boxes, size)]
     return boxes[_rank(boxes, score_threshold, nms_threshold, max_persons)]
 

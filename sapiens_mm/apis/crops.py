@@ -20,13 +20,7 @@ class Crop(NamedTuple):
 
 
 def crop_for_pose(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Crop:
-    """Crops a person as mmpose's ``TopdownAffine(use_udp=True)``, black outside the image.
-
-    Args:
-        image: (H, W, 3) uint8.
-        box: x0, y0, x1, y1.
-        size: (H, W) of the crop.
-    """
+    """Crops a person to a size (H, W) as mmpose's ``TopdownAffine(use_udp=True)``, black outside the image."""
     from mmpose.structures.bbox import bbox_xyxy2cs, get_udp_warp_matrix
     center, scale = bbox_xyxy2cs(np.asarray(box, np.float32), PADDING)
     aspect = size[1] / size[0]

@@ -15,17 +15,7 @@ Size = tuple[int, int]
 @torch.inference_mode()
 def decode_keypoints(model: TaskModel, images: Tensor, crops: Sequence[Crop], flip_test: bool = False
                      ) -> tuple[np.ndarray, np.ndarray]:
-    """Runs a pose model on crops.
-
-    Args:
-        model: The model.
-        images: The crops as a batch (B, 3, H, W) on the device.
-        crops: The B crops.
-        flip_test: Whether to average with the heatmaps of the mirror images.
-
-    Returns:
-        Keypoints (B, K, 2) in pixels of the frames and scores (B, K).
-    """
+    """Returns keypoints (B, K, 2) in pixels of the frames and scores (B, K) of crops and their images (B, 3, H, W)."""
     heatmaps, = model(images).values()
     if flip_test:
         from mmpose.models.utils.tta import flip_heatmaps
@@ -42,17 +32,7 @@ def decode_keypoints(model: TaskModel, images: Tensor, crops: Sequence[Crop], fl
 @torch.inference_mode()
 def run_dense(model: TaskModel, images: Tensor, outputs: dict[str, Tensor] | None = None, flip_test: bool = False
               ) -> dict[str, Tensor]:
-    """Runs a dense model on images (B, 3, H, W).
-
-    Args:
-        model: The model.
-        images: The batch; unused if the outputs are known and there is no flip test.
-        outputs: Known outputs for these images.
-        flip_test: Whether to average with the outputs for the mirror images.
-
-    Returns:
-        Head outputs (B, C, h, w) by task.
-    """
+    """Returns head outputs (B, C, h, w) by task of images (B, 3, H, W), which may be known already."""
     outputs = model(images) if outputs is None else outputs
     if not flip_test:
         return outputs
@@ -67,14 +47,14 @@ def paste_maps(maps: dict[str, Tensor], outputs: dict[str, tuple[Tensor, Size]],
                frame_size: Size, box: np.ndarray | None = None) -> None:
     """Decodes the outputs of one crop at the frame's resolution and pastes them into the frame's maps.
 
-    Values are kept on the person: where the segmentation of the same crop is not background, else in the box.
+    Pastes values on the person only: where the segmentation of the crop is not background, else in the box.
 
     Args:
-        maps: Task -> map (C, H, W) of the frame, written in place.
+        maps: Task -> map (C, H, W) of the frame, changed in place.
         outputs: Task -> head output (C, h, w) and the model's input size.
         crops: The crop by input size.
         frame_size: (H, W).
-        box: x0, y0, x1, y1 of the person; None if the crop is the whole frame.
+        box: x0, y0, x1, y1 of the person; None for the whole frame.
     """
     from ..dense.estimators import restore
     from ..dense.resize import placement

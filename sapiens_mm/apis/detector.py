@@ -35,18 +35,13 @@ def default_detector(size: str, own_weights: bool) -> str:
 
 def make_detector(detector: str | tuple | FindBoxes, models: Sequence[TaskModel], score_threshold: float,
                   batch_size: int, device: torch.device, dtype: torch.dtype) -> tuple[str, FindBoxes]:
-    """Makes a detector.
+    """Returns the name of a detector and its function from frames to boxes.
 
     Args:
         detector: A name, a pair of config and checkpoint of mmdet, or a function from frames to boxes.
-        models: Loaded models, whose segmentation the detector ``parts`` uses.
-        score_threshold: Minimum score of mmdet's boxes.
-        batch_size: Batch size of mmdet's detector.
-        device: Its device.
-        dtype: Dtype of the embedded model if the detector ``parts`` needs it.
-
-    Returns:
-        Its name, and a function from frames to boxes.
+        models: Loaded models, whose segmentation the detector ``parts`` uses; else it loads the embedded one.
+        score_threshold, batch_size: See :class:`PersonDetector`.
+        device, dtype: Those of the models.
 
     Raises:
         ValueError: The detector is unknown.
@@ -85,9 +80,7 @@ def whole_frames(frames: Sequence[Frame]) -> list[np.ndarray]:
 
 
 class SegDetector:
-    """Detects people as connected foreground regions of a body-part segmentation.
-
-    It merges people who touch and misses small ones.
+    """Detects people as connected foreground regions of a segmentation; merges touching people, misses small ones.
 
     Args:
         model: A model with the task ``'seg'``.
@@ -179,17 +172,7 @@ class PersonDetector:
 
     @torch.no_grad()
     def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Detects the people in images.
-
-        Args:
-            images: (H, W, 3) uint8 RGB each, of any sizes.
-
-        Returns:
-            For each image (N, 5) float32 of x0, y0, x1, y1 in its pixels and the score, best score first.
-
-        Raises:
-            ValueError: An image has another shape or dtype.
-        """
+        """Returns boxes (N, 5) float32, best score first, for each image, (H, W, 3) uint8 RGB of any size."""
         for image in images:
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise ValueError(f'image: got {image.shape} {image.dtype}, expected (H, W, 3) uint8 RGB')

@@ -34,12 +34,7 @@ OLDEST_TORCH = '2.7'
 
 
 class ExportedModel(nn.Module):
-    """A model with named outputs.
-
-    Args:
-        model: The model.
-        with_decode: Whether outputs are decoded: keypoints instead of heatmaps, labels instead of logits.
-    """
+    """A model with named outputs, which ``with_decode`` are keypoints instead of heatmaps, labels instead of logits."""
 
     def __init__(self, model: TaskModel, with_decode: bool):
         super().__init__()
@@ -215,15 +210,7 @@ def _compare(model: TaskModel, run: Callable, with_decode: bool) -> dict[str, tu
 
 def _difference(model: TaskModel, name: str, actual: Tensor, expected: Tensor, raw: Tensor | None
                 ) -> tuple[Tensor, float]:
-    """Differences of one output, and the tolerated one.
-
-    Args:
-        model: The model.
-        name: Name of the output.
-        actual: Output of the file.
-        expected: Output of the model.
-        raw: Output before decoding; None if it is not decoded.
-    """
+    """Returns the differences of one output and the tolerated one; ``raw`` is the output before decoding, if any."""
     tolerance, pixels = TOLERANCES[_dtype_name(model)]
     difference = (actual.float() - expected.float()).abs()
     if raw is not None and name == 'keypoints':

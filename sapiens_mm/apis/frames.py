@@ -68,11 +68,7 @@ class Frame:
 
 
 def read_frames(source: Source) -> Iterator[Frame]:
-    """Reads the frames of a source; an image has one.
-
-    Raises:
-        InputError: The source cannot be read.
-    """
+    """Reads the frames of a source; raises an InputError if that fails."""
     if source.kind == 'camera':
         yield from _read_camera(source)
     elif source.kind == 'video':
@@ -87,12 +83,8 @@ def read_image(path: str, timeout: float = URL_TIMEOUT) -> np.ndarray:
     Gray and CMYK are converted, 16 bits are reduced to 8, transparency is composited on white, and animations give
     their first image.
 
-    Args:
-        path: File or URL.
-        timeout: Seconds that downloading a URL may take.
-
     Raises:
-        InputError: The image is missing, damaged, truncated, too large or no image.
+        InputError: The file or URL is missing, damaged, truncated, too large or no image.
     """
     try:
         with _local_file(path, 'image', timeout) as file, open_image(file, MAX_PIXELS) as image:
@@ -113,11 +105,7 @@ def read_image(path: str, timeout: float = URL_TIMEOUT) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """Converts a Pillow image of any mode to (H, W, 3) uint8 RGB.
-
-    Raises:
-        ValueError: Its pixels are floating-point numbers.
-    """
+    """Converts a Pillow image of any mode but floating-point ones to (H, W, 3) uint8 RGB."""
     if image.mode.startswith('I'):
         return np.repeat((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
@@ -131,11 +119,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def pixels_of(source: Source) -> tuple[int, int, int]:
-    """Width, height and number of frames in the header of a file; zeros if unknown.
-
-    Raises:
-        InputError: The source is a video that cannot be read.
-    """
+    """Returns width, height and number of frames in the header of a file, zeros for unreadable images."""
     if source.kind == 'image':
         with suppress(OSError, ValueError, SyntaxError), open_image(source.path, max_pixels=None) as image:
             return *image.size, 1

@@ -84,11 +84,7 @@ def read_metadata(path: str, content: dict, source: str) -> dict:
 
 
 def stored_config(metadata: dict, source: str) -> Config:
-    """The config in a checkpoint's metadata.
-
-    Raises:
-        CheckpointError: There is none, or it cannot be parsed.
-    """
+    """Parses the config in a checkpoint's metadata."""
     if not isinstance(metadata.get('cfg'), str):
         raise CheckpointError(f'{source} has no config in it; pass the config file too')
     try:
@@ -145,15 +141,9 @@ def _types(config: Any) -> list[str]:
 
 
 def build_model(cfg: Config, source: str, trusted: bool = True) -> tuple[nn.Module, dict]:
-    """Builds the model of a config on the meta device.
+    """Returns the model of a config on the meta device, and its config as plain values.
 
-    Args:
-        cfg: The config.
-        source: The checkpoint's name in messages.
-        trusted: Whether the config may name classes by their modules.
-
-    Returns:
-        The model, and its config as plain values.
+    Only a trusted config may name classes by their modules.
     """
     if 'model' not in cfg:
         raise ValueError(f'the config for {source} has no model')
@@ -190,11 +180,7 @@ def build_model(cfg: Config, source: str, trusted: bool = True) -> tuple[nn.Modu
 
 def describe_model(model: nn.Module, cfg: Config, dataset_meta: dict | None, source: str
                    ) -> tuple[tuple[str, ...], dict, Any]:
-    """The tasks of a model, their metainfo, and the codec of its keypoints.
-
-    Raises:
-        ValueError: The model is of an unsupported kind.
-    """
+    """Returns the tasks of a model, their metainfo, and the codec of its keypoints."""
     if getattr(model, 'head', None) is not None:
         codec = getattr(model.head, 'decoder', None)
         if not hasattr(codec, 'decode_heatmaps'):
@@ -264,11 +250,7 @@ def _plain_palette(number: int) -> tuple[tuple[int, int, int], ...]:
 
 
 def input_size_of(model: nn.Module, cfg: Config, codec: Any) -> tuple[int, int]:
-    """The input size (H, W) from the codec, the test pipeline or the backbone.
-
-    Raises:
-        ValueError: The size is no multiple of the patch size.
-    """
+    """Returns the input size (H, W) of the codec, the test pipeline or the backbone."""
     if codec is not None:
         return tuple(codec.input_size[::-1])
     pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])

@@ -85,8 +85,8 @@ def released_file(size: str, task: str) -> ReleasedFile:
     """Looks up a released checkpoint.
 
     Args:
-        size: ``'0.3b'``, ``'0.6b'``, ``'1b'`` or ``'2b'``, also with ``'sapiens_'`` in front.
-        task: ``'pretrain'``, ``'pose-17'``, ``'pose-133'``, ``'pose-308'``, ``'seg'``, ``'depth'`` or ``'normal'``.
+        size: Such as ``'0.3b'`` or ``'sapiens_0.3b'``.
+        task: ``'pretrain'``, one of `TASKS`, or an alias.
 
     Raises:
         ValueError: The size or task is unknown, or the task was not released for this size.
@@ -108,22 +108,14 @@ def find_released(source: str) -> tuple[str, str] | None:
 
 
 def released_tasks(size: str) -> list[str]:
-    """Tasks that run on images with a released or the embedded model of a size.
-
-    Raises:
-        ValueError: The size is unknown.
-    """
+    """Returns the tasks that run on images with the released or embedded models of a size."""
     if size not in SIZES:
         raise ValueError(f"size: got '{size}', expected one of {', '.join(SIZES)}")
     return list(embedded_tasks()) if size == 'tiny' else [task for task in TASKS if (size, task) in RELEASED]
 
 
 def default_tasks(size: str) -> list[str]:
-    """Tasks that run by default: one keypoint set and all dense tasks.
-
-    Raises:
-        ValueError: The size is unknown.
-    """
+    """Returns the tasks that run by default: one keypoint set and all dense tasks."""
     tasks = released_tasks(size)
     keypoints = [task for task in tasks if get_task(task).kind == 'keypoints']
     return [*keypoints[:1], *(task for task in tasks if task not in keypoints)]
@@ -140,12 +132,7 @@ def embedded_tasks() -> dict[str, Path]:
 
 
 def released_config(size: str, task: str) -> dict:
-    """The config of a released model; an installed package has no config files.
-
-    Args:
-        size: ``'0.3b'``, ``'0.6b'``, ``'1b'`` or ``'2b'``.
-        task: One of `TASKS`.
-    """
+    """Returns the config of a released model, as an installed package may lack the config files."""
     width = SapiensViT.arch_zoo[f'sapiens_{size}']['embed_dims']
     backbone = dict(type='SapiensViT', arch=f'sapiens_{size}', img_size=(1024, 768), patch_size=16,
                     patch_cfg=dict(padding=2 if task in PADDED_TASKS else 0))

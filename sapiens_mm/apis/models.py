@@ -92,12 +92,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
 
 
 def load_released(size: str, task: str, **kwargs) -> TaskModel:
-    """Loads a released model, fetched once, or the part of the embedded model for a task.
-
-    Args:
-        size: One of :data:`~sapiens_mm.apis.model_zoo.SIZES`.
-        task: One of :data:`~sapiens_mm.apis.model_zoo.TASKS`.
-        **kwargs: ``device`` and ``dtype`` of :func:`load_model`.
+    """Loads a released model, or the part of the embedded model for a task, with arguments of :func:`load_model`.
 
     Raises:
         ValueError: The size or task is unknown, or the task was not released for this size.
@@ -172,11 +167,7 @@ def _load_own(tasks: Sequence[str] | None, weights, options: dict) -> list[TaskM
 
 
 def pair_weights(configs: Sequence[str], checkpoints: Sequence[str]) -> list | None:
-    """The ``weights`` of :func:`load_models` from ``--config`` and ``--checkpoint``; None without checkpoints.
-
-    Raises:
-        ValueError: Their numbers differ.
-    """
+    """Returns ``weights`` for :func:`load_models` from ``--config`` and ``--checkpoint``; None without checkpoints."""
     if configs and len(configs) != len(checkpoints):
         raise ValueError(f'got {count(len(configs), "--config", "--config")} and {len(checkpoints)} --checkpoint; pass '
                          'pairs, or only checkpoints that contain their configs')
@@ -184,11 +175,7 @@ def pair_weights(configs: Sequence[str], checkpoints: Sequence[str]) -> list | N
 
 
 def weights_of(content: dict, source: str) -> dict[str, Tensor]:
-    """The named tensors of a checkpoint.
-
-    Raises:
-        CheckpointError: It holds anything else.
-    """
+    """Returns the named tensors of a checkpoint; raises a CheckpointError for any other content."""
     weights = content.get('state_dict', content)
     if not isinstance(weights, dict) or not weights:
         kind = 'nothing' if isinstance(weights, dict) else f'a {type(weights).__name__}'
@@ -203,13 +190,7 @@ def weights_of(content: dict, source: str) -> dict[str, Tensor]:
 
 
 def save_model(model: TaskModel, path: str | os.PathLike, dtype: torch.dtype = torch.float32) -> None:
-    """Writes a ``.safetensors`` file that :func:`load_model` reads without a config.
-
-    Args:
-        model: As returned by :func:`load_model`.
-        path: The file.
-        dtype: Dtype of the stored tensors.
-    """
+    """Writes a ``.safetensors`` file with tensors of a dtype, which :func:`load_model` reads without a config."""
     config = {**model.config, 'test_dataloader': dict(dataset=dict(pipeline=[dict(size=model.input_size)]))}
     # One dataset_meta describes all heads: that of the only task, or of the classes.
     named = [meta for task, meta in model.metainfo.items()

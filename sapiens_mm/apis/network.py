@@ -38,23 +38,15 @@ class SapiensNetwork(nn.Module):
         self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
-        """Runs the model.
-
-        Args:
-            images: RGB (B, 3, H, W), 0 to 255 in any dtype, of the model's input size.
+        """Runs RGB images (B, 3, H, W), 0 to 255 in any dtype, of the model's input size.
 
         Returns:
-            Float32 heatmaps (B, K, h, w), logits (B, C, h, w), depth (B, 1, h, w) or normals (B, 3, h, w) of any
-            length; of several tasks a dict by task.
+            Float32 heatmaps, logits, depth or normals (of any length), (B, C, h, w); of several tasks a dict by task.
         """
         return self.model(self._normalize(images), None, mode='tensor')
 
     def features(self, images: Tensor) -> Tensor:
-        """Returns the backbone's last feature map, float32 (B, C, h, w), of images as in :meth:`forward`.
-
-        Raises:
-            ValueError: The backbone is no ``SapiensViT``.
-        """
+        """Returns the last feature map of a ``SapiensViT``, float32 (B, C, h, w), of images as in :meth:`forward`."""
         backbone = self.model.backbone
         if not isinstance(backbone, SapiensViT):
             raise ValueError(f'features: got the backbone {type(backbone).__name__}, expected SapiensViT')
@@ -136,11 +128,7 @@ class TaskModel:
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """A device by name; by default the GPU, else MPS, else the CPU.
-
-    Raises:
-        ValueError: The device does not work.
-    """
+    """Returns a working device by name; by default the GPU, else MPS, else the CPU."""
     try:
         chosen = torch.device(device or get_device())
         torch.empty(1, device=chosen)
@@ -151,11 +139,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """A dtype by name (``'bf16'`` or ``'bfloat16'``); by default the device's fastest.
-
-    Raises:
-        ValueError: The dtype is not supported.
-    """
+    """Returns a supported dtype by name (``'bf16'`` or ``'bfloat16'``); by default the device's fastest."""
     names = {**DTYPES, **{str(value).removeprefix('torch.'): value for value in DTYPES.values()}}
     chosen = fastest_dtype(device) if dtype is None else names.get(dtype, dtype)
     if chosen not in DTYPES.values():
@@ -164,7 +148,7 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 if the device computes in it, else float32."""
+    """Returns bfloat16 if the device computes in it, else float32."""
     if device.type == 'cuda':
         fast = torch.cuda.get_device_capability(device) >= (8, 0)  # torch.cuda.is_bf16_supported counts emulation too
     elif device.type == 'cpu':

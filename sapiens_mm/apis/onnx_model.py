@@ -23,10 +23,6 @@ class OnnxNetwork:
     Attributes:
         metadata: `METADATA` by name, parsed.
 
-    Raises:
-        ImportError: ONNX Runtime is missing.
-        CheckpointError: The file cannot be run, or was not exported by this package.
-        ValueError: ONNX Runtime does not support the device.
     """
 
     def __init__(self, path: str, device: torch.device):
@@ -60,10 +56,6 @@ class OnnxNetwork:
 
 def load_onnx_model(path: str, device: str | torch.device = 'cpu') -> TaskModel:
     """Loads a file of ``sapiens-mm export --format onnx``.
-
-    Args:
-        path: The file; large models have their weights beside it, in ``<path>.data``.
-        device: ``'cpu'`` or ``'cuda'``.
 
     Raises:
         ImportError: ONNX Runtime is missing, or mmpose for decoding keypoints.

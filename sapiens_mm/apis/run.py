@@ -72,24 +72,14 @@ class RunOptions:
 
 @dataclass
 class _Summary:
-    """What a run did.
-
-    Attributes:
-        done: Written images and frames.
-        skipped: Inputs that were done before.
-        unread: Messages about inputs that could not be read.
-        unwritten: Messages about results that could not be written, by source.
-        nobody: Images and frames without detected people.
-        no_area: Given boxes without area in their frame.
-        stopped: Why the run ended early.
-    """
+    """What a run did."""
     done: dict[str, int] = field(default_factory=lambda: dict(image=0, frame=0))
-    skipped: int = 0
-    unread: list[str] = field(default_factory=list)
-    unwritten: dict[str, str] = field(default_factory=dict)
-    nobody: int = 0
-    no_area: int = 0
-    stopped: str = ''
+    skipped: int = 0  # inputs that were done before
+    unread: list[str] = field(default_factory=list)  # messages
+    unwritten: dict[str, str] = field(default_factory=dict)  # messages by source
+    nobody: int = 0  # images and frames without detected people
+    no_area: int = 0  # given boxes without area in their frame
+    stopped: str = ''  # why the run ended early
 
     def text(self, options: RunOptions, images_only: bool) -> str:
         done = {noun: number for noun, number in self.done.items() if number}
@@ -243,11 +233,7 @@ def _load(options: RunOptions, kinds: set[str], images_only: bool) -> SapiensInf
 
 
 def _check_kept(tasks: Sequence[str], kinds: set[str], images_only: bool) -> list[str]:
-    """The tasks whose results are kept by a file or window; warns about the others.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """Returns the tasks whose results are kept by a file or window; warns about the others."""
     kept = _kept(tasks, kinds)
     dropped = [task for task in tasks if task not in kept]
     if dropped:
@@ -331,12 +317,7 @@ def _disk_problem(writer: ResultWriter, error: OSError) -> str:
 
 
 class StopOnSignal:
-    """Context in which the first Ctrl-C or SIGTERM is recorded and the second raises KeyboardInterrupt.
-
-    Attributes:
-        code: The exit code, 0 before a signal.
-        event: Set by a signal.
-    """
+    """Context in which the first Ctrl-C or SIGTERM sets ``code`` and ``event``, and the second raises."""
 
     def __init__(self):
         self.code, self.event = 0, threading.Event()

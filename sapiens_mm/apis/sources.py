@@ -143,11 +143,7 @@ def _kind(path: str) -> str:
 
 
 def file_source(path: str) -> Source:
-    """A file as a source named by its base name, even if the path looks like a pattern, number or URL.
-
-    Raises:
-        InputError: The file does not exist or is a link.
-    """
+    """Returns a file, no link, as a source named by its base name, even if it looks like a pattern, number or URL."""
     if not osp.isfile(path) or osp.islink(path):
         raise InputError(f'{path}: file does not exist')
     path = osp.abspath(path)
@@ -164,15 +160,7 @@ def known_sources(inputs) -> list[Source]:
 
 
 def frames_of_inputs(inputs, on_error: SourceErrorHandler | None = None) -> Iterator[Frame]:
-    """Reads the frames of Python inputs in order.
-
-    Args:
-        inputs: See :meth:`sapiens_mm.apis.SapiensInferencer.stream`.
-        on_error: See :func:`frames_of`.
-
-    Raises:
-        InputError: A path does not exist, an image is invalid, or an input is of another type.
-    """
+    """Reads the frames of Python inputs in order; see :meth:`sapiens_mm.apis.SapiensInferencer.stream`."""
     lazy = isinstance(inputs, Iterator)
     entries = inputs if lazy or isinstance(inputs, (list, tuple)) else [inputs]
     paths = [] if lazy else [entry for entry in entries if isinstance(entry, (str, os.PathLike))]
@@ -203,13 +191,7 @@ def frames_of_inputs(inputs, on_error: SourceErrorHandler | None = None) -> Iter
 
 
 def frames_of(sources: Iterable[Source], on_error: SourceErrorHandler | None = None) -> Iterator[Frame]:
-    """Reads the frames of sources in order.
-
-    Args:
-        sources: The sources.
-        on_error: Called with an unreadable source and its error; the next source follows. By default the error is
-            raised.
-    """
+    """Reads the frames of sources in order; ``on_error`` is called with an unreadable source and its error."""
     for source in sources:
         try:
             yield from read_frames(source)

@@ -14,11 +14,7 @@ _TICK = Fraction(1, 90000)  # time base in seconds
 
 
 def import_av():
-    """Imports PyAV.
-
-    Raises:
-        ValueError: It is not installed.
-    """
+    """Returns PyAV; raises a ValueError if it is not installed."""
     try:
         import av
     except ImportError as error:
@@ -71,11 +67,7 @@ class VideoWriter:
             self.container.mux(self.stream.encode(frame))
 
     def close(self) -> None:
-        """Completes the file; without images or after an error there is none.
-
-        Raises:
-            OSError: See :meth:`append`.
-        """
+        """Completes the file; without images or after an error there is none."""
         if self.stream is None or self.failed:
             return
         with self._removed_on_error():

@@ -62,23 +62,14 @@ class ResultWriter:
         self.close(complete=error[0] is None)
 
     def kinds_of(self, source: Source) -> set[str]:
-        """Kinds of files that are written for a source.
-
-        Raises:
-            ValueError: The source is a camera, whose frames become a video, and PyAV is missing.
-        """
+        """Returns the kinds of files that are written for a source."""
         kinds = DEFAULT_KINDS[source.kind] if self.kinds is None else self.kinds
         if source.kind == 'camera' and 'video' in kinds:
             import_av()
         return kinds - {'video'} if source.kind == 'image' else kinds
 
     def is_done(self, source: Source, tasks: Sequence[str] = ()) -> bool:
-        """Whether all files of a source exist; of a video those of its last frame.
-
-        Args:
-            source: The source; a camera is never done.
-            tasks: Tasks whose PNGs are required.
-        """
+        """Whether all files of a source exist, with PNGs of some tasks; of a video those of its last frame."""
         kinds, name = self.kinds_of(source), source.name
         files = [self._path(name, kind) for kind in kinds & {'json', 'video'}]
         if source.kind == 'video':
@@ -91,11 +82,7 @@ class ResultWriter:
         return source.kind != 'camera' and all(map(osp.exists, files))
 
     def write(self, result: Result) -> bool:
-        """Writes a result; frames of a video must come in order.
-
-        Returns:
-            Whether everything was written, the JSON last.
-        """
+        """Writes a result, the JSON last, and returns whether that worked; frames of a video must come in order."""
         if result.source is not self._source:
             self.close()
             self._source, self._frames = result.source, 0
@@ -116,11 +103,7 @@ class ResultWriter:
         return False
 
     def make_folder(self) -> None:
-        """Makes the folder.
-
-        Raises:
-            OSError: The folder cannot be written to.
-        """
+        """Makes the folder; raises an OSError if it is not writable."""
         try:
             os.makedirs(self.folder, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
@@ -129,11 +112,7 @@ class ResultWriter:
             raise OSError(f"output folder '{self.folder}' is not writable ({error.strerror}); use another") from error
 
     def read_meta(self) -> dict:
-        """The content of ``meta.json``, empty without the file.
-
-        Raises:
-            ValueError: It was not written by this package.
-        """
+        """Returns the content of ``meta.json``, empty without the file; raises a ValueError for other content."""
         path = osp.join(self.folder, 'meta.json')
         try:
             content = read_json(path)
@@ -155,11 +134,7 @@ class ResultWriter:
             raise OSError(f'{path} cannot be written: {error.strerror}') from error
 
     def close(self, complete: bool = True) -> None:
-        """Finishes the current source.
-
-        Args:
-            complete: Whether all its frames were written.
-        """
+        """Finishes the current source, of which all frames were written if ``complete``."""
         video, source = self._video, self._source
         self._video = self._source = None
         if video is not None:
@@ -253,14 +228,7 @@ def _facts(meta: dict) -> dict:
 
 
 def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Encodes depth in 16 bits: ``depth = near + (value - 1) * step``, and 0 without depth.
-
-    Args:
-        depth: (H, W) float32, 0 without depth.
-
-    Returns:
-        (H, W) uint16, ``near`` and ``step``.
-    """
+    """Encodes depth (H, W) as uint16, ``near`` and ``step``: ``depth = near + (value - 1) * step``, 0 without depth."""
     valid = (depth != 0) & np.isfinite(depth)
     encoded = np.zeros(depth.shape, np.uint16)
     if not valid.any():

@@ -94,6 +94,42 @@ def test_bad_list_of_samples(people):
         build(people, ann_file='val.txt')
 
 
+@pytest.mark.parametrize(('table', 'named'), [
+    ((0, 2, 2), ('left_arm', 'right_arm')), ((1, 0, 2), ('background', 'left_arm')),
+    ((0, 1, 2), ('left_arm', 'right_arm')),
+    ((1, 2, 0), ('left_arm', 'right_arm')), ((0, 2, 5), ('5', '2'))])
+def test_mirror_tables_that_are_no_pairs(people, table, named):
+    metainfo = dict(classes=('background', 'left_arm', 'right_arm'), palette=[[0, 0, 0]] * 3, flip_indices=table)
+    with pytest.raises(ValueError) as error:
+        DATASETS.build(dict(type='SapiensDenseDataset', data_root=str(people), metainfo=metainfo))
+    assert all(name in str(error.value) for name in named)
+
+
+def test_names_with_dots_and_subfolders(people, tmp_path):
+    for kind in ('images', 'masks', 'parts', 'depths', 'normals'):
+        source, = people.glob(f'{kind}/a.*')
+        for name in ('frame.0001', 'walk/frame.0001', 'walk/left.cam/x'):
+            target = people / kind / f'{name}{source.suffix}'
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    names = [info['sample_name'] for info in SapiensDenseDataset(data_root=str(people))]
+    assert names == ['a', 'b', 'c', 'frame.0001', 'walk/frame.0001', 'walk/left.cam/x']
+    (people / 'some.txt').write_text('frame.0001\nwalk/frame.0001.png\nwalk/left.cam/x\na.png\n')
+    dataset = SapiensDenseDataset(data_root=str(people), ann_file='some.txt')
+    assert [info['sample_name'] for info in dataset] == ['a', 'frame.0001', 'walk/frame.0001', 'walk/left.cam/x']
+    assert dataset[2]['seg_map_path'].endswith('parts/walk/frame.0001.png')
+    (people / 'parts/walk/frame.0001.png').unlink()
+    with pytest.raises(ValueError, match='walk/frame.0001'):
+        SapiensDenseDataset(data_root=str(people))
+
+
+def test_label_folders_inside_of_the_image_folder(people):
+    for path in people.glob('images/*.png'):
+        shutil.move(path, people / path.name)
+    dataset = SapiensDenseDataset(data_root=str(people), data_prefix=dict(img_path=''))
+    assert [info['sample_name'] for info in dataset] == ['a', 'b', 'c']
+
+
 def test_samples_are_sorted_and_complete(people):
     dataset = DATASETS.build(dict(type='SapiensDenseDataset', data_root=str(people)))
     assert [dataset.get_data_info(i)['sample_name'] for i in range(3)] == ['a', 'b', 'c']

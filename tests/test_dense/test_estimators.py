@@ -42,13 +42,17 @@ def predict(model, inputs, data, task):
     return [sample.get(field).data for sample in model(inputs, data, mode='predict')]
 
 
-def full_size(model, task, inputs, size):
-    """What mmseg would make of a model's output, by whole interpolation."""
-    with torch.no_grad():
-        outputs = F.interpolate(model(inputs), size, mode='bilinear', align_corners=False)
+def finish(outputs, size, task):
+    """Returns predictions by interpolation of whole outputs, as mmseg makes them."""
+    outputs = F.interpolate(outputs, size, mode='bilinear', align_corners=False)
     if task == 'seg':
         return outputs.argmax(1, keepdim=True).to(torch.uint8)
     return outputs if task == 'depth' else F.normalize(outputs, dim=1)
+
+
+def full_size(model, task, inputs, size):
+    with torch.no_grad():
+        return finish(model(inputs), size, task)
 
 
 def assert_same(found, expected, task):
@@ -187,13 +191,8 @@ def test_padding_does_not_reach_the_prediction(task):
     with torch.no_grad():
         output = model(data['inputs'][1:])
     scale = output.shape[-1] / 48
-    cut = output[..., :int(48 * scale), :int(32 * scale)]
-    expected = F.interpolate(cut, (97, 65), mode='bilinear')
-    if task == 'seg':
-        expected = expected.argmax(1, keepdim=True).to(torch.uint8)
-    elif task == 'normal':
-        expected = F.normalize(expected, dim=1)
-    assert_same(found[1], expected[0], task)
+    crop = output[..., :int(48 * scale), :int(32 * scale)]
+    assert_same(found[1], finish(crop, (97, 65), task)[0], task)
 
 
 @pytest.mark.parametrize('task', KINDS)
@@ -207,12 +206,7 @@ def test_flip_test(task):
         mirrored = mirrored[:, FLIP_INDICES]
     elif task == 'normal':
         mirrored = torch.stack([-mirrored[:, 0], mirrored[:, 1], mirrored[:, 2]], dim=1)
-    expected = F.interpolate((straight + mirrored) / 2, (80, 60), mode='bilinear')
-    if task == 'seg':
-        expected = expected.argmax(1, keepdim=True).to(torch.uint8)
-    elif task == 'normal':
-        expected = F.normalize(expected, dim=1)
-    assert_same(found, expected, task)
+    assert_same(found, finish((straight + mirrored) / 2, (80, 60), task), task)
     differs = found != torch.stack(predict(plain, x, samples(ori_shape=(80, 60)), task))
     assert differs.float().mean() > 0.05
 

@@ -19,6 +19,12 @@ def test_shapes_and_weights_must_agree():
         SapiensWeightedCrossEntropyLoss([1, 2])(torch.rand(1, 3, 4, 4), torch.zeros(1, 4, 4).long())
 
 
+@pytest.mark.parametrize('weights', [[1, -1], [1, float('nan')], [float('inf'), 1]])
+def test_class_weights_out_of_range(weights):
+    with pytest.raises(ValueError, match='class_weight'):
+        MODELS.build(dict(type='SapiensWeightedCrossEntropyLoss', class_weight=weights))
+
+
 def test_cross_entropy_equals_public_implementation(reference):
     entry = reference['loss_wce']
     loss = MODELS.build(dict(type='SapiensWeightedCrossEntropyLoss', class_weight=entry['class_weight']))

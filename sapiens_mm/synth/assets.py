@@ -22,7 +22,6 @@ class Assets:
         fingerprints: Number and digest of the names and sizes of ``backgrounds`` and ``hdris``, or None. They identify
             the files of a continued run, wherever their folders are.
     """
-
     photos: list = field(default_factory=list)
     hdris: list = field(default_factory=list)
     fingerprints: dict = field(default_factory=lambda: dict(backgrounds=None, hdris=None))
@@ -52,8 +51,8 @@ class Assets:
 def _listed(folder: Path, suffixes: tuple) -> list:
     paths = sorted(p for p in folder.rglob('*') if p.suffix.lower() in suffixes and p.is_file())
     if not paths:
-        found = 'a folder without any' if folder.is_dir() else 'no folder'
-        raise FileNotFoundError(f'{folder}: got {found}, expected a folder with images ({", ".join(suffixes)})')
+        kind = 'a folder without any' if folder.is_dir() else 'no folder'
+        raise FileNotFoundError(f'{folder}: got {kind}, expected a folder with images ({", ".join(suffixes)})')
     return paths
 
 

@@ -37,7 +37,6 @@ class PosedBody:
         vertices: (19158, 3) float32, numbered as in ``base.obj``, with the helper geometry.
         bone_heads, bone_tails: Ends of each bone by its name, (3,) each.
     """
-
     vertices: np.ndarray
     bone_heads: dict[str, np.ndarray]
     bone_tails: dict[str, np.ndarray]
@@ -189,13 +188,6 @@ class Body:
         """Reads MakeHuman's (H, W) uint8 mask ``lips``, ``face``, ... over the skin's texture coordinates."""
         return cv2.imread(str(self._data / 'textures' / f'mpfb_{name}.jpg'), cv2.IMREAD_GRAYSCALE)
 
-    def masked(self, name: str) -> np.ndarray:
-        """Returns (F,) values of a mask at the centers of the skin quads, 0 to 1."""
-        mask = self.mask(name)
-        h, w = mask.shape
-        u, v = self.skin_uv.mean(axis=1).T
-        return mask[np.clip((1 - v) * h, 0, h - 1).astype(int), np.clip(u * w, 0, w - 1).astype(int)] / 255
-
     def _parts_of_skin(self) -> np.ndarray:
         """(F,) the body part whose bones move each face most."""
         weights = {part: self.bone_weights(*bones)[self.skin].mean(axis=1) for part, bones in _PART_BONES.items()}
@@ -208,7 +200,11 @@ class Body:
 
     def _mark_lips(self) -> None:
         """The vermilion by MakeHuman's mask, split where upper and lower lip meet."""
-        lips = (self.masked('lips') > 0.5) & (self.skin_parts == PART_IDS['Face_Neck'])
+        mask = self.mask('lips')
+        h, w = mask.shape
+        u, v = self.skin_uv.mean(axis=1).T
+        masked = mask[np.clip((1 - v) * h, 0, h - 1).astype(int), np.clip(u * w, 0, w - 1).astype(int)] / 255 > 0.5
+        lips = masked & (self.skin_parts == PART_IDS['Face_Neck'])
         centers = self.rest.vertices[self.skin].mean(axis=1)
         # Opening the jaw moves only the lower lip.
         moved = self.pose(face={'jawOpen': 1.}).vertices[self.skin].mean(axis=1) - centers

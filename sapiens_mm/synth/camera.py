@@ -21,7 +21,6 @@ class Camera:
     Raises:
         ValueError: A matrix has another shape, a size is below 1, or the rotation is none.
     """
-
     intrinsics: np.ndarray
     rotation: np.ndarray
     translation: np.ndarray

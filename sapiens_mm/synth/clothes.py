@@ -90,7 +90,6 @@ class Wardrobe:
         self.eyes = (heads['eye.L'] + heads['eye.R']) / 2
         self.tights, self.skirt = (triangles(body.groups[f'helper-{name}']) for name in ('tights', 'skirt'))
         self.skin = triangles(body.skin)
-        self.left = self.rest[:, 0] > 0
 
     def _along(self, bones: tuple[str, str, str]) -> np.ndarray:
         """(V,) position along the chain of two bones on a vertex's side, extrapolated beyond its ends."""
@@ -136,12 +135,11 @@ class Wardrobe:
     @cached_property
     def crown(self) -> int:
         """The topmost vertex of the skin."""
-        skin = np.unique(self.skin)
-        return int(skin[self.z[skin].argmax()])
+        return int(self.body.skin_vertices[self.z[self.body.skin_vertices].argmax()])
 
 
 def sample_outfit(rng: np.random.Generator, wardrobe: Wardrobe) -> dict:
-    """Draws the clothes, hair and bag of a person, none of which everyone has."""
+    """Draws clothes, hair and a bag of a person, each with a probability."""
     outfit, hip = {}, wardrobe.hip
 
     def cloth(low=0.002, high=0.012):
@@ -186,26 +184,16 @@ def _hair_color(rng: np.random.Generator) -> list[float]:
 
 
 def dress(wardrobe: Wardrobe, posed: PosedBody, outfit: dict, instance: int) -> tuple[list[Mesh], np.ndarray]:
-    """Builds an outfit of :func:`sample_outfit`.
-
-    Returns:
-        The meshes, and (F,) whether they hide each of the body's skin quads.
-    """
+    """Returns the meshes of an outfit of :func:`sample_outfit`, and (F,) whether they hide each skin quad."""
     fitting = _Fitting(wardrobe, posed, outfit, instance)
-    for name, build in dict(socks=fitting.socks, trousers=fitting.trousers, skirt=fitting.skirt, top=fitting.top,
-                            shoes=fitting.shoes, hair=fitting.hair, hat=fitting.hat, bag=fitting.bag).items():
+    for name in ('socks', 'trousers', 'skirt', 'top', 'shoes', 'hair', 'hat', 'bag'):
         if name in outfit:
-            build(outfit[name])
+            getattr(fitting, name)(outfit[name])
     return [mesh for mesh in fitting.meshes if len(mesh.faces)], fitting.hidden[wardrobe.body.skin].all(axis=1)
 
 
 class _Fitting:
-    """An outfit on a posed body. Each method builds one piece.
-
-    Attributes:
-        meshes: The pieces so far.
-        hidden: (V,) whether they hide each vertex.
-    """
+    """An outfit on a posed body: its methods add a piece's meshes, and mark the (V,) hidden vertices."""
 
     def __init__(self, wardrobe: Wardrobe, posed: PosedBody, outfit: dict, instance: int):
         self.wardrobe, self.posed, self.outfit, self.instance = wardrobe, posed, outfit, instance
@@ -244,9 +232,9 @@ class _Fitting:
         """Overlapping convex hulls of toes, instep and ankle: closed and smooth."""
         w = self.wardrobe
         field = w.sock(piece['height'])
-        for side, left in (('Left', True), ('Right', False)):
-            foot = np.unique(w.tights)
-            foot = foot[(w.left[foot] == left) & (field[foot] > 0)]
+        feet = np.unique(w.tights)
+        feet = feet[field[feet] > 0]
+        for side, foot in (('Left', feet[w.rest[feet, 0] > 0]), ('Right', feet[w.rest[feet, 0] <= 0])):
             y, z = w.rest[foot, 1], w.z[foot]
             along = (y - y.min()) / (y.max() - y.min())
             low = z < np.quantile(z, 0.75)

@@ -9,7 +9,7 @@ class MissingExtra(ImportError):
 
 @contextmanager
 def needs_extra(what: str) -> Iterator[None]:
-    """Turns an ImportError of its block into a `MissingExtra` that says what ``what`` (``'rendering'``) needs."""
+    """Turns an ImportError of its block into a `MissingExtra` of ``what``, for example ``'rendering'``."""
     try:
         yield
     except ImportError as error:

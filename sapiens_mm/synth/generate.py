@@ -56,7 +56,6 @@ class Settings:
     Raises:
         ValueError: A value is out of its range.
     """
-
     seed: int = 0
     size: tuple[int, int] = (1024, 768)
     samples: int = 32
@@ -84,7 +83,6 @@ class Settings:
 @dataclass
 class Sample:
     """One image with its labels."""
-
     buffers: Buffers
     camera: Camera
     people: list[Person]
@@ -227,8 +225,7 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
         ``(index, seconds by stage)`` of each finished image, in any order.
 
     Raises:
-        ValueError: The folder holds a set of other settings or a broken JSON file, or ``num``, ``workers`` or
-            ``shard`` is out of range.
+        ValueError: A number is out of range, or the folder holds a set of other settings or a broken JSON file.
         OSError: A file cannot be written, or a worker died.
         ImportError: The extra ``synth`` is not installed.
     """

@@ -44,11 +44,11 @@ COCO_PARTS = dict(foot=slice(17, 23), face=slice(23, 91), lefthand=slice(91, 112
 def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, meshes: list[Mesh]) -> np.ndarray:
     """Projects a person's landmarks and determines their visibility.
 
-    A landmark is visible if the first surface that its ray meets, or one beside it, is the person's and at most
+    A landmark is visible if the first surface at its pixel, or beside it, is the person's and at most
     :data:`~sapiens_mm.synth.landmarks.DEPTH_TOLERANCE` in front of it (more under clothes).
 
     Returns:
-        (N, 3) float64: x, y in pixels (0 is the center of the first one) and 0, 1 or 2; x and y are 0 where it is 0.
+        (N, 3) float64: x, y in pixels (0 is the center of the first one), or 0 where absent, and the visibility.
     """
     uv, z = camera.project(person.landmarks)
     height, width = buffers.depth.shape
@@ -81,12 +81,10 @@ def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, m
 
 
 def annotate(person: Person, instance: int, camera: Camera, buffers: Buffers, meshes: list[Mesh]) -> dict | None:
-    """Computes what all annotations of a person share.
+    """Returns the common content of a person's annotations, or None for a person below :data:`SMALLEST_PERSON`.
 
-    Returns:
-        ``instance``, ``bbox`` (x, y, w, h of the visible pixels), ``area`` (pixels), ``segmentation`` (the mask as
-        COCO's compressed run lengths), ``landmarks`` (N rows of x, y, visibility); None for a person below
-        :data:`SMALLEST_PERSON`.
+    ``instance``, ``bbox`` (x, y, w, h of the visible pixels), ``area`` (pixels), ``segmentation`` (the mask as COCO's
+    compressed run lengths), ``landmarks`` (N rows of x, y, visibility).
     """
     mask = buffers.instance == instance
     area = int(mask.sum())

@@ -46,14 +46,7 @@ BROW_OUTLINES = (tuple(mirror_name(name) for name in _RIGHT_BROW), _RIGHT_BROW)
 
 
 def interpolate(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Interpolates values at vertices (texture coordinates, normals, positions) at landmarks of the surface.
-
-    Args:
-        values: (19158, C) in the numbering of ``base.obj``.
-        names: Names of :data:`SURFACE_VERTICES`.
-
-    Returns:
-        (len(names), C) float64 weighted means of the values.
+    """Interpolates (19158, C) values at vertices to (N, C) float64 at N named landmarks of :data:`SURFACE_VERTICES`.
 
     Raises:
         KeyError: A landmark is not on the surface.
@@ -102,11 +95,7 @@ _WHOLEBODY_ROWS = [_INDEX[name] for name in WHOLEBODY_SOURCES.values()]
 
 
 def to_wholebody133(values: np.ndarray) -> np.ndarray:
-    """Selects the rows of COCO-WholeBody's 133 keypoints, (133, ...), from values by landmark, (N, ...).
-
-    Raises:
-        ValueError: There is not one row per landmark.
-    """
+    """Selects the rows of COCO-WholeBody's 133 keypoints, (133, ...), from values by landmark, (N, ...)."""
     values = np.asarray(values)
     if values.ndim == 0 or len(values) != len(LANDMARK_NAMES):
         raise ValueError(f'values: got shape {values.shape}, expected one row per landmark, {len(LANDMARK_NAMES)}')

@@ -28,8 +28,7 @@ def emitters(lights: list, meshes: list, camera: Camera) -> list:
             ``{'type': 'hdri', 'file': path, 'yaw': degrees, 'scale': s}``: the user's environment map;
             ``{'type': 'panel', 'centre': [x, y, z], 'target': [x, y, z], 'size': [w, h], 'radiance': [r, g, b]}``:
             a rectangle (meters) that shines towards its target.
-        meshes: The lit meshes.
-        camera: Its view gets the least noise.
+        meshes, camera: Lit meshes and the view with the least noise.
 
     Raises:
         ValueError: The type is unknown.
@@ -82,7 +81,7 @@ def panel(light: dict) -> dict:
 def dome(light: dict, meshes: list, lights: list, camera: Camera) -> dict:
     """Returns ambient light as a ball around everything that shines inwards.
 
-    Mitsuba's own ambient light samples all directions alike, including those below a surface. Points sampled evenly
+    Mitsuba's ambient light samples all directions alike, including those below a surface. Points sampled evenly
     from a ball's area, as seen from a place close to it, are distributed by the cosine of the angle to the ball's
     middle, which is their weight for a surface that faces the middle. So this ball touches the scene from behind, and
     its middle is above and on the camera's side. That halves the noise.

@@ -19,7 +19,6 @@ class Mesh:
         roughness: 0 (mirror) to 1 (chalk).
         normals: (V, 3) float32 unit vertex normals for smooth shading, or None for flat faces.
     """
-
     name: str
     vertices: np.ndarray
     faces: np.ndarray

@@ -38,7 +38,6 @@ class Person:
         landmarks: (N, 3) in the order of :data:`sapiens_mm.synth.landmarks.LANDMARK_NAMES`, NaN where undefined.
         body: The posed body.
     """
-
     meshes: list[Mesh]
     landmarks: np.ndarray
     body: PosedBody

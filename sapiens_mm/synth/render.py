@@ -2,7 +2,7 @@
 
 Two scenes of the same meshes. The image: `samples` rays per pixel, each lit by a random point of a light (direct light
 only, see `lights.emitters`), and a box filter. The labels: every triangle glows in a color that encodes its number, and
-one ray through the center of each pixel reads it (Mitsuba's own integrator for indices takes ten times as long); depth
+one ray through the center of each pixel reads it (Mitsuba's integrator for indices takes ten times as long); depth
 and normal are then computed in float64 from that triangle and the camera, so that they hold at the pixel's center.
 
 The bytes depend on the arguments alone, not on the number of threads or processes: blocks of pixels have a fixed size,
@@ -48,7 +48,6 @@ class Buffers:
         mesh, face: (H, W) int32 index into the list of meshes and into that mesh's faces, -1 for none.
         seconds: Duration of each stage: ``scene``, ``labels``, ``rgb``.
     """
-
     rgb: np.ndarray | None
     alpha: np.ndarray | None
     depth: np.ndarray
@@ -117,7 +116,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     # A second ray in the direction of reflection would halve the noise, and double the time.
     integrator = mi.load_dict(dict(type='direct', emitter_samples=1, bsdf_samples=0, block_size=BLOCK,
                                    hide_emitters=backdrop is not None))
-    # spp=0: the sampler's own number.
+    # spp=0: the sampler's number.
     image = np.array(mi.render(scene, sensor=sensor(camera, samples), integrator=integrator, spp=0, seed=seed))
     buffers.alpha = np.clip(image[..., 3], 0, 1).astype(np.float32)
     linear = expose(image[..., :3], buffers, key)

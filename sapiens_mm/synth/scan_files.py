@@ -28,7 +28,6 @@ class Placement:
         height: Meters from the lowest to the highest vertex; not with ``unit``.
         yaw: Rotation about the vertical in degrees, counter-clockwise seen from above.
     """
-
     up: str = 'y'
     unit: float | None = None
     height: float | None = None
@@ -124,7 +123,7 @@ def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow
         material = visual.material
         image = getattr(material, 'baseColorTexture', None) or getattr(material, 'image', None)
         uv = getattr(visual, 'uv', None)
-        # Trimesh replaces a missing .mtl by an image of its own.
+        # Trimesh replaces a missing .mtl by a default image.
         if image is not None and uv is not None and (path.suffix.lower() != '.obj' or _missing_of_obj(path) is None):
             texture = np.ascontiguousarray(np.asarray(image.convert('RGB')))
             return Mesh(uv=np.asarray(uv, np.float32)[:, :2], albedo=texture, **made)
@@ -166,7 +165,7 @@ def _untextured(path: Path, missing: str | None) -> str:
 
 
 def _missing_texture(path: Path) -> str | None:
-    """What a scan without colors is missing, as far as the beginning of its file tells; None for broken files."""
+    """The missing item of a scan without colors, by the beginning of its file; None for broken files."""
     suffix = path.suffix.lower()
     if suffix == '.obj':
         with open(path, errors='replace') as file:

@@ -36,7 +36,7 @@ FRAMINGS = {
     'upper_body': (0.5, (1.4, 2.4), 0.05),
     'full_body': (0.0, (1.2, 2.2), 0.05),
 }
-#: Meters; THuman2.0's scans have no size of their own.
+#: Meters; THuman2.0's scans have no true size.
 THUMAN_HEIGHT = 1.7
 
 

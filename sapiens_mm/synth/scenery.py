@@ -28,7 +28,6 @@ class Scenery:
         key: Exposure for `render.render`.
         parameters: Every choice, for JSON.
     """
-
     meshes: list
     lights: list
     backdrop: np.ndarray | None

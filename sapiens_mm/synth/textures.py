@@ -95,7 +95,7 @@ def draw_skin(complexion: dict, masks: dict[str, np.ndarray], hair_color: list[f
 
     Args:
         complexion: From :func:`sample_complexion`.
-        masks: (512, 512, 1) float32 each: lips, face, fingernails, toenails, inside-mouth, brows.
+        masks: From :func:`skin_masks`: lips, face, fingernails, toenails, inside-mouth, brows.
         hair_color: Linear RGB of the brows.
     """
     rng = np.random.default_rng(complexion['seed'])

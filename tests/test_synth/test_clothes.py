@@ -211,7 +211,7 @@ def test_straps_lie_on_the_shirt_wherever_it_has_folds(body, wardrobe):
         outfit['top'].update(loose=0.012, fold=fold)
         meshes = {mesh.name: mesh for mesh in dress(wardrobe, body.rest, outfit, 1)[0]}
         strap, apparel = label_buffers([meshes['straps']], camera), PART_IDS['Apparel']
-        # Their fronts, all of which is visible.
+        # Their visible fronts.
         front = (strap.part == apparel) & (strap.depth < np.median(strap.depth[strap.part == apparel]) + 0.05)
         assert front.sum() > 100
         both = label_buffers([meshes['straps'], meshes['top']], camera)

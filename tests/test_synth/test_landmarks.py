@@ -37,7 +37,7 @@ def data() -> Path:
 
 @pytest.fixture(scope='module')
 def template(data) -> np.ndarray:
-    """(19158, 3) metres, y up, looking to +z, its left is +x."""
+    """(19158, 3) meters, y up, looking to +z, its left is +x."""
     lines = (data / '3dobjs' / 'base.obj').read_text().splitlines()
     return np.array([line.split()[1:4] for line in lines if line.startswith('v ')], float) / 10
 
@@ -217,14 +217,14 @@ def test_ear(placed, side):
     assert (np.diff(antihelix[:, 1]) < -0.002).all()
     tragus = at('top_point_of_tragus', 'protruding_point_of_tragus', 'bottom_point_of_tragus')
     assert (np.diff(tragus[:, 1]) < -0.002).all()
-    numbers = range(1, 9) if side == 'l' else (1, 8, 3, 4, 5, 6, 7, 2)  # the vocabulary's own swap
+    numbers = range(1, 9) if side == 'l' else (1, 8, 3, 4, 5, 6, 7, 2)  # the vocabulary swaps 2 and 8
     steps = np.linalg.norm(np.diff(at(*(f'point_{n}_of_inner_helix' for n in numbers)), axis=0), axis=1)
     assert steps.max() < 1.3 * steps.min()
     height = {name[2:]: placed[name][1] for name in GOLIATH[220:272] if name.startswith(side)}
     assert len(height) == 26
     assert min(height, key=height.get) == 'tip_of_ear_lobe'
     assert max(height, key=height.get) == 'top_connecting_point_of_helix'
-    # What is farther back than the tragus, and the depth of the concha.
+    # Points behind the tragus, and the depth of the concha.
     assert (at('end_of_antihelix', 'point_6_of_inner_helix')[:, 2] < tragus[:, 2].min()).all()
     assert abs(at('deepest_point_of_concha')[0, 0]) < abs(at('highest_point_of_antitragus')[0, 0])
 

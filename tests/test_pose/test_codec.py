@@ -37,7 +37,7 @@ def test_encode_equals_public_implementation(pose_reference):
 
 @pytest.mark.parametrize('sigma', [1.3, 2, 2.5, 6])
 def test_encode_equals_mmpose(sigma):
-    """Points inside, near and beyond the border, unlabelled ones, and radii that are no whole number."""
+    """Points inside, near and beyond the border, points without a label, and radii that are not integers."""
     ours, stock = codecs(sigma=sigma)
     rng = np.random.default_rng(0)
     for _ in range(5):
@@ -57,7 +57,7 @@ def test_encode_without_visibility_renders_all():
 
 
 def test_decode_equals_public_implementation(pose_reference):
-    """Two of the maps have no positive value; the public decode gives NaN there."""
+    """Two of the heatmaps have no positive value, for which the public decode returns NaN."""
     entry = {key: pose_reference[f'decode.{key}'] for key in ('heatmaps', 'keypoints', 'scores')}
     h, w = entry['heatmaps'].shape[-2:]
     ours, _ = codecs((w * 4, h * 4), (w, h), 6)
@@ -72,7 +72,7 @@ def test_decode_equals_public_implementation(pose_reference):
 
 @pytest.mark.parametrize(('noise', 'height'), [
     (0., 1.), (0.02, 1.), (0., 100.),
-    # So low that mmpose's clip at 1e-3 takes part, and the blur of whole maps is needed.
+    # Low enough for mmpose's clip at 1e-3, which needs the blur of whole maps.
     (0., 0.01), (0., 0.002), (0., 0.0011), (0., 60.)])
 @pytest.mark.parametrize('sigma', [2, 6])
 def test_decode_equals_mmpose(noise, height, sigma):
@@ -83,14 +83,14 @@ def test_decode_equals_mmpose(noise, height, sigma):
     heatmaps = ((heatmaps + rng.normal(0, noise, heatmaps.shape)) * height).astype(np.float32)
     with np.errstate(all='ignore'):
         expected, scores = stock.decode(heatmaps)
-    found, found_scores = ours.decode(heatmaps)
-    assert found.shape == (1, 40, 2)
-    np.testing.assert_array_equal(found_scores, scores)
-    # Where noise alone makes the peak the Newton step of both is hundreds of pixels of rounding error.
+    decoded, decoded_scores = ours.decode(heatmaps)
+    assert decoded.shape == (1, 40, 2)
+    np.testing.assert_array_equal(decoded_scores, scores)
+    # At a peak of noise the Newton steps of both are hundreds of pixels of rounding error.
     clear = (scores > 0) & (visible > 0) & (np.abs(expected - 128) < 300).all(-1)
     assert clear.sum() > 20
-    np.testing.assert_allclose(found[clear], expected[clear], atol=1e-2)
-    assert np.isfinite(found).all()
+    np.testing.assert_allclose(decoded[clear], expected[clear], atol=1e-2)
+    assert np.isfinite(decoded).all()
 
 
 @pytest.mark.parametrize('value', [0., 0.5, -1., 1e-5, 70.])
@@ -115,11 +115,11 @@ def test_decode_low_precision(dtype):
     ours, _ = codecs(sigma=6)
     truth = 8 + torch.rand(2, 9, 2) * torch.tensor([31., 47.])
     heatmaps = ours.render(truth)
-    found, scores = ours.decode_heatmaps(heatmaps.to(dtype))
-    assert found.dtype == scores.dtype == torch.float32
+    decoded, scores = ours.decode_heatmaps(heatmaps.to(dtype))
+    assert decoded.dtype == scores.dtype == torch.float32
     expected, _ = ours.decode_heatmaps(heatmaps)
-    # What rounding the heights leaves of four pixels a heatmap pixel.
-    assert (found - expected).abs().max() < (0.5 if dtype == torch.bfloat16 else 0.1)
+    # A heatmap pixel is four pixels; heights are rounded.
+    assert (decoded - expected).abs().max() < (0.5 if dtype == torch.bfloat16 else 0.1)
     # Autocast must not lower the precision of the refinement itself.
     with torch.autocast('cpu', dtype=torch.bfloat16):
         torch.testing.assert_close(ours.decode_heatmaps(heatmaps)[0], expected)
@@ -130,8 +130,8 @@ def test_round_trip():
     ours, _ = codecs(sigma=2)
     truth = np.random.default_rng(2).uniform(20, 170, (1, 30, 2)).astype(np.float32)
     heatmaps = ours.render(torch.as_tensor(ours.encode(truth)['keypoint_labels']))
-    found, scores = ours.batch_decode(heatmaps)
-    np.testing.assert_allclose(found[0], truth * np.array([192 / 191, 256 / 255]), atol=0.05)
+    decoded, scores = ours.batch_decode(heatmaps)
+    np.testing.assert_allclose(decoded[0], truth * np.array([192 / 191, 256 / 255]), atol=0.05)
     assert scores[0].shape == (1, 30)
 
 

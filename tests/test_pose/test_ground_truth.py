@@ -1,4 +1,4 @@
-"""mmpose's ``CocoMetric`` gets the same checks as ours, before a training."""
+"""Checks of the evaluator's annotations for mmpose's ``CocoMetric``, before training."""
 import json
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ def content(tiny_coco):
 
 @pytest.fixture
 def loop(tiny_coco, tmp_path):
-    """What a runner has for validation, from the content of the annotation file."""
+    """The validation loop of a runner, given the content of the annotation file."""
 
     def make(content, **kwargs):
         path = tmp_path / 'ann.json'
@@ -82,7 +82,7 @@ def test_annotations_of_another_set(content, loop, tmp_path):
 
 @pytest.mark.parametrize('spoil', ['area', 'ann_file', 'save_best', 'sigmas'])
 def test_a_training_stops_before_its_first_iteration(micro_config, tiny_coco, tmp_path, spoil):
-    """From a config of ours, through the runner: nothing is trained, no checkpoint is written."""
+    """A runner raises the error before it trains or writes a checkpoint."""
     cfg = Config.fromfile(micro_config)
     content = json.loads((tiny_coco / 'annotations/person_keypoints_val2017.json').read_text())
     assert cfg.val_evaluator.type == 'CocoMetric'

@@ -150,7 +150,7 @@ def test_133_keypoints_as_mmpose(noise, file_133, capsys):
     hands = [ours[f'coco_wholebody/{side}_hand/AP'] for side in ('left', 'right')]
     assert ours['coco_wholebody/hand/AP'] == pytest.approx(np.mean(hands))
     if noise == 0:
-        # Not so for the face: where people overlap, one without a labelled face may take another's place.
+        # Except the face: where people overlap, one without a labelled face may match another.
         assert [ours[f'coco_wholebody/{part}AP'] for part in ('', 'body/', 'foot/', 'hand/')] == pytest.approx([1] * 4)
     else:
         assert ours['coco_wholebody/face/AP'] < ours['coco_wholebody/body/AP']
@@ -162,7 +162,7 @@ def test_308_keypoints(file_308):
     assert len(extra) == 2
     for name, value in perfect.items():  # nobody has one of the 7 extra keypoints
         assert value == pytest.approx(-1 if name in extra else 1)
-    # One part astray and the others not: it alone loses.
+    # Only the displaced part loses.
     samples = predictions(file_308)
     names = get_metainfo(308)['keypoint_name2id']
     hand = [names[name] for name in get_parts(308)['left_hand']]
@@ -239,7 +239,7 @@ def test_predictions_are_written_where_asked(file_17, tmp_path):
 
 
 def evaluate_share(rank, samples, file, folder):
-    """One of two processes, each of which has seen every other sample."""
+    """One of two processes with every other sample."""
     dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
     metric = SapiensKeypointMetric(ann_file=str(file))
     metric.dataset_meta = get_metainfo(133)

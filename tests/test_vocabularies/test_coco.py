@@ -9,7 +9,7 @@ from sapiens_mm.vocabularies.coco import COMMON_114, COMMON_114_IN_133, COMMON_1
 from sapiens_mm.vocabularies.keypoints import get_parts
 
 FACE = {int(name[5:]): goliath for goliath, name in COMMON_114 if name.startswith('face-')}
-# Where goliath has its midpoints on a line, as fractions of its length: 3 1 4 centre 5 2 6 from the viewer's left.
+# Where goliath has its midpoints on a line, as fractions of its length: 3 1 4 center 5 2 6 from the viewer's left.
 EIGHTHS = {3: 1 / 8, 1: 2 / 8, 4: 3 / 8, 5: 5 / 8, 2: 6 / 8, 6: 7 / 8}
 # Lines of the 68-point face from the viewer's left to the right, with a point at each end.
 LINES = [[36, 37, 38, 39], [36, 41, 40, 39], [42, 43, 44, 45], [42, 47, 46, 45]]
@@ -41,7 +41,7 @@ def test_indices_known_from_the_release(root):
 
 
 def test_flipping_commutes():
-    """Going to the mirror image and going to the other vocabulary can be done in either order."""
+    """Flipping and converting commute."""
     flip_133, flip_308 = get_metainfo(133)['flip_indices'], get_metainfo(308)['flip_indices']
     to_308 = dict(zip(COMMON_114_IN_133, COMMON_114_IN_308, strict=True))
     assert [flip_308[to_308[index]] for index in to_308] == [to_308[flip_133[index]] for index in to_308]
@@ -62,7 +62,7 @@ def test_sides_of_the_face():
 
 
 def test_midpoints_are_the_nearest_to_the_annotations(coco_real):
-    """Each midpoint taken is the one nearest to where COCO-WholeBody's annotators put the point along its line."""
+    """Each midpoint is the nearest to the fraction of its line in COCO-WholeBody's annotations."""
     annotations = json.loads((coco_real / 'coco_wholebody.json').read_text())['annotations']
     faces = [np.reshape(ann['face_kpts'], (-1, 3))[:, :2] for ann in annotations if ann['face_valid']]
     assert len(faces) >= 4
@@ -71,7 +71,7 @@ def test_midpoints_are_the_nearest_to_the_annotations(coco_real):
             steps = np.array([[math.dist(face[a], face[b]) for a, b in zip(line, line[1:], strict=False)]
                               for face in faces])
             fractions = (steps.cumsum(1) / steps.sum(1, keepdims=True)).mean(0)[:-1]
-            if halves:  # the lower numbered end is the person's right corner or the centre
+            if halves:  # the lower numbered end is the person's right corner or the center
                 fractions = fractions / 2 + (0.5 if line[0] in (51, 57, 62, 66) else 0)
             for index, fraction in zip(line[1:-1], fractions, strict=True):
                 nearest = min(EIGHTHS, key=lambda number: abs(EIGHTHS[number] - fraction))  # noqa: B023

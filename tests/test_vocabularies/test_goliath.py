@@ -9,7 +9,7 @@ from sapiens_mm.vocabularies.keypoints import get_parts
 
 @pytest.fixture(scope='module')
 def facts(root):
-    """The vocabulary as read off the public checkpoints."""
+    """The keypoint set of the public checkpoints."""
     path = root.parent / 'shared' / 'facts' / 'keypoints_308.json'
     if not path.exists():
         pytest.skip(f'{path} is not here')
@@ -51,7 +51,7 @@ def test_metainfo_parses():
 
 
 def test_lines_are_listed_in_spatial_order():
-    """The eyelid lines are listed from the outer corner in: that is where the numbers of the midpoints are read off."""
+    """The eyelid lines are listed from the outer corner on, which gives the order of the midpoints."""
     names = [info['name'] for info in METAINFO_308['keypoint_info'].values()]
     start = names.index('r_outer_end_of_upper_eyelid_line') + 1
     order = [name.split('_of_')[0] for name in names[start:start + 7]]

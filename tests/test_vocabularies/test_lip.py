@@ -3,7 +3,7 @@ import json
 import pytest
 
 from sapiens_mm.vocabularies import lip
-from sapiens_mm.vocabularies.body_parts import PART_IDS, PART_NAMES
+from sapiens_mm.vocabularies.body_parts import FLIPPED_PARTS, PART_IDS, PART_NAMES
 
 
 def test_flip_exchanges_left_and_right():
@@ -13,7 +13,7 @@ def test_flip_exchanges_left_and_right():
     assert lip.FLIPPED_LIP[14:] == (15, 14, 17, 16, 19, 18)
 
 
-def test_colours_differ():
+def test_colors_differ():
     assert len(set(lip.LIP_COLORS)) == 20
 
 
@@ -24,9 +24,9 @@ def test_against_the_facts(root):
     facts = json.loads(path.read_text())['lip_cihp_20']
     assert tuple(entry['name'] for entry in facts['classes']) == lip.LIP_NAMES
     assert [[a, b] for a, b in enumerate(lip.FLIPPED_LIP) if a < b] == facts['flip_pairs']
-    # Where the facts give one of the 20 a counterpart, it leads back to it, or to one not told apart.
+    # A counterpart among the 28 maps back to the class, or to the one it is merged with.
     for index, part in enumerate(facts['mapping_20_to_goliath28']):
-        if part != 255 and lip.LIP_NAMES[index] != 'Skirt':  # there it becomes upper clothing
+        if part != 255 and lip.LIP_NAMES[index] != 'Skirt':  # upper clothing in the facts
             assert lip.PARTS_28_TO_20[part] == lip.LIP_COMPARABLE[index]
 
 
@@ -41,9 +41,7 @@ def test_28_in_20():
     assert lip.CIHP_NAMES[lip.PARTS_28_TO_CIHP[PART_IDS['Torso']]] == 'Torso-skin'
 
 
-def test_mapping_and_mirror_exchange():
-    """Mapping a mirror image gives the mirror image of the mapped."""
-    from sapiens_mm.vocabularies.body_parts import FLIPPED_PARTS
+def test_mapping_and_flip_commute():
     for mapping in (lip.PARTS_28_TO_20, lip.PARTS_28_TO_CIHP):
         for part, flipped in enumerate(FLIPPED_PARTS):
             to = mapping[part]
@@ -52,6 +50,6 @@ def test_mapping_and_mirror_exchange():
 
 @pytest.mark.parametrize(('mapping', 'comparable'), [(lip.PARTS_28_TO_20, lip.LIP_COMPARABLE),
                                                      (lip.PARTS_28_TO_CIHP, lip.CIHP_COMPARABLE)])
-def test_what_is_comparable_are_the_classes_that_the_28_become(mapping, comparable):
+def test_comparable_classes_are_those_of_the_28(mapping, comparable):
     assert set(comparable) == set(mapping)
     assert all(to in (255, comparable[to]) for to in comparable if to != 255)

@@ -1,16 +1,16 @@
-"""People and frames as images of a model's input size."""
+"""Crops of people and frames."""
 import numpy as np
 import pytest
 
-from sapiens_mm.apis.crops import cut_person, cut_person_evenly, resize_frame
+from sapiens_mm.apis.crops import crop_for_dense, crop_for_pose, resize_frame
 
 
-def test_crops_show_what_they_say():
+def test_crops_show_their_boxes():
     y, x = np.mgrid[:400, :300]
     image = np.stack([x // 2, y // 2, np.zeros_like(x)], axis=-1).astype(np.uint8)
     box = np.array([60, 80, 160, 280])
-    for cut in (cut_person, cut_person_evenly):
-        crop, (x0, y0, x1, y1) = cut(image, box, (64, 48))
+    for crop_person in (crop_for_pose, crop_for_dense):
+        crop, (x0, y0, x1, y1) = crop_person(image, box, (64, 48))
         assert crop.shape == (64, 48, 3)
         assert (y1 - y0) / (x1 - x0) == pytest.approx(64 / 48)
         assert y1 - y0 == pytest.approx(250)

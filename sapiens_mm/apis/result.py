@@ -212,11 +212,9 @@ class Result:
         return {task.label.noun: self._draw_map(task) for task in self._dense_tasks()}
 
     def _draw_map(self, task: Task) -> np.ndarray:
-        from ..visualization.maps import color_normals, draw_depth, draw_parts
-        values = self.maps[task.result]
-        if task.kind == 'classes':
-            return draw_parts(self.image, values, self.metainfo[task.name]['palette'])
-        return (color_normals if task.kind == 'vectors' else draw_depth)(values, self.mask)
+        from ..visualization.maps import draw_map
+        palette = self.metainfo.get(task.name, {}).get('palette')
+        return draw_map(task.name, self.maps[task.result], self.image, self.mask, palette)
 
 
 def check_keypoint_format(keypoint_format: str) -> None:

@@ -67,23 +67,18 @@ def _jpeg(file: BinaryIO) -> Header:
 
 
 def _png(file: BinaryIO) -> Header:
-    file.seek(8)
-    width = height = 0
-    orientation = 1
+    kind, width, height = struct.unpack('>12x4sII', file.read(24))
+    if kind != b'IHDR' or not width:
+        raise ValueError('got a PNG without a size')
+    file.seek(33)
     while len(chunk := file.read(8)) == 8:
         length, kind = struct.unpack('>I4s', chunk)
-        if kind == b'IHDR':
-            width, height = struct.unpack('>II', file.read(8))
-            length -= 8
-        elif kind == b'eXIf':
-            orientation = _orientation(b'Exif\0\0' + file.read(min(length, 1 << 16)))
-            break
-        elif kind == b'IEND':
+        if kind == b'eXIf':
+            return Header(height, width, _orientation(b'Exif\0\0' + file.read(min(length, 1 << 16))))
+        if kind == b'IEND':
             break
         file.seek(length + 4, 1)
-    if not width:
-        raise ValueError('got a PNG without a size')
-    return Header(height, width, orientation)
+    return Header(height, width)
 
 
 def _webp(file: BinaryIO) -> Header:

@@ -279,8 +279,8 @@ def test_two_ranks_killed_in_mid_epoch(root, tmp_path):
     bad = {(0, 4), (1, 3), (2, 0), (4, 0), (7, 9), (9, 11)}
     shards = write_shards(tmp_path / 'shards', SIZES, bad)
     code = 'import sys; from test_pretrain.test_stream import train_ranks; train_ranks(*sys.argv[1:])'
-    run = subprocess.run([sys.executable, '-c', code, shards, tmp_path], cwd=root / 'tests', capture_output=True, text=True,
-                         env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}, check=True)
+    run = subprocess.run([sys.executable, '-c', code, shards, tmp_path], capture_output=True, text=True, check=True,
+                         cwd=root / 'tests', env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'})
     codes = json.loads(run.stdout.splitlines()[-1])
     assert -signal.SIGKILL in codes['killed'], run.stderr  # the other one may first find its peer gone
     assert codes['same'] == codes['other'] == [0, 0], run.stderr

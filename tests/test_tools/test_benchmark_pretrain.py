@@ -17,29 +17,29 @@ def tool(monkeypatch):
     return module
 
 
-def stand_in(tool, monkeypatch, status, figures):
-    """A process for each variant that takes no time."""
+def stand_in(tool, monkeypatch, status, results):
+    """Replaces the process of each variant by its result."""
 
     def run(command, **kwargs):
         name = command[command.index('--variant') + 1]
-        return SimpleNamespace(returncode=status, stdout='a warning\n' + json.dumps(figures[name]))
+        return SimpleNamespace(returncode=status, stdout='a warning\n' + json.dumps(results[name]))
 
     monkeypatch.setattr(tool.subprocess, 'run', run)
 
 
-FIGURES = {'mmpretrain': dict(seconds=4., peak=10e9, beyond=5e9, loss=1., parameters=1),
+RESULTS = {'mmpretrain': dict(seconds=4., peak=10e9, beyond=5e9, loss=1., parameters=1),
            'ours': dict(seconds=3., peak=10e9, beyond=5e9, loss=1., parameters=1),
            'ours, checkpointed': dict(seconds=5., peak=6e9, beyond=1e9, loss=1., parameters=1)}
 
 
-def test_a_process_that_is_killed_is_told(tool, monkeypatch):
-    stand_in(tool, monkeypatch, -9, FIGURES)
-    with pytest.raises(SystemExit, match="'mmpretrain' ended with status -9: killed, most likely for memory"):
+def test_killed_process(tool, monkeypatch):
+    stand_in(tool, monkeypatch, -9, RESULTS)
+    with pytest.raises(SystemExit, match="'mmpretrain'.*-9"):
         tool.main()
 
 
 def test_ratios_are_to_mmpretrain(tool, monkeypatch, capsys):
-    stand_in(tool, monkeypatch, 0, FIGURES)
+    stand_in(tool, monkeypatch, 0, RESULTS)
     tool.main()
     rows = {line[:20].strip(): line[20:].split() for line in capsys.readouterr().out.splitlines()[2:]}
     assert rows['mmpretrain'] == ['4.00', '1.00', '10.00', '1.00', '5.00', '1.00', '1.000']
@@ -50,7 +50,7 @@ def test_ratios_are_to_mmpretrain(tool, monkeypatch, capsys):
 @pytest.mark.parametrize('variant', ['ours', 'ours, checkpointed'])
 def test_a_step_is_measured(tool, monkeypatch, variant):
     monkeypatch.setattr('sys.argv', [*tool.sys.argv, '--variant', variant])
-    found = tool.measure(tool.parse_args())
-    assert found['seconds'] > 0
-    assert found['loss'] == pytest.approx(1, abs=0.5)
-    assert found['peak'] > found['beyond']
+    result = tool.measure(tool.parse_args())
+    assert result['seconds'] > 0
+    assert result['loss'] == pytest.approx(1, abs=0.5)
+    assert result['peak'] > result['beyond']

@@ -1,4 +1,4 @@
-"""What tools/setup/make_env.sh says when the machine lacks something: one line, and nothing is made."""
+"""tools/setup/make_env.sh on machines that lack something: one line of error, and nothing is written."""
 import os
 import subprocess
 import sys
@@ -10,7 +10,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / 'tools/setup/make_env.sh'
 
 
 def fake(folder, name, body):
-    """Puts a command of our own in front of the machine's."""
+    """Writes an executable script."""
     folder.mkdir(exist_ok=True)
     path = folder / name
     path.write_text(f'#!/bin/sh\n{body}\n')

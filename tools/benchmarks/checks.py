@@ -1,4 +1,4 @@
-"""Time of the checks of data sets, side by side with the stock pieces that check nothing, in one run.
+"""Time of the data set checks, compared with stock components without checks.
 
     python tools/benchmarks/checks.py
     python tools/benchmarks/checks.py --images 5000 --persons 6000   # a small one
@@ -9,7 +9,7 @@
   loader and `cv2.imread`.
 * scan: images a second of `tools/check_dataset.py`, 640x480, without the time of imports.
 
-`ratio` says how many times as long ours takes: of the fastest round, both taking turns.
+`ratio` is our time / stock time, of the fastest round; both take turns.
 """
 import argparse
 import contextlib
@@ -52,14 +52,14 @@ def make_annotations(path: Path, images: int, persons: int) -> None:
 
 def fastest(functions: dict, rounds: int) -> dict[str, float]:
     """CPU seconds of the fastest round of each function."""
-    found = dict.fromkeys(functions, float('inf'))
+    seconds = dict.fromkeys(functions, float('inf'))
     for _ in range(rounds):
         for name, function in functions.items():
             begin = time.process_time()
             with contextlib.redirect_stdout(io.StringIO()):
                 function()
-            found[name] = min(found[name], time.process_time() - begin)
-    return found
+            seconds[name] = min(seconds[name], time.process_time() - begin)
+    return seconds
 
 
 def photo(path: Path, size: tuple[int, int]) -> str:

@@ -1,4 +1,4 @@
-"""Speed of the dense code side by side with the plain way, in one run.
+"""Speed of the dense code, compared with a straightforward implementation.
 
     python tools/benchmarks/dense.py                # all parts
     python tools/benchmarks/dense.py --only loader  # some of them
@@ -17,7 +17,7 @@
   NumPy (least squares by `lstsq`; all angles sorted for the median) for depth and normals.
 
 Both sides take turns, and the time is that of the fastest round, which other programs disturbed least. `ratio`
-says how many times as fast ours is.
+is plain time / our time.
 """
 import argparse
 import json
@@ -234,7 +234,7 @@ def benchmark_loader(args: argparse.Namespace) -> Iterator[dict]:
 
 
 def part_logits() -> torch.Tensor:
-    """(1, 28, 512, 384): a person of 27 smooth parts as large as limbs, a third of the picture, on background."""
+    """(1, 28, 512, 384): a person of 27 smooth parts as large as limbs, a third of the image, on background."""
     torch.manual_seed(0)
     logits = torch.nn.functional.interpolate(3 * torch.randn(1, 28, 8, 6), (512, 384), mode='bilinear')
     y, x = torch.linspace(-1, 1, 512)[:, None], torch.linspace(-1, 1, 384)
@@ -351,13 +351,13 @@ def benchmark_metric(args: argparse.Namespace) -> Iterator[dict]:
 
 def line(entry: dict) -> str:
     if 'ours_per_s' in entry:
-        figures = [f'{entry[key]:.1f}/s' for key in ('ours_per_s', 'plain_per_s')]
+        columns = [f'{entry[key]:.1f}/s' for key in ('ours_per_s', 'plain_per_s')]
     elif entry['part'] == 'memory':
-        figures = [f'{entry[key]:.1f} MB' for key in ('ours', 'plain')]
+        columns = [f'{entry[key]:.1f} MB' for key in ('ours', 'plain')]
     else:
-        figures = [f'{entry[key] * 1000:.1f} ms' for key in ('ours', 'plain')]
+        columns = [f'{entry[key] * 1000:.1f} ms' for key in ('ours', 'plain')]
     goal = '-' if entry['goal'] is None else f'{entry["goal"]:g}x'
-    return f'{entry["part"]:12}{entry["case"]:56}{figures[0]:>12}{figures[1]:>12}{entry["ratio"]:>7.2f}x{goal:>7}'
+    return f'{entry["part"]:12}{entry["case"]:56}{columns[0]:>12}{columns[1]:>12}{entry["ratio"]:>7.2f}x{goal:>7}'
 
 
 PARTS = dict(loader=benchmark_loader, postprocess=benchmark_postprocess, metric=benchmark_metric)

@@ -1,4 +1,4 @@
-"""Speed of `SapiensInferencer` from image files to keypoints or maps, beside the way of a plain demo, in one run.
+"""Speed of `SapiensInferencer` from image files to keypoints or maps, compared with a plain demo.
 
     python tools/benchmarks/inference.py                                 # 308 keypoints, the tiny model at 256x192
     python tools/benchmarks/inference.py --persons 1 --dtype bfloat16
@@ -74,7 +74,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def write_frames(folder: Path, args: argparse.Namespace) -> tuple[list[str], list[np.ndarray]]:
-    """JPEGs (a gradient, discs and noise), and for each boxes (N, 5) side by side."""
+    """Writes JPEGs (a gradient, discs and noise); returns their paths, and boxes (N, 5) side by side for each."""
     rng = np.random.default_rng(0)
     height, width = map(int, args.frame_size.split('x'))
     ramp = np.linspace(0, 160, width)[None, :, None] + np.linspace(0, 60, height)[:, None, None]
@@ -93,7 +93,7 @@ def write_frames(folder: Path, args: argparse.Namespace) -> tuple[list[str], lis
 
 
 def save_random_weights(cfg: Config, path: Path) -> None:
-    """Weights by which outputs depend on the image, unlike those that a training starts from."""
+    """Saves random weights with which outputs depend on the image, unlike initial ones."""
     model = build(cfg)
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
@@ -114,7 +114,7 @@ def build(cfg: Config):
 
 
 def own_weights(cfg: Config, name: str, folder: Path) -> tuple[str, str]:
-    """A config and a checkpoint of random weights, as files."""
+    """Writes a config and a checkpoint of random weights; returns their paths."""
     cfg.model.backbone.init_cfg = None
     paths = str(folder / f'{name}.py'), str(folder / f'{name}.pth')
     cfg.dump(paths[0])
@@ -123,7 +123,7 @@ def own_weights(cfg: Config, name: str, folder: Path) -> tuple[str, str]:
 
 
 def plain_dtype(args: argparse.Namespace):
-    """Autocast to it: how a plain model computes in another dtype."""
+    """Returns the autocast context of a plain model."""
     dtype = getattr(torch, args.dtype)
     return nullcontext() if dtype == torch.float32 else torch.autocast(args.device, dtype)
 

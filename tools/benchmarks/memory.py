@@ -4,9 +4,9 @@
     python tools/benchmarks/memory.py --arch 0.6b --shape 512 384 --with-cp on
 
 Each variant runs two steps (forward, loss, backward, AdamW) in a process of its own: the first one creates the
-optimizer's state, so the second is a step as the others of a run. `peak` is that of the process, the libraries included
-(`start` is what it holds before the model); `state` is what float32 weights, gradients and AdamW's two moments take, so
-no step of that model can peak lower. The checkpointed step of 0.3b at 1024x768 should stay below 8 GB.
+optimizer's state, the second is like all others. `peak` is that of the process, libraries included, and `start` its
+memory before the model; `state` is that of float32 weights, gradients and AdamW's two moments, below which no step can
+peak. The checkpointed step of 0.3b at 1024x768 should stay below 8 GB.
 """
 import argparse
 import json
@@ -20,7 +20,7 @@ GB = 1e9
 
 
 def peak_memory() -> int:
-    """Peak resident bytes of this process so far."""
+    """Returns the peak resident memory of this process in bytes."""
     status = Path('/proc/self/status')
     if status.exists():
         # `ru_maxrss` outlives exec on Linux: it would be that of the starting process if that is the larger one.
@@ -30,7 +30,7 @@ def peak_memory() -> int:
 
 
 def measure(arch: str, shape: tuple[int, int], batch: int, with_cp: bool, steps: int = 2) -> dict:
-    """Trains this process's model for some steps; seconds are those of the last one."""
+    """Trains a model for some steps in this process, and times the last one."""
     import torch
 
     from sapiens_mm.backbones import SapiensViT

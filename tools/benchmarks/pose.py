@@ -1,11 +1,11 @@
-"""Speed of the pose code side by side with the stock mmpose pieces that it replaces, in one run.
+"""Speed of the pose code, compared with the stock mmpose components that it replaces.
 
     python tools/benchmarks/pose.py                     # all parts
     python tools/benchmarks/pose.py --only decode step  # some of them
     python tools/benchmarks/pose.py --out pose.json
 
 * loader: images through a DataLoader with worker processes. The same augmentation and images; the stock pipeline
-  renders heatmaps, ours carries coordinates. All 308 keypoints are labelled.
+  renders heatmaps, ours carries coordinates. All 308 keypoints are labeled.
 * decode: heatmaps to keypoints, `SapiensUDPHeatmap.batch_decode` against `UDPHeatmap.decode` person by person. The maps
   are Gaussians of random height (0.05 to 1) in noise.
 * step: a whole training step (copy to the device, forward, loss, backward, AdamW) of the same tiny model. Ours renders
@@ -182,7 +182,7 @@ def training_batches(codecs: tuple, size: tuple[int, int], num_keypoints: int, b
 
 def benchmark_step(args: argparse.Namespace, cfg: Config) -> Iterator[dict]:
     for size in dict.fromkeys(('256x192', args.size)):
-        # A small step is over soon, and disturbed the more.
+        # Short steps need more rounds against noise.
         rounds = args.rounds * (1 if args.quick or size == '1024x768' else 8)
         for num_keypoints in (17, 308):
             yield from step_rows(args, size, num_keypoints, rounds)
@@ -239,11 +239,11 @@ def step_row(case: str, function: Callable[[int], object], rounds: int) -> dict:
 
 def line(entry: dict) -> str:
     if 'ours_per_s' in entry:
-        figures = [f'{entry[key]:.1f}/s' for key in ('ours_per_s', 'stock_per_s')]
+        columns = [f'{entry[key]:.1f}/s' for key in ('ours_per_s', 'stock_per_s')]
     else:
-        figures = [f'{entry[key] * 1000:.1f} ms' for key in ('ours', 'stock')]
+        columns = [f'{entry[key] * 1000:.1f} ms' for key in ('ours', 'stock')]
     notes = [f'{key} {value:.2g}' for key, value in entry.items() if 'difference' in key]
-    return (f'{entry["part"]:8}{entry["case"]:46}{figures[0]:>12}{figures[1]:>12}{entry["ratio"]:>7.2f}x'
+    return (f'{entry["part"]:8}{entry["case"]:46}{columns[0]:>12}{columns[1]:>12}{entry["ratio"]:>7.2f}x'
             f'{entry["goal"]:>6g}x  {" ".join(notes)}'.rstrip())
 
 

@@ -1,13 +1,12 @@
-"""Time and memory of a step of masked autoencoding, beside mmpretrain's `MAE` with the same ViT, in one run.
+"""Time and memory of a step of masked autoencoding, compared with mmpretrain's `MAE` with the same ViT.
 
     pip install mmpretrain==1.2.0
     python tools/benchmarks/pretrain.py                                     # 0.3b, 1024 x 1024, batch 1, float32
     python tools/benchmarks/pretrain.py --dtype bfloat16 --size 512 --steps 5
 
-Each variant is a process of its own, so that its peak of memory is its own: forward, backward and AdamW, the first step
-(which also makes the optimizer's state) not timed. The processes take turns, `--rounds` times; the figures are those of
-the fastest round. `beyond` is the peak without what both cannot do without: libraries, weights, gradients and AdamW's
-two moments, four bytes each.
+Each variant runs in its own process, with its own peak memory: forward, backward and AdamW. The first step, which
+also creates the optimizer's state, is not timed. The processes take turns, `--rounds` times, and the fastest round
+counts. `beyond` is the peak without libraries, weights, gradients and AdamW's two moments, four bytes each.
 """
 import argparse
 import json
@@ -30,16 +29,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=1024, help='side of the images in pixels')
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
-    parser.add_argument('--steps', type=int, default=2, help='that are timed, in each round')
+    parser.add_argument('--steps', type=int, default=2, help='timed steps in each round')
     parser.add_argument('--rounds', type=int, default=2)
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--out', help='JSON file for the figures')
-    parser.add_argument('--variant', choices=VARIANTS, help=argparse.SUPPRESS)  # what the processes are started with
+    parser.add_argument('--out', help='JSON file for the results')
+    parser.add_argument('--variant', choices=VARIANTS, help=argparse.SUPPRESS)  # of a child process
     return parser.parse_args()
 
 
 def build(variant: str, arch: dict, size: int):
-    """A function from images to the loss, and the model."""
+    """Returns a function from images to the loss, and the model."""
     from mmengine.registry import MODELS, init_default_scope
     if variant == 'mmpretrain':
         try:
@@ -78,7 +77,7 @@ def measure(args: argparse.Namespace) -> dict:
     model.init_weights()
     model.train()
     trained = [param for param in model.parameters() if param.requires_grad]
-    fused = digit_version(torch.__version__) >= digit_version('2.4')  # the first to have it for a CPU
+    fused = digit_version(torch.__version__) >= digit_version('2.4')  # the first with fused AdamW on a CPU
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=fused)
     images = torch.randn(args.batch, 3, args.size, args.size)
     seconds = []
@@ -96,7 +95,7 @@ def measure(args: argparse.Namespace) -> dict:
 
 
 def peak_memory() -> int:
-    """The most bytes of memory that this process has held."""
+    """Returns the peak resident memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 
@@ -107,26 +106,26 @@ def main() -> None:
         logging.disable(logging.WARNING)
         print(json.dumps(measure(args)))
         return
-    found = {name: [] for name in VARIANTS}
+    results = {name: [] for name in VARIANTS}
     for _ in range(args.rounds):
         for name in VARIANTS:
             out = subprocess.run([sys.executable, *sys.argv, '--variant', name], stdout=subprocess.PIPE, text=True)
             if out.returncode:
                 raise SystemExit(f"'{name}' ended with status {out.returncode}" +
-                                 (': killed, most likely for memory' if out.returncode == -9 else ', see above'))
-            found[name].append(json.loads(out.stdout.splitlines()[-1]))
+                                 (': killed, probably out of memory' if out.returncode == -9 else '; see above'))
+            results[name].append(json.loads(out.stdout.splitlines()[-1]))
     print(f'{args.arch}, {args.batch} x 3 x {args.size} x {args.size}, {args.dtype}, {args.threads} threads')
     print(f'{"":20}{"s/step":>9}{"ratio":>8}{"peak GB":>9}{"ratio":>8}{"beyond GB":>11}{"ratio":>8}{"loss":>8}')
     best = {name: dict(rounds[0], **{key: min(one[key] for one in rounds) for key in ('seconds', 'peak', 'beyond')})
-            for name, rounds in found.items()}
+            for name, rounds in results.items()}
     stock = best['mmpretrain']
     for name, row in best.items():
-        figures = [f'{row[key] / unit:{width}.2f}{row[key] / stock[key]:8.2f}'
+        columns = [f'{row[key] / unit:{width}.2f}{row[key] / stock[key]:8.2f}'
                    for key, unit, width in (('seconds', 1, 9), ('peak', 1e9, 9), ('beyond', 1e9, 11))]
-        print(f'{name:20}{"".join(figures)}{row["loss"]:8.3f}')
+        print(f'{name:20}{"".join(columns)}{row["loss"]:8.3f}')
     if args.out:
         with open(args.out, 'w') as file:
-            json.dump(dict(vars(args), rounds=found), file, indent=1)
+            json.dump(dict(vars(args), rounds=results), file, indent=1)
 
 
 if __name__ == '__main__':

@@ -1,12 +1,12 @@
-"""Does pretraining on people help? The paper's table 7 in small, on synthetic people.
+"""Benchmark of pretraining on people: the paper's table 7 at small scale, on synthetic people.
 
-    python tools/benchmarks/pretraining_helps.py        # continues what was interrupted
+    python tools/benchmarks/pretraining_helps.py        # run again, it continues an interrupted run
 
-Three starts of one tiny pose model, each trained with the same small budget on the same few labelled people, and tested
-on others: random weights; a masked autoencoder's encoder trained on places without people; the same, trained on people.
-Both autoencoders see as many images, drawn with the same seed, for as many iterations. Labelled people, test people and
-people for pretraining are different ones. Each start is trained with three seeds (order of the data, augmentation, new
-weights); the encoders are pretrained once each, so the spread is that of the fine-tuning alone.
+A tiny pose model is fine-tuned with the same small budget from three initializations: random weights, the encoder of a
+masked autoencoder trained on images without people, and one trained on people. Both autoencoders use the same number of
+images and iterations and the same seed. People for pretraining, training and test differ. Each initialization is
+fine-tuned with three seeds (data order, augmentation, new weights), but each encoder is pretrained once, so the spread
+is that of the fine-tuning.
 """
 import argparse
 import json
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTS = ('random', 'places', 'people')
-#: The quickstart's backbone, in both trainings.
+#: Backbone of both trainings, that of the quickstart.
 ARCH = 'dict(_delete_=True, embed_dims=160, num_layers=6, num_heads=5, feedforward_channels=320)'
 PRETRAIN = """_base_ = '{root}/configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-384x288.py'
 data_root = '{images}'
@@ -58,13 +58,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--pretrain-iterations', type=int, default=1200, help='of 32 images')
     parser.add_argument('--train-images', type=int, default=200, help='that have labels')
     parser.add_argument('--test-images', type=int, default=100)
-    parser.add_argument('--epochs', type=int, default=30, help='of the labelled images')
+    parser.add_argument('--epochs', type=int, default=30, help='epochs of the fine-tuning')
     parser.add_argument('--seeds', type=int, default=3)
     return parser.parse_args(argv)
 
 
 class Benchmark:
-    """The stages; a command is not run again once what it makes is there."""
+    """Runs the stages; skips commands whose result exists."""
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
@@ -74,13 +74,13 @@ class Benchmark:
         file = self.folder / 'settings.json'
         before = json.loads(file.read_text()) if file.exists() else settings
         if before != settings:
-            sys.exit(f'{self.folder} was begun with {before}, not with {settings}; give another --work-dir')
+            sys.exit(f'{self.folder} has settings {before}, expected {settings}; choose another --work-dir')
         file.write_text(json.dumps(settings))
-        # One thread for each process: as many of them run as there are cores.
+        # One thread per process, since one process runs per core.
         self.env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore')
 
     def run(self, name: str, result: Path, command: list, **env) -> None:
-        """Runs one command with its output in a log, unless its result is there."""
+        """Runs a command with its output in a log, unless its result exists."""
         if result.exists():
             return
         start = time.time()
@@ -93,7 +93,7 @@ class Benchmark:
         print(f'{name}: {time.time() - start:.0f} s', flush=True)
 
     def together(self, function, *arguments) -> None:
-        """Calls a function for each of the arguments, as many at a time as there are jobs."""
+        """Calls a function for each tuple of arguments, ``--jobs`` at a time."""
         with ThreadPoolExecutor(self.args.jobs) as pool:
             list(pool.map(function, *zip(*arguments)))
 
@@ -143,7 +143,7 @@ class Benchmark:
         self.synthesize('train', args.train_images, seed=3, max_persons=1)
         self.synthesize('test', args.test_images, seed=2, max_persons=1)
         self.together(self.pretrain, *[(start,) for start in STARTS[1:]])
-        # Seeds outside: whoever interrupts this has something of every start.
+        # Seeds in the outer loop, so that an interrupted run has results of every start.
         self.together(self.finetune, *[(start, seed) for seed in range(args.seeds) for start in STARTS])
         return {start: [json.loads(self.metrics(start, seed).read_text())['metrics'] for seed in range(args.seeds)]
                 for start in STARTS}
@@ -152,16 +152,16 @@ class Benchmark:
 def main(argv: list[str] | None = None) -> dict:
     begin = time.time()
     benchmark = Benchmark(parse_args(argv))
-    found = benchmark.measure()
+    results = benchmark.measure()
     print(f'\n{"start":10}{"AP of each seed":>24}{"mean":>8}{"spread":>8}{"AP50":>8}')
-    for start, runs in found.items():
+    for start, runs in results.items():
         each = [run['coco/AP'] for run in runs]
         half = statistics.mean(run['coco/AP .5'] for run in runs)
         print(f'{start:10}{" ".join(f"{ap:.3f}" for ap in each):>24}{statistics.mean(each):8.3f}'
               f'{max(each) - min(each):8.3f}{half:8.3f}')
     print(f'this call took {(time.time() - begin) / 60:.0f} min')
-    (benchmark.folder / 'result.json').write_text(json.dumps(found, indent=1))
-    return found
+    (benchmark.folder / 'result.json').write_text(json.dumps(results, indent=1))
+    return results
 
 
 if __name__ == '__main__':

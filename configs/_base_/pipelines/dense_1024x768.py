@@ -1,5 +1,5 @@
-# Augmentations of the release, listed in the READMEs of the tasks. Resize, crop, rotation, flip and padding are one warp.
-# Labels are memory-mapped, so only the crop is read, unless the background is replaced.
+# Augmentations of the release, listed in the READMEs of the tasks. Resize, crop, rotation, flip and padding are one
+# warp. Labels are memory-mapped, so only the crop is read, unless the background is replaced.
 load_labels = [dict(type='SapiensSeedSample'), dict(type='SapiensLoadLabels', mmap=True)]
 warp = dict(
     type='SapiensRandomWarp', size=(1024, 768), scale_range=(0.2, 2.), cat_max_ratio=1., rotate_prob=0., flip_prob=0.5,

@@ -5,7 +5,7 @@ Test:  COCO_REAL_ROOT=FOLDER tools/test.py configs/sapiens_pose/coco_wholebody/s
 """
 _base_ = ['../../_base_/pose_tiny.py', '../../_base_/datasets/pose_coco_wholebody.py']
 
-# A folder with a few photos and their annotations (COCO-WholeBody format): set the environment variable, or change this.
+# A folder with a few photos and COCO-WholeBody annotations: set the environment variable, or change this line.
 data_root = '{{$COCO_REAL_ROOT:data/coco_real}}/'
 ann_file = 'coco_wholebody.json'
 

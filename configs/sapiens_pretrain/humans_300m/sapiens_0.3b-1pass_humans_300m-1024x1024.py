@@ -1,6 +1,7 @@
 """Sapiens 0.3B pretrained on 300 million images of people, 1024 x 1024: masked autoencoding of 1.2 T tokens.
 
-Encoder and decoder have 335.53 M parameters. Fine-tuned public model: COCO AP 79.6 (17 keypoints) and mIoU 76.7 (28 parts).
+Encoder and decoder have 335.53 M parameters.
+Fine-tuned public model: COCO AP 79.6 (17 keypoints) and mIoU 76.7 (28 parts).
 3051 steps of 98,304 images of 4096 patches, of which a quarter is encoded.
 Data:  any images; the paper's 300 M are private. tools/curate_humans.py filters your own as the paper did.
 Train: PRETRAIN_ROOT=/path/to/images NNODES=128 NODE_RANK=... MASTER_ADDR=... tools/dist_train.sh \

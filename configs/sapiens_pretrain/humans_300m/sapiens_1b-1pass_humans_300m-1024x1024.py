@@ -1,6 +1,7 @@
 """Sapiens 1B pretrained on 300 million images of people, 1024 x 1024: masked autoencoding of 1.2 T tokens.
 
-Encoder and decoder have 1169.24 M parameters. Fine-tuned public model: COCO AP 82.1 (17 keypoints) and mIoU 79.9 (28 parts).
+Encoder and decoder have 1169.24 M parameters.
+Fine-tuned public model: COCO AP 82.1 (17 keypoints) and mIoU 79.9 (28 parts).
 7324 steps of 40,960 images of 4096 patches, of which a quarter is encoded.
 Data:  any images; the paper's 300 M are private. tools/curate_humans.py filters your own as the paper did.
 Train: PRETRAIN_ROOT=/path/to/images NNODES=128 NODE_RANK=... MASTER_ADDR=... tools/dist_train.sh \

@@ -48,7 +48,7 @@ from sapiens_mm.tasks import get_task
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 GOALS = dict(pose=2., dense=None)
-DENSE = ('parts', 'depth', 'normal')
+DENSE = ('seg', 'depth', 'normal')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -113,6 +113,12 @@ def build(cfg: Config):
         return MODELS.build(cfg.model).eval()
 
 
+def narrow(head: dict) -> None:
+    """Makes a head as small as the backbone of ``--quick``."""
+    for key in ('deconv_out_channels', 'conv_out_channels'):
+        head[key] = (16, ) * len(head[key])
+
+
 def own_weights(cfg: Config, name: str, folder: Path) -> tuple[str, str]:
     """Writes a config and a checkpoint of random weights; returns their paths."""
     cfg.model.backbone.init_cfg = None
@@ -161,6 +167,8 @@ def benchmark_pose(args: argparse.Namespace, folder: Path) -> dict:
     cfg.codec = pipelines.codec
     cfg.model.backbone.update(arch=args.arch, img_size=pipelines.codec.input_size[::-1])
     cfg.model.head.update(in_channels=width_of(args.arch), decoder=pipelines.codec)
+    if args.quick:
+        narrow(cfg.model.head)
     cfg.model.test_cfg = dict(flip_test=False)
     cfg.test_dataloader.dataset.pipeline = pipelines.test_pipeline
     weights = own_weights(cfg, 'pose', folder)
@@ -221,10 +229,11 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
     size = tuple(map(int, args.size.split('x')))
     weights = []
     for task in DENSE:
-        cfg = Config.fromfile(CONFIGS / f'sapiens_{dict(parts="seg").get(task, task)}/synthetic/'
-                              f'sapiens_tiny-40e_synthetic-256x192.py')
+        cfg = Config.fromfile(CONFIGS / f'sapiens_{task}/synthetic/sapiens_tiny-40e_synthetic-256x192.py')
         cfg.model.backbone.update(arch=args.arch, img_size=size)
         cfg.model.decode_head.in_channels = width_of(args.arch)
+        if args.quick:
+            narrow(cfg.model.decode_head)
         cfg.model.data_preprocessor.size = size
         weights.append(own_weights(cfg, task, folder))
     inferencers = two_inferencers(args, weights)
@@ -240,7 +249,7 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
                 crop = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
                 output = model(batches_of([crop], args)[0])[task].cpu()
                 output = F.interpolate(output, image.shape[:2], mode='bilinear', align_corners=False)[0]
-                maps[task] = output.argmax(0).numpy() if task == 'parts' else output.numpy()
+                maps[task] = output.argmax(0).numpy() if task == 'seg' else output.numpy()
             found.append(maps)
         return found
 
@@ -268,7 +277,7 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
                         for output, image in zip(found, images)])
 
     def difference() -> float:
-        return np.mean([(result.parts != maps['parts']).mean() for result, maps in zip(inferencer(paths), plain())])
+        return np.mean([(result.parts != maps['seg']).mean() for result, maps in zip(inferencer(paths), plain())])
 
     return time_all(args, 'dense', inferencers, plain, (paths, ), stages, difference)
 

@@ -1,8 +1,8 @@
-"""Fits public and own checkpoints to a :class:`SapiensViT`, and refuses those that would leave it partly random.
+"""Fitting of public and own checkpoints to a :class:`SapiensViT`, which never leaves it partly random.
 
-Two ways lead here. ``init_cfg=dict(type='Pretrained', checkpoint=...)`` of the backbone calls
-:func:`load_pretrained_backbone`. Every other way (``load_from``, ``--resume``, ``load_checkpoint``,
-``load_state_dict``) passes :func:`backbone_load_hook`, which the backbone registers as a pre-hook.
+``init_cfg=dict(type='Pretrained', checkpoint=...)`` of the backbone calls :func:`load_pretrained_backbone`. Every other
+way (``load_from``, ``--resume``, ``load_checkpoint``, ``load_state_dict``) passes :func:`backbone_load_hook`, which the
+backbone registers as a pre-hook.
 """
 import math
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file
 from ..engine.weights import save_weights
+from ..utils.text import some
 from .pos_embed import resize_pos_embed
 
 __all__ = [
@@ -20,8 +21,8 @@ __all__ = [
 ]
 
 StateDict = dict[str, Tensor]
-_LANDMARK = 'patch_embed.projection.weight'  # what every Sapiens backbone has
-_OWN_KEYS = ('cls_token', 'pos_embed', 'patch_embed.', 'layers.', 'ln1.')
+_LANDMARK = 'patch_embed.projection.weight'  # in every Sapiens backbone
+_KEYS = ('cls_token', 'pos_embed', 'patch_embed.', 'layers.', 'ln1.')
 
 
 class CheckpointMismatch(RuntimeError):
@@ -29,14 +30,14 @@ class CheckpointMismatch(RuntimeError):
 
 
 def load_pretrained_backbone(model: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
-    """Initialises a backbone from a checkpoint of a backbone or of a whole model.
+    """Initializes a backbone from a checkpoint of a backbone or of a whole model.
 
     Args:
         model: A ``SapiensViT``.
-        checkpoint: A path, ``http(s)://`` or ``hf://`` (see :mod:`sapiens_mm.engine.checkpoint`). The state dict is
-            found under ``'state_dict'``, under ``'model'`` or at the top.
-        prefix: What precedes the backbone's own keys. By default ``''`` and ``'backbone.'`` are tried, both with
-            and without ``'module.'``.
+        checkpoint: A path, ``http(s)://`` or ``hf://`` address, with the state dict under ``'state_dict'``, under
+            ``'model'`` or at the top.
+        prefix: Prefix of the backbone's keys. By default ``''`` and ``'backbone.'`` are tried, both with and without
+            ``'module.'``.
 
     Raises:
         CheckpointMismatch: A tensor of the backbone would stay random.
@@ -47,70 +48,68 @@ def load_pretrained_backbone(model: nn.Module, checkpoint: str, prefix: str | No
     elif prefix and not prefix.endswith('.'):
         prefix += '.'
     kind = describe_checkpoint(state_dict, model, prefix)
-    own = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
-    _fit(model, own, kind, checkpoint)
+    weights = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
+    _fit(model, weights, kind, checkpoint)
     expected = model.state_dict()
-    model.load_state_dict({key: value for key, value in own.items() if key in expected})
-    print_log(f'{type(model).__name__} reads {len(expected)} tensors from {checkpoint}: {kind}', logger='current')
+    model.load_state_dict({key: value for key, value in weights.items() if key in expected})
+    print_log(f'{type(model).__name__}: loaded {len(expected)} tensors from {checkpoint}: {kind}', logger='current')
 
 
 def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
-    """Writes the backbone of a checkpoint as a file of its own, in the layout of the public ``*_clean.pth``.
+    """Writes the backbone of a checkpoint to a file in the layout of the public ``*_clean.pth``, without prefix.
 
-    Keys have no prefix; cls token and position embedding stay as they were trained. Whoever reads the file
-    (``init_cfg``, ``load_from``) fits both to his backbone.
+    Cls token and position embedding stay as trained; they are fitted to a backbone when the file is loaded.
 
     Args:
-        checkpoint: Of a pretraining run or of any task's model: a path (of a file, or of the folder that a sharded run
-            writes), ``http(s)://`` or ``hf://``.
+        checkpoint: Checkpoint of a pretraining run or of any task's model: a path (a file, or the folder of a sharded
+            run), ``http(s)://`` or ``hf://`` address.
         out: The file to write, ``.pth`` or ``.safetensors``.
 
     Returns:
-        Name -> shape of what was written.
+        Name -> shape of the written tensors.
 
     Raises:
-        CheckpointError: There is no Sapiens backbone in the checkpoint.
-        ValueError: ``out`` has another ending.
+        CheckpointError: The checkpoint has no Sapiens backbone.
+        ValueError: ``out`` has another suffix.
     """
     state_dict = _tensors_of(checkpoint)
     prefix = _find_prefix(state_dict)
     if prefix is None:
-        raise CheckpointError(f"{checkpoint} has no Sapiens backbone: '{_LANDMARK}' is not there, by itself or under "
-                              f"'backbone.'; it has {_some(list(state_dict)) or 'no tensor'}")
-    own = {key[len(prefix):]: value for key, value in state_dict.items()
-           if key.startswith(prefix) and (prefix or key.startswith(_OWN_KEYS))}
-    if odd := [key for key, value in own.items()
+        raise CheckpointError(f"{checkpoint} has no Sapiens backbone: got {some(state_dict)}, expected '{_LANDMARK}', "
+                              "with or without 'backbone.'")
+    weights = {key[len(prefix):]: value for key, value in state_dict.items()
+           if key.startswith(prefix) and (prefix or key.startswith(_KEYS))}
+    if odd := [key for key, value in weights.items()
                if value.layout != torch.strided or value.is_quantized or value.is_complex()]:
         raise CheckpointError(f'{checkpoint} has no Sapiens backbone: got sparse, quantized or complex tensors '
-                              f'({_some(odd)}), expected plain ones')
+                              f'({some(odd)}), expected plain ones')
     for key, dims in ((_LANDMARK, 4), ('pos_embed', 3)):
-        if key not in own or own[key].dim() != dims:
-            found = tuple(own[key].shape) if key in own else 'nothing'
-            raise CheckpointError(f"{checkpoint} has no Sapiens backbone: got {found} as '{key}', "
+        if key not in weights or weights[key].dim() != dims:
+            shape = tuple(weights[key].shape) if key in weights else 'nothing'
+            raise CheckpointError(f"{checkpoint} has no Sapiens backbone: got {shape} as '{key}', "
                                   f'expected {dims} axes')
-    save_weights(own, out)
-    return {key: tuple(value.shape) for key, value in own.items()}
+    save_weights(weights, out)
+    return {key: tuple(value.shape) for key, value in weights.items()}
 
 
 def _tensors_of(checkpoint: str) -> StateDict:
     content = load_checkpoint_file(checkpoint)
     state_dict = content.get('state_dict', content.get('model', content))
     if not isinstance(state_dict, dict):
-        raise CheckpointError(f"{checkpoint} has a {type(state_dict).__name__} as 'state_dict', expected names and "
-                              'tensors; take a checkpoint that torch or MMEngine wrote')
+        raise CheckpointError(f"{checkpoint}: got a {type(state_dict).__name__} as 'state_dict', expected names and "
+                              'tensors; use a checkpoint of torch or MMEngine')
     return {key: value for key, value in state_dict.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
 def backbone_load_hook(model: nn.Module, state_dict: StateDict, prefix: str, local_metadata: dict, strict: bool,
                        missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str]) -> None:
-    """Fits a state dict to the backbone just before its tensors are copied.
+    """Fits a state dict, in place, to the backbone just before its tensors are copied.
 
     Registered with ``_register_load_state_dict_pre_hook(..., with_module=True)``; the arguments are those of
-    ``Module._load_from_state_dict``. ``state_dict`` is changed in place; torch and MMEngine hand over a copy of the
-    caller's. If every shape fits (as on resuming), nothing is changed.
+    ``Module._load_from_state_dict``. torch and MMEngine pass a copy of the caller's state dict.
 
-    torch and MMEngine both pass ``strict=True`` whatever their caller asked for, and MMEngine only logs
-    ``error_msgs``. So a mismatch raises here in any case. To load other parts of a model only, load them one by one
+    torch and MMEngine both pass ``strict=True`` whatever their caller chose, and MMEngine only logs ``error_msgs``, so
+    a mismatch always raises here. To load only other parts of a model, load them separately
     (``model.head.load_state_dict(...)``).
 
     Raises:
@@ -118,31 +117,31 @@ def backbone_load_hook(model: nn.Module, state_dict: StateDict, prefix: str, loc
     """
     bare = local_metadata.get('bare_backbone')
     if bare and not any(key.startswith(prefix) for key in state_dict):
-        # A backbone's file for a whole model, whose own keys MMEngine has already listed as unexpected.
+        # A backbone's file for a whole model, whose keys MMEngine has already listed as unexpected.
         state_dict.update({prefix + key: value for key, value in bare.items()})
         unexpected_keys[:] = [key for key in unexpected_keys if key not in bare]
     # A backbone by itself may be given a whole model's file.
     source_prefix = prefix or _find_prefix(state_dict) or ''
     kind = describe_checkpoint(state_dict, model, source_prefix)
-    own = {key[len(source_prefix):]: value for key, value in state_dict.items() if key.startswith(source_prefix)}
-    _fit(model, own, kind, f"The checkpoint's '{prefix}*'" if prefix else 'The checkpoint')
+    weights = {key[len(source_prefix):]: value for key, value in state_dict.items() if key.startswith(source_prefix)}
+    _fit(model, weights, kind, f"The checkpoint's '{prefix}*'" if prefix else 'The checkpoint')
     for key in [key for key in state_dict if key.startswith(prefix)]:
         del state_dict[key]
-    state_dict.update({prefix + key: value for key, value in own.items()})
+    state_dict.update({prefix + key: value for key, value in weights.items()})
 
 
 def describe_checkpoint(state_dict: StateDict, model: nn.Module, prefix: str | None = None) -> str:
-    """Says what a state dict seems to be, such as ``'sapiens_0.6b (1280 wide, 32 layers), pose with 308 keypoints'``.
+    """Returns what a state dict seems to be: ``'sapiens_0.6b (1280 wide, 32 layers), pose with 308 keypoints'``.
 
     Args:
-        state_dict: Of a whole model or a backbone.
+        state_dict: State dict of a whole model or a backbone.
         model: A ``SapiensViT``, for its table of architectures.
-        prefix: What precedes the backbone's keys; looked for by default.
+        prefix: Prefix of the backbone's keys; found by default.
     """
     if prefix is None:
         prefix = _find_prefix(state_dict)
     if prefix is None or prefix + _LANDMARK not in state_dict:
-        return 'no Sapiens backbone' + (f' (it has {_some(list(state_dict))})' if state_dict else '')
+        return f'no Sapiens backbone (it has {some(state_dict)})'
     width, depth = _size_of({key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)})
     text = f'{_arch_name(model, width, depth) or "an unknown arch"} ({width} wide, {depth} layers)'
     for key, value in state_dict.items():
@@ -156,38 +155,38 @@ def describe_checkpoint(state_dict: StateDict, model: nn.Module, prefix: str | N
     return f'{text}, encoder' + (' with cls token' if f'{prefix}cls_token' in state_dict else '')
 
 
-def _fit(model: nn.Module, own: StateDict, kind: str, source: str) -> None:
-    """Fits a backbone's own state dict in place, or raises ``CheckpointMismatch``."""
+def _fit(model: nn.Module, weights: StateDict, kind: str, source: str) -> None:
+    """Fits a backbone's state dict without prefix in place, or raises ``CheckpointMismatch``."""
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    _fit_pos_embed(model, own, source)
-    missing = [key for key in expected if key not in own]
-    unexpected = [key for key in own if key not in expected]
-    misshaped = [f'{key} {tuple(own[key].shape)} instead of {shape}' for key, shape in expected.items()
-                 if key in own and tuple(own[key].shape) != shape]
-    # Tensors that a block does not know belong to another block (or to more of them). Other surplus is harmless.
+    _fit_pos_embed(model, weights, source)
+    missing = [key for key in expected if key not in weights]
+    unexpected = [key for key in weights if key not in expected]
+    misshaped = [f'{key} {tuple(weights[key].shape)} instead of {shape}' for key, shape in expected.items()
+                 if key in weights and tuple(weights[key].shape) != shape]
+    # Unexpected tensors of blocks mean that the blocks differ. Others are harmless.
     foreign = [key for key in unexpected if key.startswith(('layers.', 'patch_embed.'))]
     if not (missing or misshaped or foreign):
         return
     lists = [('missing', missing), ('unexpected', unexpected), ('mis-shaped', misshaped)]
     raise CheckpointMismatch(
-        ''.join(f'\n  {name} ({len(keys)}): {_some(keys)}' for name, keys in lists if keys) +
-        f'\n{source} does not fit {_describe_model(model)}: it seems to be {kind}. {_advice(model, own)}.')
+        ''.join(f'\n  {name} ({len(keys)}): {some(keys)}' for name, keys in lists if keys) +
+        f'\n{source} does not fit {_describe_model(model)}: it seems to be {kind}. {_advice(model, weights)}.')
 
 
-def _fit_pos_embed(model: nn.Module, own: StateDict, source: str) -> None:
-    """Drops a cls token that the model lacks and resizes the position embedding (1, N, C) to its grid, in place."""
-    pos_embed = own.get('pos_embed')
+def _fit_pos_embed(model: nn.Module, weights: StateDict, source: str) -> None:
+    """Drops a cls token that the model does not have and resizes the position embedding (1, N, C), in place."""
+    pos_embed = weights.get('pos_embed')
     if pos_embed is None or pos_embed.dim() != 3 or pos_embed.shape[-1] != model.embed_dims:
         return
-    num_extra = int('cls_token' in own)
+    num_extra = int('cls_token' in weights)
     drop_cls = num_extra > 0 and not model.with_cls_token
     if drop_cls:
-        del own['cls_token']
+        del weights['cls_token']
         pos_embed, num_extra = pos_embed[:, 1:], 0
     h, w = model.grid_size
     positions = pos_embed.shape[1] - num_extra
     grid = (h, w) if positions == h * w else _infer_grid(positions, (h, w), source)
-    own['pos_embed'] = resize_pos_embed(pos_embed, grid, (h, w), num_extra_tokens=num_extra)
+    weights['pos_embed'] = resize_pos_embed(pos_embed, grid, (h, w), num_extra_tokens=num_extra)
     changes = ['cls token dropped'] if drop_cls else []
     if grid != (h, w):
         changes.append(f'resized from {grid[0]}x{grid[1]} to {h}x{w}')
@@ -196,7 +195,7 @@ def _fit_pos_embed(model: nn.Module, own: StateDict, source: str) -> None:
 
 
 def _infer_grid(positions: int, target: tuple[int, int], source: str) -> tuple[int, int]:
-    """The grid (h, w) of a number of positions: a square (pretraining), else 4:3 (fine-tuning) or like the target."""
+    """The grid (h, w) of a number of positions: a square (pretraining), or 4:3 (fine-tuning) or like the target."""
     side = math.isqrt(positions)
     if side * side == positions:
         return side, side
@@ -207,24 +206,24 @@ def _infer_grid(positions: int, target: tuple[int, int], source: str) -> tuple[i
             grids.add((h, positions // h))
     if len(grids) == 1:
         return grids.pop()
-    found = ' or '.join(f'{h}x{w}' for h, w in sorted(grids)) or 'neither a square nor 4:3 nor of its shape'
+    guesses = ' or '.join(f'{h}x{w}' for h, w in sorted(grids)) or 'neither a square nor 4:3 nor of its shape'
     raise CheckpointMismatch(
-        f'{source} has a position embedding for {positions} patches ({found}), and the backbone has a grid of '
-        f'{target[0]}x{target[1]}. Give the backbone the img_size that the checkpoint was trained with; it takes '
-        'images of any size all the same')
+        f'{source}: got a position embedding for {positions} patches ({guesses}), expected a grid of '
+        f'{target[0]}x{target[1]}; give the backbone the img_size that the checkpoint was trained with, which does not '
+        'limit the size of images')
 
 
 def _find_prefix(state_dict: StateDict) -> str | None:
-    """What precedes the backbone's own keys, or None if there is no backbone."""
+    """The prefix of the backbone's keys, None without a backbone."""
     prefixes = [key[:-len(_LANDMARK)] for key in state_dict if key.endswith(_LANDMARK)]
     return min((prefix for prefix in prefixes if prefix in ('', 'module.', 'backbone.', 'module.backbone.')),
                key=len, default=None)
 
 
-def _size_of(own: StateDict) -> tuple[int, int]:
-    """Width and number of layers of a backbone's own state dict."""
-    blocks = {key.split('.')[1] for key in own if key.startswith('layers.')}
-    return own[_LANDMARK].shape[0], len(blocks)
+def _size_of(weights: StateDict) -> tuple[int, int]:
+    """Width and number of layers of a backbone's state dict without prefix."""
+    blocks = {key.split('.')[1] for key in weights if key.startswith('layers.')}
+    return weights[_LANDMARK].shape[0], len(blocks)
 
 
 def _arch_name(model: nn.Module, width: int, depth: int) -> str | None:
@@ -240,22 +239,17 @@ def _describe_model(model: nn.Module) -> str:
             f'grid {model.grid_size[0]}x{model.grid_size[1]}{", cls token" if model.with_cls_token else ""})')
 
 
-def _advice(model: nn.Module, own: StateDict) -> str:
-    """What to change so that a checkpoint fits; ``own`` has the backbone's own keys."""
-    if _LANDMARK not in own:
+def _advice(model: nn.Module, weights: StateDict) -> str:
+    """What to change so that a checkpoint fits."""
+    if _LANDMARK not in weights:
         return (f"Name a file that has '{_LANDMARK}', by itself or under 'backbone.', or give init_cfg the prefix of "
                 'the backbone in this one')
-    width, depth = _size_of(own)
+    width, depth = _size_of(weights)
     if (width, depth) != (model.embed_dims, model.num_layers):
         arch = _arch_name(model, width, depth)
-        wanted = f"arch='{arch}'" if arch else f'an arch dict with embed_dims={width}, num_layers={depth}'
-        have = _arch_name(model, model.embed_dims, model.num_layers) or 'the arch that it has'
-        return f'Set {wanted} in the backbone, or take a checkpoint of {have}'
-    if model.with_cls_token and 'cls_token' not in own:
-        return 'It has no cls token: set with_cls_token=False in the backbone, or take a pretraining checkpoint'
+        setting = f"arch='{arch}'" if arch else f'an arch dict with embed_dims={width}, num_layers={depth}'
+        present = _arch_name(model, model.embed_dims, model.num_layers) or 'its present arch'
+        return f'Set {setting} in the backbone, or use a checkpoint of {present}'
+    if model.with_cls_token and 'cls_token' not in weights:
+        return 'It has no cls token: set with_cls_token=False in the backbone, or use a pretraining checkpoint'
     return "Compare the keys below with the backbone's patch_size, in_channels, qkv_bias and feedforward_channels"
-
-
-def _some(items: list[str], limit: int = 5) -> str:
-    more = f' and {len(items) - limit} more' if len(items) > limit else ''
-    return ', '.join(items[:limit]) + more

@@ -1,4 +1,4 @@
-"""The simple feature pyramid of ViTDet (Li et al., ECCV 2022, https://arxiv.org/abs/2203.16527)."""
+"""Simple feature pyramid of ViTDet (Li et al., ECCV 2022, https://arxiv.org/abs/2203.16527)."""
 from collections.abc import Sequence
 
 import torch.nn as nn
@@ -16,7 +16,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 def _level(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """From the stride-16 map (B, in_channels, h, w) to that of a stride of 4 to 32 (B, out_channels, ., .)."""
+    """Layers from the stride-16 map (B, in_channels, h, w) to that of a stride of 4 to 32 (B, out_channels, ., .)."""
     half, quarter = in_channels // 2, in_channels // 4
     resample, channels = {
         4: (nn.Sequential(
@@ -37,23 +37,23 @@ def _level(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
 
 @MODELS.register_module()
 class SapiensFeaturePyramid(BaseModule):
-    """Maps of several strides from the one map of a plain ViT, for detectors and FPN-style heads.
+    """Builds maps of several strides from the single map of a plain ViT, for detectors and FPN-style heads.
 
     Strides 4 to 32 each come from the same stride-16 map, through transposed convolutions (4 and 8) or max pooling
-    (32), then a 1x1 and a 3x3 convolution with LayerNorm. Strides 64 and 128 are every second cell of the map before.
-    A stride that is not asked for has no parameters.
+    (32), then a 1x1 and a 3x3 convolution with LayerNorm. Strides 64 and 128 are every second cell of the previous map.
+    Only the given strides have parameters.
 
     Args:
         in_channels: Channels of the backbone's map.
         out_channels: Channels of every output map.
         num_outs: Number of maps; by default 4, or that of ``strides``.
-        start_stride: Stride of the finest map in pixels, 4 to 32; each map has twice the stride of the one before.
-        strides: The strides themselves, in place of ``num_outs`` and ``start_stride``: ascending, of 4, 8, 16, 32, 64
-            and 128, of which 64 needs 32 before it, and 128 needs 64.
+        start_stride: Stride of the finest map in pixels, 4 to 32; each map has twice the stride of the previous one.
+        strides: The strides instead of ``num_outs`` and ``start_stride``: ascending, of 4, 8, 16, 32, 64 and 128, where
+            64 needs 32 before it, and 128 needs 64.
         init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:
-        ValueError: Strides other than these.
+        ValueError: The strides are invalid.
     """
 
     def __init__(self,
@@ -74,7 +74,7 @@ class SapiensFeaturePyramid(BaseModule):
                              'after 32 and 128 after 64; correct strides, or num_outs and start_stride')
         if num_outs not in (None, len(strides)) or start_stride not in (4, strides[0]):
             raise ValueError(f'strides: got {strides} with num_outs={num_outs} and start_stride={start_stride}, '
-                             'expected one way to say them; leave the others out')
+                             'expected one of them; leave the others out')
         self.strides = strides
         self.levels = nn.ModuleList(
             _level(in_channels, out_channels, stride) for stride in strides if stride <= 32)
@@ -83,7 +83,7 @@ class SapiensFeaturePyramid(BaseModule):
         """Builds the pyramid.
 
         Args:
-            inputs: The backbone's map (B, in_channels, h, w) of stride 16; of several, the last is taken.
+            inputs: The backbone's map (B, in_channels, h, w) of stride 16; of several maps the last is used.
 
         Returns:
             A contiguous map (B, out_channels, ., .) for each stride, finest first.

@@ -1,11 +1,13 @@
-"""The convolutional layers that every public Sapiens head is made of."""
+"""Convolutional layers of the public Sapiens heads."""
 from collections.abc import Sequence
 
 import torch.nn as nn
 
 
 def upsampling_layers(in_channels: int, out_channels: Sequence[int], kernel_sizes: Sequence[int]) -> nn.Sequential:
-    """Transposed convolutions of stride 2, each with InstanceNorm and SiLU: (B, C, h, w) -> (B, C', h * 2^n, w * 2^n).
+    """Builds n transposed convolutions of stride 2, each with InstanceNorm and SiLU.
+
+    (B, C, h, w) -> (B, C', h * 2^n, w * 2^n)
 
     Args:
         in_channels: Channels of the input.
@@ -25,7 +27,7 @@ def upsampling_layers(in_channels: int, out_channels: Sequence[int], kernel_size
 
 
 def conv_layers(in_channels: int, out_channels: Sequence[int], kernel_sizes: Sequence[int]) -> nn.Sequential:
-    """Convolutions that keep the size, each with InstanceNorm and SiLU: (B, C, h, w) -> (B, C', h, w).
+    """Builds convolutions that keep the size, each with InstanceNorm and SiLU: (B, C, h, w) -> (B, C', h, w).
 
     Args:
         in_channels: Channels of the input.
@@ -46,8 +48,8 @@ def conv_layers(in_channels: int, out_channels: Sequence[int], kernel_sizes: Seq
 
 def _check_lengths(name: str, out_channels: Sequence[int], kernel_sizes: Sequence[int], allowed: Sequence[int]):
     if len(out_channels) != len(kernel_sizes):
-        raise ValueError(f'{name}_out_channels has {len(out_channels)} entries and {name}_kernel_sizes has '
-                         f'{len(kernel_sizes)}, but each layer needs one of both')
+        raise ValueError(f'{name}_kernel_sizes: got {len(kernel_sizes)} entries, expected the {len(out_channels)} of '
+                         f'{name}_out_channels')
     for kernel in kernel_sizes:
         if kernel not in allowed:
-            raise ValueError(f'{name}_kernel_sizes has {kernel}, but each must be one of {allowed}')
+            raise ValueError(f'{name}_kernel_sizes: got {kernel}, expected one of {allowed}')

@@ -1,4 +1,4 @@
-"""Mixed precision on any device."""
+"""Mixed precision in bfloat16 on any device."""
 from contextlib import contextmanager
 
 import torch
@@ -9,13 +9,9 @@ from mmengine.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class SapiensBF16OptimWrapper(OptimWrapper):
-    """Forward passes in bfloat16 under autocast; weights, gradients and the optimizer's state stay float32.
+    """Runs forward passes in bfloat16 under autocast; weights, gradients and optimizer state stay float32.
 
-    bfloat16 has float32's range, so no loss scaling is needed. In contrast to MMEngine's ``AmpOptimWrapper`` it runs on
-    a CPU too.
-
-    Args:
-        **kwargs: Of :class:`mmengine.optim.OptimWrapper`.
+    bfloat16 has float32's range, so losses need no scaling. Unlike MMEngine's ``AmpOptimWrapper`` it runs on a CPU too.
     """
 
     @contextmanager

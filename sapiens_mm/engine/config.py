@@ -1,4 +1,4 @@
-"""Configs, also those that inherit from this package's by its name."""
+"""Config reading, also of configs that inherit from this package by its name."""
 import os
 from typing import Any
 
@@ -12,12 +12,12 @@ MODULE2PACKAGE['sapiens_mm'] = 'sapiens_mm'
 def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) -> Config:
     """Reads a config file.
 
-    Of what comes from a config of this package (``_base_ = 'sapiens_mm::sapiens_pose/...'``) MMEngine looks types up in
-    a registry of the package's name. Ours are in the hosts' registries, so here ``default_scope`` decides as usual.
+    MMEngine looks up types in a base config of this package (``_base_ = 'sapiens_mm::sapiens_pose/...'``) in a registry
+    of the package's name. Ours are in the hosts' registries, so here ``default_scope`` decides as usual.
 
     Args:
         path: The file.
-        options: Changes, from dotted names to values.
+        options: Dotted name -> value to set.
     """
     cfg = Config.fromfile(path)
     _forget_scope(cfg._cfg_dict)

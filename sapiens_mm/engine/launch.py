@@ -1,4 +1,4 @@
-"""Starting a run from a config, with or without GPUs, in one process or several."""
+"""Start of a run from a config: launchers, CPU processes, host memory, resuming."""
 import ctypes
 import functools
 import os
@@ -24,18 +24,18 @@ _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 def build_runner(cfg: Config, resume: bool = False) -> Runner:
     """Builds the config's runner (``runner_type``, by default :class:`mmengine.runner.Runner`).
 
-    Where there is no accelerator, a distributed run goes over gloo on the CPU: MMEngine's own start assumes a GPU for
-    each process. Besides, checkpoints run no code, the pointer to the last one is written whole,
-    and a scaled learning rate counts accumulated batches.
+    Without an accelerator, a distributed run uses gloo on the CPU, while MMEngine expects a GPU for each process.
+    Besides, checkpoints run no code, ``last_checkpoint`` is replaced atomically, and a scaled learning rate counts
+    accumulated batches.
 
     Args:
-        cfg: Of any task and host.
-        resume: Go on from the newest whole checkpoint in the work dir, where there is one. So does a config with
+        cfg: Config of any task and host.
+        resume: Resume from the newest complete checkpoint in the work dir, if any. So does a config with
             ``resume=True`` that names no checkpoint.
 
     Raises:
         RuntimeError: The launcher does not fit the machine.
-        CheckpointError: There are checkpoints to resume from, but none is whole.
+        CheckpointError: The work dir has checkpoints, but none is complete.
     """
     refuse_foreign_files()
     if _recomputes(cfg.get('model')) and get_device() == 'cpu':
@@ -49,8 +49,8 @@ def build_runner(cfg: Config, resume: bool = False) -> Runner:
         if get_device() == 'cpu':
             _use_cpu_processes(cfg, local_processes)
         elif get_device() == 'cuda' and local_processes > torch.cuda.device_count():
-            raise RuntimeError(f'{local_processes} processes are started here, but there are only '
-                               f'{torch.cuda.device_count()} GPUs: start one for each at most')
+            raise RuntimeError(f'processes: got {local_processes} on this machine, expected at most one for each '
+                               f'of its {torch.cuda.device_count()} GPUs; start fewer')
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     for hook in getattr(runner, 'hooks', []):
         if type(hook) is CheckpointHook:
@@ -63,17 +63,14 @@ def build_runner(cfg: Config, resume: bool = False) -> Runner:
 
 @functools.cache
 def return_freed_memory(threshold: int = 1 << 20) -> bool:
-    """Makes glibc's malloc map blocks from ``threshold`` bytes on one by one, for the rest of this process.
+    """Makes glibc's malloc map blocks of ``threshold`` bytes or more one by one, in this process from now on.
 
-    By itself it raises that limit to 32 MB with the first tensors that are freed, and from then on takes activations,
-    gradients and optimizer state from one heap, which fills with holes (see also
-    https://sourceware.org/bugzilla/show_bug.cgi?id=14581 on aligned blocks, which torch asks for). Measured with glibc
-    2.36, a checkpointed training step of the 0.3b model at 1024x768 peaks at 8.7 GB with those holes.
+    By default it raises that limit to 32 MB with the first tensors that are freed, and then takes activations,
+    gradients and optimizer state from one heap, which fragments (see also
+    https://sourceware.org/bugzilla/show_bug.cgi?id=14581 on aligned blocks, which torch requests). With glibc 2.36, a
+    checkpointed training step of the 0.3b model at 1024x768 peaks at 8.7 GB when fragmented.
 
-    Does nothing where there is another libc, or where the environment already sets the limit.
-
-    Returns:
-        Whether the limit was set.
+    Returns whether the limit was set. It is not with another libc, or if the environment sets it.
     """
     chosen = 'MALLOC_MMAP_THRESHOLD_' in os.environ or 'mmap_threshold' in os.environ.get('GLIBC_TUNABLES', '')
     if chosen or platform.libc_ver()[0] != 'glibc':
@@ -82,7 +79,7 @@ def return_freed_memory(threshold: int = 1 << 20) -> bool:
 
 
 def leave_out_fused(cfg: Config) -> None:
-    """Takes ``fused`` from the config's optimizer where torch has that for accelerators only: on a CPU before 2.4."""
+    """Removes ``fused`` from the config's optimizer on a CPU with torch before 2.4, which has none there."""
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
     if optimizer.get('fused') and get_device() == 'cpu' and digit_version(torch.__version__) < digit_version('2.4'):
         optimizer.pop('fused')
@@ -94,31 +91,31 @@ def _recomputes(cfg) -> bool:
 
 
 def _count_accumulation(runner: Runner, cfg: Config) -> None:
-    """Makes the learning rate scale with the samples of an optimizer step: MMEngine counts those of a forward pass."""
+    """Scales the learning rate by the samples of an optimizer step; MMEngine counts those of a forward pass."""
     scaling, counts = cfg.get('auto_scale_lr'), (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     if scaling and scaling.get('enable') and counts > 1:
-        # Not in the config, which is written to the work dir.
+        # Not in the config, since that is written to the work dir.
         per_batch = dict(scaling, base_batch_size=scaling.base_batch_size / counts)
         if hasattr(runner, 'strategy'):
             runner.strategy._auto_scale_lr = per_batch
         else:
             runner.auto_scale_lr = per_batch
-        runner.logger.info(f'A step adds up {counts} batches (accumulative_counts): of the base batch size '
-                           f'{scaling.base_batch_size}, 1 / {counts} is for each.')
+        runner.logger.info(f'A step accumulates {counts} batches, so the base batch size of one forward pass is '
+                           f'{scaling.base_batch_size} / {counts}')
 
 
 def leave_process_group() -> None:
-    """Ends a distributed run in good order; call it once all processes are done. Does nothing in a lone process."""
+    """Ends a distributed run once all processes call it; does nothing in a single process."""
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
 
 
 def _name_process_as_slurm() -> None:
-    """Sets what torch reads from the environment to what srun set, as MMEngine's own start on GPUs does after us."""
+    """Sets torch's environment variables from srun's, as MMEngine does on GPUs."""
     if 'SLURM_STEP_TASKS_PER_NODE' not in os.environ:
-        raise RuntimeError("launcher is 'slurm', but SLURM_STEP_TASKS_PER_NODE is not set: srun starts the processes "
-                           '(tools/slurm_train.sh and tools/slurm_test.sh call it)')
+        raise RuntimeError("launcher: got 'slurm' without SLURM_STEP_TASKS_PER_NODE, expected processes of srun; start "
+                           'them with tools/slurm_train.sh or tools/slurm_test.sh')
     counts = []
     for part in os.environ['SLURM_STEP_TASKS_PER_NODE'].split(','):  # '2(x3),1' is two on each of three nodes, then one
         count, _, nodes = part.rstrip(')').partition('(x')
@@ -130,28 +127,28 @@ def _name_process_as_slurm() -> None:
         LOCAL_WORLD_SIZE=counts[int(os.environ['SLURM_NODEID'])])
     os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in os.environ:
-        # MMEngine would take the first node of the whole job, on which nothing of this step need run.
+        # MMEngine takes the first node of the whole job, on which this step need not run.
         nodes = os.environ['SLURM_STEP_NODELIST']
         try:
             hosts = subprocess.run(['scontrol', 'show', 'hostnames', nodes], check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            raise RuntimeError(f'scontrol does not tell the first of {nodes} ({error}): set MASTER_ADDR') from error
+            raise RuntimeError(f'scontrol cannot list the nodes {nodes} ({error}); set MASTER_ADDR') from error
         os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
 
 
 def _use_cpu_processes(cfg: Config, local_processes: int) -> None:
     if cfg.launcher not in ('pytorch', 'slurm'):
-        raise RuntimeError(f"launcher is '{cfg.launcher}', but this machine has no GPU, where processes are started "
-                           'with --launcher pytorch (tools/dist_train.sh) or slurm (tools/slurm_train.sh) only')
+        raise RuntimeError(f"launcher: got '{cfg.launcher}' on a machine without a GPU, expected pytorch "
+                           '(tools/dist_train.sh) or slurm (tools/slurm_train.sh)')
     if not dist.is_initialized():
         dist.init_process_group('gloo')
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     share = max(1, cores // local_processes)
     if cfg.launcher == 'slurm' and 'SLURM_CPUS_PER_TASK' in os.environ:
-        # Slurm may have bound each process to cores of its own, which then are not to be divided.
+        # Slurm may have bound each process to its own cores already.
         share = min(cores, int(os.environ['SLURM_CPUS_PER_TASK']))
     torch.set_num_threads(share)
-    # A given `device_ids` keeps MMEngine from naming GPUs; the rest are its own defaults.
+    # `device_ids=None` keeps MMEngine from choosing a GPU; the rest are its defaults.
     defaults = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,

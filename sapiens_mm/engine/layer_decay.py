@@ -16,16 +16,15 @@ _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
     """Scales the learning rate of a parameter by ``layer_decay_rate ** (L + 1 - depth)``.
 
-    The depth is 0 for the embeddings, i + 1 for block i of L, and L + 1 for the final norm and for everything outside
-    of a backbone. It is read from the model, for each backbone in it: from the backbone's own
-    ``get_layer_depth(name, prefix)``, else from mmpretrain's parameter names (``patch_embed``, ``cls_token``,
-    ``pos_embed``, ``layers.{i}``). Parameters are merged into as few groups as differ in learning rate and weight
-    decay, so that fused optimizers launch few kernels.
+    The depth is 0 for the embeddings, i + 1 for block i of L, and L + 1 for the final norm and everything outside of a
+    backbone. It comes from each backbone's own ``get_layer_depth(name, prefix)``, or from mmpretrain's parameter names
+    (``patch_embed``, ``cls_token``, ``pos_embed``, ``layers.{i}``). Parameters of one learning rate and weight decay
+    are one group, so that fused optimizers launch few kernels.
 
-    Schedulers with an absolute ``eta_min`` lift the groups of low rates up to it: give them 0, or ``eta_min_ratio``.
+    Schedulers with an absolute ``eta_min`` raise groups of lower rates to it: set it to 0, or use ``eta_min_ratio``.
 
-    Keys of ``paramwise_cfg``. Names are MMEngine's. Differences: norms, biases and other parameters of one dimension
-    have no decay by default, and a custom key changes only the factors that it names.
+    ``paramwise_cfg`` has MMEngine's keys, except that norms, biases and other parameters of one dimension have no decay
+    by default, and a custom key changes only the factors that it names:
 
         layer_decay_rate (float): Decay per layer, in (0, 1]. Defaults to 1 (none). ``decay_rate`` is the same.
         norm_decay_mult (float): Factor of the weight decay of norm layers.
@@ -37,17 +36,15 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
         dwconv_decay_mult (float): The same for the weights of depth-wise convolutions. Defaults to 1.
         bias_lr_mult (float): Factor of the learning rate of biases outside of norm layers. Defaults to 1.
         dcn_offset_lr_mult (float): Factor of the learning rate of the offsets of deformable convolutions.
-        custom_keys (dict): Part of a parameter's name -> ``dict(lr_mult=..., decay_mult=...)``. The longest key that
-            fits wins. ``lr_mult`` multiplies the layer's learning rate, ``decay_mult`` takes the place of the rules
-            above. For a key that names a whole backbone (``'backbone'``), the rules stay, and ``decay_mult``
-            multiplies what they leave.
-        force_default_settings (bool): Whether the rules stay for every custom key.
-        bypass_duplicate (bool): No effect: a parameter that the model holds twice is always taken once.
-        num_layers (int), decay_type (``'layer_wise'``): Not needed; if given, they must be the model's.
+        custom_keys (dict): Part of a parameter's name -> ``dict(lr_mult=..., decay_mult=...)``. The longest matching
+            key wins. ``lr_mult`` multiplies the layer's learning rate, ``decay_mult`` replaces the rules above. For a
+            key that names a whole backbone (``'backbone'``), the rules apply too, multiplied by ``decay_mult``.
+        force_default_settings (bool): Whether the rules apply for every custom key.
+        bypass_duplicate (bool): No effect: shared parameters always count once.
+        num_layers (int), decay_type (``'layer_wise'``): Optional; must be the model's.
 
     Args:
-        optim_wrapper_cfg: Config of the optimizer wrapper; its optimizer needs ``lr``. Without ``weight_decay`` there
-            is none.
+        optim_wrapper_cfg: Config of the optimizer wrapper; its optimizer needs ``lr``. ``weight_decay`` defaults to 0.
         paramwise_cfg: See above.
 
     Raises:
@@ -65,29 +62,28 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
         if 'decay_rate' in cfg:  # the name in mmdet, mmseg and mmpose
             rate = cfg.pop('decay_rate')
             if cfg.setdefault('layer_decay_rate', rate) != rate:
-                raise ValueError(f"paramwise_cfg.decay_rate is {rate}, but layer_decay_rate, which is the same, is "
-                                 f"{cfg['layer_decay_rate']}; keep one of both")
-            print_log(f'paramwise_cfg.decay_rate={rate} is taken as layer_decay_rate', logger='current')
+                raise ValueError(f'paramwise_cfg: got decay_rate={rate} and layer_decay_rate='
+                                 f"{cfg['layer_decay_rate']}, expected one of them; remove the other")
+            print_log(f'Using paramwise_cfg.decay_rate={rate} as layer_decay_rate', logger='current')
         unknown = sorted(set(cfg) - self._keys)
         if unknown:
-            raise ValueError(f'paramwise_cfg has {unknown}, but {type(self).__name__} knows only {sorted(self._keys)}')
+            raise ValueError(f'paramwise_cfg: got unknown keys {unknown}, expected some of {sorted(self._keys)}')
         for name, setting in cfg.get('custom_keys', {}).items():
             wrong = sorted(set(setting) - {'lr_mult', 'decay_mult'})
             if wrong:
-                raise ValueError(f"paramwise_cfg.custom_keys['{name}'] has {wrong}, but only lr_mult and decay_mult "
-                                 'have an effect; correct or remove the others')
+                raise ValueError(f"paramwise_cfg.custom_keys['{name}']: got {wrong}, expected only lr_mult and "
+                                 'decay_mult; correct or remove the others')
         rate = cfg.setdefault('layer_decay_rate', 1.)
         if not 0 < rate <= 1:
-            raise ValueError(f'paramwise_cfg.layer_decay_rate is {rate}, but must lie in (0, 1]')
+            raise ValueError(f'paramwise_cfg.layer_decay_rate: got {rate}, expected a number in (0, 1]')
         if cfg.get('decay_type', 'layer_wise') != 'layer_wise':
-            raise ValueError(f"paramwise_cfg.decay_type is '{cfg['decay_type']}', but must be 'layer_wise': a ViT "
-                             'has no stages')
+            raise ValueError(f"paramwise_cfg.decay_type: got '{cfg['decay_type']}', expected 'layer_wise'")
         optimizer = optim_wrapper_cfg['optimizer']
         if optimizer.get('weight_decay') is None:
             optimizer = {**optimizer, 'weight_decay': 0.}
         super().__init__({**optim_wrapper_cfg, 'optimizer': optimizer}, cfg)
         if self.base_lr is None:
-            raise ValueError(f'optim_wrapper.optimizer is {self.optimizer_cfg}, but needs lr')
+            raise ValueError(f'optim_wrapper.optimizer: got {self.optimizer_cfg}, expected lr in it')
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
         """Appends the parameter groups of ``module`` to ``params`` and logs them as a table."""
@@ -121,7 +117,7 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     def _multipliers(self, model: nn.Module, name: str, param: nn.Parameter,
                      prefix: str | None) -> tuple[float, float]:
-        """Factors of the learning rate and the weight decay of a parameter, of the backbone at ``prefix`` if any."""
+        """Factors of learning rate and weight decay of a parameter, which may be in the backbone at ``prefix``."""
         cfg = self.paramwise_cfg
         rule = _rule(model, name, param)
         lr_mult = decay_mult = 1.
@@ -142,35 +138,34 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
                 if not cfg.get('force_default_settings'):
                     return (1. if custom_lr is None else custom_lr), (
                         decay_mult if custom_decay is None else custom_decay)
-                # As in mmpose: where a rule speaks, it takes the custom factor's place.
+                # As in mmpose, a rule that applies replaces the custom factor.
                 return (custom_lr if custom_lr is not None and lr_mult == 1. else lr_mult), (
                     custom_decay if custom_decay is not None and rule is None else decay_mult)
         return lr_mult, decay_mult
 
     def _backbones(self, model: nn.Module) -> dict[str, tuple[Callable[[str], int], int]]:
-        """Each trainable backbone's prefix: a function from a parameter's name to its depth, the number of depths."""
-        found = {}
-        stated = self.paramwise_cfg.get('num_layers')
+        """Prefix of each trainable backbone -> function from a parameter's name to its depth, number of depths."""
+        backbones = {}
+        num_layers = self.paramwise_cfg.get('num_layers')
         for prefix, module in model.named_modules():  # parents come before their children
             prefix = f'{prefix}.' if prefix else ''
             depths = _depths(module, prefix)
-            if depths is None or any(prefix.startswith(parent) for parent in found):
+            if depths is None or any(prefix.startswith(parent) for parent in backbones):
                 continue
             if not any(param.requires_grad for param in module.parameters()):
-                continue  # a teacher's
-            found[prefix] = depths
-            if stated not in (None, depths[1] - 2):
-                raise ValueError(f'paramwise_cfg.num_layers is {stated}, but {type(module).__name__} has '
-                                 f'{depths[1] - 2}: leave it out, it is read from the model')
-        if not found and self.paramwise_cfg['layer_decay_rate'] != 1:
-            raise ValueError(f'{type(model).__name__} has no backbone with `get_layer_depth(name, prefix)` nor one '
-                             'with `patch_embed` and `layers`, so the depth of its parameters is unknown: use such a '
-                             'backbone, or layer_decay_rate=1')
-        return found
+                continue  # a frozen teacher
+            backbones[prefix] = depths
+            if num_layers not in (None, depths[1] - 2):
+                raise ValueError(f'paramwise_cfg.num_layers: got {num_layers}, expected the {depths[1] - 2} of '
+                                 f'{type(module).__name__}; leave it out')
+        if not backbones and self.paramwise_cfg['layer_decay_rate'] != 1:
+            raise ValueError(f'{type(model).__name__}: got no backbone with `get_layer_depth(name, prefix)`, or with '
+                             '`patch_embed` and `layers`; use such a backbone, or layer_decay_rate=1')
+        return backbones
 
 
 def _rule(model: nn.Module, name: str, param: nn.Parameter) -> str | None:
-    """The rule of weight decay that a parameter falls under, None for an ordinary weight."""
+    """The weight decay rule of a parameter, None for an ordinary weight."""
     owner, _, leaf = name.rpartition('.')
     module = model.get_submodule(owner)
     if 'pos_embed' in leaf:
@@ -188,7 +183,7 @@ def _rule(model: nn.Module, name: str, param: nn.Parameter) -> str | None:
 
 def _depths(module: nn.Module, prefix: str) -> tuple[Callable[[str], int], int] | None:
     """A function from a parameter's full name to its depth, and the number of depths; None if unknown."""
-    # mmpretrain's classifiers have a `get_layer_depth` without a prefix, which hands on that of their backbone.
+    # mmpretrain's classifiers have a `get_layer_depth` without a prefix, that of their backbone.
     if hasattr(module, 'get_layer_depth') and 'prefix' in inspect.signature(module.get_layer_depth).parameters:
         first = next((prefix + name for name, _ in module.named_parameters()), prefix)
         return lambda name: module.get_layer_depth(name, prefix)[0], module.get_layer_depth(first, prefix)[1]

@@ -21,37 +21,33 @@ from ..version import require_torch
 
 
 def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
-    """The modules of a model whose class, or a parent of it, has one of the names.
-
-    Parents count since FSDP gives the modules that it shards classes of its own.
+    """Returns the modules of a model whose class, or a parent of it (FSDP derives classes), has one of the names.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The model has no such module.
     """
-    found = [module for module in model.modules() if any(kind.__name__ in names for kind in type(module).__mro__)]
-    if not found:
-        raise ValueError(f'{type(model).__name__} has no module of class {" or ".join(names)}: name the class of its '
+    blocks = [module for module in model.modules() if any(kind.__name__ in names for kind in type(module).__mro__)]
+    if not blocks:
+        raise ValueError(f'{type(model).__name__}: got no module of class {" or ".join(names)}; name the class of its '
                          'transformer blocks')
-    return found
+    return blocks
 
 
 @STRATEGIES.register_module()
 class SapiensFSDPStrategy(DDPStrategy):
-    """Shards weights, gradients and the optimizer's state over the processes, block by block.
+    """Shards weights, gradients and optimizer state over the processes, block by block.
 
-    The model is built, initialised and given to the optimizer constructor under its own names. Losses are those of DDP.
-    With ``SapiensBF16OptimWrapper`` (``--amp``) blocks get their weights, and the tokens between them are, in bfloat16,
-    which halves what is sent; gradients are summed up and weights kept in float32.
+    Parameter names and losses are those of DDP. With ``SapiensBF16OptimWrapper`` (``--amp``) blocks receive weights and
+    tokens in bfloat16, which halves the traffic; gradients are reduced and weights kept in float32.
 
     A checkpoint is a folder (:mod:`sapiens_mm.engine.sharded_checkpoint`) on a file system that all processes share. A
-    run resumes from it with any number of processes. Everything else that reads checkpoints takes the weights of such a
-    folder too; a run of this kind resumes from ordinary ones.
+    run resumes from it with any number of processes, or from an ordinary checkpoint.
 
     Args:
         block_names: Class names of the transformer blocks.
-        shard_size: Processes that share one copy of the model, a divisor of their number; by default all. Of several
-            nodes, the number of GPUs of one keeps the weights' traffic inside of it.
-        **kwargs: Of MMEngine's strategies.
+        shard_size: Processes that share one copy of the model, a divisor of their number; by default all. The number of
+            GPUs of a node keeps the weights' traffic inside the node.
+        **kwargs: Arguments of MMEngine's strategies.
 
     Raises:
         ValueError: ``shard_size`` does not divide the number of processes, or the model has no such blocks.
@@ -65,10 +61,10 @@ class SapiensFSDPStrategy(DDPStrategy):
         require_torch(OLDEST_TORCH, 'SapiensFSDPStrategy')
         super().__init__(**kwargs)
         if not dist.is_initialized():
-            raise RuntimeError('SapiensFSDPStrategy needs a process group: start with tools/dist_train.sh or '
-                               'tools/dist_test.sh, even in one process, or another --launcher')
+            raise RuntimeError('SapiensFSDPStrategy: got no process group; start with tools/dist_train.sh or '
+                               'tools/dist_test.sh, even for one process, or another --launcher')
         if shard_size is not None and (shard_size < 1 or self.world_size % shard_size):
-            raise ValueError(f'shard_size is {shard_size}, but must divide the number of processes, {self.world_size}')
+            raise ValueError(f'shard_size: got {shard_size}, expected a divisor of {self.world_size} processes')
         self.block_names, self.shard_size = tuple(block_names), shard_size
         self._bf16 = False
 
@@ -83,30 +79,30 @@ class SapiensFSDPStrategy(DDPStrategy):
         model = self.convert_model(model)
         for module in model.modules():
             if isinstance(module, BaseDataPreprocessor):
-                module.to(device)  # it notes where its output goes
+                module.to(device)  # which sets the device of its output
         if self.shard_size is None:
             mesh = dist.init_device_mesh(device, (self.world_size, ))
         else:
             mesh = dist.init_device_mesh(device, (self.world_size // self.shard_size, self.shard_size),
                                          mesh_dim_names=('replicate', 'shard'))
-        # What is outside of the blocks (images, targets, embeddings, heads) keeps float32 weights, under autocast.
+        # Outside of the blocks (images, targets, embeddings, heads) weights stay float32, under autocast.
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if self._bf16 else MixedPrecisionPolicy()
         for block in blocks_of(model, self.block_names):
             fully_shard(block, mesh=mesh, mp_policy=policy)
         fully_shard(model, mesh=mesh)
         for name in ('forward', 'predict'):
-            if self._bf16 and hasattr(model, name):  # evaluation comes without
+            if self._bf16 and hasattr(model, name):  # evaluation has no autocast
                 setattr(model, name, torch.autocast(device, torch.bfloat16)(getattr(model, name)))
         if hasattr(model, 'predict'):
-            register_fsdp_forward_method(model, 'predict')  # which hooks call by itself
+            register_fsdp_forward_method(model, 'predict')  # which hooks call directly
         for module in model.modules():
-            # After the backbone's own hook, which fits whole tensors to it.
-            module._register_load_state_dict_pre_hook(_shard_own, with_module=True)
+            # After the backbone's own hook, which fits whole tensors.
+            module._register_load_state_dict_pre_hook(_shard_entries, with_module=True)
         return model
 
     def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, save_param_scheduler: bool = True,
                         extra_ckpt: dict | None = None, callback: Callable | None = None) -> None:
-        """Writes a folder; all processes call it."""
+        """Writes a sharded checkpoint; all processes call it."""
         from .sharded_checkpoint import save_sharded
 
         checkpoint = dict(state_dict=self.model.state_dict(), **(extra_ckpt or {}))
@@ -126,21 +122,21 @@ class SapiensFSDPStrategy(DDPStrategy):
         save_sharded(filename, tensors, checkpoint)
 
     def load_checkpoint(self, filename: str, *, callback: Callable | None = None, **kwargs) -> dict:
-        """Reads weights from a folder of this model, each process its share; else as any strategy does, each all."""
+        """Reads weights: of a sharded checkpoint of this model each process its share, otherwise each all."""
         from .sharded_checkpoint import is_sharded, load_sharded, read_rest, read_table
 
         state_dict = self.model.state_dict()
         expected = {f'state_dict.{name}': value.shape for name, value in state_dict.items()}
-        found = {name: entry.size for name, entry in read_table(filename).items()
+        stored = {name: entry.size for name, entry in read_table(filename).items()
                  if name.startswith('state_dict.')} if is_sharded(filename) else None
-        if found != expected:
+        if stored != expected:
             return super().load_checkpoint(filename, callback=callback, **kwargs)
         self.logger.info(f'Load checkpoint from {filename}')
         load_sharded(filename, dict(state_dict=state_dict))
         checkpoint = {**read_rest(filename), 'state_dict': state_dict}
         if callback is not None:
             callback(checkpoint)
-        self.model.load_state_dict(checkpoint.pop('state_dict'))  # which a hook may have changed
+        self.model.load_state_dict(checkpoint.pop('state_dict'))  # a hook may have changed it
         if 'optimizer' in checkpoint:
             checkpoint['optimizer']['folder'] = filename
         return checkpoint
@@ -150,39 +146,39 @@ class SapiensFSDPStrategy(DDPStrategy):
 
         params = self._optimized()
         folder = state_dict.pop('folder', None)
-        if folder is None:  # of a run that was not sharded
+        if folder is None:  # of an ordinary run
             state = {i: {key: _shard_like(value, params[i][1]) for key, value in entries.items()}
                      for i, entries in state_dict['state'].items()}
         else:
-            by_name, own = defaultdict(dict), dict(params)
+            by_name, named = defaultdict(dict), dict(params)
             for path, entry in read_table(folder).items():
                 name, _, key = path.removeprefix('optimizer.').rpartition('.')
-                if path.startswith('optimizer.') and name in own:
-                    like = own[name] if entry.size == own[name].shape else torch.empty(entry.size)
+                if path.startswith('optimizer.') and name in named:
+                    like = named[name] if entry.size == named[name].shape else torch.empty(entry.size)
                     by_name[name][key] = torch.empty_like(like, dtype=entry.properties.dtype, requires_grad=False)
             load_sharded(folder, dict(optimizer=by_name))
             state = {i: by_name[name] for i, (name, _) in enumerate(params) if name in by_name}
         super().load_optim_state_dict({**state_dict, 'state': state})
 
     def _optimized(self) -> list[tuple[str, nn.Parameter]]:
-        """Names and parameters in the optimizer's order, by which it numbers its state."""
+        """Names and parameters in the optimizer's order, which numbers its state."""
         names = {param: name for name, param in self.model.named_parameters()}
         return [(names[param], param) for group in self.optim_wrapper.optimizer.param_groups
                 for param in group['params']]
 
 
 def _shard_like(value: Tensor, param: Tensor) -> Tensor:
-    """Shards a whole tensor as a parameter of its shape is; other values are returned as they are."""
+    """Shards a whole tensor like a parameter of its shape; returns other values unchanged."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(param, DTensor) or isinstance(value, DTensor) or getattr(value, 'shape', None) != param.shape:
         return value
-    # Each process has the whole tensor, so nothing is sent.
+    # Each process has the whole tensor, so none is sent.
     return distribute_tensor(value.to(param.device), param.device_mesh, param.placements, src_data_rank=None)
 
 
-def _shard_own(module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
-    """Shards a module's own entries of a state dict that is about to be loaded."""
+def _shard_entries(module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
+    """Load hook that shards a module's entries of a state dict."""
     for name, param in module.named_parameters(recurse=False):
         if prefix + name in state_dict:
             state_dict[prefix + name] = _shard_like(state_dict[prefix + name], param)

@@ -1,4 +1,4 @@
-"""What a model costs, computed on tensors without storage."""
+"""Profile of a model: parameters, multiply-adds and memory, computed on tensors without storage."""
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ _HEADS = ('head', 'heads', 'decode_head')
 
 @dataclass
 class ModelProfile:
-    """Cost of one forward pass (and of what it keeps for the backward pass).
+    """Cost of one forward pass, with the activations kept for the backward pass.
 
     Attributes:
         shape: Image size (H, W) in pixels.
         batch: Images in the batch.
         amp: Whether activations are bfloat16 where autocast makes them so.
         parameters: Number of parameters of each part of the model.
-        macs: Multiply-adds of each part's linear and convolutional layers. This is what the Sapiens paper's Table 2
-            calls FLOPs, at 1024 x 1024.
-        attention_macs: Multiply-adds of the products between tokens, which that table leaves out.
+        macs: Multiply-adds of each part's linear and convolutional layers, the FLOPs of the Sapiens paper's Table 2 (at
+            1024 x 1024).
+        attention_macs: Multiply-adds of the products between tokens, which that table omits.
         activations: Bytes of activations kept for the backward pass.
-        checkpointed_activations: The same with ``with_cp`` in backbone and neck: what is kept, plus what one block
-            recomputes; None for backbones without it.
+        checkpointed_activations: The same with ``with_cp`` in backbone and neck, plus what one block recomputes; None
+            for backbones without ``with_cp``.
     """
     shape: tuple[int, int]
     batch: int
@@ -53,43 +53,41 @@ class ModelProfile:
             lines.append(f'{part:<12} {counts[0] / 1e6:15.2f} {counts[1] / 1e12:15.4f} {counts[2] / 1e12:18.4f}')
         lines.append(f'activations kept for the backward pass: {self.activations / 2**30:.2f} GiB')
         if self.checkpointed_activations is not None:
-            lines.append(f'the same with activation checkpointing: {self.checkpointed_activations / 2**30:.2f} GiB')
+            lines.append(f'with activation checkpointing: {self.checkpointed_activations / 2**30:.2f} GiB')
         return '\n'.join(lines)
 
 
 def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int = 1,
                   amp: bool = False) -> ModelProfile:
-    """Profiles the model of a config of any host; of a detector, only backbone and neck are run.
-
-    Models without a head, such as ``SapiensMAE``, are run as a whole, without their loss.
+    """Profiles the model of a config of any host: backbone and neck of a detector, a model without a head as a whole.
 
     Args:
-        cfg: Config with ``model``; its ``custom_imports`` are in effect.
+        cfg: Config with ``model``, already imported (``custom_imports``).
         shape: Image size (H, W) in pixels; by default the backbone's ``img_size``.
         batch: Images in the batch.
-        amp: Run under bfloat16 autocast.
+        amp: Whether to run under bfloat16 autocast.
 
     Raises:
-        ValueError: When neither ``shape`` nor the backbone tells the image size.
+        ValueError: Neither ``shape`` nor the backbone has the image size.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    # Tensors with shape and device but no storage; in contrast to the meta device, attention takes the fused path.
+    # Tensors without storage; unlike on the meta device, attention takes the fused path.
     with FakeTensorMode(), torch.autocast('cpu', dtype=torch.bfloat16, enabled=amp):
         model = MODELS.build(cfg.model).train()
         for module in model.modules():
             if isinstance(module, _BatchNorm):
-                module.eval()  # in training it refuses one value a channel, which a batch of 1 may come to
+                module.eval()  # in training it refuses a single value per channel
         backbone = getattr(model, 'backbone', model)
         shape = tuple(shape or getattr(backbone, 'img_size', None) or ())
         if len(shape) != 2:
-            raise ValueError(f'{type(backbone).__name__} does not tell its image size: give --shape H W')
+            raise ValueError(f'{type(backbone).__name__} has no image size; give --shape H W')
         inputs = torch.empty(batch, 3, *shape)
         if any(hasattr(model, head) for head in _HEADS) or not hasattr(model, 'extract_feat'):
             run = partial(model, inputs, None, mode='tensor')
-        else:  # a detector's heads work on boxes, which there are none of
+        else:  # a detector's heads need boxes
             run = partial(model.extract_feat, inputs)
 
-        stacks = {}  # what can be checkpointed -> its number of blocks
+        stacks = {}  # part that can be checkpointed -> its number of blocks
         for part in (backbone, getattr(model, 'neck', None)):
             blocks = getattr(part, 'layers', None) or getattr(part, 'decoder_blocks', None)
             if hasattr(part, 'with_cp') and blocks is not None:
@@ -111,7 +109,7 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
             checkpointed = _saved_bytes(model, run) + one_block
 
     counts = counter.counts
-    # The hosts call `head.forward` itself, past the hooks: the rest is the head's.
+    # The hosts call `head.forward` directly, without hooks, so the rest is the head's.
     rest = counter.total() - sum(counts.values(), Counter())
     for part in parts:
         if part in _HEADS:
@@ -130,16 +128,13 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
 
 
 class _PartCounter:
-    """Counts FLOPs by operator, of each part of a model and in all.
-
-    A part that is not called itself did what was called inside of it.
-    """
+    """Counts FLOPs by operator for each part of a model, including calls of modules inside it, and in total."""
 
     def __init__(self, parts: dict[str, nn.Module]):
         custom = {}
-        if digit_version(torch.__version__) >= digit_version('2.2'):  # before, torch counts it, as the one of CUDA
+        if digit_version(torch.__version__) >= digit_version('2.2'):  # torch 2.1 counts it by itself
             custom[torch.ops.aten._scaled_dot_product_flash_attention_for_cpu] = _cpu_attention_flops
-        # torch's own count by modules takes their outputs for single tensors before 2.4.
+        # Before torch 2.4, its own count by modules expects single tensors as outputs.
         self.mode = FlopCounterMode(display=False, custom_mapping=custom)
         self.counts = {part: Counter() for part in parts}
         self._inside, self._before = Counter(), {}
@@ -177,17 +172,17 @@ def _is_attention(op: str) -> bool:
 
 
 def _cpu_attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *args, **kwargs) -> int:
-    """FLOPs of q @ k^T and of the weights @ v; shapes (B, heads, N, head_dim). torch counts other devices' only."""
+    """FLOPs of q @ k^T and of the weights @ v; shapes (B, heads, N, head_dim). torch has no formula for CPUs."""
     B, heads, N, dim = q
     return 2 * B * heads * N * k[2] * (dim + v[3])
 
 
 def _saved_bytes(model: nn.Module, run: Callable) -> int:
-    """Bytes of what ``run`` keeps for the backward pass of ``model``, parameters aside."""
+    """Bytes that ``run`` keeps for the backward pass of ``model``, without parameters and buffers."""
     saved = {}  # by storage: views of one tensor count once
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        saved[tensor.untyped_storage()._cdata] = tensor  # held, so that no other storage takes its place
+        saved[tensor.untyped_storage()._cdata] = tensor  # kept alive, so that no other storage gets its address
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

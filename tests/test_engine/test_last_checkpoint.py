@@ -1,8 +1,6 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -141,7 +139,7 @@ def test_a_runner_resumes_from_it_or_keeps_its_weights(run, caplog):
     (run / 'last_checkpoint').write_text('')
     resume_latest(runner)
     assert (runner._load_from, runner._resume) == (str(run / 'iter_8.pth'), True)
-    assert 'last_checkpoint is empty. The run resumes from' in caplog.text
+    assert 'last_checkpoint is empty. Resuming from' in caplog.text
     runner = SimpleNamespace(work_dir=str(run / 'new'), _load_from='weights.pth', _resume=True)
     resume_latest(runner)
     assert (runner._load_from, runner._resume) == ('weights.pth', False)
@@ -223,8 +221,9 @@ build_runner(config(sys.argv[1])).train()
 """
 
 
-def test_a_kill_while_the_pointer_is_written(tmp_path):
-    done = subprocess.run([sys.executable, '-c', KILLED, tmp_path], capture_output=True, text=True, check=False)
+def test_a_kill_while_the_pointer_is_written(run_tool, tmp_path):
+    (tmp_path / 'killed.py').write_text(KILLED)
+    done = run_tool(tmp_path / 'killed.py', tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert (tmp_path / 'epoch_2.pth').exists()
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_1.pth')

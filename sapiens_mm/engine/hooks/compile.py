@@ -1,4 +1,4 @@
-"""Compiled transformer blocks."""
+"""Hook that compiles transformer blocks."""
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -9,11 +9,10 @@ from ..parallel import blocks_of
 
 @HOOKS.register_module()
 class SapiensCompileBlocksHook(Hook):
-    """Compiles each transformer block of the model before training.
+    """Compiles each transformer block of the model in place before training.
 
-    Blocks are compiled one by one and in place: equal blocks share their code (with torch 2.1 they do not), so a deep
-    model starts as fast as a shallow one, and names in checkpoints stay. Models that are wrapped (DDP), sharded or
-    checkpointed are fine.
+    Equal blocks share their code (not with torch 2.1), so a deep model starts as fast as a shallow one, and names in
+    checkpoints stay. The model may be wrapped (DDP), sharded or checkpointed.
 
     Args:
         block_names: Class names of the blocks.
@@ -30,10 +29,10 @@ class SapiensCompileBlocksHook(Hook):
     def before_train(self, runner) -> None:
         blocks = blocks_of(runner.model, self.block_names)
         if any(getattr(module, 'with_cp', False) for module in runner.model.modules()):
-            # Every backend of 2.1 fails in the first iteration; those between that and 2.12 were not tried.
+            # Every backend of 2.1 fails in the first iteration; versions between 2.2 and 2.12 were not tested.
             require_torch('2.2', 'compiled blocks with activation checkpointing (with_cp)')
-        # All blocks are one piece of code to torch, which by default gives up after 8 versions of it: encoder and
-        # decoder, training and evaluation, several image sizes and drop path come to more.
+        # All blocks are one piece of code to torch, which by default stops compiling after 8 versions of it. Encoder
+        # and decoder, training and evaluation, image sizes and drop path make more.
         config = torch._dynamo.config
         self._name, number = 'recompile_limit', 64
         if not hasattr(config, self._name):  # before torch 2.6, where blocks may not share their code either
@@ -42,7 +41,7 @@ class SapiensCompileBlocksHook(Hook):
         setattr(config, self._name, max(self._limit, number))
         for block in blocks:
             block.compile(**self.options)
-        runner.logger.info(f'{len(blocks)} blocks are compiled: the first iterations are slow')
+        runner.logger.info(f'Compiling {len(blocks)} blocks: the first iterations are slow')
 
     def after_train(self, runner) -> None:
         setattr(torch._dynamo.config, self._name, self._limit)

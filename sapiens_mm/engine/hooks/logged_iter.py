@@ -1,14 +1,13 @@
-"""Lets a model know which iterations are logged."""
+"""Hook that tells models which iterations are logged."""
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 
 
 @HOOKS.register_module()
 class SapiensLoggedIterHook(Hook):
-    """Writes ``logged_iter`` into the message hub: whether the figures of the iteration at hand will be in the log.
+    """Writes to the message hub as ``logged_iter`` whether :class:`mmengine.hooks.LoggerHook` logs this iteration.
 
-    Models then compute figures that are for the log only when they are seen (``SapiensPoseHead``: ``acc_pose``). The
-    rule is that of the runner's :class:`mmengine.hooks.LoggerHook`.
+    Models compute metrics that are for the log only, such as ``acc_pose``, in these iterations alone.
     """
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:

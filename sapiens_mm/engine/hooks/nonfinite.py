@@ -1,4 +1,4 @@
-"""Steps that would destroy the weights are left out."""
+"""Hook that skips optimizer steps with non-finite gradients."""
 import json
 import math
 import os.path as osp
@@ -11,29 +11,28 @@ from mmengine.registry import HOOKS
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, AdamW, Optimizer
 
+from ...utils.text import some
+
 
 @HOOKS.register_module()
 class SapiensNonFiniteHook(Hook):
     """Skips optimizer steps whose gradients hold an infinity or NaN on any rank, and stops a run that only skips.
 
-    Weights and the optimizer's state stay as they are in such a step. The log has the number of steps skipped so far
-    as ``skipped_steps``. After ``max_consecutive`` skipped steps in a row the run stops; each rank with a loss that is
-    not finite (each rank, if none has) writes ``nonfinite_rank{rank}.json`` to the work dir: for each of the batches
-    since the last good step its iteration, loss and images.
+    A skipped step changes neither weights nor the optimizer's state. The log has the number of skipped steps as
+    ``skipped_steps``. After ``max_consecutive`` skipped steps in a row the run stops; each rank with a non-finite loss
+    (each rank, if none has one) writes ``nonfinite_rank{rank}.json`` to the work dir, with iteration, loss and images
+    of each batch since the last good step.
 
-    The check comes after clipping. ``clip_grad`` by norm keeps what is not finite or spreads it, so a finite norm of
-    a positive order, which MMEngine reads from the device for its log, says enough; by value it turns infinities into
-    finite numbers, so then NaN alone is found.
-
-    What a forward pass changes is not taken back: one batch with NaN leaves NaN in the running statistics of BatchNorm
-    for good. Our models have none.
+    The check comes after clipping. Clipping by norm keeps or spreads non-finite values, so a finite norm of a positive
+    order, which MMEngine reads from the device for its log, suffices. Clipping by value makes infinities finite, so
+    then only NaN is detected. Running statistics of BatchNorm are not restored; our models have none.
 
     On a GPU ``AdamW(fused=True)`` skips a step by itself: the flag stays on the device and is read an iteration later,
-    or when it is logged, so a run stops up to one iteration later. Other optimizers have to know before they step:
-    with several processes, or without clipping by norm, they wait for the device.
+    or when it is logged. Other optimizers wait for the device before each step, with several processes or without
+    clipping by norm.
 
     Args:
-        max_consecutive: Skipped steps in a row that stop the run.
+        max_consecutive: Number of skipped steps in a row that stops the run.
 
     Raises:
         ValueError: ``max_consecutive`` is less than 1, or the optimizer is not torch's (DeepSpeed has its own).
@@ -44,32 +43,32 @@ class SapiensNonFiniteHook(Hook):
 
     def __init__(self, max_consecutive: int = 5):
         if max_consecutive < 1:
-            raise ValueError(f'max_consecutive is {max_consecutive}, but must be at least 1')
+            raise ValueError(f'max_consecutive: got {max_consecutive}, expected at least 1')
         self.max_consecutive = max_consecutive
 
     def before_train(self, runner) -> None:
         optimizer = runner.optim_wrapper.optimizer
         if not isinstance(optimizer, Optimizer):
-            raise ValueError(f'SapiensNonFiniteHook watches the steps of a torch optimizer, but found a '
-                             f'{type(optimizer).__name__}: leave the hook out of custom_hooks')
-        history = runner.message_hub.log_scalars.get(self.name)  # of the run that is resumed
+            raise ValueError(f'SapiensNonFiniteHook: got a {type(optimizer).__name__}, expected an optimizer of torch; '
+                             'remove the hook from custom_hooks')
+        history = runner.message_hub.log_scalars.get(self.name)  # of a resumed run
         self.skipped = int(history.current()) if history else 0
         self.in_a_row = 0
         self._wrapper, self._norms = runner.optim_wrapper, None
-        self._flag = None  # of the step of this iteration, if there was one
+        self._flag = None  # of this iteration's step, if it had one
         self._batches = []  # since the last step: iteration, loss, images
-        self._steps = deque()  # those not looked at yet: flag, batches
+        self._steps = deque()  # not checked yet: flag, batches
         self._bad_batches = []  # since the last good step
         self._own_found_inf = False
         self._handles = [optimizer.register_step_pre_hook(self._check), optimizer.register_step_post_hook(self._clear)]
 
     def after_train(self, runner) -> None:
-        self._look(runner)
+        self._count(runner)
         for handle in self._handles:
             handle.remove()
 
     def _check(self, optimizer: Optimizer, *args) -> None:
-        """Keeps a step from happening if a gradient is not finite on any rank."""
+        """Prevents a step if a gradient is not finite on any rank."""
         finite = self._norm_is_finite()
         if finite and get_world_size() == 1:
             self._flag = _Flag(False)
@@ -77,20 +76,20 @@ class SapiensNonFiniteHook(Hook):
         params = [param for group in optimizer.param_groups for param in group['params'] if param.grad is not None]
         bad = torch.zeros((), device=optimizer.param_groups[0]['params'][0].device)
         if not finite:
-            # Of sharded gradients each rank looks at its share, which may be empty.
+            # Of sharded gradients each rank checks its share, which may be empty.
             grads = [param.grad.to_local() if hasattr(param.grad, 'to_local') else param.grad for param in params]
             grads = [grad for grad in grads if grad.numel()]
             if grads:
-                # The largest magnitude of each tensor in a few kernels; unlike a sum of squares it cannot overflow.
+                # Unlike a sum of squares, the largest magnitude cannot overflow.
                 bad += ~torch.stack(torch._foreach_norm(grads, float('inf'))).isfinite().all()
         all_reduce(bad)
         self._flag = _Flag(bad)
         if _skips_by_itself(optimizer):
-            scaler = getattr(optimizer, 'found_inf', None)  # of torch's GradScaler, which takes it away by itself
+            scaler = getattr(optimizer, 'found_inf', None)  # of torch's GradScaler, which removes it
             self._own_found_inf = scaler is None
             optimizer.found_inf = (bad if scaler is None else bad + scaler.to(bad.device)).clamp(max=1.)
         elif self._flag.read():
-            for param in params:  # one without a gradient is left alone
+            for param in params:  # optimizers ignore parameters without a gradient
                 param.grad = None
 
     def _clear(self, optimizer: Optimizer, *args) -> None:
@@ -99,20 +98,20 @@ class SapiensNonFiniteHook(Hook):
             self._own_found_inf = False
 
     def _norm_is_finite(self) -> bool:
-        """Whether clipping has just found the norm of all gradients finite, which MMEngine has read by now."""
+        """Whether clipping has just computed a finite norm of all gradients, which MMEngine has read by now."""
         if getattr(self._wrapper, 'clip_func', None) is not clip_grad_norm_ or not self._wrapper.clip_grad_kwargs:
             return False
         if not float(self._wrapper.clip_grad_kwargs.get('norm_type', 2)) > 0:
             return False  # order 0 counts the values that are not zero, and a negative order may lose an infinity
         history = self._wrapper.message_hub.log_scalars.get('train/grad_norm')
-        # Each entry makes another array, so one seen before is of another step.
+        # Each entry makes a new array, so an array seen before is of another step.
         fresh = history is not None and history.data[0] is not self._norms
         self._norms = history.data[0] if history else None
         return fresh and math.isfinite(history.current())
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         loss = (outputs or {}).get('loss')
-        # Not read: that would wait for the device.
+        # Not read, which would wait for the device.
         loss = loss.detach() if isinstance(loss, torch.Tensor) else loss
         self._batches.append((runner.iter + 1, loss, images_of(data_batch)))
         if self._flag is not None:  # else the batches accumulate for the next step
@@ -120,18 +119,18 @@ class SapiensNonFiniteHook(Hook):
             self._flag, self._batches = None, []
         # The previous step is long done on the device, so reading its flag does not wait.
         late = self._steps and not self._steps[-1][0].known and not self._is_read(runner, batch_idx)
-        self._look(runner, 1 if late else 0)
+        self._count(runner, 1 if late else 0)
         runner.message_hub.update_scalar(self.name, self.skipped)
 
     def _is_read(self, runner, batch_idx: int) -> bool:
-        """Whether the number of skipped steps is logged or saved in this iteration. All ranks say the same."""
+        """Whether the number of skipped steps is logged or saved in this iteration; the same on all ranks."""
         return (self.end_of_epoch(runner.train_dataloader, batch_idx) or self.is_last_train_iter(runner) or any(
             isinstance(hook, LoggerHook) and self.every_n_inner_iters(batch_idx, hook.interval) or
             isinstance(hook, CheckpointHook) and not hook.by_epoch and self.every_n_train_iters(runner, hook.interval)
             for hook in runner.hooks))
 
-    def _look(self, runner, left: int = 0) -> None:
-        """Counts what became of the steps, but for the last ``left``, and stops the run where it is time."""
+    def _count(self, runner, left: int = 0) -> None:
+        """Counts skipped steps, except for the last ``left`` steps, and stops the run after too many in a row."""
         while len(self._steps) > left:
             flag, batches = self._steps.popleft()
             if not flag.read():
@@ -146,24 +145,23 @@ class SapiensNonFiniteHook(Hook):
     def _stop(self, runner) -> None:
         batches = [dict(iteration=iteration, loss=None if loss is None else float(loss), images=images)
                    for iteration, loss, images in self._bad_batches]
-        own = any(batch['loss'] is not None and not abs(batch['loss']) < float('inf') for batch in batches)
-        guilty = all_gather_object(own)
+        diverged = any(batch['loss'] is not None and not math.isfinite(batch['loss']) for batch in batches)
+        anywhere = any(all_gather_object(diverged))
         path = None
-        if own or not any(guilty):
+        if diverged or not anywhere:
             path = osp.join(runner.work_dir, f'nonfinite_rank{get_rank()}.json')
             with open(path, 'w') as file:
                 # JSON has no NaN.
                 json.dump([{**batch, 'loss': str(batch['loss'])} for batch in batches], file, indent=1)
         paths = [path for path in all_gather_object(path) if path]
         raise RuntimeError(
-            f'The gradients of {self.in_a_row} steps in a row were not finite, the last at iteration '
-            f'{batches[-1]["iteration"]}: the batches are listed in {", ".join(paths[:3])}'
-            f'{f" and {len(paths) - 3} more files" if len(paths) > 3 else ""}. Look at these images; if they are in '
-            'order, lower the learning rate or lengthen the warm-up, and resume from the last checkpoint')
+            f'gradients: got non-finite values in {self.in_a_row} steps in a row, the last at iteration '
+            f'{batches[-1]["iteration"]}; check the images in {some(paths, 3)}, or lower the learning rate or lengthen '
+            'the warm-up, and resume from the last checkpoint')
 
 
 class _Flag:
-    """Whether a step is bad, on its way from the device."""
+    """Whether a step is skipped, copied from the device without waiting."""
 
     def __init__(self, bad: torch.Tensor | bool):
         self._bad, self._event = bad, None
@@ -189,7 +187,7 @@ def _skips_by_itself(optimizer: Optimizer) -> bool:
 
 
 def images_of(data_batch) -> list[str]:
-    """The names of a batch's images: the ``key`` of image streams, the ``img_path`` of the hosts' data samples."""
+    """Returns the names of a batch's images: ``key`` of image streams, ``img_path`` of the hosts' data samples."""
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     if isinstance(samples, dict):
         return list(samples.get('key', []))

@@ -11,9 +11,9 @@ COCO_STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .7
 
 @HOOKS.register_module()
 class SapiensCheckSaveBestHook(Hook):
-    """Checks that the evaluator gives the metrics that ``CheckpointHook.save_best`` names.
+    """Checks that the evaluator returns the metrics that ``CheckpointHook.save_best`` names.
 
-    Metrics state their names as ``metric_names``; those of mmpose's ``CocoMetric`` are known. Of any other metric only
+    Metrics list their names as ``metric_names``; those of mmpose's ``CocoMetric`` are known. Of any other metric only
     the prefix is compared.
 
     Raises:
@@ -35,7 +35,7 @@ class SapiensCheckSaveBestHook(Hook):
 
 
 def _names(metric) -> list[str] | None:
-    """The names of a metric's results; None where they are not known."""
+    """The names of a metric's results, None if unknown."""
     if hasattr(metric, 'metric_names'):
         return metric.metric_names
     return [f'{metric.prefix}/{name}' for name in COCO_STATS] if type(metric).__name__ == 'CocoMetric' else None

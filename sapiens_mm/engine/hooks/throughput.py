@@ -1,4 +1,4 @@
-"""How fast a run trains, and how much of the device it uses."""
+"""Hook that logs images and tokens per second and the utilization of the device."""
 import re
 from collections import deque
 
@@ -10,8 +10,8 @@ from mmengine.registry import HOOKS
 
 from ..profile import profile_model
 
-# Dense bfloat16 TFLOP/s of the vendors' data sheets, in which half of the figure "with sparsity" is meant where only
-# that is given. Regular expressions, the more special ones first. The V100 has no bfloat16: float16.
+# Regular expression of a device's name -> dense bfloat16 TFLOP/s of the vendors' data sheets, half of the number "with
+# sparsity" where only that is given. Special names come first. The V100 has no bfloat16, hence float16.
 PEAK_TFLOPS = {
     'H100 PCIe': 756.5, 'H100 NVL': 835.5, 'H100': 989.5, 'H200 NVL': 835.5, 'H200': 989.5, 'GH200': 989.5,
     'B200': 2250., 'A100': 312., 'A40': 149.7, 'A30': 165., 'A10': 125., 'L40S': 362., 'L40': 181., 'L4': 121.,
@@ -20,19 +20,18 @@ PEAK_TFLOPS = {
 
 
 def peak_tflops(device_name: str) -> float | None:
-    """The dense bfloat16 peak of a device by its name, such as ``'NVIDIA A100-SXM4-80GB'``; None if unknown."""
+    """Returns the dense bfloat16 peak of a device by its name, ``'NVIDIA A100-SXM4-80GB'``; None if unknown."""
     return next((peak for name, peak in PEAK_TFLOPS.items() if re.search(rf'\b{name}(?!\w)', device_name)), None)
 
 
 @HOOKS.register_module()
 class SapiensThroughputHook(Hook):
-    """Adds to the log, over the iterations that its ``time`` is averaged over:
+    """Logs, averaged over the same iterations as ``time``:
 
-    * ``images_per_s``: images a second, all ranks together;
-    * ``tokens_per_s``: the same times the patches of an image, if the model has a backbone with ``grid_size``;
-    * ``mfu``: model FLOP utilisation, the share of the device's peak that the model's own arithmetic comes to. Forward
-      and backward pass count as three forward passes; what activation checkpointing computes again does not count. It
-      is left out where the peak is not known.
+    * ``images_per_s``: images per second of all ranks;
+    * ``tokens_per_s``: patches per second, if the model has a backbone with ``grid_size``;
+    * ``mfu``: model FLOP utilization, the model's own arithmetic as a share of the device's peak, if that is known.
+      Forward and backward pass count as three forward passes; recomputation by activation checkpointing does not count.
 
     Args:
         peak_tflops: Peak of one device in TFLOP/s; by default that of a known GPU in dense bfloat16.
@@ -43,7 +42,7 @@ class SapiensThroughputHook(Hook):
 
     def __init__(self, peak_tflops: float | None = None):
         if peak_tflops is not None and peak_tflops <= 0:
-            raise ValueError(f'peak_tflops is {peak_tflops}, but must be positive')
+            raise ValueError(f'peak_tflops: got {peak_tflops}, expected a positive number')
         self.peak_tflops = peak_tflops
 
     def before_train(self, runner) -> None:
@@ -55,12 +54,11 @@ class SapiensThroughputHook(Hook):
         if self._peak is None and torch.cuda.is_available():
             self._peak = peak_tflops(torch.cuda.get_device_name())
         if self._peak and 'model' in runner.cfg:
-            # Once, for the size that the model is built for.
             profile = profile_model(runner.cfg)
             self._flops = 3 * 2 * sum(profile.macs.values()) + 3 * 2 * sum(profile.attention_macs.values())
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
-        # IterTimerHook has the same priority and is registered before.
+        # IterTimerHook, of the same priority, has run before.
         hub = runner.message_hub
         self._window.append((len(data_batch['inputs']), hub.get_scalar('train/time').current()))
         images, seconds = (sum(column) for column in zip(*self._window))

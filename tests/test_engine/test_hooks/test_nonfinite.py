@@ -81,7 +81,7 @@ def logged(tmp_path):
 
 
 def test_refuses_a_limit_below_one():
-    with pytest.raises(ValueError, match='max_consecutive is 0'):
+    with pytest.raises(ValueError, match='got 0'):
         HOOKS.build(dict(type='SapiensNonFiniteHook', max_consecutive=0))
 
 
@@ -181,11 +181,11 @@ def test_flags_of_a_device_are_read_when_they_are_logged(tmp_path, monkeypatch, 
 def test_a_late_flag_stops_the_run_by_its_own_batches(tmp_path, monkeypatch):
     nan = float('nan')
     monkeypatch.setattr(nonfinite, '_Flag', lambda bad: Late(bad, []))
-    with pytest.raises(RuntimeError, match='gradients of 3 steps in a row were not finite, the last at iteration 4: '):
+    with pytest.raises(RuntimeError, match='3 steps in a row, the last at iteration 4'):
         train(tmp_path, {1: nan, 2: nan, 3: nan}, length=12, fused=True, interval=50)
     batches = json.loads((tmp_path / 'nonfinite_rank0.json').read_text())
     assert [batch['images'] for batch in batches] == [['1.jpg'], ['2.jpg'], ['3.jpg']]
-    with pytest.raises(RuntimeError, match='the last at iteration 4: '):  # at the very end
+    with pytest.raises(RuntimeError, match='the last at iteration 4'):  # at the very end
         train(tmp_path / 'end', {1: nan, 2: nan, 3: nan}, length=4, fused=True, interval=50)
 
 
@@ -226,7 +226,7 @@ def test_accumulated_batches(tmp_path):
 
 def test_the_run_stops_and_names_the_images(tmp_path):
     nan = float('nan')
-    with pytest.raises(RuntimeError, match='gradients of 3 steps in a row were not finite, the last at iteration 5: '
+    with pytest.raises(RuntimeError, match='3 steps in a row, the last at iteration 5'
                        f'.*{tmp_path}/nonfinite_rank0.json.*lower the learning rate'):
         train(tmp_path, {4: nan, 5: nan, 7: float('inf'), 8: nan, 10: nan}, length=12, batch_size=2)
     assert json.loads((tmp_path / 'nonfinite_rank0.json').read_text()) == [
@@ -287,7 +287,7 @@ def test_two_processes(tmp_path):
     done = subprocess.run(
         [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--local_addr', '127.0.0.1', '--nproc_per_node',
          '2', tmp_path / 'two.py', tmp_path], capture_output=True, text=True, timeout=100, check=False)
-    assert done.stdout.count(f'listed in {tmp_path}/nonfinite_rank1.json. Look') == 2, done.stdout + done.stderr[-3000:]
+    assert done.stdout.count(f'images in {tmp_path}/nonfinite_rank1.json, or') == 2, done.stdout + done.stderr[-3000:]
     assert [path.name for path in tmp_path.glob('*.json')] == ['nonfinite_rank1.json']
     batches = json.loads((tmp_path / 'nonfinite_rank1.json').read_text())
     assert [batch['images'] for batch in batches] == [['1-2'], ['1-3']]

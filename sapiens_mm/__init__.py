@@ -1,7 +1,7 @@
 """Sapiens human vision models for MMEngine, mmpose, mmsegmentation and mmdet.
 
-Importing the package registers the backbone, the checkpoint reader and the optimizer constructor in MMEngine's root
-registries, for every host. ``sapiens_mm.pose`` adds what mmpose needs.
+Importing the package registers backbones, checkpoint reader, optimizer constructor and hooks in MMEngine's root
+registries, for every host. Import ``sapiens_mm.pose`` for mmpose and ``sapiens_mm.dense`` for mmsegmentation.
 """
 import signal
 import sys
@@ -9,7 +9,7 @@ import sys
 from .version import __version__, require
 
 _at_ctrl_c = None
-if sys.orig_argv[1:3] == ['-m', 'sapiens_mm']:  # which imports this before its own code can catch anything
+if sys.orig_argv[1:3] == ['-m', 'sapiens_mm']:  # __main__ runs after this, too late for Ctrl-C
     from sapiens_mm_cli import end_at_ctrl_c
     _at_ctrl_c = end_at_ctrl_c()
 

@@ -1,3 +1,4 @@
+"""Vision transformers and the feature pyramid, in MMEngine's root registry."""
 from .checkpoint import CheckpointMismatch, load_pretrained_backbone
 from .feature_pyramid import SapiensFeaturePyramid
 from .sapiens_vit import SapiensViT

@@ -1,3 +1,4 @@
+"""Training and checkpoints for every host: hooks, optimizer constructor, sharding, safe checkpoint reading."""
 from .amp import SapiensBF16OptimWrapper
 from .checkpoint import CheckpointError, UnsafeCheckpointError, load_checkpoint_file
 from .config import load_config

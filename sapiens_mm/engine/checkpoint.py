@@ -50,7 +50,7 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
         return _as_mmengine_expects(read_sharded(path))
     if not osp.isfile(path):
         where = '' if osp.isabs(path) else f' in {os.getcwd()}'
-        raise FileNotFoundError(f"there is no checkpoint file '{path}'{where}; check the path")
+        raise FileNotFoundError(f"no checkpoint file '{path}'{where}; check the path")
     return _as_mmengine_expects(read_checkpoint_file(path, map_location))
 
 

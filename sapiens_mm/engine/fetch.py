@@ -251,7 +251,7 @@ def _hub_errors(source: str, unreached: str = '') -> Iterator[None]:
         raise CheckpointError(f'{source} is not in the cache ({constants.HF_HUB_CACHE}) and {why}; fetch it once '
                               'with a network') from error
     except EntryNotFoundError as error:
-        raise CheckpointError(f"{source}: there is no file '{filename}' at {page}; check its name there") from error
+        raise CheckpointError(f"{source}: got '{filename}', which {page} does not have; check its name") from error
     except RepositoryNotFoundError as error:  # also where access is restricted
         raise CheckpointError(f'{source}: no access to {page}; check that it exists, accept its terms there if it asks '
                               'for it, and set HF_TOKEN') from error

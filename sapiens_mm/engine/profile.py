@@ -187,6 +187,6 @@ def _saved_bytes(model: nn.Module, run: Callable) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         out = run()
-    own = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
+    permanent = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
     del out
-    return sum(tensor.untyped_storage().nbytes() for key, tensor in saved.items() if key not in own)
+    return sum(tensor.untyped_storage().nbytes() for key, tensor in saved.items() if key not in permanent)

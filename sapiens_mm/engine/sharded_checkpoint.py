@@ -123,12 +123,12 @@ class _TableUnpickler(ListedUnpickler):
     @staticmethod
     @functools.cache
     def listed() -> dict[str, Any]:
-        own = (dcp_types.Metadata, dcp_types.MetadataIndex, dcp_types.TensorStorageMetadata,
-               dcp_types.BytesStorageMetadata, dcp_types.ChunkStorageMetadata, dcp_types.TensorProperties,
-               dcp_types.StorageMeta, dcp_types._MEM_FORMAT_ENCODING, _StorageInfo, torch.Size, _get_layout,
-               pathlib.PosixPath, pathlib.WindowsPath)
+        types = (dcp_types.Metadata, dcp_types.MetadataIndex, dcp_types.TensorStorageMetadata,
+                 dcp_types.BytesStorageMetadata, dcp_types.ChunkStorageMetadata, dcp_types.TensorProperties,
+                 dcp_types.StorageMeta, dcp_types._MEM_FORMAT_ENCODING, _StorageInfo, torch.Size, _get_layout,
+                 pathlib.PosixPath, pathlib.WindowsPath)
         dtypes = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
-        return {**{f'{item.__module__}.{item.__qualname__}': item for item in own}, **dtypes}
+        return {**{f'{item.__module__}.{item.__qualname__}': item for item in types}, **dtypes}
 
 
 class _SafeReader(dcp.FileSystemReader):

@@ -201,7 +201,7 @@ def test_hub_malformed(source):
 
 
 def test_hub_missing_file(hub):
-    with pytest.raises(CheckpointError, match="there is no file 'w.pth' at .*owner/repo"):
+    with pytest.raises(CheckpointError, match="got 'w.pth', which .*owner/repo"):
         fetch_file('hf://owner/repo/w.pth')
 
 

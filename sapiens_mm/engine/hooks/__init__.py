@@ -1,3 +1,4 @@
+"""Hooks for training and testing, in MMEngine's root registry."""
 from .checkpoint import SapiensCheckpointHook
 from .compile import SapiensCompileBlocksHook
 from .complete_weights import SapiensCompleteWeightsHook

@@ -102,7 +102,7 @@ def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx'
     if format == 'onnx':
         _require_onnx()
     require_torch(OLDEST_TORCH, 'sapiens-mm export')
-    # Made first, as it fails if nothing can be written there.
+    # Made first, as it fails in a read-only folder.
     with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         part = Path(folder) / path.name
         exported = ExportedModel(model, with_decode).eval()

@@ -165,7 +165,7 @@ class SapiensInferencer:
             whole: Whether whole frames are taken as people.
 
         Raises:
-            ValueError: A task is unavailable, or there is none.
+            ValueError: A task is unavailable, or the list is empty.
         """
         tasks = _task_names(tasks)
         if not tasks or set(tasks) - set(self.tasks):
@@ -360,7 +360,7 @@ class SapiensInferencer:
 
         Raises:
             InputError: An image cannot be read.
-            ValueError: The model is an ONNX file or has another backbone, or there are no images.
+            ValueError: The model is an ONNX file or has another backbone, or the list is empty.
         """
         model = self.models[0]
         if not isinstance(model.network, SapiensNetwork):

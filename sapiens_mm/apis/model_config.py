@@ -135,8 +135,8 @@ def _check_types(config: dict, scope: str, source: str) -> None:
 
 def _types(config: Any) -> list[str]:
     if isinstance(config, dict):
-        own = [config['type']] if 'type' in config else []
-        return own + [kind for value in config.values() for kind in _types(value)]
+        kinds = [config['type']] if 'type' in config else []
+        return kinds + [kind for value in config.values() for kind in _types(value)]
     return [kind for item in config for kind in _types(item)] if isinstance(config, (list, tuple)) else []
 
 

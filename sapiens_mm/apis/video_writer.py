@@ -67,7 +67,7 @@ class VideoWriter:
             self.container.mux(self.stream.encode(frame))
 
     def close(self) -> None:
-        """Completes the file; without images or after an error there is none."""
+        """Completes the file; without images or after an error none is left."""
         if self.stream is None or self.failed:
             return
         with self._removed_on_error():

@@ -1,4 +1,3 @@
-"""The command, which lies beside the package."""
 import errno
 import json
 import os
@@ -49,7 +48,7 @@ def test_help_comes_without_torch(root):
     assert out.splitlines()[-1] == 'False False'
 
 
-@pytest.mark.parametrize(('args', 'says'), [
+@pytest.mark.parametrize(('args', 'value'), [
     (['nowhere.jpg', '--detector', 'none'], 'nowhere.jpg'),
     (['{photos}', '--save', 'gif'], 'gif'),
     (['{photos}', '--boxes', 'nowhere.json'], 'nowhere.json'),
@@ -64,14 +63,14 @@ def test_help_comes_without_torch(root):
     (['{photos}', '--tasks', 'depth,normal', '--save', 'video'], 'depth, normal: results are not kept by json'),
     (['https://example.org/a.jpg'], '--allow-urls'),
 ])
-def test_what_is_wrong_is_said_in_a_line(run, photos, capsys, args, says):
+def test_invalid_options(run, photos, capsys, args, value):
     assert run(*(arg.format(photos=photos) for arg in args)) == 2
     err = capsys.readouterr().err.strip().splitlines()[-1]
     assert err.startswith('sapiens-mm: ')
-    assert says in err
+    assert value in err
 
 
-def test_sizes_and_tasks_that_there_are_not(photos, capsys, monkeypatch, tmp_path):
+def test_unavailable_tasks(photos, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(model_zoo, 'EMBEDDED', tmp_path)
     assert main(['run', str(photos), '--size', 'tiny', '--tasks', 'depth', '--out', str(tmp_path / 'out')]) == 2
     assert "task: got 'depth'" in capsys.readouterr().err
@@ -96,7 +95,7 @@ def test_a_folder(run, photos, tmp_path, capsys):
     assert meta['boxes_of'] == str(boxes)
 
 
-def test_what_is_saved_by_default(run, tmp_path, write_video, capsys):
+def test_default_kinds(run, tmp_path, write_video, capsys):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
     write_video(tmp_path / 'clip.mp4', frames=2)
     out, args = tmp_path / 'out', (tmp_path / 'a.png', tmp_path / 'clip.mp4', '--detector', 'none')
@@ -114,22 +113,22 @@ def test_what_is_saved_by_default(run, tmp_path, write_video, capsys):
         capsys.readouterr().err)
 
 
-@pytest.mark.parametrize(('save', 'tasks', 'says'), [
+@pytest.mark.parametrize(('save', 'tasks', 'value'), [
     ('json', [['pose-17']], 'seg, depth, normal: results are not kept by json; add npz, png or sheet'),
     ('overlay', [['pose-17'], ['seg']], 'depth, normal: results are not kept by json and overlay'),
     ('sheet', [['pose-17'], ['seg', 'depth', 'normal']], None)])
 @pytest.mark.parametrize('named', [False, True])
-def test_maps_that_nothing_keeps_are_not_computed(run, photos, tmp_path, capsys, named, save, tasks, says):
+def test_tasks_without_kept_results_are_skipped(run, photos, tmp_path, capsys, named, save, tasks, value):
     names = ['--tasks', 'pose-17,parts,depth,normal'] if named else []
     assert run(photos, '--detector', 'none', '--save', save, *names) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if 'skipping' in line]
-    assert len(told) == bool(says)
-    assert says is None or says in told[0]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if 'skipping' in line]
+    assert len(warnings) == bool(value)
+    assert value is None or value in warnings[0]
     models = json.loads((tmp_path / 'out/meta.json').read_text())['models']
     assert [model['tasks'] for model in models] == tasks
 
 
-def test_what_a_window_shows_is_computed(run, photos, capsys, monkeypatch, tmp_path):
+def test_show(run, photos, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(run_module, 'check_display', lambda: None)
     monkeypatch.setattr(run_module, 'show', lambda result, threshold: True)
     assert run(photos, '--detector', 'none', '--save', 'json', '--show') == 0
@@ -146,7 +145,7 @@ def test_what_a_window_shows_is_computed(run, photos, capsys, monkeypatch, tmp_p
     (['--save', 'overlay', '--tasks', 'normal,depth', '--detector', 'none'], ['depth']),
     (['--save', 'json', '--detector', 'parts'], ['pose-308', 'seg']),  # for detection
     (['--save', 'npz', '--detector', 'none'], ['pose-308', 'seg', 'depth', 'normal'])])
-def test_weights_that_nothing_needs_are_not_fetched(photos, tmp_path, small_models, monkeypatch, args, loaded):
+def test_weights_of_skipped_tasks_are_not_fetched(photos, tmp_path, small_models, monkeypatch, args, loaded):
     fetched = []
 
     def load(size, task, **kwargs):
@@ -161,36 +160,31 @@ def test_weights_that_nothing_needs_are_not_fetched(photos, tmp_path, small_mode
         assert ([model['tasks'] for model in meta['models']], meta['boxes_of']) == ([['pose-308']], 'parts')
 
 
-def test_compiling_is_told(run, photos, capsys, monkeypatch):
+def test_compile(run, photos, capsys, monkeypatch):
     monkeypatch.setattr('torch.nn.Module.compile', lambda self: None)
     assert run(photos, '--detector', 'none', '--save', 'json', '--compile', names=['pose-17']) == 0
     assert 'compiling the models' in capsys.readouterr().err
 
 
-def test_a_bad_file_is_reported_and_the_run_goes_on(run, photos, tmp_path, capsys):
-    (photos / 'b.jpg').write_text('no picture')
+def test_unreadable_inputs_do_not_stop_the_run(run, photos, tmp_path, capsys):
+    (photos / 'b.jpg').write_text('no image')
     (photos / 'c.png').write_bytes(b'')
-    assert run(photos, '--detector', 'none', '--save', 'json', names=['pose-17']) == 1
-    out, err = capsys.readouterr()
-    assert '2 images in' in out
-    assert '2 could not be read' in out
-    assert 'b.jpg: not an image' in err
-    assert 'c.png: file is empty' in out
-    assert written(tmp_path / 'out') == ['a.png.json', 'meta.json', 'sub/a.png.json']
-
-
-def test_an_input_that_is_not_there_is_reported_and_the_run_goes_on(run, photos, tmp_path, capsys):
-    args = photos / 'a.png', 'nowhere.jpg', '--detector', 'none', '--save', 'json'
+    args = photos, 'nowhere.jpg', '--detector', 'none', '--save', 'json'
     assert run(*args, names=['pose-17']) == 1
     out, err = capsys.readouterr()
-    assert 'nowhere.jpg' in err
-    assert "1 could not be read:\n  input 'nowhere.jpg'" in out
-    assert written(tmp_path / 'out') == ['a.png.json', 'meta.json']
-    assert run(*args, '--resume', names=['pose-17']) == 1
-    assert "\n1 could not be read:\n  input 'nowhere.jpg'" in capsys.readouterr().out
+    assert '2 images in' in out
+    assert '3 could not be read' in out
+    for name in ('b.jpg: ', 'c.png: ', 'nowhere.jpg'):
+        assert name in err
+        assert name in out
+    assert written(tmp_path / 'out') == ['a.png.json', 'meta.json', 'sub/a.png.json']
+    for name in ('b.jpg', 'c.png'):
+        (photos / name).unlink()
+    assert run(*args, '--resume', names=['pose-17']) == 1  # all others are done
+    assert 'nowhere.jpg' in capsys.readouterr().out
 
 
-def test_resume_skips_what_is_done(run, photos, tmp_path, capsys):
+def test_resume_skips_finished_inputs(run, photos, tmp_path, capsys):
     args = photos, '--detector', 'none', '--save', 'json', '--resume'
     assert run(*args, names=['pose-17']) == 0
     done = tmp_path / 'out/b.jpg.json'
@@ -203,45 +197,33 @@ def test_resume_skips_what_is_done(run, photos, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert 'all 3 inputs are done' in out
     assert 'pose-17 of ' in out
-    assert 'differs' not in err
+    assert 'differ' not in err
 
 
-def test_resume_tells_what_has_changed(run, photos, tmp_path, capsys):
-    args = photos, '--detector', 'none', '--save', 'json'
-    assert run(*args, names=['pose-17']) == 0
-    for name, more, says in (
-            ('pose-17', ['--batch-size', '2'], None),
-            ('pose-17', ['--score-threshold', '.5'], 'score_threshold (0.3, now 0.5)'),
-            ('pose-133', ['--score-threshold', '.5', '--keypoint-format', 'coco-17'],
-             'tasks (pose-17, now pose-133), keypoint_format (model, now coco-17)')):
-        (tmp_path / 'out/b.jpg.json').unlink()
-        capsys.readouterr()
-        assert run(*args, *more, '--resume', names=[name]) == 0
-        told = [line for line in capsys.readouterr().err.splitlines() if 'differs' in line]
-        assert [line.partition('from the earlier one: ')[2] for line in told] == ([says] if says else [])
-
-
-def test_resume_tells_what_has_changed_where_all_is_done(run, photos, tmp_path, capsys):
-    args = photos, '--detector', 'none', '--save', 'json'
+@pytest.mark.parametrize(('more', 'name', 'changes'), [
+    (['--batch-size', '2'], 'pose-17', ''), (['--tasks', 'pose-17'], 'pose-17', ''),
+    (['--score-threshold', '.5', '--flip-test'], 'pose-17',
+     'flip_test (False, now True), score_threshold (0.3, now 0.5)'),
+    (['--tasks', 'pose-133', '--per-person', '--keypoint-format', 'coco-17'], 'pose-133',
+     'tasks (pose-17, now pose-133), maps_of (frame, now persons), keypoint_format (model, now coco-17)')])
+def test_resume_reports_changed_options(run, photos, tmp_path, capsys, more, name, changes):
+    args = photos / 'a.png', photos / 'b.jpg', '--detector', 'none', '--save', 'json'
     assert run(*args, names=['pose-17']) == 0
     meta = (tmp_path / 'out/meta.json').read_bytes()
-    for more, says in (
-            (['--batch-size', '2'], None), (['--tasks', 'pose-17'], None),
-            (['--score-threshold', '.5', '--flip-test'], 'flip_test (False, now True), score_threshold (0.3, now 0.5)'),
-            (['--tasks', 'pose-133', '--per-person', '--keypoint-format', 'openpose'],
-             'tasks (pose-17, now pose-133), maps_of (frame, now persons), keypoint_format (model, now openpose)'),
-            (['--detector', 'parts', '--max-persons', '2'], 'max_persons (None, now 2), boxes_of (none, now parts)')):
+    for done in (True, False):  # before any model is loaded, and after
+        if not done:
+            (tmp_path / 'out/b.jpg.json').unlink()
         capsys.readouterr()
-        assert run(*args, *more, '--resume', names=['pose-17']) == 0
-        told = [line for line in capsys.readouterr().err.splitlines() if 'differ from' in line]
-        assert [line.partition('from the finished run: ')[2] for line in told] == (
-            [f'{says} (weights are not compared)'] if says else [])
-    assert (tmp_path / 'out/meta.json').read_bytes() == meta
+        assert run(*args, *more, '--resume', names=[name]) == 0
+        warnings = [line for line in capsys.readouterr().err.splitlines() if 'differ' in line]
+        assert [line.partition(' run: ' if done else ' one: ')[2].removesuffix(' (weights are not compared)')
+                for line in warnings] == ([changes] if changes else [])
+        assert not done or (tmp_path / 'out/meta.json').read_bytes() == meta
 
 
 @pytest.mark.parametrize('args', [[], ['--per-person', '--track', '--max-persons', '3', '--flip-test'],
                                   ['--tasks', 'depth']])
-def test_what_is_known_beforehand_is_what_meta_says(tmp_path, capsys, monkeypatch, args):
+def test_planned_meta(tmp_path, capsys, monkeypatch, args):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
     args = ['run', str(tmp_path / 'a.png'), '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out'), *args]
     assert main(args) == 0
@@ -256,7 +238,7 @@ def test_what_is_known_beforehand_is_what_meta_says(tmp_path, capsys, monkeypatc
     assert set(now) - {'models', 'protocol'} == {'boxes_of', 'keypoint_format'}
 
 
-def test_kinds_that_are_newly_asked_for_are_made(run, photos, tmp_path, write_video, capsys):
+def test_resume_writes_new_kinds(run, photos, tmp_path, write_video, capsys):
     clip, out = write_video(tmp_path / 'clip.mp4', frames=2), tmp_path / 'out'
     args = photos / 'a.png', clip, '--detector', 'none', '--tasks', 'pose-17,depth'
     assert run(*args, '--save', 'overlay') == 0
@@ -268,7 +250,7 @@ def test_kinds_that_are_newly_asked_for_are_made(run, photos, tmp_path, write_vi
     assert 'all 2 inputs are done' in capsys.readouterr().out
 
 
-def test_meta_keeps_how_earlier_results_came_about(run, photos, tmp_path, capsys):
+def test_meta_keeps_earlier_runs(run, photos, tmp_path, capsys):
     args = photos, '--detector', 'none', '--save', 'json'
     for threshold in (.3, .5, .5, .4):
         assert run(*args, '--score-threshold', threshold, '--resume', names=['pose-17']) == 0
@@ -309,7 +291,7 @@ def test_ctrl_c_finishes_the_frame_and_closes_the_video(run, number, tmp_path, w
     assert person['track_id'] == 1
 
 
-def test_a_video_that_broke_off_is_reported_and_not_done(run, tmp_path, write_noise, capsys):
+def test_a_truncated_video_is_reported_and_not_done(run, tmp_path, write_noise, capsys):
     whole = write_noise(tmp_path / 'whole.mp4', options=dict(movflags='faststart')).read_bytes()
     (tmp_path / 'clip.mp4').write_bytes(whole[:len(whole) // 2])
     args = tmp_path / 'clip.mp4', '--detector', 'none', '--save', 'json'
@@ -322,7 +304,7 @@ def test_a_video_that_broke_off_is_reported_and_not_done(run, tmp_path, write_no
     assert not (tmp_path / 'out/clip.mp4.json').exists()
 
 
-def test_models_are_listed(capsys):
+def test_models(capsys):
     assert main(['models']) == 0
     out = capsys.readouterr().out
     line, = (line for line in out.splitlines() if line.startswith('1b') and 'pose-308' in line)
@@ -334,15 +316,15 @@ def test_models_are_listed(capsys):
     assert float(line.split()[2]) == pytest.approx(1170, rel=.02)
 
 
-def test_models_are_listed_without_their_hosts(root):
+def test_models_import_no_host(root):
     code = ("import sys\nsys.path.insert(0, sys.argv[1])\nfrom sapiens_mm_cli import main\nmain(['models'])\n"
             "print(*(name in sys.modules for name in ('mmpose', 'mmseg', 'mmdet')))")
-    found = subprocess.run([sys.executable, '-c', code, root], capture_output=True, text=True, check=True)
-    assert found.stdout.splitlines()[-1] == 'False False False'
-    assert found.stderr == ''
+    process = subprocess.run([sys.executable, '-c', code, root], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == 'False False False'
+    assert process.stderr == ''
 
 
-def test_the_doctor(capsys):
+def test_doctor(capsys):
     code = main(['doctor'])
     out = capsys.readouterr().out
     assert 'mmpose' in out
@@ -352,20 +334,20 @@ def test_the_doctor(capsys):
     assert code == bool(wrong)
 
 
-@pytest.mark.parametrize(('content', 'says'), [
+@pytest.mark.parametrize(('content', 'value'), [
     ('[1, 2]', 'boxes.json'), ('{"a.png": [[9, 9, 5, 50]]}', 'box 0: got .9.0, 9.0, 5.0'),
     ('{"a.png": [[1, 2, 3, 4, 5, 6]]}', 'a.png'), ('{"a.png": [[1, NaN, 30, 40]]}', 'box 0: .*nan'),
     ('{"other.png": [[1, 2, 30, 40]]}', 'other.png'), ('{}', 'got none')])
-def test_boxes_that_are_none(tmp_path, capsys, content, says):
+def test_invalid_boxes(tmp_path, capsys, content, value):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
     (tmp_path / 'boxes.json').write_text(content)
     assert main(['run', str(tmp_path / 'a.png'), '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out'),
                  '--boxes', str(tmp_path / 'boxes.json')]) == 2
     line, = capsys.readouterr().err.splitlines()
-    assert re.search(says, line)
+    assert re.search(value, line)
 
 
-def test_boxes_of_a_file_are_all_used_unless_limits_are_given(tmp_path, capsys):
+def test_limits_of_given_boxes(tmp_path, capsys):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
     boxes = [[1, 2, 30, 40, .01], [1, 2, 30, 40, .01], [9, 9, 9, 40], [2, 2, 45, 50, .9]]
     (tmp_path / 'boxes.json').write_text(json.dumps({'a.png': boxes}))
@@ -388,7 +370,7 @@ def test_boxes_of_a_file_are_all_used_unless_limits_are_given(tmp_path, capsys):
         assert more[0][2:].replace('-', '_') in capsys.readouterr().err
 
 
-def test_a_name_in_the_boxes_that_fits_several_inputs(photos, tmp_path, capsys):
+def test_boxes_that_match_several_inputs(photos, tmp_path, capsys):
     (tmp_path / 'boxes.json').write_text('{"b.jpg": [[1, 2, 30, 40]], "a.png": [[1, 2, 30, 40]]}')
     assert main(['run', str(photos), '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out'), '--boxes',
                  str(tmp_path / 'boxes.json')]) == 2
@@ -397,7 +379,7 @@ def test_a_name_in_the_boxes_that_fits_several_inputs(photos, tmp_path, capsys):
     assert not (tmp_path / 'out').exists()
 
 
-def test_images_that_the_boxes_leave_out_are_told(tmp_path, capsys):
+def test_images_without_boxes(tmp_path, capsys):
     for name in 'ab':
         cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((60, 50, 3), np.uint8))
     (tmp_path / 'boxes.json').write_text('{"a.png": [[1, 2, 30, 40]]}')
@@ -405,7 +387,7 @@ def test_images_that_the_boxes_leave_out_are_told(tmp_path, capsys):
             str(tmp_path / 'out'), '--boxes', str(tmp_path / 'boxes.json')]
     assert main(args) == 0
     assert 'no boxes for 1 of 2 inputs, which get no people: b.png' in capsys.readouterr().err
-    # The pictures that were written do not become inputs.
+    # Written images do not become inputs.
     assert main(args) == 0
     assert '2 images in' in capsys.readouterr().out
     assert json.loads((tmp_path / 'out/meta.json').read_text())['boxes_of'] == str(tmp_path / 'boxes.json')
@@ -417,9 +399,9 @@ def test_images_that_the_boxes_leave_out_are_told(tmp_path, capsys):
     assert json.loads((tmp_path / 'new/meta.json').read_text())['boxes_of'] == 'none'
 
 
-@pytest.mark.parametrize(('args', 'says'), [
+@pytest.mark.parametrize(('args', 'value'), [
     (['--out', '{file}'], "a.png' is not writable"), (['--show'], '--show needs a display')])
-def test_what_cannot_be_written_or_shown(tmp_path, capsys, monkeypatch, args, says):
+def test_outputs_that_are_not_available(tmp_path, capsys, monkeypatch, args, value):
     for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
         monkeypatch.delenv(name, raising=False)
     file = str(tmp_path / 'a.png')
@@ -427,11 +409,11 @@ def test_what_cannot_be_written_or_shown(tmp_path, capsys, monkeypatch, args, sa
     monkeypatch.chdir(tmp_path)
     assert main(['run', file, '--size', 'tiny', '--device', 'cpu', *(arg.format(file=file) for arg in args)]) == 2
     line, = [line for line in capsys.readouterr().err.splitlines() if line.startswith('sapiens-mm')]
-    assert says in line
+    assert value in line
 
 
 @pytest.mark.parametrize('seconds', ['0', '-1', 'nan', '1e30'])
-def test_times_of_addresses_that_cannot_be(capsys, seconds):
+def test_invalid_timeouts(capsys, seconds):
     assert main(['run', 'http://127.0.0.1:1/a.png', '--allow-urls', '--url-timeout', seconds]) == 2
     assert '--url-timeout: got' in capsys.readouterr().err
 
@@ -458,7 +440,7 @@ STARTS = ['-m', 'sapiens_mm'], ['-c', 'from sapiens_mm_cli import main; raise Sy
 
 
 @pytest.mark.parametrize('start', STARTS)
-def test_a_reader_that_leaves_early_is_no_error(start):
+def test_a_closed_pipe(start):
     with subprocess.Popen([sys.executable, *start, 'models'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True) as process:
         process.stdout.close()
@@ -483,14 +465,14 @@ class Finder(importlib.abc.MetaPathFinder):
                 raise ImportError('stopped') from error
 sys.meta_path.insert(0, Finder())
 """)
-    found = subprocess.run([sys.executable, *start, 'run', 'a.png'], capture_output=True, text=True, env={
+    process = subprocess.run([sys.executable, *start, 'run', 'a.png'], capture_output=True, text=True, env={
         **os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), *sys.path])})
-    assert found.stderr == 'sapiens-mm: stopped\n'
-    assert found.returncode == 130
+    assert process.stderr == 'sapiens-mm: stopped\n'
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize('name', ['meta.json', 'clip.mp4.json', 'boxes.json'])
-def test_json_that_is_nested_too_deeply(run, photos, tmp_path, write_video, capsys, name):
+def test_deeply_nested_json(run, photos, tmp_path, write_video, capsys, name):
     clip = write_video(tmp_path / 'clip.mp4', frames=2)
     args = photos, clip, '--detector', 'none', '--save', 'json'
     assert run(*args, names=['pose-17']) == 0
@@ -504,7 +486,7 @@ def test_json_that_is_nested_too_deeply(run, photos, tmp_path, write_video, caps
     assert name in err or name == 'clip.mp4.json'  # that is written anew
 
 
-def test_no_task_is_an_error(capsys):
+def test_no_task(capsys):
     with pytest.raises(SystemExit) as info:
         main(['run', 'a.png', '--tasks', ''])
     assert info.value.code == 2
@@ -522,7 +504,7 @@ def test_ctrl_c_while_models_load(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == 'sapiens-mm: stopped\n'
 
 
-def test_a_name_that_is_too_long_does_not_end_the_run(run, photos, tmp_path, capsys):
+def test_a_file_name_that_is_too_long(run, photos, tmp_path, capsys):
     name = 'x' * 251 + '.png'
     (photos / 'b.jpg').rename(photos / name)
     assert run(photos, '--detector', 'none', names=['pose-17']) == 1
@@ -535,8 +517,8 @@ def test_a_name_that_is_too_long_does_not_end_the_run(run, photos, tmp_path, cap
         'a.png.json', 'meta.json', 'sub/a.png.json']
 
 
-@pytest.mark.parametrize(('code', 'says'), [(errno.ENOSPC, 'disk full'), (errno.EACCES, 'is not writable')])
-def test_a_folder_in_which_nothing_can_be_written_ends_the_run(run, photos, tmp_path, capsys, monkeypatch, code, says):
+@pytest.mark.parametrize(('code', 'value'), [(errno.ENOSPC, 'disk full'), (errno.EACCES, 'is not writable')])
+def test_a_full_or_read_only_disk(run, photos, tmp_path, capsys, monkeypatch, code, value):
     def refuse(*args, **kwargs):
         raise OSError(code, os.strerror(code))
 
@@ -548,12 +530,12 @@ def test_a_folder_in_which_nothing_can_be_written_ends_the_run(run, photos, tmp_
     out, err = capsys.readouterr()
     assert f'a.png: {os.strerror(code)}' in err
     assert out.startswith('0 images in ')
-    assert says in out
+    assert value in out
     assert '--resume' in out
     assert '1 could not be written' in out
 
 
-def test_meta_that_cannot_be_written(run, photos, capsys, monkeypatch):
+def test_an_unwritable_meta(run, photos, capsys, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -563,7 +545,7 @@ def test_meta_that_cannot_be_written(run, photos, capsys, monkeypatch):
     assert line.endswith('meta.json cannot be written: No space left on device')
 
 
-def test_the_summary_counts_images_and_frames_and_where_nobody_was_found(photos, tmp_path, write_video, capsys):
+def test_summary(photos, tmp_path, write_video, capsys):
     clip = write_video(tmp_path / 'clip.mp4', frames=2)
     args = ['run', str(photos / 'a.png'), str(clip), '--size', 'tiny', '--device', 'cpu', '--tasks', 'pose-17',
             '--save', 'json', '--out', str(tmp_path / 'out')]

@@ -18,23 +18,23 @@ def test_problems(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(doctor, 'EMBEDDED', tmp_path)
     monkeypatch.setattr(doctor, 'embedded_tasks', dict)
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
-    found = checks()
-    assert 'pip install mmdet==3.3.0' in found['mmdet'][0]
-    assert found['mmseg'][1] == 'pip install mmsegmentation==1.2.2'
-    assert found['mmdet'][1] == 'pip install mmdet==3.3.0'
-    assert '--no-build-isolation' in found['mmcv ops'][1]
-    assert str(tmp_path) in found['embedded model'][0]
-    assert 'HF_HUB_OFFLINE is set' in found['Hugging Face Hub'][0]
+    results = checks()
+    assert 'pip install mmdet==3.3.0' in results['mmdet'][0]
+    assert results['mmseg'][1] == 'pip install mmsegmentation==1.2.2'
+    assert results['mmdet'][1] == 'pip install mmdet==3.3.0'
+    assert '--no-build-isolation' in results['mmcv ops'][1]
+    assert str(tmp_path) in results['embedded model'][0]
+    assert 'HF_HUB_OFFLINE is set' in results['Hugging Face Hub'][0]
     assert doctor.main(None) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f'{sum(line.startswith("wrong ") for line in lines)} checks failed'
 
 
 def test_this_environment_is_fine():
-    found = checks()
-    assert found['torch'] == (torch.__version__, '')
+    results = checks()
+    assert results['torch'] == (torch.__version__, '')
     for name in ('mmengine', 'mmcv', 'mmpose', 'mmseg', 'mmdet', 'mmcv ops', 'numpy', 'device'):
-        assert found[name][1] == '', name
+        assert results[name][1] == '', name
 
 
 @pytest.mark.parametrize('reason', ['', 'no route to host'])

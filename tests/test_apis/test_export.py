@@ -31,8 +31,8 @@ def load(models, name, **kwargs):
 
 def run_onnx(path, images):
     session = pytest.importorskip('onnxruntime').InferenceSession(path, providers=['CPUExecutionProvider'])
-    found = session.run(None, {'images': images.numpy()})
-    return {output.name: torch.from_numpy(array) for output, array in zip(session.get_outputs(), found)}
+    actual = session.run(None, {'images': images.numpy()})
+    return {output.name: torch.from_numpy(array) for output, array in zip(session.get_outputs(), actual)}
 
 
 @pytest.mark.parametrize('config', ['nowhere.py', 'no_config.py'])
@@ -103,16 +103,16 @@ def test_onnx_decodes_like_the_model_for_any_batch(small_models, tmp_path, capsy
     model = load(small_models, name)
     for number in (1, 4):
         images = torch.rand(number, 3, 64, 48, generator=torch.Generator().manual_seed(number)) * 255
-        found = run_onnx(out, images)
-        assert {key: tuple(value.shape[1:]) for key, value in found.items()} == OUTPUTS[name]
+        actual = run_onnx(out, images)
+        assert {key: tuple(value.shape[1:]) for key, value in actual.items()} == OUTPUTS[name]
         with torch.no_grad():
-            wanted = ExportedModel(model, True)(images)
-        for key, value in wanted.items():
-            assert found[key].dtype == value.dtype
+            expected = ExportedModel(model, True)(images)
+        for key, value in expected.items():
+            assert actual[key].dtype == value.dtype
             if key == 'labels':
-                assert (found[key] == value).float().mean() > 0.999
+                assert (actual[key] == value).float().mean() > 0.999
             elif key != 'keypoints':  # of which random heatmaps have uncertain ones
-                torch.testing.assert_close(found[key], value, rtol=0, atol=1e-3 * value.abs().max().item())
+                torch.testing.assert_close(actual[key], value, rtol=0, atol=1e-3 * value.abs().max().item())
 
 
 @pytest.mark.usefixtures('can_export')
@@ -120,13 +120,13 @@ def test_onnx_decodes_like_the_model_for_any_batch(small_models, tmp_path, capsy
 def test_torch_export(small_models, tmp_path, name, dtype):
     model, out = load(small_models, name, dtype=dtype), tmp_path / 'a.pt2'
     differences = export_model(model, out, 'torch-export')
-    assert all(found <= tolerated for found, tolerated in differences.values())
+    assert all(actual <= tolerated for actual, tolerated in differences.values())
     extra = {'metadata.json': ''}
     program = torch.export.load(out, extra_files=extra).module()
     images = torch.rand(2, 3, 64, 48) * 255
     with torch.no_grad():
-        for (_, wanted), found in zip(model(images).items(), program(images).values()):
-            torch.testing.assert_close(found, wanted)
+        for (_, expected), actual in zip(model(images).items(), program(images).values()):
+            torch.testing.assert_close(actual, expected)
     assert json.loads(json.loads(extra['metadata.json'])['tasks']) == list(model.tasks)
 
 
@@ -174,9 +174,9 @@ def test_exported_keypoints_are_decoded_as_in_a_test_run():
 
     program = torch.export.export(Decoder(), (heatmaps[:2], ),
                                   dynamic_shapes={'heatmaps': {0: torch.export.Dim('batch')}})
-    (found, found_scores), (wanted, wanted_scores) = program.module()(heatmaps), codec.decode_heatmaps(heatmaps)
-    assert (found - wanted).abs().max() < 0.01
-    torch.testing.assert_close(found_scores, wanted_scores, rtol=0, atol=0)
+    (actual, actual_scores), (expected, expected_scores) = program.module()(heatmaps), codec.decode_heatmaps(heatmaps)
+    assert (actual - expected).abs().max() < 0.01
+    torch.testing.assert_close(actual_scores, expected_scores, rtol=0, atol=0)
 
 
 def test_help(capsys):

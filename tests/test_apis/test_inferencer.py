@@ -526,18 +526,18 @@ def test_the_model_that_people_are_found_by_runs_once(make, monkeypatch, crowd, 
         return run(self, images)
 
     monkeypatch.setattr(type(model.network), 'forward', counted)
-    found = inferencer(crowd[0][:4])
+    results = inferencer(crowd[0][:4])
     assert seen.count(model.network) == number
-    boxes = [result.boxes for result in found]
-    for result, expected in zip(found, make('pose-17', 'multi', batch_size=4, **options)(crowd[0][:4], boxes)):
+    boxes = [result.boxes for result in results]
+    for result, expected in zip(results, make('pose-17', 'multi', batch_size=4, **options)(crowd[0][:4], boxes)):
         for task in ('parts', 'depth', 'normal'):
             np.testing.assert_allclose(getattr(result, task), getattr(expected, task), atol=1e-6)
 
 
 def test_frames_in_which_nobody_is_looked_for_are_run_likewise(make, tmp_path, write_video):
     path = str(write_video(tmp_path / 'clip.mp4'))
-    found = make('pose-17', 'multi', detector='parts', track=True, detect_every=2)(path)
-    for result, expected in zip(found, make('multi')(path)):
+    results = make('pose-17', 'multi', detector='parts', track=True, detect_every=2)(path)
+    for result, expected in zip(results, make('multi')(path)):
         np.testing.assert_allclose(result.depth, expected.depth, atol=1e-5)
 
 

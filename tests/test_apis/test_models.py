@@ -19,16 +19,16 @@ def test_a_missing_config(small_models):
         load_model(small_models['depth'][1], 'nowhere.py')
 
 
-@pytest.mark.parametrize(('text', 'says'), [
+@pytest.mark.parametrize(('text', 'value'), [
     ('a = 3\nmodel = dict(\n', 'config {} .*line 2: SyntaxError'),
     ('model = b', 'config {} .*line 1: NameError'),
     ('a = 1\nmodel = dict(a=a +)', 'config {} .*line 2: SyntaxError')])
-def test_broken_configs(small_models, tmp_path, text, says):
+def test_broken_configs(small_models, tmp_path, text, value):
     broken, other = tmp_path / 'broken.py', tmp_path / 'other.py'
     broken.write_text(text)
     other.write_text("_base_ = 'broken.py'\n")
     for config in (broken, other):
-        with pytest.raises(ValueError, match=says.format(broken)) as error:
+        with pytest.raises(ValueError, match=value.format(broken)) as error:
             load_model(small_models['depth'][1], config)
         assert '\n' not in str(error.value)
 
@@ -38,11 +38,11 @@ def test_a_missing_checkpoint(small_models):
         load_model('nowhere.pth', small_models['depth'][0])
 
 
-@pytest.mark.parametrize(('name', 'other', 'says'), [
+@pytest.mark.parametrize(('name', 'other', 'value'), [
     ('depth', 'normal', 'size mismatch for decode_head.conv_seg'), ('seg', 'pose-17', 'Missing key.s.'),
     ('pose-17', 'pose-133', 'size mismatch for head.final_layer')])
-def test_a_checkpoint_of_another_model(small_models, name, other, says):
-    with pytest.raises(CheckpointError, match=f'does not fill Sapiens.* .{says}') as error:
+def test_a_checkpoint_of_another_model(small_models, name, other, value):
+    with pytest.raises(CheckpointError, match=f'does not fill Sapiens.* .{value}') as error:
         load_model(small_models[other][1], small_models[name][0])
     assert '\n' not in str(error.value)
 

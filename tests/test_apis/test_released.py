@@ -95,19 +95,19 @@ def test_released_checkpoints_by_name(root, coco_real, host_results, tmp_path, t
     assert meta['models'][0]['source'] == RELEASED['0.3b', task].source
     assert meta['models'][0]['input_size'] == [1024, 768]
     if task == 'pose-308':
-        found = np.array(content['instances'][0]['keypoints']).reshape(-1, 3)
+        actual = np.array(content['instances'][0]['keypoints']).reshape(-1, 3)
         expected = sample.pred_instances
-        assert len(found) == 308
-        assert np.ptp(found[:, :2], axis=0).min() > 100  # not all in one place
-        assert np.abs(found[:, :2] - expected.keypoints[0]).max() < .05
-        np.testing.assert_allclose(found[:, 2], expected.keypoint_scores[0], atol=2e-3)  # JSON has three digits
+        assert len(actual) == 308
+        assert np.ptp(actual[:, :2], axis=0).min() > 100  # not all in one place
+        assert np.abs(actual[:, :2] - expected.keypoints[0]).max() < .05
+        np.testing.assert_allclose(actual[:, 2], expected.keypoint_scores[0], atol=2e-3)  # JSON has three digits
         return
     with np.load(out / f'{PHOTO}.npz') as maps:
-        found = maps[get_task(task).result]
+        actual = maps[get_task(task).result]
     expected = getattr(sample, get_task(task).pred_field).data
     if task == 'seg':
         expected = expected[0].numpy()
         assert len(np.unique(expected)) > 10
-        assert (found == expected).mean() > .999
+        assert (actual == expected).mean() > .999
     else:
-        np.testing.assert_allclose(found, expected.permute(1, 2, 0).numpy().reshape(found.shape), atol=1e-3)
+        np.testing.assert_allclose(actual, expected.permute(1, 2, 0).numpy().reshape(actual.shape), atol=1e-3)

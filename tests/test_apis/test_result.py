@@ -16,11 +16,11 @@ def make_result(number=308, persons=2, maps=('parts', 'depth', 'normal'), **kwar
     rng = np.random.default_rng(0)
     parts = np.zeros((60, 80), np.uint8)
     parts[10:50, 20:60] = rng.integers(1, 28, (40, 40))
-    there = parts != 0
+    mask = parts != 0
     normal = rng.normal(size=(60, 80, 3)).astype(np.float32)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    values = dict(parts=parts, depth=(rng.uniform(.2, .9, parts.shape) * there).astype(np.float32),
-                  normal=normal * there[..., None])
+    values = dict(parts=parts, depth=(rng.uniform(.2, .9, parts.shape) * mask).astype(np.float32),
+                  normal=normal * mask[..., None])
     fields = dict(maps={name: values[name] for name in maps},
                   keypoints=rng.uniform(0, 60, (persons, number, 2)).astype(np.float32),
                   keypoint_scores=rng.uniform(.4, 1, (persons, number)).astype(np.float32))
@@ -36,10 +36,10 @@ def test_keypoints_that_do_not_convert():
         make_result().to_json('h36m')
     with pytest.raises(ValueError, match="'coco_wholebody'"):
         make_result(17).to_json('wholebody-133')
-    own = make_result(17)
-    own.metainfo['pose']['keypoint_id2name'] = {i: f'point {i}' for i in range(17)}
+    unknown = make_result(17)
+    unknown.metainfo['pose']['keypoint_id2name'] = {i: f'point {i}' for i in range(17)}
     with pytest.raises(ValueError, match='17 keypoints .*openpose25'):
-        own.to_json('openpose')
+        unknown.to_json('openpose')
 
 
 def test_repr():
@@ -118,9 +118,9 @@ def test_drawings():
 
 def test_mask():
     result = make_result()
-    there = result.parts != 0
+    mask = result.parts != 0
     for maps in (['parts', 'depth'], ['depth', 'normal'], ['normal']):
-        assert np.array_equal(make_result(maps=maps).mask, there)
+        assert np.array_equal(make_result(maps=maps).mask, mask)
     assert make_result(maps=()).mask is None
 
 
@@ -144,12 +144,12 @@ def test_the_sheet_of_a_large_image_is_reduced():
         maps={name: enlarged(array) for name, array in small.maps.items()})
     sheet = large.sheet()
     assert sheet.shape[0] <= 3 * (MAX_HEIGHT + 30)
-    there = large._reduced(MAX_HEIGHT)
-    assert there.image.shape == (1024, round(large.image.shape[1] * 1024 / len(large.image)), 3)
+    reduced = large._reduced(MAX_HEIGHT)
+    assert reduced.image.shape == (1024, round(large.image.shape[1] * 1024 / len(large.image)), 3)
     scale = 1024 / len(large.image)
-    np.testing.assert_allclose(there.keypoints, (large.keypoints + .5) * scale - .5)
-    assert np.array_equal(np.unique(there.parts), np.unique(small.parts))
-    assert np.array_equal(there.depth != 0, there.parts != 0)
+    np.testing.assert_allclose(reduced.keypoints, (large.keypoints + .5) * scale - .5)
+    assert np.array_equal(np.unique(reduced.parts), np.unique(small.parts))
+    assert np.array_equal(reduced.depth != 0, reduced.parts != 0)
     assert small._reduced(MAX_HEIGHT) is small
     assert large.nbytes == 400 * small.nbytes == 400 * 60 * 80 * (3 + 1 + 4 + 12)
 

@@ -1,6 +1,7 @@
 """Simple meshes with known labels, a body, and small sets of people."""
 import hashlib
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -213,6 +214,21 @@ def photos(tmp_path) -> Path:
     return folder
 
 
+@contextmanager
+def workers_in_this_process():
+    """Makes ``generate`` run the work of its worker processes in this one, which has loaded the body."""
+    import torch
+
+    from sapiens_mm.synth import generate
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, 'run_in_processes', lambda make, items, workers: map(make(), items))
+        patch.setattr(generate, 'set_threads', lambda threads: None)
+        yield
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+
+
 def _generate(folder: Path, num: int, **settings) -> Path:
     pytest.importorskip('mitsuba')
     from sapiens_mm.synth.generate import Settings, generate
@@ -224,12 +240,13 @@ def _generate(folder: Path, num: int, **settings) -> Path:
 @pytest.fixture(scope='session')
 def fresh_set(tmp_path_factory, body) -> Path:
     """8 images of all framings."""
-    return _generate(tmp_path_factory.mktemp('people'), 8, size=(256, 192))
+    with workers_in_this_process():
+        return _generate(tmp_path_factory.mktemp('people'), 8, size=(256, 192))
 
 
 @pytest.fixture(scope='session')
 def tiny_set(tmp_path_factory, body) -> Path:
-    """4 images, too small to look at; made by one worker."""
+    """4 images, too small to look at; made by one worker process."""
     return _generate(tmp_path_factory.mktemp('tiny'), 4, size=(64, 48), seed=7)
 
 
@@ -249,7 +266,8 @@ def samples(request, tmp_path_factory, body) -> list:
     if request.param == 'fresh':
         folder = request.getfixturevalue('fresh_set')
     else:
-        folder = _generate(tmp_path_factory.mktemp('large'), 24, size=(384, 288), seed=11)
+        with workers_in_this_process():
+            folder = _generate(tmp_path_factory.mktemp('large'), 24, size=(384, 288), seed=11)
     return [_read_sample(folder, path.stem) for path in sorted((folder / 'samples').iterdir())]
 
 

@@ -5,10 +5,8 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 pytest.importorskip('anny')
@@ -23,6 +21,8 @@ from sapiens_mm.synth.people import build_person  # noqa: E402
 from sapiens_mm.synth.render import label_buffers  # noqa: E402
 from sapiens_mm.synth.writer import TEMPORARY  # noqa: E402
 
+from .conftest import workers_in_this_process  # noqa: E402
+
 TINY = Settings(size=(64, 48), samples=1, seed=7)  # the tiny_set's
 
 
@@ -34,17 +34,6 @@ def run(folder, num=4, settings=TINY, **options) -> list:
 def copied(tiny_set, tmp_path):
     """A copy of the tiny set."""
     return shutil.copytree(tiny_set, tmp_path / 'set')
-
-
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """Runs the work of a worker process in this one."""
-    threads = torch.get_num_threads(), cv2.getNumThreads()
-    monkeypatch.setattr(module, 'run_in_processes', lambda make, items, workers: map(make(), items))
-    monkeypatch.setattr(module, 'set_threads', lambda threads: None)
-    yield
-    torch.set_num_threads(threads[0])
-    cv2.setNumThreads(threads[1])
 
 
 @pytest.mark.parametrize(('options', 'value'), [
@@ -101,10 +90,10 @@ def test_a_broken_sample_is_named(copied):
         run(copied)
 
 
-def test_the_error_of_a_worker_reaches_the_caller(tmp_path, in_this_process):
+def test_the_error_of_a_worker_reaches_the_caller(tmp_path, body):
     (tmp_path / 'set').mkdir()
     (tmp_path / 'set/images').write_text('a file in place of a folder')
-    with pytest.raises(OSError, match='images'):
+    with pytest.raises(OSError, match='images'), workers_in_this_process():
         run(tmp_path / 'set', num=1)
     assert not list((tmp_path / 'set').rglob(f'*{TEMPORARY}*'))
 

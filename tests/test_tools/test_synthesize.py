@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip('anny')
 pytest.importorskip('mitsuba')
+
+from ..test_synth.conftest import workers_in_this_process  # noqa: E402
 
 
 def command(root, folder, *options) -> list:
@@ -27,12 +31,10 @@ def contents(folder: Path) -> dict:
 @pytest.fixture(scope='module')
 def synthesize(root):
     """Runs the tool in this process, which has imported everything; returns status, output and errors."""
-    from contextlib import redirect_stderr, redirect_stdout
-    from io import StringIO
-
     def run(folder, *options) -> tuple:
         status, out, err = 0, StringIO(), StringIO()
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        with (pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err),
+              workers_in_this_process()):
             patch.setattr(sys, 'argv', command(root, folder, *options)[1:])
             patch.syspath_prepend(root / 'tools')  # as Python does for a script
             try:

@@ -36,7 +36,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, unique: bool = False, keep_suffix: bool = False) -> Iterator[str]:
+def replacing(path: str | os.PathLike, unique: bool = False) -> Iterator[str]:
     """Yields a temporary path beside ``path`` and moves what is written there to ``path`` unless an error occurs.
 
     The content is flushed to the disk before the rename, so a crash leaves either the old or the new content. The
@@ -46,13 +46,10 @@ def replacing(path: str | os.PathLike, unique: bool = False, keep_suffix: bool =
         path: A file, or a folder that is replaced as a whole.
         unique: Whether several processes or threads may write the same path; the temporary name is then
             ``NAME.part-<random>`` instead of ``NAME.part``.
-        keep_suffix: Whether the temporary name ends in the suffix of ``path``, for writers that choose a format by it.
     """
     part = f'{os.fspath(path)}.part'
     if unique:
         part += f'-{uuid.uuid4().hex[:12]}'
-    if keep_suffix:
-        part += os.path.splitext(path)[1]
     remove(part)
     try:
         yield part

@@ -15,7 +15,7 @@ def test_invalid_json_is_refused_with_the_name(tmp_path, content):
         parse_json(content)
 
 
-@pytest.mark.parametrize('options', [{}, dict(unique=True), dict(keep_suffix=True)])
+@pytest.mark.parametrize('options', [{}, dict(unique=True)])
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, options):
     path = tmp_path / 'note.txt'
     path.write_text('old')
@@ -42,14 +42,9 @@ def test_a_folder_is_replaced_with_all_its_content(tmp_path):
 
 def test_temporary_names(tmp_path):
     path = tmp_path / 'a.tar.npz'
-
-    def name(**options):
-        with replacing(path, **options) as part:
-            Path(part).write_text('')
-            return Path(part).name
-
-    assert name() == 'a.tar.npz.part'
-    assert name(keep_suffix=True) == 'a.tar.npz.part.npz'
+    with replacing(path) as part:
+        assert Path(part).name == 'a.tar.npz.part'
+        Path(part).write_text('')
     with replacing(path, unique=True) as first, replacing(path, unique=True) as second:
         assert first != second
         for part in first, second:

@@ -136,7 +136,7 @@ def run_tool(start_tool):
 
 @pytest.fixture
 def run_main(root, monkeypatch, capfd):
-    """Runs a script of ours in this process, which starts no interpreter: exit status, output, errors."""
+    """Runs a script of this repository in this process, which starts no interpreter: exit status, output, errors."""
 
     def run(tool, *arguments) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, 'argv', [str(root / tool), *map(str, arguments)])
@@ -200,10 +200,10 @@ def coco_real() -> Path:
 
 @pytest.fixture(scope='session')
 def tiny_coco(tmp_path_factory) -> Path:
-    """Six images with one person of 17 coloured dots each, as a COCO folder (train2017, val2017, annotations)."""
+    """Six images with one person of 17 colored dots each, as a COCO folder (train2017, val2017, annotations)."""
     folder = tmp_path_factory.mktemp('coco')
     rng = np.random.default_rng(0)
-    colours = rng.integers(60, 256, (17, 3)).tolist()
+    colors = rng.integers(60, 256, (17, 3)).tolist()
     images, annotations = [], []
     (folder / 'annotations').mkdir()
     (folder / 'train2017').mkdir()
@@ -211,8 +211,8 @@ def tiny_coco(tmp_path_factory) -> Path:
     for i in range(1, 7):
         image = np.full((120, 100, 3), 30, dtype=np.uint8)
         points = rng.uniform((20, 20), (80, 100), (17, 2)).round()
-        for (x, y), colour in zip(points, colours):
-            cv2.circle(image, (int(x), int(y)), 4, colour, -1)
+        for (x, y), color in zip(points, colors):
+            cv2.circle(image, (int(x), int(y)), 4, color, -1)
         cv2.imwrite(str(folder / f'train2017/{i}.png'), image)
         images.append(dict(id=i, file_name=f'{i}.png', width=100, height=120))
         keypoints = np.concatenate([points, np.full((17, 1), 2)], axis=1)
@@ -248,42 +248,39 @@ default_hooks = dict(logger=dict(interval=1))
     return path
 
 
+def _encode(path, frames, rate, rotation=0, options=None):
+    av = pytest.importorskip('av')
+    with av.open(str(path), 'w', options=options or {}) as container:
+        stream = container.add_stream('libx264', rate=rate)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = 'yuv420p'
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
+        container.mux(stream.encode())
+    return path
+
+
 @pytest.fixture(scope='session')
 def write_noise():
-    """Writes a video of two seconds, of 60 frames that take about the same room each."""
-    av = pytest.importorskip('av')
+    """Writes a video of two seconds: 60 frames of about the same size."""
 
     def write(path, options=None):
-        picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
-        with av.open(str(path), 'w', options=options or {}) as container:
-            stream = container.add_stream('libx264', rate=30)
-            stream.height, stream.width, stream.pix_fmt = 96, 128, 'yuv420p'
-            for i in range(60):
-                frame = av.VideoFrame.from_ndarray(np.roll(picture, 7 * i, axis=(0, 1)), format='rgb24')
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode())
-        return path
+        noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+        return _encode(path, [np.roll(noise, 7 * i, axis=(0, 1)) for i in range(60)], 30, options=options)
 
     return write
 
 
 @pytest.fixture(scope='session')
 def write_video():
-    """Writes a video of grey frames, each lighter than the one before; turned ones are white in their upper half."""
-    av = pytest.importorskip('av')
+    """Writes a video of gray frames, each brighter than the last; rotated videos are white in the upper half."""
 
     def write(path, frames=5, size=(48, 64), rate=10, turned=0):
-        with av.open(str(path), 'w') as container:
-            stream = container.add_stream('libx264', rate=rate)
-            stream.height, stream.width, stream.pix_fmt = *size, 'yuv420p'
-            if turned:
-                stream.set_display_rotation(turned)
-            for i in range(frames):
-                picture = np.full((*size, 3), 40 * i % 256, np.uint8)
-                if turned:
-                    picture[:size[0] // 2] = 255
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
-            container.mux(stream.encode())
-        return path
+        images = [np.full((*size, 3), 40 * i % 256, np.uint8) for i in range(frames)]
+        for image in images if turned else ():
+            image[:size[0] // 2] = 255
+        return _encode(path, images, rate, turned)
 
     return write

@@ -1,4 +1,4 @@
-"""The license is stated wherever somebody looks for it."""
+"""Wheel, metadata and weights state the license."""
 import subprocess
 import sys
 

@@ -1,3 +1,4 @@
+"""Versions of host libraries and torch."""
 import pytest
 import torch
 

@@ -1,4 +1,4 @@
-"""The whole chain on real photos: two processes learn them by heart, and the evaluation finds that out."""
+"""Training end to end on real photos: two processes overfit them, which the evaluation shows."""
 import json
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.slow
 @pytest.mark.parametrize(('dataset', 'metric', 'least'), [('coco', 'coco/AP', 0.90),
                                                           ('coco_wholebody', 'coco_wholebody/AP', 0.80)])
-def test_learns_photos_by_heart(root, coco_real, tmp_path, dataset, metric, least):
+def test_overfits_photos(root, coco_real, tmp_path, dataset, metric, least):
     config = f'configs/sapiens_pose/{dataset}/sapiens_tiny-overfit_{dataset}-256x192.py'
     env = {**os.environ, 'COCO_REAL_ROOT': str(coco_real), 'PYTHON': sys.executable}
 

@@ -53,6 +53,6 @@ def test_the_page_has_figures_times_curves_and_pictures(write_report, tmp_path):
     for i, picture in enumerate(pictures[2:4]):
         np.testing.assert_array_equal(picture, np.full((80, 120, 3), i))
     first, second = pictures[4:]
-    assert first[20, 15].tolist() == [255, 255, 255]  # the labelled point, on the left
+    assert first[20, 15].tolist() == [255, 255, 255]  # the labeled point, on the left
     assert not second[:, :30].any()
     assert np.abs(first[:, 30:].astype(int) - 200).max() < 5

@@ -6,7 +6,7 @@ import torch
 
 from sapiens_mm.dense.metrics import SapiensNormalMetric
 
-FIGURES = SapiensNormalMetric.score_names
+SCORES = SapiensNormalMetric.score_names
 
 
 def sample(true, predicted, mask=None, **meta):
@@ -26,8 +26,8 @@ def turned(degrees):
 def evaluate(samples, **kwargs):
     metric = SapiensNormalMetric(**kwargs)
     metric.process(None, samples)
-    figures = metric.evaluate(len(samples))
-    return {name.removeprefix(f"{metric.report['name']}/"): value for name, value in figures.items()}, metric.report
+    scores = metric.evaluate(len(samples))
+    return {name.removeprefix(f"{metric.report['name']}/"): value for name, value in scores.items()}, metric.report
 
 
 def test_bad_arguments():
@@ -47,13 +47,13 @@ def test_bad_maps():
 
 def test_by_hand():
     angles = [0, 4, 6, 10, 20, 25, 60]
-    figures, report = evaluate([sample(turned(np.zeros(7)), turned(angles))])
-    assert figures == pytest.approx({
-        'mean': np.mean(angles), 'median': figures['median'], 'RMSE': math.sqrt(np.mean(np.square(angles))),
+    scores, report = evaluate([sample(turned(np.zeros(7)), turned(angles))])
+    assert scores == pytest.approx({
+        'mean': np.mean(angles), 'median': scores['median'], 'RMSE': math.sqrt(np.mean(np.square(angles))),
         'within_5': 200 / 7, 'within_7.5': 300 / 7, 'within_11.25': 400 / 7, 'within_22.5': 500 / 7,
         'within_30': 600 / 7, 'images': 1, 'skipped': 0, 'invalid': 0, 'unnormalised': 0
     })
-    assert figures['median'] == pytest.approx(10, abs=0.01)
+    assert scores['median'] == pytest.approx(10, abs=0.01)
     assert report['name'] == 'normal/pooled'
     assert report['protocol']['average'] == 'pixel'
 
@@ -78,10 +78,10 @@ def test_predictions_that_are_no_unit_vectors():
     predicted[0, 2] *= 7
     predicted[0, 3] *= 0.5
     predicted[0, 4, 0] = np.inf
-    figures, _ = evaluate([sample(turned(np.zeros(5)), predicted)])
-    assert figures['mean'] == pytest.approx((3 * 90 + 2 * 10) / 5)
-    assert figures['invalid'] == pytest.approx(60)
-    assert figures['unnormalised'] == pytest.approx(40)
+    scores, _ = evaluate([sample(turned(np.zeros(5)), predicted)])
+    assert scores['mean'] == pytest.approx((3 * 90 + 2 * 10) / 5)
+    assert scores['invalid'] == pytest.approx(60)
+    assert scores['unnormalised'] == pytest.approx(40)
 
 
 def test_float32_has_no_floor_under_small_angles():
@@ -97,9 +97,9 @@ def test_empty_masks_are_skipped_and_pixels_without_normal_do_not_count():
     true[0, 1] = 0
     true[0, 2] = np.nan
     mask = np.uint8([[1, 1, 1, 0]])
-    figures, _ = evaluate([sample(true, predicted, mask, region='face'), sample(true, predicted, 0 * mask)])
-    assert figures['mean'] == figures['face/mean'] == pytest.approx(10)
-    assert (figures['images'], figures['skipped'], figures['face/skipped']) == (1, 1, 0)
+    scores, _ = evaluate([sample(true, predicted, mask, region='face'), sample(true, predicted, 0 * mask)])
+    assert scores['mean'] == scores['face/mean'] == pytest.approx(10)
+    assert (scores['images'], scores['skipped'], scores['face/skipped']) == (1, 1, 0)
     nothing, _ = evaluate([sample(true, predicted, 0 * mask)])
     assert math.isnan(nothing['median'])
 
@@ -131,13 +131,13 @@ def test_against_plain_numpy(average):
         bad += wrong.sum()
         if angle.size:
             angles.append(angle)
-    figures, _ = evaluate(samples, average=average)
+    scores, _ = evaluate(samples, average=average)
     sets = [np.concatenate(angles)] if average == 'pixel' else angles
     expected = np.mean([[
         a.mean(), np.median(a), np.sqrt(np.mean(a**2)), *(100 * np.mean(a < t) for t in (5, 7.5, 11.25, 22.5, 30))
     ] for a in sets if a.size], 0)
-    found = np.array([figures[name] for name in FIGURES])
+    found = np.array([scores[name] for name in SCORES])
     np.testing.assert_allclose(found[1], expected[1], atol=0.01)
     np.testing.assert_allclose(np.delete(found, 1), np.delete(expected, 1), rtol=1e-5)
-    assert figures['invalid'] == pytest.approx(100 * bad / sum(a.size for a in angles))
-    assert (figures['images'], figures['skipped']) == (len(angles), 50 - len(angles))
+    assert scores['invalid'] == pytest.approx(100 * bad / sum(a.size for a in angles))
+    assert (scores['images'], scores['skipped']) == (len(angles), 50 - len(angles))

@@ -55,8 +55,8 @@ def test_bad_arguments():
 
 def test_by_hand():
     # Class 0: 2 right of 3 labelled, one more predicted: IoU 2/4. Class 1: 1 of 2, IoU 1/2. Class 2: only predicted.
-    figures, report = evaluate([sample([[0, 0, 0], [1, 1, 255]], [[0, 0, 2], [1, 0, 1]])])
-    assert figures == pytest.approx({
+    scores, report = evaluate([sample([[0, 0, 0], [1, 1, 255]], [[0, 0, 2], [1, 0, 1]])])
+    assert scores == pytest.approx({
         'parts/mIoU': 100 * (2 / 4 + 1 / 2 + 0) / 3,
         'parts/mIoU_present': 100 * (2 / 4 + 1 / 2) / 2,
         'parts/mAcc': 100 * (2 / 3 + 1 / 2) / 2,
@@ -70,17 +70,17 @@ def test_by_hand():
 
 
 def test_groups_and_images_without_labels():
-    figures, report = evaluate([
+    scores, report = evaluate([
         sample([[0, 1]], [[0, 1]], region='face'),
         sample([[0, 1]], [[1, 0]], region='full_body'),
         sample([[255, 255]], [[0, 0]], region='upper_body'),
     ])
-    assert figures['parts/face/mIoU'] == 100
-    assert figures['parts/full_body/mIoU'] == 0
-    assert math.isnan(figures['parts/upper_body/mIoU'])
-    assert figures['parts/upper_body/skipped'] == figures['parts/skipped'] == 1
-    assert figures['parts/images'] == 2
-    assert figures['parts/aAcc'] == 50
+    assert scores['parts/face/mIoU'] == 100
+    assert scores['parts/full_body/mIoU'] == 0
+    assert math.isnan(scores['parts/upper_body/mIoU'])
+    assert scores['parts/upper_body/skipped'] == scores['parts/skipped'] == 1
+    assert scores['parts/images'] == 2
+    assert scores['parts/aAcc'] == 50
     assert list(report['figures']) == ['face', 'full_body', 'upper_body', 'all']
 
 
@@ -100,32 +100,32 @@ def test_mapping():
     lip20 = ids(LIP_NAMES, 'Left-arm', 'Face', 'Coat', None, 'Hat', 'Socks')
     arms = ids(LIP_NAMES, 'Right-arm', 'Face', 'UpperClothes', 'Face', 'Face', 'Socks')
     # A model of 28 on labels of 20; a coat is upper clothes, a hat has no counterpart.
-    figures, report = evaluate([sample(lip20, parts28)], 20, mapping='28to20')
-    assert figures['parts/28to20/mIoU'] == figures['parts/28to20/aAcc'] == 100
+    scores, report = evaluate([sample(lip20, parts28)], 20, mapping='28to20')
+    assert scores['parts/28to20/mIoU'] == scores['parts/28to20/aAcc'] == 100
     assert report['classes']['Left-arm'] == dict(IoU=100.0, Acc=100.0, pixels=1, counted=True)
     assert report['classes']['Hat'] == dict(IoU=None, Acc=None, pixels=0, counted=False)
     assert report['protocol'] == dict(
         mapping='28to20', classes=20, label_classes=20, prediction_classes=28, average='pixel')
     # A model of 20 on labels of 28, of which four have a counterpart; the wrong arm.
-    figures, _ = evaluate([sample(parts28, arms)], 28, mapping='28to20', map_pred=False)
-    assert figures['parts/28to20/aAcc'] == 75
-    assert figures['parts/28to20/mIoU'] == pytest.approx(60)
+    scores, _ = evaluate([sample(parts28, arms)], 28, mapping='28to20', map_pred=False)
+    assert scores['parts/28to20/aAcc'] == 75
+    assert scores['parts/28to20/mIoU'] == pytest.approx(60)
     # A model of 28 on labels of 28, and one of 20 on labels of 20.
     assert evaluate([sample(parts28, parts28)], 28, mapping='28to20')[0]['parts/28to20/mIoU'] == 100
     assert evaluate([sample(lip20, arms)], 20, mapping='28to20', map_pred=False)[0]['parts/28to20/aAcc'] == 75
     # A prediction without a counterpart is an error.
-    figures, _ = evaluate([sample(ids(LIP_NAMES, 'Hair', 'Hair'), ids(PART_NAMES, 'Hair', 'Apparel'))], 20,
+    scores, _ = evaluate([sample(ids(LIP_NAMES, 'Hair', 'Hair'), ids(PART_NAMES, 'Hair', 'Apparel'))], 20,
                           mapping='28to20')
-    assert figures['parts/28to20/mIoU'] == 50
+    assert scores['parts/28to20/mIoU'] == 50
     # CIHP has the torso.
-    figures, _ = evaluate([sample(parts28, parts28)], 28, mapping='28to20-cihp')
-    assert figures['parts/28to20-cihp/mIoU'] == 100
+    scores, _ = evaluate([sample(parts28, parts28)], 28, mapping='28to20-cihp')
+    assert scores['parts/28to20-cihp/mIoU'] == 100
     with pytest.raises(ValueError, match='2 pixels of class 25, expected 0 to 19'):
         evaluate([sample([[0, 0]], [[25, 25]])], 20, mapping='28to20', map_pred=False)
 
 
 def plain(pairs, count):
-    """The figures, pixel sets by pixel sets."""
+    """The scores, pixel sets by pixel sets."""
     labels = np.concatenate([a[a != 255].ravel() for a, _ in pairs])
     predicted = np.concatenate([b[a != 255].ravel() for a, b in pairs])
     ious, present, recalls = [], [], []
@@ -153,7 +153,7 @@ def test_against_plain_numpy(dtype):
             labels[:] = 255
         pairs.append((labels, predicted))
     samples = [sample(torch.as_tensor(a).to(dtype), b) for a, b in pairs]
-    figures, _ = evaluate(samples, 28)
-    np.testing.assert_allclose([figures[f'parts/{name}'] for name in SapiensPartsMetric.score_names], plain(pairs, 28),
+    scores, _ = evaluate(samples, 28)
+    np.testing.assert_allclose([scores[f'parts/{name}'] for name in SapiensPartsMetric.score_names], plain(pairs, 28),
                                rtol=1e-12)
-    assert figures['parts/skipped'] == 5
+    assert scores['parts/skipped'] == 5

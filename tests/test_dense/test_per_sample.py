@@ -63,8 +63,8 @@ def test_worst_pictures(tmp_path):
     cv2.imwrite(str(tmp_path / 'red.png'), image)
     shares = [0.1, 0.5, 0.0, 0.3, 0.2]
     samples = [sample(i, share, img_path=str(tmp_path / 'red.png')) for i, share in enumerate(shares)]
-    figures = run(samples, SapiensWorstPictures(str(tmp_path / 'worst'), count=3, height=122))
-    assert figures[-1] == {}
+    scores = run(samples, SapiensWorstPictures(str(tmp_path / 'worst'), count=3, height=122))
+    assert scores[-1] == {}
     for task in ('parts', 'depth', 'normal'):
         names = sorted(path.name for path in (tmp_path / 'worst' / task).iterdir())
         assert [name[:2] for name in names] == ['01', '02', '03']

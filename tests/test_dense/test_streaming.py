@@ -1,4 +1,4 @@
-"""The same on two processes as on one: figures to the last bit, and files."""
+"""The same on two processes as on one: scores to the last bit, and files."""
 import json
 import multiprocessing
 import os
@@ -73,9 +73,9 @@ def evaluate(folder, batch_size):
         for batch in DataLoader(samples, batch_size, sampler=DefaultSampler(samples, shuffle=False),
                                 collate_fn=lambda batch: batch):
             evaluator.process(batch, pseudo_collate([batch]))
-        figures = evaluator.evaluate(SIZE)
+        scores = evaluator.evaluate(SIZE)
     reports = [metric.report for metric in metrics if hasattr(metric, 'report')]
-    return {name: float(value).hex() for name, value in figures.items()}, reports
+    return {name: float(value).hex() for name, value in scores.items()}, reports
 
 
 def run_rank(rank, world, folder, batch_size):
@@ -113,12 +113,12 @@ def test_processes_agree_to_the_last_bit(single, tmp_path, world):
     run = subprocess.run([sys.executable, '-c', code, __file__, tmp_path, str(world)], capture_output=True, text=True,
                          env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'})
     assert run.returncode == 0, run.stderr
-    (figures, reports), files = single
-    assert len(figures) > 60
-    assert float.fromhex(figures['depth/scale-shift/per-image/units']) == SIZE - 1
+    (scores, reports), files = single
+    assert len(scores) > 60
+    assert float.fromhex(scores['depth/scale-shift/per-image/units']) == SIZE - 1
     for rank in range(world):
         found, their_reports = json.loads((tmp_path / f'figures_{rank}.json').read_text())
-        assert found == figures
+        assert found == scores
         assert json.dumps(their_reports) == json.dumps(reports)
     here = files_of(tmp_path)
     assert here.keys() == files.keys()
@@ -147,14 +147,8 @@ def test_files(single):
 class Count(StreamingMetric):
     default_prefix = 'count'
 
-    def start(self):
-        return []
-
     def measure(self, sample, index):
         return index
-
-    def absorb(self, record):
-        self.state.append(record)
 
     def summarize(self, states):
         return dict(seen=len(states[0]))

@@ -1,4 +1,4 @@
-"""tools/benchmarks/dense.py: that both sides do the same and the figures are what they say, whatever the time."""
+"""tools/benchmarks/dense.py: that both sides do the same and the scores are what they say, whatever the time."""
 import importlib.util
 import json
 import math
@@ -78,11 +78,11 @@ def test_both_evaluators_give_the_same_figures(dense):
     for metric, plain, tolerance in ((dense.SapiensDepthMetric(), dense.plain_depth, 1e-9),
                                      (dense.SapiensNormalMetric(), dense.plain_normals, 1e-5)):
         metric.process(None, [sample])
-        figures = metric.evaluate(1)
+        scores = metric.evaluate(1)
         name = metric.report['name']
         for figure, value in plain(sample).items():
             limit = 0.01 if figure == 'median' else 0
-            assert figures[f'{name}/{figure}'] == pytest.approx(value, rel=tolerance, abs=limit), figure
+            assert scores[f'{name}/{figure}'] == pytest.approx(value, rel=tolerance, abs=limit), figure
 
 
 def test_both_postprocessors_give_the_same_labels(dense):

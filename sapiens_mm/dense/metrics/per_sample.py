@@ -58,9 +58,6 @@ class SapiensSampleScores(StreamingMetric):
         self.out_file = out_file
         super().__init__()
 
-    def start(self) -> list:
-        return []
-
     def measure(self, sample: dict, index: int) -> dict:
         if 'scores' not in sample:
             raise _no_scores(self, sample)
@@ -68,9 +65,6 @@ class SapiensSampleScores(StreamingMetric):
         if sample.get('region') is not None:
             row['region'] = sample['region']
         return row | {name: float(value) if math.isfinite(value) else None for name, value in sample['scores'].items()}
-
-    def absorb(self, record: dict) -> None:
-        self.state.append(record)
 
     def summarize(self, states: list[list]) -> dict:
         if is_main_process():
@@ -246,9 +240,6 @@ class SapiensDumpPredictions(StreamingMetric):
         self.format = format
         super().__init__()
 
-    def start(self) -> None:
-        return None
-
     def measure(self, sample: dict, index: int) -> list[str]:
         tasks = [task for task in dense_tasks().values() if sample.get(task.pred_field) is not None]
         if not tasks:
@@ -275,14 +266,11 @@ class SapiensDumpPredictions(StreamingMetric):
         return files
 
     def absorb(self, record: list[str]) -> None:
-        pass
+        """Keeps no record."""
 
     def discard(self, record: list[str]) -> None:
         for file in record:
             os.remove(file)
-
-    def summarize(self, states: list) -> dict:
-        return {}
 
 
 def _to_16_bits(array: np.ndarray, task: Task) -> tuple[np.ndarray, dict]:

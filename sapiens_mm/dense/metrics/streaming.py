@@ -79,7 +79,7 @@ class StreamingMetric(BaseMetric):
     MMEngine's samplers repeat samples so that every process has as many. The last record of a process may therefore be
     a repeated one, and is held back until :meth:`evaluate` knows the size of the data set.
 
-    A subclass implements :meth:`start`, :meth:`measure`, :meth:`absorb` and :meth:`summarize`.
+    A subclass implements :meth:`measure`, and :meth:`start` and :meth:`absorb` if its state is no list of records.
     """
 
     def __init__(self, prefix: str | None = None) -> None:
@@ -88,7 +88,7 @@ class StreamingMetric(BaseMetric):
 
     def start(self) -> Any:
         """Returns an empty state, which can be pickled."""
-        raise NotImplementedError
+        return []
 
     def measure(self, sample: dict, index: int) -> Any:
         """Returns the record of a sample; ``index`` is its place in the unshuffled data set."""
@@ -96,11 +96,11 @@ class StreamingMetric(BaseMetric):
 
     def absorb(self, record: Any) -> None:
         """Adds a record to ``self.state``."""
-        raise NotImplementedError
+        self.state.append(record)
 
     def summarize(self, states: list) -> dict[str, float]:
         """Returns the metrics, without prefix, for the states of all processes; called in each of them."""
-        raise NotImplementedError
+        return {}
 
     def discard(self, record: Any) -> None:
         """Removes files that :meth:`measure` wrote for a repeated sample."""

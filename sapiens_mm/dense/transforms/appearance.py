@@ -5,19 +5,19 @@ import os.path as osp
 import cv2
 import mmcv
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmseg.datasets.transforms import PhotoMetricDistortion
 from mmseg.registry import TRANSFORMS
 
 from ...tasks import MASK_LABEL, dense_tasks
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import IMAGE_SUFFIXES, file_size, read_image
+from .base import SapiensTransform
 
 _SOFTNESS = 0.8  # standard deviation of the edge's blur, in pixels
 
 
 @TRANSFORMS.register_module()
-class SapiensRandomBackground(BaseTransform):
+class SapiensRandomBackground(SapiensTransform):
     """Puts a random photo behind the person without a halo; labels stay the same.
 
     Pixels at the person's edge mix the colors of the person and of the old background. So a band of 2 pixels on both
@@ -80,9 +80,6 @@ class SapiensRandomBackground(BaseTransform):
         photo = cv2.resize(photo[top:top + crop[0], left:left + crop[1]], shape[::-1],
                            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         return cv2.flip(photo, 1) if np.random.rand() < 0.5 else photo
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(folder='{self.folder}', prob={self.prob})"
 
 
 def person_mask(results: dict) -> np.ndarray:

@@ -2,16 +2,16 @@
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.structures import PixelData
 from mmseg.registry import TRANSFORMS
 from mmseg.structures import SegDataSample
 
 from ...tasks import labels
+from .base import SapiensTransform
 
 
 @TRANSFORMS.register_module()
-class SapiensNormalizeDepth(BaseTransform):
+class SapiensNormalizeDepth(SapiensTransform):
     """Makes depth relative: ``(d - min) / (max - min)`` over the person in the crop, 0 the nearest, 1 the farthest.
 
     It comes after all geometry. Pixels without a label, or off ``gt_person_mask`` if present, become 0, which is no
@@ -33,12 +33,9 @@ class SapiensNormalizeDepth(BaseTransform):
         results['gt_depth_map'] = out
         return results
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
-
 
 @TRANSFORMS.register_module()
-class SapiensPackDense(BaseTransform):
+class SapiensPackDense(SapiensTransform):
     """Packs a sample as ``inputs``, (3, H, W) uint8 BGR, and a ``SegDataSample``.
 
     The data sample gets the labels that are present, each with ``data``: ``gt_depth_map`` (1, H, W) float32,
@@ -64,9 +61,6 @@ class SapiensPackDense(BaseTransform):
                 sample.set_data({label.field: PixelData(data=data)})
         sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
         return dict(inputs=_channels_first(np.ascontiguousarray(results['img'])), data_samples=sample)
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(meta_keys={self.meta_keys})'
 
 
 def _channels_first(array: np.ndarray) -> torch.Tensor:

@@ -3,12 +3,12 @@ import os.path as osp
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
 from ...tasks import MASK_LABEL, dense_tasks, labels
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import file_size, read_image
+from .base import SapiensTransform
 from .loading import check_background, check_depth, check_parts, count_classes
 
 #: Color that becomes 0 when the image is normalized, BGR.
@@ -206,7 +206,7 @@ def _fills() -> dict[str, int]:
 
 
 @TRANSFORMS.register_module()
-class SapiensRandomWarp(BaseTransform):
+class SapiensRandomWarp(SapiensTransform):
     """Random scale, crop, rotation and mirror image, in one interpolation from the file to the input.
 
     mmseg's chain (resize, crop, rotate, flip, pad) makes a new image in each step, the first of full size. Here they
@@ -340,16 +340,9 @@ class SapiensRandomWarp(BaseTransform):
         counts = np.bincount(ids.ravel(), minlength=256)[:IGNORED_PART]
         return np.count_nonzero(counts) > 1 and counts.max() < self.cat_max_ratio * counts.sum()
 
-    def __repr__(self) -> str:
-        return (f'{type(self).__name__}(size={self.size}, scale_range={self.scale_range}, base_size={self.base_size}, '
-                f'cat_max_ratio={self.cat_max_ratio}, rotate_prob={self.rotate_prob}, '
-                f'rotate_range={self.rotate_range}, flip_prob={self.flip_prob}, pad_val={self.pad_val}, '
-                f"corner_label={self.corner_label}, normal_interpolation='{self.normal_interpolation}', "
-                f'stock_padding={self.stock_padding})')
-
 
 @TRANSFORMS.register_module()
-class SapiensResize(BaseTransform):
+class SapiensResize(SapiensTransform):
     """Resizes the image, and labels that are already loaded, to a fixed size.
 
     In a test pipeline it comes before the labels are loaded. The image is averaged where it shrinks; labels take the
@@ -371,12 +364,9 @@ class SapiensResize(BaseTransform):
         results['scale_factor'] = self.size[1] / shape[1], self.size[0] / shape[0]
         return results
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(size={self.size})'
-
 
 @TRANSFORMS.register_module()
-class SapiensCropPerson(BaseTransform):
+class SapiensCropPerson(SapiensTransform):
     """Crops the image to the person, for testing; labels keep the size of the image.
 
     The box of ``gt_person_mask`` (the whole image without a person) is padded by ``padding``, then to the input's
@@ -415,9 +405,6 @@ class SapiensCropPerson(BaseTransform):
         results['img_shape'] = results['pad_shape'] = self.size
         results['scale_factor'] = (self.size[1] / (results['crop_box'][2] - results['crop_box'][0]), ) * 2
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(size={self.size}, padding={self.padding}, pad_val={self.pad_val})'
 
 
 def check_size(size) -> tuple[int, int]:

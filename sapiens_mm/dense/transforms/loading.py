@@ -3,13 +3,13 @@ import os.path as osp
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
 from ...tasks import INSTANCE_LABEL, MASK_LABEL, dense_tasks
 from ...utils.problems import DataError, Problem, report
 from ...vocabularies.body_parts import IGNORED_PART
 from ..label_files import file_size, has_alpha, read_array, read_image
+from .base import SapiensTransform
 
 #: Largest depth of a person, in the dataset's unit, unless it states max_depth.
 MAX_DEPTH = 1000.
@@ -30,7 +30,7 @@ SAMPLED_ROWS = 64
 
 
 @TRANSFORMS.register_module()
-class SapiensLoadImage(BaseTransform):
+class SapiensLoadImage(SapiensTransform):
     """Reads ``img_path`` into ``img`` (H, W, 3) uint8 BGR, with ``img_shape`` and ``ori_shape`` (H, W).
 
     A training pipeline does not need it: `SapiensRandomWarp` reads the image at the size that its crop needs. Keeps an
@@ -46,12 +46,9 @@ class SapiensLoadImage(BaseTransform):
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
-
 
 @TRANSFORMS.register_module()
-class SapiensLoadLabels(BaseTransform):
+class SapiensLoadLabels(SapiensTransform):
     """Reads and checks the labels that a sample has files for.
 
     ===================== ================= ==========================================================================
@@ -218,9 +215,6 @@ class SapiensLoadLabels(BaseTransform):
         if seen == WARNED_AFTER and (having == WARNED_AFTER or having and 'alpha' in what):
             report(Problem(what, osp.dirname(path), f'have {MEANT[what][0]}', MEANT[what][1], number=having,
                            total=WARNED_AFTER, unit='file', level='warning'))
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(mmap={self.mmap}, mask={self.mask})'
 
 
 def _person(results: dict, path: str, shape: tuple[int, int]) -> np.ndarray:

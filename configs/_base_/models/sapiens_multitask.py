@@ -14,7 +14,7 @@ model = dict(
     data_preprocessor=_base_.model.data_preprocessor,
     backbone=_base_.model.backbone,
     heads=dict(
-        parts=_base_.model.decode_head,
+        seg=_base_.model.decode_head,
         depth=dict(
             type='SapiensDenseHead',
             in_channels=1024,
@@ -23,5 +23,5 @@ model = dict(
             conv_out_channels=(384, 384),
             conv_kernel_sizes=(1, 1)),
         normal=head),
-    loss_weights=dict(parts=1., depth=1., normal=1.),
+    loss_weights=dict(seg=1., depth=1., normal=1.),
     test_cfg=dict(mode='whole'))

@@ -1,7 +1,7 @@
 """Sapiens 0.3B with heads for body parts, depth and normals, trained together on synthetic people.
 
-The heads can start from those of the public models: `tools/fetch_weights.py sapiens_0.3b seg-28` (depth, normal) and
-`--cfg-options model.heads.parts.init_cfg.type=Pretrained model.heads.parts.init_cfg.checkpoint=FILE`.
+The heads can start from those of the public models: `tools/fetch_weights.py sapiens_0.3b seg` (depth, normal) and
+`--cfg-options model.heads.seg.init_cfg.type=Pretrained model.heads.seg.init_cfg.checkpoint=FILE`.
 Data:  tools/synthesize.py data/synthetic/train --num 20000 --seed 1 --workers 64   (and data/synthetic/test with --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
            configs/sapiens_multitask/synthetic/sapiens_0.3b-200e_synthetic-1024x768.py 8 --amp

@@ -33,7 +33,7 @@ model = dict(
         patch_cfg=dict(padding=2),  # as in the model of keypoints
         with_cp=False),
     # Class weights need longer training: here the large parts lose more than the small ones gain.
-    heads=dict(parts=dict(**small, loss_decode=dict(class_weight=None)), depth=small, normal=small),
+    heads=dict(seg=dict(**small, loss_decode=dict(class_weight=None)), depth=small, normal=small),
     test_cfg=dict(flip_test=True))
 
 train_pipeline = [

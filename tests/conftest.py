@@ -163,7 +163,7 @@ class Reference(dict):
             entries = {name: torch.from_numpy(file[name]) for name in file.files if name != 'settings'}
             entries.update(json.loads(str(file['settings'])))
         for path, value in entries.items():
-            *parents, name = path.split('/', 2)
+            *parents, name = path.split('/')
             node = self
             for parent in parents:
                 node = node.setdefault(parent, {})

@@ -36,19 +36,6 @@ def samples(*tasks_of_each, num=2, size=(64, 48), **metainfo) -> list[SegDataSam
     return out
 
 
-@pytest.fixture(scope='session')
-def public_heads(reference) -> dict[str, dict]:
-    """Task -> weights, features and output of the public implementation's head."""
-    path = Path(__file__).parents[1] / 'data/dense.npz'
-    entries = {task: dict(state_dict={}) for task in ('seg', 'normal')}
-    with np.load(path) as file:
-        for name in file.files:
-            task, kind, *key = name.split('/')
-            target = entries[task]['state_dict'] if key else entries[task]
-            target[key[0] if key else kind] = torch.from_numpy(file[name])
-    return {**entries, 'depth': reference['depth']}
-
-
 def write_people(root: Path, names=('b', 'a', 'c'), size: tuple = (40, 32)) -> Path:
     """An ellipsoid of three parts (2, and the person's right 15 and left 6 arm) in each image."""
     height, width = size

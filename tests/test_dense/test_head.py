@@ -65,8 +65,8 @@ def test_norm_of_public_configs_is_taken(norm_cfg):
 
 
 @pytest.mark.parametrize('task', ['seg', 'depth', 'normal'])
-def test_equals_public_model(public_heads, task):
-    entry, head = public_heads[task], build(task)
+def test_equals_public_model(reference, task):
+    entry, head = reference['heads'][task], build(task)
     head.load_state_dict({name.removeprefix('decode_head.'): value for name, value in entry['state_dict'].items()
                           if name.startswith('decode_head.')})
     with torch.no_grad():

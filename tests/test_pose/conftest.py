@@ -1,10 +1,9 @@
-"""A COCO-style data set of five keypoints, and the public reference."""
+"""A COCO-style data set of five keypoints."""
 import json
 import logging
 
 import numpy as np
 import pytest
-import torch
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmpose.registry import DATASETS, METRICS
@@ -18,13 +17,6 @@ METAINFO = dict(
     dataset_name='five', skeleton_info={}, joint_weights=[1.] * 5, sigmas=[.05] * 5,
     keypoint_info={i: dict(id=i, name=name, swap=swap, type='', color=[0, 0, 0])
                    for i, (name, swap) in enumerate(zip(KEYPOINTS, SWAPS))})
-
-
-@pytest.fixture(scope='session')
-def pose_reference(root):
-    """Weights, inputs and outputs of the public head, codec and losses, of a narrow model with random weights."""
-    with np.load(root / 'tests/data/pose.npz') as arrays:
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ def test_bad_arguments_are_named():
         codecs()[0].decode_heatmaps(torch.zeros(1, 1, 48, 64))
 
 
-def test_encode_equals_public_implementation(pose_reference):
-    entry = {key: pose_reference[f'encode.{key}'] for key in ('keypoints', 'visible', 'heatmaps', 'weights')}
+def test_encode_equals_public_implementation(reference):
+    entry = reference['encode']
     h, w = entry['heatmaps'].shape[-2:]
     ours, _ = codecs((w * 4, h * 4), (w, h), 6)
     encoded = ours.encode(entry['keypoints'].numpy(), entry['visible'].numpy())
@@ -56,9 +56,9 @@ def test_encode_without_visibility_renders_all():
     assert np.isfinite(encoded['keypoint_labels']).all()
 
 
-def test_decode_equals_public_implementation(pose_reference):
+def test_decode_equals_public_implementation(reference):
     """Two of the heatmaps have no positive value, for which the public decode returns NaN."""
-    entry = {key: pose_reference[f'decode.{key}'] for key in ('heatmaps', 'keypoints', 'scores')}
+    entry = reference['decode']
     h, w = entry['heatmaps'].shape[-2:]
     ours, _ = codecs((w * 4, h * 4), (w, h), 6)
     keypoints, scores = ours.decode_heatmaps(entry['heatmaps'])

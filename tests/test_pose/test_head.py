@@ -45,12 +45,13 @@ def test_bad_arguments_are_named(change, error, match):
         build(**change).loss(FEATS, samples())
 
 
-def test_equals_public_model(pose_reference):
-    head = build()
-    head.load_state_dict({key[5:]: value for key, value in pose_reference.items() if key.startswith('head.')})
+def test_equals_public_model(reference):
+    entry, head = reference['pose'], build()
+    head.load_state_dict({key[5:]: value for key, value in entry['state_dict'].items()
+                          if key.startswith('head.')})
     with torch.no_grad():
-        out = head.eval()((pose_reference['feat'], ))
-    torch.testing.assert_close(out, pose_reference['heatmaps'], atol=1e-4, rtol=0)
+        out = head.eval()((entry['feat'], ))
+    torch.testing.assert_close(out, entry['out'], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize('num_keypoints', [17, 133, 308, 5])

@@ -15,12 +15,13 @@ def test_bad_input(options, match):
 
 
 @pytest.mark.parametrize(('kind', 'name'), [('SapiensOHKMMSELoss', 'ohkm'), ('KeypointMSELoss', 'mse')])
-def test_equals_public_implementation(kind, name, pose_reference):
+def test_equals_public_implementation(kind, name, reference):
     """The public configs train with one of these; mmpose's ``KeypointMSELoss`` is used unchanged."""
-    options = dict(topk=int(pose_reference['loss.topk'])) if name == 'ohkm' else {}
+    entry = reference[f'loss_{name}']
+    options = dict(topk=entry['topk']) if name == 'ohkm' else {}
     loss = MODELS.build(dict(type=kind, use_target_weight=True, **options))(
-        *(pose_reference[f'loss.{key}'] for key in ('pred', 'target', 'weight')))
-    torch.testing.assert_close(loss, pose_reference[f'loss.{name}'], rtol=1e-5, atol=0)
+        *(entry[key] for key in ('pred', 'target', 'weight')))
+    torch.testing.assert_close(loss, entry['loss'], rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize('use_target_weight', [False, True])

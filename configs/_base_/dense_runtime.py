@@ -1,3 +1,4 @@
+# Runtime of dense tasks.
 _base_ = './default_runtime.py'
 
 custom_imports = dict(imports=['sapiens_mm.dense'], allow_failed_imports=False)

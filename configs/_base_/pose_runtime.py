@@ -1,3 +1,4 @@
+# Runtime of pose estimation.
 _base_ = './default_runtime.py'
 
 custom_imports = dict(imports=['sapiens_mm.pose'], allow_failed_imports=False)

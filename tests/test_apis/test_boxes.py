@@ -1,3 +1,4 @@
+"""Tests of person boxes: box files, checks, filtering."""
 import json
 
 import numpy as np

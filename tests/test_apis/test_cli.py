@@ -1,3 +1,4 @@
+"""Tests of the command line."""
 import errno
 import json
 import os

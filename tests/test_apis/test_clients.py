@@ -1,3 +1,4 @@
+"""Tests of the web page's clients: cookies, uploads, queues."""
 import os
 import threading
 

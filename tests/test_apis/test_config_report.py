@@ -1,3 +1,4 @@
+"""Tests of reports on config changes."""
 import pytest
 
 from sapiens_mm.apis.config_report import Note, Report

@@ -1,3 +1,4 @@
+"""Tests of the data set browser."""
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ def test_keypoints_are_drawn_where_they_are_after_the_pipeline(micro_config):
         inside = ((points >= 0) & (points < np.array(image.shape[1::-1]) - 1)).all(axis=1)
         colors = [image[round(y), round(x)].astype(int) for x, y in points[inside]]
         assert len(colors) > 10
-        assert np.mean([np.abs(color - 30).max() > 20 for color in colors]) > .9  # not the background's grey
+        assert np.mean([np.abs(color - 30).max() > 20 for color in colors]) > .9  # not the background's gray
 
 
 def test_dense_samples(tmp_path):

@@ -1,3 +1,4 @@
+"""Tests of person detectors."""
 import sys
 
 import numpy as np

@@ -1,3 +1,4 @@
+"""Tests of the environment check."""
 import sys
 
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of duplicate detection among images."""
 import cv2
 import numpy as np
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of image and video reading."""
 import contextlib
 import http.server
 import subprocess

@@ -1,3 +1,4 @@
+"""Tests of `SapiensInferencer`."""
 import copy
 import itertools
 import json

@@ -1,3 +1,4 @@
+"""Tests of the released models and their configs."""
 import pytest
 from mmengine.config import Config
 

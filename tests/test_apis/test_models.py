@@ -1,3 +1,4 @@
+"""Tests of loading and saving models."""
 import sys
 
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of device, data type and batches of a model."""
 import pytest
 import torch
 

@@ -1,3 +1,4 @@
+"""Tests of `Result`."""
 import json
 from dataclasses import replace
 

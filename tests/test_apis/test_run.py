@@ -1,3 +1,4 @@
+"""Tests of `run` and its options."""
 import json
 
 import cv2

@@ -1,3 +1,4 @@
+"""Tests of input discovery: files, folders, patterns, videos."""
 import pytest
 from PIL import Image
 

@@ -1,3 +1,4 @@
+"""Tests of prefetching and grouping of streams."""
 import threading
 import time
 

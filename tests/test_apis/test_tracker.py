@@ -1,3 +1,4 @@
+"""Tests of person tracking."""
 import numpy as np
 
 from sapiens_mm.apis.tracker import Tracker

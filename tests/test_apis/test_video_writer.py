@@ -1,3 +1,4 @@
+"""Tests of video writing."""
 import numpy as np
 
 from sapiens_mm.apis.frames import read_frames

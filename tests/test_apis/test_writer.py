@@ -1,3 +1,4 @@
+"""Tests of result files."""
 import errno
 import json
 import sys

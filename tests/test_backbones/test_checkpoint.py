@@ -1,3 +1,4 @@
+"""Tests of loading and exporting backbone checkpoints."""
 import copy
 import logging
 from collections import OrderedDict
@@ -58,10 +59,6 @@ WAYS = {
     'load_state_dict': lambda model, path: model.load_state_dict(torch.load(path, weights_only=True)),
     'not strict': lambda model, path: model.load_state_dict(torch.load(path, weights_only=True), strict=False),
 }
-
-
-# Never silently random
-# ---------------------
 
 
 @pytest.mark.parametrize('way', WAYS)
@@ -135,10 +132,6 @@ def test_grid_that_cannot_be_told(saved, positions, target, message):
 def test_wrong_prefix(saved):
     with pytest.raises(CheckpointMismatch, match='no Sapiens backbone'):
         load_pretrained_backbone(vit(), saved(Estimator().state_dict()), prefix='encoder')
-
-
-# What fits
-# ---------
 
 
 @pytest.mark.parametrize('wrap', [lambda x: x, lambda x: {'state_dict': x, 'meta': {}}, lambda x: {'model': x}])

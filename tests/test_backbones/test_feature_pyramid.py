@@ -1,3 +1,4 @@
+"""Tests of the feature pyramid."""
 import pytest
 import torch
 from mmengine.registry import MODELS

@@ -1,3 +1,4 @@
+"""Tests of the upsampling and convolution layers of heads."""
 import pytest
 import torch
 

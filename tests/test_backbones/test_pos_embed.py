@@ -1,3 +1,4 @@
+"""Tests of position embeddings."""
 import math
 
 import pytest

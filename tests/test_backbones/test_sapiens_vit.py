@@ -1,3 +1,4 @@
+"""Tests of `SapiensViT` and its public weights."""
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -112,9 +113,6 @@ def test_position_embedding_of_other_grids():
     model.pos_embed_for((5, 6)).sum().backward()
     assert model.pos_embed.grad.abs().sum() > 0
 
-
-# Every arch, scaled down
-# -----------------------
 
 ARCHS = {name: dict(embed_dims=4 * settings['num_heads'], num_layers=settings['num_layers'] // 4,
                     num_heads=settings['num_heads'], feedforward_channels=16 * settings['num_heads'])

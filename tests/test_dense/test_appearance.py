@@ -1,3 +1,4 @@
+"""Tests of background replacement and photometric distortion."""
 import cv2
 import numpy as np
 import pytest

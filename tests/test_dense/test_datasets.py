@@ -1,3 +1,4 @@
+"""Tests of dense data sets."""
 import shutil
 
 import cv2

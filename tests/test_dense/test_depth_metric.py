@@ -1,3 +1,4 @@
+"""Tests of the depth metric."""
 import math
 
 import numpy as np

@@ -1,3 +1,4 @@
+"""Tests of dense estimators."""
 import copy
 
 import pytest
@@ -55,13 +56,13 @@ def full_size(model, task, inputs, size):
         return finish(model(inputs), size, task)
 
 
-def assert_same(found, expected, task):
+def assert_same(actual, expected, task):
     if task == 'seg':  # but for pixels where two classes are as good as equal
-        assert found.dtype == torch.uint8
-        assert (found != expected).float().mean() < 2e-3
+        assert actual.dtype == torch.uint8
+        assert (actual != expected).float().mean() < 2e-3
     else:
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+        assert actual.dtype == torch.float32
+        torch.testing.assert_close(actual, expected, atol=2e-4, rtol=1e-4)
 
 
 def test_bad_input():
@@ -151,11 +152,11 @@ def test_reference_checkpoint_gives_the_reference_output(reference, tmp_path, ta
 @pytest.mark.parametrize(('size', 'ori_shape'), [((64, 48), (64, 48)), ((64, 48), (301, 177)), ((80, 32), (33, 29))])
 def test_predictions_have_the_size_of_the_original_image(task, size, ori_shape):
     x, model = torch.randn(2, 3, *size), build(task)
-    found = torch.stack(predict(model, x, samples(size=size, ori_shape=ori_shape), task))
-    assert found.shape == (2, 3 if task == 'normal' else 1, *ori_shape)
-    assert_same(found, full_size(model, task, x, ori_shape), task)
+    actual = torch.stack(predict(model, x, samples(size=size, ori_shape=ori_shape), task))
+    assert actual.shape == (2, 3 if task == 'normal' else 1, *ori_shape)
+    assert_same(actual, full_size(model, task, x, ori_shape), task)
     if task == 'normal':
-        torch.testing.assert_close(found.norm(dim=1), torch.ones(2, *ori_shape))
+        torch.testing.assert_close(actual.norm(dim=1), torch.ones(2, *ori_shape))
     assert_same(torch.stack(predict(model, x, None, task)), full_size(model, task, x, size), task)
 
 
@@ -164,21 +165,21 @@ def test_predictions_have_the_size_of_the_original_image(task, size, ori_shape):
 def test_images_of_odd_sizes_are_not_stretched_to_whole_patches(task, flip_test):
     model = build(task, test_cfg=dict(flip_test=flip_test))
     x = torch.randn(2, 3, 50, 71)
-    found = torch.stack(predict(model, x, samples(size=(50, 71), ori_shape=(100, 142)), task))
+    actual = torch.stack(predict(model, x, samples(size=(50, 71), ori_shape=(100, 142)), task))
     padded = F.pad(x, (0, 9, 0, 14))
     expected = torch.stack(predict(model, padded, samples(size=(64, 80), ori_shape=(128, 160)), task))
     away = (..., slice(0, 98), slice(0, 140))  # from where the padding begins
-    assert_same(found[away], expected[away], task)
+    assert_same(actual[away], expected[away], task)
 
 
 @pytest.mark.parametrize('task', KINDS)
 def test_prediction_in_a_crop_is_pasted_back(task):
     x, model = torch.randn(1, 3, 64, 48), build(task)
     whole, = predict(model, x, samples(num=1, ori_shape=(90, 70)), task)
-    found, = predict(model, x, samples(num=1, ori_shape=(100, 110), crop_box=(-20., 30., 50., 120.)), task)
-    assert_same(found[:, 30:, :50], whole[:, :70, 20:], task)
-    found[:, 30:, :50] = 0
-    assert not found.any()
+    actual, = predict(model, x, samples(num=1, ori_shape=(100, 110), crop_box=(-20., 30., 50., 120.)), task)
+    assert_same(actual[:, 30:, :50], whole[:, :70, 20:], task)
+    actual[:, 30:, :50] = 0
+    assert not actual.any()
 
 
 @pytest.mark.parametrize('task', KINDS)
@@ -187,27 +188,27 @@ def test_padding_does_not_reach_the_prediction(task):
     images = [torch.randint(0, 256, size, dtype=torch.uint8) for size in ((3, 64, 48), (3, 48, 32))]
     data = model.data_preprocessor(dict(inputs=images, data_samples=samples(num=2, ori_shape=(97, 65))))
     assert data['inputs'].shape == (2, 3, 64, 48)
-    found = predict(model, data['inputs'], data['data_samples'], task)
+    actual = predict(model, data['inputs'], data['data_samples'], task)
     with torch.no_grad():
         output = model(data['inputs'][1:])
     scale = output.shape[-1] / 48
     crop = output[..., :int(48 * scale), :int(32 * scale)]
-    assert_same(found[1], finish(crop, (97, 65), task)[0], task)
+    assert_same(actual[1], finish(crop, (97, 65), task)[0], task)
 
 
 @pytest.mark.parametrize('task', KINDS)
 def test_flip_test(task):
     x = torch.randn(2, 3, 64, 48)
     model, plain = build(task, test_cfg=dict(flip_test=True)), build(task)
-    found = torch.stack(predict(model, x, samples(ori_shape=(80, 60)), task))
+    actual = torch.stack(predict(model, x, samples(ori_shape=(80, 60)), task))
     with torch.no_grad():
         straight, mirrored = model(x), model(x.flip(-1)).flip(-1)
     if task == 'seg':
         mirrored = mirrored[:, FLIP_INDICES]
     elif task == 'normal':
         mirrored = torch.stack([-mirrored[:, 0], mirrored[:, 1], mirrored[:, 2]], dim=1)
-    assert_same(found, finish((straight + mirrored) / 2, (80, 60), task), task)
-    differs = found != torch.stack(predict(plain, x, samples(ori_shape=(80, 60)), task))
+    assert_same(actual, finish((straight + mirrored) / 2, (80, 60), task), task)
+    differs = actual != torch.stack(predict(plain, x, samples(ori_shape=(80, 60)), task))
     assert differs.float().mean() > 0.05
 
 
@@ -215,14 +216,14 @@ def test_flip_test(task):
 def test_flip_test_of_the_mirrored_image_is_the_mirrored_prediction(task):
     """In a mirrored image left is right; a model with the flip test knows that exactly."""
     x, model = torch.randn(1, 3, 64, 48), build(task, test_cfg=dict(flip_test=True, flip_indices=FLIP_INDICES))
-    found, = predict(model, x, samples(num=1), task)
+    actual, = predict(model, x, samples(num=1), task)
     mirrored, = predict(model, x.flip(-1), samples(num=1), task)
     mirrored = mirrored.flip(-1)
     if task == 'seg':
         mirrored = torch.tensor(FLIP_INDICES, dtype=torch.uint8)[mirrored.long()]
     elif task == 'normal':
         mirrored = mirrored * torch.tensor([-1., 1, 1])[:, None, None]
-    assert_same(found, mirrored, task)
+    assert_same(actual, mirrored, task)
 
 
 def test_runs_in_the_stock_segmentor():
@@ -244,13 +245,13 @@ def test_runs_in_the_stock_segmentor():
 def test_windows():
     x = torch.randn(1, 3, 64, 48)
     sliding = build('normal', test_cfg=ConfigDict(mode='slide', crop_size=(64, 48), stride=(32, 24)))
-    found, = predict(sliding, x, samples(num=1, ori_shape=(80, 60)), 'normal')
+    actual, = predict(sliding, x, samples(num=1, ori_shape=(80, 60)), 'normal')
     with torch.no_grad():  # one window; mmseg resizes it to its own size before
         output = F.interpolate(F.interpolate(sliding(x), (64, 48), mode='bilinear'), (80, 60), mode='bilinear')
-    torch.testing.assert_close(found, F.normalize(output, dim=1)[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(actual, F.normalize(output, dim=1)[0], atol=1e-4, rtol=1e-4)
     wide = torch.randn(1, 3, 64, 96)
-    found, = predict(sliding, wide, samples(num=1, size=(64, 96)), 'normal')
-    assert found.shape == (3, 64, 96)
+    actual, = predict(sliding, wide, samples(num=1, size=(64, 96)), 'normal')
+    assert actual.shape == (3, 64, 96)
 
 
 @pytest.mark.parametrize('task', KINDS)
@@ -270,10 +271,10 @@ def test_bfloat16_is_close(task):
     with torch.no_grad():
         plain, exact = predict(model, x, samples(), task), model(x, samples(), mode='loss')
         with torch.autocast('cpu', torch.bfloat16):
-            found, losses = predict(model, x, samples(), task), model(x, samples(), mode='loss')
+            actual, losses = predict(model, x, samples(), task), model(x, samples(), mode='loss')
     for name, value in exact.items():
         assert losses[name].item() == pytest.approx(value.item(), rel=0.05)
-    for one, other in zip(plain, found):
+    for one, other in zip(plain, actual):
         assert one.dtype == other.dtype
         if task == 'seg':
             assert (one != other).float().mean() < 0.1
@@ -283,8 +284,8 @@ def test_bfloat16_is_close(task):
 
 def test_depth_is_neither_scaled_nor_cut():
     depth = torch.tensor([[[-0.5, 0.25], [3., 7.]]])
-    found = restore(TASKS['depth'], depth, dict(size=(2, 2)))
-    assert torch.equal(found, depth)
+    actual = restore(TASKS['depth'], depth, dict(size=(2, 2)))
+    assert torch.equal(actual, depth)
     assert restore(TASKS['depth'], depth, dict(size=(4, 4)))[0, 0].tolist() == [-0.5, -0.3125, 0.0625, 0.25]
 
 
@@ -325,22 +326,22 @@ def test_learns_a_depth_ramp():
 
 def test_normals_get_their_length_after_the_resize():
     vectors = torch.tensor([[2., 0], [0., 2], [0, 0]])[:, None]  # to the right, up
-    found = restore(TASKS['normal'], vectors, dict(size=(1, 6)))
-    torch.testing.assert_close(found.norm(dim=0), torch.ones(1, 6))
-    assert found[:, 0, 0].tolist() == [1, 0, 0]
-    assert found[:, 0, -1].tolist() == [0, 1, 0]
-    x, y, _ = found[:, 0, 2].tolist()
+    actual = restore(TASKS['normal'], vectors, dict(size=(1, 6)))
+    torch.testing.assert_close(actual.norm(dim=0), torch.ones(1, 6))
+    assert actual[:, 0, 0].tolist() == [1, 0, 0]
+    assert actual[:, 0, -1].tolist() == [0, 1, 0]
+    x, y, _ = actual[:, 0, 2].tolist()
     assert x / y == pytest.approx(2)  # at a third of the way, before lengths
 
 
 def test_no_vector_stays_none():
-    found = restore(TASKS['normal'], torch.zeros(3, 2, 2), dict(size=(4, 4)))
-    assert torch.equal(found, torch.zeros(3, 4, 4))
+    actual = restore(TASKS['normal'], torch.zeros(3, 2, 2), dict(size=(4, 4)))
+    assert torch.equal(actual, torch.zeros(3, 4, 4))
 
 
 def test_right_becomes_left_in_a_mirror():
     vectors = torch.zeros(1, 3, 1, 2)
     vectors[0, :, 0, 0] = torch.tensor([0.6, 0.5, 0.4])
-    found = unmirror(TASKS['normal'], vectors)
-    torch.testing.assert_close(found[0, :, 0, 1], torch.tensor([-0.6, 0.5, 0.4]))
-    assert not found[0, :, 0, 0].any()
+    actual = unmirror(TASKS['normal'], vectors)
+    torch.testing.assert_close(actual[0, :, 0, 1], torch.tensor([-0.6, 0.5, 0.4]))
+    assert not actual[0, :, 0, 0].any()

@@ -1,3 +1,4 @@
+"""Tests of the last steps of dense pipelines."""
 import numpy as np
 import pytest
 import torch

@@ -39,8 +39,8 @@ def scene(mirrored=False):
     faces = np.moveaxis(np.stack([[first, first + 121, first + 1], [first + 1, first + 121, first + 122]]), 1, -1)
     faces = faces.reshape(-1, 3).astype(np.int32)
     meshes = []
-    for part, centre, axes in ((2, (-0.1, 0, 0.1), (0.3, 0.3, 0.5)), (5, (0.35, -0.3, -0.2), (0.15, 0.2, 0.15))):
-        points, normals = ball * axes + centre, ball / axes
+    for part, center, axes in ((2, (-0.1, 0, 0.1), (0.3, 0.3, 0.5)), (5, (0.35, -0.3, -0.2), (0.15, 0.2, 0.15))):
+        points, normals = ball * axes + center, ball / axes
         if mirrored:
             points, normals, part = points * [-1, 1, 1], normals * [-1, 1, 1], FLIPPED_PARTS[part]
         normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
@@ -64,27 +64,27 @@ def labels(meshes, view) -> dict:
 
 
 def sure(sample: dict) -> np.ndarray:
-    """Pixels whose neighbours show the same surface."""
+    """Pixels whose neighbors show the same surface."""
     parts, depth = sample['gt_seg_map'], sample['gt_depth_map']
     kernel = np.ones((5, 5), np.uint8)
     same = (cv2.erode(parts, kernel) == cv2.dilate(parts, kernel)) & (parts > 0)
     return same & (cv2.dilate(depth, kernel) - cv2.erode(depth, kernel) < 0.15)
 
 
-def compare(found: dict, true: dict, depth: float, angle: float, least: int = 1000):
+def compare(actual: dict, true: dict, depth: float, angle: float, least: int = 1000):
     """Labels agree where no silhouette is near."""
-    assert found['gt_seg_map'].shape == true['gt_seg_map'].shape
+    assert actual['gt_seg_map'].shape == true['gt_seg_map'].shape
     where = sure(true)
     assert len(np.unique(true['gt_seg_map'][where])) == 2
     assert where.sum() > least
-    np.testing.assert_array_equal(found['gt_seg_map'][where], true['gt_seg_map'][where])
-    assert np.abs(found['gt_depth_map'] - true['gt_depth_map'])[where].max() <= depth
-    cosine = (found['gt_normal_map'] * true['gt_normal_map']).sum(-1)[where]
+    np.testing.assert_array_equal(actual['gt_seg_map'][where], true['gt_seg_map'][where])
+    assert np.abs(actual['gt_depth_map'] - true['gt_depth_map'])[where].max() <= depth
+    cosine = (actual['gt_normal_map'] * true['gt_normal_map']).sum(-1)[where]
     assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() <= angle
-    length = np.linalg.norm(found['gt_normal_map'], axis=-1)
+    length = np.linalg.norm(actual['gt_normal_map'], axis=-1)
     assert np.all((length == 0) | (np.abs(length - 1) < 1e-5))
     # Whole silhouettes agree too, up to a pixel.
-    mask, again = found['gt_person_mask'], true['gt_person_mask']
+    mask, again = actual['gt_person_mask'], true['gt_person_mask']
     kernel = np.ones((3, 3), np.uint8)
     assert (mask <= cv2.dilate(again, kernel)).all()
     assert (cv2.erode(again, kernel) <= mask).all()
@@ -98,19 +98,19 @@ def transform(sample, zoom=1., place=(0.5, 0.5), angle=0., flip=False, size=SIZE
 
 def test_flip_is_the_mirrored_scene():
     """Exactly: no pixel lies between others."""
-    found, true = transform(labels(scene(), camera()), flip=True), labels(scene(mirrored=True), camera())
+    actual, true = transform(labels(scene(), camera()), flip=True), labels(scene(mirrored=True), camera())
     assert set(np.unique(true['gt_seg_map'])) == {0, 2, FLIPPED_PARTS[5]}
-    compare(found, true, 1e-4, 0.2)
-    np.testing.assert_array_equal(found['gt_seg_map'], true['gt_seg_map'])
-    np.testing.assert_array_equal(found['img'][..., 0] > 0, true['img'][..., 0] > 0)
+    compare(actual, true, 1e-4, 0.2)
+    np.testing.assert_array_equal(actual['gt_seg_map'], true['gt_seg_map'])
+    np.testing.assert_array_equal(actual['img'][..., 0] > 0, true['img'][..., 0] > 0)
 
 
 @pytest.mark.parametrize('angle', [-45, 20, 90])
 def test_rotation_is_the_rolled_camera(angle):
     """Roll turns the content counter-clockwise, as the warp's angle does."""
     true = labels(scene(), camera(roll=angle))
-    found = transform(labels(scene(), camera()), angle=angle)
-    compare(found, true, 0.05, 4)
+    actual = transform(labels(scene(), camera()), angle=angle)
+    compare(actual, true, 0.05, 4)
     # The other direction would be far off.
     wrong = transform(labels(scene(), camera()), angle=-angle)
     cosine = (wrong['gt_normal_map'] * true['gt_normal_map']).sum(-1)
@@ -118,15 +118,15 @@ def test_rotation_is_the_rolled_camera(angle):
 
 
 def test_flip_after_rotation_is_the_mirrored_scene_rolled_the_other_way():
-    found = transform(labels(scene(), camera()), angle=30, flip=True)
-    compare(found, labels(scene(mirrored=True), camera(roll=-30)), 0.05, 4)
+    actual = transform(labels(scene(), camera()), angle=30, flip=True)
+    compare(actual, labels(scene(mirrored=True), camera(roll=-30)), 0.05, 4)
 
 
 @pytest.mark.parametrize('size', [(180, 132), (240, 176), (60, 44)])
 def test_zoom_is_the_finer_or_coarser_camera(size):
     small = size[0] < SIZE[0]
-    found = transform(labels(scene(), camera()), zoom=size[0] / SIZE[0], size=size)
-    compare(found, labels(scene(), camera(size=size)), 0.08, 12 if small else 4, 200 if small else 1000)
+    actual = transform(labels(scene(), camera()), zoom=size[0] / SIZE[0], size=size)
+    compare(actual, labels(scene(), camera(size=size)), 0.08, 12 if small else 4, 200 if small else 1000)
 
 
 def test_values_of_depth_stay():

@@ -1,3 +1,4 @@
+"""Tests of the dense head."""
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,3 +1,4 @@
+"""Tests of label file reading."""
 import io
 import struct
 import zipfile

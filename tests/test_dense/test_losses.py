@@ -1,3 +1,4 @@
+"""Tests of dense losses."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -45,7 +46,7 @@ def test_normal_loss_equals_public_implementation(reference):
     losses = MODELS.build(dict(type='SapiensNormalLoss'))(entry['pred'], entry['target'])
     for name in ('loss_cos', 'loss_l1'):
         torch.testing.assert_close(losses[name], entry[name], rtol=1e-5, atol=0)
-    zeroed = torch.where(entry['target'] < -1, 0, entry['target'])  # our way to say that there is no label
+    zeroed = torch.where(entry['target'] < -1, 0, entry['target'])  # 0 means no label
     assert SapiensNormalLoss()(entry['pred'], zeroed) == losses
 
 

@@ -1,3 +1,4 @@
+"""Tests of multi-task dense models."""
 import copy
 
 import pytest

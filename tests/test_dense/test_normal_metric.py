@@ -1,3 +1,4 @@
+"""Tests of the surface normal metric."""
 import math
 
 import numpy as np

@@ -1,3 +1,4 @@
+"""Tests of the body part metric."""
 import math
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_bad_arguments():
 
 
 def test_by_hand():
-    # Class 0: 2 right of 3 labelled, one more predicted: IoU 2/4. Class 1: 1 of 2, IoU 1/2. Class 2: only predicted.
+    # Class 0: 2 right of 3 labeled, one more predicted: IoU 2/4. Class 1: 1 of 2, IoU 1/2. Class 2: only predicted.
     scores, report = evaluate([sample([[0, 0, 0], [1, 1, 255]], [[0, 0, 2], [1, 0, 1]])])
     assert scores == pytest.approx({
         'parts/mIoU': 100 * (2 / 4 + 1 / 2 + 0) / 3,

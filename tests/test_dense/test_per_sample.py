@@ -1,3 +1,4 @@
+"""Tests of evaluators that write files for each sample."""
 import json
 
 import cv2
@@ -58,7 +59,7 @@ def test_bad_input(tmp_path):
         SapiensDumpPredictions(str(tmp_path)).process(None, [dict(sample_name='photo')])
 
 
-def test_worst_pictures(tmp_path):
+def test_worst_images(tmp_path):
     image = np.full((2 * HEIGHT, 2 * WIDTH, 3), (0, 0, 200), np.uint8)  # red, and larger than the maps
     cv2.imwrite(str(tmp_path / 'red.png'), image)
     shares = [0.1, 0.5, 0.0, 0.3, 0.2]
@@ -69,12 +70,12 @@ def test_worst_pictures(tmp_path):
         names = sorted(path.name for path in (tmp_path / 'worst' / task).iterdir())
         assert [name[:2] for name in names] == ['01', '02', '03']
         assert [name.split('_')[-1] for name in names] == ['photo1.jpg', 'photo3.jpg', 'photo4.jpg']
-        picture = cv2.imread(str(tmp_path / 'worst' / task / names[0]))
+        drawn = cv2.imread(str(tmp_path / 'worst' / task / names[0]))
         bar = color_bar(122, None).shape[1]
         places = dict(depth=[0, 86, 172 + bar, 258 + 2 * bar]).get(task, [0, 86, 172, 258])
-        assert picture.shape[0] == 122 + 24
-        assert picture.shape[1] > places[-1] + 86  # and the keys
-        panels = [picture[24:, place:place + 86] for place in places]
+        assert drawn.shape[0] == 122 + 24
+        assert drawn.shape[1] > places[-1] + 86  # and the keys
+        panels = [drawn[24:, place:place + 86] for place in places]
         assert abs(panels[0].astype(int) - (0, 0, 200)).mean() < 5
         # Truth and prediction differ, and the error is seen on the person only, or anywhere for parts.
         assert abs(panels[1].astype(int) - panels[2]).mean() > 5

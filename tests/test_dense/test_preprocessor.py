@@ -1,3 +1,4 @@
+"""Tests of the preprocessor of dense batches."""
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,3 +1,4 @@
+"""Tests of resizing of head outputs."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -32,13 +33,13 @@ def noise(channels, h, w, seed=0):
     return torch.randn(channels, h, w)
 
 
-def assert_same_classes(found, values):
+def assert_same_classes(actual, values):
     """Equal, but for pixels where the two best classes are as good as equal."""
     best = values.topk(2, dim=0).values
-    differs = found.long() != values.argmax(0)
+    differs = actual.long() != values.argmax(0)
     assert (best[0] - best[1])[differs].max() < 1e-4 if differs.any() else True
     assert differs.float().mean() < 1e-3
-    assert found.dtype == torch.uint8
+    assert actual.dtype == torch.uint8
 
 
 def test_bad_input():
@@ -83,22 +84,22 @@ def test_map_equals_the_whole_interpolation():
 def test_classes_in_a_box():
     logits = noise(5, 64, 48) + torch.tensor([-9., 0, 0, 0, 0])[:, None, None]  # background never wins
     values = F.interpolate(logits[None], (97, 131), mode='bilinear', align_corners=False)[0]
-    found = resize_argmax(logits, (150, 160), box=(10, 20, 141, 117))
-    assert_same_classes(found[20:117, 10:141], values)
-    found[20:117, 10:141] = 0
-    assert not found.any()
+    actual = resize_argmax(logits, (150, 160), box=(10, 20, 141, 117))
+    assert_same_classes(actual[20:117, 10:141], values)
+    actual[20:117, 10:141] = 0
+    assert not actual.any()
 
 
 @pytest.mark.parametrize('resize', [resize_argmax, resize_map])
 def test_box_that_reaches_outside(resize):
     maps = noise(3, 64, 48)
     larger = resize(maps, (150, 160), box=(15, 25, 146.5, 122.25))
-    found = resize(maps, (60, 70), box=(15 - 40, 25 - 50, 146.5 - 40, 122.25 - 50))
+    actual = resize(maps, (60, 70), box=(15 - 40, 25 - 50, 146.5 - 40, 122.25 - 50))
     expected = larger[..., 50:110, 40:110]
     if resize is resize_map:
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
     else:
-        assert (found != expected).float().mean() < 1e-3
+        assert (actual != expected).float().mean() < 1e-3
     assert not resize(maps, (60, 70), box=(80, 0, 90, 10)).any()
     assert not resize(maps, (60, 70), box=(-20, -20, -5, 10)).any()
 
@@ -112,9 +113,9 @@ def test_padding_is_left_out():
     # No whole number of cells: a plane stays the plane that it is in pixels of the original image.
     x = torch.arange(32).expand(1, 36, 32) + 0.5
     place = placement(dict(ori_shape=(90, 126), img_shape=(45, 63)), (36, 32), (72, 64))
-    found = resize_map(x, **place)
+    actual = resize_map(x, **place)
     expected = (torch.arange(126) + 0.5) / 126 * 63 / 64 * 32
-    torch.testing.assert_close(found[0, 40, 2:-2], expected[2:-2], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(actual[0, 40, 2:-2], expected[2:-2], atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize(('make', 'cells'), [(smooth, (64, 48)), (noise, (64, 48)), (noise, (3, 2))])

@@ -49,8 +49,8 @@ class Samples:
             gt_person_mask=mask.astype(np.uint8),
             gt_instance_map=(mask * rng.integers(0, 3, shape)).astype(np.uint8))
         maps = {key: dict(data=torch.from_numpy(value)) for key, value in maps.items()}
-        # Pictures of one name in several folders.
-        return dict(maps, sample_name='picture', img_path=f'{index}/picture.png', region=('face', 'body')[index % 2])
+        # Images of one name in several folders.
+        return dict(maps, sample_name='image', img_path=f'{index}/image.png', region=('face', 'body')[index % 2])
 
 
 def evaluate(folder, batch_size):
@@ -129,7 +129,7 @@ def test_files(single):
     _, files = single
     rows = json.loads(files['scores.json'])
     assert [row['index'] for row in rows] == list(range(SIZE))
-    assert [row['img_path'] for row in rows] == [f'{i}/picture.png' for i in range(SIZE)]
+    assert [row['img_path'] for row in rows] == [f'{i}/image.png' for i in range(SIZE)]
     assert rows[3]['depth/scale-shift/per-image/RMSE'] is None
     lines = files['scores.csv'].decode().splitlines()
     assert len(lines) == 1 + SIZE
@@ -138,9 +138,9 @@ def test_files(single):
     miou = sorted(row['parts/mIoU'] for row in rows)
     for task, scores in dict(depth=rmse, parts=miou).items():
         assert sorted(name for name in files if name.startswith(f'worst/{task}')) == [
-            f'worst/{task}/{place:02d}_{score:.4g}_picture.jpg' for place, score in enumerate(scores[:3], 1)]
+            f'worst/{task}/{place:02d}_{score:.4g}_image.jpg' for place, score in enumerate(scores[:3], 1)]
     assert sorted(name for name in files if name.startswith('npz')) == [
-        f'npz/{i:06d}_picture.npz' for i in range(SIZE)]
+        f'npz/{i:06d}_image.npz' for i in range(SIZE)]
     assert len([name for name in files if name.startswith('png16')]) == 4 * SIZE
 
 

@@ -1,3 +1,4 @@
+"""Tests of the paper's tables of metrics."""
 import math
 
 from sapiens_mm.dense.metrics.table import paper_table

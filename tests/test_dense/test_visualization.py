@@ -1,4 +1,4 @@
-"""Pictures of parts, depth and normals."""
+"""Tests of visualizations of parts, depth and normals."""
 import mmcv
 import numpy as np
 import torch
@@ -25,10 +25,10 @@ def visualizer(folder=None):
     return made
 
 
-def test_a_bar_tells_the_values_of_colours():
+def test_a_bar_labels_the_values_of_colors():
     depth = np.linspace(2, 3, 200, dtype=np.float32).reshape(200, 1).repeat(20, 1)
-    picture, bar = draw_depth(depth).astype(int), color_bar(200, (2, 3), ' m').astype(int)
-    np.testing.assert_allclose(bar[8:-8, 6], picture[8:-8, 10], atol=30)  # near at the top, far at the bottom
+    drawn, bar = draw_depth(depth).astype(int), color_bar(200, (2, 3), ' m').astype(int)
+    np.testing.assert_allclose(bar[8:-8, 6], drawn[8:-8, 10], atol=30)  # near at the top, far at the bottom
     assert (bar[:, 20:].min(axis=(1, 2)) < 128).sum() > 20  # text
     empty = color_bar(200, None)
     assert empty.shape == bar.shape
@@ -45,23 +45,23 @@ def test_labels_above_predictions_and_a_legend_of_what_is_seen(tmp_path):
     data = sample(
         gt_sem_seg=mask * 3, pred_sem_seg=mask * 4, gt_person_mask=mask, gt_depth_map=mask * 2.,
         pred_depth_map=np.ones((1, 40, 30), np.float32), gt_normal_map=normals * mask, pred_normal_map=normals)
-    picture = visualizer(tmp_path).draw(image, data)
-    assert picture.shape[0] == 2 * 42  # panels of 40 x 30 pixels with a margin of 1
-    assert picture.shape[1] > 4 * 32
+    drawn = visualizer(tmp_path).draw(image, data)
+    assert drawn.shape[0] == 2 * 42  # panels of 40 x 30 pixels with a margin of 1
+    assert drawn.shape[1] > 4 * 32
     for color, present in ((PART_COLORS[3], True), (PART_COLORS[4], True), (PART_COLORS[7], False)):
-        assert (picture[:, 128:] == color).all(axis=-1).any() == present
+        assert (drawn[:, 128:] == color).all(axis=-1).any() == present
     for top in 1, 43:
-        np.testing.assert_array_equal(picture[top:top + 40, 1:31], image)
+        np.testing.assert_array_equal(drawn[top:top + 40, 1:31], image)
     left = 3 * 32 + 1
-    np.testing.assert_array_equal(picture[21, left + 15], [255, 128, 128])  # labeled normal to the right
-    np.testing.assert_array_equal(picture[63, left + 15], [255, 128, 128])  # predicted
-    np.testing.assert_array_equal(picture[46, left + 15], 0)  # predicted, but off the person
+    np.testing.assert_array_equal(drawn[21, left + 15], [255, 128, 128])  # labeled normal to the right
+    np.testing.assert_array_equal(drawn[63, left + 15], [255, 128, 128])  # predicted
+    np.testing.assert_array_equal(drawn[46, left + 15], 0)  # predicted, but off the person
 
     visualizer(tmp_path).add_datasample('a', image, data, step=3, out_file=str(tmp_path / 'a.png'))
-    np.testing.assert_array_equal(mmcv.imread(str(tmp_path / 'a.png'), channel_order='rgb'), picture)
+    np.testing.assert_array_equal(mmcv.imread(str(tmp_path / 'a.png'), channel_order='rgb'), drawn)
 
 
-def test_every_process_keeps_its_pictures(tmp_path, monkeypatch):
+def test_every_process_keeps_its_images(tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group=None: 1)
     data = sample(pred_sem_seg=np.full((1, 40, 30), 3))
     visualizer(tmp_path).add_datasample('a', np.zeros((40, 30, 3), np.uint8), data, step=2)
@@ -80,7 +80,7 @@ def test_large_images_are_shown_smaller():
     labels = torch.zeros(1, 4096, 3072, dtype=torch.long)
     labels[:, 1024:3072] = PART_IDS['Hair']
     data = sample(gt_sem_seg=labels, pred_depth_map=torch.ones(1, 4096, 3072))
-    picture = visualizer().draw(image, data, with_labels=False)
-    assert picture.shape == (2 * 1046, 3 * 790, 3)
-    np.testing.assert_array_equal(picture[111, 801 + 100], 90)
-    assert picture[511, 801 + 100].tolist() != [90, 90, 90]
+    drawn = visualizer().draw(image, data, with_labels=False)
+    assert drawn.shape == (2 * 1046, 3 * 790, 3)
+    np.testing.assert_array_equal(drawn[111, 801 + 100], 90)
+    assert drawn[511, 801 + 100].tolist() != [90, 90, 90]

@@ -1,3 +1,4 @@
+"""Tests of mixed precision in bfloat16."""
 import torch
 from mmengine.optim import build_optim_wrapper
 

@@ -1,3 +1,4 @@
+"""Tests of checkpoint loading from files, folders and the web."""
 import os
 from collections import OrderedDict
 
@@ -44,10 +45,6 @@ def test_bare_backbone_is_saved_as_it_was(tmp_path):
     torch.save(content, tmp_path / 'bare.pth')
     torch.save(load_checkpoint_file(tmp_path / 'bare.pth'), tmp_path / 'again.pth')
     assert load_checkpoint_file(tmp_path / 'again.pth').keys() == content.keys()
-
-
-# Runner
-# ------
 
 
 class Points(Dataset):
@@ -102,9 +99,6 @@ def test_runner_resumes(tmp_path):
     assert meta['classes'] == {'person'}
     assert type(meta['extra']) is ConfigDict
 
-
-# MMEngine's loaders
-# ------------------
 
 # Loads a checkpoint as a host does that imports us; argv: the file, and what is done before.
 HOST = """

@@ -1,3 +1,4 @@
+"""Tests of safe reading of checkpoint files."""
 import contextlib
 import os
 import pickle
@@ -49,10 +50,6 @@ def error_of(path, kind=CheckpointError):
     assert os.path.basename(path) in message
     assert '\n' not in message
     return message
-
-
-# Bad files
-# ---------
 
 
 @pytest.mark.parametrize(('content', 'words'), [
@@ -207,10 +204,6 @@ def test_two_pickles_in_a_file(tmp_path):
     error_of(str(tmp_path / 'two.pth'))
 
 
-# Foreign types
-# -------------
-
-
 class Runs:
     """What an attacker puts into a file."""
 
@@ -285,10 +278,6 @@ def test_functions_of_a_history_buffer_stay_in_the_file(tmp_path):
     assert type(hub) is HistoryBuffer
     assert hub.max_length == 5
     assert HistoryBuffer._statistics_methods['mean'] is HistoryBuffer.mean
-
-
-# Good files
-# ----------
 
 
 def test_what_checkpoints_hold(tmp_path):

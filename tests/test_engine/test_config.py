@@ -1,3 +1,4 @@
+"""Tests of config reading."""
 import pytest
 
 from sapiens_mm.engine.config import load_config

@@ -1,3 +1,4 @@
+"""Tests of checkpoint downloads."""
 import hashlib
 import http.server
 import json
@@ -86,10 +87,6 @@ def hub(server, tmp_path, monkeypatch):
                         server.url + '/{repo_id}/resolve/{revision}/{filename}')
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hf'))
     return server
-
-
-# http
-# ----
 
 
 @pytest.mark.usefixtures('hub_folder')
@@ -251,9 +248,6 @@ def test_hub(hub, weights, source, path):
     assert torch.equal(target.weight, weights[0]['weight'])
 
 
-# Record
-# ------
-
 SOURCE = 'hf://owner/repo/w.pth'
 
 
@@ -302,10 +296,6 @@ def test_truncated_from_hub_looks_incomplete(hub, weights, tmp_path, monkeypatch
         fetch_with_record(SOURCE, str(tmp_path))
     assert not (tmp_path / 'w.pth').exists()
     assert not (tmp_path / 'w.pth.json').exists()
-
-
-# Slow servers and killed processes
-# ---------------------------------
 
 
 @pytest.mark.parametrize('begin', [b'HTTP/1.0 200 OK\r\n\r\nPK', b'HTTP/1.1 100 Continue\r\n\r\n',

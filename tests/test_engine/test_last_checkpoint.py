@@ -1,3 +1,4 @@
+"""Tests of resuming from the newest complete checkpoint."""
 import logging
 import os
 import signal
@@ -145,9 +146,6 @@ def test_a_runner_resumes_from_it_or_keeps_its_weights(run, caplog):
     assert (runner._load_from, runner._resume) == ('weights.pth', False)
 
 
-# Writing
-# -------
-
 RUN = """
 import sys, os, torch
 from mmengine.config import Config
@@ -243,10 +241,6 @@ def test_scaled_learning_rates_count_accumulated_batches(tmp_path):
         rates[counts] = runner.optim_wrapper.param_groups[0]['lr']
         assert runner.cfg.auto_scale_lr.base_batch_size == 16
     assert rates == pytest.approx({1: .1 * 2 / 16, 2: .1 * 4 / 16, 4: .1 * 8 / 16})
-
-
-# Folders that something else has been at
-# ---------------------------------------
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+"""Tests of launchers, host memory and resuming."""
 import os
 import platform
 import socket
@@ -176,8 +177,6 @@ def test_fused_optimizers_of_old_torch_are_for_accelerators(monkeypatch, torch_v
 
 
 # Memory of the processor; tests/test_tools/test_benchmarks.py checks the peak that it is for
-# -------------------------------------------------------------------------------------------
-
 MEMORY = """
 import torch
 from pathlib import Path

@@ -1,3 +1,4 @@
+"""Tests of layer-wise learning rate decay."""
 import logging
 
 import pytest
@@ -70,16 +71,16 @@ def test_unknown_backbone_is_refused():
 def test_rates_of_the_release(backbone):
     """Scale rate^(L + 1 - id): embeddings 0, block i has i + 1, final norm and head L + 1."""
     model = Model(backbone and backbone())
-    found = settings(model, build(model, layer_decay_rate=0.5))
-    assert set(found) == {name for name, _ in model.named_parameters()}
-    assert found['backbone.pos_embed'] == found['backbone.cls_token'] == (0.5**4, 0.)
-    assert found['backbone.patch_embed.projection.weight'] == (0.5**4, 0.1)
-    assert found['backbone.patch_embed.projection.bias'] == (0.5**4, 0.)
-    assert found['backbone.layers.0.attn.qkv.weight'] == (0.5**3, 0.1)
-    assert found['backbone.layers.2.ln2.weight'] == (0.5, 0.)
-    assert found['backbone.ln1.weight'] == (1., 0.)
-    assert found['head.weight'] == (1., 0.1)
-    assert found['head.bias'] == (1., 0.)
+    actual = settings(model, build(model, layer_decay_rate=0.5))
+    assert set(actual) == {name for name, _ in model.named_parameters()}
+    assert actual['backbone.pos_embed'] == actual['backbone.cls_token'] == (0.5**4, 0.)
+    assert actual['backbone.patch_embed.projection.weight'] == (0.5**4, 0.1)
+    assert actual['backbone.patch_embed.projection.bias'] == (0.5**4, 0.)
+    assert actual['backbone.layers.0.attn.qkv.weight'] == (0.5**3, 0.1)
+    assert actual['backbone.layers.2.ln2.weight'] == (0.5, 0.)
+    assert actual['backbone.ln1.weight'] == (1., 0.)
+    assert actual['head.weight'] == (1., 0.1)
+    assert actual['head.bias'] == (1., 0.)
 
 
 def test_groups_are_few():
@@ -95,11 +96,11 @@ def test_groups_are_few():
 def test_decay_rules():
     """As in MMEngine, the bias of a norm layer follows the norm's rule."""
     model = Model()
-    found = settings(model, build(model, norm_decay_mult=2., bias_decay_mult=3., token_decay_mult=4.,
+    actual = settings(model, build(model, norm_decay_mult=2., bias_decay_mult=3., token_decay_mult=4.,
                                   pos_embed_decay_mult=5.))
-    assert [found[name][1] for name in ('backbone.ln1.weight', 'backbone.ln1.bias', 'backbone.cls_token',
+    assert [actual[name][1] for name in ('backbone.ln1.weight', 'backbone.ln1.bias', 'backbone.cls_token',
                                         'backbone.pos_embed', 'head.weight')] == pytest.approx([.2, .2, .4, .5, .1])
-    assert found['head.bias'][1] == pytest.approx(.3)
+    assert actual['head.bias'][1] == pytest.approx(.3)
 
 
 @pytest.mark.parametrize('constructor', [
@@ -137,32 +138,32 @@ def test_stock_keys_mean_what_they_mean_in_mmengine(cfg, constructor):
 def test_custom_keys():
     """The longest fitting key wins; its lr_mult multiplies the layer's rate."""
     model = Model()
-    found = settings(model, build(model, layer_decay_rate=0.5, custom_keys={
+    actual = settings(model, build(model, layer_decay_rate=0.5, custom_keys={
         'layers.1': dict(lr_mult=3.), 'layers.1.attn': dict(decay_mult=7.), 'head': dict(lr_mult=10., decay_mult=0.)}))
-    assert found['backbone.layers.1.ffn.layers.1.weight'] == (3 * 0.5**2, 0.1)
-    assert found['backbone.layers.1.ffn.layers.1.bias'] == (3 * 0.5**2, 0.)
-    assert found['backbone.layers.1.attn.qkv.bias'] == pytest.approx((0.5**2, 0.7))
-    assert found['head.weight'] == (10., 0.)
+    assert actual['backbone.layers.1.ffn.layers.1.weight'] == (3 * 0.5**2, 0.1)
+    assert actual['backbone.layers.1.ffn.layers.1.bias'] == (3 * 0.5**2, 0.)
+    assert actual['backbone.layers.1.attn.qkv.bias'] == pytest.approx((0.5**2, 0.7))
+    assert actual['head.weight'] == (10., 0.)
 
 
 def test_a_key_for_the_whole_backbone_leaves_the_rules_in_place():
     model = Model()
-    found = settings(model, build(model, layer_decay_rate=0.5, custom_keys={
+    actual = settings(model, build(model, layer_decay_rate=0.5, custom_keys={
         'backbone': dict(lr_mult=0.1, decay_mult=0.5), 'backbone.layers.1': dict(decay_mult=1.)}))
-    assert found['backbone.pos_embed'] == found['backbone.cls_token'] == pytest.approx((0.1 * 0.5**4, 0.))
-    assert found['backbone.layers.0.attn.qkv.weight'] == pytest.approx((0.1 * 0.5**3, 0.05))
-    assert found['backbone.layers.0.ln1.weight'] == found['backbone.layers.0.attn.qkv.bias'] == pytest.approx(
+    assert actual['backbone.pos_embed'] == actual['backbone.cls_token'] == pytest.approx((0.1 * 0.5**4, 0.))
+    assert actual['backbone.layers.0.attn.qkv.weight'] == pytest.approx((0.1 * 0.5**3, 0.05))
+    assert actual['backbone.layers.0.ln1.weight'] == actual['backbone.layers.0.attn.qkv.bias'] == pytest.approx(
         (0.1 * 0.5**3, 0.))
-    assert found['backbone.layers.1.ln1.weight'] == (0.5**2, 0.1)  # a longer key has its own way
-    assert found['head.weight'] == (1., 0.1)
+    assert actual['backbone.layers.1.ln1.weight'] == (0.5**2, 0.1)  # a longer key has its own way
+    assert actual['head.weight'] == (1., 0.1)
 
 
 def test_force_default_settings_keeps_the_rules_under_every_key():
     model = Model()
-    found = settings(model, build(model, force_default_settings=True, custom_keys={
+    actual = settings(model, build(model, force_default_settings=True, custom_keys={
         'layers.1': dict(lr_mult=0.1, decay_mult=1.)}))
-    assert found['backbone.layers.1.ln1.weight'] == (0.1, 0.)
-    assert found['backbone.layers.1.attn.qkv.weight'] == (0.1, 0.1)
+    assert actual['backbone.layers.1.ln1.weight'] == (0.1, 0.)
+    assert actual['backbone.layers.1.attn.qkv.weight'] == (0.1, 0.1)
 
 
 def test_names_of_the_hosts_decay():
@@ -185,11 +186,11 @@ def test_every_trainable_backbone_is_decayed():
     model = Model()
     model.second = SapiensViT(arch=dict(TINY, num_layers=1), img_size=32)
     model.teacher = SapiensViT(arch=dict(TINY, num_layers=2), img_size=32).requires_grad_(False)
-    found = settings(model, build(model, layer_decay_rate=0.5))
-    assert found['backbone.layers.0.attn.qkv.weight'][0] == 0.5**3
-    assert found['second.layers.0.attn.qkv.weight'][0] == 0.5
-    assert found['second.pos_embed'][0] == 0.5**2
-    assert found['second.ln1.weight'][0] == found['head.weight'][0] == 1.
+    actual = settings(model, build(model, layer_decay_rate=0.5))
+    assert actual['backbone.layers.0.attn.qkv.weight'][0] == 0.5**3
+    assert actual['second.layers.0.attn.qkv.weight'][0] == 0.5
+    assert actual['second.pos_embed'][0] == 0.5**2
+    assert actual['second.ln1.weight'][0] == actual['head.weight'][0] == 1.
     with pytest.raises(ValueError, match='num_layers: got 3'):
         build(model, layer_decay_rate=0.5, num_layers=3)
 
@@ -209,16 +210,16 @@ def test_a_classifier_that_asks_its_backbone():
 def test_frozen_and_shared_parameters():
     model = Model(SapiensViT(arch=TINY, img_size=32, frozen_stages=2))
     model.twin = model.head
-    found = settings(model, build(model, layer_decay_rate=0.5))
-    assert set(found) == {name for name, param in model.named_parameters() if param.requires_grad}
-    assert 'backbone.layers.1.ln1.weight' not in found
+    actual = settings(model, build(model, layer_decay_rate=0.5))
+    assert set(actual) == {name for name, param in model.named_parameters() if param.requires_grad}
+    assert 'backbone.layers.1.ln1.weight' not in actual
 
 
 def test_bare_backbone():
     model = SapiensViT(arch=TINY, img_size=32)
-    found = settings(model, build(model, layer_decay_rate=0.5))
-    assert found['pos_embed'][0] == 0.5**4
-    assert found['ln1.weight'][0] == 1.
+    actual = settings(model, build(model, layer_decay_rate=0.5))
+    assert actual['pos_embed'][0] == 0.5**4
+    assert actual['ln1.weight'][0] == 1.
 
 
 def test_groups_are_logged(caplog):

@@ -1,3 +1,4 @@
+"""Tests of fully sharded training."""
 import json
 import os
 import subprocess
@@ -141,7 +142,7 @@ with torch.no_grad():  # as in evaluation
     assert own.model(images, mode='tensor')[0].isfinite().all()
 check('accumulation', sharded(quarters)[0].view(4, 2).mean(1), whole)
 
-# A run that was not sharded goes on.
+# An unsharded run resumes.
 going_on = train(model, wrapper, [slice(0, 4)], steps=2)
 check('resumed from one file', sharded(half, resume=f'{folder}/whole{rank}.pth', steps=2)[0], going_on)
 without, _ = sharded(half, load=f'{folder}/whole{rank}.pth', steps=2)

@@ -1,3 +1,4 @@
+"""Tests of model profiles: parameters, multiply-adds, memory."""
 import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config

@@ -107,10 +107,6 @@ def test_tensors_that_are_not_there_are_named(damaged):
         load_sharded(str(damaged), dict(state_dict=dict(scale=torch.zeros(3))), alone=True)
 
 
-# Tables that lie
-# ---------------
-
-
 def chunk(*boxes):
     return [dcp_types.ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes)) for offsets, sizes in boxes]
 

@@ -1,3 +1,4 @@
+"""Tests of strict weight loading and saving."""
 from types import SimpleNamespace
 
 import pytest

@@ -166,7 +166,7 @@ def test_boxes_that_show_nobody_are_counted_and_miss_from_the_evaluation(content
     assert '2 of 12 persons' in logged()
     assert '5, 8' in logged()
     assert exact_ap(dataset, entries) == pytest.approx(1)
-    assert '2 labelled persons (5, 8) are not part of this evaluation' in logged()
+    assert '2 labeled persons (5, 8) are not part of this evaluation' in logged()
 
 
 def test_subsets_are_evaluated_on_themselves(content, open_set):
@@ -175,7 +175,7 @@ def test_subsets_are_evaluated_on_themselves(content, open_set):
     assert exact_ap(open_set(content, boxes_of(content), indices=4), content['annotations']) == pytest.approx(1)
 
 
-def test_confidences_count_as_labelled(content, open_set):
+def test_confidences_count_as_labeled(content, open_set):
     content['annotations'][0]['keypoints'][2::3] = [.45, .01, 1, 2, 0]
     sample = open_set(content)[0]
     np.testing.assert_array_equal(sample['keypoints_visible'], [[1, 1, 1, 1, 0]])

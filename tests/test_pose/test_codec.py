@@ -1,3 +1,4 @@
+"""Tests of the heatmap codec."""
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,4 @@
+"""Tests of keypoint data sets."""
 import copy
 import json
 
@@ -57,7 +58,7 @@ def test_no_categories_for_evaluation(content, open_set):
         open_set(content)
 
 
-def test_nobody_labelled(content, open_set):
+def test_nobody_labeled(content, open_set):
     for entry in content['annotations']:
         entry['keypoints'] = [0] * 15
     with pytest.raises(ValueError, match="ann.json' gives no sample"):

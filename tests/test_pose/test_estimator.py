@@ -1,3 +1,4 @@
+"""Tests of the pose estimator."""
 import copy
 
 import numpy as np

@@ -1,3 +1,4 @@
+"""Tests of the pose head."""
 import numpy as np
 import pytest
 import torch

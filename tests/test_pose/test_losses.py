@@ -1,3 +1,4 @@
+"""Tests of heatmap losses."""
 import pytest
 import torch
 from mmpose.models.losses import KeypointOHKMMSELoss

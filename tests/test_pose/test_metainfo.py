@@ -1,3 +1,4 @@
+"""Tests of metainfo of the keypoint sets."""
 import pytest
 
 from sapiens_mm.pose import metainfo

@@ -1,3 +1,4 @@
+"""Tests of keypoint metrics."""
 import copy
 import json
 import multiprocessing
@@ -35,7 +36,7 @@ def predictions(path, noise=0.):
         if annotation['iscrowd'] or not visible.any():
             continue
         x, y, w, h = annotation['bbox']
-        # Predictions of keypoints that are not labelled do not count inside of the box.
+        # Predictions of keypoints that are not labeled do not count inside of the box.
         keypoints[~visible, :2] = x + w / 2, y + h / 2
         moved = keypoints[:, :2] + random.normal(size=(len(keypoints), 2)) * noise * np.sqrt(annotation['area'])
         samples.append(dict(
@@ -66,7 +67,7 @@ def file_133(coco_real):
 
 @pytest.fixture
 def file_308(file_133, tmp_path):
-    """The real whole-body annotations as 308 keypoints in one list, of which the common 114 are labelled."""
+    """The real whole-body annotations as 308 keypoints in one list, of which the common 114 are labeled."""
     data = json.loads(file_133.read_text())
     for annotation in data['annotations']:
         keypoints = np.zeros((308, 3))
@@ -150,7 +151,7 @@ def test_133_keypoints_as_mmpose(noise, file_133, capsys):
     hands = [ours[f'coco_wholebody/{side}_hand/AP'] for side in ('left', 'right')]
     assert ours['coco_wholebody/hand/AP'] == pytest.approx(np.mean(hands))
     if noise == 0:
-        # Except the face: where people overlap, one without a labelled face may match another.
+        # Except the face: where people overlap, one without a labeled face may match another.
         assert [ours[f'coco_wholebody/{part}AP'] for part in ('', 'body/', 'foot/', 'hand/')] == pytest.approx([1] * 4)
     else:
         assert ours['coco_wholebody/face/AP'] < ours['coco_wholebody/body/AP']

@@ -1,3 +1,4 @@
+"""Tests of pose transforms."""
 import numpy as np
 import pytest
 from mmpose.registry import TRANSFORMS

@@ -1,3 +1,4 @@
+"""Tests of skeleton visualizations."""
 import cv2
 import numpy as np
 from mmpose.registry import METRICS
@@ -28,11 +29,11 @@ def draw(folder, samples, **kwargs):
     return {path.name: cv2.imread(str(path)).max(-1) for path in folder.iterdir()}
 
 
-def test_all_persons_of_an_image_are_in_one_picture(tmp_path):
+def test_all_persons_of_an_image_are_in_one_image(tmp_path):
     write_images(tmp_path, ['a.png'])
-    pictures = draw(tmp_path / 'out', [sample(tmp_path / 'a.png', 50), sample(tmp_path / 'a.png', 150)])
-    assert list(pictures) == ['a.jpg']
-    lit = pictures['a.jpg'] > 60
+    images = draw(tmp_path / 'out', [sample(tmp_path / 'a.png', 50), sample(tmp_path / 'a.png', 150)])
+    assert list(images) == ['a.jpg']
+    lit = images['a.jpg'] > 60
     assert lit[:, 40:60].any()
     assert lit[:, 140:160].any()
     assert not lit[:, 80:120].any()
@@ -40,10 +41,10 @@ def test_all_persons_of_an_image_are_in_one_picture(tmp_path):
 
 def test_low_scores_are_left_out(tmp_path):
     write_images(tmp_path, ['a.png', 'b.png'])
-    pictures = draw(tmp_path / 'out', [sample(tmp_path / 'a.png', 50, score=0.1),
+    images = draw(tmp_path / 'out', [sample(tmp_path / 'a.png', 50, score=0.1),
                                        sample(tmp_path / 'b.png', 50, bbox_score=0.1)])
-    assert list(pictures) == ['a.jpg']
-    assert pictures['a.jpg'].max() < 60
+    assert list(images) == ['a.jpg']
+    assert images['a.jpg'].max() < 60
 
 
 def test_same_name_in_two_folders_and_a_limit(tmp_path):

@@ -88,7 +88,7 @@ def test_train_and_test(project, root, run_tool):
     assert run.returncode == 0, run.stdout + run.stderr
     saved = json.loads((project / 'work_dirs' / 'sapiens_tiny-210e_five-256x192' / 'metrics.json').read_text())
     assert {'five/AP', 'five/AR', 'five/hands/AP', 'five/feet/AP'} <= saved['metrics'].keys()
-    assert list((project / 'pictures').rglob('0001*'))
+    assert list((project / 'visualizations').rglob('0001*'))
     assert list((project / 'work_dirs').rglob('sheet.jpg'))
 
 

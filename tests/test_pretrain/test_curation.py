@@ -1,3 +1,4 @@
+"""Tests of the selection of images of people from shards."""
 import json
 import os
 import signal

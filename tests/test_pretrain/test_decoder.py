@@ -1,3 +1,4 @@
+"""Tests of the decoder of the masked autoencoder."""
 import pytest
 import torch
 

@@ -1,3 +1,4 @@
+"""Tests of the image stream for pretraining."""
 import collections
 import io
 import itertools

@@ -1,3 +1,4 @@
+"""Tests of the masked autoencoder."""
 import pytest
 import torch
 from mmengine.registry import MODELS

@@ -1,3 +1,4 @@
+"""Tests of reconstructions of masked images."""
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_visible_patches_stay_and_hidden_ones_are_the_prediction():
     assert torch.equal(patchify(filled, 16)[mask > 0], pred[mask > 0])
 
 
-def test_nothing_of_a_hidden_patch_shows_in_the_picture():
+def test_nothing_of_a_hidden_patch_shows_in_the_image():
     """Also where the model predicts without mean and contrast."""
     model, images = mae(), torch.randn(1, 3, 64, 48)
     filled, hidden = reconstruct(model, images, 0.75)
@@ -103,12 +104,12 @@ def train(tmp_path, **kwargs):
     runner.train()
 
 
-def test_hook_adds_pictures_at_its_interval(tmp_path):
+def test_hook_adds_images_at_its_interval(tmp_path):
     train(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob('*.png')) == ['reconstruction_2.png', 'reconstruction_4.png']
 
 
-def test_tensorboard_gets_scalars_and_pictures(tmp_path):
+def test_tensorboard_gets_scalars_and_images(tmp_path):
     pytest.importorskip('tensorboard')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     train(tmp_path, visualizer=dict(type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')]))

@@ -1,3 +1,4 @@
+"""Tests of image sources for pretraining."""
 import collections
 import http.server
 import threading

@@ -1,3 +1,4 @@
+"""Tests of resumable training on an image stream."""
 import collections
 import itertools
 import json

@@ -189,9 +189,9 @@ def test_the_parameters_of_a_sample_rebuild_its_people(fresh_set, body, wardrobe
         for annotation in content['annotations']:
             points = np.array(annotation['landmarks'])
             uv, _ = camera.project(people[annotation['instance'] - 1].landmarks)
-            labelled = points[:, 2] > 0
-            assert np.linalg.norm(uv[labelled] - points[labelled, :2], axis=1).max(initial=0) < 0.5
-            compared += labelled.sum()
+            labeled = points[:, 2] > 0
+            assert np.linalg.norm(uv[labeled] - points[labeled, :2], axis=1).max(initial=0) < 0.5
+            compared += labeled.sum()
         if path.stem in ('000002', '000006'):  # nobody sits: no seat hides anybody
             part = label_buffers([mesh for person in people for mesh in person.meshes], camera).part
             recorded = np.asarray(Image.open(fresh_set / f'parts/{path.stem}.png'))

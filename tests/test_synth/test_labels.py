@@ -175,8 +175,8 @@ def test_visibility_is_one_of_three_and_absent_points_have_no_coordinates(sample
             points = np.array(annotation['landmarks'])
             assert set(points[:, 2]) <= {ABSENT, OCCLUDED, VISIBLE}
             assert not points[points[:, 2] == ABSENT].any()
-            labelled = points[points[:, 2] > 0, :2]
-            assert ((labelled >= -0.5) & (labelled <= [width - 0.5, height - 0.5])).all()
+            labeled = points[points[:, 2] > 0, :2]
+            assert ((labeled >= -0.5) & (labeled <= [width - 0.5, height - 0.5])).all()
 
 
 @pytest.fixture(scope='module')
@@ -326,12 +326,12 @@ def test_wholebody_boxes_lie_in_the_image_around_their_points(fresh_set):
             x, y, w, h = annotation[f'{part}_box']
             assert 0 <= x <= x + w <= 192
             assert 0 <= y <= y + h <= 256
-            labelled = points[points[:, 2] > 0, :2]
-            if len(labelled) > 1:
+            labeled = points[points[:, 2] > 0, :2]
+            if len(labeled) > 1:
                 compared += 1
                 assert min(w, h) > 0
                 # Half a pixel at the image's border.
-                assert ((labelled >= [x - 0.51, y - 0.51]) & (labelled <= [x + w + 0.51, y + h + 0.51])).all()
+                assert ((labeled >= [x - 0.51, y - 0.51]) & (labeled <= [x + w + 0.51, y + h + 0.51])).all()
     assert compared > 10
 
 

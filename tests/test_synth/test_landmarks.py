@@ -161,7 +161,7 @@ def test_brow_outlines(template, placed):
         np.testing.assert_allclose(outline, line(placed, names), atol=1e-6)
         x, y = outline[:, 0], outline[:, 1]
         area = np.abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2
-        assert 1e-4 < area < 4e-4  # a simple polygon of 1 to 4 square centimetres
+        assert 1e-4 < area < 4e-4  # a simple polygon of 1 to 4 square centimeters
         assert (sign * x > 0).all()
 
 

@@ -1,3 +1,4 @@
+"""Tests of tools/benchmarks/pretrain.py."""
 import importlib.util
 import json
 from pathlib import Path

@@ -127,7 +127,7 @@ def test_checkpointed_training_step_fits_in_8_gb():
 
 @pytest.mark.usefixtures('default_scope')
 def test_inference_prints_all_results(monkeypatch, capsys, tmp_path):
-    monkeypatch.syspath_prepend(str(FOLDER))  # where a script finds its neighbours
+    monkeypatch.syspath_prepend(str(FOLDER))  # where a script finds its neighbors
     path = tmp_path / 'inference.json'
     rows = load('inference').main(['--quick', '--out', str(path)])
     assert json.loads(path.read_text()) == rows

@@ -1,3 +1,4 @@
+"""Tests of tools/draw_landmarks.py."""
 import importlib.util
 import sys
 from pathlib import Path

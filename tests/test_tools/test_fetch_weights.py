@@ -1,3 +1,4 @@
+"""Tests of tools/fetch_weights.py."""
 import importlib.util
 import os
 import subprocess

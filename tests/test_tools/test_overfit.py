@@ -20,6 +20,6 @@ def test_overfits_photos(root, coco_real, tmp_path, dataset, metric, least):
     run('tools/dist_train.sh', config, 2, '--work-dir', tmp_path)
     checkpoint, = tmp_path.glob('best_*.pth')
     run(sys.executable, 'tools/test.py', config, checkpoint, '--out', tmp_path / 'metrics.json', '--show-dir',
-        tmp_path / 'pictures', '--work-dir', tmp_path / 'test')
+        tmp_path / 'images', '--work-dir', tmp_path / 'test')
     assert json.loads((tmp_path / 'metrics.json').read_text())['metrics'][metric] >= least
-    assert len(list((tmp_path / 'pictures').glob('*.jpg'))) == 4
+    assert len(list((tmp_path / 'images').glob('*.jpg'))) == 4

@@ -20,8 +20,8 @@ def write_report(monkeypatch):
     sys.modules.pop('quickstart_report')
 
 
-def test_the_page_has_figures_times_curves_and_pictures(write_report, tmp_path):
-    data, dense, pose = (tmp_path / name for name in ('data/test', 'pictures_dense', 'pictures_pose'))
+def test_the_page_has_metrics_times_curves_and_images(write_report, tmp_path):
+    data, dense, pose = (tmp_path / name for name in ('data/test', 'images_dense', 'images_pose'))
     for folder in (data / 'images', data / 'annotations', dense / 'vis_image', pose):
         folder.mkdir(parents=True)
     for run, names in (('run_dense', ('seg.loss_ce', 'depth.loss_silog', 'normal.loss_cos')),
@@ -39,20 +39,20 @@ def test_the_page_has_figures_times_curves_and_pictures(write_report, tmp_path):
         cv2.imwrite(str(dense / f'vis_image/test_{i}.png_0.png'), np.full((80, 120, 3), i, np.uint8))
         cv2.imwrite(str(pose / f'{i}.jpg'), np.full((40, 30, 3), 200, np.uint8))
     write_report(tmp_path / 'report.html', ['', 'untrained', 'trained'], [['AP', '0.000', '0.250']],
-                 dict(train=60., test=5.), tmp_path, num_pictures=2)
+                 dict(train=60., test=5.), tmp_path, num_images=2)
     page = (tmp_path / 'report.html').read_text()
     assert '<tr><td>AP</td><td>0.000</td><td>0.250</td></tr>' in page
     assert '<tr><td>all</td><td>65</td></tr>' in page
     assert '40 x 30' in page
     assert '&lt;1&gt;' in page
-    pictures = [cv2.imdecode(np.frombuffer(base64.b64decode(found), np.uint8), cv2.IMREAD_COLOR)
-                for found in re.findall('base64,([^"]+)"', page)]
-    assert len(pictures) == 2 + 2 + 2
-    for curves in pictures[:2]:
+    images = [cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_COLOR)
+                for encoded in re.findall('base64,([^"]+)"', page)]
+    assert len(images) == 2 + 2 + 2
+    for curves in images[:2]:
         assert len(np.unique(curves)) > 2
-    for i, picture in enumerate(pictures[2:4]):
-        np.testing.assert_array_equal(picture, np.full((80, 120, 3), i))
-    first, second = pictures[4:]
+    for i, image in enumerate(images[2:4]):
+        np.testing.assert_array_equal(image, np.full((80, 120, 3), i))
+    first, second = images[4:]
     assert first[20, 15].tolist() == [255, 255, 255]  # the labeled point, on the left
     assert not second[:, :30].any()
     assert np.abs(first[:, 30:].astype(int) - 200).max() < 5

@@ -1,3 +1,4 @@
+"""Tests of tools/run_arguments.py."""
 import argparse
 import importlib.util
 from pathlib import Path

@@ -27,7 +27,7 @@ from mmseg.structures import SegDataSample
 @HOOKS.register_module()
 class ToyHook(Hook):
     def after_test_iter(self, runner, *args, **kwargs):
-        assert runner.iter == 0  # as mmseg's hook for pictures asks
+        assert runner.iter == 0  # as mmseg's visualization hook requires
 
 
 @DATASETS.register_module()

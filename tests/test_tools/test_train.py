@@ -95,12 +95,12 @@ def test_train_test_and_resume_after_a_kill_on_two_processes(tool, start_ranks, 
 
     out, alone = tmp_path / 'metrics.json', tmp_path / 'alone.json'
     checkpoint = tmp_path / 'unbroken/epoch_4.pth'
-    run('tools/test.py', checkpoint, '--out', out, '--show-dir', tmp_path / 'pictures', '--dump',
+    run('tools/test.py', checkpoint, '--out', out, '--show-dir', tmp_path / 'images', '--dump',
         tmp_path / 'predictions.pkl', '--work-dir', tmp_path / 'test')
     record = json.loads(out.read_text())
     assert record['checkpoint'] == str(checkpoint)
     assert 0 <= record['metrics']['coco/AP'] <= 1
-    assert sorted(path.name for path in (tmp_path / 'pictures').iterdir()) == [f'{i}.jpg' for i in range(1, 7)]
+    assert sorted(path.name for path in (tmp_path / 'images').iterdir()) == [f'{i}.jpg' for i in range(1, 7)]
     assert (tmp_path / 'predictions.pkl').stat().st_size > 1000
     tool('tools/test.py', micro_config, checkpoint, '--out', alone, '--work-dir', tmp_path / 'test')
     assert json.loads(alone.read_text())['metrics'] == pytest.approx(record['metrics'])

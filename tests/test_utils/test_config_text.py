@@ -1,3 +1,4 @@
+"""Tests of config values as Python source."""
 import pytest
 from mmengine.config import Config
 

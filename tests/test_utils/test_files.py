@@ -1,3 +1,4 @@
+"""Tests of JSON reading and atomic file replacement."""
 from pathlib import Path
 
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of image size and orientation from file headers."""
 import io
 
 import numpy as np

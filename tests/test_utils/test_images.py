@@ -1,3 +1,4 @@
+"""Tests of safe image reading."""
 import io
 import struct
 import zlib

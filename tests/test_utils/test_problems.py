@@ -1,3 +1,4 @@
+"""Tests of problems of data sets."""
 import re
 
 import pytest
@@ -23,8 +24,9 @@ def test_a_scan_collects_instead():
         report(problem)
 
 
-def test_warnings_raise_nothing():
+def test_warnings_are_logged(capfd):
     report(Problem('dropped', 'a.json', 'nothing', 'something', level='warning'))
+    assert 'a.json: got nothing' in ''.join(capfd.readouterr())
 
 
 def test_every_kind_has_its_section_in_the_guide(root):

@@ -1,3 +1,4 @@
+"""Tests of running a function over shards."""
 import multiprocessing
 import os
 import signal

@@ -1,3 +1,4 @@
+"""Tests of lists, counts and errors as text."""
 from sapiens_mm.utils.text import count, differences, some
 
 

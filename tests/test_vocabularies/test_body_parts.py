@@ -1,3 +1,4 @@
+"""Tests of the 28 body parts."""
 import json
 
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of COCO and COCO-WholeBody keypoints."""
 import json
 import math
 

@@ -1,3 +1,4 @@
+"""Tests of the 308-keypoint set."""
 import json
 
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of keypoint sets and their conversions."""
 import numpy as np
 import pytest
 import torch

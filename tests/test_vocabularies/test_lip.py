@@ -1,3 +1,4 @@
+"""Tests of LIP and CIHP classes."""
 import json
 
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of mirror tables."""
 import pytest
 
 from sapiens_mm.utils.problems import DataError

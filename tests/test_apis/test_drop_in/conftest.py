@@ -1,3 +1,4 @@
+"""Fixtures of drop-in configs."""
 import copy
 
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of trial training steps of drop-in configs."""
 import sys
 
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of fitting backbone, neck and heads to each other."""
 import pytest
 from mmengine.config import Config
 

@@ -1,3 +1,4 @@
+"""Tests of written drop-in configs."""
 import re
 
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of finding and loading stock configs."""
 import pytest
 
 from sapiens_mm.apis.config_report import ConfigError

@@ -1,3 +1,4 @@
+"""Tests of optimizer, schedule and normalization of drop-in configs."""
 import pytest
 
 from sapiens_mm.apis.config_report import ConfigError

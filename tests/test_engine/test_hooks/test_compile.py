@@ -1,3 +1,4 @@
+"""Tests of the hook that compiles transformer blocks."""
 import copy
 from types import SimpleNamespace
 

@@ -1,3 +1,4 @@
+"""Tests of the hook that marks the logged iterations."""
 from types import SimpleNamespace
 
 import pytest

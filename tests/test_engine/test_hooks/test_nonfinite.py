@@ -1,3 +1,4 @@
+"""Tests of the hook that skips steps with non-finite gradients."""
 import json
 import subprocess
 import sys

@@ -1,3 +1,4 @@
+"""Tests of the check of `save_best` before training."""
 from types import SimpleNamespace
 
 import pytest

@@ -1,3 +1,4 @@
+"""Tests of seeds of resumed runs."""
 import time
 
 import numpy as np

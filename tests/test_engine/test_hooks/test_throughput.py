@@ -1,3 +1,4 @@
+"""Tests of the throughput hook."""
 import json
 import time
 
@@ -76,7 +77,7 @@ def test_figures_of_the_log(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the peak of a GPU may be known')
-def test_no_utilisation_of_an_unknown_peak(tmp_path):
+def test_no_utilization_of_an_unknown_peak(tmp_path):
     assert 'mfu' not in train(tmp_path, MODEL)[-1]
 
 

@@ -15,7 +15,7 @@ _COMMANDS = {
     'run': ('run', 'run models on images, folders, videos and cameras'),
     'models': ('model_zoo', 'list available models'),
     'doctor': ('doctor', 'check the environment'),
-    'app': ('app', 'serve a web page that runs models on images, webcam pictures and short videos'),
+    'app': ('app', 'serve a web page that runs models on images, webcam photos and short videos'),
     'export': ('export', 'export a model to ONNX or torch.export and compare it with the original'),
 }
 #: Commands whose modules have ``add_arguments(parser)``.

@@ -120,7 +120,7 @@ class Quickstart:
         out = self.folder / f'{name.replace(" ", "_")}.json'
         if out.exists() and out.stat().st_mtime < checkpoint.stat().st_mtime:
             out.unlink()
-        show = ['--show-dir', self.folder / f'pictures_{model}'] if state == 'trained' else []
+        show = ['--show-dir', self.folder / f'images_{model}'] if state == 'trained' else []
         options = ['--cfg-options', *self.options] if self.options else []
         self.stage(name, out, [
             'bash', 'tools/dist_test.sh', self.configs[model], checkpoint, self.ranks, '--out', out, '--work-dir',

@@ -32,16 +32,16 @@ Depth is in meters after a scale and shift per image. Depth and normals are meas
 <h2>Parts, depth and normals</h2>
 <p>Each visualization shows the image, with the labels beside it and the predictions below. Near is yellow; normals
 are red to the right, green upwards, blue to the viewer. Depth and normals are shown on the person only.</p>
-{dense_pictures}
+{dense_images}
 <h2>Keypoints</h2>
 <p>Left: labels. Right: predictions for the same image. Green is the person's left, orange the right.</p>
-{pose_pictures}
+{pose_images}
 </html>
 """
 
 
 def write_report(path: Path, head: list[str], rows: list[list[str]], seconds: dict[str, float], folder: Path,
-                 num_pictures: int = 12) -> None:
+                 num_images: int = 12) -> None:
     """Writes the report as one file with embedded images.
 
     Args:
@@ -50,7 +50,7 @@ def write_report(path: Path, head: list[str], rows: list[list[str]], seconds: di
         rows: Rows of the table.
         seconds: Duration of each stage.
         folder: Work dir of the quickstart.
-        num_pictures: Maximum number of visualizations per model.
+        num_images: Maximum number of visualizations per model.
     """
     data = folder / 'data' / 'test'
     times = _table(['stage', 'seconds'], [[name, f'{value:.0f}'] for name, value in
@@ -62,8 +62,8 @@ def write_report(path: Path, head: list[str], rows: list[list[str]], seconds: di
         summary=html.escape(summary), metrics=_table(head, rows), times=times,
         dense_curves=_curves(folder / 'run_dense', _DENSE_CURVES),
         pose_curves=_curves(folder / 'run_pose', _POSE_CURVES),
-        dense_pictures=_dense_pictures(folder / 'pictures_dense', num_pictures),
-        pose_pictures=_pose_pictures(data, folder / 'pictures_pose', num_pictures)))
+        dense_images=_dense_images(folder / 'images_dense', num_images),
+        pose_images=_pose_images(data, folder / 'images_pose', num_images)))
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -101,16 +101,16 @@ def _curves(run_dir: Path, titles: dict[str, str]) -> str:
     return _inline(content.getvalue())
 
 
-def _dense_pictures(folder: Path, num: int) -> str:
+def _dense_images(folder: Path, num: int) -> str:
     figures = []
-    for picture in sorted(folder.rglob('*.png'))[:num]:
-        stem = picture.stem.removeprefix('test_').partition('.')[0]
-        figures.append(f'<figure><img alt="labels and predictions of {stem}" src="{_inline(picture.read_bytes())}">'
+    for drawn in sorted(folder.rglob('*.png'))[:num]:
+        stem = drawn.stem.removeprefix('test_').partition('.')[0]
+        figures.append(f'<figure><img alt="labels and predictions of {stem}" src="{_inline(drawn.read_bytes())}">'
                        f'<figcaption>{stem}</figcaption></figure>')
     return ''.join(figures)
 
 
-def _pose_pictures(data: Path, predictions: Path, num: int) -> str:
+def _pose_images(data: Path, predictions: Path, num: int) -> str:
     annotated = json.loads((data / 'annotations' / 'person_keypoints.json').read_text())
     drawn = {path.stem: path for path in predictions.iterdir()}
     figures = []

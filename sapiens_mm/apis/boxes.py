@@ -209,7 +209,7 @@ class GivenBoxes:
         self._used += len(boxes)
         if len(boxes) < len(frames):
             raise ValueError(f'boxes: got {count(self._used, "array")} for more frames, expected one for each frame, '
-                             'empty where nobody is')
+                             'empty for a frame without people')
         return boxes
 
     def finish(self) -> None:
@@ -284,7 +284,7 @@ def check_boxes(boxes: Iterable[np.ndarray], frames: Sequence[Frame], origin: st
         number = len(boxes) if isinstance(boxes, Sized) else len(arrays)
         least = 'at least ' if isinstance(boxes, Iterator) and number > len(frames) else ''
         raise ValueError(f'{origin}: got {least}{count(number, "array")} of boxes for {count(len(frames), "frame")}, '
-                         'expected one for each frame, empty where nobody is')
+                         'expected one for each frame, empty for a frame without people')
     checked = []
     for number, (frame, given) in enumerate(zip(frames, arrays, strict=True), first):
         name = frame.source.path or f'frame {number}'

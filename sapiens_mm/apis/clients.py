@@ -55,10 +55,10 @@ class Clients:
                     self._uploads.pop((client, path), None)
                     self._uploads[client, path] = time.monotonic()
             new = [(client, path) for path in paths]
-            own = [entry for entry in self._uploads if entry[0] == client and entry not in new]
+            earlier = [entry for entry in self._uploads if entry[0] == client and entry not in new]
             others = [entry for entry in self._uploads if entry[0] != client and not self._pages.get(entry[0])]
-            self._shrink(len(own) + len(new) - _MAX_OWN, [*own, *new])
-            self._shrink(len(self._uploads) - _MAX_UPLOADS, [*own, *others, *new])
+            self._shrink(len(earlier) + len(new) - _MAX_OWN, [*earlier, *new])
+            self._shrink(len(self._uploads) - _MAX_UPLOADS, [*earlier, *others, *new])
 
     def _shrink(self, number: int, entries: list[tuple[str, str]]) -> None:
         """Removes a number of uploads, the first of these that are neither queued nor running."""

@@ -241,7 +241,7 @@ class Record:
         size: (height, width), if the image can be read.
         content: Hash of the file.
         look: Hash of the visible content (:func:`.duplicates.look_of`).
-        persons: Labelled keypoints (K, ) and number of keypoints outside of the box, for each person.
+        persons: Labeled keypoints (K, ) and number of keypoints outside of the box, for each person.
         pixels: Pixels (256, ) by class of a segmentation.
         flags: Flag that is a problem only if many items have it -> whether this one has it.
     """
@@ -379,7 +379,7 @@ class _Tally:
         self.metainfo = dict(getattr(dataset, 'metainfo', None) or {})
         self.max_bad_share = getattr(dataset, 'max_bad_share', None)
         self.sizes, self.persons, self.flags, self.flagged = Counter(), Counter(), Counter(), Counter()
-        self.keypoints = self.pixels = self.images = self.bad = self.labelled = self.outside = 0
+        self.keypoints = self.pixels = self.images = self.bad = self.labeled = self.outside = 0
 
     def add(self, record: Record) -> None:
         if not record.files:  # a shard that cannot be read
@@ -395,7 +395,7 @@ class _Tally:
             self.persons[len(record.persons)] += 1
         for visible, outside in record.persons:
             self.keypoints = self.keypoints + visible.astype(int)
-            self.labelled += int(visible.sum())
+            self.labeled += int(visible.sum())
             self.outside += outside
         if record.pixels is not None:
             self.pixels = self.pixels + record.pixels
@@ -422,7 +422,7 @@ class _Tally:
             names, total = self.metainfo.get('keypoint_id2name', {}), sum(n * m for n, m in self.persons.items())
             summary.update(
                 persons_per_image={str(number): images for number, images in sorted(self.persons.items())},
-                keypoints=self.labelled, keypoints_outside_of_their_box=self.outside,
+                keypoints=self.labeled, keypoints_outside_of_their_box=self.outside,
                 labelled_share_of_keypoints={names.get(index, str(index)): round(number / total, 4)
                                              for index, number in enumerate(self.keypoints)})
         if np.ndim(self.pixels):

@@ -234,11 +234,11 @@ def _local_file(path: str, kind: str, timeout: float) -> Iterator[str | BinaryIO
 
 def _download(url: str, file: BinaryIO, max_bytes: int, timeout: float) -> None:
     """Downloads a URL in another thread, since socket timeouts limit single reads only."""
-    errors, cancelled = [], threading.Event()
+    errors, canceled = [], threading.Event()
 
     def work() -> None:
         try:
-            _copy(url, file, max_bytes, cancelled)
+            _copy(url, file, max_bytes, canceled)
         except BaseException as error:
             errors.append(error)
 
@@ -246,18 +246,18 @@ def _download(url: str, file: BinaryIO, max_bytes: int, timeout: float) -> None:
     thread.start()
     thread.join(timeout)
     if thread.is_alive():
-        cancelled.set()
+        canceled.set()
         raise TimeoutError(f'download took more than {timeout:g} s; try again or raise --url-timeout')
     if errors:
         raise errors[0]
 
 
-def _copy(url: str, file: BinaryIO, max_bytes: int, cancelled: threading.Event) -> None:
+def _copy(url: str, file: BinaryIO, max_bytes: int, canceled: threading.Event) -> None:
     url = urllib.parse.quote(url, safe=':/?#[]@!$&\'()*+,;=%~')
     request = urllib.request.Request(url, headers={'User-Agent': 'sapiens_mm'})
     with urllib.request.urlopen(request, timeout=30) as response:
         length = 0
-        while not cancelled.is_set() and (chunk := response.read1(2**16)):
+        while not canceled.is_set() and (chunk := response.read1(2**16)):
             length += len(chunk)
             if length > max_bytes:
                 raise ValueError(f'got more than {max_bytes >> 20} MB')

@@ -85,7 +85,7 @@ class SapiensDenseHead(BaseDecodeHead):
             width,
             num_classes=outputs,
             out_channels=outputs,
-            threshold=0.5 if outputs == 1 else None,  # mmseg wants one for a single channel
+            threshold=0.5 if outputs == 1 else None,  # mmseg requires one for a single channel
             dropout_ratio=0,
             in_index=in_index,
             loss_decode=dict(type=spec.loss) if loss_decode is None else loss_decode,

@@ -15,7 +15,7 @@ from ..utils.problems import DataError, Problem, guide, report
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 ARRAY_SUFFIXES = ('.npy', '.npz', '.exr')
 _PNG = b'\x89PNG\r\n\x1a\n'
-_GREY, _PALETTE, _WITH_ALPHA = 0, 3, (4, 6)  # color types of PNG
+_GRAY, _PALETTE, _WITH_ALPHA = 0, 3, (4, 6)  # color types of PNG
 
 
 def file_size(path: str) -> tuple[int, int]:
@@ -172,7 +172,7 @@ def _read_label_image(path: str) -> np.ndarray:
                 return turn(np.array(image), header_of(data).orientation)
         except Exception as error:  # Pillow's readers raise nearly anything
             raise _damaged(path, error) from error
-    if kind == _GREY and depth < 8:
+    if kind == _GRAY and depth < 8:
         raise DataError(f'{path}: got a gray PNG of {depth} bit, which decoders stretch to 0 to 255, expected 8 bits; '
                         'save masks with 1 for the person, and classes as their ids', '1-bit labels')
     array = _decoded(path, data, cv2.IMREAD_UNCHANGED)

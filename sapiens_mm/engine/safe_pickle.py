@@ -79,10 +79,6 @@ def _torch_load(path: str, map_location: MapLocation) -> Any:
         return torch.load(path, map_location, weights_only=True)
 
 
-# Allowed types
-# -------------
-
-
 def _stands_for(name: str) -> Callable:
     """Names a class or function as the one it replaces in a pickle: torch's list goes by these attributes."""
 
@@ -160,10 +156,6 @@ def _all_globals() -> dict[str, Any]:
     return {**_get_allowed_globals(), **allowed_globals()}
 
 
-# Unpickler
-# ---------
-
-
 class ListedUnpickler(pickle._Unpickler):
     """Unpickles types of a list only (in Python, since the unpickler in C hides its opcodes)."""
     dispatch = {code: method for code, method in pickle._Unpickler.dispatch.items()
@@ -204,10 +196,6 @@ class _ListedPickle:
     @staticmethod
     def load(file, **kwargs) -> Any:
         return ListedUnpickler(file, **kwargs).load()
-
-
-# Names of refused types, for messages
-# ------------------------------------
 
 
 def _globals_of(path: str) -> list[tuple[list[str], bool]]:

@@ -36,8 +36,8 @@ class Persons:
     keypoints: np.ndarray
 
     @cached_property
-    def labelled(self) -> np.ndarray:
-        """(N, K) whether a keypoint is labelled."""
+    def labeled(self) -> np.ndarray:
+        """(N, K) whether a keypoint is labeled."""
         return self.keypoints[..., 2] > 0
 
     @cached_property
@@ -278,7 +278,7 @@ def flat_keypoints(entry: dict, fields: Collection[str]) -> list:
 
 
 def has_keypoints(entry: dict) -> bool:
-    """Returns whether an annotation has any keypoints, labelled or not."""
+    """Returns whether an annotation has any keypoints, labeled or not."""
     return entry.get('keypoints') not in (None, [])
 
 

@@ -23,10 +23,10 @@ def check_persons(persons: Persons) -> Persons:
     wrong = (flags < 0) | (flags > 2)
     persons.report(wrong.any(axis=1), 'visibilities',
                    f'have visibilities {some(map("{:g}".format, np.unique(flags[wrong])))}',
-                   '0 (not labelled) or up to 2 (labelled: 1 hidden, 2 visible, a confidence); convert them')
+                   '0 (not labeled) or up to 2 (labeled: 1 hidden, 2 visible, a confidence); convert them')
     persons = _check_units(persons.without(wrong.any(axis=1)))
-    copies = Counter((entry['image_id'], points.tobytes()) for entry, points, labelled in zip(
-        persons.entries, persons.keypoints, persons.labelled.any(axis=1)) if labelled)
+    copies = Counter((entry['image_id'], points.tobytes()) for entry, points, labeled in zip(
+        persons.entries, persons.keypoints, persons.labeled.any(axis=1)) if labeled)
     if repeated := dict.fromkeys(image for (image, _), times in copies.items() if times > 1):
         report(Problem('repeated persons', persons.path, 'have the same keypoints more than once', 'each person once; '
                        'remove the copies', tuple(repeated), unit='image', level='warning'))
@@ -35,12 +35,12 @@ def check_persons(persons: Persons) -> Persons:
 
 def _check_units(persons: Persons) -> Persons:
     """Checks that coordinates are in pixels; a person in the corner of an image may have coordinates of 0 to 1."""
-    points, labelled, boxes = persons.keypoints[..., :2], persons.labelled, persons.boxes
-    people = labelled.any(axis=1) & ~persons.crowds
-    within = ((np.abs(points).max(axis=2) <= _NORMALIZED) | ~labelled).all(axis=1) & people
+    points, labeled, boxes = persons.keypoints[..., :2], persons.labeled, persons.boxes
+    people = labeled.any(axis=1) & ~persons.crowds
+    within = ((np.abs(points).max(axis=2) <= _NORMALIZED) | ~labeled).all(axis=1) & people
     ends = np.abs(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)).max(axis=1)
     large = persons.sizes.max(axis=1) > 8 * _NORMALIZED
-    wrong = within & large & (labelled.sum(axis=1) >= 3) & (boxes[:, 2:].max(axis=1) > 8 * _NORMALIZED)
+    wrong = within & large & (labeled.sum(axis=1) >= 3) & (boxes[:, 2:].max(axis=1) > 8 * _NORMALIZED)
     small = people & large & (within | (ends <= _NORMALIZED))
     if small.sum() > people.sum() / 2:
         wrong |= small
@@ -49,7 +49,7 @@ def _check_units(persons: Persons) -> Persons:
     wrong |= small & within & ((areas < 1) | (areas > 16))
     persons.report(wrong, 'units of coordinates', 'have keypoints or a box within 0 to 1, relative to the image',
                    'pixels; multiply x and widths by the width of the image, y and heights by its height')
-    reach = (points / persons.sizes[:, None]).max(axis=2, initial=0, where=labelled[..., None])
+    reach = (points / persons.sizes[:, None]).max(axis=2, initial=0, where=labeled[..., None])
     if people.sum() >= 10 and reach.max() < .55 and persons.sizes[people].min() > 100 and not wrong.any():
         persons.report(people, 'units of coordinates', 'have all keypoints in the upper left quarter of the image',
                        'pixels of the image whose width and height the file states; check that they are not percents, '
@@ -59,20 +59,20 @@ def _check_units(persons: Persons) -> Persons:
 
 def _check_places(persons: Persons) -> Persons:
     """Checks that keypoints are in the image, and boxes around the keypoints."""
-    points, labelled = persons.keypoints[..., :2].astype(np.float64), persons.labelled
+    points, labeled = persons.keypoints[..., :2].astype(np.float64), persons.labeled
     low, shape = persons.boxes[:, :2], persons.boxes[:, 2:]
     high, sizes = low + shape, persons.sizes
-    usable = labelled.any(axis=1) & (shape > 0).all(axis=1) & ~persons.crowds
+    usable = labeled.any(axis=1) & (shape > 0).all(axis=1) & ~persons.crowds
     number = usable.sum()
     if not number:
         return persons
 
     def share_inside(low: np.ndarray, high: np.ndarray, margin: float) -> np.ndarray:
         inside = _inside(points, low - margin * (high - low), high + margin * (high - low))
-        return (inside & labelled).sum(axis=1) / labelled.sum(axis=1).clip(1)
+        return (inside & labeled).sum(axis=1) / labeled.sum(axis=1).clip(1)
 
-    corners = usable & (labelled.sum(axis=1) >= 3) & (shape > low).all(axis=1) & (shape <= sizes + 1).all(axis=1)
-    corners &= _misfit(points, labelled, low, shape) < .5 * _misfit(points, labelled, low, high)
+    corners = usable & (labeled.sum(axis=1) >= 3) & (shape > low).all(axis=1) & (shape <= sizes + 1).all(axis=1)
+    corners &= _misfit(points, labeled, low, shape) < .5 * _misfit(points, labeled, low, high)
     if corners.sum() > number / 2:
         persons.report(corners, 'boxes and keypoints', 'have a box that fits their keypoints as x0, y0, x1, y1',
                        'x, y, width, height; convert the boxes', number)
@@ -83,9 +83,9 @@ def _check_places(persons: Persons) -> Persons:
                        'pixels of the image whose width and height the file states; check the unit and the size that '
                        'the images had when they were annotated', number)
         return persons
-    zero = usable & ((points == 0).all(axis=2) & labelled).any(axis=1) & (low > 0).any(axis=1)
+    zero = usable & ((points == 0).all(axis=2) & labeled).any(axis=1) & (low > 0).any(axis=1)
     if zero.sum() > _STRAY_SHARE * number:
-        persons.report(zero, 'visibilities', 'have keypoints at 0, 0 that are marked as labelled',
+        persons.report(zero, 'visibilities', 'have keypoints at 0, 0 that are marked as labeled',
                        'visibility 0 for keypoints that are missing; correct the flags', number)
     wrong = usable & (share_inside(low, high, .1) < .5)
     if wrong.sum() <= number / 2:
@@ -96,7 +96,7 @@ def _check_places(persons: Persons) -> Persons:
                        'bbox as x, y, width, height around the keypoints, both in pixels; check their units and ids',
                        number, level='warning' if few else 'error')
         return persons if few else persons.without(wrong)
-    counted = labelled & usable[:, None]
+    counted = labeled & usable[:, None]
     outside = counted & ~_inside(points, low - .5 * shape, high + .5 * shape)
     astray = np.flatnonzero(outside.sum(axis=0) > np.maximum(counted.sum(axis=0) / 2, 2))
     if len(astray):
@@ -111,10 +111,10 @@ def _inside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
     return ((points >= low[:, None]) & (points <= high[:, None])).all(axis=2)
 
 
-def _misfit(points: np.ndarray, labelled: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """(N, ) distance in pixels of the bounds of labelled points (N, K, 2) from ``low`` and ``high`` (N, 2)."""
-    first = np.where(labelled[..., None], points, np.inf).min(axis=1)
-    last = np.where(labelled[..., None], points, -np.inf).max(axis=1)
+def _misfit(points: np.ndarray, labeled: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(N, ) distance in pixels of the bounds of labeled points (N, K, 2) from ``low`` and ``high`` (N, 2)."""
+    first = np.where(labeled[..., None], points, np.inf).min(axis=1)
+    last = np.where(labeled[..., None], points, -np.inf).max(axis=1)
     return np.abs(first - low).sum(axis=1) + np.abs(last - high).sum(axis=1)
 
 
@@ -127,7 +127,7 @@ def dropped(persons: Persons, num_keypoints: np.ndarray) -> dict[str, np.ndarray
         'a crowd': persons.crowds,
         'no keypoints': np.array([not has_keypoints(entry) for entry in persons.entries], bool),
         'no box': np.isnan(boxes).any(axis=1),
-        'no labelled keypoint': num_keypoints <= 0,
+        'no labeled keypoint': num_keypoints <= 0,
         'all keypoints at 0, 0 or outside': persons.keypoints[..., :2].max(axis=(1, 2), initial=0) <= 0,  # as mmpose
         'a box of negative size': (boxes[:, 2:] < 0).any(axis=1),
         'a box without area': (boxes[:, 2:] == 0).any(axis=1),

@@ -53,7 +53,7 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
 
         Args:
             keypoints: (1, K, 2) in pixels of the model's input.
-            keypoints_visible: (1, K) weights; 0 or less for keypoints that are not labelled.
+            keypoints_visible: (1, K) weights; 0 or less for keypoints that are not labeled.
 
         Returns:
             ``keypoint_labels`` (1, K, 2) float32 in heatmap pixels, NaN for keypoints that are not rendered, and
@@ -67,9 +67,9 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         center, radius = (labels + 0.5).astype(np.int64), self.sigma * 3
         outside = ((center - radius).astype(np.int64) >= self.heatmap_size) | \
             ((center + radius + 1).astype(np.int64) < 0)
-        labelled = weights > 0
-        weights[labelled & outside.any(-1)] = 0
-        labels[~labelled | outside.any(-1)] = np.nan
+        labeled = weights > 0
+        weights[labeled & outside.any(-1)] = 0
+        labels[~labeled | outside.any(-1)] = np.nan
         return dict(keypoint_labels=labels, keypoint_weights=weights)
 
     def render(self, keypoint_labels: Tensor) -> Tensor:

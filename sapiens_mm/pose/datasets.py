@@ -18,7 +18,7 @@ from .ground_truth import name_hashes, person_hashes
 from .metainfo import METAINFO_17, METAINFO_133, METAINFO_308
 
 #: Reasons for which common annotation files have entries that are not samples.
-_USUAL = {'a crowd', 'no keypoints', 'no labelled keypoint', 'another category'}
+_USUAL = {'a crowd', 'no keypoints', 'no labeled keypoint', 'another category'}
 
 
 class Evaluated(dict):
@@ -45,7 +45,7 @@ class CheckedCocoStyle:
         if first and self.test_mode:
             self._metainfo['evaluated'] = self._evaluated()
         if first:
-            del self._image_names, self._labelled, self._used, self._skipped, self._annotations
+            del self._image_names, self._labeled, self._used, self._skipped, self._annotations
 
     @classmethod
     def _load_metainfo(cls, metainfo: dict | None = None) -> dict:
@@ -82,7 +82,7 @@ class CheckedCocoStyle:
         check_metainfo(self.metainfo, f"metainfo of '{self.metainfo['dataset_name']}'")
         data_list = super().load_data_list()
         if not data_list:
-            needs = 'a box of a person' if self.bbox_file else 'a person with a box and a labelled keypoint'
+            needs = 'a box of a person' if self.bbox_file else 'a person with a box and a labeled keypoint'
             raise ValueError(self._says(f"'{self.bbox_file or self.ann_file}' gives no sample. It needs {needs}"))
         return data_list
 
@@ -91,7 +91,7 @@ class CheckedCocoStyle:
         content, persons = self._read()
         if self.data_mode == 'topdown':
             reasons = dropped(persons, self._num_keypoints(persons))
-            self._labelled = set(persons.ids(persons.labelled.any(axis=1) & ~persons.crowds))
+            self._labeled = set(persons.ids(persons.labeled.any(axis=1) & ~persons.crowds))
             self._report_dropped({reason: persons.ids(mask) for reason, mask in reasons.items()}, len(persons.entries))
             unusable = np.logical_or.reduce([np.zeros(len(persons.entries), bool), *reasons.values()])
         else:
@@ -113,7 +113,7 @@ class CheckedCocoStyle:
                                         "Add [{'id': 1, 'name': 'person'}]"))
         if 'categories' in content:
             self._metainfo['CLASSES'] = content['categories']
-        self._labelled, self._used, everything = set(), set(), {image['id'] for image in content['images']}
+        self._labeled, self._used, everything = set(), set(), {image['id'] for image in content['images']}
         content['images'] = [
             {**image, 'img_id': image['id'], 'img_path': osp.join(self.data_prefix['img'], image['file_name'])}
             for image in content['images'] if image['id'] % self.sample_interval == 0]
@@ -127,7 +127,7 @@ class CheckedCocoStyle:
         return content, check_persons(persons)
 
     def _sample_arrays(self, persons: Persons) -> dict[str, np.ndarray]:
-        """Returns fields of N samples, each of N rows; keypoints are visible where they are labelled."""
+        """Returns fields of N samples, each of N rows; keypoints are visible where they are labeled."""
         ends = persons.sizes - 1
         low = persons.boxes[:, :2].clip(0, ends)
         high = (persons.boxes[:, :2] + persons.boxes[:, 2:]).clip(0, ends)
@@ -137,7 +137,7 @@ class CheckedCocoStyle:
             bbox=np.concatenate([low, high], axis=1).astype(np.float32)[:, None],
             num_keypoints=self._num_keypoints(persons),
             keypoints=np.ascontiguousarray(persons.keypoints[:, None, :, :2]),
-            keypoints_visible=persons.labelled[:, None].astype(np.float32),
+            keypoints_visible=persons.labeled[:, None].astype(np.float32),
             area=np.array(areas, np.float32))
 
     def parse_data_info(self, raw_data_info: dict) -> dict | None:
@@ -191,13 +191,13 @@ class CheckedCocoStyle:
         return data_list
 
     def _evaluated(self) -> Evaluated:
-        """Returns hashes of the images and labelled persons by id, and the ids of persons without a sample."""
+        """Returns hashes of the images and labeled persons by id, and the ids of persons without a sample."""
         images, used, missing = self._image_names.keys(), self._used, set()
         if self._indices is not None:
             samples = [self.get_data_info(i) for i in range(len(self))]
             images, used = {sample['img_id'] for sample in samples}, {sample['id'] for sample in samples}
         if not self.bbox_file and self.data_mode == 'topdown':
-            missing = self._labelled - used
+            missing = self._labeled - used
         numbers = sorted(images)
         return Evaluated(
             images=dict(zip(numbers, name_hashes([self._image_names[number] for number in numbers]).tolist())),
@@ -209,8 +209,8 @@ class CheckedCocoStyle:
         return {'keypoints': self._metainfo['num_keypoints']}  # not `metainfo`, which is copied at every access
 
     def _num_keypoints(self, persons: Persons) -> np.ndarray:
-        """(N, ) number of labelled keypoints; a person without any cannot be a sample."""
-        return persons.labelled.sum(axis=1)
+        """(N, ) number of labeled keypoints; a person without any cannot be a sample."""
+        return persons.labeled.sum(axis=1)
 
     def _report_dropped(self, reasons: dict[str, Sequence], total: int) -> None:
         """Reports in one line how many entries are not samples, by reason."""
@@ -221,7 +221,7 @@ class CheckedCocoStyle:
             missing = ', and are not part of the evaluation' if evaluated else ''
             level = 'warning' if set(reasons) - _USUAL else 'note'
             report(Problem('dropped', self.bbox_file or self.ann_file, f'are not used{missing}: {parts}',
-                           'persons with a box in the image and a labelled keypoint', number=number, total=total,
+                           'persons with a box in the image and a labeled keypoint', number=number, total=total,
                            unit='box' if self.bbox_file else 'person', level=level))
 
     def _says(self, problem: str) -> str:
@@ -244,7 +244,7 @@ class SapiensCocoStyleDataset(CheckedCocoStyle, BaseCocoStyleDataset):
     """Any keypoints in COCO's format, checked: the 308 of the Sapiens release unless ``metainfo`` names others.
 
     An annotation has its K keypoints as a flat list of 3K numbers, ``[x, y, visibility, ...]`` in pixels, visibility 0
-    for keypoints that are not labelled. docs/your_keypoints.md shows a custom keypoint set.
+    for keypoints that are not labeled. docs/your_keypoints.md shows a custom keypoint set.
     """
 
     METAINFO = METAINFO_308
@@ -260,15 +260,15 @@ class SapiensCocoWholeBodyDataset(CheckedCocoStyle, CocoWholeBodyDataset):
         return {'keypoints': 17, 'foot_kpts': 6, 'face_kpts': 68, 'lefthand_kpts': 21, 'righthand_kpts': 21}
 
     def _num_keypoints(self, persons: Persons) -> np.ndarray:
-        """(N, ) number of labelled keypoints of the body, as in mmpose: a face alone is not a sample."""
-        body = persons.labelled[:, :17].sum(axis=1)
+        """(N, ) number of labeled keypoints of the body, as in mmpose: a face alone is not a sample."""
+        body = persons.labeled[:, :17].sum(axis=1)
         numbers = [entry.get('num_keypoints') for entry in persons.entries]
         return np.array([number if isinstance(number, int) else count for number, count in zip(numbers, body)], int)
 
 
 @DATASETS.register_module()
 class SapiensCommon114Dataset(SapiensCocoWholeBodyDataset):
-    """COCO-WholeBody annotations as the 308 keypoints of goliath, of which the 114 common ones are labelled.
+    """COCO-WholeBody annotations as the 308 keypoints of goliath, of which the 114 common ones are labeled.
 
     A 308-keypoint model can be tested (:class:`SapiensCommon114Metric`) and trained on them.
     """

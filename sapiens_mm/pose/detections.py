@@ -104,7 +104,7 @@ def check_coverage(persons: Persons, boxes: list[dict], path: str) -> None:
     for box in boxes:
         x, y, width, height = box['bbox']
         by_image.setdefault(box['image_id'], []).append((x, y, x + width, y + height))
-    people = np.flatnonzero(persons.labelled.any(axis=1) & ~persons.crowds & (persons.boxes[:, 2:] > 0).all(axis=1))
+    people = np.flatnonzero(persons.labeled.any(axis=1) & ~persons.crowds & (persons.boxes[:, 2:] > 0).all(axis=1))
     people = people[::max(1, len(people) // _MAX_COMPARED)]
     missed = []
     for person in people:

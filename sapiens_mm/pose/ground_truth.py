@@ -27,13 +27,13 @@ def name_hashes(file_names: Sequence[str]) -> np.ndarray:
 
 
 def person_hashes(entries: Sequence[dict]) -> dict[int, int]:
-    """Returns a number for the content of each labelled person, by id; equal for equal annotations of two files."""
+    """Returns a number for the content of each labeled person, by id; equal for equal annotations of two files."""
     return {entry['id']: zlib.crc32(repr((entry['image_id'], entry['category_id'], [
-        float(value) for value in entry['keypoints']])).encode()) for entry in entries if _is_labelled(entry)}
+        float(value) for value in entry['keypoints']])).encode()) for entry in entries if _is_labeled(entry)}
 
 
-def _is_labelled(entry: dict) -> bool:
-    """Whether an annotation is a person with a labelled keypoint in any of its fields."""
+def _is_labeled(entry: dict) -> bool:
+    """Whether an annotation is a person with a labeled keypoint in any of its fields."""
     return not entry.get('iscrowd') and any(
         flag > 0 for name, values in entry.items() if name == 'keypoints' or name.endswith('_kpts')
         for flag in values[2::3])
@@ -126,10 +126,10 @@ def check_keypoints(coco: COCO, dataset_meta: dict, where: str) -> None:
 
 
 def check_areas(annotations: list[dict], use_area: bool, where: str) -> None:
-    """Checks that labelled persons have an area, by which OKS divides distances, in the unit of the boxes."""
+    """Checks that labeled persons have an area, by which OKS divides distances, in the unit of the boxes."""
     if not use_area:
         return
-    persons = [entry for entry in annotations if _is_labelled(entry)]
+    persons = [entry for entry in annotations if _is_labeled(entry)]
     wrong = [entry for entry in persons if not has_area(entry)]
     shares = [entry['area'] / box for entry in persons if has_area(entry)
               and (box := np.prod((entry.get('bbox') or [0])[2:])) > 0]
@@ -145,10 +145,10 @@ def check_areas(annotations: list[dict], use_area: bool, where: str) -> None:
 
 
 def log_missing(dataset_meta: dict) -> None:
-    """Logs how many labelled persons the evaluation leaves out because the data set has no sample of them."""
+    """Logs how many labeled persons the evaluation leaves out because the data set has no sample of them."""
     missing = (dataset_meta.get('evaluated') or {}).get('missing', ())
     if len(missing):
-        print_log(f'{len(missing)} labelled persons ({some(missing)}) are not part of this evaluation: the data set '
+        print_log(f'{len(missing)} labeled persons ({some(missing)}) are not part of this evaluation: the data set '
                   f'has no sample of them. {guide("dropped")}', 'current', logging.WARNING)
 
 

@@ -27,11 +27,11 @@ class SapiensKeypointMetric(CocoMetric):
 
     As in COCO-WholeBody's evaluation, persons are scored and OKS-NMSed once, on all keypoints, and each part is
     evaluated on the remaining persons: OKS over the part's keypoints, with the area of the whole person, for persons
-    with a labelled keypoint in the part. Annotations have COCO-WholeBody's five fields or one flat list of keypoints.
+    with a labeled keypoint in the part. Annotations have COCO-WholeBody's five fields or one flat list of keypoints.
     With 17 keypoints the metrics equal those of ``CocoMetric``, with 133 those of COCO-WholeBody.
 
     Metrics are ``{prefix}/AP``, ``{prefix}/AR`` and so on for all keypoints, ``{prefix}/{part}/AP`` and
-    ``{prefix}/{part}/AR`` for a part; -1 means that nobody has the part labelled.
+    ``{prefix}/{part}/AR`` for a part; -1 means that nobody has the part labeled.
 
     Args:
         parts: Keypoint names of each part, ``{part: [name, ...]}``. Defaults to body, foot, face, left_hand and
@@ -123,8 +123,8 @@ class SapiensKeypointMetric(CocoMetric):
         stats.update({part: self._evaluate(annotations, indices) for part, indices in self.parts.items()})
         if {'left_hand', 'right_hand'} <= stats.keys():
             hands = np.stack([stats['left_hand'], stats['right_hand']])
-            labelled = hands >= 0
-            stats['hand'] = np.where(labelled.any(0), (hands * labelled).sum(0) / labelled.sum(0).clip(1), -1)
+            labeled = hands >= 0
+            stats['hand'] = np.where(labeled.any(0), (hands * labeled).sum(0) / labeled.sum(0).clip(1), -1)
         self._log(stats)
         metrics = list(zip(COCO_STATS, stats.pop('whole').tolist(), strict=True))
         for part, values in stats.items():

@@ -1,3 +1,4 @@
+"""Pretraining by masked autoencoding: model, image streams, reconstruction, curation."""
 from .decoder import SapiensMAEDecoder
 from .images import SapiensImages
 from .mae import SapiensMAE

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from sapiens_mm.vocabularies.body_parts import PART_IDS
-
+from ..vocabularies.body_parts import PART_IDS
 from .extra import needs_extra
 from .mesh import triangles, vertex_normals
 

@@ -8,8 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial import ConvexHull
 
-from sapiens_mm.vocabularies.body_parts import PART_IDS
-
+from ..vocabularies.body_parts import PART_IDS
 from .body import NUM_VERTICES, Body, PosedBody
 from .mesh import Mesh, face_normals, triangles, vertex_normals
 from .textures import draw_cloth, sample_cloth

@@ -15,10 +15,10 @@ import torch
 from scipy.spatial import cKDTree
 
 import sapiens_mm
-from sapiens_mm.tasks import canonical_name
-from sapiens_mm.utils.shards import run_in_processes
-from sapiens_mm.utils.text import differences
 
+from ..tasks import canonical_name
+from ..utils.shards import run_in_processes
+from ..utils.text import differences
 from .body import Body, load_body
 from .camera import Camera, frame_box
 from .clothes import Wardrobe

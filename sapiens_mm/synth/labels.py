@@ -2,10 +2,9 @@
 import numpy as np
 from xtcocotools import mask as mask_tools
 
-from sapiens_mm.vocabularies.body_parts import PART_IDS
-from sapiens_mm.vocabularies.coco import COCO_NAMES
-from sapiens_mm.vocabularies.goliath import METAINFO_308
-
+from ..vocabularies.body_parts import PART_IDS
+from ..vocabularies.coco import COCO_NAMES
+from ..vocabularies.goliath import METAINFO_308
 from .camera import Camera
 from .landmarks import DEPTH_TOLERANCE, LANDMARK_NAMES, to_coco17, to_wholebody133
 from .mesh import Mesh
@@ -119,9 +118,9 @@ def coco_annotation(common: dict, vocabulary: str) -> dict:
             out[f'{part}_kpts'] = _flat(part_points)
             out[f'{part}_valid'] = bool((part_points[:, 2] == VISIBLE).any())
             if part != 'foot':
-                labelled = np.maximum(part_points[part_points[:, 2] > 0, :2], 0)  # border pixels reach from -0.5 on
-                labelled = labelled if len(labelled) else np.zeros((1, 2))
-                low, high = labelled.min(axis=0), labelled.max(axis=0)
+                labeled = np.maximum(part_points[part_points[:, 2] > 0, :2], 0)  # border pixels reach from -0.5 on
+                labeled = labeled if len(labeled) else np.zeros((1, 2))
+                low, high = labeled.min(axis=0), labeled.max(axis=0)
                 out[f'{part}_box'] = [float(value) for value in np.round([*low, *(high - low)], 2)]
     out['keypoints'] = _flat(points)
     out['num_keypoints'] = int((points[:, 2] > 0).sum())

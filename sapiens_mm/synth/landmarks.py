@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sapiens_mm.vocabularies.coco import COCO_NAMES, COMMON_114, WHOLEBODY_NAMES
-from sapiens_mm.vocabularies.goliath import METAINFO_308, mirror_name
+from ..vocabularies.coco import COCO_NAMES, COMMON_114, WHOLEBODY_NAMES
+from ..vocabularies.goliath import METAINFO_308, mirror_name
 
 _NUM_VERTICES = 19158
 _GOLIATH = tuple(keypoint['name'] for keypoint in METAINFO_308['keypoint_info'].values())

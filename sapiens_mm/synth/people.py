@@ -4,8 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from sapiens_mm.vocabularies.body_parts import PART_IDS
-
+from ..vocabularies.body_parts import PART_IDS
 from .body import Body, PosedBody
 from .clothes import Wardrobe, compact, dress, sample_outfit
 from .landmarks import BROW_OUTLINES, IRIS_RADIUS, PUPIL_RADIUS, interpolate, place_landmarks

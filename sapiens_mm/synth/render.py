@@ -112,7 +112,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     # Lamps are invisible in front of a backdrop.
     panels = [panel(light) for light in lights if light['type'] == 'panel' and backdrop is None]
     buffers = _labels(meshes, camera, [mesh.vertices for mesh in meshes], camera, panels)
-    labelled = time.perf_counter()
+    labeled = time.perf_counter()
     # A second ray in the direction of reflection would halve the noise, and double the time.
     integrator = mi.load_dict(dict(type='direct', emitter_samples=1, bsdf_samples=0, block_size=BLOCK,
                                    hide_emitters=backdrop is not None))
@@ -123,7 +123,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     if backdrop is not None:
         linear = linear + (1 - buffers.alpha[..., None]) * to_linear(backdrop)
     buffers.rgb = to_srgb(linear)
-    buffers.seconds = dict(scene=built - start, labels=labelled - built, rgb=time.perf_counter() - labelled)
+    buffers.seconds = dict(scene=built - start, labels=labeled - built, rgb=time.perf_counter() - labeled)
     return buffers
 
 

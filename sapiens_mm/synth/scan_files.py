@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sapiens_mm.utils.files import parse_json
-from sapiens_mm.utils.images import no_other_formats, open_image
-
+from ..utils.files import parse_json
+from ..utils.images import no_other_formats, open_image
 from .extra import trimesh
 from .mesh import Mesh, rotation_z, vertex_normals
 

@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from sapiens_mm.tasks import Task, get_task
-from sapiens_mm.utils.files import parse_json, replacing
-from sapiens_mm.vocabularies.body_parts import PART_COLORS
-
+from ..tasks import Task, get_task
+from ..utils.files import parse_json, replacing
+from ..vocabularies.body_parts import PART_COLORS
 from .camera import Camera
 from .render import Buffers
 

@@ -28,7 +28,7 @@ def check_mirror(names: Sequence[str], flip_indices: Sequence[int], where: str) 
         where: Owner of the table, for the message.
 
     Raises:
-        DataError: There is not one valid index for each name, entries are not pairs, or a left name is not paired with
+        DataError: The table lacks a valid index for a name, entries are not pairs, or a left name is not paired with
             its right name.
     """
     table = [int(index) for index in flip_indices]

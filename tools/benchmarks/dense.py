@@ -67,9 +67,6 @@ def row(part: str, case: str, ours: float, plain: float, **more: float) -> dict:
     return dict(part=part, case=case, ours=ours, plain=plain, ratio=plain / ours, goal=GOALS.get(part), **more)
 
 
-# loader
-
-
 @TRANSFORMS.register_module()
 class PlainLoadLabels(BaseTransform):
     """The labels that mmseg does not load, whole."""
@@ -230,9 +227,6 @@ def benchmark_loader(args: argparse.Namespace) -> Iterator[dict]:
             yield row('loader', case, ours, plain, ours_per_s=args.images / ours, plain_per_s=args.images / plain)
 
 
-# postprocess
-
-
 def part_logits() -> torch.Tensor:
     """(1, 28, 512, 384): a person of 27 smooth parts as large as limbs, a third of the image, on background."""
     torch.manual_seed(0)
@@ -281,9 +275,6 @@ def benchmark_postprocess(args: argparse.Namespace) -> Iterator[dict]:
                    *map(str, args.source)]
         peaks.append(int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1]))
     yield row('memory', case, *(peak / 1e6 for peak in peaks))
-
-
-# metric
 
 
 def measured_sample(size: tuple[int, int]) -> dict:
@@ -344,9 +335,6 @@ def benchmark_metric(args: argparse.Namespace) -> Iterator[dict]:
         seconds = take_turns([partial(metric.process, None, [sample]), plain[name]], args.rounds)
         case = f'{name}, one image of {args.source[0]}x{args.source[1]}'
         yield row('metric', case, *seconds, ours_per_s=1 / seconds[0], plain_per_s=1 / seconds[1])
-
-
-# all
 
 
 def line(entry: dict) -> str:

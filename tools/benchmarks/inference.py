@@ -185,18 +185,18 @@ def benchmark_pose(args: argparse.Namespace, folder: Path) -> dict:
     model.head.final_layer.register_forward_hook(lambda *args: args[-1].float())  # NumPy has no bfloat16
 
     def plain() -> list[np.ndarray]:
-        found = []
+        results = []
         with plain_dtype(args), DefaultScope.overwrite_default_scope('mmpose'):
             for path, persons in zip(paths, boxes):
                 image = cv2.imread(path)
-                found.append([inference_topdown(model, image, person[None, :4])[0].pred_instances.keypoints[0]
+                results.append([inference_topdown(model, image, person[None, :4])[0].pred_instances.keypoints[0]
                               for person in persons])
-        return found
+        return results
 
     pose = inferencers[0].pose
     images = read_all(paths)
     crops = [crop_for_pose(image, box[:4], pose.input_size).image
-             for image, found in zip(images, boxes) for box in found]
+             for image, detected in zip(images, boxes) for box in detected]
     batches = batches_of(crops, args)
 
     @torch.inference_mode()
@@ -210,9 +210,9 @@ def benchmark_pose(args: argparse.Namespace, folder: Path) -> dict:
     heatmaps = [run(batch) for batch in batches]
     stages = dict(
         read=lambda: read_all(paths),
-        persons=lambda: [best_boxes(found, image.shape[:2], 0, .65, None) for image, found in zip(images, boxes)],
-        crop=lambda: [crop_for_pose(image, box[:4], pose.input_size) for image, found in zip(images, boxes)
-                      for box in found],
+        persons=lambda: [best_boxes(detected, image.shape[:2], 0, .65, None) for image, detected in zip(images, boxes)],
+        crop=lambda: [crop_for_pose(image, box[:4], pose.input_size) for image, detected in zip(images, boxes)
+                      for box in detected],
         copy=lambda: batches_of(crops, args),
         model=lambda: [run(batch) for batch in batches],
         decode=lambda: [decode(maps) for maps in heatmaps])
@@ -241,7 +241,7 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
 
     @torch.inference_mode()
     def plain() -> list[dict[str, np.ndarray]]:
-        found = []
+        results = []
         for path in paths:
             maps = {}
             for task, model in models.items():
@@ -250,8 +250,8 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
                 output = model(batches_of([crop], args)[0])[task].cpu()
                 output = F.interpolate(output, image.shape[:2], mode='bilinear', align_corners=False)[0]
                 maps[task] = output.argmax(0).numpy() if task == 'seg' else output.numpy()
-            found.append(maps)
-        return found
+            results.append(maps)
+        return results
 
     inferencer = inferencers[0]
     images = read_all(paths)
@@ -273,8 +273,8 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
         crop=lambda: [resize_frame(image, size) for image in images],
         copy=lambda: batches_of(crops, args),
         model=lambda: [run(model, batch) for model in models.values() for batch in batches],
-        decode=lambda: [finish(task, output, image) for task, found in outputs.items()
-                        for output, image in zip(found, images)])
+        decode=lambda: [finish(task, output, image) for task, batch in outputs.items()
+                        for output, image in zip(batch, images)])
 
     def difference() -> float:
         return np.mean([(result.parts != maps['seg']).mean() for result, maps in zip(inferencer(paths), plain())])

@@ -84,7 +84,7 @@ def stock_codec(codec: dict) -> dict:
 
 
 def write_dataset(root: Path, num_images: int, num_keypoints: int = 308) -> None:
-    """Makes 640x480 JPEGs (a gradient, discs and noise) with one fully labelled person each, in COCO's format."""
+    """Makes 640x480 JPEGs (a gradient, discs and noise) with one fully labeled person each, in COCO's format."""
     rng = np.random.default_rng(0)
     width, height = 640, 480
     ramp = np.linspace(0, 160, width)[None, :, None] + np.linspace(0, 60, height)[:, None, None]

@@ -268,7 +268,7 @@ def _pose(cfg: Config, rng: np.random.Generator, train: bool) -> tuple:
         keypoints=keypoints, transformed_keypoints=keypoints, keypoints_visible=np.ones((1, number), np.float32),
         flip_indices=names['flip_indices'], dataset_keypoint_weights=names['dataset_keypoint_weights'],
         warp_mat=np.eye(2, 3), flip=False, flip_direction=None,
-        # of hands
+        # read by hand models only
         rel_root_depth=np.float32(0), rel_root_valid=np.float32(1), hand_type=np.array([[1, 0]], np.float32),
         hand_type_valid=np.ones(1, np.float32), focal=np.ones(2, np.float32), principal_pt=np.zeros(2, np.float32))
     if codec.get('heatmap_size') is not None and len(codec.heatmap_size) == 2:

@@ -1,4 +1,4 @@
-"""Measuring body parts, depth and normals, and what is written of each sample on the way."""
+"""Metrics of body parts, depth and normals, and evaluators that write files for each sample."""
 from .depth import SapiensDepthMetric
 from .normal import SapiensNormalMetric
 from .parts import SapiensPartsMetric

@@ -182,7 +182,7 @@ class ScoringMetric(StreamingMetric):
         return [self._full_name(name) for name in self.score_names]
 
     def units(self, sample: dict) -> tuple[list[dict], dict]:
-        """Returns a tally for each unit (image or person) of the sample, and counts of what is skipped or mended."""
+        """Returns a tally for each unit (image or person) of the sample, and counts of what is skipped or corrected."""
         raise NotImplementedError
 
     def scores(self, sums: dict) -> dict[str, float]:

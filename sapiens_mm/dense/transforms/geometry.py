@@ -165,7 +165,7 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
         if kind == 'vectors':
             results[key] = warp_normals(results[key], matrix, size, _INTERPOLATIONS[normal_interpolation])
             if not np.isfinite(results[key]).all():
-                raise ValueError(f"'{path}': got normals with inf or NaN, expected (0, 0, 0) where there is no normal")
+                raise ValueError(f"'{path}': got normals with inf or NaN, expected (0, 0, 0) for no label")
         else:
             results[key] = warp_label(results[key], matrix, size, fills[key])
         if key == 'gt_depth_map':

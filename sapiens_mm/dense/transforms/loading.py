@@ -283,10 +283,10 @@ def check_depth(depth: np.ndarray, path: str) -> None:
         return
     if not np.isfinite(depth).all():
         raise ValueError(f"'{path}': got {int((~np.isfinite(depth)).sum())} pixels of {depth.size} with inf or NaN, "
-                         'expected 0 where there is no depth; or set mask_labels=True in the dataset')
+                         'expected 0 for no label; or set mask_labels=True in the dataset')
     if depth.min(initial=0) < 0:
         raise ValueError(f"'{path}': got negative depth down to {depth.min():.4g}, expected distances along the "
-                         'optical axis, 0 where there is none; negate z if the camera looks to -z')
+                         'optical axis, 0 for no label; negate z if the camera looks to -z')
 
 
 def check_normals(normals: np.ndarray, path: str) -> None:
@@ -295,7 +295,7 @@ def check_normals(normals: np.ndarray, path: str) -> None:
     length = np.sqrt(np.einsum('hwc,hwc->hw', normals, normals))
     if not np.isfinite(length).all():
         raise ValueError(f"'{path}': got {int((~np.isfinite(length)).sum())} normals with inf or NaN, expected "
-                         '(0, 0, 0) where there is no normal')
+                         '(0, 0, 0) for no label')
     labeled = length > 0
     total = np.count_nonzero(labeled)
     if not total:

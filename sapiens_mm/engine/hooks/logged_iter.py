@@ -1,4 +1,4 @@
-"""Hook that tells models which iterations are logged."""
+"""Hook that marks the iterations that are logged."""
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 

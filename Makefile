@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python
 env:
 	@bash tools/setup/make_env.sh "$(PYTHON)" "$(VENV)" "$(TORCH)"
 
-# Makes synthetic people, trains a small pose model on them, tests it on others: work_dirs/quickstart/report.html
+# Makes synthetic people, trains small models for all tasks on them, tests it on others: work_dirs/quickstart/report.html
 quickstart: env
 	@$(RUN) tools/quickstart.py
 

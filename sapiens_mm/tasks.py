@@ -1,8 +1,8 @@
 """Table of tasks: what a model predicts, and how its labels and predictions are named, stored and filled."""
 from dataclasses import dataclass
 
-__all__ = ['ALIASES', 'DENSE_TASKS', 'INSTANCE_LABEL', 'LABELS', 'MASK_LABEL', 'TASKS', 'Label', 'Task',
-           'canonical_name', 'dense_tasks', 'get_task', 'labels']
+__all__ = ['ALIASES', 'INSTANCE_LABEL', 'MASK_LABEL', 'TASKS', 'Label', 'Task', 'canonical_name', 'dense_tasks',
+           'get_task', 'is_pose', 'labels']
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Label:
         field: Field of the data sample.
         folder: Default folder below ``data_root``.
         fill: Value of pixels without a label.
-        noun: What messages call it.
+        noun: Its name in messages, in ``Result.draw_maps`` and in the guide's heading "Invalid <noun>".
         arrays: Whether the files may be arrays (npy, npz, exr), not only images.
     """
     path_key: str
@@ -42,7 +42,7 @@ class Task:
         pred_field: Field of a prediction in a data sample; None for keypoints.
         channels: Channels of the head's output; None for one per keypoint or class.
         loss: Type of the default loss.
-        estimator: Registered type of the single-task model.
+        estimator: Registered type of the single-task model; a dense task's defaults to the one of its head's task.
         bias: Initial bias of the head's last layer.
         flip_signs: Sign of each channel in a mirrored image; None where all keep their sign.
     """
@@ -56,7 +56,7 @@ class Task:
     pred_field: str | None = None
     channels: int | None = None
     loss: str | None = None
-    estimator: str | None = None
+    estimator: str = 'SapiensDenseEstimator'
     bias: float = 0.
     flip_signs: tuple[int, ...] | None = None
 
@@ -92,12 +92,14 @@ def labels() -> tuple[Label, ...]:
     return MASK_LABEL, INSTANCE_LABEL, *(task.label for task in dense_tasks().values())
 
 
-DENSE_TASKS, LABELS = tuple(dense_tasks().values()), labels()
-
-
 def canonical_name(name: str) -> str:
     """Returns a task's name for its alias, and any other name unchanged."""
     return ALIASES.get(name, name)
+
+
+def is_pose(name: str) -> bool:
+    """Returns whether a name is ``'pose'`` or a keypoint model's ``'pose-<keypoints>'``."""
+    return name == 'pose' or name.startswith('pose-')
 
 
 def get_task(name: str) -> Task:
@@ -109,7 +111,7 @@ def get_task(name: str) -> Task:
     Raises:
         ValueError: The task is unknown.
     """
-    task = TASKS.get(canonical_name('pose' if name.startswith('pose-') else name))
+    task = TASKS.get('pose' if is_pose(name) else canonical_name(name))
     if task is None:
         raise ValueError(f"task: got '{name}', expected one of {', '.join(TASKS)}")
     return task

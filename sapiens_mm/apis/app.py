@@ -21,14 +21,14 @@ from PIL import Image
 
 from ..engine.checkpoint import CheckpointError
 from ..engine.fetch import is_cached
-from ..tasks import canonical_name
+from ..tasks import canonical_name, dense_tasks, is_pose
 from ..utils.text import count
 from .boxes import FindBoxes
 from .clients import Clients, client_of
 from .detector import DETECTORS
 from .frames import InputError, Source, pixels_of
 from .inferencer import SapiensInferencer
-from .model_zoo import RELEASED, SIZES, TASKS, embedded_tasks, released_tasks
+from .model_zoo import RELEASED, RELEASED_TASKS, SIZES, embedded_tasks, released_tasks
 from .models import pair_weights
 from .result import Result
 from .sources import IMAGES, file_source, find_sources
@@ -36,7 +36,8 @@ from .writer import KINDS, ResultWriter
 
 # Errors whose messages are for users.
 _EXPECTED = (CheckpointError, ImportError, OSError, ValueError)
-_TABS = dict(overlay='Overlay', pose='Pose', parts='Parts', depth='Depth', normals='Normals', sheet='Sheet')
+_TABS = dict(overlay='Overlay', pose='Pose',
+             **{task.label.noun: task.label.noun.capitalize() for task in dense_tasks().values()}, sheet='Sheet')
 _MAX_SHOWN = 1600  # pixels; saved files have full size
 _MIN_SCORE = .05  # lower end of the slider
 _CSS = """
@@ -98,7 +99,7 @@ class App:
         """Returns a released size whose weights are on this machine, preferably 1b; else the smallest."""
         sizes = self.sizes()
         cached = [size for (size, task), file in RELEASED.items()
-                  if size in sizes and task in TASKS and is_cached(*file)]
+                  if size in sizes and task in RELEASED_TASKS and is_cached(*file)]
         return '1b' if '1b' in cached else cached[-1] if cached else sizes[0]
 
     def tasks(self, size: str) -> list[str]:
@@ -188,9 +189,9 @@ class App:
             loading = tuple(embedded_tasks())  # most of them share a backbone
         else:
             kept = self._loaded[1] if self._loaded[:1] == (size, ) else ()
-            if any(task.startswith('pose') for task in tasks):
-                kept = [task for task in kept if not task.startswith('pose')]
-            loading = tuple(task for task in TASKS if task in {*kept, *tasks})
+            if any(map(is_pose, tasks)):
+                kept = [task for task in kept if not is_pose(task)]
+            loading = tuple(task for task in RELEASED_TASKS if task in {*kept, *tasks})
         detector = None if whole else self.detector
         # A loaded detector stays.
         if self._loaded[:2] != (size, loading) or detector not in (None, self._loaded[2]):
@@ -253,7 +254,7 @@ def _add_inputs(app: App, examples: Sequence[str], kinds: Sequence[str], size: s
 
     def tasks_of(size: str):
         tasks = app.tasks(size) if size in app.sizes() else []
-        poses = [task for task in tasks if task.startswith('pose')]
+        poses = [task for task in tasks if is_pose(task)]
         return gr.CheckboxGroup(tasks, value=[task for task in tasks if task not in poses[1:]], label='Tasks')
 
     kind = gr.State('image')

@@ -8,7 +8,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from ..tasks import MASK_LABEL, dense_tasks
 from ..utils.images import decode
-from ..visualization.maps import draw_map, draw_text, legend
+from ..visualization.maps import draw_label, draw_text, legend
 from ..visualization.sheet import sheet
 from ..visualization.skeleton import draw_skeleton
 
@@ -132,8 +132,7 @@ def _label_panels(image: np.ndarray, maps: dict[str, np.ndarray], metainfo: dict
     for task in dense_tasks().values():
         if task.label.key in maps:
             values = maps[task.label.key]
-            mask = values > task.label.fill if task.kind == 'values' else None
-            panel = _scaled(draw_map(task.name, values, image, mask, metainfo.get('palette')), True)
+            panel = _scaled(draw_label(task, values, image, metainfo.get('palette')), True)
             panels[task.title] = _with_legend(panel, values, metainfo) if task.kind == 'classes' else panel
     if MASK_LABEL.key in maps:
         panels[MASK_LABEL.noun] = _scaled(np.repeat(maps[MASK_LABEL.key][..., None] * np.uint8(255), 3, axis=2), True)

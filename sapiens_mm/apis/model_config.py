@@ -20,7 +20,7 @@ from mmengine.registry import DefaultScope, Registry, root
 
 from ..engine.checkpoint import CheckpointError
 from ..engine.config import load_config
-from ..tasks import canonical_name, dense_tasks, get_task
+from ..tasks import canonical_name, dense_tasks, get_task, is_pose
 from ..utils.files import parse_json
 from ..version import HOSTS
 from ..vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
@@ -189,11 +189,11 @@ def describe_model(model: nn.Module, cfg: Config, dataset_meta: dict | None, sou
         number = model.head.out_channels
         task = f'pose-{number}'
         return (task, ), {task: _keypoint_names(number, cfg, dataset_meta)}, codec
-    from ..dense.estimators import DenseEstimator
+    from ..dense.estimators import SapiensDenseEstimator
     from ..dense.multitask import SapiensMultiTask
     if isinstance(model, SapiensMultiTask):
         heads = dict(model.heads.items())
-    elif isinstance(model, DenseEstimator):
+    elif isinstance(model, SapiensDenseEstimator):
         heads = {model.task: model.decode_head}
     else:
         raise ValueError(f'the config for {source}: got a {type(model).__name__}, expected a top-down pose estimator, '
@@ -205,7 +205,7 @@ def describe_model(model: nn.Module, cfg: Config, dataset_meta: dict | None, sou
 
 def released_names(task: str) -> dict | None:
     """The metainfo of a released model's outputs; None without names."""
-    if task.startswith('pose-'):
+    if is_pose(task):
         from ..pose.metainfo import get_metainfo
         return get_metainfo(int(task[5:]))
     if canonical_name(task) == 'seg':

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from ..backbones import SapiensViT
 from ..engine.fetch import is_cached
-from ..tasks import canonical_name, get_task
+from ..tasks import canonical_name, get_task, is_pose
 from ..utils.files import parse_json
 
 __all__ = [
-    'EMBEDDED', 'EMBEDDED_LICENSE', 'LICENSE', 'PADDED_TASKS', 'PARAMETERS', 'RELEASED', 'SIZES', 'TASKS',
+    'EMBEDDED', 'EMBEDDED_LICENSE', 'LICENSE', 'PADDED_TASKS', 'PARAMETERS', 'RELEASED', 'RELEASED_TASKS', 'SIZES',
     'ReleasedFile', 'default_tasks', 'embedded_tasks', 'find_released', 'released_config', 'released_file',
     'released_tasks'
 ]
@@ -37,7 +37,7 @@ PARAMETERS = {
     'normal': {'0.3b': 339_475_971, '0.6b': 670_974_211, '1b': 1_178_686_467, '2b': 2_176_184_451},
 }
 #: Released tasks that run on images, the preferred keypoint set first.
-TASKS = tuple(PARAMETERS)
+RELEASED_TASKS = tuple(PARAMETERS)
 
 
 class ReleasedFile(NamedTuple):
@@ -72,7 +72,7 @@ _NAMES = {
 def _locate(task: str, size: str, name: str) -> ReleasedFile:
     filename = f'sapiens_{size}_{name}.pth'
     if task in ('pose-17', 'pose-133'):
-        # One repository holds both tasks and all sizes; its folders are from hearsay.
+        # One repository holds both tasks and all sizes; its folder names are unverified.
         return ReleasedFile('noahcao/sapiens-pose-coco', f'sapiens_host/pose/checkpoints/sapiens_{size}/{filename}')
     return ReleasedFile(f'facebook/sapiens-{task.split("-")[0]}-{size}', filename)
 
@@ -86,7 +86,7 @@ def released_file(size: str, task: str) -> ReleasedFile:
 
     Args:
         size: Such as ``'0.3b'`` or ``'sapiens_0.3b'``.
-        task: ``'pretrain'``, one of `TASKS`, or an alias.
+        task: ``'pretrain'``, one of `RELEASED_TASKS`, or an alias.
 
     Raises:
         ValueError: The size or task is unknown, or the task was not released for this size.
@@ -103,15 +103,15 @@ def released_file(size: str, task: str) -> ReleasedFile:
 def find_released(source: str) -> tuple[str, str] | None:
     """Size and task of a released file that runs on images, by its name; None for other files."""
     name = os.path.basename(source)
-    return next((key for key, file in RELEASED.items() if key[1] in TASKS and os.path.basename(file.path) == name),
-                None)
+    return next((key for key, file in RELEASED.items()
+                 if key[1] in RELEASED_TASKS and os.path.basename(file.path) == name), None)
 
 
 def released_tasks(size: str) -> list[str]:
     """Returns the tasks that run on images with the released or embedded models of a size."""
     if size not in SIZES:
         raise ValueError(f"size: got '{size}', expected one of {', '.join(SIZES)}")
-    return list(embedded_tasks()) if size == 'tiny' else [task for task in TASKS if (size, task) in RELEASED]
+    return list(embedded_tasks()) if size == 'tiny' else [task for task in RELEASED_TASKS if (size, task) in RELEASED]
 
 
 def default_tasks(size: str) -> list[str]:
@@ -138,7 +138,7 @@ def released_config(size: str, task: str) -> dict:
                     patch_cfg=dict(padding=2 if task in PADDED_TASKS else 0))
     model = dict(type=get_task(task).estimator, backbone=backbone, data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True))
-    if task.startswith('pose-'):
+    if is_pose(task):
         codec = dict(type='SapiensUDPHeatmap', input_size=(768, 1024), heatmap_size=(192, 256), sigma=6)
         head = dict(type='SapiensPoseHead', in_channels=width, out_channels=int(task[5:]), decoder=codec)
         return dict(default_scope='mmpose', model=dict(model, head=head))

@@ -7,6 +7,7 @@ import copy
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file
 from ..engine.fetch import fetch_file
 from ..engine.weights import fill_model, save_weights
-from ..tasks import canonical_name, get_task
+from ..tasks import canonical_name, get_task, is_pose
 from ..utils.text import count, some
 from . import model_zoo
 from .model_config import (
@@ -101,15 +102,19 @@ def load_released(size: str, task: str, **kwargs) -> TaskModel:
     task = canonical_name(task)
     if size != 'tiny':
         return load_model(_released_source(size, task), **kwargs)
+    return load_model(_embedded_file(task), tasks=[task], **kwargs)
+
+
+def _embedded_file(task: str) -> Path:
     files = model_zoo.embedded_tasks()
     if task not in files:
         known = f'expected one of {", ".join(files)}' if files else f'but {model_zoo.EMBEDDED} has no weights'
         raise ValueError(f"task: got '{task}' for the embedded model, {known}; use another size or your own weights")
-    return load_model(files[task], tasks=[task], **kwargs)
+    return files[task]
 
 
 def _released_source(size: str, task: str) -> str:
-    for name, value, known in (('size', size, model_zoo.SIZES), ('task', task, model_zoo.TASKS)):
+    for name, value, known in (('size', size, model_zoo.SIZES), ('task', task, model_zoo.RELEASED_TASKS)):
         if value not in known:
             raise ValueError(f"{name}: got '{value}', expected one of {', '.join(known)}")
     return model_zoo.released_file(size, task).source
@@ -132,18 +137,15 @@ def load_models(tasks: Sequence[str] | None, size: str, weights: str | os.PathLi
     if weights is not None:
         return _load_own(tasks, weights, kwargs)
     tasks = list(dict.fromkeys(model_zoo.default_tasks(size) if tasks is None else tasks))
-    if sum(task.startswith('pose') for task in tasks) > 1:  # checked before gigabytes are fetched
+    if sum(map(is_pose, tasks)) > 1:  # checked before gigabytes are fetched
         raise ValueError(f'tasks: got {", ".join(tasks)}, expected at most one keypoint set')
     if size != 'tiny':
         for task in tasks:
             _released_source(size, task)
         return [load_released(size, task, **kwargs) for task in tasks]
-    files = model_zoo.embedded_tasks()
-    for task in tasks or ['pose-17']:
-        if task not in files:
-            return [load_released(size, task)]  # raises
+    files = {task: _embedded_file(task) for task in tasks or ['pose-17']}
     return [load_model(path, tasks=[task for task in tasks if files[task] == path], **kwargs)
-            for path in dict.fromkeys(files[task] for task in tasks)]
+            for path in dict.fromkeys(files.values())]
 
 
 def _load_own(tasks: Sequence[str] | None, weights, options: dict) -> list[TaskModel]:

@@ -174,7 +174,7 @@ class Result:
             images[TASKS['pose'].title] = small.draw_skeletons(small.image, threshold)
         for task in small._dense_tasks():
             images[task.title] = small._draw_map(task)
-            seen = self.seen_parts() if task.name == 'seg' else ()
+            seen = self.seen_parts() if task.kind == 'classes' else ()
             if seen:
                 images[task.title] = np.hstack([images[task.title], legend(len(small.image), *zip(*seen))])
         return sheet(images)

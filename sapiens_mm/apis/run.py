@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from tqdm import tqdm
 
 from ..engine.checkpoint import CheckpointError
-from ..tasks import canonical_name
+from ..tasks import canonical_name, is_pose
 from ..utils.text import count, some
 from .boxes import NMS_THRESHOLD, SCORE_THRESHOLD, BoxFile, have_area
 from .detector import default_detector
@@ -23,7 +23,7 @@ from .models import pair_weights
 from .result import Result
 from .sources import find_sources
 from .streams import prefetch
-from .writer import KINDS, ResultWriter, differences, kept_tasks
+from .writer import KINDS, ResultWriter, kept_tasks, meta_differences
 
 
 @dataclass
@@ -77,7 +77,7 @@ class _Summary:
     skipped: int = 0  # inputs that were done before
     unread: list[str] = field(default_factory=list)  # messages
     unwritten: dict[str, str] = field(default_factory=dict)  # messages by source
-    nobody: int = 0  # images and frames without detected people
+    without_people: int = 0  # images and frames without detected people
     no_area: int = 0  # given boxes without area in their frame
     stopped: str = ''  # why the run ended early
 
@@ -85,8 +85,8 @@ class _Summary:
         done = {noun: number for noun, number in self.done.items() if number}
         done = done or {'image' if images_only else 'frame': 0}
         text = ' and '.join(count(number, noun) for noun, number in done.items()) + f' in {options.out}'
-        if self.nobody:
-            text += f', no people in {self.nobody if sum(done.values()) > 1 else "it"}'
+        if self.without_people:
+            text += f', no people in {self.without_people if sum(done.values()) > 1 else "it"}'
             text += ' of them' if sum(done.values()) > 1 else ''
         if self.no_area:
             text += f', {count(self.no_area, "box", "boxes")} of {options.boxes} without area in the frame (score 0)'
@@ -128,15 +128,15 @@ def run(options: RunOptions) -> int:
             return 2
         writer = ResultWriter(options.out, options.save, options.keypoint_format, options.keypoint_threshold)
         before = _read_meta(writer) if options.resume else {}
-        planned = _planned_meta(options, before, _kinds(options, writer, sources))
+        kinds = _kinds(options, writer, sources)
+        planned = _planned_meta(options, before, kinds)
         todo = [source for source in sources
                 if not (options.resume and writer.is_done(source, planned['models'][0]['tasks']))]
         summary.skipped = len(sources) - len(todo)
         boxes = _read_boxes(options, sources, todo) if options.boxes else None
         if not todo:
             return _report_all_done(options, before, planned, summary)
-        inferencer = _load(options, _kinds(options, writer, sources),
-                           all(source.kind == 'image' for source in sources))
+        inferencer = _load(options, kinds, all(source.kind == 'image' for source in sources))
         inferencer.check_keypoint_format(options.keypoint_format)
         writer.make_folder()
         _write_meta(options, inferencer, writer, before)
@@ -173,7 +173,7 @@ def _planned_meta(options: RunOptions, before: dict, kinds: set[str]) -> dict:
     tasks = _kept(tasks, kinds) or [canonical_name(task) for model in before.get('models', ())
                                     for task in model['tasks']]
     detector = options.detector
-    if not options.per_person and not any(task.startswith('pose') for task in tasks):
+    if not options.per_person and not any(map(is_pose, tasks)):
         detector = 'none'
     elif options.detector_checkpoint:
         detector = f'{"rtmdet-m" if detector == "auto" else detector} {options.detector_checkpoint}'
@@ -191,7 +191,7 @@ def _report_all_done(options: RunOptions, before: dict, planned: dict, summary: 
         f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
     if summary.unread:
         print(f'{len(summary.unread)} could not be read:', *summary.unread, sep='\n  ')
-    changed = differences(before, planned)
+    changed = meta_differences(before, planned)
     if changed:
         _warn(f'nothing to do, but these options differ from the finished run: {", ".join(changed)} (weights are not '
               'compared)')
@@ -254,7 +254,7 @@ def _write_meta(options: RunOptions, inferencer: SapiensInferencer, writer: Resu
             'keypoint_format': options.keypoint_format}
     if options.boxes:
         meta |= dict(boxes_of=options.boxes, protocol={**meta['protocol'], **options.limits})
-    changed = differences(before, meta)
+    changed = meta_differences(before, meta)
     if changed:
         _warn(f'finished inputs in {options.out} keep their files, but this run differs from the earlier one: '
               f'{", ".join(changed)}')
@@ -272,7 +272,7 @@ def _process(options: RunOptions, inferencer: SapiensInferencer, sources: Sequen
 
     def not_read(source: Source, error: InputError) -> None:
         summary.unread.append(str(error))
-        writer.broken.add(source.name)
+        writer.mark_broken(source.name)
         bar.write(f'sapiens-mm: {error}', file=sys.stderr)
         bar.update(images_only)
 
@@ -288,7 +288,7 @@ def _process(options: RunOptions, inferencer: SapiensInferencer, sources: Sequen
         try:
             for result in results:
                 summary.done['image' if result.index is None else 'frame'] += writer.write(result)
-                summary.nobody += boxes is None and not len(result.boxes)
+                summary.without_people += boxes is None and not len(result.boxes)
                 summary.no_area += sum(~have_area(result.boxes, result.image.shape[:2]))
                 bar.update()
                 if options.show and not show(result, options.keypoint_threshold):

@@ -50,7 +50,7 @@ class ResultWriter:
         self.folder, self.kinds = os.fspath(folder), None if kinds is None else {'json', *kinds}
         self.keypoint_format, self.threshold = keypoint_format, threshold
         self.on_error = on_error
-        self.broken: set[str] = set()  # names of sources that were not read or written completely
+        self._broken: set[str] = set()  # names of sources that were not read or written completely
         self._video: VideoWriter | None = None
         self._source: Source | None = None
         self._frames = 0
@@ -93,8 +93,9 @@ class ResultWriter:
                     self._video = VideoWriter(self._path(result.source.name, 'video'), result.rate)
                 self._video.append(result.draw(self.threshold), result.time)
         with self._reported(result.source):
-            for kind in kinds & {'npz', 'overlay', 'sheet'}:
-                self._write(result.name, kind, getattr(self, f'_write_{kind}'), result)
+            writers = dict(npz=self._write_npz, overlay=self._write_overlay, sheet=self._write_sheet)
+            for kind in kinds & writers.keys():
+                self._write(result.name, kind, writers[kind], result)
             if 'png' in kinds:
                 content |= self._write_pngs(result)
             self._write(result.name, 'json', _write_json, content)
@@ -140,9 +141,13 @@ class ResultWriter:
         if video is not None:
             with self._reported(source):
                 video.close()
-        if source is not None and source.kind != 'image' and complete and source.name not in self.broken:
+        if source is not None and source.kind != 'image' and complete and source.name not in self._broken:
             with self._reported(source):
                 self._write(source.name, 'json', _write_json, dict(video=dict(file=source.path, frames=self._frames)))
+
+    def mark_broken(self, name: str) -> None:
+        """Marks a source that was not read completely, so that it is not recorded as done."""
+        self._broken.add(name)
 
     @contextmanager
     def _reported(self, source: Source):
@@ -150,7 +155,7 @@ class ResultWriter:
         try:
             yield
         except OSError as error:
-            self.broken.add(source.name)
+            self.mark_broken(source.name)
             if self.on_error is None:
                 raise
             self.on_error(source, error)
@@ -212,7 +217,7 @@ def kept_tasks(tasks: Sequence[str], kinds: Collection[str]) -> list[str]:
     return [task for task in tasks if task not in dense or task in maps]
 
 
-def differences(before: dict, now: dict) -> list[str]:
+def meta_differences(before: dict, now: dict) -> list[str]:
     """Differences between two contents of ``meta.json`` that change results."""
     before, now = _facts(before), _facts(now)
     return [f'{name} ({value}, now {now[name]})' for name, value in before.items() if now.get(name, value) != value]

@@ -61,14 +61,16 @@ def restore(task: Task, outputs: Tensor, place: dict) -> Tensor:
     return values
 
 
-class DenseEstimator(EncoderDecoder):
+@MODELS.register_module()
+class SapiensDenseEstimator(EncoderDecoder):
     """mmseg's ``EncoderDecoder`` with predictions at the size of the original image, computed on the device.
 
     Training, ``mode='tensor'``, ``encode_decode`` and ``inference`` are mmseg's. ``test_cfg.flip_test`` averages the
     outputs for each image and its mirror image, computed in one batch; ``test_cfg.mode='slide'`` uses mmseg's windows.
     If the metainfo has a ``crop_box``, the input shows that part of the image and the prediction is 0 outside of it.
+    The task is the head's; subclasses require one.
     """
-    task: str
+    task: str | None = None
 
     @property
     def pred_field(self) -> str:
@@ -77,8 +79,10 @@ class DenseEstimator(EncoderDecoder):
 
     def _init_decode_head(self, decode_head: dict) -> None:
         default = 'seg'  # the task of mmseg's own heads
-        super()._init_decode_head(decode_head if self.task == default else {'task': self.task, **decode_head})
+        super()._init_decode_head(decode_head if self.task in (None, default) else {'task': self.task, **decode_head})
         task = getattr(self.decode_head, 'task', default)
+        if self.task is None:
+            self.task = task
         if task != self.task:
             raise ValueError(f"decode_head.task: got '{task}', expected '{self.task}' for {type(self).__name__}")
 
@@ -107,7 +111,7 @@ class DenseEstimator(EncoderDecoder):
 
 
 @MODELS.register_module()
-class SapiensPartsSegmentor(DenseEstimator):
+class SapiensPartsSegmentor(SapiensDenseEstimator):
     """Body-part segmentation, ``pred_sem_seg`` (1, H, W) uint8. The head may be any of mmseg's.
 
     The flip test reads ``flip_indices`` from ``test_cfg`` or the data samples.
@@ -116,13 +120,13 @@ class SapiensPartsSegmentor(DenseEstimator):
 
 
 @MODELS.register_module()
-class SapiensDepthEstimator(DenseEstimator):
+class SapiensDepthEstimator(SapiensDenseEstimator):
     """Relative depth, ``pred_depth_map`` (1, H, W) float32, unscaled; small is near."""
     task = 'depth'
 
 
 @MODELS.register_module()
-class SapiensNormalEstimator(DenseEstimator):
+class SapiensNormalEstimator(SapiensDenseEstimator):
     """Unit surface normals, ``pred_normal_map`` (3, H, W) float32, in camera space: x right, y up, z to the viewer."""
     task = 'normal'
 

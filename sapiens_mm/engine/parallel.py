@@ -1,4 +1,4 @@
-"""Fully sharded training (torch's FSDP2) of transformer blocks, for MMEngine's FlexibleRunner.
+"""Transformer blocks of a model, and their fully sharded training (FSDP2) for MMEngine's FlexibleRunner.
 
 MMEngine's own ``FSDPStrategy`` wraps the older FSDP, and its runs cannot be resumed or exported here: see
 docs/scaling.md.

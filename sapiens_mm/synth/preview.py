@@ -4,10 +4,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sapiens_mm.tasks import DENSE_TASKS
+from sapiens_mm.tasks import dense_tasks
 from sapiens_mm.utils.files import read_json
 from sapiens_mm.utils.images import open_image
-from sapiens_mm.visualization.maps import draw_map
+from sapiens_mm.visualization.maps import draw_label
 from sapiens_mm.visualization.sheet import resize_to_height, sheet
 from sapiens_mm.visualization.skeleton import draw_skeleton
 from sapiens_mm.vocabularies.goliath import METAINFO_308
@@ -43,12 +43,11 @@ def _tiles(folder: Path, path: Path, height: int) -> list[np.ndarray]:
     sample = read_json(path)
     image = cv2.imread(str(folder / 'images' / sample['image']))[..., ::-1]
     tiles = [image]
-    for task in DENSE_TASKS:
+    for task in dense_tasks().values():
         label = label_path(folder, task, path.stem)
         if label.exists():  # Pillow keeps the classes of a palette image, OpenCV does not
             values = np.load(label) if label.suffix == '.npy' else np.asarray(open_image(label))
-            mask = values > task.label.fill if task.kind == 'values' else None
-            tiles.append(draw_map(task.name, values, image, mask))
+            tiles.append(draw_label(task, values, image))
     landmarks = np.array([annotation['landmarks'][:len(_NAMES)] for annotation in sample['annotations']])
     landmarks = landmarks.reshape(-1, len(_NAMES), 3)
     tiles.append(draw_skeleton(image, landmarks[..., :2], landmarks[..., 2], _SKELETON, 0.5,

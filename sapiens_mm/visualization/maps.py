@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from ..tasks import canonical_name
+from ..tasks import Task, canonical_name
 from ..vocabularies.body_parts import PART_COLORS
 
 #: Width in pixels below which images get no title.
@@ -33,6 +33,11 @@ def draw_map(task: str, values: np.ndarray, image: np.ndarray, mask: np.ndarray 
         (H, W, 3) uint8 RGB.
     """
     return DRAWINGS[canonical_name(task)](values, image, mask, palette)
+
+
+def draw_label(task: Task, values: np.ndarray, image: np.ndarray, palette: Sequence = PART_COLORS) -> np.ndarray:
+    """Draws the label of a dense task, black where values are unlabeled; see :func:`draw_map`."""
+    return draw_map(task.name, values, image, values > task.label.fill if task.kind == 'values' else None, palette)
 
 
 def draw_parts(image: np.ndarray, classes: np.ndarray, palette: Sequence = PART_COLORS) -> np.ndarray:

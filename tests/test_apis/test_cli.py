@@ -229,8 +229,8 @@ def test_planned_meta(tmp_path, capsys, monkeypatch, args):
     args = ['run', str(tmp_path / 'a.png'), '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out'), *args]
     assert main(args) == 0
     before, known = json.loads((tmp_path / 'out/meta.json').read_text()), []
-    compare = writer.differences
-    monkeypatch.setattr(run_module, 'differences', lambda before, now: known.append(now) or compare(before, now))
+    compare = writer.meta_differences
+    monkeypatch.setattr(run_module, 'meta_differences', lambda before, now: known.append(now) or compare(before, now))
     assert main([*args, '--resume']) == 0
     assert 'differs' not in capsys.readouterr().err
     now, = known

@@ -10,7 +10,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.utils import digit_version
 from PIL import Image
 
 from sapiens_mm.apis import SapiensInferencer
@@ -333,11 +332,10 @@ def test_keypoints_are_those_of_mmpose(make, small_models, host_results, coco_re
         for person, sample in enumerate(host_results(*small_models[name], path, result.boxes, flip)):
             expected = sample.pred_instances
             difference = np.abs(result.keypoints[person] - expected.keypoints[0]).max(-1)
-            allowed = .05
-            if digit_version(torch.__version__) < digit_version('2.2'):
-                # There the rounding of the steps by which random heatmaps throw points out of the image differs.
-                size = np.array(cv2.imread(path).shape[1::-1])
-                allowed += 2e-3 * np.maximum(-expected.keypoints[0], expected.keypoints[0] - size).max(-1).clip(0)
+            # Random heatmaps throw points far out of the image, by steps that are rounded otherwise on other machines.
+            size = np.array(cv2.imread(path).shape[1::-1])
+            outside = np.maximum(-expected.keypoints[0], expected.keypoints[0] - size).max(-1).clip(0)
+            allowed = .05 + 2e-3 * outside
             assert (difference < allowed).all()
             np.testing.assert_allclose(result.keypoint_scores[person], expected.keypoint_scores[0], atol=1e-4)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from sapiens_mm.apis import Result
 from sapiens_mm.apis.frames import Source, read_frames
 from sapiens_mm.apis.sources import find_sources
-from sapiens_mm.apis.writer import ResultWriter, differences, encode_depth, kept_tasks
+from sapiens_mm.apis.writer import ResultWriter, encode_depth, kept_tasks, meta_differences
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
 
 ALL = ('json', 'npz', 'png', 'overlay', 'sheet')
@@ -165,16 +165,16 @@ def test_kept_tasks(kinds, kept):
     assert kept_tasks(['normal', 'depth', 'pose-17'], kinds) == kept
 
 
-def test_differences():
+def test_meta_differences():
     def meta(sha256='a' * 64, **protocol):
         return dict(models=[dict(tasks=['parts', 'depth'], source='x.pth', sha256=sha256)], boxes_of='none',
                     protocol=dict(flip_test=False, batch_size=4, **protocol))
 
-    assert differences({}, meta()) == []
-    assert differences(meta(), {**meta(batch=2), 'device': 'cpu'}) == []
-    assert differences(meta(), meta('b' * 64)) == [
+    assert meta_differences({}, meta()) == []
+    assert meta_differences(meta(), {**meta(batch=2), 'device': 'cpu'}) == []
+    assert meta_differences(meta(), meta('b' * 64)) == [
         'weights of seg (aaaaaaaa, now bbbbbbbb)', 'weights of depth (aaaaaaaa, now bbbbbbbb)']
-    assert differences(meta(), {**meta(None), 'boxes_of': 'parts'})[1:] == [
+    assert meta_differences(meta(), {**meta(None), 'boxes_of': 'parts'})[1:] == [
         'weights of depth (aaaaaaaa, now x.pth)', 'boxes_of (none, now parts)']
 
 
@@ -203,7 +203,7 @@ def test_a_truncated_video_is_not_done(tmp_path):
     frame = make_result('clip.mp4', 'video', 0)
     writer = ResultWriter(tmp_path, ['video'])
     writer.write(frame)
-    writer.broken.add('clip.mp4')
+    writer.mark_broken('clip.mp4')
     writer.close()
     assert (tmp_path / 'clip.mp4.overlay.mp4').exists()
     assert not writer.is_done(frame.source)

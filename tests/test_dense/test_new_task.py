@@ -10,7 +10,6 @@ from mmseg.structures import SegDataSample
 
 import sapiens_mm.dense  # noqa: F401
 from sapiens_mm.dense.datasets import SapiensDenseDataset
-from sapiens_mm.dense.estimators import DenseEstimator
 from sapiens_mm.dense.metrics import SapiensWorstPictures
 from sapiens_mm.dense.metrics.streaming import ScoringMetric, dot, get_map
 from sapiens_mm.dense.metrics.table import paper_table
@@ -21,10 +20,6 @@ from sapiens_mm.visualization.maps import DRAWINGS
 from .conftest import BACKBONE, HEADS
 
 NO_LABEL = 9
-
-
-class MatteEstimator(DenseEstimator):
-    task = 'matte'
 
 
 class MatteLoss(torch.nn.Module):
@@ -56,8 +51,7 @@ def matte(monkeypatch):
         'matte', 'values', 'matte', 'matte', 'matte', 'matte', channels=1, loss='mmseg.MatteLoss',
         pred_field='pred_matte', label=Label('matte_path', 'gt_matte_map', 'gt_matte', 'mattes', NO_LABEL, 'matte')))
     monkeypatch.setitem(DRAWINGS, 'matte', lambda matte, image, *_: (matte[..., None] * image).astype(np.uint8))
-    for kind in (MatteEstimator, MatteLoss):
-        monkeypatch.setitem(MODELS.module_dict, kind.__name__, kind)
+    monkeypatch.setitem(MODELS.module_dict, 'MatteLoss', MatteLoss)
     init_default_scope('mmseg')
 
 

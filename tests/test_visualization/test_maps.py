@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from sapiens_mm.tasks import DENSE_TASKS
+from sapiens_mm.tasks import dense_tasks
 from sapiens_mm.visualization import maps
 from sapiens_mm.visualization.maps import (
     color_normals,
@@ -22,7 +22,7 @@ def test_unknown_task():
         draw_map('pose', np.zeros((2, 2)), np.zeros((2, 2, 3), np.uint8))
 
 
-@pytest.mark.parametrize('task', [*(task.name for task in DENSE_TASKS), 'parts'])
+@pytest.mark.parametrize('task', [*(task.name for task in dense_tasks().values()), 'parts'])
 def test_every_dense_task_has_a_drawing(task):
     values = np.full((4, 6, 3) if task == 'normal' else (4, 6), .5)
     shown = draw_map(task, values, np.zeros((4, 6, 3), np.uint8))

@@ -6,7 +6,7 @@ from sapiens_mm.apis.model_config import build_model, released_names
 from sapiens_mm.apis.model_zoo import (
     PARAMETERS,
     RELEASED,
-    TASKS,
+    RELEASED_TASKS,
     default_tasks,
     find_released,
     released_config,
@@ -59,7 +59,7 @@ def test_table():
     assert len(RELEASED) == len(set(RELEASED.values())) == 26
     for (size, task), file in RELEASED.items():
         assert f'sapiens_{size}' in SapiensViT.arch_zoo
-        assert find_released(f'/somewhere/{file.path}') == ((size, task) if task in TASKS else None)
+        assert find_released(f'/somewhere/{file.path}') == ((size, task) if task in RELEASED_TASKS else None)
 
 
 def test_default_tasks():
@@ -74,7 +74,7 @@ def test_names_of_released_models():
     assert released_names('seg')['classes'][2] == 'Face_Neck'
 
 
-@pytest.mark.parametrize('task', TASKS)
+@pytest.mark.parametrize('task', RELEASED_TASKS)
 def test_parameters(task):
     built = {size: build_model(Config(released_config(size, task)), 'this')[0]
              for size, released in RELEASED if released == task}
@@ -82,7 +82,7 @@ def test_parameters(task):
                                        for size, model in built.items()}
 
 
-@pytest.mark.parametrize('task', TASKS)
+@pytest.mark.parametrize('task', RELEASED_TASKS)
 @pytest.mark.parametrize('size', ['0.3b', '1b'])
 def test_released_configs_equal_the_config_files(root, size, task):
     built = []

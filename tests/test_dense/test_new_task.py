@@ -70,7 +70,7 @@ def dataset(matte, people):
 
 def model(kind, size=(64, 48)):
     heads = dict(heads=dict(matte=HEADS['normal'], seg=HEADS['seg']))
-    if kind == 'MatteEstimator':
+    if kind == 'SapiensDenseEstimator':
         heads = dict(decode_head=HEADS['normal'])
     return MODELS.build(dict(
         type=kind, backbone=BACKBONE, test_cfg=dict(mode='whole', flip_test=True, flip_indices=list(range(6))),
@@ -91,7 +91,7 @@ def test_loading_warping_and_packing(dataset, people):
         dataset(dict(type='SapiensLoadImage'))[0]
 
 
-@pytest.mark.parametrize('kind', ['MatteEstimator', 'SapiensMultiTask'])
+@pytest.mark.parametrize('kind', ['SapiensDenseEstimator', 'SapiensMultiTask'])
 def test_a_training_step_and_a_prediction(dataset, kind):
     torch.manual_seed(0)
     net = model(kind)

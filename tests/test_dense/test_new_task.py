@@ -71,7 +71,7 @@ def dataset(matte, people):
 def model(kind, size=(64, 48)):
     heads = dict(heads=dict(matte=HEADS['normal'], seg=HEADS['seg']))
     if kind == 'SapiensDenseEstimator':
-        heads = dict(decode_head=HEADS['normal'])
+        heads = dict(decode_head=dict(HEADS['normal'], task='matte'))
     return MODELS.build(dict(
         type=kind, backbone=BACKBONE, test_cfg=dict(mode='whole', flip_test=True, flip_indices=list(range(6))),
         data_preprocessor=dict(type='SapiensDensePreprocessor', mean=[120.] * 3, std=[60.] * 3, size=size), **heads))

@@ -64,8 +64,8 @@ class BoxFile:
             _check_fractions(self.boxes.values())
         except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             text = str(error).removeprefix(f'{self.path}: ')
-            raise ValueError(f'{self.path} is no file of boxes ({type(error).__name__}: {text}); expected COCO '
-                             'annotations, COCO results, or {"image": [[x0, y0, x1, y1, score], ...]}') from error
+            raise ValueError(f'boxes of {self.path}: got {type(error).__name__} ({text}), expected COCO annotations, '
+                             'COCO results, or {"image": [[x0, y0, x1, y1, score], ...]}') from error
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         return [self._boxes_of(frame.source, frame.index) for frame in frames]

@@ -171,8 +171,8 @@ def _load_own(tasks: Sequence[str] | None, weights, options: dict) -> list[TaskM
 def pair_weights(configs: Sequence[str], checkpoints: Sequence[str]) -> list | None:
     """Returns ``weights`` for :func:`load_models` from ``--config`` and ``--checkpoint``; None without checkpoints."""
     if configs and len(configs) != len(checkpoints):
-        raise ValueError(f'got {count(len(configs), "--config", "--config")} and {len(checkpoints)} --checkpoint; pass '
-                         'pairs, or only checkpoints that contain their configs')
+        raise ValueError(f'--config, --checkpoint: got {len(configs)} and {len(checkpoints)}, expected pairs, or only '
+                         'checkpoints that contain their configs')
     return list(zip(configs, checkpoints)) if configs else list(checkpoints) or None
 
 

@@ -1,5 +1,6 @@
 """Multi-task model: one backbone with a dense head for each task."""
 import torch
+from mmengine.config import Config
 from mmengine.model import ModuleDict
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.registry import MODELS
@@ -35,7 +36,7 @@ class SapiensMultiTask(BaseSegmentor):
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        heads, loss_weights = _by_canonical_name(heads, 'heads'), _by_canonical_name(loss_weights, 'loss_weights')
+        heads, loss_weights = _by_canonical_name(heads), _by_canonical_name(loss_weights)
         if not heads or not heads.keys() <= dense_tasks().keys():
             raise ValueError(f'heads: got {sorted(heads)}, expected one or more of {", ".join(dense_tasks())}')
         if not loss_weights.keys() <= heads.keys():
@@ -106,10 +107,17 @@ class SapiensMultiTask(BaseSegmentor):
         return data_samples
 
 
-def _by_canonical_name(values: dict | None, argument: str) -> dict:
-    renamed = {canonical_name(task): value for task, value in (values or {}).items()}
-    if len(renamed) < len(values or {}):
-        raise ValueError(f'{argument}: got {sorted(values)}, expected each task once')
+def _by_canonical_name(values: dict | None) -> dict:
+    """Renames tasks to their canonical names.
+
+    A config that overrides an inherited head by the task's former name has both; the former name's values win.
+    """
+    values = values or {}
+    renamed = {canonical_name(task): values.get(canonical_name(task)) for task in values}
+    for alias in values.keys() & ALIASES.keys():
+        value, inherited = values[alias], renamed[ALIASES[alias]]
+        both = isinstance(value, dict) and isinstance(inherited, dict)
+        renamed[ALIASES[alias]] = Config._merge_a_into_b(value, inherited) if both else value
     return renamed
 
 

@@ -33,7 +33,8 @@ class Task:
 
     Attributes:
         name: The release's name: ``'pose'``, ``'seg'``, ``'depth'``, ``'normal'``.
-        kind: ``'keypoints'``, ``'classes'`` (argmax over channels), ``'values'`` or ``'vectors'`` (unit length).
+        kind: ``'keypoints'``, ``'classes'`` (argmax over channels), ``'depth'`` (of unknown scale, small is near, 0 off
+            the person), ``'vectors'`` (of unit length, 0 off the person) or ``'values'`` (one channel from 0 to 1).
         result: Attribute of a :class:`~sapiens_mm.apis.result.Result`, and part of the names of saved files.
         raw_output: Name of the exported output before decoding.
         decoded_output: Name of the exported output after decoding.
@@ -68,7 +69,7 @@ TASKS = {task.name: task for task in (
          label=Label('seg_map_path', 'gt_seg_map', 'gt_sem_seg', 'parts', 255, 'parts'),
          pred_field='pred_sem_seg', loss='mmseg.SapiensWeightedCrossEntropyLoss', estimator='SapiensPartsSegmentor'),
     # SiLog has no gradient where a prediction is not positive, so depth starts from a bias above 0.
-    Task('depth', 'values', 'depth', 'depth', 'depth', 'depth, yellow is near', channels=1, bias=0.5,
+    Task('depth', 'depth', 'depth', 'depth', 'depth', 'depth, yellow is near', channels=1, bias=0.5,
          label=Label('depth_map_path', 'gt_depth_map', 'gt_depth_map', 'depths', 0, 'depth'),
          pred_field='pred_depth_map', loss='mmseg.SapiensSiLogLoss', estimator='SapiensDepthEstimator'),
     Task('normal', 'vectors', 'normal', 'normals', 'normals', 'normals', channels=3, flip_signs=(-1, 1, 1),

@@ -31,7 +31,7 @@ def test_a_dense_task_has_all_its_parts(name):
     from sapiens_mm.dense.metrics.streaming import ScoringMetric
     from sapiens_mm.visualization.maps import DRAWINGS
     task = get_task(name)
-    assert task.kind in ('classes', 'values', 'vectors')
+    assert task.kind in ('classes', 'depth', 'vectors', 'values')
     assert (task.channels is None) == (task.kind == 'classes')
     assert MODELS.get(task.estimator).task in (None, name)
     assert MODELS.get(task.loss)

@@ -75,7 +75,8 @@ def paste_maps(maps: dict[str, Tensor], outputs: dict[str, tuple[Tensor, Size]],
             mask = torch.zeros(frame_size, dtype=torch.bool, device=values.device)
             mask[window] = values[0] != 0
         if box is None:
-            maps[task.name] = values if mask is None or task.kind == 'classes' else values.mul_(mask)
+            masked = mask is not None and task.kind in ('depth', 'vectors')
+            maps[task.name] = values.mul_(mask) if masked else values
             continue
         if mask is None:
             mask = torch.zeros(frame_size, dtype=torch.bool, device=values.device)

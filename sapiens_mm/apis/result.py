@@ -79,8 +79,10 @@ class Result:
 
     @property
     def mask(self) -> np.ndarray | None:
-        """(H, W) bool, True on people; None without maps."""
+        """(H, W) bool, True on people; None without a map that is 0 off people."""
         for task in self._dense_tasks():
+            if task.kind == 'values':
+                continue
             mask = self.maps[task.result] != 0
             return mask.any(axis=-1) if mask.ndim == 3 else mask
         return None
@@ -159,7 +161,7 @@ class Result:
         drawing, tasks = self.image, self._dense_tasks()
         if tasks:
             drawing = self._draw_map(tasks[0])
-            if tasks[0].kind != 'classes':  # those are drawn over the image already
+            if tasks[0].kind in ('depth', 'vectors'):  # others are drawn over the image already
                 from ..visualization.maps import overlay
                 drawing = overlay(self.image, drawing, self.mask)
         return self.draw_skeletons(drawing, threshold)

@@ -195,12 +195,14 @@ class ResultWriter:
                 image, meta = Image.fromarray(values), result.metainfo[task.name]
                 image.putpalette(np.array(meta['palette'], np.uint8).tobytes())
                 content['part_names'] = list(meta['classes'])
-            elif task.kind == 'values':
+            elif task.kind == 'depth':
                 encoded, near, step = encode_depth(values)
                 image, notes = Image.fromarray(encoded), dict(near=near, step=step)
                 content[task.result] = notes
-            else:
+            elif task.kind == 'vectors':
                 image = Image.fromarray(color_normals(values))
+            else:
+                image = Image.fromarray(np.rint(values.clip(0, 1) * 255).astype(np.uint8))
             info = PngInfo()
             for name, value in notes.items():
                 info.add_text(name, repr(value))

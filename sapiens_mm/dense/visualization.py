@@ -121,11 +121,11 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
         for task in tasks:
             values = maps.get(_field(task, side))
             mask = self._persons(maps) if side == 'predicted' else None
-            if side == 'label' and task.kind == 'values' and values is not None:
+            if side == 'label' and task.kind == 'depth' and values is not None:
                 mask = values > task.label.fill
             panels.append(('', np.zeros_like(image)) if values is None else
                           (f'{task.title}, {side}', draw_map(task.name, values, image, mask, palette)))
-            if task.kind == 'values':
+            if task.kind == 'depth':
                 limits = None if values is None else depth_limits(values, mask)
                 keys.append(('', color_bar(len(image), limits, ' m' if side == 'label' else '')))
             elif task.kind == 'classes':

@@ -37,7 +37,7 @@ def draw_map(task: str, values: np.ndarray, image: np.ndarray, mask: np.ndarray 
 
 def draw_label(task: Task, values: np.ndarray, image: np.ndarray, palette: Sequence = PART_COLORS) -> np.ndarray:
     """Draws the label of a dense task, black where values are unlabeled; see :func:`draw_map`."""
-    return draw_map(task.name, values, image, values > task.label.fill if task.kind == 'values' else None, palette)
+    return draw_map(task.name, values, image, values > task.label.fill if task.kind == 'depth' else None, palette)
 
 
 def draw_parts(image: np.ndarray, classes: np.ndarray, palette: Sequence = PART_COLORS) -> np.ndarray:

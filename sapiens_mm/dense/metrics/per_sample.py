@@ -162,8 +162,9 @@ class SapiensWorstPictures(StreamingMetric):
             mask = cv2.resize(
                 get_map(sample, 'gt_person_mask').astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         meta = self.dataset_meta or {}
-        panels = dict(classes=_class_panels, values=_value_panels, vectors=_vector_panels)[task.kind]
-        panels = panels(truth, predicted, mask, meta, lambda values, mask: draw_map(
+        draw_panels = dict(
+            classes=_class_panels, depth=_depth_panels, vectors=_vector_panels, values=_value_panels)[task.kind]
+        panels = draw_panels(truth, predicted, mask, meta, lambda values, mask: draw_map(
             task.name, values, image, mask, meta.get('palette') or PART_COLORS))
         sheet = np.concatenate([image, *panels], axis=1)
         bar = np.zeros((24, sheet.shape[1], 3), dtype=np.uint8)
@@ -185,7 +186,7 @@ def _class_panels(truth, predicted, mask, meta, draw):
     return draw(truth, mask), draw(predicted, mask), error, key
 
 
-def _value_panels(truth, predicted, mask, meta, draw):
+def _depth_panels(truth, predicted, mask, meta, draw):
     mask = mask & np.isfinite(truth) & (truth > 0)
     usable = mask & np.isfinite(predicted)
     error = np.full(truth.shape, 1e9, dtype=np.float64)
@@ -197,6 +198,10 @@ def _value_panels(truth, predicted, mask, meta, draw):
     return (draw(truth, mask), color_bar(height, depth_limits(truth, mask), ' m'),
             draw(shown, usable), color_bar(height, depth_limits(shown, usable)),
             _heat(error / _MAX_METERS, mask), color_bar(height, (_MAX_METERS, 0), ' m', _HEAT))
+
+
+def _value_panels(truth, predicted, mask, meta, draw):
+    return draw(truth, mask), draw(predicted, mask), _heat(np.abs(predicted - truth), mask)
 
 
 def _vector_panels(truth, predicted, mask, meta, draw):

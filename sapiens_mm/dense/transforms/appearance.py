@@ -94,9 +94,9 @@ def person_mask(results: dict) -> np.ndarray:
         label = results.get(task.label.key)
         if label is not None and task.kind == 'classes':
             return ((label > 0) & (label != IGNORED_PART)).astype(np.uint8)
-        if label is not None and task.kind == 'values':
+        if label is not None and task.kind == 'depth':
             return (label > 0).astype(np.uint8)
-        if label is not None:
+        if label is not None and task.kind == 'vectors':
             x, y, z = np.moveaxis(label, 2, 0)
             return ((x != 0) | (y != 0) | (z != 0)).astype(np.uint8)  # 4 times as fast as any(axis=2)
     raise ValueError(f"labels of '{results.get('img_path')}': got none, expected a mask or a dense label; put "

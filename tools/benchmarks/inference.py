@@ -190,7 +190,7 @@ def benchmark_pose(args: argparse.Namespace, folder: Path) -> dict:
             for path, persons in zip(paths, boxes):
                 image = cv2.imread(path)
                 results.append([inference_topdown(model, image, person[None, :4])[0].pred_instances.keypoints[0]
-                              for person in persons])
+                                for person in persons])
         return results
 
     pose = inferencers[0].pose

@@ -1,6 +1,4 @@
 # Runtime of pretraining.
-_base_ = './runtime.py'
-
 custom_imports = dict(imports=['sapiens_mm.pretrain'], allow_failed_imports=False)
 default_scope = 'mmengine'
 
@@ -18,5 +16,14 @@ custom_hooks = [
     dict(type='SapiensReconstructionHook', interval=500),
 ]
 
-visualizer = dict(type='Visualizer')
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+
+vis_backends = [dict(type='LocalVisBackend')]  # dict(type='TensorboardVisBackend') too, where tensorboard is installed
+visualizer = dict(type='Visualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(by_epoch=False, window_size=10, num_digits=4)
+log_level = 'INFO'
+load_from = None
+resume = False

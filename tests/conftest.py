@@ -26,8 +26,9 @@ torch.set_num_threads(2)  # more threads slow small models down
 mmengine.config.config.FormatCode = lambda text, **_: (text, True)
 
 
-def pytest_collection_finish():
-    """Takes the imported hosts out of garbage collection: with them, opening a data set in MMEngine takes a second."""
+@pytest.fixture(scope='module', autouse=True)
+def _freeze_imported_objects():
+    """Takes what is imported by now out of garbage collection, which MMEngine starts for each data set it opens."""
     gc.collect()
     gc.freeze()
 
@@ -79,7 +80,7 @@ def root() -> Path:
 # What a forked process runs: what an interpreter would run for a script.
 _RUN = '''
 import gc, os, runpy, sys
-gc.freeze()  # as in pytest_collection_finish
+gc.freeze()  # as in `_freeze_imported_objects`
 for number, path in enumerate((out, err), 1):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
 os.chdir(cwd)

@@ -71,37 +71,39 @@ def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
     joints['spine'] = around(3, 0, 0, spread=(4, 4, 6))
     joints['neck'] = around(0, 0, 0, spread=(10, 6, 18))
     first, second = ('R', 'L') if rng.random() < 0.5 else ('L', 'R')
-    if kind == 'walking':
-        step = rng.uniform(12, 30)
-        joints[f'leg.{first}'] = around(step, 2, 3, 8, spread=3)
-        joints[f'leg.{second}'] = around(-0.5 * step, 2, 3, 0.9 * step, spread=3)
-        joints[f'arm.{first}'] = around(18, -80, 20, 0, spread=(5, 6, 6, 8))
-        joints[f'arm.{second}'] = around(24, 80, 30, 0, spread=(6, 6, 10, 8))
-    elif kind == 'sitting':
-        lean = rng.uniform(-5, 15)
-        for side in 'LR':
-            joints[f'leg.{side}'] = around(85, 8, 5, 88, spread=(5, 5, 5, 12))
-            joints[f'arm.{side}'] = around(32, 78, 45, 10, spread=(8, 8, 15, 15))
-        joints['spine'][0] = lean
-    elif kind == 'reaching':
-        joints[f'arm.{first}'] = around(rng.uniform(60, 150), rng.uniform(20, 90), 20, 0, spread=(5, 5, 12, 20))
-        joints['spine'] = around(10, 0, 8 if first == 'R' else -8, spread=6)
-    elif kind == 'crossed_arms':
-        joints[f'arm.{first}'] = around(38, 82, 108, 20, 62, spread=(3, 4, 4, 5, 4))
-        joints[f'arm.{second}'] = around(46, 84, 100, 20, 62, spread=(3, 4, 4, 5, 4))
-    elif kind == 'hands_on_hips':
-        for side in 'LR':
-            joints[f'arm.{side}'] = around(46, -15, 92, -20, 38, spread=(4, 6, 5, 8, 4))
-    elif kind == 'arms_raised':
-        for side in 'LR':
-            joints[f'arm.{side}'] = around(rng.uniform(80, 155), rng.uniform(-10, 60), rng.uniform(10, 90), 0, spread=6)
-    elif kind == 'crouching':
-        bend = rng.uniform(30, 75)
-        for side in 'LR':
-            joints[f'leg.{side}'] = around(bend, 4, 5, 1.25 * bend, spread=3)
-            joints[f'arm.{side}'] = around(45, 75, 40, 0, spread=(10, 10, 15, 15))
-        joints['spine'] = around(0.35 * bend, 0, 0, spread=5)
-        joints['neck'][0] -= 0.25 * bend
+    match kind:
+        case 'walking':
+            step = rng.uniform(12, 30)
+            joints[f'leg.{first}'] = around(step, 2, 3, 8, spread=3)
+            joints[f'leg.{second}'] = around(-0.5 * step, 2, 3, 0.9 * step, spread=3)
+            joints[f'arm.{first}'] = around(18, -80, 20, 0, spread=(5, 6, 6, 8))
+            joints[f'arm.{second}'] = around(24, 80, 30, 0, spread=(6, 6, 10, 8))
+        case 'sitting':
+            lean = rng.uniform(-5, 15)
+            for side in 'LR':
+                joints[f'leg.{side}'] = around(85, 8, 5, 88, spread=(5, 5, 5, 12))
+                joints[f'arm.{side}'] = around(32, 78, 45, 10, spread=(8, 8, 15, 15))
+            joints['spine'][0] = lean
+        case 'reaching':
+            joints[f'arm.{first}'] = around(rng.uniform(60, 150), rng.uniform(20, 90), 20, 0, spread=(5, 5, 12, 20))
+            joints['spine'] = around(10, 0, 8 if first == 'R' else -8, spread=6)
+        case 'crossed_arms':
+            joints[f'arm.{first}'] = around(38, 82, 108, 20, 62, spread=(3, 4, 4, 5, 4))
+            joints[f'arm.{second}'] = around(46, 84, 100, 20, 62, spread=(3, 4, 4, 5, 4))
+        case 'hands_on_hips':
+            for side in 'LR':
+                joints[f'arm.{side}'] = around(46, -15, 92, -20, 38, spread=(4, 6, 5, 8, 4))
+        case 'arms_raised':
+            for side in 'LR':
+                joints[f'arm.{side}'] = around(
+                    rng.uniform(80, 155), rng.uniform(-10, 60), rng.uniform(10, 90), 0, spread=6)
+        case 'crouching':
+            bend = rng.uniform(30, 75)
+            for side in 'LR':
+                joints[f'leg.{side}'] = around(bend, 4, 5, 1.25 * bend, spread=3)
+                joints[f'arm.{side}'] = around(45, 75, 40, 0, spread=(10, 10, 15, 15))
+            joints['spine'] = around(0.35 * bend, 0, 0, spread=5)
+            joints['neck'][0] -= 0.25 * bend
     return joints
 
 

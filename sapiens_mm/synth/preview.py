@@ -4,14 +4,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sapiens_mm.tasks import dense_tasks
-from sapiens_mm.utils.files import read_json
-from sapiens_mm.utils.images import open_image
-from sapiens_mm.visualization.maps import draw_label
-from sapiens_mm.visualization.sheet import resize_to_height, sheet
-from sapiens_mm.visualization.skeleton import draw_skeleton
-from sapiens_mm.vocabularies.goliath import METAINFO_308
-
+from ..tasks import dense_tasks
+from ..utils.files import read_json
+from ..utils.images import open_image
+from ..visualization.maps import draw_label
+from ..visualization.sheet import resize_to_height, sheet
+from ..visualization.skeleton import draw_skeleton
+from ..vocabularies.goliath import METAINFO_308
 from .labels import OCCLUDED
 from .writer import label_path, write_image
 

@@ -26,11 +26,10 @@ _SPLITS = dict(train='Training', val='Validation')
 class SapiensDenseDataset(BaseDataset):
     """People with labels for segmentation, depth, normals or several of them.
 
-    ``images/``, ``masks/``, ``parts/``, ``depths/``, ``normals/`` have files of the same names up to the suffix, in
-    subfolders too; ``instances/`` is optional. Samples are sorted by name, so every process sees the same order.
-    Subclasses describe the layouts of other data sets.
+    ``images/``, ``masks/``, ``parts/``, ``depths/``, ``normals/`` (``instances/`` is optional) have files of the same
+    names up to the suffix, in subfolders too. Samples are sorted by name. Images: png, jpg, webp, rotated by their EXIF
+    orientation; labels: lossless formats only.
 
-    * images: png, jpg, webp, rotated by their EXIF orientation. Labels: lossless formats only.
     * masks: an image, with the person above 127, or above 0 if no pixel is above 127.
     * parts: PNG with class ids (also as palette indices); 255 is ignored.
     * depth: npy, npz, exr (H, W), or 16-bit PNG. Positive along the optical axis, 0 for no label.
@@ -47,14 +46,12 @@ class SapiensDenseDataset(BaseDataset):
             more than four times farther than the person is an error.
         normal_signs: Factors of x, y and z of the files (OpenCV's y down, z forward: ``(1, -1, -1)``).
         mask_labels: Drop depth and normals off the person, where files may have any value.
-        check_sizes: Number of samples, spread evenly, whose files are compared by the sizes in their headers when the
-            dataset is opened; ``'all'`` or 0. (Loading compares those of each sample, too.)
+        check_sizes: Number of samples whose sizes in headers are compared on opening; ``'all'`` or 0.
         filter_cfg: ``dict(regions=('face', ...))`` keeps samples of these regions, where a dataset knows them.
-        kwargs: Those of ``mmengine.dataset.BaseDataset``: ``pipeline``, ``indices``, ``lazy_init``, ...
+        kwargs: Those of ``mmengine.dataset.BaseDataset``.
 
-    Raises:
-        FileNotFoundError: A folder is missing.
-        ValueError: A file has no partner or another size (the first five are named), or there are no samples.
+    Raises a FileNotFoundError without a folder, a ValueError without samples or for a file without partner or of
+    another size.
     """
 
     METAINFO = dict(classes=PART_NAMES, palette=PART_COLORS, flip_indices=FLIPPED_PARTS)
@@ -122,7 +119,6 @@ class SapiensDenseDataset(BaseDataset):
         return data_list
 
     def _check_partners(self, files: dict[str, dict[str, str]], names: list[str]) -> None:
-        """Checks that every image has all its labels and every label its image."""
         images = self.data_prefix['img_path']
         for kind, paths in files.items():
             if kind == INSTANCE_LABEL.path_key:
@@ -144,7 +140,6 @@ class SapiensDenseDataset(BaseDataset):
         return None
 
     def filter_data(self) -> list[dict]:
-        """Returns the samples that ``filter_cfg`` keeps."""
         regions = (self.filter_cfg or {}).get('regions')
         if regions is None:
             return self.data_list
@@ -156,7 +151,6 @@ class SapiensDenseDataset(BaseDataset):
         return kept
 
     def get_data_info(self, idx: int) -> dict:
-        """Returns a sample with the settings of all samples, which are not stored with each."""
         # mmseg's LoadAnnotations reads the last two.
         return {**super().get_data_info(idx), **self._shared, 'seg_fields': [], 'reduce_zero_label': False}
 
@@ -181,10 +175,7 @@ class SapiensDenseDataset(BaseDataset):
 
     @staticmethod
     def _walk(folder: str, others: set[str]) -> Iterator[tuple[str, str]]:
-        """Yields subfolder (``''`` or ending in a slash) and name of each file below a folder.
-
-        Skips hidden folders, and ``others``, those of other kinds of files.
-        """
+        """Yields subfolder (``''`` or ending in a slash) and name of each file that is not hidden or in ``others``."""
         subfolders = ['']
         while subfolders:
             below = subfolders.pop()
@@ -254,10 +245,7 @@ class SapiensSyntheticDataset(SapiensDenseDataset):
 
 @DATASETS.register_module()
 class SapiensScanDataset(SapiensSyntheticDataset):
-    """Data of ``tools/dataset_converters/render_scans.py``: depth in meters, and normals.
-
-    Names of rendered scans (THuman2.0 and others, not Hi4D) end in their ``region``.
-    """
+    """Data of ``render_scans.py``: depth in meters, and normals; names (not Hi4D's) end in their ``region``."""
 
     TASKS = ('depth', 'normal')
     REGIONS = ('face', 'upper_body', 'full_body')
@@ -280,11 +268,7 @@ class SapiensHi4DDataset(SapiensScanDataset):
 
 @DATASETS.register_module()
 class SapiensSynthHumanDataset(SapiensDenseDataset):
-    """Microsoft's SynthHuman as downloaded: depth (centimeters in the files, meters here) and normals.
-
-    ``rgb_NNNNNNN.png``, ``alpha_*.png``, ``depth_*.exr`` and ``normal_*.exr`` are in one folder. A sample's number
-    determines its ``region``.
-    """
+    """Microsoft's SynthHuman as downloaded: depth (files in centimeters, here in meters) and normals."""
 
     FOLDERS = dict(img_path='', mask_path='', depth_map_path='', normal_map_path='', instance_map_path=None,
                    seg_map_path=None)
@@ -302,13 +286,7 @@ class SapiensSynthHumanDataset(SapiensDenseDataset):
 
 @DATASETS.register_module()
 class SapiensLIPDataset(SapiensDenseDataset):
-    """LIP: single persons, 20 classes.
-
-    Args:
-        split: ``train`` or ``val``.
-        data_prefix: Folders other than LIP's.
-        kwargs: Those of `SapiensDenseDataset`.
-    """
+    """LIP: single persons, 20 classes; ``split`` is ``train`` or ``val``, other arguments as `SapiensDenseDataset`."""
 
     METAINFO = dict(classes=LIP_NAMES, palette=LIP_COLORS, flip_indices=FLIPPED_LIP)
     TASKS = ('seg', )
@@ -320,7 +298,6 @@ class SapiensLIPDataset(SapiensDenseDataset):
 
     @staticmethod
     def folders(split: str) -> dict:
-        """Returns the data set's folders."""
         return dict(img_path=f'TrainVal_images/{split}_images',
                     seg_map_path=f'TrainVal_parsing_annotations/{split}_segmentations', mask_path=None,
                     instance_map_path=None)
@@ -334,6 +311,5 @@ class SapiensCIHPDataset(SapiensLIPDataset):
 
     @staticmethod
     def folders(split: str) -> dict:
-        """Returns the data set's folders."""
         return dict(img_path=f'{_SPLITS[split]}/Images', seg_map_path=f'{_SPLITS[split]}/Category_ids', mask_path=None,
                     instance_map_path=f'{_SPLITS[split]}/Human_ids')

@@ -16,15 +16,9 @@ from .resize import placement, resize_argmax, resize_map
 
 
 def unmirror(task: Task, outputs: Tensor, flip_indices: Sequence[int] | None = None) -> Tensor:
-    """Converts outputs for mirrored images into outputs for the images.
+    """Converts head outputs (B, C, h, w) for mirrored images into outputs for the images.
 
-    Args:
-        task: Task of the outputs.
-        outputs: Head outputs (B, C, h, w).
-        flip_indices: Mirror class of each class; only classes need it.
-
-    Raises:
-        ValueError: ``flip_indices`` is missing, or no permutation of the classes.
+    Classes need ``flip_indices``, the mirror class of each; without a permutation of the classes it is a ValueError.
     """
     if task.kind == 'classes':
         if flip_indices is None:
@@ -39,16 +33,10 @@ def unmirror(task: Task, outputs: Tensor, flip_indices: Sequence[int] | None = N
 
 
 def restore(task: Task, outputs: Tensor, place: dict) -> Tensor:
-    """Returns the prediction at the size of the original image.
+    """Returns the prediction at the size of the original image, from head outputs (C, h, w) of one image.
 
-    Args:
-        task: Task of the outputs.
-        outputs: Head outputs (C, h, w) of one image.
-        place: Return value of :func:`sapiens_mm.dense.resize.placement`.
-
-    Returns:
-        Class indices (1, H, W) uint8, values (1, H, W) float32, or unit vectors (3, H, W) float32; 0 outside of the
-        crop.
+    ``place`` is from :func:`sapiens_mm.dense.resize.placement`. Returns class indices (1, H, W) uint8, values (1, H, W)
+    float32, or unit vectors (3, H, W) float32; 0 outside of the crop.
     """
     if task.kind == 'classes':
         return resize_argmax(outputs, **place)[None]
@@ -65,16 +53,14 @@ def restore(task: Task, outputs: Tensor, place: dict) -> Tensor:
 class SapiensDenseEstimator(EncoderDecoder):
     """mmseg's ``EncoderDecoder`` with predictions at the size of the original image, computed on the device.
 
-    Training, ``mode='tensor'``, ``encode_decode`` and ``inference`` are mmseg's. ``test_cfg.flip_test`` averages the
-    outputs for each image and its mirror image, computed in one batch; ``test_cfg.mode='slide'`` uses mmseg's windows.
-    If the metainfo has a ``crop_box``, the input shows that part of the image and the prediction is 0 outside of it.
-    The task is the head's; subclasses require one.
+    ``test_cfg.flip_test`` averages the outputs for each image and its mirror image, in one batch;
+    ``test_cfg.mode='slide'`` uses mmseg's windows. With a ``crop_box`` in the metainfo, the input shows that part of
+    the image and the prediction is 0 outside of it. The task is the head's; subclasses require one.
     """
     task: str | None = None
 
     @property
     def pred_field(self) -> str:
-        """Field of the prediction in a data sample."""
         return get_task(self.task).pred_field
 
     def _init_decode_head(self, decode_head: dict) -> None:
@@ -87,16 +73,10 @@ class SapiensDenseEstimator(EncoderDecoder):
             raise ValueError(f"decode_head.task: got '{task}', expected '{self.task}' for {type(self).__name__}")
 
     def predict(self, inputs: Tensor, data_samples: list | None = None) -> list:
-        """Predicts a batch.
+        """Predicts a batch of normalized images (B, 3, H, W).
 
-        Args:
-            inputs: Normalized images (B, 3, H, W).
-            data_samples: B data samples with the metainfo that :func:`sapiens_mm.dense.resize.placement` reads. By
-                default predictions have the size of the inputs.
-
-        Returns:
-            The data samples with the prediction of :func:`restore` in ``pred_sem_seg``, ``pred_depth_map`` or
-            ``pred_normal_map``.
+        The data samples have the metainfo that :func:`sapiens_mm.dense.resize.placement` reads (default: size of the
+        inputs) and get the result of :func:`restore` in ``pred_sem_seg``, ``pred_depth_map`` or ``pred_normal_map``.
         """
         data_samples = with_samples(inputs, data_samples)
         test_cfg = self.test_cfg or {}
@@ -112,7 +92,7 @@ class SapiensDenseEstimator(EncoderDecoder):
 
 @MODELS.register_module()
 class SapiensPartsSegmentor(SapiensDenseEstimator):
-    """Body-part segmentation, ``pred_sem_seg`` (1, H, W) uint8. The head may be any of mmseg's.
+    """Body-part segmentation with any of mmseg's heads, ``pred_sem_seg`` (1, H, W) uint8.
 
     The flip test reads ``flip_indices`` from ``test_cfg`` or the data samples.
     """
@@ -151,15 +131,10 @@ def batch_of_test(inputs: Tensor, backbone: nn.Module, test_cfg: dict) -> Tensor
 
 def write_predictions(name: str, outputs: Tensor, input_size: Sequence[int], covered: Sequence[int],
                       data_samples: list, test_cfg: dict) -> None:
-    """Writes predictions of one task into B data samples.
+    """Writes predictions of a task into B data samples, from head outputs (B, C, h, w); (2B, ...) with ``flip_test``.
 
-    Args:
-        name: Name of the task.
-        outputs: Head outputs (B, C, h, w); with ``flip_test`` (2B, C, h, w), the mirror images last.
-        input_size: Size (H, W) of the model's input.
-        covered: Size of the images that :func:`batch_of_test` returned.
-        data_samples: B data samples.
-        test_cfg: ``flip_test``, ``flip_indices``.
+    Mirror images are last. ``input_size`` (H, W) is that of the model's input, ``covered`` that of
+    :func:`batch_of_test`.
     """
     task, outputs = get_task(name), outputs.float()
     if test_cfg.get('flip_test', False):

@@ -18,33 +18,27 @@ from ..tasks import canonical_name, dense_tasks
 class SapiensDenseHead(BaseDecodeHead):
     """Transposed convolutions, then 1x1 convolutions, both with InstanceNorm and SiLU, and a linear last layer.
 
-    The public models for segmentation and normals have three transposed convolutions and three convolutions of 768
-    channels, those for depth four and two of 384. For an input of 1024x768 the former output 512x384, the latter
-    1024x768. As in the release, losses by default compare outputs resized to the labels (bilinear,
-    ``align_corners=False``).
+    The public models for segmentation and normals (three and three layers of 768 channels) output 512x384 for an input
+    of 1024x768, those for depth (four and two of 384) 1024x768. As in the release, losses by default compare outputs
+    resized to the labels (bilinear, ``align_corners=False``).
 
     Args:
         in_channels: Channels of the backbone's map.
-        num_classes: Number of classes.
-        out_channels: Same as ``num_classes``; other tasks need neither.
+        num_classes: Number of classes, also as ``out_channels``; other tasks need neither.
         task: ``'seg'``, ``'depth'`` or ``'normal'``. Our estimators set it.
         channels: Channels before the last layer, as in public configs; only checked.
-        deconv_out_channels: Channels of the transposed convolutions; each doubles the size.
-        deconv_kernel_sizes: Kernel sizes of the transposed convolutions.
-        conv_out_channels: Channels of the convolutions after them.
-        conv_kernel_sizes: Kernel sizes of the convolutions.
+        deconv_out_channels: Channels of the transposed convolutions (``deconv_kernel_sizes``); each doubles the size.
+        conv_out_channels: Channels of the convolutions after them (``conv_kernel_sizes``).
         loss_decode: Config of the loss, or a list of them; by default the task's. A loss takes outputs and labels and
             returns a value or a dict of values.
         ignore_index: Label of pixels without a class.
         in_index: Index of the backbone's map to use.
         align_corners: How mmseg's segmentors resize the output; the public models need ``False``.
-        norm_cfg: Config of the norm layers, as in public configs; only checked. The public models have InstanceNorm,
-            although their configs name SyncBN.
+        norm_cfg: Only checked: the public models have InstanceNorm, although their configs name SyncBN.
         loss_size: Size at which losses compare: ``'labels'``, outputs resized to the labels; or ``'outputs'``, the
             labels of the pixels nearest to the outputs' centers, cheaper by the square of the outputs' stride.
-        init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix='decode_head.')`` loads every tensor of the head from
-            a checkpoint of a whole model; the prefix is optional. By default the last layer is drawn with std 0.01 and
-            gets the task's bias.
+        init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix='decode_head.')`` loads every tensor of the head; the
+            prefix is optional. By default the last layer is drawn with std 0.01 and gets the task's bias.
     """
 
     def __init__(self,
@@ -99,11 +93,7 @@ class SapiensDenseHead(BaseDecodeHead):
         self.conv_layers = conv_layers([in_channels, *deconv_out_channels][-1], conv_out_channels, conv_kernel_sizes)
 
     def init_weights(self) -> None:
-        """Loads the checkpoint in ``init_cfg``, or draws the weights.
-
-        Raises:
-            RuntimeError: The checkpoint does not have exactly the head's tensors.
-        """
+        """Loads ``init_cfg``'s checkpoint (RuntimeError unless it has exactly the head's tensors), or draws weights."""
         if not (isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'):
             super().init_weights()
             return
@@ -124,14 +114,10 @@ class SapiensDenseHead(BaseDecodeHead):
         return self.cls_seg(self.conv_layers(self.deconv_layers(self._transform_inputs(inputs))))
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
-        """Computes the losses and, for classes, ``acc_seg``: % of correct pixels.
+        """Computes the losses and, for classes in logged iterations, ``acc_seg``: % of correct pixels.
 
-        ``SapiensLoggedIterHook`` limits ``acc_seg`` to iterations that are logged.
-
-        Args:
-            seg_logits: Outputs (B, out_channels, h, w).
-            batch_data_samples: B data samples of one size with the task's label: ``gt_sem_seg`` (1, H, W) int64,
-                ``gt_depth_map`` (1, H, W) or ``gt_normal_map`` (3, H, W).
+        ``seg_logits`` are outputs (B, out_channels, h, w); the B data samples of one size have ``gt_sem_seg`` (1, H, W)
+        int64, ``gt_depth_map`` (1, H, W) or ``gt_normal_map`` (3, H, W).
         """
         task = dense_tasks()[self.task]
         field, classes = task.label.field, task.kind == 'classes'
@@ -177,7 +163,6 @@ def _labels_at_centers(labels: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _check_vocabulary(sample, num_classes: int) -> None:
-    """Refuses a data set of another vocabulary: a loss may not notice its labels, on a GPU it fails later."""
     indices = sample.metainfo.get('flip_indices')
     if indices is not None and len(indices) != num_classes:
         raise ValueError(f'num_classes: got {num_classes}, expected {len(indices)}, the classes of the data set; set '
@@ -185,15 +170,9 @@ def _check_vocabulary(sample, num_classes: int) -> None:
 
 
 def correct_pixels(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-    """Returns the percentage of labeled pixels with the correct class, as mmseg's ``accuracy`` without a host sync.
+    """Returns the percentage (scalar tensor) of labeled pixels with the correct class; 0 without labeled pixels.
 
-    Args:
-        logits: (B, C, H, W).
-        labels: (B, H, W).
-        ignore_index: Label of pixels to ignore.
-
-    Returns:
-        A scalar on the device of ``logits``; 0 without labeled pixels.
+    As mmseg's ``accuracy`` without a host sync, for logits (B, C, H, W) and labels (B, H, W).
     """
     valid = labels != ignore_index
     correct = (logits.argmax(1) == labels) & valid

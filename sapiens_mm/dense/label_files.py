@@ -19,14 +19,9 @@ _GRAY, _PALETTE, _WITH_ALPHA = 0, 3, (4, 6)  # color types of PNG
 
 
 def file_size(path: str) -> tuple[int, int]:
-    """Returns height and width of an image or array from its header alone.
+    """Returns height and width of an image or array (`IMAGE_SUFFIXES`, `ARRAY_SUFFIXES`) from its header alone.
 
-    Args:
-        path: A file with a suffix in `IMAGE_SUFFIXES` or `ARRAY_SUFFIXES`.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: The header is damaged, or of another kind.
+    Raises a FileNotFoundError, or a ValueError if the header is damaged or of another kind.
     """
     suffix = os.path.splitext(path)[1].lower()
     try:
@@ -52,7 +47,6 @@ def file_size(path: str) -> tuple[int, int]:
 
 
 def _array_shape(path: str) -> tuple[int, ...]:
-    """Returns the shape in the header of a ``.npy``, or of the first array of a ``.npz``."""
     if path.lower().endswith('.npz'):
         with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
             shape, _ = _npy_header(file)
@@ -75,7 +69,7 @@ def _npy_header(file) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _exr_size(path: str) -> tuple[int, int]:
-    """Returns the size of the data window in OpenEXR's header: name, type, length and value of each attribute."""
+    """Reads OpenEXR's header: name, type, length and value of each attribute."""
     with open(path, 'rb') as file:
         header = file.read(1 << 16)
     if header[:4] != b'\x76\x2f\x31\x01':
@@ -100,13 +94,8 @@ def _exr_size(path: str) -> tuple[int, int]:
 def read_image(path: str, reduction: int = 1) -> np.ndarray:
     """Returns an image as (H, W, 3) uint8 BGR, rotated by its EXIF orientation.
 
-    Args:
-        path: File of the image.
-        reduction: 1, 2, 4 or 8: divisor of its size (rounded up); a JPEG is decoded faster by it.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: The image cannot be decoded whole.
+    Its size is divided by ``reduction`` 1, 2, 4 or 8 (rounded up), by which a JPEG is decoded faster. Raises a
+    FileNotFoundError, or a ValueError if the image cannot be decoded whole.
     """
     flag = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
             8: cv2.IMREAD_REDUCED_COLOR_8}[reduction]
@@ -114,16 +103,11 @@ def read_image(path: str, reduction: int = 1) -> np.ndarray:
 
 
 def read_array(path: str, mmap: bool = False) -> np.ndarray:
-    """Returns the values in a label file.
+    """Returns the values in a label file; with ``mmap`` a ``.npy`` stays on disk until parts of it are read.
 
-    Args:
-        path: PNG or lossless WebP: (H, W) or (H, W, 3) RGB, rotated by its EXIF orientation; of a palette PNG the
-            indices. EXR: float32, channels R, G, B (X, Y, Z). ``.npz``: its only array.
-        mmap: Leave a ``.npy`` on disk until parts of it are read.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: The file cannot be read whole, or its format changes values.
+    PNG, lossless WebP: (H, W) or (H, W, 3) RGB, rotated by EXIF orientation; of a palette PNG the indices. EXR:
+    float32, channels R, G, B (X, Y, Z). ``.npz``: its only array. Raises a FileNotFoundError, or a ValueError if the
+    file cannot be read whole or its format changes values.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix == '.exr':

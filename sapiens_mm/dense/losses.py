@@ -1,7 +1,4 @@
-"""Losses of dense tasks, in float32 for predictions of any dtype.
-
-They need no host sync and no loop over images, and are 0 with a gradient of 0 without labels.
-"""
+"""Losses of dense tasks, in float32 for predictions of any dtype, without host sync; 0 without labels."""
 from collections.abc import Sequence
 
 import torch
@@ -17,13 +14,12 @@ from ..utils.problems import guide
 class SapiensWeightedCrossEntropyLoss(nn.Module):
     """Cross entropy times the weight of the true class, averaged over all pixels, including those without a label.
 
-    mmseg's ``CrossEntropyLoss`` divides by the sum of the weights instead, added pixel by pixel in Python.
+    mmseg's ``CrossEntropyLoss`` divides by the sum of the weights instead.
 
     Args:
         class_weight: Factor of each class; 1 by default.
         ignore_index: Label of pixels to ignore; the head's takes precedence.
-        loss_weight: Factor of the loss.
-        loss_name: Name in the log.
+        loss_weight: Factor of the loss, whose name in the log is ``loss_name``.
     """
 
     def __init__(self,
@@ -64,13 +60,11 @@ class SapiensSiLogLoss(nn.Module):
 
     ``sqrt(mean(e^2) - mean(e)^2 / 2)`` with ``e = log(target) - log(pred)`` over the pixels of an image with a target
     above ``eps``, averaged over the images with such pixels. Predictions below ``eps`` count as ``eps`` and get no
-    gradient, as in the release. A head should start with positive outputs (a bias of 0.5), since one that is negative
-    everywhere does not learn.
+    gradient, as in the release; so a head should start with positive outputs (a bias of 0.5).
 
     Args:
-        loss_weight: Factor of the loss.
+        loss_weight: Factor of the loss, whose name in the log is ``loss_name``.
         eps: Smallest depth of targets and predictions.
-        loss_name: Name in the log.
     """
 
     def __init__(self, loss_weight: float = 1., eps: float = 1e-6, loss_name: str = 'loss_silog'):
@@ -99,12 +93,11 @@ class SapiensSiLogLoss(nn.Module):
 class SapiensNormalLoss(nn.Module):
     """Loss of surface normals: ``loss_cos``, 1 - cosine, and ``loss_l1``, the L1 distance.
 
-    Both are means over all labeled pixels of the batch. The cosine normalizes the prediction; the distance does not, so
-    that the prediction learns to have length 1. A target is a label if its length is within 0.5 of 1.
+    Both are means over all labeled pixels of the batch (target length within 0.5 of 1). Only the cosine normalizes the
+    prediction, so that it learns to have length 1.
 
     Args:
-        cos_weight: Factor of ``loss_cos``.
-        l1_weight: Factor of ``loss_l1``.
+        cos_weight: Factor of ``loss_cos``; ``l1_weight`` that of ``loss_l1``.
         eps: Smallest length to normalize by, which bounds the gradient.
     """
 

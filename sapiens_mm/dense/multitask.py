@@ -18,13 +18,10 @@ class SapiensMultiTask(BaseSegmentor):
     ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='decode_head.')`` in a head.
 
     Args:
-        backbone: Config of the backbone.
         heads: Task (``seg``, ``depth``, ``normal``) -> config of its ``SapiensDenseHead``.
         loss_weights: Task -> factor of its losses, above 0; 1 by default.
         train_cfg: Unused; a runner's config has it.
         test_cfg: ``flip_test``, ``flip_indices`` (see :class:`SapiensPartsSegmentor`). Images are predicted whole.
-        data_preprocessor: Config of the preprocessor.
-        init_cfg: See :class:`mmengine.model.BaseModule`.
     """
 
     def __init__(self,
@@ -70,15 +67,10 @@ class SapiensMultiTask(BaseSegmentor):
         return self.encode_decode(inputs, data_samples)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Computes the losses of all tasks.
+        """Computes the losses of all tasks for normalized images (B, 3, H, W) with labels of one task or more.
 
-        Args:
-            inputs: Normalized images (B, 3, H, W).
-            data_samples: B data samples with labels of one task or more.
-
-        Returns:
-            ``{task}.{name}`` for each value of the task's head, losses times the task's weight. A task without a label
-            in the batch has ``{task}.loss_none``, 0 with a gradient of 0 for every parameter.
+        Returns ``{task}.{name}`` for each value of the task's head, losses times the task's weight. A task without a
+        label in the batch has ``{task}.loss_none``, 0 with a gradient of 0 for every parameter.
         """
         feats = self.extract_feat(inputs)
         losses = {}
@@ -108,10 +100,7 @@ class SapiensMultiTask(BaseSegmentor):
 
 
 def _by_canonical_name(values: dict | None) -> dict:
-    """Renames tasks to their canonical names.
-
-    A config that overrides an inherited head by the task's former name has both; the former name's values win.
-    """
+    """Renames tasks; a former name comes from a config that overrides an inherited head, so its values win."""
     values = values or {}
     renamed = {canonical_name(task): values.get(canonical_name(task)) for task in values}
     for alias in values.keys() & ALIASES.keys():
@@ -122,7 +111,6 @@ def _by_canonical_name(values: dict | None) -> dict:
 
 
 def _rename_heads(state_dict: dict, prefix: str, *args) -> None:
-    """Renames the keys of checkpoints whose heads have a task's former name."""
     for alias, task in ALIASES.items():
         old = f'{prefix}heads.{alias}.'
         for key in [key for key in state_dict if key.startswith(old)]:

@@ -12,24 +12,17 @@ from ..tasks import get_task, labels
 class SapiensDensePreprocessor(SegDataPreProcessor):
     """mmseg's ``SegDataPreProcessor`` that pads every label with "no label", and pads in testing too.
 
-    mmseg pads depth with 255, which then counts as depth, has neither normals nor masks, and refuses images of unequal
-    size in testing. Here images are padded on the right and at the bottom; predictions exclude the padding. Arguments
-    are mmseg's: the size to pad to is at least ``size`` or a multiple of ``size_divisor`` in training, those of
-    ``test_cfg`` in testing, and the largest image of the batch without them.
+    mmseg pads depth with 255, which counts as depth, has neither normals nor masks, and refuses images of unequal size
+    in testing. Images are padded on the right and at the bottom, to at least ``size`` or a multiple of ``size_divisor``
+    (in testing: of ``test_cfg``), by default to the batch's largest image; predictions exclude the padding.
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Normalizes and stacks a batch.
+        """Normalizes and stacks ``inputs``, B images (3, H, W) or one tensor of them, with optional ``data_samples``.
 
-        Args:
-            data: ``inputs``, B images (3, H, W) or one tensor of them, and optional ``data_samples``.
-            training: Whether labels have the size of the inputs and are padded too. In testing they keep the size of
-                the original image.
-
-        Returns:
-            ``inputs`` (B, 3, H', W') float32 and ``data_samples``, with ``img_shape`` (H, W) without padding,
-            ``pad_shape`` (H', W') and ``padding_size`` (left, right, top, bottom) in their metainfo; in training
-            ``gt_sem_seg`` is int64.
+        In training labels have the inputs' size and are padded too; in testing they keep the original size. Returns
+        ``inputs`` (B, 3, H', W') float32 and ``data_samples``, with ``img_shape`` (H, W) without padding, ``pad_shape``
+        (H', W') and ``padding_size`` (left, right, top, bottom) in their metainfo; in training ``gt_sem_seg`` is int64.
         """
         data = self.cast_data(data)
         images, samples = data['inputs'], data.get('data_samples')

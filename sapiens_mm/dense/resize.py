@@ -1,8 +1,4 @@
-"""Resizing of head outputs to the size of the original image, on the device and in bounded memory.
-
-The release resizes twice, to the input's size and to the image's. Here it is once, which spares blur and a gigabyte for
-28 classes at 4K.
-"""
+"""Resizing of head outputs to the original image once (the release: twice), on the device, in bounded memory."""
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,21 +12,17 @@ MAX_ELEMENTS = 2**20  # interpolated at a time: 4 MB of float32, which stay in a
 
 def placement(metainfo: dict, cells: Sequence[int], input_size: Sequence[int],
               covered: Sequence[int] | None = None) -> dict:
-    """Returns the place of a head's output in the original image.
+    """Returns the place of a head's output (h, w) in the original image: arguments of :func:`resize_argmax`.
 
     Args:
         metainfo: Metainfo of a data sample: ``ori_shape`` (H, W); ``img_shape`` (H, W) without padding on the right and
-            at the bottom, by default ``input_size``; ``crop_box`` (x0, y0, x1, y1), the part of the original image that
-            the input shows, in its pixels and possibly reaching outside, by default all.
+            at the bottom, by default ``input_size``; ``crop_box`` (x0, y0, x1, y1), the part that the input shows, in
+            pixels of the original image, possibly reaching outside, by default all.
         cells: Size (h, w) of the head's output.
         input_size: Size (H', W') of the model's input with its padding.
         covered: Size in input pixels that the cells cover, if the model pads further to whole patches.
 
-    Returns:
-        Arguments ``size``, ``box`` and ``cells`` of :func:`resize_argmax` and :func:`resize_map`.
-
-    Raises:
-        ValueError: The image is mirrored, or ``ori_shape`` is missing.
+    Raises a ValueError if the image is mirrored, or ``ori_shape`` is missing.
     """
     if metainfo.get('flip', False):
         raise ValueError('metainfo: got flip=True, expected an image that is not mirrored; remove the flip from the '
@@ -51,20 +43,19 @@ def resize_argmax(logits: Tensor, size: Sequence[int], box: Sequence[float] | No
                   cells: Sequence[float] | None = None, max_elements: int = MAX_ELEMENTS) -> Tensor:
     """Returns the class of each pixel: bilinear interpolation of logits (``align_corners=False``), then argmax.
 
-    A pixel is a weighted mean of the four cells around it, so a class that wins in all four wins in the pixel. Only
-    pixels near a border between classes are interpolated. All pixels between the same four cells form a block that
-    reads the cells once; few operations on many blocks keep threads (and a GPU) busier than many on a few rows.
+    A class that wins in all four cells around a pixel wins in it, so only pixels near a border between classes are
+    interpolated. All pixels between the same four cells form a block that reads the cells once, since few operations on
+    many blocks keep threads (and a GPU) busier than many on a few rows.
 
     Args:
         logits: (C, h, w), at most 256 classes.
         size: Size (H, W) of the image.
         box: Part (x0, y0, x1, y1) of the image, in pixels, that the logits cover; by default all.
-        cells: Number of rows and columns of the logits that cover the box, from the top left, possibly fractional; by
-            default all.
+        cells: Rows and columns of the logits that cover the box, from the top left, possibly fractional; by default
+            all.
         max_elements: Largest number of values to interpolate at a time (but at least one pixel).
 
-    Returns:
-        (H, W) uint8; 0 outside of the box.
+    Returns (H, W) uint8; 0 outside of the box.
     """
     if len(logits) > 256:
         raise ValueError(f'logits: got {len(logits)} classes, expected at most 256, as labels are uint8')
@@ -98,10 +89,7 @@ def resize_argmax(logits: Tensor, size: Sequence[int], box: Sequence[float] | No
 
 def resize_map(maps: Tensor, size: Sequence[int], box: Sequence[float] | None = None,
                cells: Sequence[float] | None = None, max_elements: int = MAX_ELEMENTS) -> Tensor:
-    """Resizes maps (C, h, w) to (C, H, W) float32: bilinear (``align_corners=False``), 0 outside of the box.
-
-    The arguments are those of :func:`resize_argmax`.
-    """
+    """Resizes maps (C, h, w) to (C, H, W) float32, bilinear, 0 outside of the box; see :func:`resize_argmax`."""
     if (box is None or tuple(box) == (0, 0, size[1], size[0])) and (cells is None or tuple(cells) == maps.shape[-2:]):
         return F.interpolate(maps[None].float(), tuple(size), mode='bilinear', align_corners=False)[0]
     resized = torch.zeros((len(maps), *size), device=maps.device)

@@ -17,16 +17,9 @@ from ..visualization.sheet import MAX_HEIGHT, resize_to_height, sheet
 
 def color_bar(height: int, limits: tuple[float, float] | None, unit: str = '',
               colormap: int = cv2.COLORMAP_VIRIDIS) -> np.ndarray:
-    """Draws the key of a color map: a white column with the colors from bright to dark, and their values.
+    """Draws the key of a color map, (height, W, 3) uint8 RGB: a white column, colors from bright to dark, values.
 
-    Args:
-        height: Pixels.
-        limits: Value of the brightest color, at the top, and of the darkest. None: an empty column of the same width.
-        unit: Suffix of the values.
-        colormap: OpenCV's number of the color map.
-
-    Returns:
-        (height, W, 3) uint8 RGB; W depends on the height.
+    ``limits`` are the values of the brightest color, at the top, and of the darkest; with None the column is empty.
     """
     line = min(max(12, height // 28), max(1, height // 2))
     scale, margin = line / 34, line // 2
@@ -49,8 +42,7 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
 
     Depth and normals are drawn on the person: under the labeled mask, or else the predicted segmentation. On the right
     are the values of depth colors (labels in meters, predictions in the model's unit) and the names of visible classes.
-    Arguments are those of mmengine's ``Visualizer``. Every process writes its own samples to disk; TensorBoard gets
-    those of the main process.
+    Every process writes its own samples to disk; TensorBoard gets those of the main process.
     """
 
     @property
@@ -73,19 +65,10 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
                        out_file: str | None = None,
                        step: int = 0,
                        with_labels: bool = True) -> None:
-        """Draws one sample and passes the image to the backends.
+        """Draws an image (H, W, 3) uint8 RGB with maps of its size, and passes the result to the backends at ``step``.
 
-        Args:
-            name: Name of the image.
-            image: (H, W, 3) uint8 RGB.
-            data_sample: Sample with maps of the image's size.
-            draw_gt: Whether to draw the labels.
-            draw_pred: Whether to draw the predictions.
-            show: Opens a window instead.
-            wait_time: Seconds to show the window; 0: until a key is pressed.
-            out_file: Writes this file instead.
-            step: Iteration, for the backends.
-            with_labels: Whether to add the keys of depth and classes.
+        ``show`` opens a window instead, for ``wait_time`` seconds (0: until a key is pressed); ``out_file`` is written
+        instead. ``with_labels`` adds the keys of depth and classes.
         """
         drawn = self.draw(image, data_sample, draw_gt, draw_pred, with_labels)
         if show and is_main_process():
@@ -102,10 +85,7 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
 
     def draw(self, image: np.ndarray, data_sample: SegDataSample | None, draw_gt: bool = True, draw_pred: bool = True,
              with_labels: bool = True) -> np.ndarray:
-        """Returns the visualization that :meth:`add_datasample` stores, (H', W', 3) uint8 RGB.
-
-        A row of panels shows labels, the next one predictions; panels are at most MAX_HEIGHT pixels high.
-        """
+        """Returns what :meth:`add_datasample` stores, (H', W', 3) uint8 RGB; panels at most MAX_HEIGHT pixels high."""
         image, maps = _resized(image, _numpy_maps(data_sample))
         sides = [side for side, draws in (('label', draw_gt), ('predicted', draw_pred)) if draws and any(
             _field(task, side) in maps for task in dense_tasks().values())]
@@ -115,7 +95,6 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
 
     def _draw_row(self, image: np.ndarray, maps: dict, side: str, tasks: list[Task], with_labels: bool
                   ) -> list[tuple[str, np.ndarray]]:
-        """Returns the image, a titled panel of each task, and the keys of their colors."""
         palette, classes = (self.dataset_meta.get(key) or [] for key in ('palette', 'classes'))
         panels, keys = [('', image)], []
         for task in tasks:
@@ -160,7 +139,6 @@ def _numpy_maps(data_sample: SegDataSample | None) -> dict[str, np.ndarray]:
 
 
 def _resized(image: np.ndarray, maps: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Resizes an image and its maps to at most MAX_HEIGHT pixels."""
     if len(image) <= MAX_HEIGHT:
         return image, maps
     return resize_to_height(image, MAX_HEIGHT), {

@@ -1,7 +1,6 @@
 """COCO-style annotation files: reading, with checks of fields, ids and numbers.
 
-Every check reports its problem by :func:`sapiens_mm.utils.problems.report`. Where problems are collected instead of
-raised, a check drops the wrong entries, so that the next checks see the others.
+Checks report their problems; where these are collected instead of raised, they drop the wrong entries for later checks.
 """
 import hashlib
 import re
@@ -51,7 +50,6 @@ class Persons:
         return np.array([(image['width'], image['height']) for image in self.images], np.float64).reshape(-1, 2)
 
     def ids(self, mask: np.ndarray) -> tuple[int, ...]:
-        """Ids of the persons in a mask (N, )."""
         return tuple(self.entries[i]['id'] for i in np.flatnonzero(mask))
 
     def without(self, mask: np.ndarray) -> 'Persons':
@@ -64,7 +62,6 @@ class Persons:
 
     def report(self, mask: np.ndarray, kind: str, got: str, expected: str, total: int | None = None,
                unit: str = 'person', level: str = 'error') -> None:
-        """Reports a problem of the persons in a mask (N, ), if there are any."""
         if mask.any():
             report(Problem(kind, self.path, got, expected, self.ids(mask), unit=unit, level=level,
                            total=len(mask) if total is None else int(total)))
@@ -73,9 +70,8 @@ class Persons:
 def read_annotations(path: str, what: str = 'ann_file') -> dict:
     """Reads a COCO-style file and checks its fields and ids, which become whole numbers by :func:`whole_id`.
 
-    Raises:
-        FileNotFoundError: The file does not exist; ``what`` names the argument it came from.
-        DataError: The file is not COCO-style, ids repeat, or ids refer to nothing.
+    Raises a FileNotFoundError that names the argument ``what``, or a DataError if it is not COCO-style, or ids repeat
+    or refer to nothing.
     """
     content = read_json_of(path, what)
     if not isinstance(content, dict) or not isinstance(content.get('images'), list):
@@ -125,7 +121,6 @@ def whole_id(value: Any) -> int | None:
 
 def _refuse(kind: str, path: str, got: str, expected: str, entries: list[dict], wrong: Collection[int], name: str,
             examples: Sequence | None = None) -> list[dict]:
-    """Reports the entries at some indices and returns the others; examples are their ids by default."""
     if not wrong:
         return entries
     examples = [entries[i]['id'] for i in wrong] if examples is None else examples
@@ -169,7 +164,6 @@ def _check_unique_ids(path: str, name: str, entries: list[dict]) -> list[dict]:
 
 
 def _check_crowds(path: str, entries: list[dict]) -> list[dict]:
-    """Returns the annotations with an ``iscrowd`` of 0 or 1."""
     crowds = [entry.get('iscrowd', 0) for entry in entries]
     if all(crowd in (0, 1) for crowd in crowds):
         return entries
@@ -205,12 +199,8 @@ def _check_image_sizes(path: str, content: dict) -> None:
 def persons_of(content: dict, path: str, fields: dict[str, int], vocabulary: str) -> Persons:
     """Returns the annotations of :func:`read_annotations` as arrays, in the order of the file's images.
 
-    Args:
-        fields: Number of keypoints in each field of an annotation.
-        vocabulary: Name of the keypoint set, for messages.
-
-    Raises:
-        DataError: Keypoints or boxes have another length, or are not numbers.
+    ``fields`` are the numbers of keypoints by field. Raises a DataError if keypoints or boxes have another length, or
+    are not numbers.
     """
     images = {image['id']: image for image in content['images']}
     position = {number: i for i, number in enumerate(images)}

@@ -58,7 +58,6 @@ def _check_units(persons: Persons) -> Persons:
 
 
 def _check_places(persons: Persons) -> Persons:
-    """Checks that keypoints are in the image, and boxes around the keypoints."""
     points, labeled = persons.keypoints[..., :2].astype(np.float64), persons.labeled
     low, shape = persons.boxes[:, :2], persons.boxes[:, 2:]
     high, sizes = low + shape, persons.sizes

@@ -19,10 +19,7 @@ _is_exporting = getattr(torch.compiler, 'is_exporting', bool)
 
 @KEYPOINT_CODECS.register_module()
 class SapiensUDPHeatmap(BaseKeypointCodec):
-    """Converts keypoints to and from Gaussian heatmaps.
-
-    The data loader carries coordinates only (:meth:`encode`); the head renders them (:meth:`render`) and decodes its
-    output (:meth:`batch_decode`) on its device.
+    """Converts keypoints to and from Gaussian heatmaps, which the head renders and decodes on its device.
 
     Args:
         input_size: Size (W, H) of the model's input in pixels.
@@ -49,15 +46,10 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         return True
 
     def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
-        """Prepares the training target of one person, without rendering it.
+        """Prepares the target of keypoints (1, K, 2) in input pixels; labeled where ``keypoints_visible`` (1, K) > 0.
 
-        Args:
-            keypoints: (1, K, 2) in pixels of the model's input.
-            keypoints_visible: (1, K) weights; 0 or less for keypoints that are not labeled.
-
-        Returns:
-            ``keypoint_labels`` (1, K, 2) float32 in heatmap pixels, NaN for keypoints that are not rendered, and
-            ``keypoint_weights`` (1, K), 0 where the whole Gaussian is outside of the heatmap.
+        Returns ``keypoint_labels`` (1, K, 2) float32 in heatmap pixels, NaN for keypoints that are not rendered, and
+        ``keypoint_weights`` (1, K), 0 where the whole Gaussian is outside of the heatmap.
         """
         if keypoints_visible is None:
             keypoints_visible = np.ones(keypoints.shape[:2], dtype=np.float32)
@@ -73,13 +65,9 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         return dict(keypoint_labels=labels, keypoint_weights=weights)
 
     def render(self, keypoint_labels: Tensor) -> Tensor:
-        """Renders Gaussians of height 1, cut off 3 sigma from the nearest heatmap pixel.
+        """Renders Gaussians of height 1, cut off 3 sigma from the nearest heatmap pixel, (B, K, h, w) float32.
 
-        Args:
-            keypoint_labels: (B, K, 2) in heatmap pixels, NaN for no keypoint.
-
-        Returns:
-            Heatmaps (B, K, h, w), float32.
+        ``keypoint_labels`` (B, K, 2) are in heatmap pixels, NaN for no keypoint.
         """
         # The Gaussian and its cut-off are separable: two vectors and one outer product per keypoint.
         radius = self.sigma * 3
@@ -98,11 +86,7 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         return y[..., :, None] * x[..., None, :]
 
     def batch_decode(self, batch_encoded: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Decodes heatmaps (B, K, h, w) on their device.
-
-        Returns:
-            Keypoints (1, K, 2) in pixels of the model's input and scores (1, K), for each of the B persons.
-        """
+        """Decodes heatmaps (B, K, h, w) to keypoints (1, K, 2) in input pixels and scores (1, K) of B persons."""
         keypoints, scores = self.decode_heatmaps(batch_encoded)
         return list(keypoints.cpu().numpy()[:, None]), list(scores.cpu().numpy()[:, None])
 
@@ -113,14 +97,10 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
 
     @torch.no_grad()
     def decode_heatmaps(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the peaks of heatmaps, refined by a Newton step on the blurred log heatmap.
+        """Returns the peaks of heatmaps (B, K, h, w), refined by a Newton step on the blurred log heatmap.
 
-        Args:
-            heatmaps: (B, K, h, w), any floating dtype.
-
-        Returns:
-            Keypoints (B, K, 2) float32 in pixels of the model's input, always finite, and scores (B, K) float32, the
-            heights of the peaks. A heatmap without a positive value gives its unrefined maximum and a score <= 0.
+        Keypoints (B, K, 2) float32 in pixels of the model's input, always finite, and scores (B, K) float32, the
+        heights of the peaks. A heatmap without a positive value gives its unrefined maximum and a score <= 0.
         """
         B, K, h, w = heatmaps.shape
         if (w, h) != self.heatmap_size:
@@ -172,11 +152,7 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
 
 
 def heatmap_maximum(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the position (..., 2) as integer (x, y) and the value (...) float32 of each map's first maximum.
-
-    Args:
-        maps: (..., h, w).
-    """
+    """Returns integer (x, y) (..., 2) and value (...) float32 of the first maximum of maps (..., h, w)."""
     # Rows first: a maximum without its position is several times faster than one with it.
     rows = maps.amax(-1)
     scores, y = rows.max(-1)

@@ -49,7 +49,6 @@ class CheckedCocoStyle:
 
     @classmethod
     def _load_metainfo(cls, metainfo: dict | None = None) -> dict:
-        """Returns the parsed metainfo, after checks of what mmpose's parser assumes."""
         given = cls.METAINFO if metainfo is None else metainfo
         info = given.get('keypoint_info')
         if info is not None:
@@ -68,9 +67,7 @@ class CheckedCocoStyle:
     def load_data_list(self) -> list[dict]:
         """Loads samples from the annotation file or, with ``bbox_file``, from a detector's boxes.
 
-        Raises:
-            FileNotFoundError: The annotation file, the box file or the folder of images does not exist.
-            ValueError: A file is wrong, or gives no sample.
+        Raises a FileNotFoundError without a file or folder, a ValueError if a file is wrong, or gives no sample.
         """
         folder = self.data_prefix.get('img', '') or '.'
         if not self.ann_file:
@@ -87,7 +84,6 @@ class CheckedCocoStyle:
         return data_list
 
     def _load_annotations(self) -> tuple[list[dict], list[dict]]:
-        """Returns a sample for each person who can be one, and all images."""
         content, persons = self._read()
         if self.data_mode == 'topdown':
             reasons = dropped(persons, self._num_keypoints(persons))
@@ -106,7 +102,6 @@ class CheckedCocoStyle:
         return [sample for sample in samples if sample], content['images']
 
     def _read(self) -> tuple[dict, Persons]:
-        """Returns the annotation file and its persons, checked."""
         content = read_annotations(self.ann_file)
         if self.test_mode and 'categories' not in content:
             raise ValueError(self._says(f"ann_file '{self.ann_file}' has no 'categories', which the evaluation needs. "
@@ -180,7 +175,6 @@ class CheckedCocoStyle:
         return samples
 
     def filter_data(self) -> list[dict]:
-        """Returns the samples that pass ``filter_cfg``."""
         data_list = super().filter_data()
         if not data_list:
             raise ValueError(self._says(f'filter_cfg={self.filter_cfg} leaves none of {len(self.data_list)} samples. '
@@ -205,7 +199,6 @@ class CheckedCocoStyle:
             missing=tuple(sorted(missing)))
 
     def _keypoint_fields(self) -> dict[str, int]:
-        """Number of keypoints in each field of an annotation."""
         return {'keypoints': self._metainfo['num_keypoints']}  # not `metainfo`, which is copied at every access
 
     def _num_keypoints(self, persons: Persons) -> np.ndarray:
@@ -213,7 +206,6 @@ class CheckedCocoStyle:
         return persons.labeled.sum(axis=1)
 
     def _report_dropped(self, reasons: dict[str, Sequence], total: int) -> None:
-        """Reports in one line how many entries are not samples, by reason."""
         number = sum(map(len, reasons.values()))
         if number:
             parts = '; '.join(f'{len(ids)} with {reason} ({some(ids)})' for reason, ids in reasons.items())
@@ -243,8 +235,7 @@ class SapiensCocoDataset(CheckedCocoStyle, CocoDataset):
 class SapiensCocoStyleDataset(CheckedCocoStyle, BaseCocoStyleDataset):
     """Any keypoints in COCO's format, checked: the 308 of the Sapiens release unless ``metainfo`` names others.
 
-    An annotation has its K keypoints as a flat list of 3K numbers, ``[x, y, visibility, ...]`` in pixels, visibility 0
-    for keypoints that are not labeled. docs/your_keypoints.md shows a custom keypoint set.
+    Annotations have flat lists ``[x, y, visibility, ...]`` in pixels, 0 for not labeled; see docs/your_keypoints.md.
     """
 
     METAINFO = METAINFO_308
@@ -268,10 +259,7 @@ class SapiensCocoWholeBodyDataset(CheckedCocoStyle, CocoWholeBodyDataset):
 
 @DATASETS.register_module()
 class SapiensCommon114Dataset(SapiensCocoWholeBodyDataset):
-    """COCO-WholeBody annotations as the 308 keypoints of goliath, of which the 114 common ones are labeled.
-
-    A 308-keypoint model can be tested (:class:`SapiensCommon114Metric`) and trained on them.
-    """
+    """COCO-WholeBody annotations as the 308 keypoints of goliath, of which the 114 common ones are labeled."""
 
     METAINFO = {**METAINFO_308, 'dataset_name': 'goliath_common_114'}
 

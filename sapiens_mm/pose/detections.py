@@ -40,7 +40,6 @@ def _is_box(box: dict) -> bool:
 
 
 def _report(kind: str, path: str, got: str, expected: str, mask: np.ndarray) -> None:
-    """Reports a problem of the boxes in a mask (N, ), if there are any."""
     if mask.any():
         report(Problem(kind, f"bbox_file '{path}'", got, expected, _entries(mask), total=len(mask), unit='box'))
 
@@ -53,11 +52,7 @@ def select_detections(boxes: list[dict], path: str, categories: set[int], images
                       skipped: Collection[int] = ()) -> tuple[list[dict], dict[str, tuple[str, ...]]]:
     """Checks categories, images and units of boxes; returns those of persons, and the other entries by reason.
 
-    Args:
-        boxes: From :func:`read_detections`, of the file ``path``.
-        categories: Category ids of the annotated persons; empty for any.
-        images: The images of ``ann_file``, by id.
-        skipped: Ids of images that the data set does not use.
+    ``categories`` are ids, empty for any; ``skipped`` are ids of images that the data set does not use.
     """
     persons = np.array([not categories or box['category_id'] in categories for box in boxes], bool)
     if not persons.any():

@@ -10,15 +10,10 @@ class SapiensPoseEstimator(TopdownPoseEstimator):
     """mmpose's ``TopdownPoseEstimator``, with one forward pass of twice the batch for the flip test."""
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
-        """Predicts the keypoints of B persons.
+        """Predicts B persons from normalized crops (B, 3, H, W), placed by ``input_center`` and ``input_scale``.
 
-        Args:
-            inputs: Normalized person crops (B, 3, H, W).
-            data_samples: B data samples with ``input_center``, ``input_scale`` and ``input_size`` of their crops.
-
-        Returns:
-            The data samples with ``pred_instances``: ``keypoints`` (1, K, 2) in pixels of the image and
-            ``keypoint_scores`` (1, K); with ``test_cfg.output_heatmaps`` also ``pred_fields``.
+        Adds ``pred_instances``: ``keypoints`` (1, K, 2) in pixels of the image and ``keypoint_scores`` (1, K); with
+        ``test_cfg.output_heatmaps`` also ``pred_fields``.
         """
         if not self.test_cfg.get('flip_test', False):
             return super().predict(inputs, data_samples)

@@ -33,17 +33,13 @@ def person_hashes(entries: Sequence[dict]) -> dict[int, int]:
 
 
 def _is_labeled(entry: dict) -> bool:
-    """Whether an annotation is a person with a labeled keypoint in any of its fields."""
     return not entry.get('iscrowd') and any(
         flag > 0 for name, values in entry.items() if name == 'keypoints' or name.endswith('_kpts')
         for flag in values[2::3])
 
 
 def evaluated_by(dataset) -> dict | None:
-    """Returns what an evaluation on a data set covers: ``images`` and ``persons``, hashes by id, ``missing`` ids.
-
-    Looks into unions and wrappers; None if it is unknown.
-    """
+    """Returns what an evaluation covers: ``images``, ``persons`` (hashes by id), ``missing`` ids; None if unknown."""
     parts = [evaluated_by(inner) for inner in getattr(dataset, 'datasets', ())]
     if parts:
         return None if None in parts else dict(
@@ -58,11 +54,7 @@ def evaluated_by(dataset) -> dict | None:
 def read_ground_truth(ann_file: str, dataset_meta: dict, use_area: bool, evaluated: dict | None = None) -> COCO:
     """Reads the evaluator's annotations, and checks that they are those of the data set.
 
-    Args:
-        ann_file: The evaluator's annotation file.
-        dataset_meta: The data set's metainfo.
-        use_area: Whether OKS uses ``area``.
-        evaluated: From :func:`evaluated_by`; by default that of the metainfo.
+    ``use_area``: OKS uses ``area``. ``evaluated`` is from :func:`evaluated_by`, by default that of the metainfo.
     """
     check_numbers(list(dataset_meta['keypoint_name2id']), dataset_meta['sigmas'], 'sigmas',
                   f"metainfo of '{dataset_meta['dataset_name']}'", *SIGMAS)
@@ -78,7 +70,6 @@ def read_ground_truth(ann_file: str, dataset_meta: dict, use_area: bool, evaluat
 
 
 def _compare(ann_file: str, content: dict, evaluated: dict) -> None:
-    """Checks that a file has the images and persons of the data set."""
     images = content['images']
     names = dict(zip((image['id'] for image in images), name_hashes([image['file_name'] for image in images]).tolist()))
     persons = person_hashes([entry for entry in content['annotations'] if entry['image_id'] in evaluated['images']])
@@ -175,7 +166,6 @@ class SapiensCheckCocoMetricHook(Hook):
 
     @staticmethod
     def _metrics(loop) -> list[tuple[CocoMetric, bool]]:
-        """The keypoint metrics, and whether they are this package's."""
         return [(metric, hasattr(metric, 'metric_names')) for metric in loop.evaluator.metrics
                 if isinstance(metric, CocoMetric)]
 

@@ -18,19 +18,15 @@ from .codec import heatmap_maximum
 class SapiensPoseHead(BaseHead):
     """Heatmap head: transposed convolutions, 1x1 convolutions, InstanceNorm, SiLU.
 
-    Renders training targets from the keypoints' coordinates on the model's device, so that the data loader carries two
-    numbers per keypoint instead of a heatmap.
+    Renders training targets from coordinates on the model's device, so that the data loader carries no heatmaps.
 
     Args:
         in_channels: Channels of the backbone's feature map.
         out_channels: Number of keypoints K.
-        deconv_out_channels: Channels of the transposed convolutions; each doubles the size.
-        deconv_kernel_sizes: Their kernel sizes.
-        conv_out_channels: Channels of the convolutions after them.
-        conv_kernel_sizes: Their kernel sizes.
+        deconv_out_channels: Channels of the transposed convolutions (``deconv_kernel_sizes``); each doubles the size.
+        conv_out_channels: Channels of the convolutions after them (``conv_kernel_sizes``).
         loss: Config of the loss, called with predicted and target heatmaps (B, K, h, w) and weights (B, K).
         decoder: Config of the codec, a ``SapiensUDPHeatmap``, which renders targets and decodes heatmaps.
-        init_cfg: See :class:`mmengine.model.BaseModule`.
     """
 
     def __init__(self, in_channels: int, out_channels: int, deconv_out_channels: Sequence[int] = (768, 768),
@@ -60,17 +56,11 @@ class SapiensPoseHead(BaseHead):
 
     def predict(self, feats: Sequence[Tensor] | list[Sequence[Tensor]], batch_data_samples: list,
                 test_cfg: dict = {}) -> list | tuple[list, list]:  # noqa: B006
-        """Predicts keypoints.
+        """Predicts keypoints from feature maps; with ``flip_test`` from two, of the images and of the mirrored images.
 
-        Args:
-            feats: Feature maps; with ``flip_test`` a list of two, of the images and of the mirrored images.
-            batch_data_samples: B data samples; ``flip_test`` needs their ``flip_indices``.
-            test_cfg: ``flip_test`` averages the heatmaps of image and mirrored image; ``output_heatmaps`` returns the
-                heatmaps too.
-
-        Returns:
-            B ``InstanceData`` with ``keypoints`` (1, K, 2) in pixels of the model's input and ``keypoint_scores``
-            (1, K); with ``output_heatmaps`` also B ``PixelData`` with ``heatmaps`` (K, h, w).
+        ``test_cfg``: ``flip_test`` averages heatmaps of both; ``output_heatmaps`` returns heatmaps too. Returns B
+        ``InstanceData`` with ``keypoints`` (1, K, 2) in pixels of the model's input and ``keypoint_scores`` (1, K);
+        with ``output_heatmaps`` also B ``PixelData`` with ``heatmaps`` (K, h, w).
         """
         if test_cfg.get('flip_test', False):
             heatmaps, mirrored = self.forward([torch.cat(pair) for pair in zip(*feats)]).chunk(2)
@@ -89,11 +79,8 @@ class SapiensPoseHead(BaseHead):
     def loss(self, feats: Sequence[Tensor], batch_data_samples: list, train_cfg: dict = {}) -> dict:  # noqa: B006
         """Returns ``loss_kpt`` and, in iterations logged by ``SapiensLoggedIterHook``, the accuracy ``acc_pose``.
 
-        Args:
-            feats: Feature maps.
-            batch_data_samples: B data samples with the codec's ``keypoint_labels`` (1, K, 2) and ``keypoint_weights``
-                (1, K) in ``gt_instance_labels``.
-            train_cfg: Unused; mmpose's estimators pass it.
+        The B data samples have the codec's ``keypoint_labels`` (1, K, 2) and ``keypoint_weights`` (1, K) in
+        ``gt_instance_labels``.
         """
         if self.decoder is None:
             raise RuntimeError("decoder: got None, expected a codec to render targets; use type='SapiensUDPHeatmap'")
@@ -112,16 +99,10 @@ class SapiensPoseHead(BaseHead):
 
 
 def correct_keypoints(pred: Tensor, target: Tensor, valid: Tensor, threshold: float = 0.05) -> Tensor:
-    """Returns the share of keypoints whose peak is within ``threshold`` of the target's (PCK), 0 if none is valid.
+    """Returns the share (PCK) of keypoints whose peak is within ``threshold`` of the target's, 0 if none is valid.
 
-    The mean over keypoints that are valid at least once in the batch, as in mmpose's ``pose_pck_accuracy``, which
-    however divides x by the height and y by the width.
-
-    Args:
-        pred: Heatmaps (B, K, h, w).
-        target: Heatmaps (B, K, h, w).
-        valid: (B, K), boolean.
-        threshold: Distance as a share of the heatmap's width (for x) and height (for y).
+    For heatmaps (B, K, h, w) and ``valid`` (B, K), with the threshold as a share of the heatmap's width (x) and height
+    (y), which mmpose's ``pose_pck_accuracy`` swaps. The mean over keypoints that are valid at least once.
     """
     (peaks, scores), (target_peaks, _) = heatmap_maximum(pred), heatmap_maximum(target)
     size = peaks.new_tensor(pred.shape[:1:-1]).float()

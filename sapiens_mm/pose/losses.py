@@ -6,15 +6,11 @@ from torch import Tensor
 
 @MODELS.register_module()
 class SapiensOHKMMSELoss(nn.Module):
-    """Mean squared error over the hardest keypoints of each person (online hard keypoint mining).
-
-    Equals mmpose's ``KeypointOHKMMSELoss``, without loops over persons and keypoints (Chen et al., CVPR 2018,
-    https://arxiv.org/abs/1711.07319).
+    """Mean squared error over the hardest keypoints of each person (Chen et al., https://arxiv.org/abs/1711.07319).
 
     Args:
         use_target_weight: Multiplies the errors by the keypoints' weights, before they are squared.
-        topk: Number of keypoints of each person that count.
-        loss_weight: Factor of the loss.
+        topk: Number of keypoints of each person that count; ``loss_weight`` is the factor of the loss.
     """
 
     def __init__(self, use_target_weight: bool = False, topk: int = 8, loss_weight: float = 1.):

@@ -33,7 +33,6 @@ def _parse(vocabulary: str) -> dict:
 def get_metainfo(name: str | int) -> dict:
     """Returns a copy of a keypoint set's metainfo as parsed by mmpose: ``num_keypoints``, ``flip_indices`` and so on.
 
-    Args:
-        name: ``'coco'``, ``'coco_wholebody'``, ``'goliath'``, or the number of its keypoints: 17, 133, 308.
+    ``name`` is ``'coco'``, ``'coco_wholebody'``, ``'goliath'``, or the number of its keypoints: 17, 133, 308.
     """
     return copy.deepcopy(_parse(get_vocabulary(name)))

@@ -26,20 +26,19 @@ class SapiensKeypointMetric(CocoMetric):
     """AP and AR of all keypoints and of each part of the body, by xtcocotools.
 
     As in COCO-WholeBody's evaluation, persons are scored and OKS-NMSed once, on all keypoints, and each part is
-    evaluated on the remaining persons: OKS over the part's keypoints, with the area of the whole person, for persons
-    with a labeled keypoint in the part. Annotations have COCO-WholeBody's five fields or one flat list of keypoints.
-    With 17 keypoints the metrics equal those of ``CocoMetric``, with 133 those of COCO-WholeBody.
+    evaluated on the remaining persons with a labeled keypoint in it: OKS over its keypoints, with the area of the whole
+    person. Annotations have COCO-WholeBody's five fields or one flat list of keypoints. With 17 keypoints the metrics
+    equal those of ``CocoMetric``, with 133 COCO-WholeBody's.
 
-    Metrics are ``{prefix}/AP``, ``{prefix}/AR`` and so on for all keypoints, ``{prefix}/{part}/AP`` and
-    ``{prefix}/{part}/AR`` for a part; -1 means that nobody has the part labeled.
+    Metrics: ``{prefix}/AP``, ``{prefix}/AR``, ..., and ``{prefix}/{part}/AP`` and ``AR``; -1: nobody has the part
+    labeled.
 
     Args:
         parts: Keypoint names of each part, ``{part: [name, ...]}``. Defaults to body, foot, face, left_hand and
             right_hand for COCO-WholeBody, these and extra for goliath, none for other keypoint sets. With a
             ``left_hand`` and a ``right_hand``, ``hand`` is the mean of both, as in papers.
         prefix: Defaults to ``dataset_name`` of the metainfo: ``coco``, ``coco_wholebody``, ``goliath``.
-        **kwargs: Arguments of mmpose's ``CocoMetric``: ``ann_file``, ``score_mode``, ``nms_mode``, ``nms_thr``,
-            ``use_area``, ``outfile_prefix``, ``format_only``, ``collect_device``.
+        **kwargs: Arguments of mmpose's ``CocoMetric``.
     """
 
     def __init__(self, parts: dict[str, Sequence[str]] | None = None, prefix: str | None = None,
@@ -73,13 +72,11 @@ class SapiensKeypointMetric(CocoMetric):
 
     @property
     def metric_names(self) -> list[str]:
-        """Names of all metrics that the keypoint set has."""
         parts = [*self.parts, 'hand'] if {'left_hand', 'right_hand'} <= self.parts.keys() else self.parts
         return [f'{self.prefix}/{name}' for name in (*COCO_STATS, *(f'{part}/{stat}' for part in parts
                                                                      for stat in ('AP', 'AR')))]
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Collects the predictions of a batch."""
         evaluated = []
         for sample in data_samples:
             instances = sample['pred_instances']
@@ -89,7 +86,6 @@ class SapiensKeypointMetric(CocoMetric):
         super().process(data_batch, evaluated)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Returns the metrics of the predictions of all processes."""
         if not results:
             raise ValueError(f'{type(self).__name__}: got no predictions because the data set is empty; check its '
                              'bbox_file if it has one, and bbox_score_thr in filter_cfg')
@@ -103,10 +99,7 @@ class SapiensKeypointMetric(CocoMetric):
             for ann in gt['raw_ann_info'] if ann is not None]} for gt in gt_dicts], outfile_prefix)
 
     def results2json(self, keypoints: dict[int, list], outfile_prefix: str) -> None:
-        """Keeps the detections that passed scoring and NMS, and writes them if ``outfile_prefix`` is set.
-
-        mmpose always writes them and reads them again, which takes longer than the evaluation of 308 keypoints.
-        """
+        """Keeps the detections that passed scoring and NMS, and writes them if ``outfile_prefix`` is set."""
         self._detections = []
         for person in (person for persons in keypoints.values() for person in persons):
             self._detections.append(dict(
@@ -206,12 +199,8 @@ class SapiensCommon114Metric(SapiensKeypointMetric):
     """AP and AR over the 114 keypoints that goliath and COCO-WholeBody share, and over their parts.
 
     The metric of the Sapiens paper for 308-keypoint models (Humans-5K). Predictions and annotations each have 308 or
-    133 keypoints: :class:`SapiensCommon114Dataset` compares models of both on COCO-WholeBody. Sigmas are
-    COCO-WholeBody's; scores and NMS are over the 114.
-
-    Args:
-        prefix: Defaults to ``common_114``.
-        **kwargs: See :class:`SapiensKeypointMetric`.
+    133 keypoints. Sigmas are COCO-WholeBody's; scores and NMS are over the 114. Arguments as
+    :class:`SapiensKeypointMetric`.
     """
 
     def __init__(self, prefix: str = 'common_114', **kwargs) -> None:
@@ -222,7 +211,6 @@ class SapiensCommon114Metric(SapiensKeypointMetric):
 
     @SapiensKeypointMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
-        """Metainfo of the data set, reduced to the common keypoints."""
         sigmas = get_metainfo('coco_wholebody')['sigmas'][COMMON_114_IN_133]
         index = {name: position for position, (_, name) in enumerate(COMMON_114)}
         common = {**dataset_meta, 'num_keypoints': len(index), 'sigmas': sigmas, 'keypoint_name2id': index}

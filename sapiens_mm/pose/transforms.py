@@ -22,9 +22,8 @@ class SapiensLoadImage(LoadImage):
     def transform(self, results: dict) -> dict | None:
         """Adds ``img`` (H, W, 3), if it is not there, ``img_shape`` and ``ori_shape`` (H, W) to a sample.
 
-        Raises:
-            FileNotFoundError: The file does not exist.
-            ValueError: The file cannot be decoded completely, or the image does not have its ``annotated_shape``.
+        Raises a FileNotFoundError, or a ValueError if the file is not decoded whole or its size is not
+        ``annotated_shape``.
         """
         if 'img' not in results:
             results['img'] = self._read(results['img_path'])
@@ -51,15 +50,12 @@ class SapiensLoadImage(LoadImage):
 
 @TRANSFORMS.register_module()
 class SapiensRandomBlur(BaseTransform):
-    """Blurs ``img`` (H, W, 3) uint8 by the mean or the median of a square around each pixel.
-
-    Equals albumentations' ``Blur`` and ``MedianBlur``.
+    """Blurs ``img`` (H, W, 3) uint8 by the mean or the median of a square, as albumentations' Blur and MedianBlur.
 
     Args:
         kind: ``'mean'`` or ``'median'``.
         prob: Probability of a blur, 0 to 1.
-        kernel_size: Smallest and largest side of the square in pixels, odd, at least 3; the odd sides in this range are
-            equally likely.
+        kernel_size: Smallest and largest side in pixels, odd, at least 3; the odd sides between are equally likely.
     """
 
     def __init__(self, kind: str = 'mean', prob: float = 0.1, kernel_size: tuple[int, int] = (3, 7)):
@@ -87,8 +83,6 @@ class SapiensRandomBlur(BaseTransform):
 @TRANSFORMS.register_module()
 class SapiensCoarseDropout(BaseTransform):
     """Blackens one rectangle of ``img`` (H, W, C) (DeVries and Taylor, 2017, https://arxiv.org/abs/1708.04552).
-
-    Equals albumentations' ``CoarseDropout`` with one hole.
 
     Args:
         size: Smallest and largest side of the rectangle, as a share of the image's side, in (0, 1].
@@ -118,10 +112,7 @@ class SapiensCoarseDropout(BaseTransform):
 
 @TRANSFORMS.register_module()
 class SapiensPhotometricDistortion(PhotometricDistortion):
-    """mmpose's ``PhotometricDistortion`` on ``img`` (H, W, 3) uint8, with equal results and several times as fast.
-
-    Brightness, contrast and saturation are look-ups in a table of 256 values instead of float32 arithmetic.
-    """
+    """mmpose's ``PhotometricDistortion`` on ``img`` (H, W, 3) uint8, with equal results, faster by look-up tables."""
 
     def _convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
         table = np.clip(np.arange(256, dtype=np.float32) * np.float32(alpha) + np.float32(beta), 0, 255)

@@ -20,16 +20,12 @@ from ..visualization.skeleton import draw_skeleton
 class SapiensSkeletonPictures(BaseMetric):
     """Draws the predictions of a test: one image with all of its persons per input image.
 
-    It is a metric without values because a metric gathers the persons of an image, which a top-down model predicts in
-    separate samples, on any process.
+    A metric without values, since a metric gathers the persons of an image, which are separate samples, on any process.
 
     Args:
         out_dir: Folder of the drawn images, which have the names of the input images.
-        kpt_thr: Minimum score of keypoints.
-        bbox_thr: Minimum box score of persons.
+        kpt_thr: Minimum score of keypoints; ``bbox_thr``: minimum box score of persons.
         max_images: Maximum number of images; None for all.
-        collect_device: See :class:`mmengine.evaluator.BaseMetric`.
-        prefix: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'pictures'

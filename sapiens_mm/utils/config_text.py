@@ -12,10 +12,7 @@ class Code(str):
 def format_value(value, indent: int = 0, column: int = 0) -> str:
     """Returns a value as source: on one line if it fits, else with an item on each line.
 
-    Args:
-        value: Dicts, lists, tuples, numbers, text, None and :class:`Code`.
-        indent: Indentation of its line.
-        column: Columns already used on the line, plus one for the trailing comma.
+    ``column`` counts the columns already used on the line, plus one for the trailing comma.
     """
     if not isinstance(value, (dict, list, tuple)):
         return str(value) if isinstance(value, Code) else repr(value)

@@ -9,11 +9,7 @@ from typing import Any
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Returns the value of a JSON text.
-
-    Raises:
-        ValueError: The text is not JSON in UTF-8, or is nested too deeply to be read.
-    """
+    """Returns the value of a JSON text; a ValueError if it is not JSON in UTF-8, or is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -21,12 +17,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Returns the value of a JSON file.
-
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: The file is not JSON in UTF-8, or is nested too deeply; the message names it.
-    """
+    """Returns the value of a JSON file; an OSError, or a ValueError as :func:`parse_json` that names the file."""
     with open(path, 'rb') as file:
         content = file.read()
     try:
@@ -39,13 +30,8 @@ def read_json(path: str | os.PathLike) -> Any:
 def replacing(path: str | os.PathLike, unique: bool = False) -> Iterator[str]:
     """Yields a temporary path beside ``path`` and moves what is written there to ``path`` unless an error occurs.
 
-    The content is flushed to the disk before the rename, so a crash leaves either the old or the new content. The
-    folder of ``path`` must exist.
-
-    Args:
-        path: A file, or a folder that is replaced as a whole.
-        unique: Whether several processes or threads may write the same path; the temporary name is then
-            ``NAME.part-<random>`` instead of ``NAME.part``.
+    The content is flushed before the rename, so a crash leaves either the old or the new content; a folder is replaced
+    as a whole. With ``unique`` several processes or threads may write the same path.
     """
     part = f'{os.fspath(path)}.part'
     if unique:

@@ -1,7 +1,6 @@
 """Size and EXIF orientation of JPEG, PNG and WebP files from their headers.
 
-Pillow would decode a PNG's pixels for an orientation, apply orientations of XMP, which OpenCV ignores, read WebP files
-as a whole, and refuse PNGs with a damaged optional chunk.
+Pillow would decode a PNG's pixels for it, apply XMP's, which OpenCV ignores, and refuse PNGs with a damaged chunk.
 """
 import struct
 from typing import BinaryIO, NamedTuple
@@ -26,14 +25,7 @@ class Header(NamedTuple):
 
 
 def read_header(file: BinaryIO) -> Header | None:
-    """Reads the header of an image file, which may be truncated behind it.
-
-    Returns:
-        The header; None for other formats.
-
-    Raises:
-        ValueError: The header is damaged.
-    """
+    """Reads the header of an image file, which may end behind it; None for other formats, ValueError if damaged."""
     head = file.read(12)
     file.seek(0)
     read = _jpeg if head[:2] == b'\xff\xd8' else _png if head[:8] == _PNG else (

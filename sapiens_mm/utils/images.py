@@ -26,11 +26,7 @@ _lock = threading.RLock()
 
 
 def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
-    """Opens an image and reads its header.
-
-    Args:
-        file: A path or a binary file.
-        max_pixels: Largest width x height; None for any.
+    """Opens an image of at most ``max_pixels`` (width x height; None: any) and reads its header.
 
     Raises:
         PIL.UnidentifiedImageError: The content has none of `FORMATS`.
@@ -59,10 +55,7 @@ def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_
 
 
 def _check_tiles(file: BinaryIO, pixels: int) -> None:
-    """Raises a ValueError if the tiles of a TIFF's first image are far larger than the image.
-
-    Of a repeated tag the largest value counts, since readers differ in their choice.
-    """
+    """Refuses a TIFF whose tiles exceed its first image by far, by the largest value, as readers differ in choice."""
     file.seek(0)
     head = file.read(16)
     order, big = '<' if head[:2] == b'II' else '>', b'+' in head[2:4]
@@ -93,9 +86,8 @@ def _check_tiles(file: BinaryIO, pixels: int) -> None:
 def header_of(data: bytes) -> Header | None:
     """Returns size and orientation of an image file; None for damaged files and formats unknown to Pillow.
 
-    Raises:
-        ValueError: The image has more than `MAX_PIXELS` pixels, is a TIFF with tiles far larger than the image, or a
-            damaged JPEG 2000, which is decoded here because OpenCV ends the process on some of these.
+    Raises a ValueError for more than `MAX_PIXELS` pixels, a TIFF with tiles far larger than the image, or a damaged
+    JPEG 2000, which is decoded here because OpenCV ends the process on some of these.
     """
     try:
         header = read_header(BytesIO(data))
@@ -122,17 +114,9 @@ def header_of(data: bytes) -> Header | None:
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:
-    """Decodes an image file and applies its EXIF orientation, in every format.
+    """Decodes an image file by flags of ``cv2.imdecode``, in every format, and applies its EXIF orientation.
 
-    Args:
-        data: Content of the file.
-        flags: Flags of ``cv2.imdecode``.
-
-    Returns:
-        (H, W) or (H, W, C), channels in OpenCV's order.
-
-    Raises:
-        ValueError: The content is truncated, damaged, or not an image.
+    Returns (H, W) or (H, W, C) in OpenCV's order; a ValueError if the content is truncated, damaged, or no image.
     """
     header = header_of(data)
     # From memory, since OpenCV fills the missing part of a truncated file with gray.

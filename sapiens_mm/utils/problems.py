@@ -26,16 +26,14 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem of entries of a file, or of files of a folder.
+    """A problem of entries of a file, or of files of a folder (``where``).
 
     Attributes:
         kind: Row of the scan's table and heading of the guide: ``'repeated ids'``.
-        where: File or folder.
         got: Predicate of the entries (``'have no area'``); without entries, the content.
         expected: Correct content and remedy: ``'a positive area; add it'``.
-        examples: Ids or names of entries.
-        number: Number of wrong entries; by default that of the examples.
-        total: Number of all entries; 0 if unknown.
+        examples: Ids or names of entries, which are ``number`` wrong ones (default: the examples) of ``total`` (0:
+            unknown).
         unit: Noun of an entry: ``'person'``.
         level: ``'error'`` if results on this data would be wrong, else ``'warning'`` or ``'note'``.
     """

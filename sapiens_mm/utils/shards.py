@@ -1,7 +1,6 @@
 """Running a function over independent items: shares of an array job, local processes, a Ray cluster.
 
-Every runner takes ``make``, a picklable function without arguments that returns the function to apply. It is called
-once in each worker, so a model is loaded once.
+Every runner calls ``make``, which is picklable and returns the function, once in each worker, to load a model once.
 """
 import contextlib
 import logging
@@ -24,11 +23,7 @@ _THREADS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 
 
 def parse_share(text: str) -> tuple[int, int]:
-    """Parses ``'I/N'``, the share I of an array of N jobs.
-
-    Raises:
-        ValueError: The text is not of that form, or not 0 <= I < N.
-    """
+    """Parses ``'I/N'``, the share I of an array of N jobs; a ValueError unless 0 <= I < N."""
     try:
         index, count = map(int, text.split('/'))
     except ValueError:
@@ -39,21 +34,10 @@ def parse_share(text: str) -> tuple[int, int]:
 
 
 def run_in_processes(make: Make, items: Sequence, workers: int = 1) -> Iterator[Any]:
-    """Applies a function to items in new processes that use one thread each.
+    """Applies a function to picklable items in at most ``workers`` new processes that use one thread each.
 
-    The processes start afresh, ignore Ctrl-C and end with this process.
-
-    Args:
-        make: See the module.
-        items: Picklable.
-        workers: Largest number of processes, at least 1.
-
-    Yields:
-        Results, in the order of completion.
-
-    Raises:
-        ChildProcessError: A worker died.
-        Exception: Whatever the function raises.
+    The processes start afresh, ignore Ctrl-C and end with this process. Yields results in the order of completion;
+    raises what the function raises, or a ChildProcessError if a worker died.
     """
     context = get_context('spawn')
     theirs, mine = context.Pipe(duplex=False)
@@ -71,22 +55,12 @@ def run_in_processes(make: Make, items: Sequence, workers: int = 1) -> Iterator[
 
 def run_on_ray(make: Make, items: Sequence, address: str = 'local', workers: int = 1,
                num_gpus: float = 0) -> Iterator[Any]:
-    """Applies a function to items on a Ray cluster, and repeats an item whose machine is lost.
+    """Applies a function to picklable items on a Ray cluster, and repeats an item whose machine is lost.
 
-    Args:
-        make: See the module.
-        items: Picklable.
-        address: Address of the cluster for :func:`ray.init`; ``'local'`` starts one on this machine, ``'auto'`` finds a
-            running one.
-        workers: Number of workers; each takes one core.
-        num_gpus: GPUs of each worker; .5 lets two workers share one.
+    ``address`` is for :func:`ray.init`: ``'local'`` starts a cluster on this machine, ``'auto'`` finds a running one.
+    Each worker takes one core and ``num_gpus`` GPUs; .5 lets two share one. Yields results in the order of completion.
 
-    Yields:
-        Results, in the order of completion.
-
-    Raises:
-        ImportError: Ray is not installed.
-        RuntimeError: The cluster cannot be reached, or a worker fails.
+    Raises an ImportError without Ray, a RuntimeError if the cluster cannot be reached or a worker fails.
     """
     if not items:
         return

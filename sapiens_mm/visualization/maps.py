@@ -20,7 +20,7 @@ DRAWINGS = dict(
 
 def draw_map(task: str, values: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None,
              palette: Sequence = PART_COLORS) -> np.ndarray:
-    """Draws the label or prediction of a dense task.
+    """Draws the label or prediction of a dense task as (H, W, 3) uint8 RGB.
 
     Args:
         task: Name in :data:`DRAWINGS`, or an alias.
@@ -28,9 +28,6 @@ def draw_map(task: str, values: np.ndarray, image: np.ndarray, mask: np.ndarray 
         image: (H, W, 3) uint8 RGB.
         mask: (H, W), nonzero on persons.
         palette: RGB color of each class.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     return DRAWINGS[canonical_name(task)](values, image, mask, palette)
 
@@ -41,15 +38,9 @@ def draw_label(task: Task, values: np.ndarray, image: np.ndarray, palette: Seque
 
 
 def draw_parts(image: np.ndarray, classes: np.ndarray, palette: Sequence = PART_COLORS) -> np.ndarray:
-    """Draws class colors over an image; background (0) and classes without a color, such as 255, stay clear.
+    """Draws class colors over an image (H, W, 3) uint8 RGB, with ``classes`` (H, W) from 0 to 255.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        classes: (H, W) class ids, 0 to 255.
-        palette: RGB color of each class.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    Background (0) and classes without a color in the palette, such as 255, stay clear.
     """
     colors = np.zeros((256, 3), np.uint8)
     colors[:len(palette)] = palette
@@ -57,14 +48,9 @@ def draw_parts(image: np.ndarray, classes: np.ndarray, palette: Sequence = PART_
 
 
 def draw_depth(depth: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Draws depth from yellow (near) to violet (far) between the :func:`depth_limits`, and black outside of the mask.
+    """Draws depth (H, W), smaller is nearer, in any unit, from yellow (near) to violet (far), as (H, W, 3) uint8 RGB.
 
-    Args:
-        depth: (H, W), smaller is nearer, in any unit.
-        mask: (H, W), nonzero on persons; None for all pixels.
-
-    Returns:
-        (H, W, 3) uint8 RGB; black where depth is not finite.
+    Black outside of the ``mask`` (H, W), nonzero on persons, and where depth is not finite. See :func:`depth_limits`.
     """
     valid = np.isfinite(depth) & (True if mask is None else np.asarray(mask) > 0)
     image = np.zeros((*depth.shape, 3), np.uint8)
@@ -80,23 +66,15 @@ def draw_depth(depth: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
 
 
 def depth_limits(depth: np.ndarray, mask: np.ndarray | None = None) -> tuple[float, float] | None:
-    """Returns the depths that :func:`draw_depth` shows as nearest and farthest; None without a valid pixel.
-
-    They are the 1st and 99th percentile, so that outliers do not take the contrast.
-    """
+    """Returns the depths drawn as nearest and farthest: 1st and 99th percentile; None without a valid pixel."""
     values = depth[np.isfinite(depth) & (True if mask is None else np.asarray(mask) > 0)]
     return tuple(np.percentile(values, (1, 99)).tolist()) if values.size else None
 
 
 def color_normals(normals: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Returns normals as colors, (n + 1) / 2: red is right, green up, blue towards the viewer.
+    """Returns normals (H, W, 3) as colors, (n + 1) / 2, (H, W, 3) uint8 RGB: red right, green up, blue to the viewer.
 
-    Args:
-        normals: (H, W, 3) unit vectors, x right, y up, z towards the viewer.
-        mask: (H, W), nonzero on persons; None for nonzero normals.
-
-    Returns:
-        (H, W, 3) uint8 RGB; black outside of the mask and where a normal is not finite.
+    Black outside of the ``mask`` (H, W), by default of nonzero normals, and where a normal is not finite.
     """
     image = np.zeros((*normals.shape[:2], 3), np.uint8)
     for band in bands(normals.shape):
@@ -125,16 +103,7 @@ def overlay(image: np.ndarray, colors: np.ndarray, mask: np.ndarray, opacity: fl
 
 
 def legend(height: int, names: Sequence[str], colors: Sequence) -> np.ndarray:
-    """Returns a white column of colored squares with names.
-
-    Args:
-        height: Height in pixels, that of the image beside it.
-        names: One for each line; their size shrinks until all fit.
-        colors: RGB color of each name.
-
-    Returns:
-        (height, W, 3) uint8; W depends on the names.
-    """
+    """Returns a white column (height, W, 3) uint8 of colored squares with names, which shrink until all fit."""
     line = min(max(12, height // 28), max(1, height // max(1, len(names))))
     scale = line / 34
     width = max((cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] for name in names), default=0)

@@ -13,15 +13,10 @@ _WHITE = (255, 255, 255)
 
 
 def sheet(images: dict[str, np.ndarray] | Iterable[tuple[str, np.ndarray]], columns: int | None = None) -> np.ndarray:
-    """Puts titled images into rows.
+    """Puts titled images (H, W, 3) uint8 RGB into rows, as (H', W', 3) uint8 RGB.
 
-    Args:
-        images: Titles and images (H, W, 3) uint8 RGB, at least one; all get the height of the first. An image with an
-            empty title gets none. If a titled image is too narrow for its title, all titles are left out.
-        columns: Images in a row; by default as many as make them largest on a screen.
-
-    Returns:
-        (H', W', 3) uint8 RGB.
+    All get the height of the first. If a titled image is too narrow for its title, all titles are left out. ``columns``
+    are the images in a row, by default as many as make them largest on a screen.
     """
     titles, panels = zip(*(images.items() if isinstance(images, dict) else images))
     height = min(len(panels[0]), MAX_HEIGHT)

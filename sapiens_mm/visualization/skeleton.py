@@ -23,22 +23,17 @@ def draw_skeleton(image: np.ndarray,
                   boxes: np.ndarray | None = None,
                   track_ids: Sequence[int] | None = None,
                   occluded: np.ndarray | None = None) -> np.ndarray:
-    """Draws people with thick limbs, thin fingers and a dotted face, at a width that grows with the person.
+    """Draws people with thick limbs, thin fingers and a dotted face into a copy of an image (H, W, 3) uint8 RGB.
 
     The person's left is orange, the right blue, the middle white; the fingers of a hand differ in hue.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
         keypoints: (N, K, 2) in pixels; may be outside of the image or NaN.
-        scores: (N, K).
+        scores: (N, K); keypoints below ``threshold`` are not drawn.
         metainfo: Of the keypoint set, with mmpose's fields ``keypoint_id2name`` and ``skeleton_links``.
-        threshold: Keypoints with lower scores are not drawn.
         boxes: (N, 4) or (N, 5), x0, y0, x1, y1 in pixels, to draw as well.
         track_ids: N numbers to write beside the people; each colors its box.
         occluded: (N, K) bool; these keypoints are drawn hollow.
-
-    Returns:
-        A copy of the image, (H, W, 3) uint8.
     """
     drawing = np.array(image, order='C')
     image_size = np.array(drawing.shape[1::-1])
@@ -73,12 +68,7 @@ def draw_skeleton(image: np.ndarray,
 
 
 def _strokes(metainfo: dict) -> tuple[np.ndarray, ...]:
-    """Returns the strokes of a person: links, then points.
-
-    Returns:
-        The keypoints at both ends (S, 2), equal for a point; the radius (S,); the color (S, 3); whether the stroke is
-        a fine one of hands and head (S,); whether it is a dot (S,).
-    """
+    """Returns ends (S, 2), equal for points, radius (S,), color (S, 3), is fine (S,), is a dot (S,) of strokes."""
     names = [metainfo['keypoint_id2name'][i].lower() for i in range(len(metainfo['keypoint_id2name']))]
     links = np.array(metainfo['skeleton_links'], int).reshape(-1, 2)
     sides = np.array([_side(name) for name in names])

@@ -1,7 +1,4 @@
-"""Body parts of the public Sapiens segmentation checkpoints: 28 classes, 255 for ignored pixels.
-
-A horizontal flip swaps parts whose names begin with ``Left`` and ``Right``; Left is the person's left.
-"""
+"""Body parts of the public Sapiens segmentation checkpoints: 28 classes, 255: ignored; Left is the person's left."""
 from collections.abc import Sequence
 
 

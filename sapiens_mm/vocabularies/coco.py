@@ -1,8 +1,7 @@
 """Keypoints of COCO (17) and COCO-WholeBody (133), and the 114 of them that the 308-keypoint set shares.
 
 The Sapiens paper evaluates its 308-keypoint models on these 114 (Humans-5K): 17 body, 6 foot, 40 hand and 51 face
-keypoints. Body, feet and hands correspond by name. The paper does not list its 51 face keypoints; docs/keypoints.md
-explains the choice made here.
+keypoints. It does not list its 51 face keypoints; docs/keypoints.md explains the choice made here.
 """
 import re
 
@@ -30,9 +29,8 @@ WHOLEBODY_NAMES = tuple(name for names in WHOLEBODY_PARTS.values() for name in n
 def _inner_face() -> list[str]:
     """Names in the 308-keypoint set of face keypoints 17 to 67.
 
-    A line of the 68-point face has fewer points than the same line of the 308, at other places: the fractions of its
-    length below, measured on COCO-WholeBody's annotations. The nearest midpoint is taken; midpoints divide a line into
-    eighths.
+    Each line of the 68-point face has fewer points than in the 308: the nearest midpoints (eighths of a line) to the
+    fractions of its length below, which were measured on COCO-WholeBody's annotations.
     """
 
     def mirrored(names):  # the other half of a line across the face, from the middle on

@@ -1,8 +1,7 @@
 """Keypoint set "goliath" of the public Sapiens pose checkpoints: 308 keypoints, in mmpose's METAINFO format.
 
-The order is the channel order of the pose head: 15 body keypoints, 6 on the feet, each hand from its fingertips to its
-wrist (right hand first), 7 more on arms and neck, 238 on the face. Names are regular: most are generated here, and they
-determine mirror pairs (:func:`mirror_name`).
+In the channel order of the pose head: 15 body keypoints, 6 on the feet, each hand from its fingertips to its wrist
+(right hand first), 7 more on arms and neck, 238 on the face. Names determine mirror pairs.
 """
 import itertools
 import re
@@ -164,7 +163,6 @@ def _skeleton() -> list:
 
 
 def _metainfo() -> tuple:
-    """METAINFO of the vocabulary and the names of each of its parts."""
     keypoints = [(*keypoint, _BLUE) for keypoint in _body()]
     keypoints += [(name, 'face', _FACE_SIGMA, '', color) for names, color in _face() for name in names]
 

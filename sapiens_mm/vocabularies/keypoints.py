@@ -37,11 +37,7 @@ _TARGETS = {
 
 
 def get_vocabulary(name: str | int) -> str:
-    """Returns the name of a keypoint set, given its name or its number of keypoints.
-
-    Raises:
-        ValueError: The set is unknown.
-    """
+    """Returns the name of a keypoint set from its name or size; a ValueError if it is unknown."""
     sizes = {len(KEYPOINT_NAMES[vocabulary]): vocabulary for vocabulary in _TARGETS}
     vocabulary = sizes.get(name, name)
     if vocabulary not in _TARGETS:
@@ -78,17 +74,13 @@ def convert_keypoints(keypoints: Any, scores: Any, src: str | int, dst: str | in
     OpenPose's neck and mid hip are the midpoints of shoulders and hips, with the lower of both scores.
 
     Args:
-        keypoints: Coordinates in any unit, shape (..., K, 2) or (..., K, 3).
-        scores: Shape (..., K).
+        keypoints: Coordinates in any unit, (..., K, 2) or (..., K, 3).
+        scores: (..., K).
         src: Keypoint set of ``keypoints``: ``'coco'``, ``'coco_wholebody'``, ``'goliath'``, or its size: 17, 133, 308.
         dst: Keypoint set to return: one of these, ``'openpose18'`` or ``'openpose25'``.
 
-    Returns:
-        Coordinates, shape (..., K', 2 or 3), and scores, shape (..., K'). A keypoint that the source lacks is NaN and
-        has a score of 0.
-
-    Raises:
-        ValueError: The conversion is not supported, or the shapes do not fit ``src`` or each other.
+    Returns coordinates (..., K', 2 or 3) and scores (..., K'); a keypoint that the source lacks is NaN with score 0.
+    Raises a ValueError if the conversion is not supported, or the shapes do not fit ``src`` or each other.
     """
     src = get_vocabulary(src)
     dst = dst if dst in ('openpose18', 'openpose25') else get_vocabulary(dst)

@@ -1,13 +1,10 @@
-"""Classes of LIP and CIHP: 20, their counterparts among the 28 body parts, 255 for ignored pixels.
+"""Classes of LIP and CIHP: 20, their counterparts among the 28 body parts, 255: ignored; Left is the person's left.
 
-A horizontal flip swaps classes whose names begin with ``Left-`` and ``Right-``; Left is the person's left.
-
-The release's table from the 20 to the 28 has the classes that are the same in both: background, hair, face, trousers
-(Lower_Clothing), upper clothes and coats (Upper_Clothing), shoes; it ignores arms, legs, socks and the rest. This table
-has the same pairs, and joins the finer classes of the 28: hands and arms, feet and legs, mouth and face. One class
-differs: the release counts skirts as Upper_Clothing, which would punish a model for predicting Lower_Clothing. Skirts
-and trousers are one class here. It is not published what the 28-class labels call a skirt; if it is Upper_Clothing, the
-metrics of ``Pants`` and ``UpperClothes`` are too low by the skirts.
+The release's table from the 20 to the 28 has background, hair, face, trousers (Lower_Clothing), upper clothes and coats
+(Upper_Clothing), shoes, and ignores the rest. This table has these pairs, and joins the finer classes of the 28: hands
+and arms, feet and legs, mouth and face. The release counts skirts as Upper_Clothing; here they are one class with
+trousers. It is not published what the 28-class labels call a skirt; if it is Upper_Clothing, the metrics of ``Pants``
+and ``UpperClothes`` are too low by the skirts.
 """
 from .body_parts import IGNORED_PART, PART_IDS, PART_NAMES, mirrored
 

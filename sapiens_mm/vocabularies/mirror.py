@@ -20,17 +20,7 @@ def mirrored_name(name: str) -> str:
 
 
 def check_mirror(names: Sequence[str], flip_indices: Sequence[int], where: str) -> None:
-    """Checks that a mirror table consists of pairs, and that the names agree.
-
-    Args:
-        names: K names.
-        flip_indices: Index of each name in the mirrored image.
-        where: Owner of the table, for the message.
-
-    Raises:
-        DataError: The table lacks a valid index for a name, entries are not pairs, or a left name is not paired with
-            its right name.
-    """
+    """Raises a DataError unless a mirror table of K names consists of pairs, left with right names."""
     table = [int(index) for index in flip_indices]
     if len(table) != len(names) or any(not 0 <= index < len(names) for index in table):
         report(Problem('mirror tables', where, f'flip_indices {table}',

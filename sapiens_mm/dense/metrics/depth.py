@@ -13,33 +13,26 @@ ALIGNMENTS = ('none', 'scale', 'scale-shift', 'scale-shift-inverse')
 class SapiensDepthMetric(ScoringMetric):
     """RMSE, AbsRel, delta1 to delta3, SiLog and log10 of depth on person pixels.
 
-    The prediction p is aligned to the true depth z on the labeled pixels of each unit, an image or a person:
-
-    * ``none``: p, in meters.
-    * ``scale``: s p, with the least-squares s.
-    * ``scale-shift``: s p + t, with the least-squares s and t.
-    * ``scale-shift-inverse``: 1 / (s p + t), with s p + t fitted to 1 / z as in MiDaS. A positive s would swap near
-      and far.
+    The prediction p is aligned to the true depth z on the labeled pixels of each unit, an image or a person: ``none``:
+    p, in meters; ``scale``: s p; ``scale-shift``: s p + t; both least squares; ``scale-shift-inverse``: 1 / (s p + t),
+    with s p + t fitted to 1 / z as in MiDaS, where a positive s would swap near and far.
 
     The fits are closed-form, in float64. A constant prediction gets s = 0 and t = the mean (with ``scale``, zeros stay
-    zeros). The aligned depth is clamped to ``min_depth`` and ``max_depth``. Predictions that are not finite become the
-    median of the finite ones of their unit, or 0.
+    zeros). Predictions that are not finite become the median of the finite ones of their unit, or 0.
 
     RMSE is in meters, the rest unitless; deltas are shares from 0 to 1; log10 is the mean of |log10 p - log10 z|, SiLog
     the standard deviation of log p - log z (KITTI's has a factor of 100).
 
     Names: ``depth/scale-shift/per-image/RMSE``, ``depth/scale-shift/per-image/face/RMSE`` for a group, and
-    ``depth/scale-shift/per-image-pooled/RMSE`` with ``average='pixel'``. Counts: ``units`` (images or persons
-    measured), ``skipped`` (samples or persons with fewer than ``min_pixels`` labeled pixels), ``reversed`` (units whose
-    fit swapped near and far) and ``nonfinite`` (pixels).
+    ``depth/scale-shift/per-image-pooled/RMSE`` with ``average='pixel'``. Counts: ``units`` measured, ``skipped`` (fewer
+    than ``min_pixels`` labeled), ``reversed`` (units whose fit swapped near and far) and ``nonfinite`` (pixels).
 
     Args:
         alignment: See above.
         per: Unit: ``'image'``, or ``'person'``, which needs ``gt_instance_map``.
         average: ``'unit'``: the mean over units of their scores, as in papers; ``'pixel'``: over all pixels.
-        min_depth, max_depth: In meters. True depth beyond them is an error of units.
+        min_depth, max_depth: In meters; aligned depth is clamped to them. True depth beyond them is an error of units.
         min_pixels: Units with fewer labeled pixels are skipped, since a scale and a shift fit any two of them.
-        prefix: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'depth'

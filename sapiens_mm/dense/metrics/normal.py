@@ -15,17 +15,13 @@ _BIN_WIDTH = 0.01  # degrees
 class SapiensNormalMetric(ScoringMetric):
     """Mean, median and RMSE of the angle in degrees; percentages of pixels within 5, 7.5, 11.25, 22.5, 30 degrees.
 
-    Counts person pixels with a true normal. Normals are divided by their length, in float64. ``unnormalised`` is the
-    percentage of predictions whose length is off by more than 1 %. A prediction that is zero or not finite counts as
-    90 degrees, the mean of random directions; ``invalid`` is the percentage of those. The median comes from a histogram
-    with bins of 0.01 degrees, interpolated within a bin.
+    Counts person pixels with a true normal, in float64. ``unnormalised`` is the percentage of predictions whose length
+    is off by more than 1 %. A prediction that is zero or not finite (``invalid``, in percent) counts as 90 degrees, the
+    mean of random directions. The median comes from a histogram with bins of 0.01 degrees, interpolated within a bin.
 
-    Names: ``normal/pooled/mean``, ``normal/pooled/within_11.25``, ``normal/pooled/face/mean`` for a group, and
-    ``normal/per-image/mean``. ``images`` were measured; ``skipped`` had no labeled person.
-
-    Args:
-        average: ``'pixel'``: over all pixels of the set. ``'image'``: the mean over images of their scores.
-        prefix: See :class:`mmengine.evaluator.BaseMetric`.
+    Names: ``normal/pooled/mean``, ``normal/pooled/face/mean`` for a group, ``normal/per-image/mean``. ``images`` were
+    measured; ``skipped`` had no labeled person. ``average`` is ``'pixel'``: over all pixels of the set; or ``'image'``:
+    the mean over images.
     """
 
     default_prefix = 'normal'
@@ -94,10 +90,7 @@ class SapiensNormalMetric(ScoringMetric):
 
 
 def angles_between(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """Returns angles in degrees between (3, N) arrays of vectors, and the numbers of invalid and unnormalized ones.
-
-    A prediction that is zero or not finite is at 90 degrees.
-    """
+    """Returns angles in degrees between (3, N) vectors, and the numbers of invalid (90) and unnormalized ones."""
     predicted, true = predicted.astype(np.float64), true.astype(np.float64)
     length = np.sqrt(np.einsum('ij,ij->j', predicted, predicted))
     product = length * np.sqrt(np.einsum('ij,ij->j', true, true))

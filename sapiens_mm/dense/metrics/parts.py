@@ -22,20 +22,15 @@ class SapiensPartsMetric(ScoringMetric):
 
     ``mIoU`` is the mean over classes that occur in the labels or in the predictions, as in mmseg; ``mIoU_present`` over
     those in the labels, so that a few stray pixels of another class don't count as an IoU of 0. ``mAcc`` is the mean
-    recall of the latter, ``aAcc`` the share of correct pixels. ``report`` has IoU and accuracy of each class.
-
-    ``mapping='28to20'`` measures in the classes that the 28 parts and LIP's 20 have in common (see
-    :mod:`sapiens_mm.vocabularies.lip`), ``'28to20-cihp'`` for CIHP, which has the torso. The classes of the data set
-    tell whether labels are of 28 or 20. Labels without a counterpart are ignored; a prediction without one is wrong.
-    Classes that none of the 28 maps to are excluded from the means.
-
-    Names: ``parts/mIoU``, ``parts/28to20/mIoU``, and ``parts/face/mIoU`` for a group.
+    recall of the latter, ``aAcc`` the share of correct pixels. ``report`` has IoU and accuracy of each class. Names:
+    ``parts/mIoU``, ``parts/28to20/mIoU``, and ``parts/face/mIoU`` for a group.
 
     Args:
-        mapping: None, ``'28to20'`` or ``'28to20-cihp'``.
+        mapping: ``'28to20'`` measures in the classes that the 28 parts and LIP's 20 have in common (see
+            :mod:`sapiens_mm.vocabularies.lip`), ``'28to20-cihp'`` for CIHP, which has the torso. Labels without a
+            counterpart are ignored; a prediction without one is wrong.
         map_pred: With a mapping, whether predictions are of the 28 parts rather than of the 20 classes.
         ignore_index: Label of pixels to ignore.
-        prefix: See :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'parts'
@@ -56,7 +51,6 @@ class SapiensPartsMetric(ScoringMetric):
 
     @ScoringMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
-        """Metainfo of the data set, with the names of the labels as ``classes``."""
         ScoringMetric.dataset_meta.fset(self, dataset_meta)
         labels = tuple(dataset_meta['classes'])
         self.classes, self._counted = labels, np.ones(len(labels), dtype=bool)
@@ -133,11 +127,7 @@ def _pixels(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def as_bytes(labels: np.ndarray, sample: dict, key: str) -> np.ndarray:
-    """Returns labels as uint8.
-
-    Raises:
-        ValueError: They are no integers from 0 to 255.
-    """
+    """Returns labels as uint8; a ValueError if they are no integers from 0 to 255."""
     if labels.dtype == np.uint8:
         return labels
     name = f"'{key}' of sample '{name_of(sample)}'"

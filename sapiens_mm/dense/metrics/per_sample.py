@@ -1,8 +1,4 @@
-"""Evaluators that write something for each sample: its scores, the worst as images, the predictions themselves.
-
-They are evaluators because there each sample of every process passes once, with its ground truth; they return no
-metrics. In the config they come after the metrics, whose scores they read from ``sample['scores']``.
-"""
+"""Evaluators that write something for each sample; after the metrics, whose ``sample['scores']`` they read."""
 import csv
 import json
 import math
@@ -44,11 +40,7 @@ def _no_scores(evaluator: StreamingMetric, sample: dict) -> ValueError:
 
 @METRICS.register_module()
 class SapiensSampleScores(StreamingMetric):
-    """Writes the scores of each sample, in the order of the data set.
-
-    Args:
-        out_file: A ``.json`` or ``.csv`` file. Scores of skipped samples are null, or empty.
-    """
+    """Writes the scores of each sample, in the order of the data set, to a ``.json`` or ``.csv`` ``out_file``."""
 
     default_prefix = 'scores'
 
@@ -85,13 +77,11 @@ class SapiensWorstPictures(StreamingMetric):
     """Draws the samples with the worst scores: image, truth, prediction and error side by side, with legends.
 
     The worst are those by the first mIoU, RMSE of depth and mean angle that are measured. The error of depth is shown
-    after the best scale and shift, whatever the metric's alignment; the predicted depth is shown unaligned. Each
-    process keeps at most ``count`` finished images of each task.
+    after the best scale and shift, whatever the metric's alignment; the predicted depth is shown unaligned.
 
     Args:
         out_dir: Gets a folder for each task, for example ``depth`` with ``01_0.4321_NAME.jpg`` for the worst.
-        count: Images of each task.
-        height: Of the images, in pixels.
+        count: Images of each task, which each process keeps; ``height`` in pixels.
     """
 
     default_prefix = 'worst'
@@ -143,7 +133,6 @@ class SapiensWorstPictures(StreamingMetric):
         return {}
 
     def _draw(self, sample: dict, task: Task, score: str) -> bytes:
-        """Returns the sheet of a sample as a JPEG file."""
         truth, predicted = get_map(sample, task.label.field), get_map(sample, task.pred_field)
         height, width = truth.shape[-2:]
         size = max(1, round(width * self.height / height)), self.height
@@ -223,17 +212,13 @@ def _heat(share: np.ndarray, mask: np.ndarray) -> np.ndarray:
 class SapiensDumpPredictions(StreamingMetric):
     """Writes the predictions of each sample as the model returns them, at the size of the original image.
 
-    File names begin with the sample's place in the data set, so neither equal names nor processes collide.
-
-    * ``npz``: ``000012_NAME.npz`` with ``pred_sem_seg`` (H, W) uint8, ``pred_depth_map`` (H, W) float32 and
-      ``pred_normal_map`` (3, H, W) float32, as far as predicted, and ``img_path``.
+    * ``npz``: ``000012_NAME.npz`` (12: place in the data set) with ``pred_sem_seg`` (H, W) uint8, ``pred_depth_map``
+      (H, W) float32 and ``pred_normal_map`` (3, H, W) float32, as far as predicted, and ``img_path``.
     * ``png16``: ``000012_NAME_parts.png`` (8 bits), ``_depth.png`` (16 bits), ``_normal.png`` (16 bits, RGB = x, y, z),
       and ``000012_NAME.json`` with ``scale`` and ``offset`` of ``value = code * scale + offset`` for the latter two,
       and the code of pixels that are not finite.
 
-    Args:
-        out_dir: Folder for the files.
-        format: ``'npz'`` or ``'png16'``.
+    ``out_dir`` is the folder for the files, ``format`` one of these two.
     """
 
     default_prefix = 'dump'

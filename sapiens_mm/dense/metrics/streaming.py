@@ -13,19 +13,10 @@ from ...tasks import dense_tasks
 
 
 def get_map(sample: dict, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Returns a map of a sample as an array on the host.
+    """Returns a map of a sample, for example ``pred_depth_map``, on the host: (H, W), or (C, H, W).
 
-    Args:
-        sample: As :class:`mmengine.evaluator.Evaluator` passes it to a metric.
-        key: For example ``pred_depth_map``.
-        shape: (H, W) of the ground truth, which the map must have.
-
-    Returns:
-        (H, W), or (C, H, W) for several channels.
-
-    Raises:
-        KeyError: The sample has no such map.
-        ValueError: The map has another size or number of channels.
+    Raises a KeyError without such a map, a ValueError if its size is not ``shape`` (H, W) or it has another number of
+    channels.
     """
     name = f"'{key}' of sample '{name_of(sample)}'"
     if sample.get(key) is None:
@@ -47,7 +38,6 @@ def get_map(sample: dict, key: str, shape: tuple[int, ...] | None = None) -> np.
 
 
 def name_of(sample: dict) -> str:
-    """Returns the name of a sample for messages and files."""
     return str(sample.get('sample_name') or sample.get('img_path') or '?')
 
 
@@ -57,10 +47,7 @@ def dot(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def add_tally(total: dict, more: dict) -> None:
-    """Adds counts (integers and their arrays) to those of ``total``, and appends floats to its lists.
-
-    The floats are summed by :func:`sums_of` alone, so the result does not depend on the order of additions.
-    """
+    """Adds counts to those of ``total`` and appends floats, which :func:`sums_of` alone sums, whatever their order."""
     for name, value in more.items():
         if isinstance(value, (float, list)):
             total.setdefault(name, []).extend(value if isinstance(value, list) else [value])
@@ -76,10 +63,9 @@ def sums_of(tally: dict) -> dict:
 class StreamingMetric(BaseMetric):
     """Evaluator that takes each sample of the data set once and merges the states of all processes.
 
-    MMEngine's samplers repeat samples so that every process has as many. The last record of a process may therefore be
-    a repeated one, and is held back until :meth:`evaluate` knows the size of the data set.
-
-    A subclass implements :meth:`measure`, and :meth:`start` and :meth:`absorb` if its state is no list of records.
+    MMEngine's samplers repeat samples so that every process has as many; so a process's last record is held back until
+    :meth:`evaluate` knows the size. A subclass implements :meth:`measure`, and :meth:`start` and :meth:`absorb` if its
+    state is no list of records.
     """
 
     def __init__(self, prefix: str | None = None) -> None:
@@ -106,7 +92,6 @@ class StreamingMetric(BaseMetric):
         """Removes files that :meth:`measure` wrote for a repeated sample."""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Measures a batch."""
         rank, world = get_dist_info()
         for sample in data_samples:
             record = self.measure(sample, self._seen * world + rank)
@@ -116,15 +101,10 @@ class StreamingMetric(BaseMetric):
             self._seen += 1
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """See :meth:`summarize`."""
         return self.summarize(results)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Returns the metrics of a data set of ``size`` samples.
-
-        Raises:
-            ValueError: A sample is missing, or was seen twice without being repeated by the sampler.
-        """
+        """Returns the metrics of ``size`` samples; a ValueError if one is missing, or seen twice without repetition."""
         rank, world = get_dist_info()
         if self._seen == len(range(rank, size, world)) + 1 and world > 1:
             self.discard(self._held)
@@ -150,15 +130,10 @@ class StreamingMetric(BaseMetric):
 class ScoringMetric(StreamingMetric):
     """Metrics over all pixels, or averaged over images, for the whole set and for each ``region`` of samples.
 
-    ``sample['scores']`` gets the sample's own metrics, for evaluators that come later in the config. After
-    :meth:`evaluate`, ``report`` has the protocol and all metrics in plain Python types.
-
-    A subclass has ``task``, ``score_names``, ``protocol``, :meth:`units` and :meth:`scores`.
-
-    Args:
-        average: ``'pixel'``: over all pixels of the set. ``'image'`` or another unit: over the pixels of each unit,
-            then over the units.
-        prefix: See :class:`mmengine.evaluator.BaseMetric`.
+    ``sample['scores']`` gets the sample's own metrics; after :meth:`evaluate`, ``report`` has the protocol and all
+    metrics. A subclass has ``task``, ``score_names``, ``protocol``, :meth:`units` and :meth:`scores`. ``average`` is
+    ``'pixel'``: over all pixels of the set; or a unit such as ``'image'``: over the pixels of each unit, then over the
+    units.
     """
 
     task: str
@@ -178,7 +153,6 @@ class ScoringMetric(StreamingMetric):
 
     @property
     def metric_names(self) -> list[str]:
-        """Names of the metrics over the whole set."""
         return [self._full_name(name) for name in self.score_names]
 
     def units(self, sample: dict) -> tuple[list[dict], dict]:

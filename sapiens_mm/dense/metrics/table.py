@@ -9,13 +9,7 @@ _FIRST_ROWS = ('face', 'upper_body', 'full_body')
 
 
 def paper_table(reports: Iterable[dict]) -> str:
-    """Returns a table with a row for each group of samples and one for all.
-
-    The last row is named "all", or after the data set where there are no groups.
-
-    Args:
-        reports: The ``report`` of each metric. Each gets a block of columns under its name, which states the protocol.
-    """
+    """Returns a table with a row for each group of samples and one for all, and a block of columns for each report."""
     reports = list(reports)
     groups = {group for report in reports for group in report['figures']} - {'all'}
     rows = [group for group in _FIRST_ROWS if group in groups]

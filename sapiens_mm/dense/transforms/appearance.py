@@ -20,25 +20,18 @@ _SOFTNESS = 0.8  # standard deviation of the edge's blur, in pixels
 class SapiensRandomBackground(SapiensTransform):
     """Puts a random photo behind the person without a halo; labels stay the same.
 
-    Pixels at the person's edge mix the colors of the person and of the old background. So a band of 2 pixels on both
-    sides of the edge takes its colors from the person farther inside, blended with the new background by a soft mask.
+    Pixels at the person's edge mix the colors of the person and of the old background, so a band of 2 pixels on both
+    sides of it takes its colors from the person farther inside, blended with the new background by a soft mask.
 
-    It comes after `SapiensLoadLabels`, and either
+    It comes after `SapiensLoadLabels`, and either before `SapiensRandomWarp`, as in the release: at the image's own
+    size, decoded whole, so the photo is zoomed, cropped and rotated with the person, and padding keeps its color; or
+    after it, at the size of the input, which is much cheaper. The photo fills the padding too.
 
-    * before `SapiensRandomWarp`, as in the release: at the image's own size, so the photo is zoomed, cropped and
-      rotated with the person, and padding keeps its color. In samples that get a photo, the image is decoded whole and
-      labels on disk are read whole; or
-    * after it, at the size of the input, which is much cheaper. The photo fills the padding too.
-
-    Required keys: ``img`` or ``img_path``; ``gt_person_mask`` or else a dense label, of the image's size. Modified:
-    ``img``.
+    Required: ``img`` or ``img_path``; ``gt_person_mask`` or a dense label, of the image's size. Modified: ``img``.
 
     Args:
-        folder: Photos without people (png, jpg, webp), in subfolders too.
+        folder: Photos without people (png, jpg, webp), in subfolders too; a FileNotFoundError without any.
         prob: Probability of a new background.
-
-    Raises:
-        FileNotFoundError: The folder is missing or has no photo.
     """
 
     def __init__(self, folder: str, prob: float = 0.8):
@@ -83,11 +76,7 @@ class SapiensRandomBackground(SapiensTransform):
 
 
 def person_mask(results: dict) -> np.ndarray:
-    """Returns (H, W) uint8, 1 on the person, from the sample's mask or else its first dense label.
-
-    Raises:
-        ValueError: The sample has no label.
-    """
+    """Returns (H, W) uint8, 1 on the person, from the mask or else the first dense label; else a ValueError."""
     if MASK_LABEL.key in results:
         return results[MASK_LABEL.key]
     for task in dense_tasks().values():
@@ -104,16 +93,7 @@ def person_mask(results: dict) -> np.ndarray:
 
 
 def replace_background(image: np.ndarray, mask: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Puts a person in front of another background.
-
-    Args:
-        image: (H, W, 3) uint8.
-        mask: (H, W) uint8, 1 on the person.
-        background: (H, W, 3) uint8.
-
-    Returns:
-        (H, W, 3) uint8, a new array.
-    """
+    """Puts a person, where ``mask`` (H, W) uint8 is 1, in front of another background; images (H, W, 3) uint8."""
     out = np.array(background, order='C')
     left, top, width, height = cv2.boundingRect(mask)
     margin = 4  # reach of the soft edge
@@ -144,10 +124,7 @@ def _blend(image: np.ndarray, mask: np.ndarray, background: np.ndarray) -> np.nd
 
 @TRANSFORMS.register_module()
 class SapiensPhotometricDistortion(PhotoMetricDistortion):
-    """mmseg's ``PhotoMetricDistortion`` with equal results, several times as fast, by lookup tables of 256 values.
-
-    Required and modified key: ``img`` (H, W, 3), uint8.
-    """
+    """mmseg's ``PhotoMetricDistortion`` of ``img`` (H, W, 3) uint8 with equal results, faster by lookup tables."""
 
     def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
         """Returns ``img * alpha + beta``, clipped to 0 .. 255."""
@@ -155,7 +132,6 @@ class SapiensPhotometricDistortion(PhotoMetricDistortion):
         return cv2.LUT(img, table.astype(np.uint8))
 
     def hue(self, img: np.ndarray) -> np.ndarray:
-        """Shifts the hue in half of the calls."""
         if np.random.randint(2):
             img = mmcv.bgr2hsv(img)
             table = (np.arange(256) + np.random.randint(-self.hue_delta, self.hue_delta)) % 180

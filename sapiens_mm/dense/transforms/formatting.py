@@ -14,10 +14,8 @@ from .base import SapiensTransform
 class SapiensNormalizeDepth(SapiensTransform):
     """Makes depth relative: ``(d - min) / (max - min)`` over the person in the crop, 0 the nearest, 1 the farthest.
 
-    It comes after all geometry. Pixels without a label, or off ``gt_person_mask`` if present, become 0, which is no
-    label; so the loss skips the nearest pixel as well, as in the release. A person at a single depth has no labels.
-
-    Required and modified key: ``gt_depth_map`` (H, W) float32.
+    After all geometry. Pixels without a label, or off ``gt_person_mask`` if present, become 0, which is no label; so
+    the loss skips the nearest pixel too, as in the release. Modified: ``gt_depth_map`` (H, W) float32.
     """
 
     def transform(self, results: dict) -> dict:
@@ -36,15 +34,11 @@ class SapiensNormalizeDepth(SapiensTransform):
 
 @TRANSFORMS.register_module()
 class SapiensPackDense(SapiensTransform):
-    """Packs a sample as ``inputs``, (3, H, W) uint8 BGR, and a ``SegDataSample``.
+    """Packs a sample as ``inputs``, (3, H, W) uint8 BGR, and a ``SegDataSample`` with ``meta_keys`` if present.
 
-    The data sample gets the labels that are present, each with ``data``: ``gt_depth_map`` (1, H, W) float32,
-    ``gt_normal_map`` (3, H, W) float32, ``gt_sem_seg``, ``gt_person_mask`` and ``gt_instance_map`` (1, H, W) uint8. In
-    training `SapiensDensePreprocessor` converts classes to int64 on the device, so that the loader transfers one byte
-    per pixel instead of eight.
-
-    Args:
-        meta_keys: Keys to store as meta information if present.
+    Labels that are present: ``gt_depth_map`` (1, H, W) float32, ``gt_normal_map`` (3, H, W) float32, ``gt_sem_seg``,
+    ``gt_person_mask`` and ``gt_instance_map`` (1, H, W) uint8, which `SapiensDensePreprocessor` makes int64 on the
+    device.
     """
 
     def __init__(self, meta_keys: tuple = ('img_path', 'sample_name', 'region', 'ori_shape', 'img_shape', 'pad_shape',

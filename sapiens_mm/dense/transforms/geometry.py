@@ -19,16 +19,10 @@ _INTERPOLATIONS = dict(linear=cv2.INTER_LINEAR, nearest=cv2.INTER_NEAREST)
 
 
 def window(matrix: np.ndarray, size: tuple[int, int], shape: tuple[int, int]) -> tuple:
-    """Returns the part of a source that a warp reads.
+    """Returns the part of a source of ``shape`` (H, W) that a warp to ``size`` (H, W) by ``matrix`` (2, 3) reads.
 
-    Args:
-        matrix: (2, 3), pixels of the source to pixels of the output.
-        size: (H, W) of the output.
-        shape: (H, W) of the source.
-
-    Returns:
-        Slices of rows and columns, with a step where the output is less than half as fine, and the (2, 3) matrix from
-        the sliced source to the output. None where the output shows nothing of the source.
+    Slices of rows and columns, with a step where the output is less than half as fine, and the (2, 3) matrix from the
+    sliced source to the output. None where the output shows nothing of the source.
     """
     height, width = size
     step = max(1, int(1 / zoom_of(matrix) + 1e-6))
@@ -52,15 +46,7 @@ def zoom_of(matrix: np.ndarray) -> float:
 
 def warp_label(label: np.ndarray, matrix: np.ndarray, size: tuple[int, int], no_label: float,
                flags: int = cv2.INTER_NEAREST) -> np.ndarray:
-    """Warps a label (H, W) or (H, W, 3); of one on disk it reads only the part that is visible.
-
-    Args:
-        label: The label.
-        matrix: (2, 3), pixels of the label to pixels of the output.
-        size: (H, W) of the output.
-        no_label: Value outside of the label.
-        flags: Interpolation of OpenCV.
-    """
+    """Warps a label (H, W) or (H, W, 3) by a (2, 3) matrix; of one on disk it reads only the visible part."""
     part = window(matrix, size, label.shape[:2])
     if part is None:
         return np.full((*size, *label.shape[2:]), no_label, label.dtype)
@@ -96,18 +82,10 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def crop_box(image: np.ndarray, low: np.ndarray, high: np.ndarray, size: tuple[int, int], padding: float,
              pad_val=MEAN_COLOR) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """Crops a box from an image, padded by a factor and then to the aspect ratio of the crop.
+    """Crops a box from an image (H, W, 3) uint8, padded by a factor and then to the aspect ratio of the crop.
 
-    Args:
-        image: (H, W, 3) uint8.
-        low: x0, y0 of the box in pixels of the image, whose whole is (0, 0) to (W, H).
-        high: Its x1, y1.
-        size: (H', W') of the crop.
-        padding: The factor.
-        pad_val: Color outside of the image, in its channel order.
-
-    Returns:
-        The crop, and the x0, y0, x1, y1 that it shows.
+    ``low`` (x0, y0) and ``high`` (x1, y1) are in pixels, the whole image from (0, 0) to (W, H). Returns the crop (H',
+    W') and the x0, y0, x1, y1 that it shows; ``pad_val`` is the color outside of the image.
     """
     sides = np.array(size[::-1], np.float64)
     half = sides * ((high - low) * padding / sides).max() / 2
@@ -120,10 +98,7 @@ def crop_box(image: np.ndarray, low: np.ndarray, high: np.ndarray, size: tuple[i
 
 def warp_normals(normals: np.ndarray, matrix: np.ndarray, size: tuple[int, int],
                  flags: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Warps (H, W, 3) normals, rotates or mirrors them with the image, and normalizes their length.
-
-    A pixel has no normal where the interpolated one is shorter than 0.5.
-    """
+    """Warps (H, W, 3) normals, rotated or mirrored with the image, to unit length; none where shorter than 0.5."""
     normals = warp_label(normals, matrix, size, 0, flags)
     turn = np.eye(3, dtype=np.float32)
     turn[:2, :2] = matrix[:, :2] / zoom_of(matrix)
@@ -144,15 +119,10 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
         results: A sample. An image that is not loaded is decoded from ``img_path``, at a fraction of its size where
             that suffices.
         matrix: (2, 3), pixels of the source to pixels of the output: a similarity, with or without a mirror.
-        size: (H, W) of the output.
-        pad_val: BGR of the image outside of the source.
+        size: (H, W) of the output; ``pad_val`` is the BGR outside of the source.
         normal_interpolation: ``'linear'`` or ``'nearest'``.
 
-    Returns:
-        The sample.
-
-    Raises:
-        ValueError: A label's crop is not finite, or not of the vocabulary.
+    Raises a ValueError if a label's crop is not finite, or not of the vocabulary.
     """
     matrix = np.asarray(matrix, np.float64)
     image, image_matrix = _image(results, matrix)
@@ -211,26 +181,21 @@ class SapiensRandomWarp(SapiensTransform):
 
     mmseg's chain (resize, crop, rotate, flip, pad) makes a new image in each step, the first of full size. Here they
     are one matrix: only the crop's pixels are computed, a JPEG is decoded at the fraction of its size that the crop
-    needs, and only the crop of labels on disk (``SapiensLoadLabels(mmap=True)``) is read. The range ``(1, 1)`` and
-    probabilities of 0 disable steps.
+    needs, and only the crop of labels on disk (``SapiensLoadLabels(mmap=True)``) is read. The image is averaged where
+    it shrinks to less than half, then interpolated linearly; classes, values and masks take the nearest pixel; a mirror
+    image swaps left and right classes. Padding and the corners that a rotation exposes have no label.
 
-    * The image is averaged where it shrinks to less than half, then interpolated linearly.
-    * Classes, values, masks: the nearest pixel. A mirror image swaps left and right classes.
-    * Normals: interpolated, rotated or mirrored in the image plane, normalized.
-    * Padding and the corners that a rotation exposes have no label.
-
-    Required keys: ``img`` or ``img_path``; ``seg_fields``; ``flip_indices`` with ``gt_seg_map``. Modified: ``img``, the
+    Required: ``img`` or ``img_path``; ``seg_fields``; ``flip_indices`` with ``gt_seg_map``. Modified: ``img``, the
     labels, ``img_shape``, ``pad_shape``, ``scale_factor``, ``flip``.
 
     Args:
         size: (H, W) of the crop.
         scale_range: Range of a uniform factor on the largest scale at which the image fits into ``base_size`` in the
-            same or the other orientation (as in mmcv's ``RandomResize``).
+            same or the other orientation (as in mmcv's ``RandomResize``); ``(1, 1)`` disables it.
         base_size: (H, W); ``size`` by default.
         cat_max_ratio: Crops are drawn up to 10 times, until there are two classes or more and none has more than this
             share of the labeled pixels (classes or, without these, person and background).
-        rotate_prob: Probability of a rotation about the crop's center.
-        rotate_range: Largest angle in degrees, either way.
+        rotate_prob: Probability of a rotation about the crop's center, by up to ``rotate_range`` degrees either way.
         flip_prob: Probability of a mirror image.
         pad_val: BGR outside of the image.
         corner_label: Class of the corners in ``gt_seg_map``: 255 (ignored), or with ``stock_padding`` 0 (background).
@@ -290,14 +255,11 @@ class SapiensRandomWarp(SapiensTransform):
         return results
 
     def matrix(self, shape: tuple[int, int], zoom: float, place, angle: float, flip: bool) -> np.ndarray:
-        """Returns the (2, 3) matrix from pixels of the image to pixels of the crop.
+        """Returns the (2, 3) matrix from pixels of the image, of ``shape`` (H, W), to pixels of the crop.
 
-        Args:
-            shape: (H, W) of the image.
-            zoom: Pixels of the crop per pixel of the image.
-            place: x and y, 0 to 1: where the crop lies in the image, or the image in the crop.
-            angle: Counter-clockwise rotation of the content about the crop's center, in degrees.
-            flip: Whether the content is then mirrored.
+        ``zoom`` is crop pixels per image pixel; ``place`` (x, y), 0 to 1, where the crop lies in the image, or the
+        image in the crop; ``angle`` the counter-clockwise rotation in degrees about the crop's center, before a
+        ``flip``.
         """
         offset = np.array(shape[::-1]) * zoom - self.size[::-1]
         offset = (np.maximum(offset, 0) if self.stock_padding else offset) * place
@@ -316,7 +278,6 @@ class SapiensRandomWarp(SapiensTransform):
         return turn
 
     def _pad_corners(self, results: dict, shape: tuple[int, int], zoom: float, place, angle: float, flip: bool) -> None:
-        """Pads what a rotation shows from outside of the crop, and labels the corners."""
         crop = np.zeros(self.size, np.uint8)
         height, width = np.round(np.array(shape) * zoom).astype(int)
         crop[:height, :width] = 1
@@ -343,13 +304,9 @@ class SapiensRandomWarp(SapiensTransform):
 
 @TRANSFORMS.register_module()
 class SapiensResize(SapiensTransform):
-    """Resizes the image, and labels that are already loaded, to a fixed size.
+    """Resizes the image (averaging where it shrinks) and loaded labels (nearest pixel) to ``size`` (H, W).
 
-    In a test pipeline it comes before the labels are loaded. The image is averaged where it shrinks; labels take the
-    nearest pixel.
-
-    Args:
-        size: (H, W).
+    In a test pipeline it comes before the labels are loaded.
     """
 
     def __init__(self, size: tuple[int, int] = (1024, 768)):
@@ -370,18 +327,13 @@ class SapiensCropPerson(SapiensTransform):
     """Crops the image to the person, for testing; labels keep the size of the image.
 
     The box of ``gt_person_mask`` (the whole image without a person) is padded by ``padding``, then to the input's
-    aspect ratio. It becomes ``crop_box`` (x0, y0, x1, y1): floats in pixels of the original image, whose whole is
-    (0, 0, width, height); it may reach outside.
-
-    Required keys: ``img``; ``gt_person_mask``.
+    aspect ratio. It becomes ``crop_box`` (x0, y0, x1, y1): floats in pixels of the original image, whose whole is (0,
+    0, width, height); it may reach outside. Required: ``img``; ``gt_person_mask``, else a ValueError.
 
     Args:
         size: (H, W) of the input.
         padding: Factor by which the box is larger than the person.
         pad_val: BGR outside of the image.
-
-    Raises:
-        ValueError: The sample has no mask.
     """
 
     def __init__(self, size: tuple[int, int] = (1024, 768), padding: float = 1.25, pad_val: tuple = MEAN_COLOR):
@@ -408,11 +360,7 @@ class SapiensCropPerson(SapiensTransform):
 
 
 def check_size(size) -> tuple[int, int]:
-    """Returns (H, W) as two positive integers.
-
-    Raises:
-        ValueError: ``size`` is anything else.
-    """
+    """Returns (H, W) as two positive integers; a ValueError for anything else."""
     if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
         raise ValueError(f'size: got {size}, expected (height, width) in whole pixels')
     return int(size[0]), int(size[1])

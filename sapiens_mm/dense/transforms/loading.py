@@ -31,13 +31,10 @@ SAMPLED_ROWS = 64
 
 @TRANSFORMS.register_module()
 class SapiensLoadImage(SapiensTransform):
-    """Reads ``img_path`` into ``img`` (H, W, 3) uint8 BGR, with ``img_shape`` and ``ori_shape`` (H, W).
+    """Reads ``img_path`` into ``img`` (H, W, 3) uint8 BGR if it is not there; ``img_shape``, ``ori_shape`` (H, W).
 
-    A training pipeline does not need it: `SapiensRandomWarp` reads the image at the size that its crop needs. Keeps an
-    ``img`` that is already loaded.
-
-    Raises:
-        FileNotFoundError, ValueError: The file is missing or cannot be decoded.
+    For testing: `SapiensRandomWarp` reads the image itself, at the size that its crop needs. Raises a
+    FileNotFoundError, or a ValueError if the file cannot be decoded.
     """
 
     def transform(self, results: dict) -> dict:
@@ -61,18 +58,15 @@ class SapiensLoadLabels(SapiensTransform):
     ``instance_map_path`` gt_instance_map   (H, W) uint8 number of the person, 0: none
     ===================== ================= ==========================================================================
 
-    Labels of other tasks in the table are read by their kind: class ids, values (integers are divided by the largest of
-    their type), or vectors. In a test pipeline it comes after the resize of the image, so labels keep the original
-    size.
+    Labels of other tasks are read by their kind: class ids, values (integers are divided by the largest of their type),
+    or vectors. In a test pipeline it comes after the resize of the image, so labels keep the original size.
 
     Args:
         mmap: Leave ``.npy`` labels (float32; class ids: uint8) on disk, for a later `SapiensRandomWarp` to read its
             crop from. Only 64 rows of each label are checked here, and the crop by the warp.
         mask: Read the mask. Without it the person is where other labels are, which spares decoding a PNG.
 
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file holds something else than its label.
+    Raises a FileNotFoundError, or a ValueError if a file holds something else than its label.
     """
 
     def __init__(self, mmap: bool = False, mask: bool = True):
@@ -139,10 +133,7 @@ class SapiensLoadLabels(SapiensTransform):
         return parts
 
     def _check_no_mask(self, counts: np.ndarray, path: str) -> None:
-        """Refuses a mask, from which a model would learn nothing but background.
-
-        Where other labels have classes, one of background and ignored pixels is valid.
-        """
+        """Refuses a mask, unless other labels have classes: then one of background and ignored pixels is valid."""
         mask = is_mask(counts)
         self._count('masks as labels', path, mask)
         self.has_classes |= bool(counts[1:IGNORED_PART].any())
@@ -209,7 +200,6 @@ class SapiensLoadLabels(SapiensTransform):
         return np.asarray(label[::max(1, len(label) // SAMPLED_ROWS)]) if self.mmap else label
 
     def _count(self, what: str, path: str, has_it: bool, kind: str = '') -> None:
-        """Warns once in each worker, after some labels of a kind, of what is only wrong where many have it."""
         seen, having = self._counts.get((what, kind), (0, 0))
         seen, having = self._counts[what, kind] = seen + 1, having + has_it
         if seen == WARNED_AFTER and (having == WARNED_AFTER or having and 'alpha' in what):
@@ -251,14 +241,9 @@ def check_parts(counts: np.ndarray, path: str, num_classes: int | None) -> None:
 
 def check_background(depth: np.ndarray, mask: np.ndarray | None, path: str, max_depth: float | None,
                      scale: float = 1.) -> None:
-    """Refuses depth of persons with a value for the background.
+    """Refuses depth (H, W), or some rows, of persons (``mask`` above 0) with a value for the background.
 
-    Args:
-        depth: (H, W), or some rows of it, in the file's unit.
-        mask: Of the same shape, above 0 on the person.
-        path: For the message.
-        max_depth: Largest valid depth in the dataset's unit; None: `MAX_DEPTH`, and no constant background.
-        scale: The file's unit, in the dataset's unit.
+    ``max_depth`` is in the dataset's unit, to which ``scale`` converts; None: `MAX_DEPTH`, and no constant background.
     """
     depth = depth[mask > 0] if mask is not None and mask.shape == depth.shape else depth
     largest, most = depth.max(initial=0), (max_depth or MAX_DEPTH) / scale

@@ -38,9 +38,7 @@ def load_pretrained_backbone(model: nn.Module, checkpoint: str, prefix: str | No
             ``'model'`` or at the top.
         prefix: Prefix of the backbone's keys. By default ``''`` and ``'backbone.'`` are tried, both with and without
             ``'module.'``.
-
-    Raises:
-        CheckpointMismatch: A tensor of the backbone would stay random.
+    Raises CheckpointMismatch (A tensor of the backbone would stay random).
     """
     state_dict = _tensors_of(checkpoint)
     if prefix is None:
@@ -64,13 +62,8 @@ def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
         checkpoint: Checkpoint of a pretraining run or of any task's model: a path (a file, or the folder of a sharded
             run), ``http(s)://`` or ``hf://`` address.
         out: The file to write, ``.pth`` or ``.safetensors``.
-
-    Returns:
-        Name -> shape of the written tensors.
-
-    Raises:
-        CheckpointError: The checkpoint has no Sapiens backbone.
-        ValueError: ``out`` has another suffix.
+    Returns: Name -> shape of the written tensors.
+    Raises CheckpointError (the checkpoint has no Sapiens backbone) or ValueError (``out`` has another suffix).
     """
     state_dict = _tensors_of(checkpoint)
     prefix = _find_prefix(state_dict)
@@ -112,8 +105,7 @@ def backbone_load_hook(model: nn.Module, state_dict: StateDict, prefix: str, loc
     a mismatch always raises here. To load only other parts of a model, load them separately
     (``model.head.load_state_dict(...)``).
 
-    Raises:
-        CheckpointMismatch: A tensor of the backbone would stay random.
+    Raises CheckpointMismatch (A tensor of the backbone would stay random).
     """
     bare = local_metadata.get('bare_backbone')
     if bare and not any(key.startswith(prefix) for key in state_dict):
@@ -156,7 +148,6 @@ def describe_checkpoint(state_dict: StateDict, model: nn.Module, prefix: str | N
 
 
 def _fit(model: nn.Module, weights: StateDict, kind: str, source: str) -> None:
-    """Fits a backbone's state dict without prefix in place, or raises ``CheckpointMismatch``."""
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     _fit_pos_embed(model, weights, source)
     missing = [key for key in expected if key not in weights]
@@ -214,14 +205,12 @@ def _infer_grid(positions: int, target: tuple[int, int], source: str) -> tuple[i
 
 
 def _find_prefix(state_dict: StateDict) -> str | None:
-    """The prefix of the backbone's keys, None without a backbone."""
     prefixes = [key[:-len(_LANDMARK)] for key in state_dict if key.endswith(_LANDMARK)]
     return min((prefix for prefix in prefixes if prefix in ('', 'module.', 'backbone.', 'module.backbone.')),
                key=len, default=None)
 
 
 def _size_of(weights: StateDict) -> tuple[int, int]:
-    """Width and number of layers of a backbone's state dict without prefix."""
     blocks = {key.split('.')[1] for key in weights if key.startswith('layers.')}
     return weights[_LANDMARK].shape[0], len(blocks)
 
@@ -240,7 +229,6 @@ def _describe_model(model: nn.Module) -> str:
 
 
 def _advice(model: nn.Module, weights: StateDict) -> str:
-    """What to change so that a checkpoint fits."""
     if _LANDMARK not in weights:
         return (f"Name a file that has '{_LANDMARK}', by itself or under 'backbone.', or give init_cfg the prefix of "
                 'the backbone in this one')

@@ -51,9 +51,7 @@ class SapiensFeaturePyramid(BaseModule):
         strides: The strides instead of ``num_outs`` and ``start_stride``: ascending, of 4, 8, 16, 32, 64 and 128, where
             64 needs 32 before it, and 128 needs 64.
         init_cfg: See :class:`mmengine.model.BaseModule`.
-
-    Raises:
-        ValueError: The strides are invalid.
+    Raises ValueError (the strides are invalid).
     """
 
     def __init__(self,
@@ -84,9 +82,7 @@ class SapiensFeaturePyramid(BaseModule):
 
         Args:
             inputs: The backbone's map (B, in_channels, h, w) of stride 16; of several maps the last is used.
-
-        Returns:
-            A contiguous map (B, out_channels, ., .) for each stride, finest first.
+        Returns A contiguous map (B, out_channels, ., .) for each stride, finest first.
         """
         x = inputs if isinstance(inputs, Tensor) else inputs[-1]
         outs = [level(x).contiguous() for level in self.levels]

@@ -16,12 +16,8 @@ def sincos_pos_embed(grid: tuple[int, int], embed_dims: int, num_extra_tokens: i
         embed_dims: Channels C, a multiple of 4.
         num_extra_tokens: Leading tokens without a position (the cls token); their embedding is zero.
         temperature: Wavelengths grow geometrically from 2 pi to 2 pi times this.
-
-    Returns:
-        (1, num_extra_tokens + h * w, C) float32, row-major.
-
-    Raises:
-        ValueError: ``embed_dims`` is not a multiple of 4.
+    Returns (1, num_extra_tokens + h * w, C) float32, row-major.
+    Raises ValueError (``embed_dims`` is not a multiple of 4).
     """
     if embed_dims % 4:
         raise ValueError(f'embed_dims: got {embed_dims}, expected a multiple of 4')
@@ -42,9 +38,7 @@ def resize_pos_embed(pos_embed: Tensor, source: tuple[int, int], target: tuple[i
         source: Its grid (h, w).
         target: The new grid (h', w').
         num_extra_tokens: Leading tokens without a position (the cls token), which are kept.
-
-    Returns:
-        (1, num_extra_tokens + h' * w', C) in the dtype of ``pos_embed``.
+    Returns (1, num_extra_tokens + h' * w', C) in the dtype of ``pos_embed``.
     """
     if source == target:
         return pos_embed

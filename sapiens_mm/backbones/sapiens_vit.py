@@ -97,14 +97,14 @@ class SapiensViT(BaseModule):
     embedding is resized bicubically, so a feature map has ``ceil(H / patch_size) x ceil(W / patch_size)`` cells.
 
     Args:
-        arch: One of ``arch_zoo`` (``'sapiens_0.3b'``, short ``'0.3b'``), or a dict with ``embed_dims``,
-            ``num_layers``, ``num_heads`` and ``feedforward_channels``.
+        arch: One of ``arch_zoo`` (``'sapiens_0.3b'``, short ``'0.3b'``), or a dict with ``embed_dims``, ``num_layers``,
+            ``num_heads`` and ``feedforward_channels``.
         img_size: Size (H, W) that the position embedding is stored for, or one int for a square, in pixels.
         patch_size: Side of a patch in pixels.
         in_channels: Channels of the images.
         patch_cfg: ``dict(padding=2)`` pads the patch convolution by 2 pixels. Of the public models, all pose models,
-            all normal models and the LIP and CIHP part models were trained with it, the others without; the
-            checkpoints do not say.
+            all normal models and the LIP and CIHP part models were trained with it, the others without; the checkpoints
+            do not say.
         out_indices: Blocks whose output is returned (0-based, negative from the end), an int or a sequence.
         out_type: ``'featmap'`` (B, C, h, w), contiguous; ``'raw'`` (B, [1 +] h * w, C), cls token first;
             ``'cls_token'`` (B, C); ``'avg_featmap'`` (B, C), the mean over the patch tokens.
@@ -113,14 +113,12 @@ class SapiensViT(BaseModule):
         qkv_bias: Whether the qkv layer has a bias.
         drop_rate: Dropout after the projections of attention and MLP.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
-        frozen_stages: -1 trains everything, 0 freezes the embeddings, n the first n blocks too. With all blocks
-            frozen, the final norm is as well.
+        frozen_stages: -1 trains everything, 0 freezes the embeddings, n the first n blocks too. With all blocks frozen,
+            the final norm is as well.
         with_cp: Whether the activations inside a block are recomputed in the backward pass instead of stored.
-        init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` reads any public or own checkpoint
-            (see :mod:`sapiens_mm.backbones.checkpoint`).
-
-    Raises:
-        ValueError: On an unknown ``arch`` or ``out_type``, or an out-of-range ``out_indices`` or ``frozen_stages``.
+        init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` reads any public or own checkpoint (see
+            :mod:`sapiens_mm.backbones.checkpoint`).
+    Raises ValueError (on an unknown ``arch`` or ``out_type``, or an out-of-range ``out_indices`` or ``frozen_stages``).
     """
 
     arch_zoo: dict[str, dict] = {
@@ -222,9 +220,7 @@ class SapiensViT(BaseModule):
 
         Args:
             x: Normalized images (B, in_channels, H, W), any H and W.
-
-        Returns:
-            One tensor per entry of ``out_indices``, in ascending order of the blocks, shaped as ``out_type`` says.
+        Returns one tensor per entry of ``out_indices``, in ascending order of the blocks, shaped as ``out_type`` says.
         """
         x, grid = self.embed(x)
         outs = []

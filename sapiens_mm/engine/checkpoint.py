@@ -31,16 +31,11 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
         source: A path, ``http(s)://`` or ``hf://`` address.
         map_location: Where the tensors go, as for :func:`torch.load`; for ``.safetensors`` a device. The tensors of a
             folder stay on the CPU.
-
-    Returns:
-        The dict that was saved (of a folder without the optimizer's tensors), with what it has under ``'model'`` under
-        ``'state_dict'`` too. If its state dict is that of a bare backbone, its ``_metadata`` also offers it to
+    Returns the dict that was saved (of a folder without the optimizer's tensors), with what it has under ``'model'``
+        under ``'state_dict'`` too. If its state dict is that of a bare backbone, its ``_metadata`` also offers it to
         backbones inside of larger models (see :class:`_BareMetadata`).
-
-    Raises:
-        FileNotFoundError: The local file is missing.
-        CheckpointError: The file cannot be fetched, is damaged or not a checkpoint.
-        UnsafeCheckpointError: The file holds a type that is not allowed.
+    Raises FileNotFoundError (the local file is missing), CheckpointError (the file cannot be fetched, is damaged or not
+    a checkpoint) or UnsafeCheckpointError (the file holds a type that is not allowed).
     """
     path = fetch_file(os.fspath(source))
     if osp.isdir(path):
@@ -55,7 +50,6 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
 
 
 def _as_mmengine_expects(checkpoint: dict) -> dict:
-    """A checkpoint with its weights where MMEngine looks, and those of a bare backbone for any module."""
     if 'state_dict' not in checkpoint and isinstance(checkpoint.get('model'), dict):
         checkpoint = {**checkpoint, 'state_dict': checkpoint['model']}
     if isinstance(checkpoint.get('state_dict'), dict):
@@ -99,7 +93,6 @@ def refuse_foreign_files() -> None:
 
 
 def _register(name: str, *prefixes: str) -> None:
-    """Registers a loader for the files that the present one does not read, and for Sapiens backbones."""
     before = CheckpointLoader._schemes.get(prefixes[0])
 
     def load(filename: str, map_location: MapLocation = None) -> Any:
@@ -127,13 +120,11 @@ def _register(name: str, *prefixes: str) -> None:
 
 
 def _is_ours(filename: str) -> bool:
-    """Whether MMEngine has no reader for a file: ``.safetensors``, and folders of shards."""
     return filename.partition('?')[0].endswith('.safetensors') or osp.isfile(
         osp.join(osp.expanduser(filename), '.metadata'))
 
 
 def _has_backbone(checkpoint: Any) -> bool:
-    """Whether a checkpoint holds a Sapiens backbone, by itself or in a model."""
     if not isinstance(checkpoint, dict):
         return False
     weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))

@@ -36,9 +36,7 @@ def fetch_file(source: str) -> str:
         source: ``http(s)://...``, kept in ``torch.hub``'s folder, where MMEngine keeps its own downloads;
             ``hf://<owner>/<repo>[@<revision>]/<file>``, kept in the cache of ``huggingface_hub``, which honors
             ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE``; or a path.
-
-    Raises:
-        CheckpointError: The file cannot be fetched.
+    Raises CheckpointError (the file cannot be fetched).
     """
     if source.startswith('hf://'):
         return _fetch_from_hub(source)
@@ -56,12 +54,8 @@ def fetch_with_record(source: str, folder: str) -> str:
     Args:
         source: ``hf://<owner>/<repo>[@<revision>]/<file>``.
         folder: Where the file goes, whatever folder it has in its repository.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        CheckpointError: The file cannot be fetched, or its SHA-256 is not the Hub's.
+    Returns the path of the file.
+    Raises CheckpointError (the file cannot be fetched, or its SHA-256 is not the Hub's).
     """
     repo, revision, filename = _parse_hub(source)
     path = osp.join(folder, osp.basename(filename))
@@ -120,7 +114,6 @@ def _fetch_from_http(url: str) -> str:
 
 
 def _download(url: str, path: str) -> None:
-    """Downloads to ``path`` unless that exists."""
     if osp.exists(path):
         return
     os.makedirs(osp.dirname(path), exist_ok=True)
@@ -157,11 +150,8 @@ class _Transfer:
         self._error, self._given_up = None, False
 
     def run(self, name: str) -> tuple[int, int]:
-        """Waits for the copy and returns the bytes received and announced (0: unknown); the bar shows ``name``.
-
-        Raises:
-            TimeoutError: Too few bytes arrive.
-            Exception: What the thread raised.
+        """Waits for the copy and returns the bytes received and announced (0: unknown); the bar shows ``name``. Raises
+        TimeoutError (too few bytes arrive) or Exception (what the thread raised).
         """
         thread = threading.Thread(target=self._work, args=(name, ), daemon=True)
         thread.start()
@@ -230,7 +220,6 @@ def _parse_hub(source: str) -> tuple[str, str | None, str]:
 
 @contextlib.contextmanager
 def _hub_errors(source: str, unreached: str = '') -> Iterator[None]:
-    """Turns what ``huggingface_hub`` raises into one line; ``unreached`` says why the Hub was not asked."""
     repo, _, filename = _parse_hub(source)
     page = f'https://huggingface.co/{repo}'
     try:

@@ -22,8 +22,7 @@ def latest_checkpoint(work_dir: str) -> tuple[str | None, str]:
     is read once for its checksums, about a second per GB; a folder is checked by the sizes of its files. ``best_*.pth``
     do not count: they have no optimizer. The path is None if the folder has no run.
 
-    Raises:
-        CheckpointError: The folder has a run without a complete checkpoint.
+    Raises CheckpointError (the folder has a run without a complete checkpoint).
     """
     pointer = osp.join(work_dir, POINTER)
     if not osp.isfile(pointer):
@@ -55,9 +54,8 @@ def latest_checkpoint(work_dir: str) -> tuple[str | None, str]:
 
 
 def resume_latest(runner) -> None:
-    """Makes a runner resume from :func:`latest_checkpoint` of its work dir, if it has one.
-
-    The main process decides for all.
+    """Makes a runner resume from :func:`latest_checkpoint` of its work dir, if it has one. The main process decides for
+    all.
     """
     decision = [None, '', '']
     if is_main_process():
@@ -83,7 +81,6 @@ def _may_be_checkpoint(path: str) -> bool:
 
 
 def _candidates(work_dir: str, name: str) -> list[str]:
-    """Checkpoints named as MMEngine does or like ``name``, newest first, then by number."""
     alike = r'\d+'.join(map(re.escape, re.split(r'\d+', name)))
     candidates = []
     for entry in os.scandir(work_dir):

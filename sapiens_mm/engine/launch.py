@@ -32,10 +32,8 @@ def build_runner(cfg: Config, resume: bool = False) -> Runner:
         cfg: Config of any task and host.
         resume: Resume from the newest complete checkpoint in the work dir, if any. So does a config with
             ``resume=True`` that names no checkpoint.
-
-    Raises:
-        RuntimeError: The launcher does not fit the machine.
-        CheckpointError: The work dir has checkpoints, but none is complete.
+    Raises RuntimeError (the launcher does not fit the machine) or CheckpointError (the work dir has checkpoints, but
+    none is complete).
     """
     refuse_foreign_files()
     if _recomputes(cfg.get('model')) and get_device() == 'cpu':
@@ -86,7 +84,6 @@ def leave_out_fused(cfg: Config) -> None:
 
 
 def _recomputes(cfg) -> bool:
-    """Whether a part of a model's config has activation checkpointing."""
     return isinstance(cfg, dict) and (cfg.get('with_cp') is True or any(map(_recomputes, cfg.values())))
 
 

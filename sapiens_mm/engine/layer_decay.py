@@ -117,7 +117,6 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     def _multipliers(self, model: nn.Module, name: str, param: nn.Parameter,
                      prefix: str | None) -> tuple[float, float]:
-        """Factors of learning rate and weight decay of a parameter, which may be in the backbone at ``prefix``."""
         cfg = self.paramwise_cfg
         rule = _rule(model, name, param)
         lr_mult = decay_mult = 1.
@@ -165,7 +164,6 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
 
 
 def _rule(model: nn.Module, name: str, param: nn.Parameter) -> str | None:
-    """The weight decay rule of a parameter, None for an ordinary weight."""
     owner, _, leaf = name.rpartition('.')
     module = model.get_submodule(owner)
     if 'pos_embed' in leaf:

@@ -22,9 +22,7 @@ from ..version import require_torch
 
 def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
     """Returns the modules of a model whose class, or a parent of it (FSDP derives classes), has one of the names.
-
-    Raises:
-        ValueError: The model has no such module.
+    Raises ValueError (the model has no such module).
     """
     blocks = [module for module in model.modules() if any(kind.__name__ in names for kind in type(module).__mro__)]
     if not blocks:
@@ -48,11 +46,8 @@ class SapiensFSDPStrategy(DDPStrategy):
         shard_size: Processes that share one copy of the model, a divisor of their number; by default all. The number of
             GPUs of a node keeps the weights' traffic inside the node.
         **kwargs: Arguments of MMEngine's strategies.
-
-    Raises:
-        ValueError: ``shard_size`` does not divide the number of processes, or the model has no such blocks.
-        RuntimeError: The run was started without a launcher.
-        ImportError: torch is too old.
+    Raises ValueError (``shard_size`` does not divide the number of processes, or the model has no such blocks),
+    RuntimeError (the run was started without a launcher) or ImportError (torch is too old).
     """
 
     def __init__(self, *, block_names: tuple[str, ...] = ('Block', ), shard_size: int | None = None, **kwargs):
@@ -161,7 +156,6 @@ class SapiensFSDPStrategy(DDPStrategy):
         super().load_optim_state_dict({**state_dict, 'state': state})
 
     def _optimized(self) -> list[tuple[str, nn.Parameter]]:
-        """Names and parameters in the optimizer's order, which numbers its state."""
         names = {param: name for name, param in self.model.named_parameters()}
         return [(names[param], param) for group in self.optim_wrapper.optimizer.param_groups
                 for param in group['params']]
@@ -178,7 +172,6 @@ def _shard_like(value: Tensor, param: Tensor) -> Tensor:
 
 
 def _shard_entries(module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
-    """Load hook that shards a module's entries of a state dict."""
     for name, param in module.named_parameters(recurse=False):
         if prefix + name in state_dict:
             state_dict[prefix + name] = _shard_like(state_dict[prefix + name], param)

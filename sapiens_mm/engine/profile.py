@@ -66,9 +66,7 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
         shape: Image size (H, W) in pixels; by default the backbone's ``img_size``.
         batch: Images in the batch.
         amp: Whether to run under bfloat16 autocast.
-
-    Raises:
-        ValueError: Neither ``shape`` nor the backbone has the image size.
+    Raises ValueError (neither ``shape`` nor the backbone has the image size).
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     # Tensors without storage; unlike on the meta device, attention takes the fused path.
@@ -128,8 +126,6 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
 
 
 class _PartCounter:
-    """Counts FLOPs by operator for each part of a model, including calls of modules inside it, and in total."""
-
     def __init__(self, parts: dict[str, nn.Module]):
         custom = {}
         if digit_version(torch.__version__) >= digit_version('2.2'):  # torch 2.1 counts it by itself

@@ -48,11 +48,8 @@ class Refused(Exception):
 
 
 def load_pickle(path: str, map_location: MapLocation) -> Any:
-    """Unpickles a file of ``torch.save``.
-
-    Raises:
-        UnsafeCheckpointError: The file holds a type that is not allowed.
-        CheckpointError: The file is damaged.
+    """Unpickles a file of ``torch.save``. Raises UnsafeCheckpointError (the file holds a type that is not allowed) or
+    CheckpointError (the file is damaged).
     """
     pickles = _globals_of(path)
     try:
@@ -92,9 +89,8 @@ def _stands_for(name: str) -> Callable:
 
 @_stands_for('mmengine.logging.history_buffer.HistoryBuffer')
 class _PickledHistoryBuffer(HistoryBuffer):
-    """Becomes a ``HistoryBuffer`` once it has its values.
-
-    The original registers functions from the file for all instances; this one ignores them.
+    """Becomes a ``HistoryBuffer`` once it has its values. The original registers functions from the file for all
+    instances; this one ignores them.
     """
 
     def __setstate__(self, state: dict):
@@ -114,8 +110,6 @@ def _pickled_getattr(owner: Any, name: str) -> None:
 
 @_stands_for('mmengine.config.config.ConfigDict')
 class _PickledConfigDict:
-    """Makes a ``ConfigDict`` of allowed values and can do nothing else."""
-
     def __new__(cls, *args):
         if len(args) == 1 and type(args[0]) is dict:
             return ConfigDict(args[0])
@@ -130,9 +124,9 @@ class _PickledConfigDict:
 def allowed_globals() -> dict[str, Any]:
     """Returns what a checkpoint may hold besides tensors and Python's own containers: name in a pickle -> object.
 
-    ``Runner.save_checkpoint`` writes ``HistoryBuffer`` (the message hub), arrays, array scalars and sets (dataset
-    meta, metric values); the public pose files have a ``ConfigDict`` and array scalars in ``meta``. Arrays of Python
-    objects are not allowed.
+    ``Runner.save_checkpoint`` writes ``HistoryBuffer`` (the message hub), arrays, array scalars and sets (dataset meta,
+    metric values); the public pose files have a ``ConfigDict`` and array scalars in ``meta``. Arrays of Python objects
+    are not allowed.
     """
     stand_ins = [_PickledHistoryBuffer, _pickled_getattr, _PickledConfigDict]
     # numpy 1 and numpy 2 name these two after different modules; a file of one has to load with the other.
@@ -151,7 +145,6 @@ def _copy_of(function: Callable) -> Callable:
 
 @functools.cache
 def _all_globals() -> dict[str, Any]:
-    """:func:`allowed_globals` and what torch's weights-only unpickler allows by itself (tensors, storages, dtypes)."""
     from torch._weights_only_unpickler import _get_allowed_globals
     return {**_get_allowed_globals(), **allowed_globals()}
 
@@ -190,7 +183,6 @@ class ListedUnpickler(pickle._Unpickler):
 
 
 class _ListedPickle:
-    """What :func:`torch.load` uses of a ``pickle_module``."""
     Unpickler = ListedUnpickler
 
     @staticmethod
@@ -225,7 +217,6 @@ def _globals_of_pickle(file) -> tuple[list[str], bool]:
 
 
 def _refused_types(pickles: list[tuple[list[str], bool]], error: Exception) -> str:
-    """The types that made loading fail, or '' if something else did."""
     if isinstance(error, Refused):
         return str(error)
     if not isinstance(error, pickle.UnpicklingError):

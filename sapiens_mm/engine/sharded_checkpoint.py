@@ -38,10 +38,8 @@ def is_sharded(path: str) -> bool:
 
 
 def check_sharded(folder: str) -> None:
-    """Checks by the sizes of its files that a folder is complete; folders of other formats pass.
-
-    Raises:
-        CheckpointError: A file is missing or too short, or the table is damaged.
+    """Checks by the sizes of its files that a folder is complete; folders of other formats pass. Raises CheckpointError
+    (A file is missing or too short, or the table is damaged).
     """
     names = os.listdir(folder)
     if names and not any(name in (_TABLE, _REST) or name.endswith('.distcp') for name in names):
@@ -73,9 +71,7 @@ def save_sharded(folder: str, tensors: dict, rest: dict) -> None:
 def read_table(folder: str) -> dict[str, dcp_types.TensorStorageMetadata]:
     """Returns name -> description (``size``, ``properties.dtype``) of all tensors; names are nested keys with dots.
 
-    Raises:
-        CheckpointError: The table is damaged.
-        UnsafeCheckpointError: The table lists other values than tensors.
+    Raises CheckpointError (the table is damaged) or UnsafeCheckpointError (the table lists other values than tensors).
     """
     return _SafeReader(folder).read_metadata().state_dict_metadata
 
@@ -92,9 +88,7 @@ def load_sharded(folder: str, tensors: dict, alone: bool = False) -> None:
         folder: The folder.
         tensors: Nested dicts of tensors with the shapes in the folder; each process reads its shards.
         alone: Whether only this process reads; otherwise all processes call this.
-
-    Raises:
-        CheckpointError: Tensors or files are missing, or files are damaged.
+    Raises CheckpointError (tensors or files are missing, or files are damaged).
     """
     try:
         with warnings.catch_warnings():
@@ -107,7 +101,6 @@ def load_sharded(folder: str, tensors: dict, alone: bool = False) -> None:
 
 def read_sharded(folder: str) -> dict[str, Any]:
     """Returns the model's tensors, whole and on the CPU, as ``state_dict``, and what the folder holds besides tensors.
-
     Of ``optimizer``, that is the parameter groups without their state.
     """
     prefix = 'state_dict.'
@@ -132,8 +125,6 @@ class _TableUnpickler(ListedUnpickler):
 
 
 class _SafeReader(dcp.FileSystemReader):
-    """Reads tensors only."""
-
     def read_metadata(self, *args, **kwargs) -> dcp_types.Metadata:
         path = osp.join(self.path, _TABLE)
         try:
@@ -165,9 +156,8 @@ class _SafeReader(dcp.FileSystemReader):
 def _check_table(table: dcp_types.Metadata, folder: str | os.PathLike) -> None:
     """Checks that the files have every element of every tensor: torch would leave the others uninitialized.
 
-    Raises:
-        CheckpointError: Elements are missing, or a file is too short.
-        Exception: Of nearly any type, where the table has other content.
+    Raises CheckpointError (elements are missing, or a file is too short) or Exception (of nearly any type, where the
+    table has other content).
     """
     sizes = {}
     for index, info in table.storage_data.items():

@@ -23,9 +23,7 @@ def fill_model(model: nn.Module, weights: dict[str, Tensor], source: str,
         source: What error messages call the checkpoint.
         hint: What error messages advise.
         assign: Whether the model takes over the tensors and their dtypes, as a model on the meta device must.
-
-    Raises:
-        CheckpointError: Tensors are missing, unexpected, of another shape, or of another kind of dtype.
+    Raises CheckpointError (tensors are missing, unexpected, of another shape, or of another kind of dtype).
     """
     _check_kinds(model.state_dict(), weights, source)
     try:
@@ -48,9 +46,7 @@ def check_complete(model: nn.Module, weights: dict[str, Tensor], source: str,
         source: What error messages call the checkpoint.
         hint: What error messages advise.
         ignore: Prefixes of names that are not checked. Nor are BatchNorm's counters of batches, which old files lack.
-
-    Raises:
-        CheckpointError: Tensors are missing, of another shape, or of another kind of dtype.
+    Raises CheckpointError (tensors are missing, of another shape, or of another kind of dtype).
     """
     weights = {name.removeprefix('module.'): value for name, value in weights.items()}
     for hook in model._load_state_dict_pre_hooks.values():  # which rename the keys of old checkpoints
@@ -88,10 +84,7 @@ def save_weights(state_dict: dict[str, Tensor], path: str, metadata: dict[str, s
         state_dict: Name -> tensor, on any device.
         path: The file, ``.pth`` or ``.safetensors``; its folder is made.
         metadata: Further metadata of a ``.safetensors`` file.
-
-    Raises:
-        ValueError: ``path`` has another suffix.
-        OSError: The file cannot be written.
+    Raises ValueError (``path`` has another suffix) or OSError (the file cannot be written).
     """
     suffix = osp.splitext(path)[1]
     if suffix not in ('.pth', '.safetensors'):

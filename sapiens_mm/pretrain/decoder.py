@@ -59,9 +59,7 @@ class SapiensMAEDecoder(BaseModule):
             x: (B, 1 + V, in_channels), the cls token and V encoded patches.
             ids_restore: (B, N) int64, the index of each patch among the visible patches followed by the masked ones.
             grid: Rows and columns (h, w) of patches, N = h * w.
-
-        Returns:
-            (B, N, patch_size ** 2 * out_channels), the pixels of each patch in row-major order, channels last.
+        Returns (B, N, patch_size ** 2 * out_channels), the pixels of each patch in row-major order, channels last.
         """
         x = self.decoder_embed(x)
         num_masked = ids_restore.shape[1] + 1 - x.shape[1]

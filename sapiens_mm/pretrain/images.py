@@ -26,14 +26,14 @@ _FINISHED = 2**62  # images taken from a shard that is finished
 class SapiensImages(IterableDataset):
     """Endless stream of randomly cropped, resized and flipped images of a folder, a list file or WebDataset shards.
 
-    Each data worker of each rank is a *slot*. Position p in the epoch's permutation of shards belongs to slot
-    ``p % num_slots``; a slot that has finished its shards continues with the next epoch. Thus no image repeats within
-    an epoch, ranks do not wait for each other, and the order depends on the seed, the epoch and the number of slots.
+    Each data worker of each rank is a *slot*. Position p in the epoch's permutation of shards belongs to slot ``p %
+    num_slots``; a slot that has finished its shards continues with the next epoch. Thus no image repeats within an
+    epoch, ranks do not wait for each other, and the order depends on the seed, the epoch and the number of slots.
     Augmentation depends on the seed, the epoch and the image's name.
 
     A sample is ``dict(inputs=..., data_samples=dict(key=..., position=..., bad=...))``: the image (3, H, W) uint8 RGB;
-    its name; the int64 tensor (epoch, shard, images taken from the shard, worker); and lines with the name and error
-    of each unreadable image before it.
+    its name; the int64 tensor (epoch, shard, images taken from the shard, worker); and lines with the name and error of
+    each unreadable image before it.
 
     Args:
         source: ``dict(type='folder', path=..., chunk=64)``, ``dict(type='list', path=..., root=None, chunk=64)`` or
@@ -43,8 +43,8 @@ class SapiensImages(IterableDataset):
         scale: Smallest and largest share of the image's area in a crop.
         flip: Probability of a horizontal flip.
         seed: Seed of order and augmentation, nonnegative.
-        max_bad_share: Largest share of unreadable images since the start of a rank; above it
-            :class:`SapiensStreamHook` stops the run.
+        max_bad_share: Largest share of unreadable images since the start of a rank; above it :class:`SapiensStreamHook`
+            stops the run.
         min_images: Number of images from which on that share is checked. As many unreadable images in a row stop the
             run, too.
     """
@@ -129,10 +129,8 @@ class SapiensImages(IterableDataset):
             latest: Slot -> (epoch, shard, images taken from it) of its last used sample; slots without a used sample
                 are missing.
             num_workers: Data workers of each rank, at least 1.
-
-        Returns:
-            Integers and strings: ``epoch``, the first unfinished one; ``taken``, epoch -> shard -> images taken (a very
-            large number for all); and what :meth:`resume` compares with its data set.
+        Returns integers and strings: ``epoch``, the first unfinished one; ``taken``, epoch -> shard -> images taken (a
+            very large number for all); and what :meth:`resume` compares with its data set.
         """
         num_slots = self.num_ranks * num_workers
         first = min(latest[slot][0] if slot in latest else self._epoch for slot in range(num_slots))
@@ -157,9 +155,7 @@ class SapiensImages(IterableDataset):
             position: Return value of :meth:`position`.
             num_workers: Data workers of each rank, at least 1.
             turn: Worker of the next batch.
-
-        Returns:
-            Whether the position is valid for this data set.
+        Returns whether the position is valid for this data set.
         """
         same = position['source'] == self.source.fingerprint and position['seed'] == self.seed
         if same:
@@ -176,12 +172,8 @@ def decode(data: bytes) -> Tensor:
 
     Args:
         data: JPEG, PNG, WebP, or another format that torchvision or Pillow recognize by the first bytes.
-
-    Returns:
-        (3, h, w) uint8 RGB.
-
-    Raises:
-        Exception: Of nearly any type, for damaged files and other content.
+    Returns (3, h, w) uint8 RGB.
+    Raises Exception (of nearly any type, for damaged files and other content).
     """
     if ends_in_zeros(data):
         raise ValueError('the file is truncated: it ends in zeros')

@@ -23,9 +23,7 @@ class SapiensMAE(BaseModel):
         norm_target: Whether to normalize the pixels of each target patch by their own mean and variance.
         data_preprocessor: Config of a preprocessor for images (B, 3, H, W) or a list of them.
         init_cfg: See :class:`mmengine.model.BaseModule`.
-
-    Raises:
-        ValueError: ``mask_ratio`` is out of its range.
+    Raises ValueError (``mask_ratio`` is out of its range).
     """
 
     def __init__(self,
@@ -85,13 +83,10 @@ class SapiensMAE(BaseModel):
             inputs: Normalized images (B, 3, H, W).
             mask_ratio: See :meth:`random_mask`.
             noise: See :meth:`random_mask`.
-
-        Returns:
-            The predicted patches (B, N, patch_size ** 2 * 3), normalized with ``norm_target``, and the mask (B, N)
+        Returns the predicted patches (B, N, patch_size ** 2 * 3), normalized with ``norm_target``, and the mask (B, N)
             float, 1 for masked.
-
-        Raises:
-            ValueError: A side of the images is not a multiple of the patch size, or the ratio masks all or no patches.
+        Raises ValueError (A side of the images is not a multiple of the patch size, or the ratio masks all or no
+        patches).
         """
         latent, mask, ids_restore, grid = self.encode(inputs, mask_ratio, noise)
         return self.neck(latent, ids_restore, grid), mask
@@ -122,10 +117,8 @@ class SapiensMAE(BaseModel):
             mask_ratio: Share of masked patches, in (0, 1); by default the model's.
             noise: (B, N); the patches with the smallest noise stay visible. Uniform random numbers by default.
             device: Device to draw on.
-
-        Returns:
-            The indices of the V visible patches (B, V) int64; the mask (B, N) float, 1 for masked; and (B, N) int64,
-            the index of each patch among the visible patches followed by the masked ones.
+        Returns the indices of the V visible patches (B, V) int64; the mask (B, N) float, 1 for masked; and (B, N)
+            int64, the index of each patch among the visible patches followed by the masked ones.
         """
         ratio = self.mask_ratio if mask_ratio is None else _checked_ratio(mask_ratio)
         num_visible = int(num_patches * (1 - ratio))

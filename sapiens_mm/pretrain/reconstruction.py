@@ -27,9 +27,7 @@ def reconstruct(model: SapiensMAE, inputs: Tensor, mask_ratio: float, seed: int 
         inputs: Normalized images (B, 3, H, W) on the model's device.
         mask_ratio: Share of masked patches, in (0, 1).
         seed: Seed of the mask, which does not depend on the device.
-
-    Returns:
-        The images (B, 3, H, W) with predicted masked patches, and the mask (B, 1, H, W), 1 for masked pixels.
+    Returns the images (B, 3, H, W) with predicted masked patches, and the mask (B, 1, H, W), 1 for masked pixels.
     """
     size = model.backbone.patch_size
     grid = tuple(side // size for side in inputs.shape[-2:])
@@ -63,9 +61,7 @@ def reconstruction_sheet(model: SapiensMAE, inputs: Tensor, mask_ratios: Sequenc
         inputs: Normalized images (B, 3, H, W).
         mask_ratios: Share of masked patches of each pair of columns.
         seed: Seed of the masks.
-
-    Returns:
-        (height, width, 3) uint8 RGB.
+    Returns (height, width, 3) uint8 RGB.
     """
     was_training = model.training
     model.eval()
@@ -95,9 +91,7 @@ class SapiensReconstructionHook(Hook):
         interval: Iterations between visualizations.
         num_images: Number of images.
         mask_ratios: See :func:`reconstruction_sheet`.
-
-    Raises:
-        ValueError: A ratio masks all or no patches of the first batch.
+    Raises ValueError (A ratio masks all or no patches of the first batch).
     """
 
     priority = 'LOW'

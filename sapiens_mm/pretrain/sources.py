@@ -88,9 +88,7 @@ def folder_source(path: str | os.PathLike, chunk: int = 64) -> FileSource:
     Args:
         path: Folder; links to folders are followed.
         chunk: See :class:`FileSource`.
-
-    Raises:
-        SourceError: The folder does not exist, or has no image.
+    Raises SourceError (the folder does not exist, or has no image).
     """
     if not os.path.isdir(path):
         raise SourceError(f'image source: got {path}, expected an existing folder; check the path')
@@ -109,9 +107,7 @@ def list_source(path: str | os.PathLike, root: str | os.PathLike | None = None, 
         path: Text file. A listed file that is missing is an unreadable image.
         root: Folder of relative paths, by default that of the text file.
         chunk: See :class:`FileSource`.
-
-    Raises:
-        SourceError: The file does not exist, or is empty.
+    Raises SourceError (the file does not exist, or is empty).
     """
     if not os.path.isfile(path):
         raise SourceError(f'image source: got {path}, expected an existing list file; check the path')
@@ -126,16 +122,14 @@ class TarSource:
     """WebDataset tar files, such as img2dataset's; each is a shard. Members other than images are skipped.
 
     Args:
-        urls: A folder of ``.tar`` files, a path or address with WebDataset's braces (``'shards-{0000..0099}.tar'``),
-            or a list of these. An existing path is always read as a file.
+        urls: A folder of ``.tar`` files, a path or address with WebDataset's braces (``'shards-{0000..0099}.tar'``), or
+            a list of these. An existing path is always read as a file.
         buffer: Encoded images that each data worker keeps in memory for shuffling.
         retries: Number of times that a file is read again after a broken ``http(s)://`` connection.
         allow_pipes: Whether other addresses (``pipe:COMMAND``, ``gs://``, ...) may run the commands of the
             ``webdataset`` library that read them.
-
-    Raises:
-        SourceError: No tar files are given, or one is missing, repeated, compressed, or needs a command that is not
-            allowed.
+    Raises SourceError (no tar files are given, or one is missing, repeated, compressed, or needs a command that is not
+    allowed).
     """
 
     def __init__(self, urls: str | os.PathLike | Sequence[str], buffer: int = 1000, retries: int = 3,
@@ -170,9 +164,7 @@ class TarSource:
 
     def read(self, shard: int, epoch: int, seed: int) -> Iterator[tuple[str, Reader]]:
         """Yields the name of each image of a shard, and a function that returns its bytes; see :class:`FileSource`.
-
-        Raises:
-            SourceError: The tar file is damaged, has no image, or cannot be downloaded.
+        Raises SourceError (the tar file is damaged, has no image, or cannot be downloaded).
         """
         rng = random.Random(f'{seed} {epoch} {shard}')
         for name, data in _shuffled(self._members(self.urls[shard]), self.buffer, rng):
@@ -196,9 +188,7 @@ def tar_members(url: str, retries: int = 3, select: Callable[[str], bool] | None
         retries: See :class:`TarSource`.
         select: Returns whether a name is read; by default all are.
         allow_pipes: See :class:`TarSource`.
-
-    Raises:
-        SourceError: The file is damaged, empty, or cannot be downloaded.
+    Raises SourceError (the file is damaged, empty, or cannot be downloaded).
     """
     from webdataset.tariterators import tar_file_iterator
     given = images = 0
@@ -265,11 +255,8 @@ def is_local(url: str) -> bool:
 
 
 def open_url(url: str, allow_pipes: bool = False) -> BinaryIO:
-    """Opens a path or address for reading once; see :class:`TarSource`.
-
-    Raises:
-        OSError: It cannot be opened.
-        SourceError: It needs a command that is not allowed.
+    """Opens a path or address for reading once; see :class:`TarSource`. Raises OSError (it cannot be opened) or
+    SourceError (it needs a command that is not allowed).
     """
     if is_local(url):
         return open(os.path.abspath(url), 'rb')  # WebDataset would run a file named 'pipe:...'

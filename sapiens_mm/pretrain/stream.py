@@ -56,9 +56,8 @@ class SapiensStreamHook(Hook):
     (numbers of used and skipped images). Skipped images are logged on rank 0, those of other ranks when a checkpoint is
     written.
 
-    Raises:
-        SourceError: The share of unreadable images of a rank is above ``max_bad_share``.
-        ValueError: Data set or loop have another type, or the checkpoint to resume has no position.
+    Raises SourceError (the share of unreadable images of a rank is above ``max_bad_share``) or ValueError (data set or
+    loop have another type, or the checkpoint to resume has no position).
     """
 
     priority = 'LOW'  # before CheckpointHook

@@ -30,9 +30,8 @@ class Assets:
     def find(cls, backgrounds=None, hdris=None) -> 'Assets':
         """Lists the images of two folders and their subfolders, and reads each once so that no render fails later.
 
-        Raises:
-            FileNotFoundError: A folder is missing, or has no file of its kind.
-            ValueError: A file cannot be read.
+        Raises FileNotFoundError (A folder is missing, or has no file of its kind) or ValueError (A file cannot be
+        read).
         """
         assets = cls()
         if backgrounds is not None:

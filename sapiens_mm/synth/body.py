@@ -53,10 +53,8 @@ class PosedBody:
 
 @cache
 def load_body() -> 'Body':
-    """Creates the body model, once per process. The first time on a machine, Anny builds its cache (2 minutes).
-
-    Raises:
-        MissingExtra: The extra ``synth`` is not installed.
+    """Creates the body model, once per process. The first time on a machine, Anny builds its cache (2 minutes). Raises
+    MissingExtra (the extra ``synth`` is not installed).
     """
     return Body()
 
@@ -111,9 +109,7 @@ class Body:
             face: Facial actions, 0 to 1 each, such as ``eyeBlinkLeft``, ``jawOpen``.
             rotations: Rotation vector (3,) in radians of bones by name, along the axes of the rest pose as the bone's
                 parents carry them.
-
-        Raises:
-            ValueError: The model has no bone of a given name.
+        Raises ValueError (the model has no bone of a given name).
         """
         # Each person is posed twice in a row: to check the pose, and to be dressed.
         key = pickle.dumps((phenotypes, face, rotations))
@@ -198,7 +194,6 @@ class Body:
         return np.array(ids, np.uint8)[left.astype(int), best]
 
     def _mark_lips(self) -> None:
-        """The vermilion by MakeHuman's mask, split where upper and lower lip meet."""
         mask = self.mask('lips')
         h, w = mask.shape
         u, v = self.skin_uv.mean(axis=1).T

@@ -17,9 +17,7 @@ class Camera:
             covers -0.5 to width - 0.5.
         rotation, translation: (3, 3) and (3,) float64 meters, world to camera; x is right, y down, z forward.
         height, width: Pixels.
-
-    Raises:
-        ValueError: A matrix has another shape, a size is below 1, or the rotation is none.
+    Raises ValueError (A matrix has another shape, a size is below 1, or the rotation is none).
     """
     intrinsics: np.ndarray
     rotation: np.ndarray
@@ -94,7 +92,6 @@ def check_size(size) -> tuple:
 
 def intrinsics_of(focal: float, size: tuple) -> np.ndarray:
     """Returns (3, 3) intrinsics of an image of ``size`` (height, width) with the principal point in its middle.
-
     ``focal`` is in units of the image's longer side (1.0 is 53 degrees, 2.0 is 28 degrees).
     """
     height, width = check_size(size)
@@ -108,8 +105,8 @@ def view_rotation(azimuth: float = 0.0, elevation: float = 0.0, roll: float = 0.
     """Returns the (3, 3) rotation, world (z up) to camera, of a camera that looks at the middle of the scene.
 
     Args:
-        azimuth: Degrees. 0: the camera stands on the -y side and looks along +y, so +x is right in the image.
-            Positive: it moves counter-clockwise seen from above, towards +x.
+        azimuth: Degrees. 0: the camera stands on the -y side and looks along +y, so +x is right in the image. Positive:
+            it moves counter-clockwise seen from above, towards +x.
         elevation: Degrees above the horizon; positive looks down.
         roll: Degrees; positive turns the camera clockwise seen from behind it.
     """
@@ -133,9 +130,7 @@ def frame_box(points: np.ndarray, size: tuple, focal: float, margin: float = 0.0
         margin: Share of the width and height left free on each side, below 0.5. Negative crops.
         azimuth, elevation, roll: See `view_rotation`.
         near: Smallest distance in meters from the camera to a point.
-
-    Raises:
-        ValueError: No points, points that are not finite, or a margin of 0.5 or more.
+    Raises ValueError (no points, points that are not finite, or a margin of 0.5 or more).
     """
     points = np.asarray(points, np.float64).reshape(-1, 3)
     if len(points) == 0 or not np.isfinite(points).all():

@@ -32,7 +32,6 @@ class Cut:
     Args:
         faces: (F, 3) triangles.
         field: (V,) the value; most precise if it is a distance.
-
     Attributes:
         faces: (G, 3) int32 triangles between the new vertices.
         a, b, t: New vertex i is ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
@@ -336,7 +335,6 @@ class _Fitting:
         return mesh
 
     def _plain(self, name: str, vertices, faces, part: str, albedo, roughness=0.7, uv=None) -> Mesh:
-        """Adds a mesh of one part."""
         vertices = np.asarray(vertices, np.float32)
         mesh = Mesh(name, vertices, faces, np.full(len(faces), PART_IDS[part], np.uint8), self.instance, uv,
                     albedo if isinstance(albedo, np.ndarray) else tuple(albedo), roughness,

@@ -52,9 +52,7 @@ class Settings:
         framings: Framings to draw from, of :data:`FRAMINGS`.
         max_persons: Persons in an image, at most 4. 0 shows the place that would surround a person: backgrounds.
         backgrounds, hdris: Folders with images without people and with environment maps, or None for procedural ones.
-
-    Raises:
-        ValueError: A value is out of its range.
+    Raises ValueError (A value is out of its range).
     """
     seed: int = 0
     size: tuple[int, int] = (1024, 768)
@@ -152,7 +150,6 @@ def _touch(points: np.ndarray, others: np.ndarray, distance: float = 0.06) -> bo
 
 
 def _seat(body: Body, person: Person, rng: np.random.Generator, yaw: float) -> Mesh:
-    """A box from the ground to the underside of a sitting person."""
     skin = body.skin_vertices
     points = person.body.vertices[skin[body.bone_weights('root', 'pelvis', 'upperleg01')[skin] > 0.6]]
     top = float(points[:, 2].min()) + 0.015  # cloth and flesh give way
@@ -194,7 +191,6 @@ def write_sample(sample: Sample, index: int, folder: Path, settings: Settings) -
 
 
 def _make_worker(folder: Path, settings: Settings, assets: Assets) -> Callable[[int], tuple[int, dict]]:
-    """Returns the function that a worker applies to each index: it renders and writes the sample."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     set_threads(1)
@@ -220,14 +216,9 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
         settings: The set's.
         workers: Processes. The bytes do not depend on it.
         shard: ``(i, n)``: only images i, i + n, i + 2 n, ...
-
-    Yields:
-        ``(index, seconds by stage)`` of each finished image, in any order.
-
-    Raises:
-        ValueError: A number is out of range, or the folder holds a set of other settings or a broken JSON file.
-        OSError: A file cannot be written, or a worker died.
-        ImportError: The extra ``synth`` is not installed.
+    Yields ``(index, seconds by stage)`` of each finished image, in any order.
+    Raises ValueError (A number is out of range, or the folder holds a set of other settings or a broken JSON file),
+    OSError (A file cannot be written, or a worker died) or ImportError (the extra ``synth`` is not installed).
     """
     folder = Path(folder)
     if num < 1 or workers < 1:
@@ -261,7 +252,6 @@ def _clean(folder: Path, shard: tuple[int, int]) -> None:
 
 
 def _check_settings(folder: Path, settings: Settings, assets: Assets) -> None:
-    """Writes the settings of a new set, or compares them with those of the existing set."""
     # The user's images count by names and sizes, wherever their folders are.
     mine = dict(asdict(settings), **assets.fingerprints, sapiens_mm=sapiens_mm.__version__)
     path = folder / 'settings.json'

@@ -35,8 +35,7 @@ def read_obj(path) -> tuple:
 
     Trimesh splits vertices along the seams of textures; the masks of Hi4D are per vertex of the file.
 
-    Raises:
-        ScanError: No triangles, or broken lines.
+    Raises ScanError (no triangles, or broken lines).
     """
     vertices, faces = [], []
     try:
@@ -59,9 +58,7 @@ def read_obj(path) -> tuple:
 
 def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
     """Lists the sequences (``pairXX/actionXX``) of pairs in Hi4D's folder, or of a pair's or sequence's folder, sorted.
-
-    Raises:
-        FileNotFoundError: The folder, a pair or its camera file is missing.
+    Raises FileNotFoundError (the folder, a pair or its camera file is missing).
     """
     source = Path(source)
     if not source.is_dir():
@@ -79,13 +76,8 @@ def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
 
 
 def hi4d_camera(sequence, camera: int, size: tuple) -> tuple:
-    """Reads a camera of a sequence by its id (4, 16, 28, ...), for photos of ``size`` (height, width).
-
-    Returns:
-        `Camera` and (5,) distortion coefficients of OpenCV.
-
-    Raises:
-        ScanError: The file has no such key or camera.
+    """Reads a camera of a sequence by its id (4, 16, 28, ...), for photos of ``size`` (height, width). Returns `Camera`
+    and (5,) distortion coefficients of OpenCV. Raises ScanError (the file has no such key or camera).
     """
     path = Path(sequence) / 'cameras/rgb_cameras.npz'
     try:
@@ -131,13 +123,9 @@ def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAM
         camera: Id of the camera.
         stride: Every so many frames.
         shard, progress: See `scans.render_scans`, with photos in place of scans.
-
-    Returns:
-        The number of new images.
-
-    Raises:
-        FileNotFoundError: A folder or a frame's photo is missing.
-        ScanError: A mesh, mask or camera file is broken.
+    Returns the number of new images.
+    Raises FileNotFoundError (A folder or a frame's photo is missing) or ScanError (A mesh, mask or camera file is
+    broken).
     """
     mitsuba()
     if stride < 1:

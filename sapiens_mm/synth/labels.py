@@ -46,8 +46,7 @@ def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, m
     A landmark is visible if the first surface at its pixel, or beside it, is the person's and at most
     :data:`~sapiens_mm.synth.landmarks.DEPTH_TOLERANCE` in front of it (more under clothes).
 
-    Returns:
-        (N, 3) float64: x, y in pixels (0 is the center of the first one), or 0 where absent, and the visibility.
+    Returns (N, 3) float64: x, y in pixels (0 is the center of the first one), or 0 where absent, and the visibility.
     """
     uv, z = camera.project(person.landmarks)
     height, width = buffers.depth.shape
@@ -103,9 +102,8 @@ def _flat(points: np.ndarray) -> list:
 
 
 def coco_annotation(common: dict, vocabulary: str) -> dict:
-    """Returns a COCO-style annotation, without ids, from the result of :func:`annotate`.
-
-    ``vocabulary`` is ``coco`` (17 keypoints), ``coco_wholebody`` (133 in COCO-WholeBody's fields) or ``goliath`` (308).
+    """Returns a COCO-style annotation, without ids, from the result of :func:`annotate`. ``vocabulary`` is ``coco`` (17
+    keypoints), ``coco_wholebody`` (133 in COCO-WholeBody's fields) or ``goliath`` (308).
     """
     landmarks = np.array(common['landmarks'])
     out = dict(category_id=1, iscrowd=0, **{name: common[name] for name in (

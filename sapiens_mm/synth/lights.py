@@ -21,17 +21,13 @@ def emitters(lights: list, meshes: list, camera: Camera) -> list:
     one, and ambient light gets the rest, at least as many as one lamp.
 
     Args:
-        lights: Descriptions, each one of
-            ``{'type': 'constant', 'radiance': [r, g, b]}``: the same from everywhere;
+        lights: Descriptions, each one of ``{'type': 'constant', 'radiance': [r, g, b]}``: the same from everywhere;
             ``{'type': 'sunsky', 'sun_direction': [x, y, z], 'turbidity': 1..10, 'sun_scale': s, 'sky_scale': s,
-            'albedo': ground's 0..1}``: sun and sky, z up;
-            ``{'type': 'hdri', 'file': path, 'yaw': degrees, 'scale': s}``: the user's environment map;
-            ``{'type': 'panel', 'centre': [x, y, z], 'target': [x, y, z], 'size': [w, h], 'radiance': [r, g, b]}``:
-            a rectangle (meters) that shines towards its target.
+            'albedo': ground's 0..1}``: sun and sky, z up; ``{'type': 'hdri', 'file': path, 'yaw': degrees, 'scale':
+            s}``: the user's environment map; ``{'type': 'panel', 'centre': [x, y, z], 'target': [x, y, z], 'size': [w,
+            h], 'radiance': [r, g, b]}``: a rectangle (meters) that shines towards its target.
         meshes, camera: Lit meshes and the view with the least noise.
-
-    Raises:
-        ValueError: The type is unknown.
+    Raises ValueError (the type is unknown).
     """
     around, lamps = [], []
     for light in lights:
@@ -81,10 +77,10 @@ def panel(light: dict) -> dict:
 def dome(light: dict, meshes: list, lights: list, camera: Camera) -> dict:
     """Returns ambient light as a ball around everything that shines inwards.
 
-    Mitsuba's ambient light samples all directions alike, including those below a surface. Points sampled evenly
-    from a ball's area, as seen from a place close to it, are distributed by the cosine of the angle to the ball's
-    middle, which is their weight for a surface that faces the middle. So this ball touches the scene from behind, and
-    its middle is above and on the camera's side. That halves the noise.
+    Mitsuba's ambient light samples all directions alike, including those below a surface. Points sampled evenly from a
+    ball's area, as seen from a place close to it, are distributed by the cosine of the angle to the ball's middle,
+    which is their weight for a surface that faces the middle. So this ball touches the scene from behind, and its
+    middle is above and on the camera's side. That halves the noise.
     """
     lamps = [(np.array(one['centre']), max(one['size'])) for one in lights if one['type'] == 'panel']
     points = np.concatenate([camera.center[None], *[mesh.vertices for mesh in meshes],

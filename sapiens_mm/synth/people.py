@@ -116,7 +116,6 @@ def _skin(body: Body, posed: PosedBody, shown: np.ndarray, texture: np.ndarray, 
 
 @cache
 def _skin_masks(body: Body) -> dict[str, np.ndarray]:
-    """Areas that :func:`draw_skin` tints: MakeHuman's masks and the brows, which lie on their keypoints."""
     names = ('lips', 'face', 'fingernails', 'toenails', 'inside-mouth')
     uv = np.zeros((len(body.rest.vertices), 2), np.float32)
     uv[body.skin.ravel()] = body.skin_uv.reshape(-1, 2)
@@ -125,7 +124,6 @@ def _skin_masks(body: Body) -> dict[str, np.ndarray]:
 
 
 def _group(body: Body, posed: PosedBody, name: str, group: str, part: str, **options) -> tuple[Mesh, np.ndarray]:
-    """A mesh of a group of the base mesh, and the vertices that it uses."""
     faces, used = compact(triangles(body.groups[group]))
     vertices = posed.vertices[used]
     return Mesh(name, vertices, faces, np.full(len(faces), PART_IDS[part], np.uint8),

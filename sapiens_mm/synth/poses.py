@@ -40,10 +40,8 @@ KINDS = dict(standing=0.26, walking=0.16, sitting=0.12, reaching=0.14, crossed_a
 
 
 def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -> dict:
-    """Draws a pose of one of :data:`KINDS`, by default a random one.
-
-    Returns:
-        ``kind``, ``joints`` (angles in degrees) and ``rotations`` (rotation vector in radians by bone), as lists.
+    """Draws a pose of one of :data:`KINDS`, by default a random one. Returns ``kind``, ``joints`` (angles in degrees)
+    and ``rotations`` (rotation vector in radians by bone), as lists.
     """
     if kind is None:
         kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
@@ -131,7 +129,6 @@ def _axis_angle(axis: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def _compose(*vectors: np.ndarray) -> np.ndarray:
-    """The rotation vector of several rotations, the last one applied first."""
     matrix = np.eye(3)
     for vector in vectors:
         matrix = matrix @ cv2.Rodrigues(np.asarray(vector, np.float64))[0]
@@ -139,7 +136,6 @@ def _compose(*vectors: np.ndarray) -> np.ndarray:
 
 
 def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Shortest rotation of one direction onto another."""
     axis = np.cross(start, end)
     angle = np.degrees(np.arctan2(np.linalg.norm(axis), start @ end))
     return _axis_angle(axis, angle) if np.linalg.norm(axis) > 1e-9 else np.zeros(3)
@@ -224,8 +220,6 @@ _PAIRS = (('arm.L', 'trunk'), ('arm.R', 'trunk'), ('arm.L', 'head'), ('arm.R', '
 
 @cache
 def _regions(body: Body) -> dict[str, np.ndarray]:
-    """Vertices of the regions in :data:`_PAIRS`, without those next to their common joint."""
-
     def region(*bones):
         return body.skin_vertices[body.bone_weights(*bones)[body.skin_vertices] > 0.8]
 

@@ -22,10 +22,8 @@ _SKELETON = dict(keypoint_id2name=_NAMES, skeleton_links=[
 
 
 def write_preview(folder: str | Path, num: int = 24, height: int = 256) -> Path:
-    """Writes ``preview.png`` of the first ``num`` samples of a set, in tiles of ``height`` pixels.
-
-    Raises:
-        FileNotFoundError: The set has no finished sample.
+    """Writes ``preview.png`` of the first ``num`` samples of a set, in tiles of ``height`` pixels. Raises
+    FileNotFoundError (the set has no finished sample).
     """
     folder = Path(folder)
     paths = sorted((folder / 'samples').glob('*.json'))[:num]
@@ -38,7 +36,6 @@ def write_preview(folder: str | Path, num: int = 24, height: int = 256) -> Path:
 
 
 def _tiles(folder: Path, path: Path, height: int) -> list[np.ndarray]:
-    """The image of a sample, its labels and its keypoints."""
     sample = read_json(path)
     image = cv2.imread(str(folder / 'images' / sample['image']))[..., ::-1]
     tiles = [image]

@@ -85,10 +85,8 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
         backdrop: (H, W, 3) uint8 sRGB image behind the meshes, or None to show the environment's light. It is blended
             in linear light by alpha and not lit, so a photo keeps its pixels whatever the exposure of the meshes.
         key: Exposure: mean linear brightness of the persons, 0 to 1, see `expose`.
-
-    Raises:
-        MissingExtra: Mitsuba is not installed.
-        ValueError: No lights, a broken mesh, a backdrop of another size, or non-square pixels.
+    Raises MissingExtra (Mitsuba is not installed) or ValueError (no lights, a broken mesh, a backdrop of another size,
+    or non-square pixels).
     """
     if samples < 1:
         raise ValueError(f'samples per pixel: got {samples}, expected at least 1')
@@ -142,8 +140,6 @@ def label_buffers(meshes: list, camera: Camera) -> Buffers:
 
 
 class _Joined:
-    """All meshes joined in a camera's frame: vertices, normals (0 for flat meshes), faces, first faces."""
-
     def __init__(self, meshes: list, camera: Camera):
         self.camera = camera
         first = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
@@ -238,10 +234,8 @@ def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple
         corners: (N, 3, 3) float64 meters in the camera's frame (x right, y down, z forward).
         normals: (N, 3, 3) float64 normals at the corners, 0 for flat triangles.
         rays: (N, 3) float64 directions with z = 1.
-
-    Returns:
-        (N, 3) float64 points in that frame, always on the triangle; and (N, 3) float64 unit normals with x right, y up,
-        z to the viewer. A normal faces the viewer: the smooth one, or the triangle's where that faces away.
+    Returns (N, 3) float64 points in that frame, always on the triangle; and (N, 3) float64 unit normals with x right, y
+        up, z to the viewer. A normal faces the viewer: the smooth one, or the triangle's where that faces away.
     """
     flat = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     # Barycentric coordinates: volumes of the ray with each edge.

@@ -65,10 +65,8 @@ def load_scan(path, placement: Placement | None = None, allow_untextured: bool =
         path: ``.obj`` (with .mtl and image), ``.ply`` (with vertex colors, or texture) or ``.glb``.
         placement: How its numbers become meters; y up and meters by default.
         allow_untextured: Whether a scan without colors is accepted, and gray.
-
-    Raises:
-        FileNotFoundError: The file is missing.
-        ScanError: Another suffix, no triangles, unreadable, no texture, or of a wrong size.
+    Raises FileNotFoundError (the file is missing) or ScanError (another suffix, no triangles, unreadable, no texture,
+    or of a wrong size).
     """
     path = Path(path)
     if not path.is_file():
@@ -113,7 +111,6 @@ def seamless_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow_untextured: bool) -> Mesh:
-    """One piece of a scan with the colors of its file."""
     faces = np.asarray(piece.faces, np.int32)
     made = dict(name=path.stem, vertices=vertices, faces=faces, parts=np.zeros(len(faces), np.uint8), instance=1,
                 normals=normals, roughness=1.0)
@@ -145,9 +142,8 @@ def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow
 
 
 def check_textures(paths: list) -> None:
-    """Refuses scans without colors by the beginnings of their files, so before hours of rendering.
-
-    `load_scan` detects the remaining cases, such as missing texture coordinates.
+    """Refuses scans without colors by the beginnings of their files, so before hours of rendering. `load_scan` detects
+    the remaining cases, such as missing texture coordinates.
     """
     missing = [(path, what) for path in paths if (what := _missing_texture(path))]
     if missing:
@@ -164,7 +160,6 @@ def _untextured(path: Path, missing: str | None) -> str:
 
 
 def _missing_texture(path: Path) -> str | None:
-    """The missing item of a scan without colors, by the beginning of its file; None for broken files."""
     suffix = path.suffix.lower()
     if suffix == '.obj':
         with open(path, errors='replace') as file:
@@ -189,7 +184,6 @@ def _missing_texture(path: Path) -> str | None:
 
 
 def _missing_of_obj(path: Path) -> str | None:
-    """The first missing link from an .obj to its image."""
     with open(path, errors='replace') as file:
         name = next((line.split(maxsplit=1)[1].strip() for line in file if line.startswith('mtllib ')), None)
     if name is None:

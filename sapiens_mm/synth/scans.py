@@ -43,12 +43,9 @@ THUMAN_HEIGHT = 1.7
 def find_scans(source) -> tuple:
     """Lists the scans of a file, a folder of scans, or a folder of THuman2.0's layout.
 
-    Returns:
-        ``(layout, {name: path})``, layout ``'thuman2'`` or ``'files'``, names sorted.
-
-    Raises:
-        FileNotFoundError: The path is missing, or has no scans.
-        ScanError: A single file of another format, or two scans of one name.
+    Returns ``(layout, {name: path})``, layout ``'thuman2'`` or ``'files'``, names sorted.
+    Raises FileNotFoundError (the path is missing, or has no scans) or ScanError (A single file of another format, or
+    two scans of one name).
     """
     source = Path(source)
     if source.is_file():
@@ -74,9 +71,8 @@ def find_scans(source) -> tuple:
 
 
 def region(meshes: list, framing: str) -> np.ndarray:
-    """Returns the (N, 3) vertices of a placed scan that a framing must show: those above a share of its height.
-
-    For the face only those near the middle of that slice, so that a raised hand beside the head does not widen it.
+    """Returns the (N, 3) vertices of a placed scan that a framing must show: those above a share of its height. For the
+    face only those near the middle of that slice, so that a raised hand beside the head does not widen it.
     """
     vertices = np.concatenate([mesh.vertices for mesh in meshes])
     height = vertices[:, 2].max()
@@ -129,10 +125,7 @@ def render_scans(source, out, *, size: tuple = (1024, 768), samples: int = 32, s
         shard: ``(i, n)``: only every n-th scan from the i-th (0 to n - 1).
         allow_untextured: See `load_scan`.
         progress: Called as ``progress(done, total, name)`` after each image.
-
-    Returns:
-        The number of new images.
-
+    Returns the number of new images.
     Raises:
         ValueError: Bad settings. ScanError, FileNotFoundError, OSError: see `load_scan`, `write_files`.
     """
@@ -174,7 +167,6 @@ def render_scans(source, out, *, size: tuple = (1024, 768), samples: int = 32, s
 
 
 def _render_view(out, name: str, framing: str, meshes: list, assets: Assets, settings: dict) -> bool:
-    """Writes the image of a scan in a framing; returns False, and writes nothing, if the scan is not visible."""
     image, turn = f'{name}_{framing}', settings['turn']
     rng = np.random.default_rng([settings['seed'], zlib.crc32(image.encode())])
     vertices = np.concatenate([mesh.vertices for mesh in meshes])

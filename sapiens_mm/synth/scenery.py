@@ -48,9 +48,7 @@ def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, f
         floor: Height of the ground in meters: that of the people's lowest vertex, soles included.
         assets: The user's images.
         kind: One of `KINDS`; ``'hdri'`` shows the environment itself. None: photos if there are any, else random.
-
-    Raises:
-        ValueError: The kind is unknown, or its images are missing.
+    Raises ValueError (the kind is unknown, or its images are missing).
     """
     assets = assets or Assets()
     people = np.asarray(people, np.float64).reshape(-1, 3)
@@ -133,7 +131,6 @@ def _sun(rng) -> dict:
 
 
 def _panels(rng, place: _Place) -> list:
-    """Ambient light and one to three bright rectangles out of sight."""
     lights = [dict(type='constant', radiance=_tinted(rng, rng.uniform(0.15, 0.6), 0.08))]
     target = np.array([*place.middle, place.floor + 0.6 * (place.top - place.floor)])
     front = np.arctan2(-place.back[1], -place.back[0])
@@ -156,7 +153,6 @@ def _panels(rng, place: _Place) -> list:
 
 
 def _tinted(rng, level: float, spread: float) -> list:
-    """A white between candlelight and skylight."""
     warm = rng.uniform(-spread, spread)
     return [_round(level * x) for x in (1 + warm, 1.0, 1 - warm)]
 
@@ -205,7 +201,6 @@ class _Plan:
 
 
 def _room(rng, place: _Place, lights: list) -> tuple:
-    """Three walls behind and beside the people, a floor, pictures on the back wall and furniture before it."""
     plan = _Plan(rng, place, lights)
     left, right = plan.sides
     corners = [plan.at(plan.front, left), plan.at(-plan.behind, left), plan.at(-plan.behind, -right),
@@ -238,7 +233,6 @@ def _room(rng, place: _Place, lights: list) -> tuple:
 
 
 def _furniture(rng, plan: _Plan) -> tuple:
-    """The meshes and parameters of a piece of furniture at the back wall; none where it would be in the way."""
     place = plan.place
     name = str(rng.choice(list(FURNITURE)))
     size = FURNITURE[name]['size'] * rng.uniform(0.8, 1.25, 3)
@@ -258,7 +252,6 @@ def _furniture(rng, plan: _Plan) -> tuple:
 
 
 def _outdoors(rng, place: _Place) -> tuple:
-    """Ground to the horizon and up to five distant walls or boxes."""
     meshes, names = [], {}
     reach = 3000.0  # so far that no gap is visible under the sky
     if place.has_ground:

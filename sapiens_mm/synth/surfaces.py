@@ -59,7 +59,6 @@ def _checks(rng):
 
 
 def _masonry(rng, rows: int, columns: int, shift: float, joint: float, spread: float):
-    """Rows of blocks in random shades with joints between them."""
     row = np.floor(_Y * rows).astype(int)
     along = (_X + shift * (row % 2) / columns) % 1 * columns
     shades = rng.normal(0, spread, (rows, columns))[row, np.floor(along).astype(int) % columns]
@@ -68,7 +67,6 @@ def _masonry(rng, rows: int, columns: int, shift: float, joint: float, spread: f
 
 
 def _wood(rng):
-    """Boards along x."""
     boards = int(rng.integers(3, 8))
     row = np.floor(_Y * boards).astype(int)
     tone = np.array([0.62, 0.42, 0.26]) * rng.uniform(0.6, 1.3) + rng.normal(0, 0.03, 3)

@@ -25,10 +25,8 @@ LABEL_IMAGES = dict(seg=lambda buffers: buffers.part, depth=Buffers.person_depth
 
 
 def write_bytes(path, content: bytes) -> None:
-    """Writes a file, and its folder where missing; a failure leaves the old file.
-
-    Raises:
-        OSError: The file cannot be written; ``filename`` is ``path``.
+    """Writes a file, and its folder where missing; a failure leaves the old file. Raises OSError (the file cannot be
+    written; ``filename`` is ``path``).
     """
     path = Path(path)
     try:
@@ -78,10 +76,8 @@ def write_json(path, content) -> None:
 
 
 def read_json(path, remedy: str) -> dict:
-    """Reads a file of `write_json`.
-
-    Raises:
-        ValueError: It holds no JSON object; the message names it and ends in ``remedy``.
+    """Reads a file of `write_json`. Raises ValueError (it holds no JSON object; the message names it and ends in
+    ``remedy``).
     """
     try:
         content = parse_json(Path(path).read_bytes())
@@ -93,9 +89,8 @@ def read_json(path, remedy: str) -> dict:
 
 
 def clean(folder, mine: Callable[[str], bool] = lambda name: True) -> None:
-    """Removes the incomplete files that a killed run left in a folder and its subfolders.
-
-    ``mine`` returns whether a file may be removed, by its name without suffixes: not what another process may write.
+    """Removes the incomplete files that a killed run left in a folder and its subfolders. ``mine`` returns whether a
+    file may be removed, by its name without suffixes: not what another process may write.
     """
     for path in Path(folder).rglob(f'*{TEMPORARY}*'):
         if mine(path.name.split('.')[0]):
@@ -120,9 +115,7 @@ def write_files(folder, name: str, image: np.ndarray, buffers: Buffers, camera: 
         record: Folder of the JSON.
         about: More content of the JSON.
         instances: Whether to write the number of the person at each pixel.
-
-    Raises:
-        OSError: A file cannot be written; the sample then does not count as finished.
+    Raises OSError (A file cannot be written; the sample then does not count as finished).
     """
     folder = Path(folder)
     write_image(folder / f'images/{name}.png', image)

@@ -13,7 +13,6 @@ from ..last_checkpoint import POINTER
 @HOOKS.register_module()
 class SapiensCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, which replaces ``last_checkpoint`` atomically.
-
     :func:`sapiens_mm.engine.launch.build_runner` turns every ``CheckpointHook`` into one.
     """
 
@@ -30,8 +29,6 @@ class SapiensCheckpointHook(CheckpointHook):
 
 
 class _OtherWorkDir:
-    """A runner with another ``work_dir``."""
-
     def __init__(self, runner, work_dir: str):
         self._runner, self.work_dir = runner, work_dir
 

@@ -17,10 +17,8 @@ class SapiensCompileBlocksHook(Hook):
     Args:
         block_names: Class names of the blocks.
         **options: Of :func:`torch.compile`, such as ``mode='max-autotune-no-cudagraphs'``.
-
-    Raises:
-        ValueError: The model has no such blocks.
-        ImportError: torch is too old for activation checkpointing around them.
+    Raises ValueError (the model has no such blocks) or ImportError (torch is too old for activation checkpointing
+    around them).
     """
 
     def __init__(self, block_names: tuple[str, ...] = ('Block', ), **options):

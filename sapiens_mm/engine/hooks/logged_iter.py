@@ -6,7 +6,6 @@ from mmengine.registry import HOOKS
 @HOOKS.register_module()
 class SapiensLoggedIterHook(Hook):
     """Writes to the message hub as ``logged_iter`` whether :class:`mmengine.hooks.LoggerHook` logs this iteration.
-
     Models compute metrics that are for the log only, such as ``acc_pose``, in these iterations alone.
     """
 

@@ -33,7 +33,6 @@ class SapiensNonFiniteHook(Hook):
 
     Args:
         max_consecutive: Number of skipped steps in a row that stops the run.
-
     Raises:
         ValueError: ``max_consecutive`` is less than 1, or the optimizer is not torch's (DeepSpeed has its own).
         RuntimeError: Too many steps in a row were skipped; the message names the files.
@@ -68,7 +67,6 @@ class SapiensNonFiniteHook(Hook):
             handle.remove()
 
     def _check(self, optimizer: Optimizer, *args) -> None:
-        """Prevents a step if a gradient is not finite on any rank."""
         finite = self._norm_is_finite()
         if finite and get_world_size() == 1:
             self._flag = _Flag(False)
@@ -130,7 +128,6 @@ class SapiensNonFiniteHook(Hook):
             for hook in runner.hooks))
 
     def _count(self, runner, left: int = 0) -> None:
-        """Counts skipped steps, except for the last ``left`` steps, and stops the run after too many in a row."""
         while len(self._steps) > left:
             flag, batches = self._steps.popleft()
             if not flag.read():

@@ -16,8 +16,7 @@ class SapiensCheckSaveBestHook(Hook):
     Metrics list their names as ``metric_names``; those of mmpose's ``CocoMetric`` are known. Of any other metric only
     the prefix is compared.
 
-    Raises:
-        ValueError: Before the first iteration, if no metric of the evaluator has that name.
+    Raises ValueError (before the first iteration, if no metric of the evaluator has that name).
     """
 
     def before_train(self, runner) -> None:
@@ -35,7 +34,6 @@ class SapiensCheckSaveBestHook(Hook):
 
 
 def _names(metric) -> list[str] | None:
-    """The names of a metric's results, None if unknown."""
     if hasattr(metric, 'metric_names'):
         return metric.metric_names
     return [f'{metric.prefix}/{name}' for name in COCO_STATS] if type(metric).__name__ == 'CocoMetric' else None

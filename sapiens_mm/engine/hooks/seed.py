@@ -15,7 +15,6 @@ from torch.utils.data import get_worker_info
 
 
 def _seed_all(*numbers: int) -> None:
-    """Seeds Python's, NumPy's and torch's generators with a hash of integers."""
     seed = zlib.crc32(np.asarray(numbers, dtype=np.int64).tobytes())
     random.seed(seed)
     np.random.seed(seed)
@@ -86,7 +85,6 @@ class SapiensSeedHook(Hook):
 
 
 def _seed_transforms(dataset: object, repeated: bool = False) -> Iterator[tuple[SapiensSeedSample, bool]]:
-    """The seeding transforms in a dataset and its wrappers, and whether a wrapper repeats samples."""
     repeated = repeated or isinstance(dataset, (RepeatDataset, ClassBalancedDataset))
     for inner in [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or [])]:
         if inner is not None:

@@ -12,11 +12,7 @@ _MAX_PERSONS = 20  # last bar of the plot, for as many persons and more
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Reads the report of a shard.
-
-    Raises:
-        ValueError: The file is something else.
-    """
+    """Reads the report of a shard. Raises ValueError (the file is something else)."""
     try:
         report = read_json(path)
         if {'shard', 'settings', 'done'} <= report.keys():
@@ -43,12 +39,8 @@ def merge_reports(out_dir: str | os.PathLike) -> dict[str, Any]:
 
     Args:
         out_dir: Output folder of :func:`.curate_shard`.
-
-    Returns:
-        A report like a shard's; ``shards`` counts those that are done, ``failed`` maps names to reasons.
-
-    Raises:
-        ValueError: The folder has no report, or reports with different settings.
+    Returns A report like a shard's; ``shards`` counts those that are done, ``failed`` maps names to reasons.
+    Raises ValueError (the folder has no report, or reports with different settings).
     """
     paths = sorted(path for path in Path(out_dir).glob('*.json') if path.name != 'report.json')
     if not paths:
@@ -82,7 +74,6 @@ def sorted_counts(persons: Counter) -> dict[str, int]:
 
 
 def _plot(total: dict[str, Any], path: Path) -> None:
-    """Plots the samples that each rule dropped, and persons per image (figure 2 of the paper)."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -20,9 +20,7 @@ class Rules:
         min_score: 0 to 1, 1 excluded.
         min_side: Pixels of the decoded image.
         max_scores: Column -> largest value that is kept, e.g. ``dict(pwatermark=.8)``.
-
-    Raises:
-        ValueError: A number is out of its range.
+    Raises ValueError (A number is out of its range).
     """
     min_score: float = .9
     min_side: float = 300.

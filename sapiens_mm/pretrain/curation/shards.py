@@ -45,14 +45,10 @@ def curate_shard(url: str, out_dir: str | os.PathLike, rules: Rules, detect: Det
         detector: Name of ``detect`` in the settings, so that a change of the detector is noticed.
         batch_size: Samples that are in memory at a time, and most images of one call of ``detect``.
         allow_pipes: As for :class:`.sources.TarSource`.
-
-    Returns:
-        The report: ``done``, whether the shard could be read, else ``failed`` is the reason and the next call tries
+    Returns the report: ``done``, whether the shard could be read, else ``failed`` is the reason and the next call tries
         again; ``images`` and ``kept``, numbers of samples; ``dropped``, rule -> samples; ``persons``, number of persons
         as text -> kept images; ``seconds``; ``shard`` and ``settings``.
-
-    Raises:
-        ValueError: See :func:`finished_report`.
+    Raises ValueError (see :func:`finished_report`).
     """
     finished = finished_report(url, out_dir, rules, detector)
     if finished:
@@ -81,9 +77,7 @@ def finished_report(url: str, out_dir: str | os.PathLike, rules: Rules, detector
 
     Args:
         url: As for :func:`curate_shard`, like the others.
-
-    Raises:
-        ValueError: The shard is finished with other settings, would be overwritten, or its report is another file.
+    Raises ValueError (the shard is finished with other settings, would be overwritten, or its report is another file).
     """
     out, name = Path(out_dir), shard_name(url)
     path = out / f'{name}.json'
@@ -100,10 +94,8 @@ def finished_report(url: str, out_dir: str | os.PathLike, rules: Rules, detector
 
 
 def shard_name(url: str) -> str:
-    """Returns the file name of a shard without ``.tar``.
-
-    Raises:
-        ValueError: The address has no such part, or it is ``report``, the name of the totals.
+    """Returns the file name of a shard without ``.tar``. Raises ValueError (the address has no such part, or it is
+    ``report``, the name of the totals).
     """
     names = re.findall(r'([^/\\\s]+)\.tar\b', url)
     if not names or names[-1] == 'report':
@@ -127,9 +119,7 @@ def curate_with_ray(urls: Sequence[str], out_dir: str | os.PathLike, rules: Rule
     Args:
         make_detect: Returns the detector; called once in each worker.
         address, workers, num_gpus: See :func:`.run_on_ray`, also for the errors.
-
-    Yields:
-        Reports in the order of completion.
+    Yields reports in the order of completion.
     """
     make = functools.partial(_make_curate, make_detect, dict(
         out_dir=os.path.abspath(out_dir), rules=rules, detector=detector, batch_size=batch_size,
@@ -143,7 +133,6 @@ def _make_curate(make_detect: Callable[[], Detect], settings: dict) -> Callable[
 
 def _copy(url: str, tar: tarfile.TarFile, rules: Rules, detect: Detect, batch_size: int,
           allow_pipes: bool) -> dict[str, Any]:
-    """Copies the kept samples and returns the counts of the report."""
     counts = dict(images=0, kept=0, dropped=dict.fromkeys(rules.names, 0))
     persons = Counter()
     table = functools.cache(functools.partial(read_scores, url, tuple(rules.max_scores), allow_pipes))

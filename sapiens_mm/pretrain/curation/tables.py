@@ -18,14 +18,8 @@ def score_files(url: str) -> list[str]:
 
 
 def read_scores(url: str, columns: tuple[str, ...], allow_pipes: bool) -> dict[str, dict]:
-    """Reads the score table beside a shard.
-
-    Returns:
-        Key -> row; empty without a table.
-
-    Raises:
-        SourceError: The table cannot be read, or has no column ``key``.
-        ImportError: A Parquet table needs pyarrow.
+    """Reads the score table beside a shard. Returns: Key -> row; empty without a table. Raises SourceError (the table
+    cannot be read, or has no column ``key``) or ImportError (A Parquet table needs pyarrow).
     """
     for path in score_files(url):
         if is_local(url) and not os.path.exists(path):
@@ -65,10 +59,7 @@ def read_boxes(path: str | os.PathLike) -> Callable[[list[np.ndarray], list[str]
     Args:
         path: JSON lines, ``{"key": "000000123", "boxes": [[x0, y0, x1, y1, score], ...]}``: the key of a sample, unique
             over all shards, and pixels of the decoded image.
-
-    Raises:
-        ValueError: A line is malformed, or a key is repeated.
-        OSError: The file cannot be read.
+    Raises ValueError (A line is malformed, or a key is repeated) or OSError (the file cannot be read).
     """
     boxes_of = {}
     with open(path, 'rb') as file:

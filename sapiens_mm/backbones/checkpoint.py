@@ -34,11 +34,10 @@ def load_pretrained_backbone(model: nn.Module, checkpoint: str, prefix: str | No
 
     Args:
         model: A ``SapiensViT``.
-        checkpoint: A path, ``http(s)://`` or ``hf://`` address, with the state dict under ``'state_dict'``, under
-            ``'model'`` or at the top.
-        prefix: Prefix of the backbone's keys. By default ``''`` and ``'backbone.'`` are tried, both with and without
-            ``'module.'``.
-    Raises CheckpointMismatch (A tensor of the backbone would stay random).
+        checkpoint: A path, ``http(s)://`` or ``hf://`` address; state dict under ``'state_dict'``, ``'model'`` or at
+            the top.
+        prefix: Of the backbone's keys; default: ``''`` or ``'backbone.'``, with or without ``'module.'``.
+    Raises CheckpointMismatch (a tensor of the backbone would stay random).
     """
     state_dict = _tensors_of(checkpoint)
     if prefix is None:
@@ -56,14 +55,13 @@ def load_pretrained_backbone(model: nn.Module, checkpoint: str, prefix: str | No
 def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
     """Writes the backbone of a checkpoint to a file in the layout of the public ``*_clean.pth``, without prefix.
 
-    Cls token and position embedding stay as trained; they are fitted to a backbone when the file is loaded.
+    Cls token and position embedding stay as trained; they are fitted when the file is loaded.
 
     Args:
-        checkpoint: Checkpoint of a pretraining run or of any task's model: a path (a file, or the folder of a sharded
-            run), ``http(s)://`` or ``hf://`` address.
+        checkpoint: Of pretraining or any task: a file, a sharded run's folder, ``http(s)://`` or ``hf://`` address.
         out: The file to write, ``.pth`` or ``.safetensors``.
     Returns: Name -> shape of the written tensors.
-    Raises CheckpointError (the checkpoint has no Sapiens backbone) or ValueError (``out`` has another suffix).
+    Raises CheckpointError (no Sapiens backbone) or ValueError (another suffix).
     """
     state_dict = _tensors_of(checkpoint)
     prefix = _find_prefix(state_dict)
@@ -96,16 +94,11 @@ def _tensors_of(checkpoint: str) -> StateDict:
 
 def backbone_load_hook(model: nn.Module, state_dict: StateDict, prefix: str, local_metadata: dict, strict: bool,
                        missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str]) -> None:
-    """Fits a state dict, in place, to the backbone just before its tensors are copied.
+    """Fits a state dict, in place, to the backbone just before its tensors are copied, or raises CheckpointMismatch.
 
-    Registered with ``_register_load_state_dict_pre_hook(..., with_module=True)``; the arguments are those of
-    ``Module._load_from_state_dict``. torch and MMEngine pass a copy of the caller's state dict.
-
-    torch and MMEngine both pass ``strict=True`` whatever their caller chose, and MMEngine only logs ``error_msgs``, so
-    a mismatch always raises here. To load only other parts of a model, load them separately
-    (``model.head.load_state_dict(...)``).
-
-    Raises CheckpointMismatch (A tensor of the backbone would stay random).
+    For ``_register_load_state_dict_pre_hook(..., with_module=True)``; arguments of ``Module._load_from_state_dict``,
+    with a copy of the state dict. ``strict`` is True whatever the caller chose, and MMEngine only logs ``error_msgs``,
+    so a mismatch always raises. Load other parts of a model separately (``model.head.load_state_dict(...)``).
     """
     bare = local_metadata.get('bare_backbone')
     if bare and not any(key.startswith(prefix) for key in state_dict):
@@ -125,10 +118,8 @@ def backbone_load_hook(model: nn.Module, state_dict: StateDict, prefix: str, loc
 def describe_checkpoint(state_dict: StateDict, model: nn.Module, prefix: str | None = None) -> str:
     """Returns what a state dict seems to be: ``'sapiens_0.6b (1280 wide, 32 layers), pose with 308 keypoints'``.
 
-    Args:
-        state_dict: State dict of a whole model or a backbone.
-        model: A ``SapiensViT``, for its table of architectures.
-        prefix: Prefix of the backbone's keys; found by default.
+    ``model`` is a ``SapiensViT``, for its table of architectures; ``prefix`` of the backbone's keys is found by
+    default.
     """
     if prefix is None:
         prefix = _find_prefix(state_dict)

@@ -39,19 +39,17 @@ def _level(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
 class SapiensFeaturePyramid(BaseModule):
     """Builds maps of several strides from the single map of a plain ViT, for detectors and FPN-style heads.
 
-    Strides 4 to 32 each come from the same stride-16 map, through transposed convolutions (4 and 8) or max pooling
-    (32), then a 1x1 and a 3x3 convolution with LayerNorm. Strides 64 and 128 are every second cell of the previous map.
-    Only the given strides have parameters.
+    Strides 4 to 32 come from the stride-16 map through transposed convolutions (4 and 8) or max pooling (32), then a
+    1x1 and a 3x3 convolution with LayerNorm; 64 and 128 are every second cell of the previous map.
 
     Args:
         in_channels: Channels of the backbone's map.
         out_channels: Channels of every output map.
-        num_outs: Number of maps; by default 4, or that of ``strides``.
-        start_stride: Stride of the finest map in pixels, 4 to 32; each map has twice the stride of the previous one.
-        strides: The strides instead of ``num_outs`` and ``start_stride``: ascending, of 4, 8, 16, 32, 64 and 128, where
-            64 needs 32 before it, and 128 needs 64.
+        num_outs: Number of maps; default: 4, or that of ``strides``.
+        start_stride: Finest stride in pixels, 4 to 32; each map doubles it.
+        strides: Instead of both: ascending, of 4 to 128, where 64 needs 32 before it, and 128 needs 64.
         init_cfg: See :class:`mmengine.model.BaseModule`.
-    Raises ValueError (the strides are invalid).
+    Raises ValueError (invalid strides).
     """
 
     def __init__(self,
@@ -78,11 +76,8 @@ class SapiensFeaturePyramid(BaseModule):
             _level(in_channels, out_channels, stride) for stride in strides if stride <= 32)
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Builds the pyramid.
-
-        Args:
-            inputs: The backbone's map (B, in_channels, h, w) of stride 16; of several maps the last is used.
-        Returns A contiguous map (B, out_channels, ., .) for each stride, finest first.
+        """Maps the backbone's (B, in_channels, h, w) of stride 16 (the last of several) to (B, out_channels, ., .),
+        contiguous, per stride, finest first.
         """
         x = inputs if isinstance(inputs, Tensor) else inputs[-1]
         outs = [level(x).contiguous() for level in self.levels]

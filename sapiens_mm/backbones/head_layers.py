@@ -5,14 +5,8 @@ import torch.nn as nn
 
 
 def upsampling_layers(in_channels: int, out_channels: Sequence[int], kernel_sizes: Sequence[int]) -> nn.Sequential:
-    """Builds n transposed convolutions of stride 2, each with InstanceNorm and SiLU.
-
-    (B, C, h, w) -> (B, C', h * 2^n, w * 2^n)
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Output channels of each of the n layers.
-        kernel_sizes: Their kernel sizes, 2 or 4.
+    """n transposed convolutions of stride 2 with InstanceNorm and SiLU: (B, C, h, w) -> (B, C', h * 2^n, w * 2^n). Each
+    has its output channels and kernel size, 2 or 4.
     """
     _check_lengths('deconv', out_channels, kernel_sizes, allowed=(2, 4))
     layers = []
@@ -27,13 +21,7 @@ def upsampling_layers(in_channels: int, out_channels: Sequence[int], kernel_size
 
 
 def conv_layers(in_channels: int, out_channels: Sequence[int], kernel_sizes: Sequence[int]) -> nn.Sequential:
-    """Builds convolutions that keep the size, each with InstanceNorm and SiLU: (B, C, h, w) -> (B, C', h, w).
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Output channels of each layer.
-        kernel_sizes: Their kernel sizes, odd.
-    """
+    """Convolutions with odd kernels, InstanceNorm and SiLU that keep the size: (B, C, h, w) -> (B, C', h, w)."""
     _check_lengths('conv', out_channels, kernel_sizes, allowed=(1, 3, 5, 7))
     layers = []
     for width, kernel in zip(out_channels, kernel_sizes):

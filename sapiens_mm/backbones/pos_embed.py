@@ -8,16 +8,15 @@ def sincos_pos_embed(grid: tuple[int, int], embed_dims: int, num_extra_tokens: i
                      temperature: float = 10000.) -> Tensor:
     """Returns the fixed 2-D sine-cosine embedding of MAE (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377).
 
-    The first half of the channels encodes a patch's row, the second half its column, as in the public checkpoints; in
-    each half the sines come before the cosines.
+    The first half of the channels encodes a patch's row, the second its column, as in the public checkpoints, sines
+    before cosines.
 
     Args:
         grid: Rows and columns (h, w) of patches.
-        embed_dims: Channels C, a multiple of 4.
+        embed_dims: Channels C, a multiple of 4, else a ValueError.
         num_extra_tokens: Leading tokens without a position (the cls token); their embedding is zero.
         temperature: Wavelengths grow geometrically from 2 pi to 2 pi times this.
     Returns (1, num_extra_tokens + h * w, C) float32, row-major.
-    Raises ValueError (``embed_dims`` is not a multiple of 4).
     """
     if embed_dims % 4:
         raise ValueError(f'embed_dims: got {embed_dims}, expected a multiple of 4')
@@ -35,8 +34,7 @@ def resize_pos_embed(pos_embed: Tensor, source: tuple[int, int], target: tuple[i
 
     Args:
         pos_embed: (1, num_extra_tokens + h * w, C), row-major.
-        source: Its grid (h, w).
-        target: The new grid (h', w').
+        source, target: Its grid (h, w) and the new one (h', w').
         num_extra_tokens: Leading tokens without a position (the cls token), which are kept.
     Returns (1, num_extra_tokens + h' * w', C) in the dtype of ``pos_embed``.
     """

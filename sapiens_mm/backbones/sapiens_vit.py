@@ -76,13 +76,7 @@ class Block(nn.Module):
 
 
 def run_block(block: nn.Module, x: Tensor, with_cp: bool = False) -> Tensor:
-    """Runs tokens (B, N, C) through a block.
-
-    Args:
-        block: The block.
-        x: Its input.
-        with_cp: Whether its activations are recomputed in the backward pass instead of stored.
-    """
+    """Runs tokens (B, N, C) through a block; ``with_cp`` recomputes its activations in the backward pass."""
     if not (with_cp and torch.is_grad_enabled()):
         return block(x)
     return checkpoint(block, x, use_reentrant=False)
@@ -92,33 +86,30 @@ def run_block(block: nn.Module, x: Tensor, with_cp: bool = False) -> Tensor:
 class SapiensViT(BaseModule):
     """Plain vision transformer with absolute position embedding, for images of any size.
 
-    The embedding starts as MAE's sines and cosines and is trained. Images whose height or width is not a multiple of
-    ``patch_size`` are zero-padded on the bottom and right (zero is the mean color of a normalized image), and the
-    embedding is resized bicubically, so a feature map has ``ceil(H / patch_size) x ceil(W / patch_size)`` cells.
+    The embedding starts as MAE's and is trained. Images are zero-padded (the mean color) on the bottom and right to
+    multiples of ``patch_size`` and the embedding resized bicubically, so a map has
+    ``ceil(H / patch_size) x ceil(W / patch_size)`` cells.
 
     Args:
-        arch: One of ``arch_zoo`` (``'sapiens_0.3b'``, short ``'0.3b'``), or a dict with ``embed_dims``, ``num_layers``,
+        arch: One of ``arch_zoo`` (``'sapiens_0.3b'`` or ``'0.3b'``), or a dict with ``embed_dims``, ``num_layers``,
             ``num_heads`` and ``feedforward_channels``.
-        img_size: Size (H, W) that the position embedding is stored for, or one int for a square, in pixels.
+        img_size: (H, W) that the position embedding is stored for, or an int for a square, in pixels.
         patch_size: Side of a patch in pixels.
         in_channels: Channels of the images.
-        patch_cfg: ``dict(padding=2)`` pads the patch convolution by 2 pixels. Of the public models, all pose models,
-            all normal models and the LIP and CIHP part models were trained with it, the others without; the checkpoints
-            do not say.
+        patch_cfg: ``dict(padding=2)`` pads the patch convolution by 2 pixels. All public pose and normal models and the
+            LIP and CIHP part models need it, the others do not; the checkpoints do not say.
         out_indices: Blocks whose output is returned (0-based, negative from the end), an int or a sequence.
         out_type: ``'featmap'`` (B, C, h, w), contiguous; ``'raw'`` (B, [1 +] h * w, C), cls token first;
             ``'cls_token'`` (B, C); ``'avg_featmap'`` (B, C), the mean over the patch tokens.
-        with_cls_token: Whether the model has a cls token, as in pretraining. The fine-tuned public models have none.
-        final_norm: Whether the output of the last block is normalized by ``ln1``.
+        with_cls_token: As in pretraining. The fine-tuned public models have none.
+        final_norm: Whether ``ln1`` normalizes the last block's output.
         qkv_bias: Whether the qkv layer has a bias.
         drop_rate: Dropout after the projections of attention and MLP.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
-        frozen_stages: -1 trains everything, 0 freezes the embeddings, n the first n blocks too. With all blocks frozen,
-            the final norm is as well.
-        with_cp: Whether the activations inside a block are recomputed in the backward pass instead of stored.
-        init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` reads any public or own checkpoint (see
-            :mod:`sapiens_mm.backbones.checkpoint`).
-    Raises ValueError (on an unknown ``arch`` or ``out_type``, or an out-of-range ``out_indices`` or ``frozen_stages``).
+        frozen_stages: -1: none; 0: the embeddings; n: the first n blocks too, with the last the final norm.
+        with_cp: Whether to recompute activations inside a block in the backward pass.
+        init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` reads any public or own checkpoint.
+    Raises ValueError (unknown ``arch`` or ``out_type``, out-of-range ``out_indices`` or ``frozen_stages``).
     """
 
     arch_zoo: dict[str, dict] = {
@@ -216,11 +207,8 @@ class SapiensViT(BaseModule):
             super().init_weights()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Extracts features.
-
-        Args:
-            x: Normalized images (B, in_channels, H, W), any H and W.
-        Returns one tensor per entry of ``out_indices``, in ascending order of the blocks, shaped as ``out_type`` says.
+        """Maps normalized images (B, in_channels, H, W) of any size to a tensor per entry of ``out_indices``, in the
+        order of the blocks, shaped as ``out_type`` says.
         """
         x, grid = self.embed(x)
         outs = []
@@ -281,14 +269,10 @@ class SapiensViT(BaseModule):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Returns the depth of a parameter for layer-wise learning rate decay, and the number of depths.
+        """Returns the depth of a parameter, full name with ``prefix`` (``'backbone.'``), and the number of depths.
 
-        The depth is 0 for the embeddings, i + 1 for block i, and ``num_layers + 1`` for the final norm and everything
-        outside of the backbone.
-
-        Args:
-            param_name: Full name of the parameter in the model.
-            prefix: Prefix of the backbone's names, such as ``'backbone.'``.
+        The depth is 0 for the embeddings, i + 1 for block i, ``num_layers + 1`` for the final norm and all outside of
+        the backbone.
         """
         num_depths = self.num_layers + 2
         if not param_name.startswith(prefix):

@@ -25,17 +25,14 @@ _ours_alone = False
 
 
 def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 'cpu') -> dict:
-    """Reads a checkpoint.
+    """Reads a checkpoint from a path, ``http(s)://`` or ``hf://`` address.
 
-    Args:
-        source: A path, ``http(s)://`` or ``hf://`` address.
-        map_location: Where the tensors go, as for :func:`torch.load`; for ``.safetensors`` a device. The tensors of a
-            folder stay on the CPU.
-    Returns the dict that was saved (of a folder without the optimizer's tensors), with what it has under ``'model'``
-        under ``'state_dict'`` too. If its state dict is that of a bare backbone, its ``_metadata`` also offers it to
-        backbones inside of larger models (see :class:`_BareMetadata`).
-    Raises FileNotFoundError (the local file is missing), CheckpointError (the file cannot be fetched, is damaged or not
-    a checkpoint) or UnsafeCheckpointError (the file holds a type that is not allowed).
+    ``map_location`` is that of :func:`torch.load`, for ``.safetensors`` a device; a folder's tensors stay on the CPU.
+    Returns the saved dict (of a folder without the optimizer's tensors), its ``'model'`` as ``'state_dict'`` too; a
+    bare backbone also fits backbones inside of larger models (:class:`_BareMetadata`).
+
+    Raises FileNotFoundError (missing local file), CheckpointError (not fetched, damaged or no checkpoint) or
+    UnsafeCheckpointError (a type is not allowed).
     """
     path = fetch_file(os.fspath(source))
     if osp.isdir(path):
@@ -58,10 +55,8 @@ def _as_mmengine_expects(checkpoint: dict) -> dict:
 
 
 class _BareMetadata(OrderedDict):
-    """State-dict metadata that hands a bare backbone's weights to any module that asks for them.
-
-    The public ``*_clean.pth`` files have no prefix, so with ``load_from`` no submodule of a pose estimator would see
-    their keys. But torch and MMEngine do hand each submodule its entry of the metadata.
+    """State-dict metadata that hands a bare backbone's weights to any module that asks for them: the public
+    ``*_clean.pth`` have no prefix, but torch and MMEngine hand each submodule its entry of the metadata.
     """
     key = 'bare_backbone'
 
@@ -83,10 +78,8 @@ class _BareMetadata(OrderedDict):
 
 
 def refuse_foreign_files() -> None:
-    """Makes our reader the only one of this process, for good.
-
-    Elsewhere MMEngine's ``load_checkpoint`` gives a host's own files to the host's loader, which runs code in them if
-    torch is older than 2.6 or ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` is set. Our tools run no code from a file.
+    """Makes our reader the only one of this process, for good. A host's loader runs code in files if torch is older
+    than 2.6 or ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` is set.
     """
     global _ours_alone
     _ours_alone = True

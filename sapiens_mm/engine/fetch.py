@@ -30,13 +30,11 @@ __all__ = ['CheckpointError', 'fetch_file', 'fetch_with_record', 'is_cached', 's
 
 
 def fetch_file(source: str) -> str:
-    """Returns the local path of a file and downloads it first if needed.
+    """Returns the local path of a file, downloaded first if needed; raises a CheckpointError if that fails.
 
-    Args:
-        source: ``http(s)://...``, kept in ``torch.hub``'s folder, where MMEngine keeps its own downloads;
-            ``hf://<owner>/<repo>[@<revision>]/<file>``, kept in the cache of ``huggingface_hub``, which honors
-            ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE``; or a path.
-    Raises CheckpointError (the file cannot be fetched).
+    ``source`` is a path; ``http(s)://...``, kept in ``torch.hub``'s folder; or
+    ``hf://<owner>/<repo>[@<revision>]/<file>``, kept in the cache of ``huggingface_hub``, which honors ``HF_ENDPOINT``,
+    ``HF_TOKEN`` and ``HF_HUB_OFFLINE``.
     """
     if source.startswith('hf://'):
         return _fetch_from_hub(source)
@@ -46,16 +44,10 @@ def fetch_file(source: str) -> str:
 
 
 def fetch_with_record(source: str, folder: str) -> str:
-    """Downloads a file of the Hugging Face Hub into a folder and records its origin beside it.
+    """Downloads ``hf://<owner>/<repo>[@<revision>]/<file>`` directly into a folder and returns the file's path.
 
-    The record ``<file>.json`` has source, commit, size in bytes and SHA-256, which is compared with the Hub's own. A
-    file that agrees with its record is not fetched again.
-
-    Args:
-        source: ``hf://<owner>/<repo>[@<revision>]/<file>``.
-        folder: Where the file goes, whatever folder it has in its repository.
-    Returns the path of the file.
-    Raises CheckpointError (the file cannot be fetched, or its SHA-256 is not the Hub's).
+    The record ``<file>.json`` beside it has source, commit, bytes and SHA-256; a file that agrees with it is not
+    fetched again. Raises a CheckpointError if the file cannot be fetched, or its SHA-256 is not the Hub's.
     """
     repo, revision, filename = _parse_hub(source)
     path = osp.join(folder, osp.basename(filename))
@@ -150,9 +142,7 @@ class _Transfer:
         self._error, self._given_up = None, False
 
     def run(self, name: str) -> tuple[int, int]:
-        """Waits for the copy and returns the bytes received and announced (0: unknown); the bar shows ``name``. Raises
-        TimeoutError (too few bytes arrive) or Exception (what the thread raised).
-        """
+        """Returns the bytes received and announced (0: unknown), or raises a TimeoutError or what the thread raised."""
         thread = threading.Thread(target=self._work, args=(name, ), daemon=True)
         thread.start()
         try:

@@ -17,12 +17,10 @@ POINTER = 'last_checkpoint'
 def latest_checkpoint(work_dir: str) -> tuple[str | None, str]:
     """Returns the newest complete checkpoint of the run in a folder, and in a line what was skipped and why.
 
-    ``last_checkpoint`` names it; if the folder was moved since, the name is looked up in it. If that file or the named
-    checkpoint is missing or damaged, the newest complete ``*.pth`` is used (file, or folder of a sharded run). A file
-    is read once for its checksums, about a second per GB; a folder is checked by the sizes of its files. ``best_*.pth``
-    do not count: they have no optimizer. The path is None if the folder has no run.
-
-    Raises CheckpointError (the folder has a run without a complete checkpoint).
+    ``last_checkpoint`` names it, also if the folder was moved. If either is missing or damaged, the newest complete
+    ``*.pth`` is used, except ``best_*.pth``, which have no optimizer. A file is read once for its checksums (1 s per
+    GB), a folder is checked by its files' sizes. The path is None without a run; a run without a complete checkpoint
+    raises a CheckpointError.
     """
     pointer = osp.join(work_dir, POINTER)
     if not osp.isfile(pointer):
@@ -54,9 +52,7 @@ def latest_checkpoint(work_dir: str) -> tuple[str | None, str]:
 
 
 def resume_latest(runner) -> None:
-    """Makes a runner resume from :func:`latest_checkpoint` of its work dir, if it has one. The main process decides for
-    all.
-    """
+    """Makes a runner resume from :func:`latest_checkpoint` of its work dir, if any; the main process decides."""
     decision = [None, '', '']
     if is_main_process():
         try:

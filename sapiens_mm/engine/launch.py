@@ -24,16 +24,14 @@ _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 def build_runner(cfg: Config, resume: bool = False) -> Runner:
     """Builds the config's runner (``runner_type``, by default :class:`mmengine.runner.Runner`).
 
-    Without an accelerator, a distributed run uses gloo on the CPU, while MMEngine expects a GPU for each process.
-    Besides, checkpoints run no code, ``last_checkpoint`` is replaced atomically, and a scaled learning rate counts
-    accumulated batches.
+    Without an accelerator, a distributed run uses gloo on the CPU. Checkpoints run no code, ``last_checkpoint`` is
+    replaced atomically, and a scaled learning rate counts accumulated batches.
 
     Args:
         cfg: Config of any task and host.
-        resume: Resume from the newest complete checkpoint in the work dir, if any. So does a config with
-            ``resume=True`` that names no checkpoint.
-    Raises RuntimeError (the launcher does not fit the machine) or CheckpointError (the work dir has checkpoints, but
-    none is complete).
+        resume: From the newest complete checkpoint in the work dir, if any; so does ``resume=True`` in a config without
+            ``load_from``.
+    Raises RuntimeError (the launcher does not fit the machine) or CheckpointError (no checkpoint is complete).
     """
     refuse_foreign_files()
     if _recomputes(cfg.get('model')) and get_device() == 'cpu':
@@ -61,14 +59,12 @@ def build_runner(cfg: Config, resume: bool = False) -> Runner:
 
 @functools.cache
 def return_freed_memory(threshold: int = 1 << 20) -> bool:
-    """Makes glibc's malloc map blocks of ``threshold`` bytes or more one by one, in this process from now on.
+    """Makes glibc's malloc map blocks of ``threshold`` bytes or more one by one; returns whether the limit was set.
 
-    By default it raises that limit to 32 MB with the first tensors that are freed, and then takes activations,
-    gradients and optimizer state from one heap, which fragments (see also
-    https://sourceware.org/bugzilla/show_bug.cgi?id=14581 on aligned blocks, which torch requests). With glibc 2.36, a
-    checkpointed training step of the 0.3b model at 1024x768 peaks at 8.7 GB when fragmented.
-
-    Returns whether the limit was set. It is not with another libc, or if the environment sets it.
+    It is not with another libc, or if the environment sets it. By default the limit grows to 32 MB, and activations,
+    gradients and optimizer state share a heap, which fragments (see also
+    https://sourceware.org/bugzilla/show_bug.cgi?id=14581): a checkpointed step of the 0.3b model at 1024x768 then peaks
+    at 8.7 GB with glibc 2.36.
     """
     chosen = 'MALLOC_MMAP_THRESHOLD_' in os.environ or 'mmap_threshold' in os.environ.get('GLIBC_TUNABLES', '')
     if chosen or platform.libc_ver()[0] != 'glibc':

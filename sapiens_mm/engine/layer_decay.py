@@ -86,7 +86,6 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
             raise ValueError(f'optim_wrapper.optimizer: got {self.optimizer_cfg}, expected lr in it')
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
-        """Appends the parameter groups of ``module`` to ``params`` and logs them as a table."""
         backbones = self._backbones(module)
         last = max((num_depths for _, num_depths in backbones.values()), default=1) - 1
         rate = self.paramwise_cfg['layer_decay_rate']

@@ -21,9 +21,7 @@ from ..version import require_torch
 
 
 def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
-    """Returns the modules of a model whose class, or a parent of it (FSDP derives classes), has one of the names.
-    Raises ValueError (the model has no such module).
-    """
+    """Returns the modules of a class, or a derived one as FSDP makes, in ``names``; a ValueError if there are none."""
     blocks = [module for module in model.modules() if any(kind.__name__ in names for kind in type(module).__mro__)]
     if not blocks:
         raise ValueError(f'{type(model).__name__}: got no module of class {" or ".join(names)}; name the class of its '
@@ -36,18 +34,16 @@ class SapiensFSDPStrategy(DDPStrategy):
     """Shards weights, gradients and optimizer state over the processes, block by block.
 
     Parameter names and losses are those of DDP. With ``SapiensBF16OptimWrapper`` (``--amp``) blocks receive weights and
-    tokens in bfloat16, which halves the traffic; gradients are reduced and weights kept in float32.
-
-    A checkpoint is a folder (:mod:`sapiens_mm.engine.sharded_checkpoint`) on a file system that all processes share. A
-    run resumes from it with any number of processes, or from an ordinary checkpoint.
+    tokens in bfloat16, half the traffic; gradients are reduced and weights kept in float32. A checkpoint is a folder
+    (:mod:`sapiens_mm.engine.sharded_checkpoint`) that all processes share; any number of processes can resume it.
 
     Args:
         block_names: Class names of the transformer blocks.
-        shard_size: Processes that share one copy of the model, a divisor of their number; by default all. The number of
-            GPUs of a node keeps the weights' traffic inside the node.
-        **kwargs: Arguments of MMEngine's strategies.
-    Raises ValueError (``shard_size`` does not divide the number of processes, or the model has no such blocks),
-    RuntimeError (the run was started without a launcher) or ImportError (torch is too old).
+        shard_size: Processes that share one copy of the model, a divisor of their number; default: all. The GPUs of a
+            node keep the weights' traffic inside it.
+        **kwargs: Of MMEngine's strategies.
+    Raises ValueError (bad ``shard_size``, or no such blocks), RuntimeError (no launcher) or ImportError (torch is too
+    old).
     """
 
     def __init__(self, *, block_names: tuple[str, ...] = ('Block', ), shard_size: int | None = None, **kwargs):

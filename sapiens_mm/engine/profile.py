@@ -25,12 +25,10 @@ class ModelProfile:
         batch: Images in the batch.
         amp: Whether activations are bfloat16 where autocast makes them so.
         parameters: Number of parameters of each part of the model.
-        macs: Multiply-adds of each part's linear and convolutional layers, the FLOPs of the Sapiens paper's Table 2 (at
-            1024 x 1024).
+        macs: Multiply-adds of each part's linear and convolutional layers: the paper's Table 2 (1024 x 1024).
         attention_macs: Multiply-adds of the products between tokens, which that table omits.
-        activations: Bytes of activations kept for the backward pass.
-        checkpointed_activations: The same with ``with_cp`` in backbone and neck, plus what one block recomputes; None
-            for backbones without ``with_cp``.
+        activations: Bytes kept for the backward pass.
+        checkpointed_activations: The same with ``with_cp``, plus what one block recomputes; None if not supported.
     """
     shape: tuple[int, int]
     batch: int
@@ -63,10 +61,9 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
 
     Args:
         cfg: Config with ``model``, already imported (``custom_imports``).
-        shape: Image size (H, W) in pixels; by default the backbone's ``img_size``.
+        shape: (H, W) in pixels, by default the backbone's ``img_size``; a ValueError without either.
         batch: Images in the batch.
         amp: Whether to run under bfloat16 autocast.
-    Raises ValueError (neither ``shape`` nor the backbone has the image size).
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     # Tensors without storage; unlike on the meta device, attention takes the fused path.

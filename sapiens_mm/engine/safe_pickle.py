@@ -48,9 +48,7 @@ class Refused(Exception):
 
 
 def load_pickle(path: str, map_location: MapLocation) -> Any:
-    """Unpickles a file of ``torch.save``. Raises UnsafeCheckpointError (the file holds a type that is not allowed) or
-    CheckpointError (the file is damaged).
-    """
+    """Unpickles a file of ``torch.save``, or raises an UnsafeCheckpointError, or a CheckpointError (damaged)."""
     pickles = _globals_of(path)
     try:
         if any('builtins.bytearray' in names for names, _ in pickles):
@@ -89,9 +87,7 @@ def _stands_for(name: str) -> Callable:
 
 @_stands_for('mmengine.logging.history_buffer.HistoryBuffer')
 class _PickledHistoryBuffer(HistoryBuffer):
-    """Becomes a ``HistoryBuffer`` once it has its values. The original registers functions from the file for all
-    instances; this one ignores them.
-    """
+    """Becomes a ``HistoryBuffer`` once it has its values; ignores functions of the file, which that registers."""
 
     def __setstate__(self, state: dict):
         histories = state['_log_history'], state['_count_history']
@@ -124,9 +120,8 @@ class _PickledConfigDict:
 def allowed_globals() -> dict[str, Any]:
     """Returns what a checkpoint may hold besides tensors and Python's own containers: name in a pickle -> object.
 
-    ``Runner.save_checkpoint`` writes ``HistoryBuffer`` (the message hub), arrays, array scalars and sets (dataset meta,
-    metric values); the public pose files have a ``ConfigDict`` and array scalars in ``meta``. Arrays of Python objects
-    are not allowed.
+    ``Runner.save_checkpoint`` writes ``HistoryBuffer`` (message hub), arrays, array scalars and sets (dataset meta,
+    metrics); public pose files have a ``ConfigDict`` in ``meta``. Arrays of Python objects are not allowed.
     """
     stand_ins = [_PickledHistoryBuffer, _pickled_getattr, _PickledConfigDict]
     # numpy 1 and numpy 2 name these two after different modules; a file of one has to load with the other.

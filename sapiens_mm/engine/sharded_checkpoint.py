@@ -39,7 +39,7 @@ def is_sharded(path: str) -> bool:
 
 def check_sharded(folder: str) -> None:
     """Checks by the sizes of its files that a folder is complete; folders of other formats pass. Raises CheckpointError
-    (A file is missing or too short, or the table is damaged).
+    (a file is missing or too short, or the table is damaged).
     """
     names = os.listdir(folder)
     if names and not any(name in (_TABLE, _REST) or name.endswith('.distcp') for name in names):
@@ -54,8 +54,8 @@ def save_sharded(folder: str, tensors: dict, rest: dict) -> None:
     """Writes a checkpoint; all processes call it. An interruption leaves a folder of that name as it was.
 
     Args:
-        folder: On a file system that all processes share.
-        tensors: Nested dicts of tensors, of which each process writes its own shards.
+        folder: Shared by all processes.
+        tensors: Nested dicts, of which each process writes its own shards.
         rest: Everything else, written by the main process.
     """
     require_torch(OLDEST_TORCH, f'{folder} as a sharded checkpoint')
@@ -70,8 +70,7 @@ def save_sharded(folder: str, tensors: dict, rest: dict) -> None:
 
 def read_table(folder: str) -> dict[str, dcp_types.TensorStorageMetadata]:
     """Returns name -> description (``size``, ``properties.dtype``) of all tensors; names are nested keys with dots.
-
-    Raises CheckpointError (the table is damaged) or UnsafeCheckpointError (the table lists other values than tensors).
+    Raises CheckpointError (damaged table) or UnsafeCheckpointError (other values than tensors).
     """
     return _SafeReader(folder).read_metadata().state_dict_metadata
 
@@ -85,10 +84,9 @@ def load_sharded(folder: str, tensors: dict, alone: bool = False) -> None:
     """Reads tensors in place, whatever number of processes wrote them.
 
     Args:
-        folder: The folder.
-        tensors: Nested dicts of tensors with the shapes in the folder; each process reads its shards.
+        tensors: Nested dicts with the shapes in the folder; each process reads its shards.
         alone: Whether only this process reads; otherwise all processes call this.
-    Raises CheckpointError (tensors or files are missing, or files are damaged).
+    Raises CheckpointError (missing tensors, missing or damaged files).
     """
     try:
         with warnings.catch_warnings():
@@ -154,11 +152,7 @@ class _SafeReader(dcp.FileSystemReader):
 
 
 def _check_table(table: dcp_types.Metadata, folder: str | os.PathLike) -> None:
-    """Checks that the files have every element of every tensor: torch would leave the others uninitialized.
-
-    Raises CheckpointError (elements are missing, or a file is too short) or Exception (of nearly any type, where the
-    table has other content).
-    """
+    """Raises a CheckpointError (or any other) if elements are missing: torch would leave them uninitialized."""
     sizes = {}
     for index, info in table.storage_data.items():
         name = info.relative_path

@@ -19,11 +19,10 @@ def fill_model(model: nn.Module, weights: dict[str, Tensor], source: str,
 
     Args:
         model: Its load hooks may fit the weights first.
-        weights: Name -> tensor, names as in the model's state dict.
-        source: What error messages call the checkpoint.
-        hint: What error messages advise.
-        assign: Whether the model takes over the tensors and their dtypes, as a model on the meta device must.
-    Raises CheckpointError (tensors are missing, unexpected, of another shape, or of another kind of dtype).
+        weights: Name in the model's state dict -> tensor.
+        source, hint: What error messages call the checkpoint, and advise.
+        assign: Whether the model takes over the tensors and their dtypes, as on the meta device it must.
+    Raises CheckpointError (missing, unexpected, other shape or kind of dtype).
     """
     _check_kinds(model.state_dict(), weights, source)
     try:
@@ -41,12 +40,10 @@ def check_complete(model: nn.Module, weights: dict[str, Tensor], source: str,
     """Checks that weights have every tensor of a model, in its shape; unexpected tensors are fine.
 
     Args:
-        model: The model.
         weights: Name -> tensor; names may begin with ``'module.'``.
-        source: What error messages call the checkpoint.
-        hint: What error messages advise.
-        ignore: Prefixes of names that are not checked. Nor are BatchNorm's counters of batches, which old files lack.
-    Raises CheckpointError (tensors are missing, of another shape, or of another kind of dtype).
+        source, hint: What error messages call the checkpoint, and advise.
+        ignore: Prefixes not checked; nor are BatchNorm's counters of batches, which old files lack.
+    Raises CheckpointError (missing, other shape or kind of dtype).
     """
     weights = {name.removeprefix('module.'): value for name, value in weights.items()}
     for hook in model._load_state_dict_pre_hooks.values():  # which rename the keys of old checkpoints
@@ -78,13 +75,8 @@ def _check_kinds(expected: dict[str, Tensor], weights: dict[str, Tensor], source
 
 
 def save_weights(state_dict: dict[str, Tensor], path: str, metadata: dict[str, str] | None = None) -> None:
-    """Writes tensors to a file, atomically.
-
-    Args:
-        state_dict: Name -> tensor, on any device.
-        path: The file, ``.pth`` or ``.safetensors``; its folder is made.
-        metadata: Further metadata of a ``.safetensors`` file.
-    Raises ValueError (``path`` has another suffix) or OSError (the file cannot be written).
+    """Writes tensors on any device to ``.pth`` or ``.safetensors`` (with ``metadata``), atomically; makes the folder.
+    Raises ValueError (another suffix) or OSError (the file cannot be written).
     """
     suffix = osp.splitext(path)[1]
     if suffix not in ('.pth', '.safetensors'):

@@ -13,8 +13,8 @@ from ..backbones.sapiens_vit import Block, run_block
 class SapiensMAEDecoder(BaseModule):
     """Predicts the pixels of every patch from the encoded visible ones (He et al., CVPR 2022).
 
-    A learned token replaces each masked patch; positions are fixed sines and cosines. The defaults are those of the
-    public models.
+    A learned token replaces each masked patch; positions are fixed sines and cosines. The defaults are the public
+    models'.
 
     Args:
         in_channels: Width of the encoder.
@@ -22,10 +22,9 @@ class SapiensMAEDecoder(BaseModule):
         patch_size: Side of a patch in pixels.
         out_channels: Channels of the image.
         embed_dims: Width of the decoder, a multiple of 4.
-        num_layers: Number of blocks.
-        num_heads: Number of attention heads.
+        num_layers, num_heads: Number of blocks and of attention heads.
         feedforward_channels: Width of the MLPs, by default 4 times ``embed_dims``.
-        with_cp: Whether to recompute activations inside a block in the backward pass instead of storing them.
+        with_cp: Whether to recompute activations inside a block in the backward pass.
         init_cfg: See :class:`mmengine.model.BaseModule`.
     """
 
@@ -53,13 +52,12 @@ class SapiensMAEDecoder(BaseModule):
         self.decoder_pred = nn.Linear(embed_dims, patch_size**2 * out_channels)
 
     def forward(self, x: Tensor, ids_restore: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Predicts patches.
+        """Predicts patches (B, N, patch_size ** 2 * out_channels), pixels in row-major order, channels last.
 
         Args:
             x: (B, 1 + V, in_channels), the cls token and V encoded patches.
-            ids_restore: (B, N) int64, the index of each patch among the visible patches followed by the masked ones.
+            ids_restore: (B, N) int64, each patch's index among the visible patches followed by the masked ones.
             grid: Rows and columns (h, w) of patches, N = h * w.
-        Returns (B, N, patch_size ** 2 * out_channels), the pixels of each patch in row-major order, channels last.
         """
         x = self.decoder_embed(x)
         num_masked = ids_restore.shape[1] + 1 - x.shape[1]

@@ -26,14 +26,13 @@ _FINISHED = 2**62  # images taken from a shard that is finished
 class SapiensImages(IterableDataset):
     """Endless stream of randomly cropped, resized and flipped images of a folder, a list file or WebDataset shards.
 
-    Each data worker of each rank is a *slot*. Position p in the epoch's permutation of shards belongs to slot ``p %
-    num_slots``; a slot that has finished its shards continues with the next epoch. Thus no image repeats within an
-    epoch, ranks do not wait for each other, and the order depends on the seed, the epoch and the number of slots.
-    Augmentation depends on the seed, the epoch and the image's name.
+    Each data worker of each rank is a *slot*. Position p in the epoch's permutation of shards belongs to slot
+    ``p % num_slots``; a finished slot continues with the next epoch. So no image repeats within an epoch, ranks do not
+    wait for each other, and order depends on seed, epoch and number of slots, augmentation on seed, epoch and the
+    image's name.
 
-    A sample is ``dict(inputs=..., data_samples=dict(key=..., position=..., bad=...))``: the image (3, H, W) uint8 RGB;
-    its name; the int64 tensor (epoch, shard, images taken from the shard, worker); and lines with the name and error of
-    each unreadable image before it.
+    A sample is ``dict(inputs=..., data_samples=dict(key=..., position=..., bad=...))``: (3, H, W) uint8 RGB; its name;
+    the int64 tensor (epoch, shard, images taken from it, worker); name and error of each unreadable image before it.
 
     Args:
         source: ``dict(type='folder', path=..., chunk=64)``, ``dict(type='list', path=..., root=None, chunk=64)`` or
@@ -43,10 +42,8 @@ class SapiensImages(IterableDataset):
         scale: Smallest and largest share of the image's area in a crop.
         flip: Probability of a horizontal flip.
         seed: Seed of order and augmentation, nonnegative.
-        max_bad_share: Largest share of unreadable images since the start of a rank; above it :class:`SapiensStreamHook`
-            stops the run.
-        min_images: Number of images from which on that share is checked. As many unreadable images in a row stop the
-            run, too.
+        max_bad_share: Largest share of unreadable images of a rank before :class:`SapiensStreamHook` stops the run.
+        min_images: Images from which on that is checked; as many unreadable ones in a row stop the run, too.
     """
 
     def __init__(self,
@@ -123,14 +120,11 @@ class SapiensImages(IterableDataset):
             return self.transform(image)
 
     def position(self, latest: dict[int, tuple[int, int, int]], num_workers: int) -> dict[str, Any]:
-        """Returns the position of the stream for a checkpoint.
+        """Returns the position of the stream for a checkpoint, with ``num_workers`` (at least 1) of each rank.
 
-        Args:
-            latest: Slot -> (epoch, shard, images taken from it) of its last used sample; slots without a used sample
-                are missing.
-            num_workers: Data workers of each rank, at least 1.
-        Returns integers and strings: ``epoch``, the first unfinished one; ``taken``, epoch -> shard -> images taken (a
-            very large number for all); and what :meth:`resume` compares with its data set.
+        ``latest``: slot -> (epoch, shard, images taken from it) of its last used sample, if any. Returns integers and
+        strings: ``epoch``, the first unfinished one; ``taken``, epoch -> shard -> images taken (a very large number for
+        all); and what :meth:`resume` compares.
         """
         num_slots = self.num_ranks * num_workers
         first = min(latest[slot][0] if slot in latest else self._epoch for slot in range(num_slots))
@@ -145,17 +139,11 @@ class SapiensImages(IterableDataset):
                     epoch=first, taken=taken)
 
     def resume(self, position: dict[str, Any], num_workers: int, turn: int = 0) -> bool:
-        """Continues the stream at a position; call it before data workers start.
+        """Continues the stream at a :meth:`position`, before data workers start; returns whether it is valid here.
 
         With the same numbers of ranks and workers, the samples are those of the uninterrupted stream; with others, each
-        remaining image of the epoch comes once. If images, seed, ``chunk`` or ``buffer`` differ, the position is void,
-        and the next epoch begins.
-
-        Args:
-            position: Return value of :meth:`position`.
-            num_workers: Data workers of each rank, at least 1.
-            turn: Worker of the next batch.
-        Returns whether the position is valid for this data set.
+        remaining image of the epoch comes once. If images, seed, ``chunk`` or ``buffer`` differ, the next epoch begins.
+        ``turn`` is the worker of the next batch.
         """
         same = position['source'] == self.source.fingerprint and position['seed'] == self.seed
         if same:
@@ -168,12 +156,11 @@ class SapiensImages(IterableDataset):
 
 
 def decode(data: bytes) -> Tensor:
-    """Decodes an image file, or the first frame of an animation, with its EXIF orientation and without transparency.
+    """Decodes an image file, or an animation's first frame, to (3, h, w) uint8 RGB, with EXIF orientation, without
+    alpha.
 
-    Args:
-        data: JPEG, PNG, WebP, or another format that torchvision or Pillow recognize by the first bytes.
-    Returns (3, h, w) uint8 RGB.
-    Raises Exception (of nearly any type, for damaged files and other content).
+    ``data`` is JPEG, PNG, WebP, or another format that torchvision or Pillow recognize. Damaged files raise nearly any
+    exception.
     """
     if ends_in_zeros(data):
         raise ValueError('the file is truncated: it ends in zeros')

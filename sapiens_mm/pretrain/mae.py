@@ -13,17 +13,15 @@ from ..backbones.sapiens_vit import run_block
 class SapiensMAE(BaseModel):
     """Encodes the visible patches of an image and predicts the pixels of the masked ones.
 
-    Parameters have the public names, ``backbone.*`` and ``neck.*``. The position embedding of the backbone is frozen.
+    Parameters have the public names, ``backbone.*`` and ``neck.*``. The backbone's position embedding is frozen.
 
     Args:
         backbone: Config of a ``SapiensViT``; ``with_cls_token`` is set here.
-        neck: Config of a ``SapiensMAEDecoder``, also its default type; ``in_channels``, ``grid_size`` and
-            ``patch_size`` are those of the backbone.
-        mask_ratio: Share of masked patches, in (0, 1).
+        neck: Config of a ``SapiensMAEDecoder``, also its default type; sizes and ``in_channels`` are the backbone's.
+        mask_ratio: Share of masked patches, in (0, 1), else a ValueError.
         norm_target: Whether to normalize the pixels of each target patch by their own mean and variance.
         data_preprocessor: Config of a preprocessor for images (B, 3, H, W) or a list of them.
         init_cfg: See :class:`mmengine.model.BaseModule`.
-    Raises ValueError (``mask_ratio`` is out of its range).
     """
 
     def __init__(self,
@@ -56,12 +54,8 @@ class SapiensMAE(BaseModel):
 
     def forward(self, inputs: Tensor, data_samples: dict | None = None,
                 mode: str = 'tensor') -> dict | tuple[Tensor, Tensor]:
-        """Runs encoder and decoder with a new mask.
-
-        Args:
-            inputs: Normalized images (B, 3, H, W); H and W are multiples of the patch size.
-            data_samples: Unused.
-            mode: ``'loss'`` for :meth:`loss`, ``'tensor'`` for :meth:`predict`.
+        """Runs :meth:`loss` or, with mode ``'tensor'``, :meth:`predict` on normalized images (B, 3, H, W) with a new
+        mask.
         """
         if mode == 'loss':
             return self.loss(inputs)
@@ -77,16 +71,11 @@ class SapiensMAE(BaseModel):
 
     def predict(self, inputs: Tensor, mask_ratio: float | None = None,
                 noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Predicts all patches from the visible ones.
+        """Predicts all patches of normalized images (B, 3, H, W) from the visible ones; see :meth:`random_mask`.
 
-        Args:
-            inputs: Normalized images (B, 3, H, W).
-            mask_ratio: See :meth:`random_mask`.
-            noise: See :meth:`random_mask`.
-        Returns the predicted patches (B, N, patch_size ** 2 * 3), normalized with ``norm_target``, and the mask (B, N)
-            float, 1 for masked.
-        Raises ValueError (A side of the images is not a multiple of the patch size, or the ratio masks all or no
-        patches).
+        Returns the patches (B, N, patch_size ** 2 * 3), normalized with ``norm_target``, and the mask (B, N) float, 1
+        for masked. Raises a ValueError if a side is not a multiple of the patch size, or the ratio masks all or no
+        patches.
         """
         latent, mask, ids_restore, grid = self.encode(inputs, mask_ratio, noise)
         return self.neck(latent, ids_restore, grid), mask
@@ -109,16 +98,13 @@ class SapiensMAE(BaseModel):
 
     def random_mask(self, batch: int, num_patches: int, mask_ratio: float | None = None, noise: Tensor | None = None,
                     device: torch.device | str = 'cpu') -> tuple[Tensor, Tensor, Tensor]:
-        """Draws the visible patches of each image.
+        """Draws the visible patches of each of ``batch`` images.
 
         Args:
-            batch: Number of images B.
-            num_patches: Number of patches N of an image.
             mask_ratio: Share of masked patches, in (0, 1); by default the model's.
             noise: (B, N); the patches with the smallest noise stay visible. Uniform random numbers by default.
-            device: Device to draw on.
         Returns the indices of the V visible patches (B, V) int64; the mask (B, N) float, 1 for masked; and (B, N)
-            int64, the index of each patch among the visible patches followed by the masked ones.
+        int64, each patch's index among the visible patches followed by the masked ones.
         """
         ratio = self.mask_ratio if mask_ratio is None else _checked_ratio(mask_ratio)
         num_visible = int(num_patches * (1 - ratio))

@@ -19,15 +19,15 @@ _MASKED = 128  # gray of masked patches
 def reconstruct(model: SapiensMAE, inputs: Tensor, mask_ratio: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Fills in the masked patches of images.
 
-    A model with ``norm_target`` predicts patches without mean and contrast. These are interpolated from the visible
-    patches, weighted by the inverse squared distance.
+    With ``norm_target`` patches have no mean and contrast; these are interpolated from the visible ones, by the inverse
+    squared distance.
 
     Args:
         model: In evaluation mode.
         inputs: Normalized images (B, 3, H, W) on the model's device.
         mask_ratio: Share of masked patches, in (0, 1).
         seed: Seed of the mask, which does not depend on the device.
-    Returns the images (B, 3, H, W) with predicted masked patches, and the mask (B, 1, H, W), 1 for masked pixels.
+    Returns the images (B, 3, H, W), and the mask (B, 1, H, W), 1 for masked pixels.
     """
     size = model.backbone.patch_size
     grid = tuple(side // size for side in inputs.shape[-2:])
@@ -54,14 +54,8 @@ def _from_around(values: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def reconstruction_sheet(model: SapiensMAE, inputs: Tensor, mask_ratios: Sequence[float] = (0.75, 0.85, 0.95),
                          seed: int = 0) -> np.ndarray:
-    """Draws each image, and masked and reconstructed versions of it, in a row.
-
-    Args:
-        model: A model whose preprocessor has the mean and std of the inputs.
-        inputs: Normalized images (B, 3, H, W).
-        mask_ratios: Share of masked patches of each pair of columns.
-        seed: Seed of the masks.
-    Returns (height, width, 3) uint8 RGB.
+    """Draws normalized images (B, 3, H, W), and per ratio masked and reconstructed, in rows: (height, width, 3) uint8
+    RGB. The model's preprocessor has their mean and std.
     """
     was_training = model.training
     model.eval()
@@ -85,13 +79,8 @@ def _pixels(model: SapiensMAE, images: Tensor) -> np.ndarray:
 
 @HOOKS.register_module()
 class SapiensReconstructionHook(Hook):
-    """Adds reconstructions of the first images of a batch to the visualizer.
-
-    Args:
-        interval: Iterations between visualizations.
-        num_images: Number of images.
-        mask_ratios: See :func:`reconstruction_sheet`.
-    Raises ValueError (A ratio masks all or no patches of the first batch).
+    """Shows reconstructions of the first ``num_images`` of a batch in the visualizer, every ``interval`` iterations.
+    ``mask_ratios``: see :func:`reconstruction_sheet`; raises a ValueError if one masks all or no patches.
     """
 
     priority = 'LOW'

@@ -39,8 +39,8 @@ class SourceError(RuntimeError):
 def permutation(length: int, *numbers: int) -> np.ndarray:
     """Returns a permutation of 0 to ``length - 1``, seeded by nonnegative integers; do not write to it.
 
-    The order is that of ``RandomState.permutation``, which is the same in all releases of NumPy, as checkpoints need.
-    An element takes 4 bytes, and 8 while the permutation of the next epoch is made.
+    That of ``RandomState.permutation``, the same in all NumPy releases, as checkpoints need. 4 bytes an element (8
+    while made).
     """
     order = np.arange(length, dtype=np.int32 if length <= 2**31 else np.int64)
     np.random.RandomState(numbers).shuffle(order)
@@ -48,12 +48,8 @@ def permutation(length: int, *numbers: int) -> np.ndarray:
 
 
 class FileSource:
-    """Image files; a shard is a chunk of their permutation in an epoch.
-
-    Args:
-        root: Folder that the names are relative to.
-        names: Paths of the images.
-        chunk: Images in a shard; the last one may have fewer.
+    """Image files ``names``, relative to ``root``; a shard is a chunk of their permutation in an epoch (the last:
+    fewer).
     """
 
     def __init__(self, root: str | os.PathLike, names: list[str], chunk: int = 64):
@@ -66,29 +62,18 @@ class FileSource:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Digest that changes if the images of a shard or their order change."""
         return _digest(f'{self.chunk} files', *self.names)
 
     def read(self, shard: int, epoch: int, seed: int) -> Iterator[tuple[str, Reader]]:
-        """Yields the name of each image of a shard, and a function that reads it.
-
-        Args:
-            shard: 0 to ``len(self) - 1``.
-            epoch: From 0.
-            seed: Nonnegative.
-        """
+        """Yields the name of each image of a shard (from 0) in an epoch (from 0), and a function that reads it."""
         order = permutation(len(self.names), seed, epoch, 1)
         for index in order[shard * self.chunk:(shard + 1) * self.chunk]:
             yield self.names[index], (self.root / self.names[index]).read_bytes
 
 
 def folder_source(path: str | os.PathLike, chunk: int = 64) -> FileSource:
-    """Returns the images (:data:`EXTENSIONS`) in a folder at any depth, without hidden files.
-
-    Args:
-        path: Folder; links to folders are followed.
-        chunk: See :class:`FileSource`.
-    Raises SourceError (the folder does not exist, or has no image).
+    """Returns the images (:data:`EXTENSIONS`) in a folder at any depth, without hidden files; follows links to folders.
+    ``chunk``: see :class:`FileSource`. Raises a SourceError without folder or images.
     """
     if not os.path.isdir(path):
         raise SourceError(f'image source: got {path}, expected an existing folder; check the path')
@@ -103,11 +88,8 @@ def folder_source(path: str | os.PathLike, chunk: int = 64) -> FileSource:
 def list_source(path: str | os.PathLike, root: str | os.PathLike | None = None, chunk: int = 64) -> FileSource:
     """Returns the images that a text file lists, one path a line; a path that is listed twice is two images.
 
-    Args:
-        path: Text file. A listed file that is missing is an unreadable image.
-        root: Folder of relative paths, by default that of the text file.
-        chunk: See :class:`FileSource`.
-    Raises SourceError (the file does not exist, or is empty).
+    Paths are relative to ``root``, by default the file's folder; a missing one is an unreadable image. ``chunk``: see
+    :class:`FileSource`. Raises a SourceError for a missing or empty file.
     """
     if not os.path.isfile(path):
         raise SourceError(f'image source: got {path}, expected an existing list file; check the path')
@@ -125,11 +107,9 @@ class TarSource:
         urls: A folder of ``.tar`` files, a path or address with WebDataset's braces (``'shards-{0000..0099}.tar'``), or
             a list of these. An existing path is always read as a file.
         buffer: Encoded images that each data worker keeps in memory for shuffling.
-        retries: Number of times that a file is read again after a broken ``http(s)://`` connection.
-        allow_pipes: Whether other addresses (``pipe:COMMAND``, ``gs://``, ...) may run the commands of the
-            ``webdataset`` library that read them.
-    Raises SourceError (no tar files are given, or one is missing, repeated, compressed, or needs a command that is not
-    allowed).
+        retries: Times that a file is read again after a broken ``http(s)://`` connection.
+        allow_pipes: Whether other addresses (``pipe:COMMAND``, ``gs://``, ...) may run ``webdataset``'s commands.
+    Raises SourceError (no files, or a missing, repeated or compressed one, or one that needs a command).
     """
 
     def __init__(self, urls: str | os.PathLike | Sequence[str], buffer: int = 1000, retries: int = 3,
@@ -159,13 +139,10 @@ class TarSource:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Digest that changes if the images of a shard or their order change."""
         return _digest(f'tar files, buffer of {self.buffer}', *self.names)
 
     def read(self, shard: int, epoch: int, seed: int) -> Iterator[tuple[str, Reader]]:
-        """Yields the name of each image of a shard, and a function that returns its bytes; see :class:`FileSource`.
-        Raises SourceError (the tar file is damaged, has no image, or cannot be downloaded).
-        """
+        """See :class:`FileSource`. Raises a SourceError for a damaged tar file, without images, or not downloaded."""
         rng = random.Random(f'{seed} {epoch} {shard}')
         for name, data in _shuffled(self._members(self.urls[shard]), self.buffer, rng):
             yield f'{self.names[shard]}/{name}', functools.partial(bytes, data)
@@ -181,14 +158,8 @@ class TarSource:
 
 def tar_members(url: str, retries: int = 3, select: Callable[[str], bool] | None = None,
                 allow_pipes: bool = False) -> Iterator[tuple[str, bytes]]:
-    """Yields the name and content of each member of a tar file.
-
-    Args:
-        url: Path or address; see :class:`TarSource`.
-        retries: See :class:`TarSource`.
-        select: Returns whether a name is read; by default all are.
-        allow_pipes: See :class:`TarSource`.
-    Raises SourceError (the file is damaged, empty, or cannot be downloaded).
+    """Yields name and content of a tar file's members that ``select`` accepts; see :class:`TarSource`. Raises
+    SourceError (damaged, empty, or not downloaded).
     """
     from webdataset.tariterators import tar_file_iterator
     given = images = 0
@@ -255,8 +226,8 @@ def is_local(url: str) -> bool:
 
 
 def open_url(url: str, allow_pipes: bool = False) -> BinaryIO:
-    """Opens a path or address for reading once; see :class:`TarSource`. Raises OSError (it cannot be opened) or
-    SourceError (it needs a command that is not allowed).
+    """Opens a path or address for reading once (:class:`TarSource`), or raises an OSError, or SourceError for a
+    command.
     """
     if is_local(url):
         return open(os.path.abspath(url), 'rb')  # WebDataset would run a file named 'pipe:...'

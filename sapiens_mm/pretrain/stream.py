@@ -12,10 +12,8 @@ from .sources import SourceError
 
 @LOOPS.register_module()
 class SapiensStreamTrainLoop(IterBasedTrainLoop):
-    """Loop over iterations for :class:`SapiensImages`, which continues at its own position.
-
-    MMEngine's loop starts the data workers before a checkpoint is read, and on resuming loads and drops all batches
-    before. Arguments are those of ``IterBasedTrainLoop``.
+    """``IterBasedTrainLoop`` for :class:`SapiensImages`, which continues at its own position. MMEngine's starts the
+    data workers before a checkpoint is read, and on resuming loads and drops all batches before.
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, max_iters: int, val_begin: int = 1,
@@ -31,7 +29,6 @@ class SapiensStreamTrainLoop(IterBasedTrainLoop):
                              'the position in the data and resumes it')
 
     def run(self):
-        """Trains and returns the model."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         batches = iter(self.dataloader)  # after the hook has set the position
@@ -51,13 +48,12 @@ class SapiensStreamTrainLoop(IterBasedTrainLoop):
 class SapiensStreamHook(Hook):
     """Saves the position of :class:`SapiensImages` in checkpoints, resumes it, and counts unreadable images.
 
-    The position counts used images, not those that data workers have prefetched. ``image_stream`` in a checkpoint has
-    the position (:meth:`SapiensImages.position`), ``turn`` (data worker of the next batch), ``images`` and ``bad``
-    (numbers of used and skipped images). Skipped images are logged on rank 0, those of other ranks when a checkpoint is
-    written.
+    It counts used images, not prefetched ones. ``image_stream`` in a checkpoint has the position
+    (:meth:`SapiensImages.position`), ``turn`` (data worker of the next batch), ``images`` and ``bad`` (numbers of used
+    and skipped images). Rank 0's skipped images are logged, others' when a checkpoint is written.
 
-    Raises SourceError (the share of unreadable images of a rank is above ``max_bad_share``) or ValueError (data set or
-    loop have another type, or the checkpoint to resume has no position).
+    Raises SourceError (above ``max_bad_share``) or ValueError (another data set or loop, or a checkpoint without a
+    position).
     """
 
     priority = 'LOW'  # before CheckpointHook

@@ -17,10 +17,8 @@ class Assets:
     """The user's images.
 
     Attributes:
-        photos: Images without people, sorted by name.
-        hdris: Environment maps, sorted by name.
-        fingerprints: Number and digest of the names and sizes of ``backgrounds`` and ``hdris``, or None. They identify
-            the files of a continued run, wherever their folders are.
+        photos, hdris: Images without people and environment maps, sorted by name.
+        fingerprints: Number and digest of names and sizes of ``backgrounds`` and ``hdris``, or None, wherever they are.
     """
     photos: list = field(default_factory=list)
     hdris: list = field(default_factory=list)
@@ -29,9 +27,7 @@ class Assets:
     @classmethod
     def find(cls, backgrounds=None, hdris=None) -> 'Assets':
         """Lists the images of two folders and their subfolders, and reads each once so that no render fails later.
-
-        Raises FileNotFoundError (A folder is missing, or has no file of its kind) or ValueError (A file cannot be
-        read).
+        Raises FileNotFoundError (no folder or file) or ValueError (unreadable).
         """
         assets = cls()
         if backgrounds is not None:

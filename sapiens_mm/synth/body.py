@@ -42,7 +42,6 @@ class PosedBody:
 
     def moved(self, rotation: np.ndarray, translation: np.ndarray) -> 'PosedBody':
         """Returns the body rotated about the origin, then translated."""
-
         def move(points):
             return (points @ rotation.T + translation).astype(np.float32)
 
@@ -53,9 +52,7 @@ class PosedBody:
 
 @cache
 def load_body() -> 'Body':
-    """Creates the body model, once per process. The first time on a machine, Anny builds its cache (2 minutes). Raises
-    MissingExtra (the extra ``synth`` is not installed).
-    """
+    """Creates the body model once per process, or raises MissingExtra. The first time, Anny's cache takes 2 minutes."""
     return Body()
 
 
@@ -102,14 +99,13 @@ class Body:
 
     def pose(self, phenotypes: dict[str, float] | None = None, face: dict[str, float] | None = None,
              rotations: dict[str, np.ndarray] | None = None) -> PosedBody:
-        """Shapes and poses the body.
+        """Shapes and poses the body; raises a ValueError for an unknown bone.
 
         Args:
-            phenotypes: Anny's phenotypes, 0 to 1 each (``age`` from -1/3, a newborn).
+            phenotypes: Anny's, 0 to 1 each (``age`` from -1/3, a newborn).
             face: Facial actions, 0 to 1 each, such as ``eyeBlinkLeft``, ``jawOpen``.
-            rotations: Rotation vector (3,) in radians of bones by name, along the axes of the rest pose as the bone's
-                parents carry them.
-        Raises ValueError (the model has no bone of a given name).
+            rotations: Bone -> rotation vector (3,) in radians, along the axes of the rest pose as its parents carry
+                them.
         """
         # Each person is posed twice in a row: to check the pose, and to be dressed.
         key = pickle.dumps((phenotypes, face, rotations))

@@ -10,14 +10,12 @@ CONVENTION = ('OpenCV: x right, y down, z forward; world to camera is rotation @
 
 @dataclass
 class Camera:
-    """A pinhole camera without distortion.
+    """A pinhole camera without distortion; raises a ValueError for a bad shape, size or rotation.
 
     Attributes:
-        intrinsics: (3, 3) float64 in pixels, without skew. The center of the top-left pixel is (0, 0), so the image
-            covers -0.5 to width - 0.5.
+        intrinsics: (3, 3) float64 pixels, no skew; the top-left pixel's center is (0, 0), so x is -0.5 to width - 0.5.
         rotation, translation: (3, 3) and (3,) float64 meters, world to camera; x is right, y down, z forward.
         height, width: Pixels.
-    Raises ValueError (A matrix has another shape, a size is below 1, or the rotation is none).
     """
     intrinsics: np.ndarray
     rotation: np.ndarray
@@ -69,13 +67,11 @@ class Camera:
         return np.concatenate([xy, np.ones((len(xy), 1))], axis=1)
 
     def to_dict(self) -> dict:
-        """Returns values for JSON; `from_dict` restores them exactly."""
         return dict(intrinsics=self.intrinsics.tolist(), rotation=self.rotation.tolist(),
                     translation=self.translation.tolist(), width=self.width, height=self.height, convention=CONVENTION)
 
     @classmethod
     def from_dict(cls, content: dict) -> 'Camera':
-        """Creates a camera from the result of `to_dict`."""
         names = ('intrinsics', 'rotation', 'translation', 'width', 'height')
         if missing := [name for name in names if name not in content]:
             raise ValueError(f'camera: {", ".join(missing)} missing, expected {", ".join(names)}')
@@ -105,8 +101,7 @@ def view_rotation(azimuth: float = 0.0, elevation: float = 0.0, roll: float = 0.
     """Returns the (3, 3) rotation, world (z up) to camera, of a camera that looks at the middle of the scene.
 
     Args:
-        azimuth: Degrees. 0: the camera stands on the -y side and looks along +y, so +x is right in the image. Positive:
-            it moves counter-clockwise seen from above, towards +x.
+        azimuth: Degrees, counter-clockwise from above, towards +x; at 0 it looks from -y along +y, with +x right.
         elevation: Degrees above the horizon; positive looks down.
         roll: Degrees; positive turns the camera clockwise seen from behind it.
     """
@@ -121,16 +116,14 @@ def frame_box(points: np.ndarray, size: tuple, focal: float, margin: float = 0.0
               elevation: float = 0.0, roll: float = 0.0, near: float = 0.1) -> Camera:
     """Creates the nearest camera of a given direction and focal length that sees all points.
 
-    The points touch two opposite edges of the image (less the margin) and are centered between the other two. The
-    solution is exact, also for points at different distances.
+    They touch two opposite edges (less the margin) and are centered between the others, exactly, at any distances.
 
     Args:
-        points: (N, 3) meters: corners of a box or vertices of a mesh.
+        points: (N, 3) meters: corners of a box or vertices of a mesh; none, or not finite ones: a ValueError.
         size, focal: See `intrinsics_of`.
-        margin: Share of the width and height left free on each side, below 0.5. Negative crops.
+        margin: Share of width and height left free on each side, below 0.5 (else a ValueError). Negative crops.
         azimuth, elevation, roll: See `view_rotation`.
         near: Smallest distance in meters from the camera to a point.
-    Raises ValueError (no points, points that are not finite, or a margin of 0.5 or more).
     """
     points = np.asarray(points, np.float64).reshape(-1, 3)
     if len(points) == 0 or not np.isfinite(points).all():

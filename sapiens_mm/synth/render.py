@@ -78,15 +78,15 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
 
     Args:
         meshes: `Mesh` objects in the world (meters, z up).
-        camera: The camera; its pixels must be square.
+        camera: Its pixels must be square.
         lights: At least one, see `lights.emitters`.
-        samples: Rays per pixel of the image, at least 1; rounded up to a product of two similar numbers.
+        samples: Rays per pixel, at least 1; rounded up to a product of two similar numbers.
         seed: 0 to 2**32 - 1. The same arguments and seed give the same bytes.
-        backdrop: (H, W, 3) uint8 sRGB image behind the meshes, or None to show the environment's light. It is blended
-            in linear light by alpha and not lit, so a photo keeps its pixels whatever the exposure of the meshes.
+        backdrop: (H, W, 3) uint8 sRGB behind the meshes, or None to show the environment's light. Blended in linear
+            light by alpha and not lit: a photo keeps its pixels at any exposure.
         key: Exposure: mean linear brightness of the persons, 0 to 1, see `expose`.
-    Raises MissingExtra (Mitsuba is not installed) or ValueError (no lights, a broken mesh, a backdrop of another size,
-    or non-square pixels).
+    Raises MissingExtra (no Mitsuba) or ValueError (no lights, a broken mesh, a backdrop of another size, or non-square
+    pixels).
     """
     if samples < 1:
         raise ValueError(f'samples per pixel: got {samples}, expected at least 1')
@@ -166,12 +166,8 @@ class _Joined:
 
 
 def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Sequence[dict] = ()) -> Buffers:
-    """Finds the triangle under each pixel with Mitsuba and computes the labels from it.
-
-    Args:
-        places: Vertices of each mesh for Mitsuba.
-        view: Mitsuba's camera, with square pixels.
-        panels: Mitsuba shapes that are no meshes, but hide what is behind them.
+    """Finds the triangle under each pixel with Mitsuba and computes the labels from it. ``places`` are each mesh's
+    vertices for Mitsuba, ``view`` has square pixels, ``panels`` only hide what is behind them.
     """
     joined = _Joined(meshes, camera)
     shapes, glowing = {}, None
@@ -197,11 +193,11 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
 
 
 def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, depth, normal) -> None:
-    """Corrects the pixels whose ray slipped between two triangles, in the given arrays.
+    """Corrects pixels whose ray slipped between two triangles, in place.
 
-    Mitsuba's triangles are not watertight: a ray that passes an edge by less than float32 resolves sometimes (one pixel
-    in 10,000 to 400,000) meets the surface behind. A second ray beside each measures depth alone, which is cheap. Where
-    it meets a nearer triangle that the pixel's center lies on too, this triangle counts.
+    Mitsuba's are not watertight: a ray closer to an edge than float32 resolves sometimes (one pixel in 10,000 to
+    400,000) meets the surface behind. A cheap second ray beside each measures depth; a nearer triangle that the pixel's
+    center lies on too counts.
     """
     intrinsics = view.intrinsics.copy()
     intrinsics[:2, 2] -= ASIDE
@@ -228,14 +224,13 @@ def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, dept
 
 
 def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple:
-    """Intersects rays from the origin with a triangle each.
+    """Intersects rays from the origin with a triangle each, in the camera's frame (x right, y down, z forward).
 
     Args:
-        corners: (N, 3, 3) float64 meters in the camera's frame (x right, y down, z forward).
-        normals: (N, 3, 3) float64 normals at the corners, 0 for flat triangles.
+        corners, normals: (N, 3, 3) float64, meters, and normals at the corners, 0 for flat triangles.
         rays: (N, 3) float64 directions with z = 1.
-    Returns (N, 3) float64 points in that frame, always on the triangle; and (N, 3) float64 unit normals with x right, y
-        up, z to the viewer. A normal faces the viewer: the smooth one, or the triangle's where that faces away.
+    Returns (N, 3) float64 points, always on the triangle; (N, 3) float64 unit normals, x right, y up, z to the viewer,
+    whom they face: the smooth one, or else the triangle's.
     """
     flat = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     # Barycentric coordinates: volumes of the ray with each edge.
@@ -262,9 +257,8 @@ def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple
 def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
     """Scales (H, W, 3) radiance so that the persons' (else the meshes') geometric mean brightness is ``key``.
 
-    The scale is smaller where more than a twentieth of their pixels would become brighter than :data:`BRIGHT`. Values
-    above :data:`SHOULDER` are compressed smoothly, as on film, and keep their hue: beside people in the shade a sky is
-    ten times as bright, and should stay blue.
+    Less where over a twentieth of their pixels would pass :data:`BRIGHT`. Above :data:`SHOULDER` values are compressed
+    as on film and keep their hue: a sky is ten times as bright as people in the shade, and should stay blue.
     """
     brightness = np.maximum(linear, 0) @ [0.2126, 0.7152, 0.0722]
     chosen = buffers.person if buffers.person.any() else buffers.mesh >= 0

@@ -63,10 +63,10 @@ def load_scan(path, placement: Placement | None = None, allow_untextured: bool =
 
     Args:
         path: ``.obj`` (with .mtl and image), ``.ply`` (with vertex colors, or texture) or ``.glb``.
-        placement: How its numbers become meters; y up and meters by default.
+        placement: By default y up and meters.
         allow_untextured: Whether a scan without colors is accepted, and gray.
-    Raises FileNotFoundError (the file is missing) or ScanError (another suffix, no triangles, unreadable, no texture,
-    or of a wrong size).
+    Raises FileNotFoundError (missing) or ScanError (another suffix, no triangles, unreadable, no texture, or of a wrong
+    size).
     """
     path = Path(path)
     if not path.is_file():
@@ -142,9 +142,7 @@ def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow
 
 
 def check_textures(paths: list) -> None:
-    """Refuses scans without colors by the beginnings of their files, so before hours of rendering. `load_scan` detects
-    the remaining cases, such as missing texture coordinates.
-    """
+    """Refuses scans without colors by the files' beginnings, before hours of rendering; `load_scan` finds the rest."""
     missing = [(path, what) for path in paths if (what := _missing_texture(path))]
     if missing:
         names = [str(path) for path, _ in missing[1:5]] + ['...'] * (len(missing) > 5)

@@ -44,8 +44,7 @@ def find_scans(source) -> tuple:
     """Lists the scans of a file, a folder of scans, or a folder of THuman2.0's layout.
 
     Returns ``(layout, {name: path})``, layout ``'thuman2'`` or ``'files'``, names sorted.
-    Raises FileNotFoundError (the path is missing, or has no scans) or ScanError (A single file of another format, or
-    two scans of one name).
+    Raises FileNotFoundError (no scans) or ScanError (another format, or two scans of one name).
     """
     source = Path(source)
     if source.is_file():
@@ -71,8 +70,8 @@ def find_scans(source) -> tuple:
 
 
 def region(meshes: list, framing: str) -> np.ndarray:
-    """Returns the (N, 3) vertices of a placed scan that a framing must show: those above a share of its height. For the
-    face only those near the middle of that slice, so that a raised hand beside the head does not widen it.
+    """Returns a placed scan's (N, 3) vertices that a framing must show: those above a share of its height. For the face
+    only near the middle of that slice, so that a raised hand does not widen it.
     """
     vertices = np.concatenate([mesh.vertices for mesh in meshes])
     height = vertices[:, 2].max()
@@ -107,7 +106,7 @@ def render_scans(source, out, *, size: tuple = (1024, 768), samples: int = 32, s
                  placement: Placement | None = None, yaws: dict | None = None, assets: Assets | None = None,
                  framings: tuple = tuple(FRAMINGS), turn: float = 20.0, shard: tuple = (0, 1),
                  allow_untextured: bool = False, progress=None) -> int:
-    """Renders scans under the paper's protocol, and continues an interrupted run.
+    """Renders scans under the paper's protocol, and continues an interrupted run; returns the number of new images.
 
     Each image depends on the seed, its scan's name and its framing alone.
 
@@ -116,7 +115,7 @@ def render_scans(source, out, *, size: tuple = (1024, 768), samples: int = 32, s
         out: The data set's folder.
         size: ``(height, width)`` pixels.
         samples: Rays per pixel.
-        seed: Seed of cameras, backgrounds, light and noise.
+        seed: Of cameras, backgrounds, light and noise.
         placement: THuman2.0 gets `THUMAN_HEIGHT` where it has neither unit nor height.
         yaws: Degrees by scan name, added to the placement's.
         assets: The user's photos and HDRIs.
@@ -125,9 +124,7 @@ def render_scans(source, out, *, size: tuple = (1024, 768), samples: int = 32, s
         shard: ``(i, n)``: only every n-th scan from the i-th (0 to n - 1).
         allow_untextured: See `load_scan`.
         progress: Called as ``progress(done, total, name)`` after each image.
-    Returns the number of new images.
-    Raises:
-        ValueError: Bad settings. ScanError, FileNotFoundError, OSError: see `load_scan`, `write_files`.
+    Raises ValueError (bad settings), ScanError (see `load_scan`) or OSError (see `write_files`).
     """
     mitsuba(), trimesh()
     size = check_size(size)

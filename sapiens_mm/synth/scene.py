@@ -81,8 +81,8 @@ def _material(mesh: Mesh) -> dict:
 
 
 def speck():
-    """Returns a triangle of a millimeter, 10 km below. Embree takes time to split triangles on a grid over the whole
-    scene. In so large a scene it hardly does, builds its tree in a third of the time, and rendering takes no longer.
+    """Returns a triangle of a millimeter, 10 km below: in so large a scene Embree hardly splits triangles on a grid,
+    and builds its tree in a third of the time.
     """
     corners = np.array([[0, 0, -1e4], [1e-3, 0, -1e4], [0, 1e-3, -1e4]], np.float32)
     return shape(Mesh('speck', corners, np.array([[0, 1, 2]]), np.zeros(1, np.uint8), roughness=1.0))
@@ -107,8 +107,8 @@ def glowing_shape(meshes: list, vertices: np.ndarray, faces: np.ndarray, viewer:
 
 
 def sensor(camera: Camera, samples: int, centered: bool = False):
-    """Returns a camera with square pixels as a Mitsuba sensor of ``samples`` random rays per pixel. ``centered`` sends
-    one ray through each pixel's center instead.
+    """Returns a camera with square pixels as a Mitsuba sensor of ``samples`` random rays per pixel, or one
+    ``centered``.
     """
     mi = mitsuba()
     k = camera.intrinsics

@@ -23,9 +23,8 @@ class Scenery:
 
     Attributes:
         meshes: Ground, walls and furniture, all of instance 0 and part 0.
-        lights: For `lights.emitters`.
+        lights, key: For `lights.emitters`, and exposure for `render.render`.
         backdrop: (H, W, 3) uint8 sRGB background, or None.
-        key: Exposure for `render.render`.
         parameters: Every choice, for JSON.
     """
     meshes: list
@@ -39,16 +38,14 @@ def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, f
                  assets: Assets | None = None, kind: str | None = None) -> Scenery:
     """Draws surroundings and light that leave the view of the people free.
 
-    Photos become the backdrop of `render`, so they keep their own light and sharpness; no shadow falls on them.
+    Photos become the backdrop of `render`: they keep their own light and sharpness; no shadow falls on them.
 
     Args:
-        rng: Source of all choices.
-        camera: The image's camera.
         people: (N, 3) meters: vertices of all people (a sample is enough).
         floor: Height of the ground in meters: that of the people's lowest vertex, soles included.
         assets: The user's images.
-        kind: One of `KINDS`; ``'hdri'`` shows the environment itself. None: photos if there are any, else random.
-    Raises ValueError (the kind is unknown, or its images are missing).
+        kind: Of `KINDS`; ``'hdri'`` shows the environment itself. None: photos if any, else random. Unknown, or without
+            images: a ValueError.
     """
     assets = assets or Assets()
     people = np.asarray(people, np.float64).reshape(-1, 3)
@@ -90,12 +87,8 @@ def _round(value):
 class _Place:
     """The people and the camera on the plan of the ground.
 
-    Attributes:
-        floor, top: Heights of the ground and of the people.
-        middle: (2,) middle of the people.
-        radius: Distance from there to their farthest point.
-        back: (2,) unit direction from the camera's side to behind the people.
-        has_ground: Whether the camera is above the ground; one below would see nothing else.
+    Heights ``floor``, ``top``; the people's (2,) ``middle`` and ``radius``; ``back``, (2,) unit direction from the
+    camera's side; ``has_ground``, whether the camera is above it (else it sees nothing else).
     """
 
     def __init__(self, camera: Camera, people: np.ndarray, floor: float):

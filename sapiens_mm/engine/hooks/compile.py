@@ -11,14 +11,13 @@ from ..parallel import blocks_of
 class SapiensCompileBlocksHook(Hook):
     """Compiles each transformer block of the model in place before training.
 
-    Equal blocks share their code (not with torch 2.1), so a deep model starts as fast as a shallow one, and names in
+    Equal blocks share their code (not with torch 2.1), so a deep model starts as fast as a shallow one; names in
     checkpoints stay. The model may be wrapped (DDP), sharded or checkpointed.
 
     Args:
         block_names: Class names of the blocks.
         **options: Of :func:`torch.compile`, such as ``mode='max-autotune-no-cudagraphs'``.
-    Raises ValueError (the model has no such blocks) or ImportError (torch is too old for activation checkpointing
-    around them).
+    Raises ValueError (no such blocks) or ImportError (torch is too old for activation checkpointing).
     """
 
     def __init__(self, block_names: tuple[str, ...] = ('Block', ), **options):

@@ -8,10 +8,8 @@ from ..weights import check_complete
 
 @HOOKS.register_module()
 class SapiensCompleteWeightsHook(Hook):
-    """Stops a test whose checkpoint lacks tensors of the model, or has them in other shapes.
-
-    MMEngine logs such tensors and continues with random ones, which suits fine-tuning but never a test. The backbone
-    checks its own tensors (:mod:`sapiens_mm.backbones.checkpoint`).
+    """Stops a test whose checkpoint lacks tensors of the model, or has them in other shapes. MMEngine would continue
+    with random ones. The backbone checks its own (:mod:`sapiens_mm.backbones.checkpoint`).
     """
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:

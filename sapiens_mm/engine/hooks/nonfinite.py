@@ -18,24 +18,19 @@ from ...utils.text import some
 class SapiensNonFiniteHook(Hook):
     """Skips optimizer steps whose gradients hold an infinity or NaN on any rank, and stops a run that only skips.
 
-    A skipped step changes neither weights nor the optimizer's state. The log has the number of skipped steps as
-    ``skipped_steps``. After ``max_consecutive`` skipped steps in a row the run stops; each rank with a non-finite loss
-    (each rank, if none has one) writes ``nonfinite_rank{rank}.json`` to the work dir, with iteration, loss and images
-    of each batch since the last good step.
+    A skipped step changes neither weights nor the optimizer's state; ``skipped_steps`` in the log counts them. When a
+    run stops, each rank with a non-finite loss (each rank, if none has one) writes ``nonfinite_rank{rank}.json`` to the
+    work dir: iteration, loss and images of each batch since the last good step.
 
-    The check comes after clipping. Clipping by norm keeps or spreads non-finite values, so a finite norm of a positive
-    order, which MMEngine reads from the device for its log, suffices. Clipping by value makes infinities finite, so
-    then only NaN is detected. Running statistics of BatchNorm are not restored; our models have none.
-
-    On a GPU ``AdamW(fused=True)`` skips a step by itself: the flag stays on the device and is read an iteration later,
-    or when it is logged. Other optimizers wait for the device before each step, with several processes or without
-    clipping by norm.
+    The check comes after clipping. By norm, a finite norm of positive order, which MMEngine reads anyway, suffices. By
+    value, infinities become finite, so only NaN is detected. BatchNorm's statistics are not restored.
+    ``AdamW(fused=True)`` on a GPU skips a step by itself, so the flag is read an iteration later, or when logged; other
+    optimizers wait for the device before each step, with several processes or without clipping by norm.
 
     Args:
-        max_consecutive: Number of skipped steps in a row that stops the run.
-    Raises:
-        ValueError: ``max_consecutive`` is less than 1, or the optimizer is not torch's (DeepSpeed has its own).
-        RuntimeError: Too many steps in a row were skipped; the message names the files.
+        max_consecutive: Skipped steps in a row that stop the run, at least 1.
+    Raises ValueError (out of range, or an optimizer that is not torch's, such as DeepSpeed's) or RuntimeError (too many
+    skipped steps).
     """
 
     name = 'train/skipped_steps'

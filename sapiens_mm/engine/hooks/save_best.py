@@ -11,12 +11,8 @@ COCO_STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .7
 
 @HOOKS.register_module()
 class SapiensCheckSaveBestHook(Hook):
-    """Checks that the evaluator returns the metrics that ``CheckpointHook.save_best`` names.
-
-    Metrics list their names as ``metric_names``; those of mmpose's ``CocoMetric`` are known. Of any other metric only
-    the prefix is compared.
-
-    Raises ValueError (before the first iteration, if no metric of the evaluator has that name).
+    """Raises a ValueError before training if the evaluator lacks the metrics of ``CheckpointHook.save_best``. Names are
+    a metric's ``metric_names``; those of mmpose's ``CocoMetric`` are known; of others only the prefix is compared.
     """
 
     def before_train(self, runner) -> None:

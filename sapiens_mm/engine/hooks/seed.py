@@ -25,15 +25,13 @@ def _seed_all(*numbers: int) -> None:
 class SapiensSeedSample(BaseTransform):
     """Makes the random transforms after it depend only on the run's seed, the epoch and the sample's index.
 
-    MMEngine seeds a worker when it starts, so the augmentation of a sample depends on the number and age of workers, a
-    resumed run differs from an unbroken one, and workers that are not persistent repeat the same random numbers in
-    every epoch. Where a sample recurs in an epoch (``RepeatDataset``), the seed also depends on the worker and its
-    number of samples so far, so a resumed run needs as many workers.
+    MMEngine seeds workers when they start, so augmentation depends on their number and age, a resumed run differs, and
+    workers that are not persistent repeat their random numbers in every epoch. Where a sample recurs in an epoch
+    (``RepeatDataset``), the worker and its count of samples enter too, so a resumed run needs as many workers.
 
     Put it first in the training pipeline of any host, with :class:`SapiensSeedHook`, which sets seed and epoch. Without
-    the hook, and in loops that count iterations, nothing is seeded.
-
-    Required key: ``sample_idx`` (every dataset of MMEngine sets it).
+    the hook, and in loops that count iterations, nothing is seeded. Required key: ``sample_idx``, set by MMEngine's
+    datasets.
     """
 
     def __init__(self):
@@ -61,8 +59,8 @@ class SapiensSeedSample(BaseTransform):
 class SapiensSeedHook(Hook):
     """Makes a resumed run repeat an unbroken one.
 
-    Seeds each iteration (drop path, for example) with the run's seed, the iteration and the rank. Gives the run's seed
-    to the sampler and, in loops that count epochs, seed and epoch to the data workers' :class:`SapiensSeedSample`.
+    Seeds each iteration (drop path, for example) with seed, iteration and rank. The sampler gets the seed and, in loops
+    that count epochs, the data workers' :class:`SapiensSeedSample` seed and epoch.
     """
 
     priority = 'VERY_HIGH'

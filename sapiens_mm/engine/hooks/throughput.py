@@ -26,18 +26,15 @@ def peak_tflops(device_name: str) -> float | None:
 
 @HOOKS.register_module()
 class SapiensThroughputHook(Hook):
-    """Logs, averaged over the same iterations as ``time``:
+    """Logs throughput, averaged over the same iterations as ``time``.
 
-    * ``images_per_s``: images per second of all ranks;
-    * ``tokens_per_s``: patches per second, if the model has a backbone with ``grid_size``;
-    * ``mfu``: model FLOP utilization, the model's own arithmetic as a share of the device's peak, if that is known.
-      Forward and backward pass count as three forward passes; recomputation by activation checkpointing does not count.
+    ``images_per_s`` is of all ranks; ``tokens_per_s`` (patches) needs a backbone with ``grid_size``; ``mfu``, the
+    model's own arithmetic as a share of the device's peak, if known, counts forward and backward as three forward
+    passes, without recomputation.
 
     Args:
-        peak_tflops: Peak of one device in TFLOP/s; by default that of a known GPU in dense bfloat16.
-
-    Raises:
-        ValueError: ``peak_tflops`` is not positive.
+        peak_tflops: Positive (else a ValueError) peak of one device in TFLOP/s; default: a known GPU's in dense
+            bfloat16.
     """
 
     def __init__(self, peak_tflops: float | None = None):

@@ -12,7 +12,7 @@ _MAX_PERSONS = 20  # last bar of the plot, for as many persons and more
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Reads the report of a shard. Raises ValueError (the file is something else)."""
+    """Reads the report of a shard; raises a ValueError for another file."""
     try:
         report = read_json(path)
         if {'shard', 'settings', 'done'} <= report.keys():
@@ -35,12 +35,10 @@ def check_settings(path: Path, settings: dict[str, Any], expected: dict[str, Any
 
 
 def merge_reports(out_dir: str | os.PathLike) -> dict[str, Any]:
-    """Adds up the reports of shards and writes the total to ``report.json`` and ``report.png``.
+    """Adds up the reports in :func:`.curate_shard`'s output folder, and writes ``report.json`` and ``report.png``.
 
-    Args:
-        out_dir: Output folder of :func:`.curate_shard`.
-    Returns A report like a shard's; ``shards`` counts those that are done, ``failed`` maps names to reasons.
-    Raises ValueError (the folder has no report, or reports with different settings).
+    Returns a report like a shard's: ``shards`` counts those done, ``failed`` maps names to reasons. Raises a ValueError
+    without reports, or for reports with different settings.
     """
     paths = sorted(path for path in Path(out_dir).glob('*.json') if path.name != 'report.json')
     if not paths:

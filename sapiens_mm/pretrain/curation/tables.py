@@ -18,8 +18,8 @@ def score_files(url: str) -> list[str]:
 
 
 def read_scores(url: str, columns: tuple[str, ...], allow_pipes: bool) -> dict[str, dict]:
-    """Reads the score table beside a shard. Returns: Key -> row; empty without a table. Raises SourceError (the table
-    cannot be read, or has no column ``key``) or ImportError (A Parquet table needs pyarrow).
+    """Reads the score table beside a shard: key -> row; empty without a table. Raises SourceError (unreadable, or no
+    column ``key``) or ImportError (Parquet needs pyarrow).
     """
     for path in score_files(url):
         if is_local(url) and not os.path.exists(path):
@@ -54,12 +54,12 @@ def _parquet_rows(data: bytes, columns: tuple[str, ...]) -> list[dict]:
 
 
 def read_boxes(path: str | os.PathLike) -> Callable[[list[np.ndarray], list[str]], list[np.ndarray | None]]:
-    """Reads detected boxes and returns them as a detector.
+    """Returns detected boxes in JSON lines, ``{"key": "000000123", "boxes": [[x0, y0, x1, y1, score], ...]}``, as a
+    detector.
 
-    Args:
-        path: JSON lines, ``{"key": "000000123", "boxes": [[x0, y0, x1, y1, score], ...]}``: the key of a sample, unique
-            over all shards, and pixels of the decoded image.
-    Raises ValueError (A line is malformed, or a key is repeated) or OSError (the file cannot be read).
+    Keys are unique over all shards, boxes in pixels of the decoded image.
+
+    Raises ValueError (a malformed line or repeated key) or OSError (an unreadable file).
     """
     boxes_of = {}
     with open(path, 'rb') as file:

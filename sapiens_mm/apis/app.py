@@ -1,7 +1,4 @@
-"""Web page (``sapiens-mm app``) that runs models on images, webcam photos and short videos.
-
-By default only this machine can open it, and it loads nothing from other servers.
-"""
+"""Web page (``sapiens-mm app``) that runs models on images, webcam photos and short videos."""
 import argparse
 import html
 import math
@@ -48,15 +45,9 @@ _CSS = """
 
 @dataclass
 class Outcome:
-    """Output of a run.
+    """Output of a run; ``archive`` and ``video`` are paths of the zip and of the overlay video, if requested.
 
-    Attributes:
-        summary: One line.
-        images: Visualizations (H, W, 3) uint8 RGB by key of `_TABS`.
-        legend: Names and RGB colors of the visible parts.
-        json: See :meth:`Result.to_json`.
-        archive: Path of the zip.
-        video: Path of the overlay video, if requested.
+    ``images`` are visualizations (H, W, 3) uint8 RGB by key of `_TABS`, ``legend`` has names and RGB colors.
     """
     summary: str
     images: dict[str, np.ndarray]
@@ -70,12 +61,10 @@ class App:
     """Models of the page: loaded at their first use, shared by all clients, one run at a time.
 
     Args:
-        weights: Own weights in place of the released ones, see :class:`SapiensInferencer`; loaded at once.
-        device: Such as ``'cuda:0'``; by default a GPU if available.
-        detector: See :class:`SapiensInferencer`; None takes the whole frame as one person.
+        weights, device, detector: See :class:`SapiensInferencer`; weights are loaded at once, detector None takes the
+            whole frame as one person.
         max_pixels: Limit for an image or a frame.
-        max_frames: Limit for a video.
-        max_video_pixels: Limit for all frames of a video together.
+        max_frames, max_video_pixels: Limits for a video and for all of its frames together.
 
     Raises:
         ValueError, CheckpointError, ImportError, OSError: The weights cannot be used.
@@ -92,7 +81,6 @@ class App:
             self._load('own', None, detector is None)
 
     def sizes(self) -> list[str]:
-        """Returns the available sizes."""
         return ['own'] if self.weights else [size for size in SIZES if self.tasks(size)]
 
     def default_size(self) -> str:
@@ -103,7 +91,6 @@ class App:
         return '1b' if '1b' in cached else cached[-1] if cached else sizes[0]
 
     def tasks(self, size: str) -> list[str]:
-        """Returns the tasks of a size."""
         if self.weights:
             return list(self._inferencer.tasks)
         return released_tasks(size)
@@ -111,22 +98,18 @@ class App:
     def run(self, path: str, folder: str | os.PathLike, size: str, tasks: Sequence[str], whole: bool = True,
             person_threshold: float = .3, keypoint_threshold: float = .3, kinds: Sequence[str] = (), progress=None
             ) -> Outcome:
-        """Runs models on an image or video.
+        """Runs models on an image or video; results are named after the last part of its path.
 
         Args:
-            path: A file, not a pattern, folder or number; results are named after its last part.
+            path: A file, not a pattern, folder or number.
             folder: Existing folder for the zip and the video.
-            size: One of :meth:`sizes`.
-            tasks: Some of :meth:`tasks`.
             whole: Whether the whole frame is one person, without a detector.
-            person_threshold: Minimum score of a person.
-            keypoint_threshold: Minimum score of a drawn keypoint.
+            person_threshold, keypoint_threshold: Minimum scores of a person and of a drawn keypoint, 0 to 1.
             kinds: Content of the zip besides JSON, see :data:`sapiens_mm.apis.writer.KINDS`.
             progress: Called with the numbers of finished frames and of all.
 
         Raises:
-            ValueError, CheckpointError, ImportError, OSError: The file or the models cannot be used; the message is
-                for users.
+            ValueError, CheckpointError, ImportError, OSError: An input or model is unusable; the message is for users.
         """
         tasks = [canonical_name(task) for task in tasks]
         if not tasks:
@@ -161,7 +144,6 @@ class App:
             middle.seen_parts(), middle.to_json(), archive, video)
 
     def _check(self, source: Source) -> int:
-        """Returns the number of frames of a source whose header is within the limits."""
         width, height, frames = pixels_of(source)
         self._check_limits(source, width, height, frames, width * height * frames)
         return frames
@@ -179,10 +161,7 @@ class App:
                              'a larger --max-video-pixels')
 
     def _load(self, size: str, tasks: Sequence[str] | None, whole: bool) -> SapiensInferencer:
-        """Returns an inferencer for some tasks; None for all of own weights.
-
-        Models of the same size that were loaded before stay loaded.
-        """
+        """Returns an inferencer (tasks None: all of own weights); loaded models of the same size stay loaded."""
         if self.weights:
             loading = None
         elif size == 'tiny':
@@ -204,7 +183,6 @@ class App:
 
 
 def _without(text: str, folder: str) -> str:
-    """Returns a text without the server's folder."""
     return text.replace(f'{folder.rstrip("/")}/', '') if folder else text
 
 
@@ -223,16 +201,7 @@ def _summary(result: Result, frames: int, seconds: float) -> str:
 
 def build_page(app: App, clients: Clients, examples: Sequence[str] = (), max_queue: int = 8,
                kinds: Sequence[str] = (), size: str | None = None):
-    """Builds the page, a ``gradio.Blocks``, for :func:`launch_page`.
-
-    Args:
-        app: Its models.
-        clients: Their files.
-        examples: Paths of example images.
-        max_queue: Limit of queued runs.
-        kinds: Initial content of the zip.
-        size: Initial size; by default :meth:`App.default_size`.
-    """
+    """Builds the page, a ``gradio.Blocks``, for :func:`launch_page`; ``kinds`` and ``size`` are initial values."""
     import gradio as gr
     with gr.Blocks(title='sapiens_mm', analytics_enabled=False) as page:
         gr.Markdown('# Sapiens\nKeypoints, body parts, depth and normals of people.')
@@ -248,7 +217,6 @@ def build_page(app: App, clients: Clients, examples: Sequence[str] = (), max_que
 
 
 def _add_inputs(app: App, examples: Sequence[str], kinds: Sequence[str], size: str) -> tuple[list, Any]:
-    """Adds the inputs of a run and its button, and returns both."""
     import gradio as gr
     quiet = dict(api_visibility='private', show_progress='hidden')
 
@@ -282,7 +250,6 @@ def _add_inputs(app: App, examples: Sequence[str], kinds: Sequence[str], size: s
 
 
 def _add_outputs() -> list:
-    """Adds the outputs of a run, in the order in which it returns them."""
     import gradio as gr
     images, tabs = [], []
     with gr.Tabs():
@@ -303,7 +270,6 @@ def _add_outputs() -> list:
 
 
 def _runner(app: App, clients: Clients) -> Callable:
-    """Returns the function behind the button."""
     import gradio as gr
 
     from .gate import REFUSED
@@ -337,14 +303,7 @@ def _runner(app: App, clients: Clients) -> Callable:
 
 
 def launch_page(page, clients: Clients, max_upload: int, **options) -> None:
-    """Serves a page behind a :class:`~.gate.Gate`.
-
-    Args:
-        page: See :func:`build_page`.
-        clients: Those of the page.
-        max_upload: Bytes of a file.
-        **options: Options of Gradio's ``launch``.
-    """
+    """Serves a page behind a :class:`~.gate.Gate`; ``max_upload`` in bytes, ``options`` go to Gradio's ``launch``."""
     from starlette.middleware import Middleware
 
     from .gate import Gate
@@ -375,7 +334,6 @@ def _values_of(component) -> Sequence | None:
 
 
 def _check_choices(app: App, size, tasks, whole, person, keypoint, kinds) -> None:
-    """Raises where a request has values that the page cannot send."""
     numbers = all(isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 1
                   for value in (person, keypoint))
     if not (isinstance(size, str) and size in app.sizes() and isinstance(whole, bool) and numbers
@@ -385,7 +343,6 @@ def _check_choices(app: App, size, tasks, whole, person, keypoint, kinds) -> Non
 
 
 def _save_image(image: np.ndarray, folder: str, name: str) -> str:
-    """Saves an image as JPEG, shrunk for the page, and returns its path."""
     image = Image.fromarray(image)
     image.thumbnail((_MAX_SHOWN, _MAX_SHOWN), Image.Resampling.BOX)
     path = os.path.join(folder, f'{name}.jpeg')
@@ -394,11 +351,7 @@ def _save_image(image: np.ndarray, folder: str, name: str) -> str:
 
 
 def find_examples(folder: str | None, number: int = 5) -> list[str]:
-    """Returns example images: the first of a folder, else synthetic people, drawn once into the user's cache.
-
-    Raises:
-        InputError: The folder has no image.
-    """
+    """Returns images of a folder (InputError without any), else synthetic people, drawn once into the user's cache."""
     if folder is None:
         cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'sapiens_mm', 'examples')
         try:
@@ -414,7 +367,6 @@ def find_examples(folder: str | None, number: int = 5) -> list[str]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``sapiens-mm app``."""
     add = parser.add_argument
     add('--config', action='append', default=[], help='config of your own model, for a --checkpoint; repeatable')
     add('--checkpoint', action='append', default=[], help='weights in place of the released ones; repeatable')

@@ -41,7 +41,6 @@ class BoxFile:
     height; only the category ``person`` counts, in results number 1.
 
     Args:
-        path: The file.
         score_threshold: Minimum score; None keeps every score.
         nms_threshold: Of boxes that overlap by more than this IoU only the best score is kept; None keeps all.
         max_persons: Maximum number of boxes of a frame, the best scores first; None keeps all.
@@ -152,7 +151,6 @@ def _parse_boxes(content: dict | list) -> tuple[dict[str, np.ndarray], bool]:
 
 
 def _parse_images(images: list[dict]) -> dict[str, str]:
-    """File names by id of COCO annotations."""
     names = {}
     for image in images:
         first = names.setdefault(_id(image['id']), image['file_name'])
@@ -165,7 +163,6 @@ def _parse_images(images: list[dict]) -> dict[str, str]:
 
 
 def _person_ids(categories: Iterable[dict]) -> set[str]:
-    """Ids of the category ``person``, or of the only category."""
     names = {_id(category['id']): str(category['name']) for category in categories}
     persons = {key for key, name in names.items() if name.casefold() == 'person'}
     if not persons and len(names) > 1:
@@ -186,14 +183,7 @@ def _id(value) -> str:
 
 
 class GivenBoxes:
-    """Boxes in the order of the frames.
-
-    Args:
-        boxes: For each frame (N, 4) or (N, 5).
-
-    Raises:
-        ValueError: The boxes have another form; on calls, there are fewer arrays than frames.
-    """
+    """Boxes (N, 4) or (N, 5) by frame, in order; ValueError for other forms or, on calls, fewer arrays than frames."""
 
     def __init__(self, boxes: Iterable[np.ndarray]):
         if not isinstance(boxes, Iterable) or isinstance(boxes, Mapping) or getattr(boxes, 'ndim', 3) != 3:
@@ -224,10 +214,8 @@ def locate_people(frames: Iterable[Frame], find_boxes: FindBoxes, origin: str, b
     """Sets the boxes and track ids of frames.
 
     Args:
-        frames: The frames.
         find_boxes: Finds the boxes of up to ``batch_size`` frames, of a camera one by one.
         origin: Its name in messages.
-        batch_size: See ``find_boxes``.
         every: Finds boxes in every n-th frame of a video and keeps them in between.
         limits: Arguments of :func:`best_boxes`; None keeps all boxes in their order.
         track: Whether to track people in videos.
@@ -264,13 +252,7 @@ def as_find_boxes(boxes) -> FindBoxes:
 
 
 def check_boxes(boxes: Iterable[np.ndarray], frames: Sequence[Frame], origin: str, first: int = 0) -> list[np.ndarray]:
-    """Returns one array (N, 5) for each frame; boxes (N, 4) get the score 1.
-
-    Args:
-        boxes: For each frame (N, 4) or (N, 5).
-        frames: The frames.
-        origin: What returned the boxes, for messages.
-        first: Number of the first frame, for messages.
+    """Returns one array (N, 5) for each frame; boxes (N, 4) get the score 1. ``origin`` and ``first`` are for messages.
 
     Raises:
         ValueError: The number of arrays is not that of the frames, or an array has another shape, non-finite values,
@@ -334,10 +316,7 @@ def _are_relative(boxes: np.ndarray, margin: float = .01) -> bool:
 
 
 def _check_fractions(boxes: Iterable[np.ndarray]) -> None:
-    """Raises a ValueError if all boxes of a file or list are fractions from 0 to 1.
-
-    Integers are accepted, as [0, 0, 1, 1] is also the box of an image of one pixel.
-    """
+    """Raises a ValueError if all boxes are fractions, 0 to 1; not for integers, as [0, 0, 1, 1] may be one pixel."""
     boxes = np.concatenate([np.zeros((0, 5), np.float32), *boxes])
     if _are_relative(boxes) and (boxes[:, :4] % 1).any():
         raise ValueError(_RELATIVE)
@@ -373,7 +352,6 @@ def best_boxes(boxes: np.ndarray, size: tuple[int, int], score_threshold: float,
 
 def _rank(boxes: np.ndarray, score_threshold: float | None, nms_threshold: float | None,
           max_persons: int | None) -> np.ndarray:
-    """Indices of the boxes that pass the limits, best score first."""
     from torchvision.ops import nms
     kept = np.argsort(-boxes[:, 4], kind='stable')
     if score_threshold is not None:

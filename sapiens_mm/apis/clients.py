@@ -21,14 +21,9 @@ _EVERY = 60  # seconds between two removals of old files
 
 
 class Clients:
-    """Uploads and results of the clients.
+    """Uploads and results of the clients in a folder; ``shared`` files (the examples) stay and are for every client.
 
-    Args:
-        folder: Folder of uploads and results.
-        shared: Files that every client may use and that stay: the examples.
-
-    Attributes:
-        waiting: Returns the clients and files of the queued runs.
+    ``waiting`` returns the clients and files of the queued runs.
     """
 
     def __init__(self, folder: str | os.PathLike, shared: Collection[str] = ()):
@@ -45,8 +40,8 @@ class Clients:
     def receive(self, client: str, paths: list[str]) -> None:
         """Registers uploads of a client.
 
-        If there are too many, the client's own are removed first, then those of clients without an open page, the
-        oldest first. If all of these are queued or running, the new ones are removed.
+        If there are too many, the client's own are removed first, then those of clients without an open page, oldest
+        first. If all of these are queued or running, the new ones are removed.
         """
         with self._lock:
             self.expire()
@@ -61,7 +56,6 @@ class Clients:
             self._shrink(len(self._uploads) - _MAX_UPLOADS, [*earlier, *others, *new])
 
     def _shrink(self, number: int, entries: list[tuple[str, str]]) -> None:
-        """Removes a number of uploads, the first of these that are neither queued nor running."""
         free = [entry for entry in entries if entry in self._uploads and not self._is_busy(*entry)]
         for entry in free[:max(0, number)]:
             self._drop(*entry)
@@ -123,7 +117,6 @@ class Clients:
                     self._drop(client, path)
 
     def asked(self, session: str, paths: list[str]) -> None:
-        """Registers the files that a session asked to run."""
         with self._lock:
             while len(self._asked) > _MAX_SESSIONS:
                 del self._asked[next(iter(self._asked))]
@@ -137,7 +130,6 @@ class Clients:
                     self._drop(client, path)
 
     def opened(self, client: str) -> None:
-        """Registers an open page of a client."""
         with self._lock:
             self._pages[client] = self._pages.get(client, 0) + 1
 

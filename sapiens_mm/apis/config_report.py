@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class ConfigError(ValueError):
-    """A config cannot be converted."""
+    pass
 
 
 class Note(NamedTuple):
@@ -18,13 +18,9 @@ class Note(NamedTuple):
 
 @dataclass
 class Report:
-    """What a conversion did.
+    """What a conversion changed, could not map, and asks the user to fill in.
 
-    Attributes:
-        changed: Added and replaced parts.
-        not_mapped: Parts without a counterpart.
-        fill_in: Values that the user must give.
-        complete: Whether the new config needs no part that is replaced by hand.
+    ``complete`` tells whether the new config needs no part that is replaced by hand.
     """
     changed: list[Note] = field(default_factory=list)
     not_mapped: list[Note] = field(default_factory=list)
@@ -32,7 +28,6 @@ class Report:
     complete: bool = True
 
     def change(self, path: str, text: str) -> None:
-        """Notes a change."""
         self.changed.append(Note(path, text))
 
     def drop(self, path: str, text: str) -> None:
@@ -45,7 +40,6 @@ class Report:
         self.complete = False
 
     def ask(self, path: str, text: str) -> None:
-        """Notes a value that the user must give."""
         self.fill_in.append(Note(path, text))
 
     def __str__(self) -> str:

@@ -9,12 +9,7 @@ PADDING = 1.25
 
 
 class Crop(NamedTuple):
-    """An input of a model.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB, of the model's input size.
-        box: The region of the frame that it shows: x0, y0, x1, y1 in pixels, possibly beyond the frame.
-    """
+    """A model input (H, W, 3) uint8 RGB and its region of the frame: x0, y0, x1, y1 in pixels, maybe beyond it."""
     image: np.ndarray
     box: tuple[float, float, float, float]
 

@@ -18,19 +18,12 @@ _MAX_NAMED = 40  # larger keypoint sets are drawn without names
 
 def browse(cfg: Config, split: str = 'train', number: int = 16, mode: str = 'both'
            ) -> Iterator[tuple[str, np.ndarray]]:
-    """Draws samples of a data set.
+    """Yields a name and the panels of a sample side by side, (H, W, 3) uint8 RGB.
 
     Args:
-        cfg: Config with ``train_dataloader`` and so on.
-        split: ``'train'``, ``'val'`` or ``'test'``.
+        split: ``'train'``, ``'val'`` or ``'test'``; ValueError if the config does not have it.
         number: Number of samples, spread evenly over the data set.
         mode: ``'original'``: as annotated; ``'transformed'``: after the pipeline; ``'both'``.
-
-    Yields:
-        A name and the panels of a sample side by side, (H, W, 3) uint8 RGB.
-
-    Raises:
-        ValueError: The config does not have this split.
     """
     loader = cfg.get(f'{split}_dataloader')
     if not loader or not loader.get('dataset'):
@@ -52,7 +45,6 @@ def browse(cfg: Config, split: str = 'train', number: int = 16, mode: str = 'bot
 
 
 def _with_transformed(cfg: dict) -> dict:
-    """Returns a data set config whose pose samples have their keypoints in the crop."""
     if isinstance(cfg, dict):
         extra = dict(pack_transformed=True) if str(cfg.get('type')).rpartition('.')[2] == 'PackPoseInputs' else {}
         return {**{key: _with_transformed(value) for key, value in cfg.items()}, **extra}
@@ -60,7 +52,6 @@ def _with_transformed(cfg: dict) -> dict:
 
 
 def _annotated(dataset, info: dict, name: str) -> dict[str, np.ndarray]:
-    """Returns the panels of a sample before its pipeline."""
     with open(info['img_path'], 'rb') as file:
         image = decode(file.read(), cv2.IMREAD_COLOR)[..., ::-1]
     if 'keypoints' in info:
@@ -74,7 +65,6 @@ def _annotated(dataset, info: dict, name: str) -> dict[str, np.ndarray]:
 
 
 def _transformed(dataset, packed: dict) -> dict[str, np.ndarray]:
-    """Returns the panels of a sample after its pipeline."""
     image, sample = _to_rgb(packed['inputs'], 'BGR'), packed['data_samples']
     instances = getattr(sample, 'gt_instances', None)
     if instances is not None and 'transformed_keypoints' in instances:
@@ -127,7 +117,6 @@ def _draw_keypoints(image: np.ndarray, points: np.ndarray, visible: np.ndarray, 
 
 
 def _label_panels(image: np.ndarray, maps: dict[str, np.ndarray], metainfo: dict) -> dict[str, np.ndarray]:
-    """Returns a panel of each label by title."""
     panels = {}
     for task in dense_tasks().values():
         if task.label.key in maps:

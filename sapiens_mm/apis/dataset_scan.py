@@ -24,13 +24,9 @@ _OPENING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError)
 
 @dataclass
 class Scan:
-    """Result of a scan.
+    """Problems (each once), number of opened files, and statistics (title -> name -> value) of a scan.
 
-    Attributes:
-        problems: Each once, in the order of their discovery.
-        files: Number of opened files.
-        complete: Whether the scan ended by itself.
-        statistics: Title -> name -> value.
+    ``complete`` tells whether the scan ended by itself.
     """
     problems: list[Problem] = field(default_factory=list)
     files: int = 0
@@ -58,7 +54,6 @@ class Scan:
                 for (level, kind), group in sorted(groups.items(), key=lambda item: levels.index(item[0][0]))]
 
     def table(self, examples: int = 3) -> str:
-        """Returns problems and statistics as text."""
         lines = [f'{"level":8} {"kind":26} {"count":>7}  first examples']
         for level, kind, count, messages in self.rows():
             more = [f'and {len(messages) - examples} more of this kind'] if len(messages) > examples else []
@@ -71,14 +66,12 @@ class Scan:
         return '\n'.join(lines)
 
     def to_json(self) -> dict:
-        """Returns everything, for a report file."""
         return dict(complete=self.complete, files=self.files, wrong=self.wrong,
                     problems=[dict(level=level, kind=kind, count=count, messages=messages)
                               for level, kind, count, messages in self.rows()], statistics=self.statistics)
 
 
 def _shown(value: Any) -> str:
-    """Returns a statistic as text: of many values, the most frequent sizes, or the rarest keypoints and classes."""
     if not isinstance(value, dict):
         return str(value)
     shares = any(isinstance(number, float) for number in value.values())
@@ -96,19 +89,13 @@ def leaves(cfg: dict) -> list[dict]:
 
 def scan_config(cfg: Config, scan: Scan, splits: Sequence[str] | None = None, workers: int = 2,
                 progress: Callable[[str, int], Callable[[], None]] = lambda title, items: lambda: None) -> None:
-    """Scans the data sets of a config.
+    """Scans the data sets of a config into ``scan``, whose content is valid at any time.
 
     Args:
-        cfg: Config with ``train_dataloader`` and so on.
-        scan: Result; its content is valid at any time.
         splits: Of ``'train'``, ``'val'``, ``'test'``; by default those of the config, without a test set that equals
-            the validation set.
+            the validation set. ValueError if the config has none of them.
         workers: Processes that open files.
-        progress: Called with the title and the number of items of each data set; returns a callback for finished
-            items.
-
-    Raises:
-        ValueError: The config has none of the splits.
+        progress: Called with title and number of items of each data set; returns a callback for finished items.
     """
     loaders = {split: cfg.get(f'{split}_dataloader') for split in splits or _SPLITS}
     loaders = {split: loader for split, loader in loaders.items() if loader and loader.get('dataset')}
@@ -134,7 +121,6 @@ def scan_config(cfg: Config, scan: Scan, splits: Sequence[str] | None = None, wo
 
 
 def _open(scan: Scan, leaf: dict, title: str, evaluator: Any) -> tuple[Any, Dataset | None]:
-    """Returns a data set and its items; None where it does not open."""
     dataset = items = None
     with collect_problems() as problems:
         try:
@@ -176,7 +162,6 @@ def _limit_threads(_: int) -> None:
 
 
 def _build(leaf: dict):
-    """Builds the data set of a config without its pipeline; mmpose's own classes get our checks."""
     cfg = {**leaf, 'pipeline': []}
     kind = _class_of(DATASETS, cfg.pop('type'))
     if kind is None:
@@ -195,7 +180,6 @@ def _build(leaf: dict):
 
 
 def _class_of(registry, kind):
-    """Returns the class of a config's ``type`` in the scope of the config."""
     if not isinstance(kind, str):
         return kind
     with registry.switch_scope_and_registry(None) as scoped:
@@ -215,7 +199,6 @@ def _items_of(dataset) -> Dataset:
 
 
 def _check_evaluator(evaluator: Any, dataset) -> None:
-    """Runs the checks by which evaluators compare their annotations with the data set."""
     if not hasattr(dataset, 'bbox_file'):  # not COCO-style
         return
     from mmpose.evaluation.metrics import CocoMetric
@@ -237,10 +220,8 @@ class Record:
     Attributes:
         path: Path of its image.
         files: Number of opened files.
-        problems: Its problems.
         size: (height, width), if the image can be read.
-        content: Hash of the file.
-        look: Hash of the visible content (:func:`.duplicates.look_of`).
+        content, look: Hashes of the file and of the visible content (:func:`.duplicates.look_of`).
         persons: Labeled keypoints (K, ) and number of keypoints outside of the box, for each person.
         pixels: Pixels (256, ) by class of a segmentation.
         flags: Flag that is a problem only if many items have it -> whether this one has it.
@@ -279,7 +260,6 @@ class Record:
 
 @dataclass
 class _Items(Dataset):
-    """Items of a data set; each gives a list of records."""
     items: Sequence
 
     def __len__(self) -> int:
@@ -287,8 +267,6 @@ class _Items(Dataset):
 
 
 class _PoseImages(_Items):
-    """Images with the samples of their persons."""
-
     def __getitem__(self, index: int) -> list[Record]:
         path, samples = self.items[index]
         record = Record(path)
@@ -304,8 +282,6 @@ class _PoseImages(_Items):
 
 
 class _DenseSamples(_Items):
-    """Samples of an image with its labels."""
-
     def __getitem__(self, index: int) -> list[Record]:
         sample = dict(self.items[index])
         paths = {label: sample.pop(label.path_key, None) for label in labels()}
@@ -347,8 +323,6 @@ class _DenseSamples(_Items):
 
 
 class _Stream(_Items):
-    """Shards of a pretraining stream; the items are its source."""
-
     def __getitem__(self, index: int) -> list[Record]:
         from ..pretrain.images import decode as decode_stream
         from ..pretrain.sources import SourceError
@@ -373,8 +347,6 @@ class _Stream(_Items):
 
 
 class _Tally:
-    """Sums over the records of a data set."""
-
     def __init__(self, dataset):
         self.metainfo = dict(getattr(dataset, 'metainfo', None) or {})
         self.max_bad_share = getattr(dataset, 'max_bad_share', None)

@@ -54,7 +54,7 @@ def paste_maps(maps: dict[str, Tensor], outputs: dict[str, tuple[Tensor, Size]],
         outputs: Task -> head output (C, h, w) and the model's input size.
         crops: The crop by input size.
         frame_size: (H, W).
-        box: x0, y0, x1, y1 of the person; None for the whole frame.
+        box: x0, y0, x1, y1 of the person in pixels; None for the whole frame.
     """
     from ..dense.estimators import restore
     from ..dense.resize import placement

@@ -41,11 +41,9 @@ def make_detector(detector: str | tuple | FindBoxes, models: Sequence[TaskModel]
         detector: A name, a pair of config and checkpoint of mmdet, or a function from frames to boxes.
         models: Loaded models, whose segmentation the detector ``parts`` uses; else it loads the embedded one.
         score_threshold, batch_size: See :class:`PersonDetector`.
-        device, dtype: Those of the models.
 
     Raises:
-        ValueError: The detector is unknown.
-        ImportError, CheckpointError: mmdet or the weights are missing or invalid.
+        ValueError, ImportError, CheckpointError: The detector is unknown, or mmdet or weights are missing or invalid.
     """
     if callable(detector):
         return function_name(detector), detector
@@ -83,7 +81,6 @@ class SegDetector:
     """Detects people as connected foreground regions of a segmentation; merges touching people, misses small ones.
 
     Args:
-        model: A model with the task ``'seg'``.
         min_area: Minimum area of a region as a fraction of the frame.
         min_score: Minimum mean foreground probability of a region, from 0.5. With the embedded model, false regions in
             plain and noisy images had 0.53 to 0.74, large people 0.8 and more.
@@ -135,8 +132,7 @@ class PersonDetector:
 
     Raises:
         ImportError: mmdet is missing or of an unsupported version.
-        FileNotFoundError: The config or checkpoint does not exist.
-        CheckpointError: The checkpoint cannot be read, or does not fill the detector.
+        FileNotFoundError, CheckpointError: A file is missing; the checkpoint is unreadable or does not fill the model.
         ValueError: ``batch_size`` is below 1, or the detector has no class ``person``.
     """
 

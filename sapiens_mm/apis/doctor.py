@@ -29,11 +29,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def examine() -> Iterator[tuple[str, str, str]]:
-    """Checks one thing after the other.
-
-    Yields:
-        What was checked, the result, and advice, which is empty if nothing is wrong.
-    """
+    """Yields what was checked, the result, and advice, which is empty if nothing is wrong."""
     yield 'sapiens_mm', f'{__version__}, Python {platform.python_version()}, {platform.platform()}', ''
     for package, (_, _, tested, pip_name) in HOSTS.items():
         try:

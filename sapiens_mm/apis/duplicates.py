@@ -35,7 +35,7 @@ class Duplicates:
 
 
 def look_of(image: np.ndarray) -> int | None:
-    """Returns a 64-bit hash of an image (H, W, 3) that recompression and scaling keep; None if the image is flat.
+    """Returns a 64-bit hash of (H, W, 3) that recompression and scaling keep, None if flat.
 
     Each bit tells whether brightness increases to the right, on an 8 x 8 grid.
     """

@@ -51,11 +51,10 @@ class ExportedModel(nn.Module):
 
 
 def decode(model: TaskModel, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Decodes a model's raw outputs (by task) at the size of the input.
+    """Decodes raw outputs by task, at the size of the input (H, W).
 
-    Returns:
-        By name: ``keypoints`` (B, K, 2) in pixels of the input and their ``scores`` (B, K); ``labels`` (B, H, W) uint8;
-        ``depth`` (B, 1, H, W); unit ``normals`` (B, 3, H, W).
+    Returns by name ``keypoints`` (B, K, 2) in pixels of the input and their ``scores`` (B, K); ``labels`` (B, H, W)
+    uint8; ``depth`` (B, 1, H, W); unit ``normals`` (B, 3, H, W).
     """
     decoded = {}
     for name, output in outputs.items():
@@ -86,8 +85,7 @@ def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx'
         By output the largest difference and the tolerated one.
 
     Raises:
-        ImportError: A package for ONNX is missing, or torch is too old.
-        OSError: The file cannot be written.
+        ImportError, OSError: A package for ONNX is missing, or torch is too old; the file cannot be written.
         ValueError: The model is an ONNX file, or is to become one in bfloat16.
         CheckpointError: The file cannot be run, or a difference is too large; no file is left.
     """
@@ -138,7 +136,6 @@ def _require_onnx() -> None:
 
 @contextmanager
 def _no_warnings():
-    """Hides torch's warnings about its own exporters."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield
@@ -189,7 +186,7 @@ def _images(model: TaskModel, number: int) -> Tensor:
 
 @torch.no_grad()
 def _compare(model: TaskModel, run: Callable, with_decode: bool) -> dict[str, tuple[float, float]]:
-    """The largest difference between a file and its model by output, and the tolerated one."""
+    """Returns by output the largest difference between a file and its model, and the tolerated one."""
     differences = {}
     for number in CHECKED_BATCHES:
         images = _images(model, number)
@@ -231,7 +228,6 @@ def _difference(model: TaskModel, name: str, actual: Tensor, expected: Tensor, r
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``sapiens-mm export``."""
     parser.add_argument('config', nargs='?', help='config of the model; omit it if the checkpoint contains it, as '
                         'those of trainings and the embedded ones do')
     parser.add_argument('checkpoint', help='its weights: a path, http(s):// or hf://')

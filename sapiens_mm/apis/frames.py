@@ -29,13 +29,10 @@ class InputError(ValueError):
 
 @dataclass
 class Source:
-    """An input.
+    """An input: a file, URL or number of a camera, as ``'image'``, ``'video'`` or ``'camera'``.
 
-    Attributes:
-        path: File, URL, or number of a camera.
-        name: Name of its outputs: its path relative to the common folder of all inputs, with slashes.
-        kind: ``'image'``, ``'video'`` or ``'camera'``.
-        timeout: Seconds that downloading a URL may take.
+    ``name`` is that of its outputs: its path relative to the common folder of all inputs, with slashes. ``timeout`` are
+    the seconds that downloading a URL may take.
     """
     path: str
     name: str
@@ -48,7 +45,6 @@ class Frame:
     """An image, or a frame of a video or camera, on its way through inference.
 
     Attributes:
-        source: Its source.
         image: (H, W, 3) uint8 RGB.
         index: Number of the frame; None for an image.
         rate: Frames per second of the video.
@@ -81,10 +77,7 @@ def read_image(path: str, timeout: float = URL_TIMEOUT) -> np.ndarray:
     """Reads an image upright (by EXIF) as (H, W, 3) uint8 RGB.
 
     Gray and CMYK are converted, 16 bits are reduced to 8, transparency is composited on white, and animations give
-    their first image.
-
-    Raises:
-        InputError: The file or URL is missing, damaged, truncated, too large or no image.
+    their first image. InputError if it is missing, damaged, truncated, too large or no image.
     """
     try:
         with _local_file(path, 'image', timeout) as file, open_image(file, MAX_PIXELS) as image:
@@ -149,7 +142,6 @@ def _open_container(file: str | BinaryIO):
 
 @contextmanager
 def _open_video(source: Source) -> Iterator[tuple]:
-    """Opens the container and video stream of a source; errors inside become InputErrors."""
     try:
         import av
     except ImportError as error:
@@ -216,13 +208,11 @@ def _read_camera(source: Source) -> Iterator[Frame]:
 
 
 def is_url(entry: str) -> bool:
-    """Whether an input is an http(s) URL."""
     return entry.lower().startswith(('http://', 'https://'))
 
 
 @contextmanager
 def _local_file(path: str, kind: str, timeout: float) -> Iterator[str | BinaryIO]:
-    """A path, or the content of a URL in a temporary file."""
     if not is_url(path):
         yield path
         return

@@ -32,11 +32,9 @@ _CLOSED = ('monitoring', 'file', 'proxy', 'stream', 'call', 'run', 'login')
 
 
 class Gate:
-    """ASGI middleware.
+    """ASGI middleware of Gradio's app.
 
     Args:
-        app: Gradio's ASGI app.
-        clients: Their files.
         run_index: Number of the function whose first two inputs are files.
         inputs: For each input of a function, by its number, the allowed values; None: any.
         max_upload: Bytes of a file.
@@ -51,7 +49,6 @@ class Gate:
         self._joining: list[str] = []  # client of each request that Gradio has not queued yet
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
-        """Answers a request, or lets Gradio answer it."""
         if scope['type'] == 'lifespan':
             await self.app(scope, receive, send)
         if scope['type'] != 'http':
@@ -123,7 +120,6 @@ class Gate:
             self.clients.left(client, content['session_hash'])
 
     async def _forward(self, content: dict, scope: dict, receive: Callable, send: Callable) -> None:
-        """Lets Gradio answer the checked content of a request."""
         body = json.dumps(content).encode()
         headers = MutableHeaders(scope=scope)
         del headers['transfer-encoding']
@@ -136,7 +132,6 @@ class Gate:
         await self.app(scope, receive_checked, send)
 
     def _checked(self, client: str, path: str, content: Any) -> dict:
-        """Returns the allowed content of a request; raises a ValueError where the request is refused."""
         name = path.removeprefix(_API)
         run = name == 'queue/join'
         if not isinstance(content, dict) or not path.startswith(_API) or not self.clients.may_use(
@@ -216,7 +211,6 @@ class Gate:
             self._receiving.remove(client)
 
     def _save(self, upload: Any) -> str:
-        """Saves the file of a form and returns its path."""
         if upload is None or isinstance(upload, str):
             raise ValueError(REFUSED)
         if upload.size > self.max_upload:
@@ -234,11 +228,10 @@ class Gate:
 
 
 class _TooLarge(Exception):
-    """An upload has too many bytes."""
+    pass
 
 
 def _limited(receive: Callable, most: int) -> Callable:
-    """Returns a receiver that raises _TooLarge after a number of bytes."""
     size = 0
 
     async def limited() -> dict:

@@ -37,12 +37,10 @@ from .streams import MAX_WAITING, groups, prefetch
 
 @dataclass
 class Sample:
-    """A frame with the crops to run; a crowded frame is split into several samples.
+    """A frame with the crops to run; a crowded frame is split into several samples, which fill its result and maps.
 
     Attributes:
-        frame: The frame with its boxes.
-        result: Its result, filled by its samples.
-        maps: Task -> map (C, H, W) on the device, filled by its samples.
+        maps: Task -> map (C, H, W) on the device.
         people: Number of a box and its crop for the pose model.
         regions: Number of a box (None: the whole frame) and its crops for the dense models, by input size.
         last: Whether the result is complete after this sample.
@@ -158,14 +156,9 @@ class SapiensInferencer:
                                  'dataset of test_dataloader in its config, or omit flip_test')
 
     def only(self, tasks: Sequence[str], whole: bool = False) -> 'SapiensInferencer':
-        """Returns an inferencer with the same weights in memory for some of the tasks.
+        """Returns an inferencer with the same weights in memory for some of :attr:`tasks`.
 
-        Args:
-            tasks: Some of :attr:`tasks`.
-            whole: Whether whole frames are taken as people.
-
-        Raises:
-            ValueError: A task is unavailable, or the list is empty.
+        ``whole`` takes whole frames as people. ValueError if a task is unavailable, or the list is empty.
         """
         tasks = _task_names(tasks)
         if not tasks or set(tasks) - set(self.tasks):
@@ -181,15 +174,9 @@ class SapiensInferencer:
 
     def __call__(self, inputs, boxes: Iterable[np.ndarray] | FindBoxes | str | os.PathLike | None = None,
                  return_vis: bool = False) -> list[Result] | dict:
-        """Runs on inputs that fit into memory.
+        """Runs on inputs that fit into memory; see :meth:`stream`.
 
-        Args:
-            inputs: See :meth:`stream`.
-            boxes: See :meth:`stream`.
-            return_vis: Whether to return visualizations too.
-
-        Returns:
-            The results; with ``return_vis`` see :meth:`postprocess`.
+        Returns the results; with ``return_vis`` also visualizations, see :meth:`postprocess`.
         """
         preds = list(self.stream(inputs, boxes))
         visualization = self.visualize(inputs, preds) if return_vis else None
@@ -229,8 +216,7 @@ class SapiensInferencer:
                    stop: threading.Event | None = None) -> Iterator[list[Sample]]:
         """Reads inputs, finds people and crops them, ahead in threads; see :meth:`stream`.
 
-        Yields:
-            Batches for :meth:`forward`. Batches hold several frames if those have few people.
+        Yields batches for :meth:`forward`, which hold several frames if those have few people.
         """
         find_boxes = self.find_boxes if boxes is None else as_find_boxes(boxes)
         if isinstance(find_boxes, GivenBoxes) and on_error is not None:
@@ -260,7 +246,6 @@ class SapiensInferencer:
             find_boxes.finish()
 
     def _crop(self, frame: Frame) -> Iterator[Sample]:
-        """Crops the people of a frame, at most ``batch_size`` for a sample."""
         result = Result(frame.source, frame.image, frame.index, frame.rate, frame.boxes, frame.track_ids,
                         metainfo=self.metainfo, time=frame.time)
         image, boxes = frame.image, frame.boxes
@@ -287,7 +272,6 @@ class SapiensInferencer:
                  for person in regions[part]], part.stop >= number)
 
     def _is_full(self, batch: list[Sample]) -> bool:
-        """Whether a batch should not wait for more samples."""
         return (sum(len(sample.regions) for sample in batch) >= self.batch_size
                 or sum(len(sample.people) for sample in batch) >= 4 * self.batch_size
                 or len(batch) >= 2 * self.batch_size or batch[-1].frame.source.kind == 'camera'
@@ -296,8 +280,7 @@ class SapiensInferencer:
     def forward(self, batch: list[Sample]) -> Iterator[Result]:
         """Runs the models on a batch of :meth:`preprocess` and decodes their outputs.
 
-        Yields:
-            The results of the frames that the batch completes, in order; one at a time, as maps are large.
+        Yields the results of the frames that the batch completes, in order; one at a time, as maps are large.
         """
         for part in _split([(sample, *crop) for sample in batch for crop in sample.people], self.batch_size):
             crops = [crop for _, _, crop in part]
@@ -335,12 +318,9 @@ class SapiensInferencer:
         return images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
 
     def visualize(self, inputs, preds: Sequence[Result], threshold: float = .3) -> list[np.ndarray]:
-        """Draws results over their images, (H, W, 3) uint8 RGB each.
+        """Draws results over their images, (H, W, 3) uint8 RGB each, with keypoints of at least the threshold.
 
-        Args:
-            inputs: Unused, as results hold their images.
-            preds: The results.
-            threshold: Minimum score of keypoints.
+        ``inputs`` are unused, as results hold their images.
         """
         return [pred.draw(threshold) for pred in preds]
 
@@ -350,17 +330,16 @@ class SapiensInferencer:
 
     @torch.inference_mode()
     def features(self, images) -> Tensor:
-        """Computes feature maps of whole images with the backbone of the first model.
+        """Computes feature maps of whole images, resized as for dense tasks, with the backbone of the first model.
 
         Args:
-            images: See ``inputs`` of :meth:`stream`. Images are resized to the model's input size as for dense tasks.
+            images: See ``inputs`` of :meth:`stream`.
 
         Returns:
             The backbone's last feature map, float32 (B, C, h, w) on the CPU.
 
         Raises:
-            InputError: An image cannot be read.
-            ValueError: The model is an ONNX file or has another backbone, or the list is empty.
+            InputError, ValueError: An image is unreadable, the model is ONNX or has another backbone, or there is none.
         """
         model = self.models[0]
         if not isinstance(model.network, SapiensNetwork):
@@ -384,7 +363,6 @@ class SapiensInferencer:
                              'add one, or omit the format')
 
     def describe(self) -> dict:
-        """Describes models and settings for ``meta.json``."""
         return dict(
             sapiens_mm=__version__, torch=torch.__version__, device=str(self.device),
             dtype=str(self.dtype).removeprefix('torch.'),
@@ -403,7 +381,6 @@ def _task_names(tasks: Sequence[str] | str | None) -> list[str] | None:
 
 
 def _known_outputs(regions: list[tuple[Sample, int | None, dict]], model: TaskModel) -> dict[str, Tensor] | None:
-    """Outputs of the model for whole frames from the detection of people; None if any is missing."""
     known = [sample.frame.outputs for sample, person, _ in regions if person is None]
     if len(known) < len(regions) or any(outputs is None or outputs[0] is not model.network for outputs in known):
         return None

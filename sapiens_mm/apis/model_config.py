@@ -29,12 +29,7 @@ _SCOPES = ('mmengine', 'mmcv', 'mmpose', 'mmseg')
 
 
 def read_config(path: str | os.PathLike) -> Config:
-    """Reads a config file.
-
-    Raises:
-        FileNotFoundError, ImportError: The file, one of its bases, or an import of theirs is missing.
-        ValueError: Running it fails.
-    """
+    """Reads a config file; FileNotFoundError or ImportError for missing files and imports, ValueError if it fails."""
     try:
         return load_config(path)
     except (FileNotFoundError, ImportError):
@@ -95,10 +90,7 @@ def stored_config(metadata: dict, source: str) -> Config:
 
 
 def _parse_config(text: str) -> dict:
-    """The model, its scope, and the test pipeline for the input size.
-
-    Other settings may be no literals, and a data set's metainfo may name a file that would run (``from_file``).
-    """
+    """The model, its scope, and the test pipeline; not a data set's metainfo, which may name a file that would run."""
     if text.startswith('{'):
         cfg = parse_json(text)
     else:
@@ -111,7 +103,6 @@ def _parse_config(text: str) -> dict:
 
 
 def _literal(node: ast.expr) -> Any:
-    """Evaluates a value as MMEngine dumps it: literals and ``dict(...)``."""
     if isinstance(node, ast.Call) and getattr(node.func, 'id', None) == 'dict' and not node.args:
         return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
     if isinstance(node, ast.Dict):
@@ -141,10 +132,7 @@ def _types(config: Any) -> list[str]:
 
 
 def build_model(cfg: Config, source: str, trusted: bool = True) -> tuple[nn.Module, dict]:
-    """Returns the model of a config on the meta device, and its config as plain values.
-
-    Only a trusted config may name classes by their modules.
-    """
+    """Returns the model on the meta device and its plain config; only a trusted one may name modules of classes."""
     if 'model' not in cfg:
         raise ValueError(f'the config for {source} has no model')
     scope = cfg.get('default_scope') or ('mmpose' if 'head' in cfg.model else 'mmseg')
@@ -214,7 +202,6 @@ def released_names(task: str) -> dict | None:
 
 
 def _keypoint_names(number: int, cfg: Config, dataset_meta: dict | None) -> dict:
-    """Metainfo of keypoints from the checkpoint or config, else ``keypoint_0``, ... without links."""
     from mmpose.apis.inference import dataset_meta_from_config
     with DefaultScope.overwrite_default_scope('mmpose'):
         stated = [dataset_meta] if dataset_meta else [dataset_meta_from_config(cfg, mode) for mode in ('test', 'train')]
@@ -227,7 +214,6 @@ def _keypoint_names(number: int, cfg: Config, dataset_meta: dict | None) -> dict
 
 
 def _class_names(number: int, cfg: Config, dataset_meta: dict | None) -> dict:
-    """Metainfo of classes from the checkpoint or config, else ``class_0``, ..."""
     from mmseg.registry import DATASETS
     stated = [dataset_meta] if dataset_meta else []
     for mode in ('test', 'train') if not stated else ():
@@ -244,7 +230,6 @@ def _class_names(number: int, cfg: Config, dataset_meta: dict | None) -> dict:
 
 
 def _plain_palette(number: int) -> tuple[tuple[int, int, int], ...]:
-    """Black for the background and distinct hues."""
     hues = [i * .618034 % 1 for i in range(number - 1)]
     return (0, 0, 0), *(tuple(round(255 * value) for value in colorsys.hsv_to_rgb(hue, .75, .95)) for hue in hues)
 

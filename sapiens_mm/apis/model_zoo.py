@@ -41,13 +41,11 @@ RELEASED_TASKS = tuple(PARAMETERS)
 
 
 class ReleasedFile(NamedTuple):
-    """A file in a repository of the Hugging Face Hub."""
     repo: str
     path: str
 
     @property
     def source(self) -> str:
-        """Its address, which every checkpoint option accepts."""
         return f'hf://{self.repo}/{self.path}'
 
 
@@ -86,10 +84,7 @@ def released_file(size: str, task: str) -> ReleasedFile:
 
     Args:
         size: Such as ``'0.3b'`` or ``'sapiens_0.3b'``.
-        task: ``'pretrain'``, one of `RELEASED_TASKS`, or an alias.
-
-    Raises:
-        ValueError: The size or task is unknown, or the task was not released for this size.
+        task: ``'pretrain'``, one of `RELEASED_TASKS`, or an alias; ValueError if not released for the size.
     """
     size, task = size.lower().removeprefix('sapiens_'), canonical_name(task)
     for name, value, known in (('size', size, SIZES[1:]), ('task', task, _NAMES)):
@@ -152,7 +147,6 @@ def released_config(size: str, task: str) -> dict:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints the available models."""
     row = '{:6} {:9} {:>8} {:>8}  {:13} {:7} {}'.format
     print(row('size', 'task', 'params', 'file', 'license', 'cached', 'weights'))
     for task, path in embedded_tasks().items():

@@ -46,12 +46,10 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
             None if the checkpoint states it: written by a training or :func:`save_model`, or a released file under its
             own name.
         tasks: Tasks of a multi-task model to keep; by default all.
-        device: Device of the model.
         dtype: Dtype of its computations.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ImportError: mmpose or mmseg is missing.
+        FileNotFoundError, ImportError: A file, mmpose or mmseg is missing.
         CheckpointError: The weights cannot be fetched, or do not fill the model.
         ValueError: The config is of an unsupported model.
     """
@@ -95,9 +93,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
 def load_released(size: str, task: str, **kwargs) -> TaskModel:
     """Loads a released model, or the part of the embedded model for a task, with arguments of :func:`load_model`.
 
-    Raises:
-        ValueError: The size or task is unknown, or the task was not released for this size.
-        CheckpointError: The weights cannot be fetched.
+    Raises a ValueError for what was not released, and a CheckpointError for weights that cannot be fetched.
     """
     task = canonical_name(task)
     if size != 'tiny':
@@ -131,8 +127,7 @@ def load_models(tasks: Sequence[str] | None, size: str, weights: str | os.PathLi
         **kwargs: ``device`` and ``dtype`` of :func:`load_model`.
 
     Raises:
-        ValueError: The tasks, size or weights are invalid.
-        CheckpointError: The weights cannot be fetched, or do not fill the model.
+        ValueError, CheckpointError: Arguments are invalid; weights cannot be fetched, or do not fill the model.
     """
     if weights is not None:
         return _load_own(tasks, weights, kwargs)

@@ -20,13 +20,9 @@ DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 
 class SapiensNetwork(nn.Module):
-    """A model with normalization in front and float32 outputs.
+    """A pose or dense estimator with float32 outputs and normalization in front.
 
-    Args:
-        model: A pose or dense estimator.
-        mean: Mean of the three input channels, 0 to 255.
-        std: Their standard deviations.
-        bgr: Whether the model takes BGR.
+    ``mean`` and ``std`` of the three input channels are for 0 to 255; ``bgr`` tells whether the model takes BGR.
     """
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], bgr: bool = False):
@@ -40,8 +36,7 @@ class SapiensNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
         """Runs RGB images (B, 3, H, W), 0 to 255 in any dtype, of the model's input size.
 
-        Returns:
-            Float32 heatmaps, logits, depth or normals (of any length), (B, C, h, w); of several tasks a dict by task.
+        Returns float32 heatmaps, logits, depth or normals (of any length), (B, C, h, w); of several tasks by task.
         """
         return self.model(self._normalize(images), None, mode='tensor')
 
@@ -68,7 +63,6 @@ class SapiensNetwork(nn.Module):
         return self
 
     def last_layers(self) -> list[nn.Module]:
-        """The layers that compute the outputs."""
         return [module for name, module in self.model.named_modules()
                 if name.rpartition('.')[2] in ('final_layer', 'conv_seg')]
 
@@ -87,9 +81,7 @@ class TaskModel:
         metainfo: By task. Keypoints have mmpose's ``parse_pose_metainfo`` (``keypoint_id2name``, ``skeleton_links``,
             ``flip_indices``, colors); seg has ``classes``, ``palette``, ``flip_indices``.
         network: Images to raw outputs: a :class:`SapiensNetwork` or a function with the same contract.
-        source: Path or address of the weights.
-        path: Their local file.
-        device: Device of its inputs.
+        source, path: Path or address of the weights, and their local file.
         codec: Decoder of heatmaps, a ``SapiensUDPHeatmap``; None without keypoints.
         config: The model's config, None for ONNX.
     """
@@ -112,7 +104,6 @@ class TaskModel:
         return sha256_of(self.path) if os.path.isfile(self.path) else None
 
     def keep(self, tasks: Sequence[str]) -> None:
-        """Removes the other tasks and their heads."""
         if len(self.tasks) > 1 and isinstance(self.network, SapiensNetwork):
             heads = self.config['model']['heads']
             for name in [name for name in heads if canonical_name(name) not in tasks]:

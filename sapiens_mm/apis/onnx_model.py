@@ -14,15 +14,9 @@ METADATA = ('tasks', 'input_size', 'with_decode', 'metainfo', 'codec')
 
 
 class OnnxNetwork:
-    """An ONNX file as a function of images.
+    """An ONNX file as a function of images, on a CPU or CUDA device; inputs and outputs pass through host memory.
 
-    Args:
-        path: The file.
-        device: A CPU or CUDA device; inputs and outputs pass through host memory either way.
-
-    Attributes:
-        metadata: `METADATA` by name, parsed.
-
+    ``metadata`` is `METADATA` by name, parsed.
     """
 
     def __init__(self, path: str, device: torch.device):
@@ -58,9 +52,8 @@ def load_onnx_model(path: str, device: str | torch.device = 'cpu') -> TaskModel:
     """Loads a file of ``sapiens-mm export --format onnx``.
 
     Raises:
-        ImportError: ONNX Runtime is missing, or mmpose for decoding keypoints.
+        ImportError, ValueError: ONNX Runtime (or mmpose, for keypoints) is missing, or does not support the device.
         CheckpointError: The file cannot be run, was not exported by this package, or decodes its outputs itself.
-        ValueError: ONNX Runtime does not support the device.
     """
     device = torch.device(device)
     network = OnnxNetwork(path, device)

@@ -21,14 +21,12 @@ class Result:
     """People and maps of one image, in its pixels.
 
     Attributes:
-        source: Source of the image.
         image: (H, W, 3) uint8 RGB.
         index: Number of the frame in a video; None for an image.
         rate: Frames per second of the video, 0 if unknown.
         boxes: (N, 5) float32 of x0, y0, x1, y1, score; detected ones by descending score, given ones in their order.
         track_ids: (N, ) int, constant over a video; None without tracking.
-        keypoints: (N, K, 2) float32; None without a pose model.
-        keypoint_scores: (N, K) float32, about 0 to 1; None without a pose model.
+        keypoints, keypoint_scores: (N, K, 2) and (N, K) float32, scores about 0 to 1; None without a pose model.
         maps: Predictions of the dense tasks by their result name; see :attr:`parts`, :attr:`depth`, :attr:`normal`.
         metainfo: By task (``'pose'``, ``'seg'``) names, links, colors; see
             :class:`~sapiens_mm.apis.network.TaskModel`.
@@ -69,12 +67,10 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Name of its outputs: that of its source, and the number of the frame."""
         return self.source.name if self.index is None else frame_name(self.source.name, self.index)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the image and the maps."""
         return self.image.nbytes + sum(array.nbytes for array in self.maps.values())
 
     @property
@@ -93,11 +89,8 @@ class Result:
     def to_json(self, keypoint_format: str = 'model') -> dict:
         """The people as JSON values; docs/outputs.md describes the fields.
 
-        Args:
-            keypoint_format: One of `KEYPOINT_FORMATS`; ``'openpose'`` gives OpenPose's files.
-
-        Raises:
-            ValueError: The format is unknown, or the keypoints do not convert to it.
+        ``keypoint_format`` is one of `KEYPOINT_FORMATS` (``'openpose'``: OpenPose's files); ValueError for others, or
+        if the keypoints do not convert to it.
         """
         check_keypoint_format(keypoint_format)
         if keypoint_format == 'openpose':
@@ -122,7 +115,7 @@ class Result:
         return content
 
     def _converted(self, keypoint_set: str | None) -> tuple[list[str] | None, np.ndarray | None, np.ndarray | None]:
-        """Names, coordinates and scores of the keypoints in a keypoint set; None keeps the model's."""
+        """Names, coordinates (N, K, 2) and scores (N, K) in a keypoint set; None keeps the model's."""
         if self.keypoints is None:
             return None, None, None
         model_names = list(self.metainfo['pose']['keypoint_id2name'].values())
@@ -155,8 +148,7 @@ class Result:
     def draw(self, threshold: float = .3) -> np.ndarray:
         """Draws the first map (parts, else depth, else normals) and skeletons over the image, (H, W, 3) uint8 RGB.
 
-        Args:
-            threshold: Minimum score of keypoints.
+        ``threshold`` is the minimum score of keypoints.
         """
         drawing, tasks = self.image, self._dense_tasks()
         if tasks:
@@ -182,7 +174,6 @@ class Result:
         return sheet(images)
 
     def _reduced(self, height: int) -> 'Result':
-        """A smaller copy for drawing; maps are subsampled."""
         if len(self.image) <= height:
             return self
         scale = height / len(self.image)
@@ -226,7 +217,6 @@ def check_keypoint_format(keypoint_format: str) -> None:
 
 
 def frame_name(name: str, index: int) -> str:
-    """Name of the outputs of a frame of a video."""
     return f'{name}.frames/{index:06d}'
 
 

@@ -72,7 +72,6 @@ class RunOptions:
 
 @dataclass
 class _Summary:
-    """What a run did."""
     done: dict[str, int] = field(default_factory=lambda: dict(image=0, frame=0))
     skipped: int = 0  # inputs that were done before
     unread: list[str] = field(default_factory=list)  # messages
@@ -101,15 +100,13 @@ class _Summary:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Runs with the arguments of the command line; returns the exit code."""
     return run(RunOptions(**{option.name: getattr(args, option.name) for option in fields(RunOptions)}))
 
 
 def run(options: RunOptions) -> int:
     """Runs models on inputs and writes the results.
 
-    Returns:
-        The exit code: 0 for success, 1 if an input failed, 2 for wrong options, 128 + signal if stopped.
+    Returns the exit code: 0 for success, 1 if an input failed, 2 for wrong options, 128 + signal if stopped.
     """
     summary = _Summary()
 
@@ -151,7 +148,6 @@ def _warn(message) -> None:
 
 
 def _kinds(options: RunOptions, writer: ResultWriter, sources: Sequence[Source]) -> set[str]:
-    """Kinds of files that are written for any source, and ``'--show'`` for the window."""
     return set().union(*map(writer.kinds_of, sources)) | ({'--show'} if options.show else set())
 
 
@@ -168,7 +164,6 @@ def _read_meta(writer: ResultWriter) -> dict:
 
 
 def _planned_meta(options: RunOptions, before: dict, kinds: set[str]) -> dict:
-    """What ``meta.json`` would contain, as far as known without loading models."""
     tasks = options.tasks or (() if options.checkpoint else default_tasks(options.size))
     tasks = _kept(tasks, kinds) or [canonical_name(task) for model in before.get('models', ())
                                     for task in model['tasks']]
@@ -199,7 +194,6 @@ def _report_all_done(options: RunOptions, before: dict, planned: dict, summary: 
 
 
 def _read_boxes(options: RunOptions, sources: Sequence[Source], todo: Sequence[Source]) -> BoxFile:
-    """Reads the file of boxes; warns about inputs without an entry."""
     path = options.boxes
     boxes = BoxFile(path, **options.limits)
     boxes.check(sources)
@@ -213,7 +207,6 @@ def _read_boxes(options: RunOptions, sources: Sequence[Source], todo: Sequence[S
 
 
 def _load(options: RunOptions, kinds: set[str], images_only: bool) -> SapiensInferencer:
-    """Loads the models of the tasks whose results are kept."""
     weights = pair_weights(options.config, options.checkpoint)
     tasks = options.tasks or (default_tasks(options.size) if weights is None else None)
     kept = _check_kept(tasks, kinds, images_only) if tasks else None
@@ -233,7 +226,6 @@ def _load(options: RunOptions, kinds: set[str], images_only: bool) -> SapiensInf
 
 
 def _check_kept(tasks: Sequence[str], kinds: set[str], images_only: bool) -> list[str]:
-    """Returns the tasks whose results are kept by a file or window; warns about the others."""
     kept = _kept(tasks, kinds)
     dropped = [task for task in tasks if task not in kept]
     if dropped:
@@ -249,7 +241,6 @@ def _check_kept(tasks: Sequence[str], kinds: set[str], images_only: bool) -> lis
 
 
 def _write_meta(options: RunOptions, inferencer: SapiensInferencer, writer: ResultWriter, before: dict) -> None:
-    """Writes ``meta.json``; warns about differences from a run that this one resumes."""
     meta = {**inferencer.describe(), 'python': platform.python_version(), 'inputs': list(options.inputs),
             'keypoint_format': options.keypoint_format}
     if options.boxes:
@@ -264,7 +255,6 @@ def _write_meta(options: RunOptions, inferencer: SapiensInferencer, writer: Resu
 
 def _process(options: RunOptions, inferencer: SapiensInferencer, sources: Sequence[Source], boxes: BoxFile | None,
              writer: ResultWriter, summary: _Summary) -> int:
-    """Runs the models, writes the results and prints the summary; returns the exit code."""
     # The number of images is known, that of a video's frames is not.
     images_only = all(source.kind == 'image' for source in sources)
     bar = tqdm(total=len(sources) if images_only else None, unit='image' if images_only else 'frame', disable=None)
@@ -340,7 +330,6 @@ class StopOnSignal:
 
 
 def check_display() -> None:
-    """Raises a ValueError if windows cannot be shown."""
     if sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
         raise ValueError('--show needs a display, but DISPLAY is not set; use --save overlay instead')
 

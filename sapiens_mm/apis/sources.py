@@ -35,15 +35,12 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
     ``meta.json`` of this package.
 
     Args:
-        inputs: The inputs.
-        allow_urls: Whether ``http(s)://`` URLs are allowed.
         without: Folder whose results are skipped in folders and patterns.
         on_error: Called with the error of an input, which is then skipped. By default the error is raised.
         url_timeout: Seconds that downloading a URL may take.
 
     Raises:
-        InputError: An input does not exist, a folder cannot be read, a folder or pattern has no images or videos, or
-            URLs are not allowed.
+        InputError: An input is missing or unreadable, has no images or videos, or is a URL without ``allow_urls``.
     """
     files, others = [], []  # files with the folders that their names are relative to
     for entry in map(os.fspath, inputs):
@@ -112,7 +109,6 @@ def _walk(entry: str, on_error: Callable[[InputError], None] | None) -> Iterator
 
 
 def _readable(paths: Iterable[str], entry: str, without: str | os.PathLike | None) -> list[str]:
-    """Sorted images and videos among paths, without results."""
     has_results = {osp.abspath(without): True} if without is not None else {}
 
     def in_results(folder: str) -> bool:
@@ -136,7 +132,6 @@ def _is_meta(path: str) -> bool:
 
 
 def _kind(path: str) -> str:
-    """The kind of a file by its suffix, or for unknown suffixes by its content."""
     name = path.lower()
     unknown = not name.endswith(IMAGES) and osp.isfile(path)
     return 'video' if name.endswith(VIDEOS) or unknown and has_video(path) else 'image'

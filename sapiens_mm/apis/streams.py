@@ -9,12 +9,7 @@ MAX_WAITING = 2**27
 
 
 def groups(items: Iterable, full: Callable[[list], bool]) -> Iterator[list]:
-    """Splits a stream into lists; items that precede an error are yielded before it is raised.
-
-    Args:
-        items: The stream.
-        full: Whether a list takes no more items.
-    """
+    """Splits a stream into lists until ``full``; items that precede an error are yielded before it is raised."""
     group, error = [], None
     try:
         for item in items:
@@ -32,12 +27,9 @@ def groups(items: Iterable, full: Callable[[list], bool]) -> Iterator[list]:
 
 def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda item: 0,
              stop: threading.Event | None = None) -> Iterator:
-    """Runs an iterator ahead in a thread and re-raises its errors.
-
-    Closing the returned generator closes the iterator and ends the thread.
+    """Runs an iterator ahead in a thread and re-raises its errors; closing the returned generator ends both.
 
     Args:
-        items: The iterator.
         depth: Maximum number of waiting items.
         size: Bytes of an item. No other item is made while `MAX_WAITING` bytes wait.
         stop: Once it is set, the stream ends, even while the iterator blocks.

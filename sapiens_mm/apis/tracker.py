@@ -4,19 +4,13 @@ import torch
 
 
 class Tracker:
-    """Matches boxes from frame to frame by their overlap, greedily.
-
-    Args:
-        iou_threshold: Minimum IoU with the person's last box.
-        max_age: Updates for which an unseen person is remembered.
-    """
+    """Matches boxes greedily by IoU from frame to frame; remembers unseen people for ``max_age`` updates."""
 
     def __init__(self, iou_threshold: float = .3, max_age: int = 30):
         self.iou_threshold, self.max_age = iou_threshold, max_age
         self.reset()
 
     def reset(self) -> None:
-        """Starts another video."""
         self.boxes, self.ids, self.ages = np.zeros((0, 5), np.float32), np.zeros(0, int), np.zeros(0, int)
         self.count = 0
 

@@ -23,12 +23,7 @@ def import_av():
 
 
 class VideoWriter:
-    """Writes images as a video, which exists once it is closed.
-
-    Args:
-        path: The file, ``.mp4``.
-        rate: Average frames per second.
-    """
+    """Writes images as an ``.mp4``, which exists once it is closed, at an average rate in frames per second."""
 
     def __init__(self, path: str, rate: float):
         self.path, self.rate = path, Fraction(rate).limit_denominator(1001)
@@ -37,15 +32,9 @@ class VideoWriter:
         self._file = ExitStack()
 
     def append(self, image: np.ndarray, time: float | None = None) -> None:
-        """Adds an image; ignored after an error.
+        """Adds an image (H, W, 3) uint8 RGB at a time in seconds (by default from the rate); ignored after an error.
 
-        Args:
-            image: (H, W, 3) uint8 RGB. H.264 needs even sides: an odd last row or column is dropped, a single one is
-                doubled.
-            time: Its time in seconds; by default from the rate.
-
-        Raises:
-            OSError: The video cannot be written; the file is removed.
+        H.264 needs even sides: an odd last row or column is dropped, one alone is doubled. An OSError leaves no file.
         """
         if self.failed:
             return
@@ -77,7 +66,6 @@ class VideoWriter:
 
     @contextmanager
     def _removed_on_error(self):
-        """Turns errors into OSErrors and removes the file."""
         av = import_av()
         try:
             yield

@@ -25,18 +25,14 @@ _MAX_VALUE = 65535  # of a 16-bit depth PNG
 
 
 class ResultWriter:
-    """Writes results below a folder, named like their sources.
+    """Writes results below a folder, named like their sources; ValueError for unknown kinds and formats.
 
     Args:
-        folder: The folder.
         kinds: What to write, some of `KINDS`; JSON always is. None for `DEFAULT_KINDS` by kind of source.
         keypoint_format: One of :data:`sapiens_mm.apis.result.KEYPOINT_FORMATS`.
         threshold: Minimum score of drawn keypoints.
         on_error: Called with a source and the error if a result cannot be written; the others continue. By default the
             error is raised.
-
-    Raises:
-        ValueError: A kind or the format is unknown.
     """
 
     def __init__(self, folder: str | os.PathLike, kinds: Collection[str] | None = None, keypoint_format: str = 'model',
@@ -62,7 +58,6 @@ class ResultWriter:
         self.close(complete=error[0] is None)
 
     def kinds_of(self, source: Source) -> set[str]:
-        """Returns the kinds of files that are written for a source."""
         kinds = DEFAULT_KINDS[source.kind] if self.kinds is None else self.kinds
         if source.kind == 'camera' and 'video' in kinds:
             import_av()
@@ -125,7 +120,6 @@ class ResultWriter:
         return content
 
     def write_meta(self, content: dict) -> None:
-        """Writes ``meta.json``, which describes the run."""
         path = osp.join(self.folder, 'meta.json')
         try:
             os.makedirs(self.folder, exist_ok=True)
@@ -151,7 +145,6 @@ class ResultWriter:
 
     @contextmanager
     def _reported(self, source: Source):
-        """Passes OSErrors to ``on_error``."""
         try:
             yield
         except OSError as error:
@@ -184,7 +177,6 @@ class ResultWriter:
         Image.fromarray(result.sheet(self.threshold)).save(path, 'JPEG', quality=92)
 
     def _write_pngs(self, result: Result) -> dict:
-        """Writes a PNG of each map; returns their entries in the JSON."""
         base, content = self._base(result.name), {}
         os.makedirs(osp.dirname(osp.abspath(base)), exist_ok=True)
         for task in dense_tasks().values():

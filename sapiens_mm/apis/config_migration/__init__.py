@@ -22,11 +22,7 @@ __all__ = ['migrate_config', 'migrate_file', 'migrate_folder', 'read_config']
 
 
 def read_config(path: str | os.PathLike) -> dict:
-    """Reads a text config without running its ``custom_imports``.
-
-    Raises:
-        ConfigError: The file or one that it inherits from is missing or cannot be read.
-    """
+    """Reads a text config without running its ``custom_imports``; ConfigError if it or a base cannot be read."""
     try:
         return Config.fromfile(path, import_custom_modules=False, lazy_import=False).to_dict()
     except Exception as error:  # the file is a program
@@ -35,15 +31,11 @@ def read_config(path: str | os.PathLike) -> dict:
 
 
 def migrate_config(cfg: dict, data_root: str | None = None, num_images: int | None = None) -> tuple[dict, Report]:
-    """Turns the content of a public config into that of one of ours.
+    """Turns a public config (see :func:`read_config`) into the variables of one of ours, with ``Code``, and a report.
 
     Args:
-        cfg: As :func:`read_config` returns it.
         data_root: Root of the data; by default an environment variable, as in ``configs/``.
         num_images: Images of an epoch, for pretraining.
-
-    Returns:
-        The variables of the new config in their order, with ``Code`` in them, and a report.
 
     Raises:
         ConfigError: The config is not of the public release or not whole, or the number of images is not known.
@@ -85,11 +77,7 @@ def _pretraining(m: Migration) -> dict:
 
 def migrate_file(source: str | os.PathLike, out: str | os.PathLike, data_root: str | None = None,
                  num_images: int | None = None) -> Report:
-    """Writes a public config as one of ours to ``out``, and returns a report.
-
-    Raises:
-        ConfigError: See :func:`read_config` and :func:`migrate_config`; or ``out`` exists.
-    """
+    """Writes a public config as one of ours; ConfigError as for :func:`migrate_config`, or if ``out`` exists."""
     source, out = Path(source), Path(out)
     if out.exists():
         raise ConfigError(f'{out}: got a file that exists, expected a new one; change OUT, or remove it')
@@ -104,13 +92,9 @@ def migrate_file(source: str | os.PathLike, out: str | os.PathLike, data_root: s
 
 def migrate_folder(source: str | os.PathLike, out: str | os.PathLike, data_root: str | None = None,
                    num_images: int | None = None) -> dict[str, Report | ConfigError]:
-    """Migrates every config below a folder but ``_base_``, to files of the same relative names below ``out``.
+    """Migrates every config below a folder but ``_base_`` to the same relative names below ``out``.
 
-    Returns:
-        The report of each file by relative name, or its error.
-
-    Raises:
-        ConfigError: The folder has no config, or ``out`` lies in it.
+    Returns each file's report or error by relative name; ConfigError if there is no config or ``out`` is in the folder.
     """
     source, out = Path(source), Path(out)
     if source.resolve() in (out.resolve(), *out.resolve().parents):
@@ -129,7 +113,6 @@ def migrate_folder(source: str | os.PathLike, out: str | os.PathLike, data_root:
 
 
 def _format(title: str, variables: dict, report: Report) -> str:
-    """Returns the config's text: values to fill in at the top, the other notes above their variables."""
     notes: dict[str | None, dict[str, None]] = {}
     for mark, entries in (('', report.changed), ('NOT MAPPED: ', report.not_mapped)):
         for note in entries:
@@ -149,7 +132,6 @@ def _format(title: str, variables: dict, report: Report) -> str:
 
 
 def _owner(path: str, variables: dict) -> str | None:
-    """Returns the variable of a note: the pipeline that a loader refers to, or the beginning of the path."""
     if match := re.match(r'(train|val|test)_dataloader\.(?:.*\.)?pipeline\b', path):
         name = 'train_pipeline' if match[1] == 'train' else 'test_pipeline'
         if name in variables:

@@ -38,14 +38,10 @@ KINDS = {
 
 
 class Rule(NamedTuple):
-    """A component's type here, and the treatment of its public arguments.
+    """A component's type here ('' drops it), and the treatment of its public arguments.
 
-    Attributes:
-        type: Type here; '' drops the component.
-        kept: Arguments that stay.
-        ignored: Arguments without a meaning here.
-        renamed: Public name -> name here.
-        fixed: Argument -> values that the counterpart always uses; other values have no counterpart.
+    ``ignored`` ones have no meaning here, ``renamed`` maps public names to ours, and ``fixed`` gives values that the
+    counterpart always uses; other values have no counterpart.
     """
     type: str = ''
     kept: Iterable[str] = ()
@@ -71,20 +67,14 @@ class Migration:
 
     @property
     def outputs(self) -> int | None:
-        """Keypoints or classes of the head."""
         return self.head.get(dict(pose='out_channels', seg='num_classes').get(self.kind.task))
 
     def arch(self, setting: str) -> int:
-        """A number of the backbone's architecture."""
         return SapiensViT.arch_zoo[self.cfg['model']['backbone']['arch']][setting]
 
 
 def find_kind(cfg: dict) -> Kind:
-    """Returns the task of a public config.
-
-    Raises:
-        ConfigError: The config is not of the public release, or is one of ours already.
-    """
+    """Returns the task of a public config; ConfigError if it is not of the public release, or already ours."""
     model = cfg.get('model')
     if not isinstance(model, dict) or not isinstance(model.get('backbone'), dict):
         raise ConfigError('model: got no model with a backbone, expected a config of the public Sapiens release; '
@@ -106,10 +96,7 @@ def find_kind(cfg: dict) -> Kind:
 
 def arguments(config: dict, path: str, report: Report, kept: Iterable[str] = (), ignored: Iterable[str] = (),
               renamed: Mapping[str, str] = {}) -> dict:
-    """Returns the arguments of a component under their names here, without ``type``.
-
-    The report gets all other arguments that are set; these stay in place.
-    """
+    """Returns the arguments under their names here, without ``type``; all others that are set stay and are reported."""
     names = {**renamed, **{name: name for name in kept}}
     out = {}
     for key, value in config.items():

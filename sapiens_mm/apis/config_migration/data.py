@@ -31,10 +31,9 @@ _POSE_PREFIXES = {17: 'coco', 133: 'coco_wholebody', 308: 'goliath'}
 
 
 class DataSet(NamedTuple):
-    """A data set of ours: class, environment variable of the root, and default root.
+    """A data set of ours; ``outputs`` is its number of keypoints or classes, None if it has none or varies by config.
 
-    ``outputs`` is the number of its keypoints or classes; None if it has none or varies by config. Files of a
-    ``private`` public data set get the names of configs/.
+    Files of a ``private`` public data set get the names of configs/.
     """
     type: str
     variable: str
@@ -84,7 +83,6 @@ def migrate_data(m: Migration) -> dict:
 
 
 def _root(known: DataSet, m: Migration) -> str:
-    """Returns the variable of a data set's root, which ends in a slash."""
     root = (m.data_root or f'{{{{${known.variable}:{known.root}}}}}').rstrip('/') + '/'
     if root in m.roots.values():
         return next(name for name, other in m.roots.items() if other == root)
@@ -125,7 +123,6 @@ def _loader(name: str, loader: dict, m: Migration) -> dict:
 
 
 def _pipeline(pipeline: list, train: bool, path: str, m: Migration) -> Code:
-    """Returns the variable of a migrated pipeline; equal ones share it."""
     if m.kind.task == 'pose':
         new = migrate_pose_pipeline(pipeline, m.head.get('decoder'), path, train, m.report)
     elif train:
@@ -181,7 +178,6 @@ def _dense_dataset(config: dict, known: DataSet, test: bool, path: str, m: Migra
 
 
 def _classes(known: DataSet, path: str, test: bool, m: Migration) -> dict:
-    """Returns metainfo of classes without a vocabulary here; the mirror pairs are those of the training."""
     parts = parts_of_union(m.cfg['train_dataloader']['dataset'], 'train_dataloader.dataset', Report())
     pairs = next((pairs for part, _ in parts if (pairs := flip_pairs(part.get('pipeline') or [])) is not None), None)
     number, table = m.outputs, list(range(m.outputs))
@@ -201,7 +197,6 @@ def _classes(known: DataSet, path: str, test: bool, m: Migration) -> dict:
 
 
 def _metainfo(config: dict, path: str, m: Migration) -> dict:
-    """Returns a custom vocabulary; our data sets have those of the release."""
     metainfo = config.get('metainfo') or {}
     if set(metainfo) <= {'from_file'} and (m.kind.task != 'pose' or _name(metainfo.get('from_file')) in (
             'nothing', *(f'{name}.py' for name in _POSE_PREFIXES.values()))):
@@ -216,7 +211,7 @@ def _name(path: str | None) -> str:
 
 
 def _inside(value: str, root: str, folder: str, path: str, report: Report) -> str:
-    """Returns a file or folder relative to the data root; of one elsewhere only the name stays, in a folder."""
+    """Returns a path relative to the data root; of one elsewhere only the name stays, in a folder."""
     root = root.rstrip('/') + '/'
     if value.startswith(root) and len(root) > 1:
         return value[len(root):]
@@ -233,7 +228,6 @@ def _prefixes(config: dict, path: str, report: Report) -> dict[str, str]:
 
 
 def _box_file(value: str | None, public_root: str, root: str, path: str, report: Report) -> str | None:
-    """Returns a detector's boxes below the data root; mmpose takes their path unchanged."""
     if value is None:
         return None
     folder = public_root.rstrip('/') + '/'

@@ -35,7 +35,6 @@ _NORMAL_LOSSES = dict(CosineSimilarityLoss='cos_weight', L1Loss='l1_weight')
 
 
 def migrate_model(m: Migration) -> dict:
-    """Returns the model of a fine-tuning; its codec is the variable ``codec``."""
     model, kind, report = m.cfg['model'], m.kind, m.report
     report.change('model.type', f'{model["type"]} -> {kind.model}')
     out = dict(type=kind.model)
@@ -107,7 +106,6 @@ def _loss(config: dict, path: str, report: Report) -> dict:
 
 
 def _normal_losses(losses: list[dict], path: str, report: Report) -> dict | list[dict]:
-    """Returns the losses of normals as one."""
     names = [loss.get('type') for loss in losses]
     unknown = [name for name in names if name not in _NORMAL_LOSSES]
     if unknown or len(set(names)) < len(names):
@@ -122,11 +120,7 @@ def _normal_losses(losses: list[dict], path: str, report: Report) -> dict | list
 
 
 def migrate_codec(config: dict | None, path: str, report: Report) -> dict:
-    """Returns the codec of a pose model.
-
-    Raises:
-        ConfigError: It is no UDPHeatmap of Gaussians, or lacks a size.
-    """
+    """Returns the codec of a pose model; ConfigError if it is no UDPHeatmap of Gaussians, or lacks a size."""
     config = config or {}
     if config.get('type') != 'UDPHeatmap' or config.get('heatmap_type', 'gaussian') != 'gaussian':
         raise ConfigError(f'{path}: got {config.get("type")} of {config.get("heatmap_type", "gaussian")}, expected '
@@ -138,7 +132,6 @@ def migrate_codec(config: dict | None, path: str, report: Report) -> dict:
 
 
 def _pretrained_file(checkpoint: str, arch: str, path: str, report: Report) -> str:
-    """Returns the public pretrained file of an architecture; a path of another size or file is reported."""
     source, name = released_file(arch, 'pretrain').source, PurePosixPath(checkpoint).name
     where, expected = f'{path}.init_cfg.checkpoint', PurePosixPath(source).name
     size = re.search(r'sapiens_(?:host_)?\d+(?:\.\d+)?b', checkpoint)

@@ -96,7 +96,6 @@ def _dropout(config: dict, input_size: tuple[int, int], path: str, report: Repor
 
 
 def migrate_dense_train_pipeline(pipeline: list[dict], task: str, path: str, report: Report) -> list[dict]:
-    """Returns a training pipeline of a dense task."""
     steps, before, after = {}, [], []
     last = max((index for index, step in enumerate(pipeline) if _ROLES.get(step.get('type')) in _GEOMETRY), default=-1)
     for index, step in enumerate(pipeline):
@@ -127,7 +126,6 @@ def migrate_dense_train_pipeline(pipeline: list[dict], task: str, path: str, rep
 
 
 def _warp(steps: dict[str, tuple[str, dict]], task: str, path: str, report: Report) -> dict:
-    """Returns one ``SapiensRandomWarp`` for the public steps by role, each with its place."""
     if 'crop' not in steps:
         raise ConfigError(f'{path}: got no crop, expected one to a fixed size; add a RandomCrop')
     where, step = steps['crop']

@@ -18,7 +18,6 @@ _DECODER = Rule('SapiensMAEDecoder', ('mlp_ratio', 'with_cp'), renamed=dict(
 
 
 def migrate_mae(m: Migration) -> dict:
-    """Returns the model of pretraining."""
     model, report = m.cfg['model'], m.report
     backbone, neck, head = (model.get(key) or {} for key in ('backbone', 'neck', 'head'))
     out = dict(type='SapiensMAE')
@@ -56,7 +55,6 @@ def _neck(neck: dict, backbone: dict, m: Migration) -> dict:
 
 
 def migrate_images(m: Migration) -> dict:
-    """Returns the root and the data loader of pretraining."""
     loader, report = m.cfg['train_dataloader'], m.report
     parts = parts_of_union(loader['dataset'], 'train_dataloader.dataset', report)
     for part, where in parts[1:]:
@@ -78,7 +76,6 @@ def migrate_images(m: Migration) -> dict:
 
 
 def _augmentation(pipeline: list[dict], path: str, report: Report) -> dict:
-    """Returns the arguments of the stream of images for a public pipeline."""
     out = dict(flip=0.)
     for index, step in enumerate(pipeline):
         where, name = f'{path}.{index}', step.get('type')

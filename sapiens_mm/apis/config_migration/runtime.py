@@ -27,7 +27,6 @@ _KEPT = ('train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr', 'env_cfg', 'log_pr
 
 
 def migrate_optimizer(m: Migration) -> dict:
-    """Returns the optimizer wrapper with our constructor."""
     path, report, name = 'optim_wrapper', m.report, m.cfg['optim_wrapper'].get('type', 'OptimWrapper')
     wrapper = {'type': name, **m.cfg['optim_wrapper']}
     if name not in ('OptimWrapper', 'AmpOptimWrapper'):
@@ -48,7 +47,6 @@ def migrate_optimizer(m: Migration) -> dict:
 
 
 def _custom_keys(custom: dict, path: str, report: Report) -> dict:
-    """Returns rules other than those of the constructor: no decay on norms, biases, tokens and positions."""
     usual = dict(lr_mult=1, decay_mult=0)
     rules = {name: {key: value for key, value in rule.items() if usual.get(key, value) != value}
              for name, rule in custom.items()}
@@ -59,7 +57,6 @@ def _custom_keys(custom: dict, path: str, report: Report) -> dict:
 
 
 def migrate_schedule(m: Migration) -> list[dict]:
-    """Returns the schedulers, which stay."""
     schedulers = m.cfg.get('param_scheduler') or []
     schedulers = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     for index, scheduler in enumerate(schedulers):

@@ -31,19 +31,11 @@ _SIDE = 128  # of the images of detectors and segmentors, in pixels
 
 @dataclass
 class Check:
-    """Result of one config.
+    """Result of one config: ``refused`` has the reason of a refusal, ``error`` the first failed check.
 
-    Attributes:
-        config: Its name.
-        refused: Reason of a refusal.
-        error: First error of a check that failed.
-        neck: The chosen neck, or ``'none'``.
-        strides: Strides of the maps that the head got, in pixels.
-        head_strides: Those that the head states; None if it states none.
-        losses: Loss of each step, in the first process.
-        predictions: Number of samples with a prediction.
-        without_gradient: Names of the trainable parameters that had no gradient in some step.
-        groups: Number of the optimizer's parameter groups.
+    ``strides`` of the maps that the head got are in pixels, ``head_strides`` are those that it states (None: none),
+    ``losses`` are by step in the first process, ``without_gradient`` names parameters that had none in some step,
+    and ``groups`` is the number of the optimizer's parameter groups.
     """
     config: str
     refused: str | None = None
@@ -64,9 +56,7 @@ class Check:
 def check(configs: Sequence[str], report: Callable[[Check], None] | None = None) -> list[Check]:
     """Puts a tiny Sapiens backbone into each config, trains it three steps in two processes and predicts.
 
-    Args:
-        configs: See :func:`sapiens_mm.apis.drop_in.drop_in`.
-        report: Called with each result once it is known.
+    ``configs`` are as in :func:`drop_in`; ``report`` is called with each result once it is known.
     """
     results = torch.multiprocessing.get_context('spawn').Queue()
     halves: dict[str, dict[int, Check]] = {}
@@ -117,7 +107,6 @@ def _worker(rank: int, configs: list[str], folder: str, results) -> None:
 
 
 def _shrink(cfg: Config) -> None:
-    """Makes images smaller where the model takes any size."""
     if cfg.default_scope in ('mmdet', 'mmpose'):
         cfg.model.data_preprocessor.pop('batch_augments', None)  # pads to the size of training, or asks a runner
         for part in parts_of(cfg.model):
@@ -159,7 +148,6 @@ def _run(result: Check, plan: Plan, rank: int) -> None:
 
 
 def _train(result: Check, model: torch.nn.Module, optim_wrapper, data: dict) -> None:
-    """Trains a few steps; raises where a parameter has no gradient, or a loss is not finite."""
     seen: set[str] = set()
     trainable = {name: param for name, param in model.named_parameters() if param.requires_grad}
     for name, param in trainable.items():
@@ -178,7 +166,6 @@ def _train(result: Check, model: torch.nn.Module, optim_wrapper, data: dict) -> 
 
 
 def _compare_strides(result: Check, plan: Plan, model: torch.nn.Module) -> None:
-    """Raises where the strides of the maps that the head gets are not those that it states."""
     size = (256, 256) if plan.host == 'mmdet' else input_size(plan.cfg)
     features, maps = model_maps(model, size)
     result.strides = [stride_of(size, fmap) for fmap in maps or features]  # a neck may make vectors of them
@@ -242,7 +229,6 @@ def _classification(cfg: Config, rng: np.random.Generator, train: bool) -> tuple
 
 
 def _pose(cfg: Config, rng: np.random.Generator, train: bool) -> tuple:
-    """Returns a packed sample, in training with the target of the config's own codec."""
     from mmpose.registry import TRANSFORMS
 
     size, names = input_size(cfg), _metainfo(cfg)
@@ -279,7 +265,6 @@ def _pose(cfg: Config, rng: np.random.Generator, train: bool) -> tuple:
 
 
 def _metainfo(cfg: Config) -> dict:
-    """Returns the keypoint set of the config's data set, without reading its files."""
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
     from mmpose.registry import DATASETS
 

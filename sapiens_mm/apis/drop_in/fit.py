@@ -58,7 +58,6 @@ def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
 
 
 def _pyramid(plan: Plan, width: int, strides: list[float], out_channels: int, why: str) -> ConfigDict:
-    """Returns a feature pyramid; raises where a ViT cannot give these strides."""
     listed = ', '.join(f'{stride:g}' for stride in strides)
     if not set(strides) <= {4, 8, 16, 32, 64, 128} or strides != sorted(set(strides)):
         raise plan.refusal(f'strides: got {listed} at its head, expected ascending ones of 4 to 128, as '
@@ -103,7 +102,6 @@ def fit_detector(plan: Plan, measured: Measured, width: int) -> None:
 
 
 def _replace_channels(plan: Plan, old: list[int], new: list[int]) -> None:
-    """Sets `in_channels` of every head that takes all the maps."""
     heads = [part for key, value in plan.cfg.model.items() if key not in ('backbone', 'neck')
              for part in parts_of(value) if as_list(part.get('in_channels')) == old]
     if not heads:
@@ -174,7 +172,6 @@ def _from_depths(plan: Plan, measured: Measured, width: int, used: list[int]) ->
 
 
 def _takes_all(head: dict) -> bool:
-    """Whether a head of mmseg takes every map without naming them, as Mask2Former's does."""
     return isinstance(head.get('in_channels'), (list, tuple)) and 'in_index' not in head
 
 
@@ -210,7 +207,6 @@ def fit_pose(plan: Plan, measured: Measured, width: int) -> None:
 
 
 def _fit_deconvolutions(plan: Plan, head: ConfigDict, stock_stride: float) -> None:
-    """Sets the number of transposed convolutions that lead from stride 16 to the stride of the stock heatmaps."""
     settings = _arguments(plan.host, head)
     if 'deconv_out_channels' not in settings:
         return
@@ -258,7 +254,6 @@ def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
 
 
 def _arguments(host: str, part: dict) -> dict:
-    """Returns a component's arguments, defaults included."""
     with MODELS.switch_scope_and_registry(host) as registry:
         kind = registry.get(part['type']) if isinstance(part.get('type'), str) else None
     if kind is None:  # part of a component that has a type

@@ -17,11 +17,9 @@ class Plan:
 
     Attributes:
         base: ``_base_`` of the new config: ``'mmdet::...'``, or an absolute path.
-        stock: The stock config.
-        cfg: The new config, whole.
+        stock, cfg: The stock config and the new one, whole.
         strides: Strides of the maps that the head gets from the new backbone and neck, in pixels.
         head_strides: Those that its anchor or point generators state, as powers of two; None if it has none.
-        report: Each choice and its reason.
     """
     base: str
     stock: Config
@@ -42,19 +40,13 @@ class Plan:
         return model.image_encoder[0] if model.get('backbone') is None else model.backbone
 
     def note(self, text: str) -> None:
-        """Adds a choice and its reason to the report."""
         self.report.change('', text)
 
     def refusal(self, text: str) -> ConfigError:
-        """Returns an error that names the config."""
         return ConfigError(f'{self.base}: {text}')
 
     def text(self, folder: str = '.') -> str:
-        """Returns the new config as Python: ``_base_`` and what differs from it.
-
-        Args:
-            folder: Folder of the new file, from which a base that is a file is named.
-        """
+        """Returns the new config as Python for a file in ``folder``: ``_base_`` and what differs from it."""
         base = self.base if '::' in self.base else osp.relpath(self.base, folder).replace(os.sep, '/')
         stock, new = self.stock.to_dict(), self.cfg.to_dict()
         changes = {key: difference(stock.get(key), new[key])

@@ -79,14 +79,9 @@ def load_stock(path: str, name: str) -> Config:
 
 @dataclass
 class Measured:
-    """Maps of the stock model as (channels, stride).
+    """Maps as (channels, stride): of the stock backbone, for its head, and after the first of several necks.
 
-    Attributes:
-        backbone: Maps of its backbone.
-        maps: Maps that its head gets.
-        first_maps: Maps after the first of several necks.
-        head_strides: See :class:`Plan`.
-        depths: Depth in the backbone at which each of its maps is taken, in (0, 1].
+    ``depths`` are those in the backbone at which its maps are taken, in (0, 1]; ``head_strides``: see :class:`Plan`.
     """
     backbone: list[tuple[int, float]]
     maps: list[tuple[int, float]]
@@ -199,7 +194,6 @@ def input_size(cfg: Config) -> tuple[int, int]:
 
 
 def train_pipeline(cfg: Config) -> list[dict]:
-    """Returns the transforms of the training data, those of wrapped data sets included."""
     dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     while dataset.get('pipeline') is None and isinstance(dataset.get('dataset'), dict):
         dataset = dataset['dataset']
@@ -207,5 +201,4 @@ def train_pipeline(cfg: Config) -> list[dict]:
 
 
 def brief(error: Exception) -> str:
-    """Returns the type and first line of an error."""
     return f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'

@@ -155,7 +155,6 @@ class SapiensDenseDataset(BaseDataset):
         return {**super().get_data_info(idx), **self._shared, 'seg_fields': [], 'reduce_zero_label': False}
 
     def _files(self, kind: str) -> dict[str, str]:
-        """Returns the path below the folder by sample name."""
         folder = self.data_prefix[kind] or '.'
         if not osp.isdir(folder):
             if kind == INSTANCE_LABEL.path_key:
@@ -268,7 +267,7 @@ class SapiensHi4DDataset(SapiensScanDataset):
 
 @DATASETS.register_module()
 class SapiensSynthHumanDataset(SapiensDenseDataset):
-    """Microsoft's SynthHuman as downloaded: depth (files in centimeters, here in meters) and normals."""
+    """Microsoft's SynthHuman as downloaded: depth (files in cm, here in meters), normals, ``region`` by number."""
 
     FOLDERS = dict(img_path='', mask_path='', depth_map_path='', normal_map_path='', instance_map_path=None,
                    seg_map_path=None)

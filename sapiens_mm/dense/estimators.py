@@ -16,10 +16,7 @@ from .resize import placement, resize_argmax, resize_map
 
 
 def unmirror(task: Task, outputs: Tensor, flip_indices: Sequence[int] | None = None) -> Tensor:
-    """Converts head outputs (B, C, h, w) for mirrored images into outputs for the images.
-
-    Classes need ``flip_indices``, the mirror class of each; without a permutation of the classes it is a ValueError.
-    """
+    """Converts outputs (B, C, h, w) for mirror images into those for images; ``flip_indices`` must permute classes."""
     if task.kind == 'classes':
         if flip_indices is None:
             raise ValueError('flip_indices: got None, expected the mirror class of each class; set them in test_cfg, '
@@ -53,9 +50,9 @@ def restore(task: Task, outputs: Tensor, place: dict) -> Tensor:
 class SapiensDenseEstimator(EncoderDecoder):
     """mmseg's ``EncoderDecoder`` with predictions at the size of the original image, computed on the device.
 
-    ``test_cfg.flip_test`` averages the outputs for each image and its mirror image, in one batch;
-    ``test_cfg.mode='slide'`` uses mmseg's windows. With a ``crop_box`` in the metainfo, the input shows that part of
-    the image and the prediction is 0 outside of it. The task is the head's; subclasses require one.
+    ``test_cfg.flip_test`` averages the outputs for each image and its mirror image; ``test_cfg.mode='slide'`` uses
+    mmseg's windows. With a ``crop_box`` in the metainfo, the input shows that part of the image; outside the prediction
+    is 0.
     """
     task: str | None = None
 
@@ -92,10 +89,7 @@ class SapiensDenseEstimator(EncoderDecoder):
 
 @MODELS.register_module()
 class SapiensPartsSegmentor(SapiensDenseEstimator):
-    """Body-part segmentation with any of mmseg's heads, ``pred_sem_seg`` (1, H, W) uint8.
-
-    The flip test reads ``flip_indices`` from ``test_cfg`` or the data samples.
-    """
+    """Body parts, ``pred_sem_seg`` (1, H, W) uint8; ``flip_indices`` are of ``test_cfg`` or the data samples."""
     task = 'seg'
 
 
@@ -133,8 +127,7 @@ def write_predictions(name: str, outputs: Tensor, input_size: Sequence[int], cov
                       data_samples: list, test_cfg: dict) -> None:
     """Writes predictions of a task into B data samples, from head outputs (B, C, h, w); (2B, ...) with ``flip_test``.
 
-    Mirror images are last. ``input_size`` (H, W) is that of the model's input, ``covered`` that of
-    :func:`batch_of_test`.
+    ``input_size`` (H, W) is that of the model's input, ``covered`` that of the images from :func:`batch_of_test`.
     """
     task, outputs = get_task(name), outputs.float()
     if test_cfg.get('flip_test', False):

@@ -23,18 +23,16 @@ class SapiensDenseHead(BaseDecodeHead):
     resized to the labels (bilinear, ``align_corners=False``).
 
     Args:
-        in_channels: Channels of the backbone's map.
+        in_channels: Channels of the backbone's map, number ``in_index``.
         num_classes: Number of classes, also as ``out_channels``; other tasks need neither.
         task: ``'seg'``, ``'depth'`` or ``'normal'``. Our estimators set it.
-        channels: Channels before the last layer, as in public configs; only checked.
         deconv_out_channels: Channels of the transposed convolutions (``deconv_kernel_sizes``); each doubles the size.
         conv_out_channels: Channels of the convolutions after them (``conv_kernel_sizes``).
         loss_decode: Config of the loss, or a list of them; by default the task's. A loss takes outputs and labels and
             returns a value or a dict of values.
         ignore_index: Label of pixels without a class.
-        in_index: Index of the backbone's map to use.
         align_corners: How mmseg's segmentors resize the output; the public models need ``False``.
-        norm_cfg: Only checked: the public models have InstanceNorm, although their configs name SyncBN.
+        channels, norm_cfg: Only checked: public models have InstanceNorm, although their configs name SyncBN.
         loss_size: Size at which losses compare: ``'labels'``, outputs resized to the labels; or ``'outputs'``, the
             labels of the pixels nearest to the outputs' centers, cheaper by the square of the outputs' stride.
         init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix='decode_head.')`` loads every tensor of the head; the
@@ -170,10 +168,7 @@ def _check_vocabulary(sample, num_classes: int) -> None:
 
 
 def correct_pixels(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-    """Returns the percentage (scalar tensor) of labeled pixels with the correct class; 0 without labeled pixels.
-
-    As mmseg's ``accuracy`` without a host sync, for logits (B, C, H, W) and labels (B, H, W).
-    """
+    """Returns % of labeled pixels with the correct class, 0 without labels, for (B, C, H, W) and (B, H, W); no sync."""
     valid = labels != ignore_index
     correct = (logits.argmax(1) == labels) & valid
     return correct.sum() * 100. / valid.sum().clamp(min=1)

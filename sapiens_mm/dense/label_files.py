@@ -19,10 +19,7 @@ _GRAY, _PALETTE, _WITH_ALPHA = 0, 3, (4, 6)  # color types of PNG
 
 
 def file_size(path: str) -> tuple[int, int]:
-    """Returns height and width of an image or array (`IMAGE_SUFFIXES`, `ARRAY_SUFFIXES`) from its header alone.
-
-    Raises a FileNotFoundError, or a ValueError if the header is damaged or of another kind.
-    """
+    """Returns height and width of an image or array file from its header; a ValueError if that is damaged."""
     suffix = os.path.splitext(path)[1].lower()
     try:
         if suffix in IMAGE_SUFFIXES:

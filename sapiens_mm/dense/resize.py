@@ -41,21 +41,19 @@ def placement(metainfo: dict, cells: Sequence[int], input_size: Sequence[int],
 
 def resize_argmax(logits: Tensor, size: Sequence[int], box: Sequence[float] | None = None,
                   cells: Sequence[float] | None = None, max_elements: int = MAX_ELEMENTS) -> Tensor:
-    """Returns the class of each pixel: bilinear interpolation of logits (``align_corners=False``), then argmax.
+    """Returns classes (H, W) uint8: bilinear interpolation of logits, then argmax; 0 outside of the box.
 
     A class that wins in all four cells around a pixel wins in it, so only pixels near a border between classes are
     interpolated. All pixels between the same four cells form a block that reads the cells once, since few operations on
     many blocks keep threads (and a GPU) busier than many on a few rows.
 
     Args:
-        logits: (C, h, w), at most 256 classes.
+        logits: (C, h, w), at most 256 classes; ``align_corners=False``.
         size: Size (H, W) of the image.
         box: Part (x0, y0, x1, y1) of the image, in pixels, that the logits cover; by default all.
         cells: Rows and columns of the logits that cover the box, from the top left, possibly fractional; by default
             all.
         max_elements: Largest number of values to interpolate at a time (but at least one pixel).
-
-    Returns (H, W) uint8; 0 outside of the box.
     """
     if len(logits) > 256:
         raise ValueError(f'logits: got {len(logits)} classes, expected at most 256, as labels are uint8')
@@ -153,7 +151,6 @@ class _Runs(NamedTuple):
 
 def _axes(maps: Tensor, size: Sequence[int], box: Sequence[float] | None,
           cells: Sequence[float] | None) -> tuple[Tensor, _Axis, _Axis]:
-    """Returns the maps without the cells beyond the box, and the axes of rows and columns."""
     cells = maps.shape[-2:] if cells is None else cells
     left, top, right, bottom = (0, 0, size[1], size[0]) if box is None else box
     if not (right > left and bottom > top):

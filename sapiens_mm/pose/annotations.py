@@ -70,8 +70,7 @@ class Persons:
 def read_annotations(path: str, what: str = 'ann_file') -> dict:
     """Reads a COCO-style file and checks its fields and ids, which become whole numbers by :func:`whole_id`.
 
-    Raises a FileNotFoundError that names the argument ``what``, or a DataError if it is not COCO-style, or ids repeat
-    or refer to nothing.
+    Raises a FileNotFoundError that names the argument ``what``, or a DataError for another format or wrong ids.
     """
     content = read_json_of(path, what)
     if not isinstance(content, dict) or not isinstance(content.get('images'), list):
@@ -199,8 +198,7 @@ def _check_image_sizes(path: str, content: dict) -> None:
 def persons_of(content: dict, path: str, fields: dict[str, int], vocabulary: str) -> Persons:
     """Returns the annotations of :func:`read_annotations` as arrays, in the order of the file's images.
 
-    ``fields`` are the numbers of keypoints by field. Raises a DataError if keypoints or boxes have another length, or
-    are not numbers.
+    ``fields``: number of keypoints by field. A DataError if keypoints or boxes have another length, or are not numbers.
     """
     images = {image['id']: image for image in content['images']}
     position = {number: i for i, number in enumerate(images)}
@@ -273,6 +271,5 @@ def has_keypoints(entry: dict) -> bool:
 
 
 def has_area(entry: dict) -> bool:
-    """Returns whether an annotation has a finite area above 0."""
     area = entry.get('area')
     return isinstance(area, (int, float)) and not isinstance(area, bool) and 0 < area < float('inf')

@@ -148,7 +148,6 @@ class CheckedCocoStyle:
         return sample
 
     def _load_detection_results(self) -> list[dict]:
-        """Returns a sample for each box of a detector; the annotation file gives the images only."""
         content, persons = self._read()
         if not exists(self.bbox_file):
             hint = f'{self._root_hint()}, or bbox_file=None to use the annotated boxes'

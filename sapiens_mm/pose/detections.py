@@ -50,10 +50,7 @@ def _entries(mask: np.ndarray) -> tuple[str, ...]:
 
 def select_detections(boxes: list[dict], path: str, categories: set[int], images: dict[int, dict], ann_file: str,
                       skipped: Collection[int] = ()) -> tuple[list[dict], dict[str, tuple[str, ...]]]:
-    """Checks categories, images and units of boxes; returns those of persons, and the other entries by reason.
-
-    ``categories`` are ids, empty for any; ``skipped`` are ids of images that the data set does not use.
-    """
+    """Checks boxes; returns those of persons (``categories``; empty: any) in used images, others by reason."""
     persons = np.array([not categories or box['category_id'] in categories for box in boxes], bool)
     if not persons.any():
         _report('unknown ids', path, f"have category_id {some(sorted({box['category_id'] for box in boxes}))}",

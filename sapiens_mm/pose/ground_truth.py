@@ -52,10 +52,7 @@ def evaluated_by(dataset) -> dict | None:
 
 
 def read_ground_truth(ann_file: str, dataset_meta: dict, use_area: bool, evaluated: dict | None = None) -> COCO:
-    """Reads the evaluator's annotations, and checks that they are those of the data set.
-
-    ``use_area``: OKS uses ``area``. ``evaluated`` is from :func:`evaluated_by`, by default that of the metainfo.
-    """
+    """Reads the evaluator's annotations, and checks that they are those ``evaluated`` (by default of the metainfo)."""
     check_numbers(list(dataset_meta['keypoint_name2id']), dataset_meta['sigmas'], 'sigmas',
                   f"metainfo of '{dataset_meta['dataset_name']}'", *SIGMAS)
     content = read_annotations(ann_file, "the evaluator's ann_file")
@@ -86,7 +83,6 @@ def _compare(ann_file: str, content: dict, evaluated: dict) -> None:
 
 
 def _to_coco(content: dict, evaluated: dict | None) -> COCO:
-    """Annotations for xtcocotools, of the evaluated images and persons; None: of all."""
     entries, images = content['annotations'], content['images']
     if evaluated is not None:
         kept, missing = set(evaluated['images']), set(evaluated['missing'])

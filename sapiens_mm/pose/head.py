@@ -79,8 +79,7 @@ class SapiensPoseHead(BaseHead):
     def loss(self, feats: Sequence[Tensor], batch_data_samples: list, train_cfg: dict = {}) -> dict:  # noqa: B006
         """Returns ``loss_kpt`` and, in iterations logged by ``SapiensLoggedIterHook``, the accuracy ``acc_pose``.
 
-        The B data samples have the codec's ``keypoint_labels`` (1, K, 2) and ``keypoint_weights`` (1, K) in
-        ``gt_instance_labels``.
+        Data samples have ``keypoint_labels`` (1, K, 2), ``keypoint_weights`` (1, K) in ``gt_instance_labels``.
         """
         if self.decoder is None:
             raise RuntimeError("decoder: got None, expected a codec to render targets; use type='SapiensUDPHeatmap'")

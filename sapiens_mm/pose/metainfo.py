@@ -31,8 +31,5 @@ def _parse(vocabulary: str) -> dict:
 
 
 def get_metainfo(name: str | int) -> dict:
-    """Returns a copy of a keypoint set's metainfo as parsed by mmpose: ``num_keypoints``, ``flip_indices`` and so on.
-
-    ``name`` is ``'coco'``, ``'coco_wholebody'``, ``'goliath'``, or the number of its keypoints: 17, 133, 308.
-    """
+    """Returns a copy of mmpose's metainfo of ``'coco'`` (or 17), ``'coco_wholebody'`` (133), ``'goliath'`` (308)."""
     return copy.deepcopy(_parse(get_vocabulary(name)))

@@ -163,8 +163,6 @@ class SapiensKeypointMetric(CocoMetric):
         return [{**annotation, 'keypoints': keypoints} for annotation, keypoints in persons]
 
     def _evaluate(self, annotations: list[dict], indices: Sequence[int]) -> np.ndarray:
-        """Returns the ten values of ``COCO_STATS`` over some of the keypoints."""
-
         def select(items):
             return [{**item, 'keypoints': item['keypoints'][indices].ravel()} for item in items]
 
@@ -198,9 +196,8 @@ class SapiensKeypointMetric(CocoMetric):
 class SapiensCommon114Metric(SapiensKeypointMetric):
     """AP and AR over the 114 keypoints that goliath and COCO-WholeBody share, and over their parts.
 
-    The metric of the Sapiens paper for 308-keypoint models (Humans-5K). Predictions and annotations each have 308 or
-    133 keypoints. Sigmas are COCO-WholeBody's; scores and NMS are over the 114. Arguments as
-    :class:`SapiensKeypointMetric`.
+    The Sapiens paper's metric of 308-keypoint models (Humans-5K). Predictions and annotations each have 308 or 133
+    keypoints. Sigmas are COCO-WholeBody's. Arguments as :class:`SapiensKeypointMetric`.
     """
 
     def __init__(self, prefix: str = 'common_114', **kwargs) -> None:

@@ -22,8 +22,7 @@ class SapiensLoadImage(LoadImage):
     def transform(self, results: dict) -> dict | None:
         """Adds ``img`` (H, W, 3), if it is not there, ``img_shape`` and ``ori_shape`` (H, W) to a sample.
 
-        Raises a FileNotFoundError, or a ValueError if the file is not decoded whole or its size is not
-        ``annotated_shape``.
+        A FileNotFoundError if missing; a ValueError if not decoded whole, or not of its ``annotated_shape``.
         """
         if 'img' not in results:
             results['img'] = self._read(results['img_path'])

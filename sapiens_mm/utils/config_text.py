@@ -10,10 +10,7 @@ class Code(str):
 
 
 def format_value(value, indent: int = 0, column: int = 0) -> str:
-    """Returns a value as source: on one line if it fits, else with an item on each line.
-
-    ``column`` counts the columns already used on the line, plus one for the trailing comma.
-    """
+    """Returns a value as source: on one line if it fits behind ``column`` columns, else with an item on each line."""
     if not isinstance(value, (dict, list, tuple)):
         return str(value) if isinstance(value, Code) else repr(value)
     if isinstance(value, dict):

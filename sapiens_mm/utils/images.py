@@ -28,10 +28,9 @@ _lock = threading.RLock()
 def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
     """Opens an image of at most ``max_pixels`` (width x height; None: any) and reads its header.
 
-    Raises:
-        PIL.UnidentifiedImageError: The content has none of `FORMATS`.
-        PIL.Image.DecompressionBombError: The image has more than ``max_pixels`` pixels.
-        OSError, ValueError, SyntaxError: The file is missing, damaged, or a TIFF with tiles far larger than the image.
+    Raises a PIL.UnidentifiedImageError if it is none of `FORMATS`, a PIL.Image.DecompressionBombError if it is too
+    large, an OSError, ValueError or SyntaxError if it is missing, damaged, or a TIFF with tiles far larger than the
+    image.
     """
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]

@@ -20,14 +20,10 @@ DRAWINGS = dict(
 
 def draw_map(task: str, values: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None,
              palette: Sequence = PART_COLORS) -> np.ndarray:
-    """Draws the label or prediction of a dense task as (H, W, 3) uint8 RGB.
+    """Draws the label or prediction of a dense task, a name or alias in :data:`DRAWINGS`, as (H, W, 3) uint8 RGB.
 
-    Args:
-        task: Name in :data:`DRAWINGS`, or an alias.
-        values: (H, W) or (H, W, C).
-        image: (H, W, 3) uint8 RGB.
-        mask: (H, W), nonzero on persons.
-        palette: RGB color of each class.
+    ``values`` (H, W) or (H, W, C); ``image`` (H, W, 3) uint8 RGB; ``mask`` (H, W), nonzero on persons; ``palette``:
+    RGB.
     """
     return DRAWINGS[canonical_name(task)](values, image, mask, palette)
 
@@ -38,10 +34,7 @@ def draw_label(task: Task, values: np.ndarray, image: np.ndarray, palette: Seque
 
 
 def draw_parts(image: np.ndarray, classes: np.ndarray, palette: Sequence = PART_COLORS) -> np.ndarray:
-    """Draws class colors over an image (H, W, 3) uint8 RGB, with ``classes`` (H, W) from 0 to 255.
-
-    Background (0) and classes without a color in the palette, such as 255, stay clear.
-    """
+    """Draws classes (H, W) over an image (H, W, 3) uint8 RGB; 0 and those without a color, such as 255, stay clear."""
     colors = np.zeros((256, 3), np.uint8)
     colors[:len(palette)] = palette
     return overlay(image, colors[classes.astype(np.uint8)], (classes > 0) & (classes < len(palette)))

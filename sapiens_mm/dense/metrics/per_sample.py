@@ -26,7 +26,6 @@ _HEAT = cv2.COLORMAP_INFERNO
 
 
 def _stem(sample: dict) -> str:
-    """Returns a file name for a sample; folders of its name become part of it."""
     if sample.get('sample_name'):
         return str(sample['sample_name']).replace('/', '_')
     return osp.splitext(osp.basename(name_of(sample)))[0]
@@ -40,7 +39,7 @@ def _no_scores(evaluator: StreamingMetric, sample: dict) -> ValueError:
 
 @METRICS.register_module()
 class SapiensSampleScores(StreamingMetric):
-    """Writes the scores of each sample, in the order of the data set, to a ``.json`` or ``.csv`` ``out_file``."""
+    """Writes each sample's scores to a ``.json`` or ``.csv`` ``out_file``, in the data set's order; null if skipped."""
 
     default_prefix = 'scores'
 

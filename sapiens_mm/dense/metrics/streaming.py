@@ -13,11 +13,7 @@ from ...tasks import dense_tasks
 
 
 def get_map(sample: dict, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Returns a map of a sample, for example ``pred_depth_map``, on the host: (H, W), or (C, H, W).
-
-    Raises a KeyError without such a map, a ValueError if its size is not ``shape`` (H, W) or it has another number of
-    channels.
-    """
+    """Returns a map (H, W) or (C, H, W) on the host; a KeyError if missing, a ValueError if not of ``shape``."""
     name = f"'{key}' of sample '{name_of(sample)}'"
     if sample.get(key) is None:
         expected = 'a label; load and pack it in the test pipeline' if key.startswith('gt') else 'a prediction'

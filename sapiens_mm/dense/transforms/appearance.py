@@ -23,9 +23,9 @@ class SapiensRandomBackground(SapiensTransform):
     Pixels at the person's edge mix the colors of the person and of the old background, so a band of 2 pixels on both
     sides of it takes its colors from the person farther inside, blended with the new background by a soft mask.
 
-    It comes after `SapiensLoadLabels`, and either before `SapiensRandomWarp`, as in the release: at the image's own
-    size, decoded whole, so the photo is zoomed, cropped and rotated with the person, and padding keeps its color; or
-    after it, at the size of the input, which is much cheaper. The photo fills the padding too.
+    It comes after `SapiensLoadLabels`, and either before `SapiensRandomWarp`, as in the release, at the image's own
+    size, which zooms the photo with the person; or after it, which is much cheaper and lets the photo fill the padding
+    too.
 
     Required: ``img`` or ``img_path``; ``gt_person_mask`` or a dense label, of the image's size. Modified: ``img``.
 
@@ -127,7 +127,6 @@ class SapiensPhotometricDistortion(PhotoMetricDistortion):
     """mmseg's ``PhotoMetricDistortion`` of ``img`` (H, W, 3) uint8 with equal results, faster by lookup tables."""
 
     def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
-        """Returns ``img * alpha + beta``, clipped to 0 .. 255."""
         table = np.clip(np.arange(256, dtype=np.float32) * np.float32(alpha) + np.float32(beta), 0, 255)
         return cv2.LUT(img, table.astype(np.uint8))
 

@@ -36,9 +36,8 @@ class SapiensNormalizeDepth(SapiensTransform):
 class SapiensPackDense(SapiensTransform):
     """Packs a sample as ``inputs``, (3, H, W) uint8 BGR, and a ``SegDataSample`` with ``meta_keys`` if present.
 
-    Labels that are present: ``gt_depth_map`` (1, H, W) float32, ``gt_normal_map`` (3, H, W) float32, ``gt_sem_seg``,
-    ``gt_person_mask`` and ``gt_instance_map`` (1, H, W) uint8, which `SapiensDensePreprocessor` makes int64 on the
-    device.
+    Labels, if present: ``gt_depth_map`` (1, H, W) float32, ``gt_normal_map`` (3, H, W) float32, ``gt_sem_seg`` (int64
+    only on the device), ``gt_person_mask`` and ``gt_instance_map`` (1, H, W) uint8.
     """
 
     def __init__(self, meta_keys: tuple = ('img_path', 'sample_name', 'region', 'ori_shape', 'img_shape', 'pad_shape',

@@ -158,7 +158,6 @@ def warp(results: dict, matrix: np.ndarray, size: tuple[int, int], pad_val=MEAN_
 
 
 def _image(results: dict, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the image, a JPEG at the fraction of its size that the output needs, and its matrix."""
     if 'img' in results:
         return results['img'], matrix
     path, reduction = results['img_path'], 1

@@ -33,8 +33,7 @@ SAMPLED_ROWS = 64
 class SapiensLoadImage(SapiensTransform):
     """Reads ``img_path`` into ``img`` (H, W, 3) uint8 BGR if it is not there; ``img_shape``, ``ori_shape`` (H, W).
 
-    For testing: `SapiensRandomWarp` reads the image itself, at the size that its crop needs. Raises a
-    FileNotFoundError, or a ValueError if the file cannot be decoded.
+    `SapiensRandomWarp` reads images itself. Raises a FileNotFoundError, or a ValueError for undecodable files.
     """
 
     def transform(self, results: dict) -> dict:
@@ -263,7 +262,6 @@ def check_background(depth: np.ndarray, mask: np.ndarray | None, path: str, max_
 
 
 def check_depth(depth: np.ndarray, path: str) -> None:
-    """Refuses depth that is not finite or negative."""
     if depth.dtype.kind != 'f':
         return
     if not np.isfinite(depth).all():

@@ -26,9 +26,9 @@ _SPLITS = dict(train='Training', val='Validation')
 class SapiensDenseDataset(BaseDataset):
     """People with labels for segmentation, depth, normals or several of them.
 
-    ``images/``, ``masks/``, ``parts/``, ``depths/``, ``normals/`` (``instances/`` is optional) have files of the same
-    names up to the suffix, in subfolders too. Samples are sorted by name. Images: png, jpg, webp, rotated by their EXIF
-    orientation; labels: lossless formats only.
+    ``images/``, ``masks/``, ``parts/``, ``depths/``, ``normals/`` (``instances/`` is optional) below ``data_root`` have
+    files of the same names up to the suffix, in subfolders too. Samples are sorted by name. Images: png, jpg, webp,
+    rotated by their EXIF orientation; labels: lossless formats only.
 
     * masks: an image, with the person above 127, or above 0 if no pixel is above 127.
     * parts: PNG with class ids (also as palette indices); 255 is ignored.
@@ -37,7 +37,6 @@ class SapiensDenseDataset(BaseDataset):
       PNG with ``(n + 1) / 2`` of its range.
 
     Args:
-        data_root: Folder of the folders.
         data_prefix: Folder of each kind of file, instead of the default; None for a kind that is missing.
         tasks: Labels to load: ``seg``, ``depth``, ``normal``.
         ann_file: Text file with the name of one sample per line, to use only these; all by default.
@@ -48,10 +47,8 @@ class SapiensDenseDataset(BaseDataset):
         mask_labels: Drop depth and normals off the person, where files may have any value.
         check_sizes: Number of samples whose sizes in headers are compared on opening; ``'all'`` or 0.
         filter_cfg: ``dict(regions=('face', ...))`` keeps samples of these regions, where a dataset knows them.
-        kwargs: Those of ``mmengine.dataset.BaseDataset``.
 
-    Raises a FileNotFoundError without a folder, a ValueError without samples or for a file without partner or of
-    another size.
+    Raises a FileNotFoundError without a folder, a ValueError without samples, or for a lone file or unequal sizes.
     """
 
     METAINFO = dict(classes=PART_NAMES, palette=PART_COLORS, flip_indices=FLIPPED_PARTS)

@@ -51,8 +51,7 @@ class SapiensDenseEstimator(EncoderDecoder):
     """mmseg's ``EncoderDecoder`` with predictions at the size of the original image, computed on the device.
 
     ``test_cfg.flip_test`` averages the outputs for each image and its mirror image; ``test_cfg.mode='slide'`` uses
-    mmseg's windows. With a ``crop_box`` in the metainfo, the input shows that part of the image; outside the prediction
-    is 0.
+    mmseg's windows. With ``crop_box`` in the metainfo, the input shows that part of the image, and the rest becomes 0.
     """
     task: str | None = None
 

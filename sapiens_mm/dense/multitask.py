@@ -20,7 +20,6 @@ class SapiensMultiTask(BaseSegmentor):
     Args:
         heads: Task (``seg``, ``depth``, ``normal``) -> config of its ``SapiensDenseHead``.
         loss_weights: Task -> factor of its losses, above 0; 1 by default.
-        train_cfg: Unused; a runner's config has it.
         test_cfg: ``flip_test``, ``flip_indices`` (see :class:`SapiensPartsSegmentor`). Images are predicted whole.
     """
 

@@ -65,10 +65,7 @@ class SapiensUDPHeatmap(BaseKeypointCodec):
         return dict(keypoint_labels=labels, keypoint_weights=weights)
 
     def render(self, keypoint_labels: Tensor) -> Tensor:
-        """Renders Gaussians of height 1, cut off 3 sigma from the nearest heatmap pixel, (B, K, h, w) float32.
-
-        ``keypoint_labels`` (B, K, 2) are in heatmap pixels, NaN for no keypoint.
-        """
+        """Renders (B, K, 2) in heatmap pixels, NaN: none, as Gaussians (B, K, h, w) of height 1, cut off at 3 sigma."""
         # The Gaussian and its cut-off are separable: two vectors and one outer product per keypoint.
         radius = self.sigma * 3
         keypoint_labels = keypoint_labels.float()

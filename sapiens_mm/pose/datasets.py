@@ -65,10 +65,7 @@ class CheckedCocoStyle:
         return super()._load_metainfo(metainfo)
 
     def load_data_list(self) -> list[dict]:
-        """Loads samples from the annotation file or, with ``bbox_file``, from a detector's boxes.
-
-        Raises a FileNotFoundError without a file or folder, a ValueError if a file is wrong, or gives no sample.
-        """
+        """Loads samples; a FileNotFoundError, or a ValueError if a file is wrong, or gives no sample."""
         folder = self.data_prefix.get('img', '') or '.'
         if not self.ann_file:
             raise ValueError(self._says('ann_file is not set. Set it to a COCO-style JSON file'))
@@ -234,7 +231,7 @@ class SapiensCocoDataset(CheckedCocoStyle, CocoDataset):
 class SapiensCocoStyleDataset(CheckedCocoStyle, BaseCocoStyleDataset):
     """Any keypoints in COCO's format, checked: the 308 of the Sapiens release unless ``metainfo`` names others.
 
-    Annotations have flat lists ``[x, y, visibility, ...]`` in pixels, 0 for not labeled; see docs/your_keypoints.md.
+    Annotations have ``[x, y, visibility, ...]`` in pixels, visibility 0: not labeled; see docs/your_keypoints.md.
     """
 
     METAINFO = METAINFO_308

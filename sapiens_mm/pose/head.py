@@ -21,8 +21,7 @@ class SapiensPoseHead(BaseHead):
     Renders training targets from coordinates on the model's device, so that the data loader carries no heatmaps.
 
     Args:
-        in_channels: Channels of the backbone's feature map.
-        out_channels: Number of keypoints K.
+        out_channels: Number of keypoints K; ``in_channels`` is that of the backbone's map.
         deconv_out_channels: Channels of the transposed convolutions (``deconv_kernel_sizes``); each doubles the size.
         conv_out_channels: Channels of the convolutions after them (``conv_kernel_sizes``).
         loss: Config of the loss, called with predicted and target heatmaps (B, K, h, w) and weights (B, K).

@@ -1,6 +1,6 @@
 """Size and EXIF orientation of JPEG, PNG and WebP files from their headers.
 
-Pillow would decode a PNG's pixels for it, apply XMP's, which OpenCV ignores, and refuse PNGs with a damaged chunk.
+Pillow would decode a PNG to get its orientation, apply XMP's, which OpenCV ignores, and refuse damaged optional chunks.
 """
 import struct
 from typing import BinaryIO, NamedTuple

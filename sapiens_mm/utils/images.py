@@ -29,8 +29,7 @@ def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int | None = MAX_
     """Opens an image of at most ``max_pixels`` (width x height; None: any) and reads its header.
 
     Raises a PIL.UnidentifiedImageError if it is none of `FORMATS`, a PIL.Image.DecompressionBombError if it is too
-    large, an OSError, ValueError or SyntaxError if it is missing, damaged, or a TIFF with tiles far larger than the
-    image.
+    large, an OSError, ValueError or SyntaxError if missing, damaged, or a TIFF with tiles far larger than the image.
     """
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]

@@ -32,8 +32,7 @@ class Problem:
         kind: Row of the scan's table and heading of the guide: ``'repeated ids'``.
         got: Predicate of the entries (``'have no area'``); without entries, the content.
         expected: Correct content and remedy: ``'a positive area; add it'``.
-        examples: Ids or names of entries, which are ``number`` wrong ones (default: the examples) of ``total`` (0:
-            unknown).
+        examples: Ids or names of some of the ``number`` wrong entries (default: all) of ``total`` (0: unknown).
         unit: Noun of an entry: ``'person'``.
         level: ``'error'`` if results on this data would be wrong, else ``'warning'`` or ``'note'``.
     """

@@ -22,8 +22,7 @@ def draw_map(task: str, values: np.ndarray, image: np.ndarray, mask: np.ndarray 
              palette: Sequence = PART_COLORS) -> np.ndarray:
     """Draws the label or prediction of a dense task, a name or alias in :data:`DRAWINGS`, as (H, W, 3) uint8 RGB.
 
-    ``values`` (H, W) or (H, W, C); ``image`` (H, W, 3) uint8 RGB; ``mask`` (H, W), nonzero on persons; ``palette``:
-    RGB.
+    ``values`` (H, W) or (H, W, C); ``image`` (H, W, 3) uint8 RGB; ``mask`` (H, W), nonzero on persons; RGB ``palette``.
     """
     return DRAWINGS[canonical_name(task)](values, image, mask, palette)
 

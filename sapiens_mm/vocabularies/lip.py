@@ -1,8 +1,8 @@
 """Classes of LIP and CIHP: 20, their counterparts among the 28 body parts, 255: ignored; Left is the person's left.
 
-This table has the pairs of the release's, and joins the finer classes of the 28: hands and arms, feet and legs, mouth
-and face. The release counts skirts as Upper_Clothing; here they are one class with trousers. It is not published what
-the 28-class labels call a skirt; if it is Upper_Clothing, ``Pants`` and ``UpperClothes`` are too low by the skirts.
+This table has the pairs of the release's table, and joins the finer classes of the 28: hands and arms, feet and legs,
+mouth and face. The release counts skirts as Upper_Clothing; here they are one class with trousers. What the 28-class
+labels call a skirt is not published; if Upper_Clothing, ``Pants`` and ``UpperClothes`` are too low by the skirts.
 """
 from .body_parts import IGNORED_PART, PART_IDS, PART_NAMES, mirrored
 

@@ -20,8 +20,7 @@ class SapiensNormalMetric(ScoringMetric):
     mean of random directions. The median comes from a histogram with bins of 0.01 degrees, interpolated within a bin.
 
     Names: ``normal/pooled/mean``, ``normal/pooled/face/mean`` for a group, ``normal/per-image/mean``. ``images`` were
-    measured; ``skipped`` had no labeled person. ``average`` is ``'pixel'``: over all pixels of the set; or ``'image'``:
-    the mean over images.
+    measured; ``skipped`` had no labeled person. ``average``: ``'pixel'``, or ``'image'``, the mean over images.
     """
 
     default_prefix = 'normal'

@@ -128,8 +128,7 @@ class ScoringMetric(StreamingMetric):
 
     ``sample['scores']`` gets the sample's own metrics; after :meth:`evaluate`, ``report`` has the protocol and all
     metrics. A subclass has ``task``, ``score_names``, ``protocol``, :meth:`units` and :meth:`scores`. ``average`` is
-    ``'pixel'``: over all pixels of the set; or a unit such as ``'image'``: over the pixels of each unit, then over the
-    units.
+    ``'pixel'``: over all pixels; or a unit such as ``'image'``: over the pixels of each unit, then over the units.
     """
 
     task: str

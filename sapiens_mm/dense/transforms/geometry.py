@@ -178,20 +178,18 @@ def _fills() -> dict[str, int]:
 class SapiensRandomWarp(SapiensTransform):
     """Random scale, crop, rotation and mirror image, in one interpolation from the file to the input.
 
-    mmseg's chain (resize, crop, rotate, flip, pad) makes a new image in each step, the first of full size. Here they
-    are one matrix: only the crop's pixels are computed, a JPEG is decoded at the fraction of its size that the crop
-    needs, and only the crop of labels on disk (``SapiensLoadLabels(mmap=True)``) is read. The image is averaged where
-    it shrinks to less than half, then interpolated linearly; classes, values and masks take the nearest pixel; a mirror
-    image swaps left and right classes. Padding and the corners that a rotation exposes have no label.
+    Unlike in mmseg's chain of steps, only the crop's pixels are computed, a JPEG is decoded at the fraction of its size
+    that the crop needs, and only the crop of labels on disk (``SapiensLoadLabels(mmap=True)``) is read. The image is
+    averaged where it shrinks to less than half, then interpolated linearly; classes, values and masks take the nearest
+    pixel; a mirror image swaps left and right classes. Padding and the corners that a rotation exposes have no label.
 
     Required: ``img`` or ``img_path``; ``seg_fields``; ``flip_indices`` with ``gt_seg_map``. Modified: ``img``, the
     labels, ``img_shape``, ``pad_shape``, ``scale_factor``, ``flip``.
 
     Args:
         size: (H, W) of the crop.
-        scale_range: Range of a uniform factor on the largest scale at which the image fits into ``base_size`` in the
-            same or the other orientation (as in mmcv's ``RandomResize``); ``(1, 1)`` disables it.
-        base_size: (H, W); ``size`` by default.
+        scale_range: Range of a uniform factor on the largest scale at which the image fits into ``base_size`` (H, W),
+            by default ``size``, in either orientation (as in mmcv's ``RandomResize``); ``(1, 1)`` disables it.
         cat_max_ratio: Crops are drawn up to 10 times, until there are two classes or more and none has more than this
             share of the labeled pixels (classes or, without these, person and background).
         rotate_prob: Probability of a rotation about the crop's center, by up to ``rotate_range`` degrees either way.
@@ -256,9 +254,8 @@ class SapiensRandomWarp(SapiensTransform):
     def matrix(self, shape: tuple[int, int], zoom: float, place, angle: float, flip: bool) -> np.ndarray:
         """Returns the (2, 3) matrix from pixels of the image, of ``shape`` (H, W), to pixels of the crop.
 
-        ``zoom`` is crop pixels per image pixel; ``place`` (x, y), 0 to 1, where the crop lies in the image, or the
-        image in the crop; ``angle`` the counter-clockwise rotation in degrees about the crop's center, before a
-        ``flip``.
+        ``zoom``: crop pixels per image pixel; ``place`` (x, y), 0 to 1: of the crop in the image, or the image in the
+        crop; ``angle``: counter-clockwise, in degrees, about the crop's center, before a ``flip``.
         """
         offset = np.array(shape[::-1]) * zoom - self.size[::-1]
         offset = (np.maximum(offset, 0) if self.stock_padding else offset) * place
@@ -303,10 +300,7 @@ class SapiensRandomWarp(SapiensTransform):
 
 @TRANSFORMS.register_module()
 class SapiensResize(SapiensTransform):
-    """Resizes the image (averaging where it shrinks) and loaded labels (nearest pixel) to ``size`` (H, W).
-
-    In a test pipeline it comes before the labels are loaded.
-    """
+    """Resizes the image (averaged where it shrinks) and labels loaded before it (nearest pixel) to ``size`` (H, W)."""
 
     def __init__(self, size: tuple[int, int] = (1024, 768)):
         self.size = check_size(size)

@@ -47,15 +47,11 @@ class SapiensLoadImage(SapiensTransform):
 class SapiensLoadLabels(SapiensTransform):
     """Reads and checks the labels that a sample has files for.
 
-    ===================== ================= ==========================================================================
-    file                  key               value
-    ===================== ================= ==========================================================================
-    ``seg_map_path``      gt_seg_map        (H, W) uint8 class ids, 255 ignored
-    ``depth_map_path``    gt_depth_map      (H, W) float32 along the optical axis, times ``depth_scale``; 0: no label
-    ``normal_map_path``   gt_normal_map     (H, W, 3) float32, x right, y up, z to the viewer; 0: no label
-    ``mask_path``         gt_person_mask    (H, W) uint8, 0 or 1
-    ``instance_map_path`` gt_instance_map   (H, W) uint8 number of the person, 0: none
-    ===================== ================= ==========================================================================
+    * ``seg_map_path``: ``gt_seg_map`` (H, W) uint8 class ids, 255 ignored
+    * ``depth_map_path``: ``gt_depth_map`` (H, W) float32 along the optical axis, times ``depth_scale``; 0: no label
+    * ``normal_map_path``: ``gt_normal_map`` (H, W, 3) float32, x right, y up, z to the viewer; 0: no label
+    * ``mask_path``: ``gt_person_mask`` (H, W) uint8, 0 or 1
+    * ``instance_map_path``: ``gt_instance_map`` (H, W) uint8 number of the person, 0: none
 
     Labels of other tasks are read by their kind: class ids, values (integers are divided by the largest of their type),
     or vectors. In a test pipeline it comes after the resize of the image, so labels keep the original size.

@@ -88,7 +88,6 @@ class SapiensMultiTask(BaseSegmentor):
         return losses
 
     def predict(self, inputs: Tensor, data_samples: list | None = None) -> list:
-        """Predicts all tasks in one pass of the backbone; see :meth:`.estimators.SapiensDenseEstimator.predict`."""
         data_samples = with_samples(inputs, data_samples)
         test_cfg = self.test_cfg or {}
         images = batch_of_test(inputs, self.backbone, test_cfg)

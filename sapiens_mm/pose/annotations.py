@@ -259,14 +259,12 @@ def _numbers(rows: list, length: int) -> np.ndarray:
 
 
 def flat_keypoints(entry: dict, fields: Collection[str]) -> list:
-    """Returns the numbers of an annotation's keypoints in one list, from one field or from several."""
     if len(fields) == 1:
         return entry['keypoints']
     return [number for field in fields for number in entry[field]]
 
 
 def has_keypoints(entry: dict) -> bool:
-    """Returns whether an annotation has any keypoints, labeled or not."""
     return entry.get('keypoints') not in (None, [])
 
 

@@ -119,7 +119,6 @@ class CheckedCocoStyle:
         return content, check_persons(persons)
 
     def _sample_arrays(self, persons: Persons) -> dict[str, np.ndarray]:
-        """Returns fields of N samples, each of N rows; keypoints are visible where they are labeled."""
         ends = persons.sizes - 1
         low = persons.boxes[:, :2].clip(0, ends)
         high = (persons.boxes[:, :2] + persons.boxes[:, 2:]).clip(0, ends)

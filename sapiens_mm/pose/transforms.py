@@ -14,15 +14,11 @@ _BLURS = dict(mean=lambda img, side: cv2.blur(img, (side, side)), median=cv2.med
 
 @TRANSFORMS.register_module()
 class SapiensLoadImage(LoadImage):
-    """Loads an image in BGR, upright by its EXIF orientation, and checks that it has the annotated size.
-
-    Takes the arguments of mmpose's ``LoadImage``; ``color_type`` and ``imdecode_backend`` have no effect.
-    """
+    """Loads an upright BGR image of the annotated size; ``color_type`` and ``imdecode_backend`` have no effect."""
 
     def transform(self, results: dict) -> dict | None:
-        """Adds ``img`` (H, W, 3), if it is not there, ``img_shape`` and ``ori_shape`` (H, W) to a sample.
-
-        A FileNotFoundError if missing; a ValueError if not decoded whole, or not of its ``annotated_shape``.
+        """Adds ``img`` (H, W, 3), ``img_shape``, ``ori_shape`` (H, W); a ValueError if damaged, not
+        ``annotated_shape``.
         """
         if 'img' not in results:
             results['img'] = self._read(results['img_path'])

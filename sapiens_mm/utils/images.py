@@ -112,10 +112,7 @@ def header_of(data: bytes) -> Header | None:
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:
-    """Decodes an image file by flags of ``cv2.imdecode``, in every format, and applies its EXIF orientation.
-
-    Returns (H, W) or (H, W, C) in OpenCV's order; a ValueError if the content is truncated, damaged, or no image.
-    """
+    """Decodes by ``cv2.imdecode``'s flags and EXIF orientation, (H, W) or (H, W, C) BGR; a ValueError if damaged."""
     header = header_of(data)
     # From memory, since OpenCV fills the missing part of a truncated file with gray.
     try:

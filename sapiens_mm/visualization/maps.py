@@ -109,7 +109,6 @@ def legend(height: int, names: Sequence[str], colors: Sequence) -> np.ndarray:
 
 
 def titled(image: np.ndarray, title: str) -> np.ndarray:
-    """Returns a copy of an image (H, W, 3) uint8 RGB with a title in the upper left corner."""
     image = np.array(image, order='C')
     (width, height), _ = cv2.getTextSize(title, cv2.FONT_HERSHEY_SIMPLEX, 1, 1)
     scale = min(image.shape[1] * 0.94 / max(width, 1), image.shape[0] / 24 / height)

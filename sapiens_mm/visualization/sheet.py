@@ -30,7 +30,6 @@ def sheet(images: dict[str, np.ndarray] | Iterable[tuple[str, np.ndarray]], colu
 
 
 def resize_to_height(image: np.ndarray, height: int, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
-    """Resizes an image (H, W, ...) to a height, in its aspect ratio."""
     if len(image) == height:
         return image
     width = max(1, round(image.shape[1] * height / len(image)))

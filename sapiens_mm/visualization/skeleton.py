@@ -96,7 +96,6 @@ def _spread(dots: np.ndarray) -> float:
 
 
 def _side(name: str) -> int:
-    """Returns 1 for the person's left, -1 for the right, else 0."""
     words = set(re.split('[^a-z]+', name))
     return bool(words & {'left', 'l'}) - bool(words & {'right', 'r'})
 

@@ -77,7 +77,6 @@ class StreamingMetric(BaseMetric):
         raise NotImplementedError
 
     def absorb(self, record: Any) -> None:
-        """Adds a record to ``self.state``."""
         self.state.append(record)
 
     def summarize(self, states: list) -> dict[str, float]:

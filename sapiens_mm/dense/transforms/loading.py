@@ -31,10 +31,7 @@ SAMPLED_ROWS = 64
 
 @TRANSFORMS.register_module()
 class SapiensLoadImage(SapiensTransform):
-    """Reads ``img_path`` into ``img`` (H, W, 3) uint8 BGR if it is not there; ``img_shape``, ``ori_shape`` (H, W).
-
-    `SapiensRandomWarp` reads images itself. Raises a FileNotFoundError, or a ValueError for undecodable files.
-    """
+    """Reads ``img_path``, unless done, into ``img`` (H, W, 3) uint8 BGR; sets ``img_shape``, ``ori_shape`` (H, W)."""
 
     def transform(self, results: dict) -> dict:
         if 'img' not in results:

@@ -30,12 +30,11 @@ class CheckpointMismatch(RuntimeError):
 
 
 def load_pretrained_backbone(model: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
-    """Initializes a backbone from a checkpoint of a backbone or of a whole model.
+    """Initializes a ``SapiensViT`` from a checkpoint of a backbone or of a whole model.
 
     Args:
-        model: A ``SapiensViT``.
-        checkpoint: A path, ``http(s)://`` or ``hf://`` address; state dict under ``'state_dict'``, ``'model'`` or at
-            the top.
+        checkpoint: A path, ``http(s)://`` or ``hf://`` address; weights under ``'state_dict'``, ``'model'`` or at the
+            top.
         prefix: Of the backbone's keys; default: ``''`` or ``'backbone.'``, with or without ``'module.'``.
     Raises CheckpointMismatch (a tensor of the backbone would stay random).
     """
@@ -53,14 +52,13 @@ def load_pretrained_backbone(model: nn.Module, checkpoint: str, prefix: str | No
 
 
 def export_backbone(checkpoint: str, out: str) -> dict[str, tuple[int, ...]]:
-    """Writes the backbone of a checkpoint to a file in the layout of the public ``*_clean.pth``, without prefix.
+    """Writes a checkpoint's backbone in the layout of the public ``*_clean.pth``; returns name -> shape.
 
     Cls token and position embedding stay as trained; they are fitted when the file is loaded.
 
     Args:
         checkpoint: Of pretraining or any task: a file, a sharded run's folder, ``http(s)://`` or ``hf://`` address.
         out: The file to write, ``.pth`` or ``.safetensors``.
-    Returns: Name -> shape of the written tensors.
     Raises CheckpointError (no Sapiens backbone) or ValueError (another suffix).
     """
     state_dict = _tensors_of(checkpoint)
@@ -117,9 +115,7 @@ def backbone_load_hook(model: nn.Module, state_dict: StateDict, prefix: str, loc
 
 def describe_checkpoint(state_dict: StateDict, model: nn.Module, prefix: str | None = None) -> str:
     """Returns what a state dict seems to be: ``'sapiens_0.6b (1280 wide, 32 layers), pose with 308 keypoints'``.
-
-    ``model`` is a ``SapiensViT``, for its table of architectures; ``prefix`` of the backbone's keys is found by
-    default.
+    ``model`` is any ``SapiensViT``; the ``prefix`` of the backbone's keys is found by default.
     """
     if prefix is None:
         prefix = _find_prefix(state_dict)

@@ -43,13 +43,11 @@ class SapiensFeaturePyramid(BaseModule):
     1x1 and a 3x3 convolution with LayerNorm; 64 and 128 are every second cell of the previous map.
 
     Args:
-        in_channels: Channels of the backbone's map.
-        out_channels: Channels of every output map.
+        in_channels, out_channels: Channels of the backbone's map and of every output map.
         num_outs: Number of maps; default: 4, or that of ``strides``.
         start_stride: Finest stride in pixels, 4 to 32; each map doubles it.
-        strides: Instead of both: ascending, of 4 to 128, where 64 needs 32 before it, and 128 needs 64.
-        init_cfg: See :class:`mmengine.model.BaseModule`.
-    Raises ValueError (invalid strides).
+        strides: Instead of both: ascending, of 4 to 128, where 64 needs 32 before it, and 128 needs 64; else a
+            ValueError.
     """
 
     def __init__(self,
@@ -76,9 +74,7 @@ class SapiensFeaturePyramid(BaseModule):
             _level(in_channels, out_channels, stride) for stride in strides if stride <= 32)
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Maps the backbone's (B, in_channels, h, w) of stride 16 (the last of several) to (B, out_channels, ., .),
-        contiguous, per stride, finest first.
-        """
+        """The (last) map (B, in_channels, h, w) of stride 16 -> (B, out_channels, ., .) per stride, finest first."""
         x = inputs if isinstance(inputs, Tensor) else inputs[-1]
         outs = [level(x).contiguous() for level in self.levels]
         while len(outs) < len(self.strides):

@@ -5,9 +5,7 @@ import torch.nn as nn
 
 
 def upsampling_layers(in_channels: int, out_channels: Sequence[int], kernel_sizes: Sequence[int]) -> nn.Sequential:
-    """n transposed convolutions of stride 2 with InstanceNorm and SiLU: (B, C, h, w) -> (B, C', h * 2^n, w * 2^n). Each
-    has its output channels and kernel size, 2 or 4.
-    """
+    """Transposed convolutions (kernel 2 or 4), InstanceNorm, SiLU: (B, C, h, w) -> (B, C', h * 2^n, w * 2^n)."""
     _check_lengths('deconv', out_channels, kernel_sizes, allowed=(2, 4))
     layers = []
     for width, kernel in zip(out_channels, kernel_sizes):

@@ -207,8 +207,8 @@ class SapiensViT(BaseModule):
             super().init_weights()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Maps normalized images (B, in_channels, H, W) of any size to a tensor per entry of ``out_indices``, in the
-        order of the blocks, shaped as ``out_type`` says.
+        """Maps normalized images (B, in_channels, H, W) of any size to a tensor of ``out_type`` for each of
+        ``out_indices``.
         """
         x, grid = self.embed(x)
         outs = []
@@ -269,10 +269,8 @@ class SapiensViT(BaseModule):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Returns the depth of a parameter, full name with ``prefix`` (``'backbone.'``), and the number of depths.
-
-        The depth is 0 for the embeddings, i + 1 for block i, ``num_layers + 1`` for the final norm and all outside of
-        the backbone.
+        """Returns the depth of a parameter, full name with ``prefix`` (``'backbone.'``), and the number of depths. 0
+        for the embeddings, i + 1 for block i, ``num_layers + 1`` for the final norm and all outside of the backbone.
         """
         num_depths = self.num_layers + 2
         if not param_name.startswith(prefix):

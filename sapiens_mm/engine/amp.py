@@ -9,9 +9,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class SapiensBF16OptimWrapper(OptimWrapper):
-    """Runs forward passes in bfloat16 under autocast; weights, gradients and optimizer state stay float32. bfloat16 has
-    float32's range, so losses need no scaling. Unlike MMEngine's ``AmpOptimWrapper`` it runs on a CPU too.
-    """
+    """Autocast to bfloat16 on any device; weights, gradients and optimizer state stay float32, losses unscaled."""
 
     @contextmanager
     def optim_context(self, model):

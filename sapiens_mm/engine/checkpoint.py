@@ -29,10 +29,8 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
 
     ``map_location`` is that of :func:`torch.load`, for ``.safetensors`` a device; a folder's tensors stay on the CPU.
     Returns the saved dict (of a folder without the optimizer's tensors), its ``'model'`` as ``'state_dict'`` too; a
-    bare backbone also fits backbones inside of larger models (:class:`_BareMetadata`).
-
-    Raises FileNotFoundError (missing local file), CheckpointError (not fetched, damaged or no checkpoint) or
-    UnsafeCheckpointError (a type is not allowed).
+    bare backbone also fits backbones inside of larger models (:class:`_BareMetadata`). Raises FileNotFoundError,
+    CheckpointError (not fetched, damaged or no checkpoint) or UnsafeCheckpointError (a type is not allowed).
     """
     path = fetch_file(os.fspath(source))
     if osp.isdir(path):

@@ -16,9 +16,8 @@ _LEGACY_MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # how torch.save be
 
 def read_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> dict:
     """Returns the dict in a file of ``torch.save`` (zip, or the format before torch 1.6) or a ``.safetensors`` file.
-
-    Raises FileNotFoundError (missing), CheckpointError (damaged or no checkpoint) or UnsafeCheckpointError (a type is
-    not allowed).
+    Raises FileNotFoundError, CheckpointError (damaged or no checkpoint) or UnsafeCheckpointError (a type not
+    allowed).
     """
     check_signature(path)
     checkpoint = (_read_safetensors if path.endswith('.safetensors') else _read_pickle)(path, map_location)
@@ -44,9 +43,7 @@ def check_signature(path: str, name: str | None = None) -> None:
 
 def check_whole(path: str, name: str | None = None, contents: bool = False) -> None:
     """Checks that a checkpoint file is complete: a zip by its table of contents, other kinds by reading them.
-
-    ``contents`` reads the file once, in pieces, and compares a zip's members with their checksums, if any. Raises a
-    CheckpointError, which calls the file ``name``, if it is damaged or not a checkpoint.
+    ``contents`` compares a zip's members with their checksums, if any. Raises a CheckpointError about ``name``.
     """
     try:
         check_signature(path)

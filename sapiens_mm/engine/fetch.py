@@ -126,7 +126,6 @@ def _download(url: str, path: str) -> None:
 
 
 def _remove_stale(path: str) -> None:
-    """Removes downloads of killed processes, to which nothing was written for long."""
     for partial in glob.glob(f'{glob.escape(path)}.part-*'):
         with contextlib.suppress(OSError):  # another process may remove it too
             if time.time() - osp.getmtime(partial) > 2 * STALL_SECONDS:

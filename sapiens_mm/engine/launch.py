@@ -22,16 +22,12 @@ _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
 def build_runner(cfg: Config, resume: bool = False) -> Runner:
-    """Builds the config's runner (``runner_type``, by default :class:`mmengine.runner.Runner`).
+    """Builds the runner of a config of any task and host (``runner_type``, by default :class:`mmengine.runner.Runner`).
 
     Without an accelerator, a distributed run uses gloo on the CPU. Checkpoints run no code, ``last_checkpoint`` is
-    replaced atomically, and a scaled learning rate counts accumulated batches.
-
-    Args:
-        cfg: Config of any task and host.
-        resume: From the newest complete checkpoint in the work dir, if any; so does ``resume=True`` in a config without
-            ``load_from``.
-    Raises RuntimeError (the launcher does not fit the machine) or CheckpointError (no checkpoint is complete).
+    replaced atomically, and a scaled learning rate counts accumulated batches. ``resume`` (or ``resume=True`` in a
+    config without ``load_from``) continues from the newest complete checkpoint in the work dir, if any. Raises
+    RuntimeError (the launcher does not fit the machine) or CheckpointError (no checkpoint is complete).
     """
     refuse_foreign_files()
     if _recomputes(cfg.get('model')) and get_device() == 'cpu':
@@ -61,10 +57,9 @@ def build_runner(cfg: Config, resume: bool = False) -> Runner:
 def return_freed_memory(threshold: int = 1 << 20) -> bool:
     """Makes glibc's malloc map blocks of ``threshold`` bytes or more one by one; returns whether the limit was set.
 
-    It is not with another libc, or if the environment sets it. By default the limit grows to 32 MB, and activations,
-    gradients and optimizer state share a heap, which fragments (see also
-    https://sourceware.org/bugzilla/show_bug.cgi?id=14581): a checkpointed step of the 0.3b model at 1024x768 then peaks
-    at 8.7 GB with glibc 2.36.
+    It is not with another libc, or if the environment sets it. By default it grows to 32 MB, and all tensors share a
+    heap, which fragments (https://sourceware.org/bugzilla/show_bug.cgi?id=14581): a checkpointed step of the 0.3b model
+    at 1024x768 then peaks at 8.7 GB with glibc 2.36.
     """
     chosen = 'MALLOC_MMAP_THRESHOLD_' in os.environ or 'mmap_threshold' in os.environ.get('GLIBC_TUNABLES', '')
     if chosen or platform.libc_ver()[0] != 'glibc':
@@ -105,7 +100,6 @@ def leave_process_group() -> None:
 
 
 def _name_process_as_slurm() -> None:
-    """Sets torch's environment variables from srun's, as MMEngine does on GPUs."""
     if 'SLURM_STEP_TASKS_PER_NODE' not in os.environ:
         raise RuntimeError("launcher: got 'slurm' without SLURM_STEP_TASKS_PER_NODE, expected processes of srun; start "
                            'them with tools/slurm_train.sh or tools/slurm_test.sh')

@@ -35,15 +35,14 @@ class SapiensFSDPStrategy(DDPStrategy):
 
     Parameter names and losses are those of DDP. With ``SapiensBF16OptimWrapper`` (``--amp``) blocks receive weights and
     tokens in bfloat16, half the traffic; gradients are reduced and weights kept in float32. A checkpoint is a folder
-    (:mod:`sapiens_mm.engine.sharded_checkpoint`) that all processes share; any number of processes can resume it.
+    (:mod:`sapiens_mm.engine.sharded_checkpoint`) that all processes share; any number of processes can resume it, or an
+    ordinary checkpoint.
 
     Args:
         block_names: Class names of the transformer blocks.
-        shard_size: Processes that share one copy of the model, a divisor of their number; default: all. The GPUs of a
-            node keep the weights' traffic inside it.
+        shard_size: Processes that share one copy of the model, a divisor of their number; by default all.
         **kwargs: Of MMEngine's strategies.
-    Raises ValueError (bad ``shard_size``, or no such blocks), RuntimeError (no launcher) or ImportError (torch is too
-    old).
+    Raises ValueError (bad ``shard_size``, or no blocks), RuntimeError (no launcher) or ImportError (old torch).
     """
 
     def __init__(self, *, block_names: tuple[str, ...] = ('Block', ), shard_size: int | None = None, **kwargs):
@@ -158,7 +157,6 @@ class SapiensFSDPStrategy(DDPStrategy):
 
 
 def _shard_like(value: Tensor, param: Tensor) -> Tensor:
-    """Shards a whole tensor like a parameter of its shape; returns other values unchanged."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(param, DTensor) or isinstance(value, DTensor) or getattr(value, 'shape', None) != param.shape:

@@ -18,11 +18,9 @@ _HEADS = ('head', 'heads', 'decode_head')
 
 @dataclass
 class ModelProfile:
-    """Cost of one forward pass, with the activations kept for the backward pass.
+    """Cost of one forward pass of ``batch`` images of ``shape`` (H, W) pixels, with what is kept for the backward pass.
 
     Attributes:
-        shape: Image size (H, W) in pixels.
-        batch: Images in the batch.
         amp: Whether activations are bfloat16 where autocast makes them so.
         parameters: Number of parameters of each part of the model.
         macs: Multiply-adds of each part's linear and convolutional layers: the paper's Table 2 (1024 x 1024).
@@ -59,11 +57,8 @@ def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int 
                   amp: bool = False) -> ModelProfile:
     """Profiles the model of a config of any host: backbone and neck of a detector, a model without a head as a whole.
 
-    Args:
-        cfg: Config with ``model``, already imported (``custom_imports``).
-        shape: (H, W) in pixels, by default the backbone's ``img_size``; a ValueError without either.
-        batch: Images in the batch.
-        amp: Whether to run under bfloat16 autocast.
+    ``cfg`` is already imported (``custom_imports``); ``shape`` is (H, W) in pixels, by default the backbone's
+    ``img_size`` (a ValueError without either); ``amp`` runs under bfloat16 autocast.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     # Tensors without storage; unlike on the meta device, attention takes the fused path.

@@ -118,10 +118,8 @@ class _PickledConfigDict:
 
 @functools.cache
 def allowed_globals() -> dict[str, Any]:
-    """Returns what a checkpoint may hold besides tensors and Python's own containers: name in a pickle -> object.
-
-    ``Runner.save_checkpoint`` writes ``HistoryBuffer`` (message hub), arrays, array scalars and sets (dataset meta,
-    metrics); public pose files have a ``ConfigDict`` in ``meta``. Arrays of Python objects are not allowed.
+    """Returns what a checkpoint may hold besides tensors and Python's own containers: name in a pickle -> object. That
+    is what ``Runner.save_checkpoint`` and the public pose files write; arrays of Python objects are not allowed.
     """
     stand_ins = [_PickledHistoryBuffer, _pickled_getattr, _PickledConfigDict]
     # numpy 1 and numpy 2 name these two after different modules; a file of one has to load with the other.
@@ -231,7 +229,6 @@ def _refused_types(pickles: list[tuple[list[str], bool]], error: Exception) -> s
 
 
 def _is_foreign(name: str) -> bool:
-    """Whether a name in a pickle is that of a type that is not allowed, not a damaged one of an allowed type."""
     if name in _all_globals() or not all(part.isidentifier() for part in name.split('.')):
         return False
     module, _, attribute = name.rpartition('.')

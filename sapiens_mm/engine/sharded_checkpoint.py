@@ -38,9 +38,7 @@ def is_sharded(path: str) -> bool:
 
 
 def check_sharded(folder: str) -> None:
-    """Checks by the sizes of its files that a folder is complete; folders of other formats pass. Raises CheckpointError
-    (a file is missing or too short, or the table is damaged).
-    """
+    """Raises a CheckpointError unless a folder is complete by its files' sizes; other formats pass."""
     names = os.listdir(folder)
     if names and not any(name in (_TABLE, _REST) or name.endswith('.distcp') for name in names):
         return
@@ -51,12 +49,8 @@ def check_sharded(folder: str) -> None:
 
 
 def save_sharded(folder: str, tensors: dict, rest: dict) -> None:
-    """Writes a checkpoint; all processes call it. An interruption leaves a folder of that name as it was.
-
-    Args:
-        folder: Shared by all processes.
-        tensors: Nested dicts, of which each process writes its own shards.
-        rest: Everything else, written by the main process.
+    """Writes a checkpoint; all processes call it. An interruption leaves a folder of that name as it was. Of
+    ``tensors``, nested dicts, each process writes its own shards; the main process writes the ``rest``.
     """
     require_torch(OLDEST_TORCH, f'{folder} as a sharded checkpoint')
     main = is_main_process()
@@ -81,12 +75,10 @@ def read_rest(folder: str) -> dict:
 
 
 def load_sharded(folder: str, tensors: dict, alone: bool = False) -> None:
-    """Reads tensors in place, whatever number of processes wrote them.
+    """Reads nested dicts of tensors (shapes as in the folder) in place, whatever number of processes wrote them.
 
-    Args:
-        tensors: Nested dicts with the shapes in the folder; each process reads its shards.
-        alone: Whether only this process reads; otherwise all processes call this.
-    Raises CheckpointError (missing tensors, missing or damaged files).
+    Each process reads its shards; all call it, or one ``alone``. Raises a CheckpointError for missing tensors or
+    damaged files.
     """
     try:
         with warnings.catch_warnings():
@@ -109,8 +101,6 @@ def read_sharded(folder: str) -> dict[str, Any]:
 
 
 class _TableUnpickler(ListedUnpickler):
-    """Unpickles descriptions of tensors only."""
-
     @staticmethod
     @functools.cache
     def listed() -> dict[str, Any]:
@@ -177,7 +167,6 @@ def _check_table(table: dcp_types.Metadata, folder: str | os.PathLike) -> None:
 
 
 def _covers(size: tuple[int, ...], boxes: set[tuple[tuple, tuple]]) -> bool:
-    """Whether boxes (offsets, sizes) fill an array, each element once."""
     for offsets, shape in boxes:
         if not all(0 <= begin <= begin + length <= end
                    for begin, length, end in zip(offsets, shape, size, strict=True)):

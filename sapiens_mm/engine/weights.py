@@ -15,14 +15,12 @@ __all__ = ['check_complete', 'fill_model', 'save_weights']
 
 def fill_model(model: nn.Module, weights: dict[str, Tensor], source: str,
                hint: str = 'use the config and the checkpoint of one training', assign: bool = False) -> None:
-    """Loads weights into a model, every tensor of it.
+    """Loads weights, name in the state dict -> tensor, into every tensor of a model, whose load hooks may fit them
+    first.
 
-    Args:
-        model: Its load hooks may fit the weights first.
-        weights: Name in the model's state dict -> tensor.
-        source, hint: What error messages call the checkpoint, and advise.
-        assign: Whether the model takes over the tensors and their dtypes, as on the meta device it must.
-    Raises CheckpointError (missing, unexpected, other shape or kind of dtype).
+    ``source`` and ``hint`` are what messages call the checkpoint, and advise. ``assign`` takes over the tensors and
+    their dtypes, as a model on the meta device must. Raises CheckpointError (missing, unexpected, other shape or kind
+    of dtype).
     """
     _check_kinds(model.state_dict(), weights, source)
     try:
@@ -39,11 +37,8 @@ def check_complete(model: nn.Module, weights: dict[str, Tensor], source: str,
                    ignore: tuple[str, ...] = ()) -> None:
     """Checks that weights have every tensor of a model, in its shape; unexpected tensors are fine.
 
-    Args:
-        weights: Name -> tensor; names may begin with ``'module.'``.
-        source, hint: What error messages call the checkpoint, and advise.
-        ignore: Prefixes not checked; nor are BatchNorm's counters of batches, which old files lack.
-    Raises CheckpointError (missing, other shape or kind of dtype).
+    Names may begin with ``'module.'``; those with a prefix in ``ignore``, and BatchNorm's counters of batches, which
+    old files lack, are not checked. Otherwise as :func:`fill_model`.
     """
     weights = {name.removeprefix('module.'): value for name, value in weights.items()}
     for hook in model._load_state_dict_pre_hooks.values():  # which rename the keys of old checkpoints

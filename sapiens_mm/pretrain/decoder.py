@@ -13,8 +13,7 @@ from ..backbones.sapiens_vit import Block, run_block
 class SapiensMAEDecoder(BaseModule):
     """Predicts the pixels of every patch from the encoded visible ones (He et al., CVPR 2022).
 
-    A learned token replaces each masked patch; positions are fixed sines and cosines. The defaults are the public
-    models'.
+    A learned token replaces each masked patch; positions are fixed sines and cosines. Defaults: the public models'.
 
     Args:
         in_channels: Width of the encoder.
@@ -25,7 +24,6 @@ class SapiensMAEDecoder(BaseModule):
         num_layers, num_heads: Number of blocks and of attention heads.
         feedforward_channels: Width of the MLPs, by default 4 times ``embed_dims``.
         with_cp: Whether to recompute activations inside a block in the backward pass.
-        init_cfg: See :class:`mmengine.model.BaseModule`.
     """
 
     def __init__(self,

@@ -156,11 +156,8 @@ class SapiensImages(IterableDataset):
 
 
 def decode(data: bytes) -> Tensor:
-    """Decodes an image file, or an animation's first frame, to (3, h, w) uint8 RGB, with EXIF orientation, without
-    alpha.
-
-    ``data`` is JPEG, PNG, WebP, or another format that torchvision or Pillow recognize. Damaged files raise nearly any
-    exception.
+    """Decodes an image file or an animation's first frame, EXIF-oriented and opaque, to (3, h, w) uint8 RGB. JPEG, PNG,
+    WebP, or what torchvision or Pillow recognize; damaged files raise nearly any exception.
     """
     if ends_in_zeros(data):
         raise ValueError('the file is truncated: it ends in zeros')

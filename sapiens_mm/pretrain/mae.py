@@ -21,7 +21,6 @@ class SapiensMAE(BaseModel):
         mask_ratio: Share of masked patches, in (0, 1), else a ValueError.
         norm_target: Whether to normalize the pixels of each target patch by their own mean and variance.
         data_preprocessor: Config of a preprocessor for images (B, 3, H, W) or a list of them.
-        init_cfg: See :class:`mmengine.model.BaseModule`.
     """
 
     def __init__(self,
@@ -54,9 +53,7 @@ class SapiensMAE(BaseModel):
 
     def forward(self, inputs: Tensor, data_samples: dict | None = None,
                 mode: str = 'tensor') -> dict | tuple[Tensor, Tensor]:
-        """Runs :meth:`loss` or, with mode ``'tensor'``, :meth:`predict` on normalized images (B, 3, H, W) with a new
-        mask.
-        """
+        """Runs :meth:`loss` or, with mode ``'tensor'``, :meth:`predict` on normalized images (B, 3, H, W)."""
         if mode == 'loss':
             return self.loss(inputs)
         if mode == 'tensor':
@@ -73,9 +70,8 @@ class SapiensMAE(BaseModel):
                 noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Predicts all patches of normalized images (B, 3, H, W) from the visible ones; see :meth:`random_mask`.
 
-        Returns the patches (B, N, patch_size ** 2 * 3), normalized with ``norm_target``, and the mask (B, N) float, 1
-        for masked. Raises a ValueError if a side is not a multiple of the patch size, or the ratio masks all or no
-        patches.
+        Returns (B, N, patch_size ** 2 * 3), normalized with ``norm_target``, and the mask (B, N) float, 1 for masked.
+        Raises a ValueError if patches do not fill the images, or all or none are masked.
         """
         latent, mask, ids_restore, grid = self.encode(inputs, mask_ratio, noise)
         return self.neck(latent, ids_restore, grid), mask

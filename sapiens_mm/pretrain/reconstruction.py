@@ -17,17 +17,11 @@ _MASKED = 128  # gray of masked patches
 
 @torch.no_grad()
 def reconstruct(model: SapiensMAE, inputs: Tensor, mask_ratio: float, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Fills in the masked patches of images.
+    """Fills in the masked patches of normalized images (B, 3, H, W), on the device of a model in evaluation mode.
 
-    With ``norm_target`` patches have no mean and contrast; these are interpolated from the visible ones, by the inverse
-    squared distance.
-
-    Args:
-        model: In evaluation mode.
-        inputs: Normalized images (B, 3, H, W) on the model's device.
-        mask_ratio: Share of masked patches, in (0, 1).
-        seed: Seed of the mask, which does not depend on the device.
-    Returns the images (B, 3, H, W), and the mask (B, 1, H, W), 1 for masked pixels.
+    With ``norm_target`` their mean and contrast are interpolated from the visible ones by the inverse squared distance.
+    ``mask_ratio`` is in (0, 1); the mask depends on ``seed``, not on the device. Returns the images, and the mask (B,
+    1, H, W), 1 for masked pixels.
     """
     size = model.backbone.patch_size
     grid = tuple(side // size for side in inputs.shape[-2:])
@@ -54,9 +48,7 @@ def _from_around(values: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def reconstruction_sheet(model: SapiensMAE, inputs: Tensor, mask_ratios: Sequence[float] = (0.75, 0.85, 0.95),
                          seed: int = 0) -> np.ndarray:
-    """Draws normalized images (B, 3, H, W), and per ratio masked and reconstructed, in rows: (height, width, 3) uint8
-    RGB. The model's preprocessor has their mean and std.
-    """
+    """Draws normalized images (B, 3, H, W), and each masked and filled in per ratio: (height, width, 3) uint8 RGB."""
     was_training = model.training
     model.eval()
     columns = [('image', _pixels(model, inputs))]

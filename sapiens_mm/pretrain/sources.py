@@ -38,9 +38,7 @@ class SourceError(RuntimeError):
 @functools.lru_cache(maxsize=2)  # for the shards and the images of an epoch
 def permutation(length: int, *numbers: int) -> np.ndarray:
     """Returns a permutation of 0 to ``length - 1``, seeded by nonnegative integers; do not write to it.
-
-    That of ``RandomState.permutation``, the same in all NumPy releases, as checkpoints need. 4 bytes an element (8
-    while made).
+    ``RandomState.permutation``'s, the same in all NumPy releases, as checkpoints need; 4 bytes an element.
     """
     order = np.arange(length, dtype=np.int32 if length <= 2**31 else np.int64)
     np.random.RandomState(numbers).shuffle(order)
@@ -48,9 +46,7 @@ def permutation(length: int, *numbers: int) -> np.ndarray:
 
 
 class FileSource:
-    """Image files ``names``, relative to ``root``; a shard is a chunk of their permutation in an epoch (the last:
-    fewer).
-    """
+    """Image files ``names``, relative to ``root``; a shard is a chunk of their permutation in an epoch."""
 
     def __init__(self, root: str | os.PathLike, names: list[str], chunk: int = 64):
         if chunk < 1:
@@ -86,10 +82,8 @@ def folder_source(path: str | os.PathLike, chunk: int = 64) -> FileSource:
 
 
 def list_source(path: str | os.PathLike, root: str | os.PathLike | None = None, chunk: int = 64) -> FileSource:
-    """Returns the images that a text file lists, one path a line; a path that is listed twice is two images.
-
-    Paths are relative to ``root``, by default the file's folder; a missing one is an unreadable image. ``chunk``: see
-    :class:`FileSource`. Raises a SourceError for a missing or empty file.
+    """Returns the images that a text file lists, one path a line; a path that is listed twice is two images. ``root``:
+    by default the file's folder. A missing image is unreadable; a missing or empty list a SourceError.
     """
     if not os.path.isfile(path):
         raise SourceError(f'image source: got {path}, expected an existing list file; check the path')
@@ -158,9 +152,7 @@ class TarSource:
 
 def tar_members(url: str, retries: int = 3, select: Callable[[str], bool] | None = None,
                 allow_pipes: bool = False) -> Iterator[tuple[str, bytes]]:
-    """Yields name and content of a tar file's members that ``select`` accepts; see :class:`TarSource`. Raises
-    SourceError (damaged, empty, or not downloaded).
-    """
+    """Yields name and content of a tar file's selected members (:class:`TarSource`), or raises a SourceError."""
     from webdataset.tariterators import tar_file_iterator
     given = images = 0
     for attempt in itertools.count():
@@ -226,9 +218,7 @@ def is_local(url: str) -> bool:
 
 
 def open_url(url: str, allow_pipes: bool = False) -> BinaryIO:
-    """Opens a path or address for reading once (:class:`TarSource`), or raises an OSError, or SourceError for a
-    command.
-    """
+    """Opens a path or address for reading once (:class:`TarSource`); an OSError, or a SourceError for a command."""
     if is_local(url):
         return open(os.path.abspath(url), 'rb')  # WebDataset would run a file named 'pipe:...'
     if url.startswith(_WEB):
@@ -256,7 +246,6 @@ def _check(urls: list[str], wrong: list[str], what: str, remedy: str) -> None:
 
 
 def _shuffled(items: Iterator[Any], size: int, rng: random.Random) -> Iterator[Any]:
-    """Yields items shuffled such that none comes forward by more than ``size``."""
     buffer = list(itertools.islice(items, size))
     for item in items:
         index = rng.randrange(size)

@@ -14,11 +14,8 @@ HDRI_SUFFIXES = ('.hdr', '.exr')
 
 @dataclass
 class Assets:
-    """The user's images.
-
-    Attributes:
-        photos, hdris: Images without people and environment maps, sorted by name.
-        fingerprints: Number and digest of names and sizes of ``backgrounds`` and ``hdris``, or None, wherever they are.
+    """The user's photos without people and environment maps, sorted by name. ``fingerprints``: number and digest of
+    names and sizes of ``backgrounds`` and ``hdris``, or None, wherever they are.
     """
     photos: list = field(default_factory=list)
     hdris: list = field(default_factory=list)

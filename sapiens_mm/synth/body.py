@@ -30,11 +30,8 @@ _PART_BONES = {
 
 @dataclass
 class PosedBody:
-    """A body in the world (meters, z up; in the rest pose it looks to -y and its left is +x).
-
-    Attributes:
-        vertices: (19158, 3) float32, numbered as in ``base.obj``, with the helper geometry.
-        bone_heads, bone_tails: Ends of each bone by its name, (3,) each.
+    """A body in the world (meters, z up; in the rest pose it looks to -y and its left is +x). (19158, 3) float32
+    vertices numbered as in ``base.obj``, with helper geometry; ends (3,) of each bone by name.
     """
     vertices: np.ndarray
     bone_heads: dict[str, np.ndarray]
@@ -65,8 +62,6 @@ class Body:
         skin_uv: (F, 4, 2) their texture coordinates, v up.
         groups: Quads of the other geometry by group of ``base.obj``.
         skin_parts: (F,) class of each skin quad among the 28 body parts; left and right are the person's.
-        bones: Names of the bones.
-        rest: The body in the rest pose.
     """
 
     def __init__(self):
@@ -104,8 +99,7 @@ class Body:
         Args:
             phenotypes: Anny's, 0 to 1 each (``age`` from -1/3, a newborn).
             face: Facial actions, 0 to 1 each, such as ``eyeBlinkLeft``, ``jawOpen``.
-            rotations: Bone -> rotation vector (3,) in radians, along the axes of the rest pose as its parents carry
-                them.
+            rotations: Bone -> rotation vector (3,) in radians, along the rest pose's axes as its parents carry them.
         """
         # Each person is posed twice in a row: to check the pose, and to be dressed.
         key = pickle.dumps((phenotypes, face, rotations))

@@ -114,12 +114,12 @@ def view_rotation(azimuth: float = 0.0, elevation: float = 0.0, roll: float = 0.
 
 def frame_box(points: np.ndarray, size: tuple, focal: float, margin: float = 0.06, azimuth: float = 0.0,
               elevation: float = 0.0, roll: float = 0.0, near: float = 0.1) -> Camera:
-    """Creates the nearest camera of a given direction and focal length that sees all points.
+    """Creates the nearest camera of a given direction and focal length that sees all points (N, 3) in meters.
 
     They touch two opposite edges (less the margin) and are centered between the others, exactly, at any distances.
+    Raises a ValueError for no points, or not finite ones.
 
     Args:
-        points: (N, 3) meters: corners of a box or vertices of a mesh; none, or not finite ones: a ValueError.
         size, focal: See `intrinsics_of`.
         margin: Share of width and height left free on each side, below 0.5 (else a ValueError). Negative crops.
         azimuth, elevation, roll: See `view_rotation`.

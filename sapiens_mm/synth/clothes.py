@@ -27,10 +27,8 @@ def compact(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Cut:
-    """The part of a mesh, (F, 3) ``faces``, where ``field`` (V,) is positive, best a distance; cuts the border's
-    triangles.
-
-    ``faces`` (G, 3) int32 join the new vertices; the i-th is ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
+    """The part of a mesh of (F, 3) ``faces`` where ``field`` (V,), best a distance, is positive. ``faces`` (G, 3) int32
+    join the new vertices; the i-th is ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
     """
 
     def __init__(self, faces: np.ndarray, field: np.ndarray):
@@ -305,9 +303,7 @@ class _Fitting:
         straps.albedo, straps.uv = tuple(piece['cloth']['color']), None
 
     def _shell(self, name: str, field, loose, piece: dict, part: str, over=0., faces=None, normals=None) -> Mesh:
-        """Adds a mesh's part (default: tights) with positive ``field``, offset ``loose`` and at least ``over`` (meters,
-        or (V,)).
-        """
+        """Adds a mesh's part with positive ``field``, offset ``loose`` and at least ``over`` (meters, or (V,))."""
         rest = self.wardrobe.rest
         cut = Cut(self.wardrobe.tights if faces is None else faces, field)
         out = np.maximum(np.asarray(loose, np.float32) * _folds(rest, piece['fold']), over)

@@ -28,7 +28,6 @@ def mitsuba():
 
 
 def trimesh():
-    """Returns the module ``trimesh``, or raises `MissingExtra`."""
     with needs_extra('reading scans'):
         import trimesh as module
     return module

@@ -209,13 +209,12 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
     """Generates the missing images of a set or of a shard, then collects the annotations of all existing images.
 
     Args:
-        folder: Created where missing.
         num: Number of images of the whole set.
         workers: Processes. The bytes do not depend on it.
         shard: ``(i, n)``: only images i, i + n, i + 2 n, ...
     Yields ``(index, seconds by stage)`` of each finished image, in any order.
-    Raises ValueError (out of range, other settings, or broken JSON), OSError (not written, or a worker died) or
-    ImportError (no extra ``synth``).
+    Raises ValueError (out of range, other settings, or broken JSON), OSError (not written, or a dead worker) or
+    ImportError (no extra).
     """
     folder = Path(folder)
     if num < 1 or workers < 1:

@@ -54,9 +54,7 @@ def read_obj(path) -> tuple:
 
 
 def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
-    """Lists the sequences (``pairXX/actionXX``) of pairs in Hi4D's, a pair's or a sequence's folder, sorted. Raises a
-    FileNotFoundError without the folder, a pair or its camera file.
-    """
+    """Lists the sequences (``pairXX/actionXX``) in Hi4D's, a pair's or a sequence's folder, or FileNotFoundError."""
     source = Path(source)
     if not source.is_dir():
         raise FileNotFoundError(f'{source} does not exist; expected the folder of Hi4D that holds pair00, pair01, ...')
@@ -73,8 +71,8 @@ def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
 
 
 def hi4d_camera(sequence, camera: int, size: tuple) -> tuple:
-    """Reads a sequence's camera by its id (4, 16, 28, ...), for photos of ``size`` (height, width), or raises a
-    ScanError. Returns `Camera` and (5,) distortion coefficients of OpenCV.
+    """Reads a sequence's `Camera` by its id (4, 16, ...) for photos of ``size`` (height, width), and OpenCV's (5,)
+    distortion. Raises a ScanError where the file has no such camera.
     """
     path = Path(sequence) / 'cameras/rgb_cameras.npz'
     try:
@@ -112,15 +110,11 @@ def hi4d_meshes(sequence, frame: int) -> list:
 
 def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAMERA, stride: int = 1,
                shard: tuple = (0, 1), progress=None) -> int:
-    """Writes depth, normals and masks for Hi4D's photos, and continues an interrupted run; returns the number of new
-    images.
+    """Writes depth, normals and masks for Hi4D's photos, or continues; returns the number of new images.
 
-    Args:
-        source, pairs: See `find_hi4d`.
-        out: The data set's folder.
-        camera: Id of the camera.
-        stride: Every so many frames.
-        shard, progress: See `scans.render_scans`, with photos in place of scans.
+    ``camera`` is an id, ``stride`` takes every so many frames; see `find_hi4d`, and `scans.render_scans` with photos
+    for scans.
+
     Raises FileNotFoundError (no folder or photo) or ScanError (a broken mesh, mask or camera file).
     """
     mitsuba()

@@ -41,9 +41,9 @@ COCO_PARTS = dict(foot=slice(17, 23), face=slice(23, 91), lefthand=slice(91, 112
 
 
 def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, meshes: list[Mesh]) -> np.ndarray:
-    """Projects a person's landmarks to (N, 3) float64: x, y in pixels (0: the first one's center) or 0, and visibility.
+    """A person's landmarks, (N, 3) float64: x, y in pixels (0: the first one's center) or 0, and visibility.
 
-    Visible if the first surface at or beside its pixel is the person's and at most
+    Visible: the first surface at or beside its pixel is the person's and at most
     :data:`~sapiens_mm.synth.landmarks.DEPTH_TOLERANCE` in front of it (more under clothes).
     """
     uv, z = camera.project(person.landmarks)

@@ -15,19 +15,17 @@ SUN_DISTANCE, SUN_RADIUS = 2e4, np.radians(0.5358 / 2)
 
 
 def emitters(lights: list, meshes: list, camera: Camera) -> list:
-    """Converts light descriptions of plain numbers to Mitsuba lights.
+    """Converts light descriptions of plain numbers to Mitsuba lights; raises a ValueError for an unknown type.
 
     A surface point is lit by one random point of one light: of :data:`ROUND` rays each lamp (the sun among them) gets
-    one, and ambient light gets the rest, at least as many as one lamp.
+    one, and ambient light the rest, at least as many as one lamp. ``meshes`` and ``camera`` have the least noise.
 
-    Args:
-        lights: Descriptions, each one of ``{'type': 'constant', 'radiance': [r, g, b]}``: the same from everywhere;
-            ``{'type': 'sunsky', 'sun_direction': [x, y, z], 'turbidity': 1..10, 'sun_scale': s, 'sky_scale': s,
-            'albedo': ground's 0..1}``: sun and sky, z up; ``{'type': 'hdri', 'file': path, 'yaw': degrees, 'scale':
-            s}``: the user's environment map; ``{'type': 'panel', 'centre': [x, y, z], 'target': [x, y, z], 'size': [w,
-            h], 'radiance': [r, g, b]}``: a rectangle (meters) that shines towards its target.
-        meshes, camera: Lit meshes and the view with the least noise.
-    Raises ValueError (the type is unknown).
+        ``{'type': 'constant', 'radiance': [r, g, b]}``: the same from everywhere;
+        ``{'type': 'sunsky', 'sun_direction': [x, y, z], 'turbidity': 1..10, 'sun_scale': s, 'sky_scale': s,
+        'albedo': ground's 0..1}``: sun and sky, z up;
+        ``{'type': 'hdri', 'file': path, 'yaw': degrees, 'scale': s}``: the user's environment map;
+        ``{'type': 'panel', 'centre': [x, y, z], 'target': [x, y, z], 'size': [w, h], 'radiance': [r, g, b]}``:
+        a rectangle (meters) that shines towards its target.
     """
     around, lamps = [], []
     for light in lights:

@@ -39,10 +39,8 @@ class Person:
 
 
 def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> dict:
-    """Draws the parameters of :func:`build_person`, as plain numbers.
-
-    A pose in which a limb sinks deeper than :data:`PENETRATION_TOLERANCE` into the body is drawn again; after some
-    attempts the best is used, with its depth in meters as ``penetration``.
+    """Draws the parameters of :func:`build_person`, as plain numbers. Poses deeper than :data:`PENETRATION_TOLERANCE`
+    are redrawn a few times; ``penetration`` is the best one's, in meters.
     """
     phenotypes = dict(
         gender=float(np.clip(rng.choice([0.1, 0.9]) + rng.normal(0, 0.1), 0, 1)), age=float(rng.uniform(0.3, 1.)),

@@ -54,9 +54,8 @@ def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -
 
 
 def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
-    """Joint angles in degrees: arms (elevation, direction, elbow, twist[, roll]), legs (flexion, abduction, rotation,
-    knee), spine and neck (bend forward, lean left, turn left). An arm rises by the elevation from hanging towards
-    the direction (0: to the side, 90: forward).
+    """Degrees: arm (elevation from hanging, direction 0 side to 90 front, elbow, twist[, roll]), leg (flexion,
+    abduction, rotation, knee), spine and neck (bend forward, lean left, turn left).
     """
 
     def around(*means, spread=6.):

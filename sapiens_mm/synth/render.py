@@ -38,13 +38,11 @@ class Buffers:
     """Arrays of one rendering, all of the image's height and width.
 
     Attributes:
-        rgb: (H, W, 3) uint8 sRGB in RGB order; None from `label_buffers`.
-        alpha: (H, W) float32 share of a pixel's rays that met a mesh (without a backdrop: or a light); None from
-            `label_buffers`.
+        rgb: (H, W, 3) uint8 sRGB in RGB order; None from `label_buffers`, as is alpha.
+        alpha: (H, W) float32 share of a pixel's rays that met a mesh (without a backdrop: or a light).
         depth: (H, W) float32 meters along the optical axis at the pixel's center, 0 without a mesh.
         normal: (H, W, 3) float32 unit normals in the camera's frame: x right, y up, z to the viewer; 0 without a mesh.
-        instance: (H, W) uint8: the person's number from 1; 0 for everything else.
-        part: (H, W) uint8: class among the 28 body parts; 0 for everything else.
+        instance, part: (H, W) uint8: the person's number from 1, and class of 28 body parts; 0 for everything else.
         mesh, face: (H, W) int32 index into the list of meshes and into that mesh's faces, -1 for none.
         seconds: Duration of each stage: ``scene``, ``labels``, ``rgb``.
     """
@@ -82,11 +80,9 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
         lights: At least one, see `lights.emitters`.
         samples: Rays per pixel, at least 1; rounded up to a product of two similar numbers.
         seed: 0 to 2**32 - 1. The same arguments and seed give the same bytes.
-        backdrop: (H, W, 3) uint8 sRGB behind the meshes, or None to show the environment's light. Blended in linear
-            light by alpha and not lit: a photo keeps its pixels at any exposure.
+        backdrop: (H, W, 3) uint8 sRGB behind the meshes, unlit and blended in linear light; None: the environment.
         key: Exposure: mean linear brightness of the persons, 0 to 1, see `expose`.
-    Raises MissingExtra (no Mitsuba) or ValueError (no lights, a broken mesh, a backdrop of another size, or non-square
-    pixels).
+    Raises MissingExtra (no Mitsuba) or ValueError (no lights, a broken mesh, or a wrong backdrop or camera).
     """
     if samples < 1:
         raise ValueError(f'samples per pixel: got {samples}, expected at least 1')
@@ -195,9 +191,8 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
 def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, depth, normal) -> None:
     """Corrects pixels whose ray slipped between two triangles, in place.
 
-    Mitsuba's are not watertight: a ray closer to an edge than float32 resolves sometimes (one pixel in 10,000 to
-    400,000) meets the surface behind. A cheap second ray beside each measures depth; a nearer triangle that the pixel's
-    center lies on too counts.
+    Mitsuba's are not watertight: a ray very close to an edge sometimes (one pixel in 10,000 to 400,000) meets the
+    surface behind. A second ray beside each measures depth; a nearer triangle on the pixel's center counts.
     """
     intrinsics = view.intrinsics.copy()
     intrinsics[:2, 2] -= ASIDE

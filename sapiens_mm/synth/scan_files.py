@@ -61,12 +61,9 @@ class Placement:
 def load_scan(path, placement: Placement | None = None, allow_untextured: bool = False) -> list:
     """Reads a textured scan as meshes of instance 1 and part 0 (scans have no parts).
 
-    Args:
-        path: ``.obj`` (with .mtl and image), ``.ply`` (with vertex colors, or texture) or ``.glb``.
-        placement: By default y up and meters.
-        allow_untextured: Whether a scan without colors is accepted, and gray.
-    Raises FileNotFoundError (missing) or ScanError (another suffix, no triangles, unreadable, no texture, or of a wrong
-    size).
+    ``.obj`` (with .mtl and image), ``.ply`` (with vertex colors, or texture) or ``.glb``; by default y is up, in
+    meters; ``allow_untextured`` accepts gray ones. Raises a FileNotFoundError, or a ScanError for another suffix, no
+    triangles, no texture, or a wrong size.
     """
     path = Path(path)
     if not path.is_file():
@@ -97,7 +94,6 @@ def load_scan(path, placement: Placement | None = None, allow_untextured: bool =
 
 
 def check_suffix(path: Path) -> None:
-    """Raises a ScanError for a file of another format."""
     if path.suffix.lower() not in SUFFIXES:
         raise ScanError(f'{path}: got {path.suffix or "no suffix"}, expected a scan ({", ".join(SUFFIXES)})')
 

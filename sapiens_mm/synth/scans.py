@@ -112,17 +112,14 @@ def render_scans(source, out, *, size: tuple = (1024, 768), samples: int = 32, s
 
     Args:
         source: See `find_scans`.
-        out: The data set's folder.
         size: ``(height, width)`` pixels.
         samples: Rays per pixel.
         seed: Of cameras, backgrounds, light and noise.
         placement: THuman2.0 gets `THUMAN_HEIGHT` where it has neither unit nor height.
         yaws: Degrees by scan name, added to the placement's.
-        assets: The user's photos and HDRIs.
         framings: Names from `FRAMINGS`.
         turn: Largest angle in degrees from the scan's front to the camera.
         shard: ``(i, n)``: only every n-th scan from the i-th (0 to n - 1).
-        allow_untextured: See `load_scan`.
         progress: Called as ``progress(done, total, name)`` after each image.
     Raises ValueError (bad settings), ScanError (see `load_scan`) or OSError (see `write_files`).
     """

@@ -107,9 +107,7 @@ def glowing_shape(meshes: list, vertices: np.ndarray, faces: np.ndarray, viewer:
 
 
 def sensor(camera: Camera, samples: int, centered: bool = False):
-    """Returns a camera with square pixels as a Mitsuba sensor of ``samples`` random rays per pixel, or one
-    ``centered``.
-    """
+    """Returns a Mitsuba sensor of square pixels with ``samples`` random rays each, or one through the center."""
     mi = mitsuba()
     k = camera.intrinsics
     # Mitsuba's camera has x to the left and y up: half a turn about the viewing axis.

@@ -19,13 +19,8 @@ KINDS = ('room', 'outdoors', 'photo', 'hdri')
 
 @dataclass
 class Scenery:
-    """Surroundings of the people of one image.
-
-    Attributes:
-        meshes: Ground, walls and furniture, all of instance 0 and part 0.
-        lights, key: For `lights.emitters`, and exposure for `render.render`.
-        backdrop: (H, W, 3) uint8 sRGB background, or None.
-        parameters: Every choice, for JSON.
+    """Surroundings of the people of one image: ``meshes`` of instance 0 and part 0, and `render`'s ``lights`` and
+    ``key``; (H, W, 3) uint8 sRGB ``backdrop`` or None; ``parameters``, every choice, for JSON.
     """
     meshes: list
     lights: list
@@ -43,9 +38,7 @@ def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, f
     Args:
         people: (N, 3) meters: vertices of all people (a sample is enough).
         floor: Height of the ground in meters: that of the people's lowest vertex, soles included.
-        assets: The user's images.
-        kind: Of `KINDS`; ``'hdri'`` shows the environment itself. None: photos if any, else random. Unknown, or without
-            images: a ValueError.
+        kind: Of `KINDS` (else a ValueError); ``'hdri'`` shows the environment. None: photos if any, else random.
     """
     assets = assets or Assets()
     people = np.asarray(people, np.float64).reshape(-1, 3)
@@ -80,7 +73,6 @@ def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, f
 
 
 def _round(value):
-    """Six digits of a number or of each value of an array, for JSON."""
     return float(f'{value:.6g}') if np.ndim(value) == 0 else [_round(x) for x in value]
 
 

@@ -17,7 +17,6 @@ def _random_color(rng: np.random.Generator) -> list[float]:
 
 
 def sample_cloth(rng: np.random.Generator) -> dict:
-    """Draws a pattern and its two colors."""
     return dict(pattern=str(rng.choice(list(_PATTERNS), p=np.array(list(_PATTERNS.values())))),
                 color=_random_color(rng), second=_random_color(rng), repeat=int(rng.integers(3, 12)),
                 seed=int(rng.integers(2**31)))

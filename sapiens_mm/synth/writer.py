@@ -97,12 +97,9 @@ def label_path(folder: Path, task: Task, name: str) -> Path:
 
 def write_files(folder, name: str, image: np.ndarray, buffers: Buffers, camera: Camera, tasks: Iterable[str],
                 record: str, about: dict, instances: bool = True) -> None:
-    """Writes the files of one image, the JSON last; after an OSError the sample does not count as finished.
+    """Writes the files of one image, (H, W, 3) uint8 RGB, the JSON last; after an OSError the sample does not count.
 
     Args:
-        folder, name: The set's; the image's without a suffix.
-        image: (H, W, 3) uint8 RGB.
-        buffers, camera: Its labels and its camera.
         tasks: Tasks whose labels are written besides the person mask.
         record, about: Folder of the JSON, and more content of it.
         instances: Whether to write the number of the person at each pixel.

@@ -12,9 +12,7 @@ from ..last_checkpoint import POINTER
 
 @HOOKS.register_module()
 class SapiensCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook``, which replaces ``last_checkpoint`` atomically.
-    :func:`sapiens_mm.engine.launch.build_runner` turns every ``CheckpointHook`` into one.
-    """
+    """``CheckpointHook`` that replaces ``last_checkpoint`` atomically; ``build_runner`` turns each into one."""
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         if not is_main_process():

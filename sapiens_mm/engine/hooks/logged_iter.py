@@ -5,9 +5,7 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class SapiensLoggedIterHook(Hook):
-    """Writes to the message hub as ``logged_iter`` whether :class:`mmengine.hooks.LoggerHook` logs this iteration.
-    Models compute metrics that are for the log only, such as ``acc_pose``, in these iterations alone.
-    """
+    """Writes to the message hub as ``logged_iter`` whether ``LoggerHook`` logs this iteration, for its metrics."""
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         logger = next((hook for hook in runner.hooks if isinstance(hook, LoggerHook)), None)

@@ -28,9 +28,8 @@ class SapiensNonFiniteHook(Hook):
     optimizers wait for the device before each step, with several processes or without clipping by norm.
 
     Args:
-        max_consecutive: Skipped steps in a row that stop the run, at least 1.
-    Raises ValueError (out of range, or an optimizer that is not torch's, such as DeepSpeed's) or RuntimeError (too many
-    skipped steps).
+        max_consecutive: Skipped steps in a row that stop the run with a RuntimeError; at least 1, else a ValueError (as
+            for optimizers that are not torch's, such as DeepSpeed's).
     """
 
     name = 'train/skipped_steps'
@@ -91,7 +90,6 @@ class SapiensNonFiniteHook(Hook):
             self._own_found_inf = False
 
     def _norm_is_finite(self) -> bool:
-        """Whether clipping has just computed a finite norm of all gradients, which MMEngine has read by now."""
         if getattr(self._wrapper, 'clip_func', None) is not clip_grad_norm_ or not self._wrapper.clip_grad_kwargs:
             return False
         if not float(self._wrapper.clip_grad_kwargs.get('norm_type', 2)) > 0:

@@ -23,7 +23,6 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def write_report(path: Path, content: dict) -> None:
-    """Writes a report, whole or not at all."""
     with replacing(path) as part:
         Path(part).write_text(json.dumps(content, indent=1) + '\n')
 
@@ -37,8 +36,8 @@ def check_settings(path: Path, settings: dict[str, Any], expected: dict[str, Any
 def merge_reports(out_dir: str | os.PathLike) -> dict[str, Any]:
     """Adds up the reports in :func:`.curate_shard`'s output folder, and writes ``report.json`` and ``report.png``.
 
-    Returns a report like a shard's: ``shards`` counts those done, ``failed`` maps names to reasons. Raises a ValueError
-    without reports, or for reports with different settings.
+    Returns one like a shard's: ``shards`` counts those done, ``failed`` maps names to reasons. Raises a ValueError
+    without reports, or for different settings.
     """
     paths = sorted(path for path in Path(out_dir).glob('*.json') if path.name != 'report.json')
     if not paths:

@@ -108,8 +108,7 @@ def curate_with_ray(urls: Sequence[str], out_dir: str | os.PathLike, rules: Rule
                     detector: str = '', batch_size: int = 8, allow_pipes: bool = False, address: str = 'local',
                     workers: int = 1, num_gpus: float = 0) -> Iterator[dict[str, Any]]:
     """Yields reports of :func:`curate_shard`, as completed on a Ray cluster whose machines see the same paths.
-
-    ``make_detect`` returns the detector and is called once in each worker; the rest, and errors: :func:`.run_on_ray`.
+    ``make_detect`` returns the detector, once in each worker; for the rest, and errors, see :func:`.run_on_ray`.
     """
     make = functools.partial(_make_curate, make_detect, dict(
         out_dir=os.path.abspath(out_dir), rules=rules, detector=detector, batch_size=batch_size,

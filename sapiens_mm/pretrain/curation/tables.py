@@ -54,12 +54,11 @@ def _parquet_rows(data: bytes, columns: tuple[str, ...]) -> list[dict]:
 
 
 def read_boxes(path: str | os.PathLike) -> Callable[[list[np.ndarray], list[str]], list[np.ndarray | None]]:
-    """Returns detected boxes in JSON lines, ``{"key": "000000123", "boxes": [[x0, y0, x1, y1, score], ...]}``, as a
+    """Reads JSON lines ``{"key": "000000123", "boxes": [[x0, y0, x1, y1, score], ...]}`` and returns them as a
     detector.
 
-    Keys are unique over all shards, boxes in pixels of the decoded image.
-
-    Raises ValueError (a malformed line or repeated key) or OSError (an unreadable file).
+    Keys are unique over all shards, boxes in pixels of the decoded image. Raises a ValueError for a malformed line or a
+    repeated key, and an OSError.
     """
     boxes_of = {}
     with open(path, 'rb') as file:

@@ -53,9 +53,7 @@ def _as_mmengine_expects(checkpoint: dict) -> dict:
 
 
 class _BareMetadata(OrderedDict):
-    """State-dict metadata that hands a bare backbone's weights to any module that asks for them: the public
-    ``*_clean.pth`` have no prefix, but torch and MMEngine hand each submodule its entry of the metadata.
-    """
+    """Metadata that hands a bare backbone's weights to any module that asks: ``*_clean.pth`` have no prefix."""
     key = 'bare_backbone'
 
     @classmethod
@@ -76,9 +74,7 @@ class _BareMetadata(OrderedDict):
 
 
 def refuse_foreign_files() -> None:
-    """Makes our reader the only one of this process, for good. A host's loader runs code in files if torch is older
-    than 2.6 or ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` is set.
-    """
+    """Makes our reader the process's only one, for good: hosts' loaders may run code in files (torch before 2.6)."""
     global _ours_alone
     _ours_alone = True
 

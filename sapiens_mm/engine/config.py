@@ -10,10 +10,8 @@ MODULE2PACKAGE['sapiens_mm'] = 'sapiens_mm'
 
 
 def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) -> Config:
-    """Reads a config file and sets ``options``, dotted name -> value.
-
-    MMEngine looks up types in a base of this package (``_base_ = 'sapiens_mm::sapiens_pose/...'``) in a registry of the
-    package's name. Ours are in the hosts' registries, so here ``default_scope`` decides as usual.
+    """Reads a config file and sets ``options``, dotted name -> value; ``default_scope`` decides on types as usual.
+    MMEngine looks up those of ``_base_ = 'sapiens_mm::...'`` in a registry of this package, which has none.
     """
     cfg = Config.fromfile(path)
     _forget_scope(cfg._cfg_dict)

@@ -56,9 +56,7 @@ class ModelProfile:
 def profile_model(cfg: Config, shape: tuple[int, int] | None = None, batch: int = 1,
                   amp: bool = False) -> ModelProfile:
     """Profiles the model of a config of any host: backbone and neck of a detector, a model without a head as a whole.
-
-    ``cfg`` is already imported (``custom_imports``); ``shape`` is (H, W) in pixels, by default the backbone's
-    ``img_size`` (a ValueError without either); ``amp`` runs under bfloat16 autocast.
+    ``shape`` is (H, W) in pixels, by default the backbone's ``img_size``; a ValueError without either.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     # Tensors without storage; unlike on the meta device, attention takes the fused path.

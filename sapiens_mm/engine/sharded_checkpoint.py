@@ -90,9 +90,7 @@ def load_sharded(folder: str, tensors: dict, alone: bool = False) -> None:
 
 
 def read_sharded(folder: str) -> dict[str, Any]:
-    """Returns the model's tensors, whole and on the CPU, as ``state_dict``, and what the folder holds besides tensors.
-    Of ``optimizer``, that is the parameter groups without their state.
-    """
+    """Returns the model's tensors, whole, on the CPU, as ``state_dict``, and all else but the optimizer's state."""
     prefix = 'state_dict.'
     state_dict = {name[len(prefix):]: torch.empty(entry.size, dtype=entry.properties.dtype)
                   for name, entry in read_table(folder).items() if name.startswith(prefix)}

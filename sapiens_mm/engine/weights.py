@@ -15,12 +15,10 @@ __all__ = ['check_complete', 'fill_model', 'save_weights']
 
 def fill_model(model: nn.Module, weights: dict[str, Tensor], source: str,
                hint: str = 'use the config and the checkpoint of one training', assign: bool = False) -> None:
-    """Loads weights, name in the state dict -> tensor, into every tensor of a model, whose load hooks may fit them
-    first.
+    """Loads weights (name in the state dict -> tensor) into every tensor of a model; its load hooks may fit them first.
 
-    ``source`` and ``hint`` are what messages call the checkpoint, and advise. ``assign`` takes over the tensors and
-    their dtypes, as a model on the meta device must. Raises CheckpointError (missing, unexpected, other shape or kind
-    of dtype).
+    ``source`` and ``hint`` are what messages call the checkpoint, and advise; ``assign`` takes over tensors and dtypes,
+    as on the meta device it must. Raises CheckpointError (missing, unexpected, other shape or kind of dtype).
     """
     _check_kinds(model.state_dict(), weights, source)
     try:

@@ -141,9 +141,9 @@ class SapiensImages(IterableDataset):
     def resume(self, position: dict[str, Any], num_workers: int, turn: int = 0) -> bool:
         """Continues the stream at a :meth:`position`, before data workers start; returns whether it is valid here.
 
-        With the same numbers of ranks and workers, the samples are those of the uninterrupted stream; with others, each
-        remaining image of the epoch comes once. If images, seed, ``chunk`` or ``buffer`` differ, the next epoch begins.
-        ``turn`` is the worker of the next batch.
+        With the same ranks and workers, the samples are those of the uninterrupted stream, from worker ``turn``; with
+        others, each remaining image of the epoch comes once; with other images, seed, ``chunk`` or ``buffer`` the next
+        epoch begins.
         """
         same = position['source'] == self.source.fingerprint and position['seed'] == self.seed
         if same:

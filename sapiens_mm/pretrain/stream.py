@@ -12,9 +12,7 @@ from .sources import SourceError
 
 @LOOPS.register_module()
 class SapiensStreamTrainLoop(IterBasedTrainLoop):
-    """``IterBasedTrainLoop`` for :class:`SapiensImages`, which continues at its own position. MMEngine's starts the
-    data workers before a checkpoint is read, and on resuming loads and drops all batches before.
-    """
+    """``IterBasedTrainLoop`` that resumes :class:`SapiensImages` at its position, before data workers start."""
 
     def __init__(self, runner, dataloader: DataLoader | dict, max_iters: int, val_begin: int = 1,
                  val_interval: int = 1000, dynamic_intervals: list[tuple[int, int]] | None = None):

@@ -23,8 +23,8 @@ class Assets:
 
     @classmethod
     def find(cls, backgrounds=None, hdris=None) -> 'Assets':
-        """Lists the images of two folders and their subfolders, and reads each once so that no render fails later.
-        Raises FileNotFoundError (no folder or file) or ValueError (unreadable).
+        """Lists and reads the images of two folders and their subfolders; a FileNotFoundError, or ValueError if
+        unreadable.
         """
         assets = cls()
         if backgrounds is not None:

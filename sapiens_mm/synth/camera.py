@@ -87,9 +87,7 @@ def check_size(size) -> tuple:
 
 
 def intrinsics_of(focal: float, size: tuple) -> np.ndarray:
-    """Returns (3, 3) intrinsics of an image of ``size`` (height, width) with the principal point in its middle.
-    ``focal`` is in units of the image's longer side (1.0 is 53 degrees, 2.0 is 28 degrees).
-    """
+    """The (3, 3) intrinsics of an image of ``size`` (height, width); ``focal`` in longer sides (1.0 is 53 degrees)."""
     height, width = check_size(size)
     if not focal > 0:
         raise ValueError(f'focal length: got {focal}, expected a positive number')

@@ -60,9 +60,7 @@ class Cut:
 
 
 class Wardrobe:
-    """Extents of garments on a body, measured on the rest pose so that a hem fits every shape and pose. Methods return
-    per vertex of the base mesh meters from the garment's edge on the rest pose, positive inside.
-    """
+    """Extents of garments: meters inside the edge per vertex, measured on the rest pose to fit every shape and pose."""
 
     def __init__(self, body: Body):
         self.body = body

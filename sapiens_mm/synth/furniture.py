@@ -52,8 +52,8 @@ def level(name: str, corners: np.ndarray, height: float, texture, meters: float,
 
 def block(name: str, center: np.ndarray, size, yaw: float, texture, meters: float | None = None,
           roughness: float = 0.6) -> Mesh:
-    """Returns a box with an (h, w, 3) uint8 sRGB texture on each side, repeated every ``meters`` (None: once).
-    ``center`` and ``size`` (width, depth, height) are (3,) meters, ``yaw`` is radians about z.
+    """A box, ``size`` (width, depth, height) in meters, ``yaw`` in radians about z, with (h, w, 3) uint8 sRGB on each
+    side.
     """
     vertices, uv = [], []
     for axis, (u, v) in enumerate(((1, 2), (0, 2), (0, 1))):

@@ -31,8 +31,8 @@ HI4D_CAMERA = 4
 
 
 def read_obj(path) -> tuple:
-    """Reads (V, 3) float64 vertices and (F, 3) int64 triangles (polygons: fans) of an .obj, or raises a ScanError. In
-    the file's order, as Hi4D's masks: Trimesh splits vertices along the seams of textures.
+    """(V, 3) float64 vertices and (F, 3) int64 triangles of an .obj, in the file's order as Hi4D's masks, or a
+    ScanError.
     """
     vertices, faces = [], []
     try:
@@ -71,9 +71,7 @@ def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
 
 
 def hi4d_camera(sequence, camera: int, size: tuple) -> tuple:
-    """Reads a sequence's `Camera` by its id (4, 16, ...) for photos of ``size`` (height, width), and OpenCV's (5,)
-    distortion. Raises a ScanError where the file has no such camera.
-    """
+    """A sequence's `Camera` for photos of ``size`` (height, width), and OpenCV's (5,) distortion, or a ScanError."""
     path = Path(sequence) / 'cameras/rgb_cameras.npz'
     try:
         with np.load(path) as file:
@@ -112,10 +110,8 @@ def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAM
                shard: tuple = (0, 1), progress=None) -> int:
     """Writes depth, normals and masks for Hi4D's photos, or continues; returns the number of new images.
 
-    ``camera`` is an id, ``stride`` takes every so many frames; see `find_hi4d`, and `scans.render_scans` with photos
-    for scans.
-
-    Raises FileNotFoundError (no folder or photo) or ScanError (a broken mesh, mask or camera file).
+    See `find_hi4d` and `scans.render_scans`; ``stride`` takes every so many frames. Raises FileNotFoundError (no folder
+    or photo) or ScanError (a broken mesh, mask or camera file).
     """
     mitsuba()
     if stride < 1:

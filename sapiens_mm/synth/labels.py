@@ -77,10 +77,8 @@ def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, m
 
 
 def annotate(person: Person, instance: int, camera: Camera, buffers: Buffers, meshes: list[Mesh]) -> dict | None:
-    """Returns the common content of a person's annotations, or None for a person below :data:`SMALLEST_PERSON`.
-
-    ``instance``, ``bbox`` (x, y, w, h of the visible pixels), ``area`` (pixels), ``segmentation`` (COCO's compressed
-    run lengths), ``landmarks`` (N rows of x, y, visibility).
+    """A person's ``instance``, ``bbox`` (x, y, w, h of visible pixels), ``area`` (pixels), ``segmentation`` (COCO's
+    RLE) and ``landmarks`` (N rows of x, y, visibility); None below :data:`SMALLEST_PERSON`.
     """
     mask = buffers.instance == instance
     area = int(mask.sum())
@@ -100,8 +98,8 @@ def _flat(points: np.ndarray) -> list:
 
 
 def coco_annotation(common: dict, vocabulary: str) -> dict:
-    """Returns a COCO-style annotation, without ids, from the result of :func:`annotate`. ``vocabulary``: ``coco`` (17
-    keypoints), ``coco_wholebody`` (133 in COCO-WholeBody's fields) or ``goliath`` (308).
+    """A COCO-style annotation, without ids, from :func:`annotate`'s; ``coco`` (17), ``coco_wholebody`` (133),
+    ``goliath``.
     """
     landmarks = np.array(common['landmarks'])
     out = dict(category_id=1, iscrowd=0, **{name: common[name] for name in (

@@ -10,14 +10,13 @@ class Mesh:
 
     Attributes:
         name: A readable label: ``'skin'``, ``'hair'``, ``'floor'``.
-        vertices: (V, 3) float32.
+        vertices, normals: (V, 3) float32; unit normals for smooth shading, or None for flat faces.
         faces: (F, 3) int32, counter-clockwise seen from outside.
         parts: (F,) uint8, each face's class among the 28 body parts (``0``: Background).
         instance: Number of the person from 1; 0 for everything else.
         uv: (V, 2) float32 texture coordinates (0 to 1, v up), or None where ``albedo`` is one color.
         albedo: Linear RGB (3,), 0 to 1, or a texture of sRGB bytes (h, w, 3) uint8.
         roughness: 0 (mirror) to 1 (chalk).
-        normals: (V, 3) float32 unit vertex normals for smooth shading, or None for flat faces.
     """
     name: str
     vertices: np.ndarray

@@ -39,8 +39,8 @@ class Person:
 
 
 def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> dict:
-    """Draws the parameters of :func:`build_person`, as plain numbers. Poses deeper than :data:`PENETRATION_TOLERANCE`
-    are redrawn a few times; ``penetration`` is the best one's, in meters.
+    """Draws parameters of :func:`build_person`, again if limbs sink in; ``penetration`` is the remaining depth in
+    meters.
     """
     phenotypes = dict(
         gender=float(np.clip(rng.choice([0.1, 0.9]) + rng.normal(0, 0.1), 0, 1)), age=float(rng.uniform(0.3, 1.)),

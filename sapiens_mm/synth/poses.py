@@ -40,9 +40,7 @@ KINDS = dict(standing=0.26, walking=0.16, sitting=0.12, reaching=0.14, crossed_a
 
 
 def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -> dict:
-    """Draws a pose of one of :data:`KINDS`, by default a random one. Returns ``kind``, ``joints`` (angles in degrees)
-    and ``rotations`` (rotation vector in radians by bone), as lists.
-    """
+    """Draws a pose of :data:`KINDS` (default: any): ``kind``, ``joints`` (degrees), ``rotations`` (radians by bone)."""
     if kind is None:
         kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
     if kind not in KINDS:

@@ -162,8 +162,8 @@ class _Joined:
 
 
 def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Sequence[dict] = ()) -> Buffers:
-    """Finds the triangle under each pixel with Mitsuba and computes the labels from it. ``places`` are each mesh's
-    vertices for Mitsuba, ``view`` has square pixels, ``panels`` only hide what is behind them.
+    """Finds the triangle under each pixel with Mitsuba (``places``: its vertices of each mesh), and computes the
+    labels.
     """
     joined = _Joined(meshes, camera)
     shapes, glowing = {}, None
@@ -252,8 +252,8 @@ def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple
 def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
     """Scales (H, W, 3) radiance so that the persons' (else the meshes') geometric mean brightness is ``key``.
 
-    Less where over a twentieth of their pixels would pass :data:`BRIGHT`. Above :data:`SHOULDER` values are compressed
-    as on film and keep their hue: a sky is ten times as bright as people in the shade, and should stay blue.
+    Less where over a twentieth of their pixels would pass :data:`BRIGHT`; above :data:`SHOULDER` values are compressed
+    and keep their hue: a sky, ten times as bright as people in the shade, stays blue.
     """
     brightness = np.maximum(linear, 0) @ [0.2126, 0.7152, 0.0722]
     chosen = buffers.person if buffers.person.any() else buffers.mesh >= 0

@@ -41,10 +41,8 @@ THUMAN_HEIGHT = 1.7
 
 
 def find_scans(source) -> tuple:
-    """Lists the scans of a file, a folder of scans, or a folder of THuman2.0's layout.
-
-    Returns ``(layout, {name: path})``, layout ``'thuman2'`` or ``'files'``, names sorted.
-    Raises FileNotFoundError (no scans) or ScanError (another format, or two scans of one name).
+    """Lists a file, a folder of scans or THuman2.0's: ``('thuman2' or 'files', {name: path})``, names sorted. Raises a
+    FileNotFoundError without scans, and a ScanError for another format, or two scans of one name.
     """
     source = Path(source)
     if source.is_file():
@@ -70,9 +68,7 @@ def find_scans(source) -> tuple:
 
 
 def region(meshes: list, framing: str) -> np.ndarray:
-    """Returns a placed scan's (N, 3) vertices that a framing must show: those above a share of its height. For the face
-    only near the middle of that slice, so that a raised hand does not widen it.
-    """
+    """A placed scan's (N, 3) vertices above a share of its height; for the face near its middle, no raised hands."""
     vertices = np.concatenate([mesh.vertices for mesh in meshes])
     height = vertices[:, 2].max()
     chosen = vertices[vertices[:, 2] >= FRAMINGS[framing][0] * height]

@@ -81,9 +81,7 @@ def _material(mesh: Mesh) -> dict:
 
 
 def speck():
-    """Returns a triangle of a millimeter, 10 km below: in so large a scene Embree hardly splits triangles on a grid,
-    and builds its tree in a third of the time.
-    """
+    """A triangle of a millimeter, 10 km below: in so large a scene Embree builds its tree in a third of the time."""
     corners = np.array([[0, 0, -1e4], [1e-3, 0, -1e4], [0, 1e-3, -1e4]], np.float32)
     return shape(Mesh('speck', corners, np.array([[0, 1, 2]]), np.zeros(1, np.uint8), roughness=1.0))
 

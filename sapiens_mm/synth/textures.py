@@ -90,9 +90,7 @@ def outline_mask(outlines: list[np.ndarray]) -> np.ndarray:
 
 
 def draw_skin(complexion: dict, masks: dict[str, np.ndarray], hair_color: list[float]) -> np.ndarray:
-    """Returns (512, 512, 3) sRGB bytes over the skin's texture coordinates. ``masks`` from :func:`skin_masks`: lips,
-    face, fingernails, toenails, inside-mouth, brows (of linear RGB ``hair_color``).
-    """
+    """(512, 512, 3) sRGB bytes over the skin's texture coordinates; ``hair_color`` is linear RGB, for the brows."""
     rng = np.random.default_rng(complexion['seed'])
     skin = np.array(complexion['skin'], np.float32)
     shape = (SKIN_SIZE, SKIN_SIZE)

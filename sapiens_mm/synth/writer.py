@@ -99,10 +99,8 @@ def write_files(folder, name: str, image: np.ndarray, buffers: Buffers, camera: 
                 record: str, about: dict, instances: bool = True) -> None:
     """Writes the files of one image, (H, W, 3) uint8 RGB, the JSON last; after an OSError the sample does not count.
 
-    Args:
-        tasks: Tasks whose labels are written besides the person mask.
-        record, about: Folder of the JSON, and more content of it.
-        instances: Whether to write the number of the person at each pixel.
+    ``tasks`` have labels besides the person mask; ``record`` is the JSON's folder, ``about`` more content of it;
+    ``instances``: whether to write the number of the person at each pixel.
     """
     folder = Path(folder)
     write_image(folder / f'images/{name}.png', image)

@@ -8,9 +8,7 @@ from ..weights import check_complete
 
 @HOOKS.register_module()
 class SapiensCompleteWeightsHook(Hook):
-    """Stops a test whose checkpoint lacks tensors of the model, or has them in other shapes. MMEngine would continue
-    with random ones. The backbone checks its own (:mod:`sapiens_mm.backbones.checkpoint`).
-    """
+    """Stops a test whose checkpoint lacks tensors, or has other shapes: MMEngine continues with random ones."""
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model

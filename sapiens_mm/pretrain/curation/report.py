@@ -34,10 +34,8 @@ def check_settings(path: Path, settings: dict[str, Any], expected: dict[str, Any
 
 
 def merge_reports(out_dir: str | os.PathLike) -> dict[str, Any]:
-    """Adds up the reports in :func:`.curate_shard`'s output folder, and writes ``report.json`` and ``report.png``.
-
-    Returns one like a shard's: ``shards`` counts those done, ``failed`` maps names to reasons. Raises a ValueError
-    without reports, or for different settings.
+    """Adds up the reports in a folder, and writes ``report.json`` and ``report.png``; a ValueError if settings differ.
+    Returns one like a shard's: ``shards`` counts those done, ``failed`` maps names to reasons.
     """
     paths = sorted(path for path in Path(out_dir).glob('*.json') if path.name != 'report.json')
     if not paths:

@@ -71,9 +71,7 @@ def curate_shard(url: str, out_dir: str | os.PathLike, rules: Rules, detect: Det
 
 
 def finished_report(url: str, out_dir: str | os.PathLike, rules: Rules, detector: str = '') -> dict[str, Any] | None:
-    """Returns the report of a shard that :func:`curate_shard` finished with the same settings, else None. Raises
-    ValueError (other settings, a shard that would be overwritten, or another file).
-    """
+    """The report of a shard finished with the same settings, else None; a ValueError for other settings or files."""
     out, name = Path(out_dir), shard_name(url)
     path = out / f'{name}.json'
     if (out / f'{name}.tar').exists() and os.path.realpath(out / f'{name}.tar') == os.path.realpath(url):

@@ -18,9 +18,7 @@ def score_files(url: str) -> list[str]:
 
 
 def read_scores(url: str, columns: tuple[str, ...], allow_pipes: bool) -> dict[str, dict]:
-    """Reads the score table beside a shard: key -> row; empty without a table. Raises SourceError (unreadable, or no
-    column ``key``) or ImportError (Parquet needs pyarrow).
-    """
+    """The score table beside a shard, key -> row, or empty; SourceError (no ``key``), ImportError (no pyarrow)."""
     for path in score_files(url):
         if is_local(url) and not os.path.exists(path):
             continue

@@ -16,7 +16,7 @@ from .resize import placement, resize_argmax, resize_map
 
 
 def unmirror(task: Task, outputs: Tensor, flip_indices: Sequence[int] | None = None) -> Tensor:
-    """Converts outputs (B, C, h, w) for mirror images into those for images; ``flip_indices`` must permute classes."""
+    """Converts outputs (B, C, h, w) for mirror images to those for images; a ValueError unless classes are permuted."""
     if task.kind == 'classes':
         if flip_indices is None:
             raise ValueError('flip_indices: got None, expected the mirror class of each class; set them in test_cfg, '

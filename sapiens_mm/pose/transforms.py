@@ -17,9 +17,7 @@ class SapiensLoadImage(LoadImage):
     """Loads an upright BGR image of the annotated size; ``color_type`` and ``imdecode_backend`` have no effect."""
 
     def transform(self, results: dict) -> dict | None:
-        """Adds ``img`` (H, W, 3), ``img_shape``, ``ori_shape`` (H, W); a ValueError if damaged, not
-        ``annotated_shape``.
-        """
+        """Adds ``img`` (H, W, 3), ``img_shape``, ``ori_shape`` (H, W); a ValueError if not of ``annotated_shape``."""
         if 'img' not in results:
             results['img'] = self._read(results['img_path'])
         results = super().transform(results)

@@ -112,7 +112,7 @@ def header_of(data: bytes) -> Header | None:
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:
-    """Decodes by ``cv2.imdecode``'s flags and EXIF orientation, (H, W) or (H, W, C) BGR; a ValueError if damaged."""
+    """Decodes an image upright by flags of ``cv2.imdecode``, (H, W) or (H, W, C); a ValueError if it is damaged."""
     header = header_of(data)
     # From memory, since OpenCV fills the missing part of a truncated file with gray.
     try:

@@ -13,7 +13,7 @@ from ...tasks import dense_tasks
 
 
 def get_map(sample: dict, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Returns a map (H, W) or (C, H, W) on the host; a KeyError if missing, a ValueError if not of ``shape``."""
+    """Returns a map (H, W) or (C, H, W) on the host; a KeyError if missing, a ValueError if not of ``shape`` (H, W)."""
     name = f"'{key}' of sample '{name_of(sample)}'"
     if sample.get(key) is None:
         expected = 'a label; load and pack it in the test pipeline' if key.startswith('gt') else 'a prediction'

@@ -45,10 +45,7 @@ _CSS = """
 
 @dataclass
 class Outcome:
-    """Output of a run; ``archive`` and ``video`` are paths of the zip and of the overlay video, if requested.
-
-    ``images`` are visualizations (H, W, 3) uint8 RGB by key of `_TABS`, ``legend`` has names and RGB colors.
-    """
+    """Output of a run: images (H, W, 3) uint8 RGB by key of `_TABS`, and paths of the zip and the video (if any)."""
     summary: str
     images: dict[str, np.ndarray]
     legend: list[tuple[str, Sequence[int]]]
@@ -58,16 +55,11 @@ class Outcome:
 
 
 class App:
-    """Models of the page: loaded at their first use, shared by all clients, one run at a time.
+    """Models of the page: loaded at their first use (own ``weights`` at once), shared by all clients.
 
-    Args:
-        weights, device, detector: See :class:`SapiensInferencer`; weights are loaded at once, detector None takes the
-            whole frame as one person.
-        max_pixels: Limit for an image or a frame.
-        max_frames, max_video_pixels: Limits for a video and for all of its frames together.
-
-    Raises:
-        ValueError, CheckpointError, ImportError, OSError: The weights cannot be used.
+    Without a ``detector`` the whole frame is one person; see :class:`SapiensInferencer`. ``max_pixels`` limits a frame,
+    ``max_frames`` and ``max_video_pixels`` a video. Raises ValueError, CheckpointError, ImportError or OSError if the
+    weights cannot be used.
     """
 
     def __init__(self, weights: list | None = None, device: str | None = None,
@@ -84,7 +76,6 @@ class App:
         return ['own'] if self.weights else [size for size in SIZES if self.tasks(size)]
 
     def default_size(self) -> str:
-        """Returns a released size whose weights are on this machine, preferably 1b; else the smallest."""
         sizes = self.sizes()
         cached = [size for (size, task), file in RELEASED.items()
                   if size in sizes and task in RELEASED_TASKS and is_cached(*file)]
@@ -326,7 +317,6 @@ def launch_page(page, clients: Clients, max_upload: int, **options) -> None:
 
 
 def _values_of(component) -> Sequence | None:
-    """Returns the values that the page may send for a component of choices; None for others."""
     import gradio as gr
     if isinstance(component, gr.Dataset):
         return range(len(component.samples))

@@ -1,7 +1,6 @@
-"""Boxes of people: given by a file, array or function, checked and filtered.
+"""Boxes of people, arrays (N, 5) float32 of x0, y0, x1, y1 in pixels and a score: given, checked and filtered.
 
-Boxes are arrays (N, 5) float32 of x0, y0, x1, y1 in pixels and a score. A function from a list of frames to one array
-for each frame finds them: the detectors of :mod:`sapiens_mm.apis.detector`, the classes here, or one of yours.
+A function from a list of frames to one array for each frame finds them: a detector, a class here, or one of yours.
 """
 import copy
 import os
@@ -76,11 +75,9 @@ class BoxFile:
         return other
 
     def knows(self, source: Source) -> bool:
-        """Whether the file has an entry for an image, or for any frame of a video."""
         return bool(self._entries(source))
 
     def check(self, sources: Iterable[Source]) -> None:
-        """Raises a ValueError if a name in the file matches several sources."""
         users: dict[str, dict] = {}
         for source in sources:
             for key in self._entries(source):
@@ -203,7 +200,6 @@ class GivenBoxes:
         return boxes
 
     def finish(self) -> None:
-        """Raises a ValueError if arrays are left at the end of the frames."""
         if self._total is not None and self._used < self._total:
             raise ValueError(f'boxes: got {self._total} arrays for {count(self._used, "frame")}, expected one for each '
                              'frame')
@@ -211,14 +207,10 @@ class GivenBoxes:
 
 def locate_people(frames: Iterable[Frame], find_boxes: FindBoxes, origin: str, batch_size: int = 1, every: int = 1,
                   limits: tuple | None = None, track: bool = False) -> Iterator[Frame]:
-    """Sets the boxes and track ids of frames.
+    """Sets the boxes and track ids of frames. ``origin`` names ``find_boxes``, which takes up to ``batch_size`` frames.
 
-    Args:
-        find_boxes: Finds the boxes of up to ``batch_size`` frames, of a camera one by one.
-        origin: Its name in messages.
-        every: Finds boxes in every n-th frame of a video and keeps them in between.
-        limits: Arguments of :func:`best_boxes`; None keeps all boxes in their order.
-        track: Whether to track people in videos.
+    In a video it runs on every n-th frame, and boxes are kept in between. ``limits`` go to :func:`best_boxes`; None
+    keeps all boxes in their order.
     """
     tracker, number = Tracker(), 0
     boxes = ids = None
@@ -243,7 +235,6 @@ def locate_people(frames: Iterable[Frame], find_boxes: FindBoxes, origin: str, b
 
 
 def as_find_boxes(boxes) -> FindBoxes:
-    """Boxes as a user gives them (path, :class:`BoxFile`, function, arrays) as a function of frames."""
     if isinstance(boxes, (str, os.PathLike)):
         return BoxFile(boxes)
     if isinstance(boxes, BoxFile):
@@ -254,9 +245,8 @@ def as_find_boxes(boxes) -> FindBoxes:
 def check_boxes(boxes: Iterable[np.ndarray], frames: Sequence[Frame], origin: str, first: int = 0) -> list[np.ndarray]:
     """Returns one array (N, 5) for each frame; boxes (N, 4) get the score 1. ``origin`` and ``first`` are for messages.
 
-    Raises:
-        ValueError: The number of arrays is not that of the frames, or an array has another shape, non-finite values,
-            x0 > x1 or y0 > y1, or relative coordinates (0 to 1).
+    Raises a ValueError if the number of arrays is not that of the frames, or an array has another shape, non-finite
+    values, x0 > x1 or y0 > y1, or relative coordinates (0 to 1).
     """
     if isinstance(boxes, (str, bytes, Mapping)) or not isinstance(boxes, Iterable):
         raise ValueError(f'{origin}: got {_describe(boxes)} for {count(len(frames), "frame")}, expected a list of one '
@@ -323,7 +313,6 @@ def _check_fractions(boxes: Iterable[np.ndarray]) -> None:
 
 
 def check_limits(score_threshold: float | None, nms_threshold: float | None, max_persons: int | None) -> None:
-    """Raises a ValueError if a limit of boxes is neither None nor in its range."""
     for name, value in (('score_threshold', score_threshold), ('nms_threshold', nms_threshold)):
         if value is not None and not (isinstance(value, (int, float, np.number)) and 0 <= value <= 1):
             raise ValueError(f'{name}: got {value!r}, expected a number from 0 to 1')

@@ -21,10 +21,7 @@ _EVERY = 60  # seconds between two removals of old files
 
 
 class Clients:
-    """Uploads and results of the clients in a folder; ``shared`` files (the examples) stay and are for every client.
-
-    ``waiting`` returns the clients and files of the queued runs.
-    """
+    """Uploads and results of the clients in a folder; ``shared`` files (the examples) stay and are for every client."""
 
     def __init__(self, folder: str | os.PathLike, shared: Collection[str] = ()):
         self.folder, self.shared = os.fspath(folder), set(shared)
@@ -65,7 +62,6 @@ class Clients:
             owner == client and path in paths for owner, paths in self.waiting())
 
     def owns(self, client: str | None, path: Any) -> bool:
-        """Whether a client may run models on a file: its upload or an example."""
         with self._lock:
             return isinstance(path, str) and (path in self.shared or (client, path) in self._uploads)
 
@@ -157,7 +153,6 @@ class Clients:
         shutil.rmtree(self._results.pop(client, (None, 0))[0] or '', ignore_errors=True)
 
     def expire(self) -> None:
-        """Removes the old files of clients without an open page."""
         with self._lock:
             old = time.monotonic() - _KEPT
             for (client, path), since in list(self._uploads.items()):
@@ -169,7 +164,6 @@ class Clients:
 
     @contextmanager
     def expiring(self) -> Iterator[None]:
-        """Removes old files regularly, also without requests."""
         ended = threading.Event()
 
         def work() -> None:

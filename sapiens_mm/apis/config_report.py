@@ -18,10 +18,7 @@ class Note(NamedTuple):
 
 @dataclass
 class Report:
-    """What a conversion changed, could not map, and asks the user to fill in.
-
-    ``complete`` tells whether the new config needs no part that is replaced by hand.
-    """
+    """What a conversion changed, could not map, and asks for; ``complete`` unless a part must be replaced by hand."""
     changed: list[Note] = field(default_factory=list)
     not_mapped: list[Note] = field(default_factory=list)
     fill_in: list[Note] = field(default_factory=list)

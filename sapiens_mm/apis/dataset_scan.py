@@ -24,10 +24,7 @@ _OPENING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError)
 
 @dataclass
 class Scan:
-    """Problems (each once), number of opened files, and statistics (title -> name -> value) of a scan.
-
-    ``complete`` tells whether the scan ended by itself.
-    """
+    """Problems (each once), opened files, statistics (title -> name -> value); ``complete`` if it ended by itself."""
     problems: list[Problem] = field(default_factory=list)
     files: int = 0
     complete: bool = False
@@ -41,11 +38,10 @@ class Scan:
 
     @property
     def wrong(self) -> bool:
-        """Whether training or testing on the data would be wrong."""
         return any(problem.level == 'error' for problem in self.problems)
 
     def rows(self) -> list[tuple[str, str, int, list[str]]]:
-        """Returns level, kind, count and all messages of each kind of problem, errors first."""
+        """Returns level, kind, count and messages of each kind of problem, errors first."""
         groups = defaultdict(list)
         for problem in self.problems:
             groups[problem.level, problem.kind].append(problem)
@@ -82,7 +78,6 @@ def _shown(value: Any) -> str:
 
 
 def leaves(cfg: dict) -> list[dict]:
-    """Returns the data set configs inside of wrappers and unions."""
     inner = [*([cfg['dataset']] if isinstance(cfg.get('dataset'), dict) else []), *(cfg.get('datasets') or [])]
     return [leaf for part in inner for leaf in leaves(part)] if inner else [cfg]
 
@@ -215,13 +210,10 @@ def _check_evaluator(evaluator: Any, dataset) -> None:
 
 @dataclass
 class Record:
-    """Problems and statistics of an item.
+    """Problems and statistics of an item; ``content`` and ``look`` (:func:`.duplicates.look_of`) are hashes.
 
     Attributes:
-        path: Path of its image.
-        files: Number of opened files.
         size: (height, width), if the image can be read.
-        content, look: Hashes of the file and of the visible content (:func:`.duplicates.look_of`).
         persons: Labeled keypoints (K, ) and number of keypoints outside of the box, for each person.
         pixels: Pixels (256, ) by class of a segmentation.
         flags: Flag that is a problem only if many items have it -> whether this one has it.
@@ -242,7 +234,6 @@ class Record:
         self.content = hashlib.blake2b(data, digest_size=16).hexdigest()
 
     def read_image(self, expected: tuple[int, int] | None = None) -> None:
-        """Reads the image and compares its size with the expected (height, width)."""
         try:
             with open(self.path, 'rb') as file:
                 data = file.read()
@@ -373,7 +364,6 @@ class _Tally:
             self.pixels = self.pixels + record.pixels
 
     def problems(self, title: str) -> list[Problem]:
-        """Returns problems that exist only if many items have a flag."""
         from ..dense.transforms.loading import MEANT
         problems = []
         for flag, number in self.flagged.items():
@@ -388,7 +378,6 @@ class _Tally:
         return problems
 
     def summary(self) -> dict[str, Any]:
-        """Returns frequencies, for the table."""
         summary = dict(images=self.images, image_sizes=dict(self.sizes.most_common()))
         if self.persons:
             names, total = self.metainfo.get('keypoint_id2name', {}), sum(n * m for n, m in self.persons.items())

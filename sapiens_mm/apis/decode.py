@@ -45,15 +45,12 @@ def run_dense(model: TaskModel, images: Tensor, outputs: dict[str, Tensor] | Non
 @torch.inference_mode()
 def paste_maps(maps: dict[str, Tensor], outputs: dict[str, tuple[Tensor, Size]], crops: dict[Size, Crop],
                frame_size: Size, box: np.ndarray | None = None) -> None:
-    """Decodes the outputs of one crop at the frame's resolution and pastes them into the frame's maps.
-
-    Pastes values on the person only: where the segmentation of the crop is not background, else in the box.
+    """Pastes a crop's decoded outputs into the frame's maps: where its segmentation is not background, else in the box.
 
     Args:
-        maps: Task -> map (C, H, W) of the frame, changed in place.
+        maps: Task -> map (C, H, W) of the frame of size (H, W), changed in place.
         outputs: Task -> head output (C, h, w) and the model's input size.
         crops: The crop by input size.
-        frame_size: (H, W).
         box: x0, y0, x1, y1 of the person in pixels; None for the whole frame.
     """
     from ..dense.estimators import restore

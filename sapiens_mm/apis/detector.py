@@ -37,13 +37,8 @@ def make_detector(detector: str | tuple | FindBoxes, models: Sequence[TaskModel]
                   batch_size: int, device: torch.device, dtype: torch.dtype) -> tuple[str, FindBoxes]:
     """Returns the name of a detector and its function from frames to boxes.
 
-    Args:
-        detector: A name, a pair of config and checkpoint of mmdet, or a function from frames to boxes.
-        models: Loaded models, whose segmentation the detector ``parts`` uses; else it loads the embedded one.
-        score_threshold, batch_size: See :class:`PersonDetector`.
-
-    Raises:
-        ValueError, ImportError, CheckpointError: The detector is unknown, or mmdet or weights are missing or invalid.
+    ``models`` are loaded ones, whose segmentation the detector ``parts`` uses; else it loads the embedded one.
+    ValueError, ImportError or CheckpointError: it is unknown, or mmdet or weights are missing or invalid.
     """
     if callable(detector):
         return function_name(detector), detector
@@ -68,12 +63,10 @@ def make_detector(detector: str | tuple | FindBoxes, models: Sequence[TaskModel]
 
 
 def function_name(function: FindBoxes) -> str:
-    """The name of a function or of its class."""
     return getattr(function, '__name__', type(function).__name__)
 
 
 def whole_frames(frames: Sequence[Frame]) -> list[np.ndarray]:
-    """Returns one box for each frame, the whole frame."""
     return [np.array([[0, 0, *frame.image.shape[1::-1], 1]], np.float32) for frame in frames]
 
 

@@ -19,7 +19,6 @@ _OPTIONAL = {'av': 'videos', 'gradio': 'sapiens-mm app', 'onnx': 'export to ONNX
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints all checks; returns 1 if one failed, else 0."""
     failed = 0
     for name, result, advice in examine():
         print(f'{"wrong" if advice else "ok":5}  {name:22} {result}' + (f'\n       {advice}' if advice else ''))

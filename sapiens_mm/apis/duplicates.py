@@ -11,14 +11,11 @@ _NEAR = 2
 
 
 class Duplicates:
-    """Images by the hashes of their files and of their visible content."""
-
     def __init__(self):
         self._contents: dict[str, list[tuple[str, str]]] = defaultdict(list)  # hash -> split and path of its images
         self._looks: dict[int, list[tuple[str, str]]] = defaultdict(list)
 
     def add(self, split: str, path: str, content: str, look: int | None) -> None:
-        """Adds an image by the hash of its file and, unless it is flat, its :func:`look_of`."""
         self._contents[content].append((split, path))
         if look is not None:
             self._looks[look].append((split, path))
@@ -35,7 +32,7 @@ class Duplicates:
 
 
 def look_of(image: np.ndarray) -> int | None:
-    """Returns a 64-bit hash of (H, W, 3) that recompression and scaling keep, None if flat.
+    """Returns a 64-bit hash of an image (H, W, 3) that recompression and scaling keep; None if the image is flat.
 
     Each bit tells whether brightness increases to the right, on an 8 x 8 grid.
     """

@@ -73,16 +73,13 @@ def decode(model: TaskModel, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx',
                  with_decode: bool = False) -> dict[str, tuple[float, float]]:
-    """Writes a model to a file if the file's outputs equal the model's.
+    """Writes a model to a file if its outputs equal the model's; returns by output the largest and tolerated error.
 
     Args:
         model: A model on the CPU, of the exported dtype; see :func:`sapiens_mm.apis.models.load_model`.
         path: The file. ONNX models of more than 1.5 GB get a second one, ``<path>.data``.
         format: ``'onnx'`` or ``'torch-export'``.
         with_decode: See :class:`ExportedModel`.
-
-    Returns:
-        By output the largest difference and the tolerated one.
 
     Raises:
         ImportError, OSError: A package for ONNX is missing, or torch is too old; the file cannot be written.
@@ -186,7 +183,6 @@ def _images(model: TaskModel, number: int) -> Tensor:
 
 @torch.no_grad()
 def _compare(model: TaskModel, run: Callable, with_decode: bool) -> dict[str, tuple[float, float]]:
-    """Returns by output the largest difference between a file and its model, and the tolerated one."""
     differences = {}
     for number in CHECKED_BATCHES:
         images = _images(model, number)

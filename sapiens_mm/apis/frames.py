@@ -29,10 +29,9 @@ class InputError(ValueError):
 
 @dataclass
 class Source:
-    """An input: a file, URL or number of a camera, as ``'image'``, ``'video'`` or ``'camera'``.
+    """A file, URL or number of a camera; ``timeout`` is in seconds.
 
-    ``name`` is that of its outputs: its path relative to the common folder of all inputs, with slashes. ``timeout`` are
-    the seconds that downloading a URL may take.
+    ``name`` is that of its outputs: its path relative to the common folder of all inputs, with slashes.
     """
     path: str
     name: str
@@ -42,12 +41,10 @@ class Source:
 
 @dataclass
 class Frame:
-    """An image, or a frame of a video or camera, on its way through inference.
+    """An image (H, W, 3) uint8 RGB, or a frame of a video or camera, on its way through inference.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB.
-        index: Number of the frame; None for an image.
-        rate: Frames per second of the video.
+        index, rate: Number of the frame (None for an image), and frames per second of the video.
         time: Seconds since the first frame; None if unknown.
         boxes: (N, 5) float32: x0, y0, x1, y1 in pixels, score.
         track_ids: (N, ) int64; None without tracking.
@@ -64,7 +61,6 @@ class Frame:
 
 
 def read_frames(source: Source) -> Iterator[Frame]:
-    """Reads the frames of a source; raises an InputError if that fails."""
     if source.kind == 'camera':
         yield from _read_camera(source)
     elif source.kind == 'video':
@@ -123,7 +119,6 @@ def pixels_of(source: Source) -> tuple[int, int, int]:
 
 
 def has_video(path: str) -> bool:
-    """Whether a file is a video by its content; False without PyAV."""
     try:
         import av
     except ImportError:

@@ -32,13 +32,9 @@ _CLOSED = ('monitoring', 'file', 'proxy', 'stream', 'call', 'run', 'login')
 
 
 class Gate:
-    """ASGI middleware of Gradio's app.
+    """ASGI middleware of Gradio's app; ``max_upload`` is bytes of a file, ``max_waiting`` queued runs of a client.
 
-    Args:
-        run_index: Number of the function whose first two inputs are files.
-        inputs: For each input of a function, by its number, the allowed values; None: any.
-        max_upload: Bytes of a file.
-        max_waiting: Queued runs of a client.
+    The first two inputs of function ``run_index`` are files; ``inputs`` are allowed values by function (None: any).
     """
 
     def __init__(self, app: Callable, clients: Clients, run_index: int, inputs: Mapping[int, Sequence[Sequence | None]],

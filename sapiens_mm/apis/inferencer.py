@@ -39,11 +39,8 @@ from .streams import MAX_WAITING, groups, prefetch
 class Sample:
     """A frame with the crops to run; a crowded frame is split into several samples, which fill its result and maps.
 
-    Attributes:
-        maps: Task -> map (C, H, W) on the device.
-        people: Number of a box and its crop for the pose model.
-        regions: Number of a box (None: the whole frame) and its crops for the dense models, by input size.
-        last: Whether the result is complete after this sample.
+    ``maps`` are (C, H, W) on the device by task. ``people`` have the number of a box and its crop for the pose model,
+    ``regions`` its crops by input size for the dense models (None: whole frame). The ``last`` completes the result.
     """
     frame: Frame
     result: Result
@@ -68,12 +65,12 @@ class SapiensInferencer:
         weights: Used instead of released models: a checkpoint, a pair of config and checkpoint, or a list of both; see
             :func:`sapiens_mm.apis.models.load_model`.
         device: Such as ``'cuda:0'``; by default the GPU.
-        dtype: Dtype of computations: ``'fp32'``, ``'bf16'``, ``'fp16'`` or torch's; by default the device's fastest.
+        dtype: ``'fp32'``, ``'bf16'``, ``'fp16'`` or torch's; by default the device's fastest.
         compile: Whether to compile the transformer blocks; the first batches are slow.
         detector: ``'rtmdet-m'``; a config and checkpoint of mmdet; a function from frames to boxes; ``'parts'``, the
             foreground regions of the segmentation (of the embedded model if no other is loaded); or None, which takes
             whole frames as people. ``'auto'`` is ``'parts'`` with the embedded model, else ``'rtmdet-m'``.
-        score_threshold: Minimum score of detected boxes.
+        score_threshold: Minimum score of detected boxes, 0 to 1.
         nms_threshold: Of detected boxes that overlap by more than this IoU only the best score is kept.
         max_persons: Maximum number of detected boxes in a frame, the best scores first.
         per_person: Whether dense tasks run on each person's crop instead of the whole frame.
@@ -84,8 +81,7 @@ class SapiensInferencer:
         detect_every: With ``track``, detect people in every n-th frame and keep their boxes in between.
 
     Raises:
-        ValueError: An argument is invalid.
-        CheckpointError: Weights cannot be fetched, or do not fill the model.
+        ValueError, CheckpointError: An argument is invalid; weights cannot be fetched, or do not fill the model.
     """
 
     def __init__(self,
@@ -156,9 +152,9 @@ class SapiensInferencer:
                                  'dataset of test_dataloader in its config, or omit flip_test')
 
     def only(self, tasks: Sequence[str], whole: bool = False) -> 'SapiensInferencer':
-        """Returns an inferencer with the same weights in memory for some of :attr:`tasks`.
+        """Returns an inferencer with the same weights for some of :attr:`tasks`; ``whole`` takes frames as people.
 
-        ``whole`` takes whole frames as people. ValueError if a task is unavailable, or the list is empty.
+        Raises a ValueError if a task is unavailable, or the list is empty.
         """
         tasks = _task_names(tasks)
         if not tasks or set(tasks) - set(self.tasks):
@@ -174,10 +170,7 @@ class SapiensInferencer:
 
     def __call__(self, inputs, boxes: Iterable[np.ndarray] | FindBoxes | str | os.PathLike | None = None,
                  return_vis: bool = False) -> list[Result] | dict:
-        """Runs on inputs that fit into memory; see :meth:`stream`.
-
-        Returns the results; with ``return_vis`` also visualizations, see :meth:`postprocess`.
-        """
+        """Runs :meth:`stream` on inputs that fit into memory; returns what :meth:`postprocess` packs."""
         preds = list(self.stream(inputs, boxes))
         visualization = self.visualize(inputs, preds) if return_vis else None
         return self.postprocess(preds, visualization)
@@ -185,7 +178,7 @@ class SapiensInferencer:
     def stream(self, inputs, boxes: Iterable[np.ndarray] | FindBoxes | str | os.PathLike | None = None,
                on_error: Callable[[Source, InputError], None] | None = None,
                stop: threading.Event | None = None) -> Iterator[Result]:
-        """Runs on inputs of any number and length, in order.
+        """Runs on inputs of any number and length, in order, and yields a result for each frame.
 
         Args:
             inputs: One or a list of: an image, (H, W, 3) uint8 RGB or Pillow's; a path of an image, folder or video; a
@@ -198,9 +191,6 @@ class SapiensInferencer:
             on_error: Called with an unreadable source and its error. By default the error is raised after the results
                 of earlier inputs.
             stop: Once it is set, the run ends without waiting for the next frame.
-
-        Yields:
-            A result for each frame.
 
         Raises:
             InputError: An input cannot be read.
@@ -318,10 +308,7 @@ class SapiensInferencer:
         return images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
 
     def visualize(self, inputs, preds: Sequence[Result], threshold: float = .3) -> list[np.ndarray]:
-        """Draws results over their images, (H, W, 3) uint8 RGB each, with keypoints of at least the threshold.
-
-        ``inputs`` are unused, as results hold their images.
-        """
+        """Draws results over their own images, (H, W, 3) uint8 RGB each, with keypoints of at least the threshold."""
         return [pred.draw(threshold) for pred in preds]
 
     def postprocess(self, preds: list[Result], visualization: list[np.ndarray] | None = None) -> list[Result] | dict:
@@ -330,16 +317,10 @@ class SapiensInferencer:
 
     @torch.inference_mode()
     def features(self, images) -> Tensor:
-        """Computes feature maps of whole images, resized as for dense tasks, with the backbone of the first model.
+        """Returns the last backbone map of the first model, float32 (B, C, h, w) on the CPU, of whole images.
 
-        Args:
-            images: See ``inputs`` of :meth:`stream`.
-
-        Returns:
-            The backbone's last feature map, float32 (B, C, h, w) on the CPU.
-
-        Raises:
-            InputError, ValueError: An image is unreadable, the model is ONNX or has another backbone, or there is none.
+        ``images`` are as the inputs of :meth:`stream`, and are resized as for dense tasks. Raises InputError for an
+        unreadable image, and ValueError if the model is ONNX or has another backbone, or the list is empty.
         """
         model = self.models[0]
         if not isinstance(model.network, SapiensNetwork):
@@ -353,7 +334,6 @@ class SapiensInferencer:
         return torch.cat(features)
 
     def check_keypoint_format(self, keypoint_format: str) -> None:
-        """Raises a ValueError if keypoints do not convert to a format of :meth:`Result.to_json`, or are missing."""
         if self.pose is not None:
             number = len(self.metainfo['pose']['keypoint_id2name'])
             Result(Source('', ''), np.zeros((1, 1, 3), np.uint8), keypoints=np.zeros((0, number, 2)),

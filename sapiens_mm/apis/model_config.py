@@ -79,7 +79,6 @@ def read_metadata(path: str, content: dict, source: str) -> dict:
 
 
 def stored_config(metadata: dict, source: str) -> Config:
-    """Parses the config in a checkpoint's metadata."""
     if not isinstance(metadata.get('cfg'), str):
         raise CheckpointError(f'{source} has no config in it; pass the config file too')
     try:
@@ -168,7 +167,6 @@ def build_model(cfg: Config, source: str, trusted: bool = True) -> tuple[nn.Modu
 
 def describe_model(model: nn.Module, cfg: Config, dataset_meta: dict | None, source: str
                    ) -> tuple[tuple[str, ...], dict, Any]:
-    """Returns the tasks of a model, their metainfo, and the codec of its keypoints."""
     if getattr(model, 'head', None) is not None:
         codec = getattr(model.head, 'decoder', None)
         if not hasattr(codec, 'decode_heatmaps'):
@@ -192,7 +190,6 @@ def describe_model(model: nn.Module, cfg: Config, dataset_meta: dict | None, sou
 
 
 def released_names(task: str) -> dict | None:
-    """The metainfo of a released model's outputs; None without names."""
     if is_pose(task):
         from ..pose.metainfo import get_metainfo
         return get_metainfo(int(task[5:]))

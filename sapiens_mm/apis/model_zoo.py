@@ -80,11 +80,9 @@ RELEASED = {(size, task): _locate(task, size, name) for task, names in _NAMES.it
 
 
 def released_file(size: str, task: str) -> ReleasedFile:
-    """Looks up a released checkpoint.
+    """Looks up a released checkpoint of a size, such as ``'0.3b'`` or ``'sapiens_0.3b'``.
 
-    Args:
-        size: Such as ``'0.3b'`` or ``'sapiens_0.3b'``.
-        task: ``'pretrain'``, one of `RELEASED_TASKS`, or an alias; ValueError if not released for the size.
+    ``task`` is ``'pretrain'``, one of `RELEASED_TASKS`, or an alias. Raises a ValueError for what was not released.
     """
     size, task = size.lower().removeprefix('sapiens_'), canonical_name(task)
     for name, value, known in (('size', size, SIZES[1:]), ('task', task, _NAMES)):
@@ -103,21 +101,18 @@ def find_released(source: str) -> tuple[str, str] | None:
 
 
 def released_tasks(size: str) -> list[str]:
-    """Returns the tasks that run on images with the released or embedded models of a size."""
     if size not in SIZES:
         raise ValueError(f"size: got '{size}', expected one of {', '.join(SIZES)}")
     return list(embedded_tasks()) if size == 'tiny' else [task for task in RELEASED_TASKS if (size, task) in RELEASED]
 
 
 def default_tasks(size: str) -> list[str]:
-    """Returns the tasks that run by default: one keypoint set and all dense tasks."""
     tasks = released_tasks(size)
     keypoints = [task for task in tasks if get_task(task).kind == 'keypoints']
     return [*keypoints[:1], *(task for task in tasks if task not in keypoints)]
 
 
 def embedded_tasks() -> dict[str, Path]:
-    """Task -> file of the embedded model."""
     from safetensors import safe_open
     tasks = {}
     for path in sorted(EMBEDDED.glob('*.safetensors')):

@@ -118,13 +118,12 @@ def _released_source(size: str, task: str) -> str:
 
 def load_models(tasks: Sequence[str] | None, size: str, weights: str | os.PathLike | tuple | list | None,
                 **kwargs) -> list[TaskModel]:
-    """Loads the models for some tasks.
+    """Loads the models for some tasks; ``kwargs`` are ``device`` and ``dtype`` of :func:`load_model`.
 
     Args:
         tasks: The tasks; None for the default ones of the size, or all of the weights.
         size: Size of the released models; see :func:`load_released`.
         weights: Used instead of released models: a checkpoint, a pair of config and checkpoint, or a list of both.
-        **kwargs: ``device`` and ``dtype`` of :func:`load_model`.
 
     Raises:
         ValueError, CheckpointError: Arguments are invalid; weights cannot be fetched, or do not fill the model.
@@ -172,7 +171,6 @@ def pair_weights(configs: Sequence[str], checkpoints: Sequence[str]) -> list | N
 
 
 def weights_of(content: dict, source: str) -> dict[str, Tensor]:
-    """Returns the named tensors of a checkpoint; raises a CheckpointError for any other content."""
     weights = content.get('state_dict', content)
     if not isinstance(weights, dict) or not weights:
         kind = 'nothing' if isinstance(weights, dict) else f'a {type(weights).__name__}'

@@ -97,7 +97,6 @@ class TaskModel:
 
     @cached_property
     def sha256(self) -> str | None:
-        """SHA-256 of the weights' file; None for a folder."""
         stored = os.path.basename(os.path.realpath(self.path))
         if re.fullmatch('[0-9a-f]{64}', stored):  # the Hub's cache names large files by their hash
             return stored
@@ -139,7 +138,6 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
-    """Returns bfloat16 if the device computes in it, else float32."""
     if device.type == 'cuda':
         fast = torch.cuda.get_device_capability(device) >= (8, 0)  # torch.cuda.is_bf16_supported counts emulation too
     elif device.type == 'cpu':

@@ -14,10 +14,7 @@ METADATA = ('tasks', 'input_size', 'with_decode', 'metainfo', 'codec')
 
 
 class OnnxNetwork:
-    """An ONNX file as a function of images, on a CPU or CUDA device; inputs and outputs pass through host memory.
-
-    ``metadata`` is `METADATA` by name, parsed.
-    """
+    """An ONNX file as a function of images, on a CPU or CUDA device; inputs and outputs pass through host memory."""
 
     def __init__(self, path: str, device: torch.device):
         try:
@@ -42,7 +39,6 @@ class OnnxNetwork:
         self.outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Returns outputs by name of RGB images (B, 3, H, W), 0 to 255 in any dtype."""
         outputs = self._session.run(None, {INPUT: images.float().cpu().numpy()})
         return {name: torch.from_numpy(array).to(self.device)
                 for name, array in zip(self.outputs, outputs, strict=True)}

@@ -146,10 +146,7 @@ class Result:
         return dict(version=1.3, people=people)
 
     def draw(self, threshold: float = .3) -> np.ndarray:
-        """Draws the first map (parts, else depth, else normals) and skeletons over the image, (H, W, 3) uint8 RGB.
-
-        ``threshold`` is the minimum score of keypoints.
-        """
+        """Draws the first map (parts, else depth, else normals) and skeletons over the image, (H, W, 3) uint8 RGB."""
         drawing, tasks = self.image, self._dense_tasks()
         if tasks:
             drawing = self._draw_map(tasks[0])
@@ -185,7 +182,6 @@ class Result:
             maps={name: cv2.resize(array, size, interpolation=cv2.INTER_NEAREST) for name, array in self.maps.items()})
 
     def seen_parts(self) -> list[tuple[str, Sequence[int]]]:
-        """Names and RGB colors of the visible body parts."""
         if self.parts is None:
             return []
         meta = self.metainfo['seg']
@@ -211,7 +207,6 @@ class Result:
 
 
 def check_keypoint_format(keypoint_format: str) -> None:
-    """Raises a ValueError if a keypoint format is unknown."""
     if keypoint_format not in KEYPOINT_FORMATS:
         raise ValueError(f"keypoint_format: got '{keypoint_format}', expected one of {', '.join(KEYPOINT_FORMATS)}")
 

@@ -28,7 +28,6 @@ from .writer import KINDS, ResultWriter, kept_tasks, meta_differences
 
 @dataclass
 class RunOptions:
-    """Options of ``sapiens-mm run``; its ``--help`` describes them."""
     inputs: Sequence[str]
     out: str = 'sapiens_out'
     tasks: Sequence[str] | None = None
@@ -63,7 +62,6 @@ class RunOptions:
 
     @property
     def limits(self) -> dict:
-        """Limits of boxes by name; those of a file are unlimited by default."""
         defaults = dict(score_threshold=None if self.boxes else SCORE_THRESHOLD,
                         nms_threshold=None if self.boxes else NMS_THRESHOLD, max_persons=None)
         return {name: default if getattr(self, name) is None else getattr(self, name)
@@ -104,10 +102,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def run(options: RunOptions) -> int:
-    """Runs models on inputs and writes the results.
-
-    Returns the exit code: 0 for success, 1 if an input failed, 2 for wrong options, 128 + signal if stopped.
-    """
+    """Writes the results; returns 0, 1 if an input failed, 2 for wrong options, or 128 + signal if stopped."""
     summary = _Summary()
 
     def report(error: InputError) -> None:
@@ -335,7 +330,6 @@ def check_display() -> None:
 
 
 def show(result: Result, threshold: float) -> bool:
-    """Shows a result in a window; returns False once q or Escape is pressed."""
     import cv2
     cv2.imshow('sapiens-mm', result.draw(threshold)[..., ::-1])
     return cv2.waitKey(1 if result.index is not None else 0) not in (27, ord('q'))

@@ -146,7 +146,6 @@ def file_source(path: str) -> Source:
 
 
 def known_sources(inputs) -> list[Source]:
-    """The sources of Python inputs that are known before reading: all but those of an iterator."""
     if isinstance(inputs, Iterator):
         return []
     entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
@@ -155,7 +154,6 @@ def known_sources(inputs) -> list[Source]:
 
 
 def frames_of_inputs(inputs, on_error: SourceErrorHandler | None = None) -> Iterator[Frame]:
-    """Reads the frames of Python inputs in order; see :meth:`sapiens_mm.apis.SapiensInferencer.stream`."""
     lazy = isinstance(inputs, Iterator)
     entries = inputs if lazy or isinstance(inputs, (list, tuple)) else [inputs]
     paths = [] if lazy else [entry for entry in entries if isinstance(entry, (str, os.PathLike))]

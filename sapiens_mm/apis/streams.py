@@ -29,10 +29,8 @@ def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda it
              stop: threading.Event | None = None) -> Iterator:
     """Runs an iterator ahead in a thread and re-raises its errors; closing the returned generator ends both.
 
-    Args:
-        depth: Maximum number of waiting items.
-        size: Bytes of an item. No other item is made while `MAX_WAITING` bytes wait.
-        stop: Once it is set, the stream ends, even while the iterator blocks.
+    At most ``depth`` items wait, and no other is made while `MAX_WAITING` bytes (by ``size`` of an item) wait. Once
+    ``stop`` is set, the stream ends, even while the iterator blocks.
     """
     waiting: deque = deque()
     changed = threading.Condition()

@@ -14,7 +14,6 @@ _TICK = Fraction(1, 90000)  # time base in seconds
 
 
 def import_av():
-    """Returns PyAV; raises a ValueError if it is not installed."""
     try:
         import av
     except ImportError as error:

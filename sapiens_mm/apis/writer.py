@@ -99,7 +99,6 @@ class ResultWriter:
         return False
 
     def make_folder(self) -> None:
-        """Makes the folder; raises an OSError if it is not writable."""
         try:
             os.makedirs(self.folder, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):

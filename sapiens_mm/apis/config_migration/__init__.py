@@ -33,12 +33,8 @@ def read_config(path: str | os.PathLike) -> dict:
 def migrate_config(cfg: dict, data_root: str | None = None, num_images: int | None = None) -> tuple[dict, Report]:
     """Turns a public config (see :func:`read_config`) into the variables of one of ours, with ``Code``, and a report.
 
-    Args:
-        data_root: Root of the data; by default an environment variable, as in ``configs/``.
-        num_images: Images of an epoch, for pretraining.
-
-    Raises:
-        ConfigError: The config is not of the public release or not whole, or the number of images is not known.
+    ``data_root`` is by default an environment variable, as in ``configs/``; ``num_images`` (of an epoch) is for
+    pretraining. Raises a ConfigError for configs that are not public or not whole, and without a number of images.
     """
     cfg = copy.deepcopy(cfg)
     kind = find_kind(cfg)

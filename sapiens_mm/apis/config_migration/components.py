@@ -120,7 +120,6 @@ def convert(config: dict, rules: Rule | Mapping[str, Rule], path: str, report: R
 
 
 def no_counterpart(config: dict, path: str, report: Report) -> dict:
-    """Reports a component without a counterpart and returns it unchanged."""
     report.by_hand(path, f'{config.get("type")} has no counterpart')
     return config
 

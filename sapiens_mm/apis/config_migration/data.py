@@ -31,7 +31,7 @@ _POSE_PREFIXES = {17: 'coco', 133: 'coco_wholebody', 308: 'goliath'}
 
 
 class DataSet(NamedTuple):
-    """A data set of ours; ``outputs`` is its number of keypoints or classes, None if it has none or varies by config.
+    """A data set of ours; ``outputs`` are keypoints or classes (None: none, or they vary by config).
 
     Files of a ``private`` public data set get the names of configs/.
     """
@@ -65,7 +65,6 @@ DATA_SETS = {
 
 
 def migrate_data(m: Migration) -> dict:
-    """Returns the variables for roots, pipelines, data loaders and evaluators of a fine-tuning."""
     loaders = {}
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = m.cfg.get(name)
@@ -211,7 +210,6 @@ def _name(path: str | None) -> str:
 
 
 def _inside(value: str, root: str, folder: str, path: str, report: Report) -> str:
-    """Returns a path relative to the data root; of one elsewhere only the name stays, in a folder."""
     root = root.rstrip('/') + '/'
     if value.startswith(root) and len(root) > 1:
         return value[len(root):]
@@ -282,7 +280,6 @@ def add_test(m: Migration) -> None:
 
 
 def save_best(value, m: Migration):
-    """Returns the metrics that the best checkpoint is chosen by, under the names of our evaluators."""
     if value in (None, 'auto'):
         return value
     path, names = 'default_hooks.checkpoint.save_best', [value] if isinstance(value, str) else list(value)

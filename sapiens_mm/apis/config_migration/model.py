@@ -66,7 +66,6 @@ def _backbone(model: dict, path: str, report: Report) -> dict:
 
 
 def recomputed(config: dict, path: str, report: Report) -> dict:
-    """Returns a backbone or decoder that recomputes activations, unless it says otherwise."""
     if 'with_cp' in config:
         return config
     report.change(f'{path}.with_cp', 'True added: the public batch sizes need the memory; without it a step is faster')
@@ -146,7 +145,6 @@ def _pretrained_file(checkpoint: str, arch: str, path: str, report: Report) -> s
 
 
 def migrate_load_from(checkpoint: str | None, report: Report) -> str | None:
-    """Returns the address of a public file of a whole model; None where the user must give it."""
     if not checkpoint:
         return None
     name = PurePosixPath(str(checkpoint)).name

@@ -202,7 +202,6 @@ _WARP_STEPS = dict(scale=(_scale, dict(scale_range=(1., 1.))), rotate=(_rotate, 
 
 
 def migrate_dense_test_pipeline(pipeline: list[dict], path: str, report: Report) -> list[dict]:
-    """Returns a test pipeline of a dense task: predictions are compared at the size of the image."""
     out = [dict(type='SapiensLoadImage')]
     for index, step in enumerate(pipeline):
         where, name = f'{path}.{index}', step.get('type')

@@ -97,7 +97,6 @@ def _augmentation(pipeline: list[dict], path: str, report: Report) -> dict:
 
 
 def migrate_epochs(m: Migration) -> dict:
-    """Returns the variables ``num_images``, ``batch`` and ``epoch`` (iterations)."""
     num_images, report = m.num_images, m.report
     if num_images is None:
         dataset = parts_of_union(m.cfg['train_dataloader']['dataset'], '', Report())[0][0].get('type')
@@ -117,7 +116,6 @@ def migrate_epochs(m: Migration) -> dict:
 
 
 def migrate_loop(hooks: dict, m: Migration) -> dict:
-    """Returns the loop, schedulers and hooks of pretraining with iterations in place of epochs."""
     schedulers, loop = migrate_schedule(m), m.cfg.get('train_cfg') or {}
     if 'max_epochs' not in loop:
         m.report.by_hand('train_cfg', 'got no max_epochs')

@@ -66,7 +66,6 @@ def migrate_schedule(m: Migration) -> list[dict]:
 
 
 def migrate_hooks(m: Migration) -> dict:
-    """Returns ``default_hooks`` and ``custom_hooks``: MMEngine's, our visualization hooks, and those we add."""
     default, report, pretraining = {}, m.report, m.kind.task == 'pretrain'
     for name, hook in (m.cfg.get('default_hooks') or {}).items():
         path = f'default_hooks.{name}'
@@ -105,7 +104,6 @@ def migrate_hooks(m: Migration) -> dict:
 
 
 def migrate_visualizer(m: Migration) -> dict:
-    """Returns the visualizer; it writes to TensorBoard only where that is installed."""
     config, name = dict(m.cfg.get('visualizer') or {}), _VISUALIZERS[m.kind.scope]
     if config.get('type') != name:
         m.report.change('visualizer', f'{config.get("type")} -> {name}')
@@ -121,7 +119,6 @@ def migrate_visualizer(m: Migration) -> dict:
 
 
 def migrate_rest(m: Migration) -> dict:
-    """Returns the other variables that the runner reads; the rest are helpers of the config."""
     if m.cfg.get('work_dir'):
         m.report.change('work_dir', 'dropped: it is a path of one machine; pass --work-dir')
     read = _READ | ({'codec'} if m.kind.task == 'pose' else set())

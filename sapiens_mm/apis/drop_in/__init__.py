@@ -60,7 +60,6 @@ def _build_narrow(plan: Plan) -> nn.Module:
 
 
 def read_text(plan: Plan, path: str) -> Config:
-    """Writes the text of a plan to a file and loads that."""
     with open(path, 'w', encoding='utf-8') as file:
         file.write(plan.text(osp.dirname(path)))
     return Config.fromfile(path)

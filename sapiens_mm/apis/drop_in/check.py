@@ -33,9 +33,8 @@ _SIDE = 128  # of the images of detectors and segmentors, in pixels
 class Check:
     """Result of one config: ``refused`` has the reason of a refusal, ``error`` the first failed check.
 
-    ``strides`` of the maps that the head got are in pixels, ``head_strides`` are those that it states (None: none),
-    ``losses`` are by step in the first process, ``without_gradient`` names parameters that had none in some step,
-    and ``groups`` is the number of the optimizer's parameter groups.
+    ``strides`` of the head's maps are in pixels, ``head_strides`` those that it states (None: none); ``losses`` are by
+    step; ``without_gradient`` names parameters that had none in some step.
     """
     config: str
     refused: str | None = None
@@ -54,10 +53,7 @@ class Check:
 
 
 def check(configs: Sequence[str], report: Callable[[Check], None] | None = None) -> list[Check]:
-    """Puts a tiny Sapiens backbone into each config, trains it three steps in two processes and predicts.
-
-    ``configs`` are as in :func:`drop_in`; ``report`` is called with each result once it is known.
-    """
+    """Puts a tiny backbone into each config, trains three steps in two processes and predicts; reports each result."""
     results = torch.multiprocessing.get_context('spawn').Queue()
     halves: dict[str, dict[int, Check]] = {}
     checks = []

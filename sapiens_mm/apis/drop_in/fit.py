@@ -17,7 +17,6 @@ _FIRST_MAP_HEADS = ('DepthwiseSeparableASPPHead', )
 
 
 def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
-    """Replaces the stock backbone and its weights by SapiensViT and its weights."""
     cfg = plan.cfg
     height, width = input_size(cfg)
     backbone = dict(type='SapiensViT', arch=arch, img_size=height if height == width else (height, width))
@@ -139,7 +138,6 @@ def fit_segmentor(plan: Plan, measured: Measured, width: int) -> None:
 
 
 def _from_pyramid(plan: Plan, measured: Measured, width: int, used: list[int]) -> tuple[dict[int, int], int]:
-    """Replaces the neck by a pyramid; returns the new index of each used map, and the channels of all."""
     neck = plan.cfg.model.get('neck')
     strides = sorted({measured.maps[i][1] for i in used})
     widths = {measured.maps[i][0] for i in used}
@@ -150,7 +148,6 @@ def _from_pyramid(plan: Plan, measured: Measured, width: int, used: list[int]) -
 
 
 def _from_depths(plan: Plan, measured: Measured, width: int, used: list[int]) -> tuple[dict[int, int], int]:
-    """Takes maps of stride 16 from the depths of the stock ones; returns their new indices and their channels."""
     neck = plan.cfg.model.get('neck')
     backbone = plan.backbone
     last = SapiensViT._arch_settings(backbone.arch)['num_layers']
@@ -227,7 +224,6 @@ def _fit_deconvolutions(plan: Plan, head: ConfigDict, stock_stride: float) -> No
 
 
 def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
-    """Gives the head of mmpretrain the vector or the map that it takes."""
     model = plan.cfg.model
     head = model.head
     if not isinstance(head.get('in_channels'), int):

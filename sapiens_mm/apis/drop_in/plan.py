@@ -13,13 +13,9 @@ from ..config_report import ConfigError, Report
 
 @dataclass
 class Plan:
-    """A stock config with a Sapiens backbone.
+    """A stock config with a Sapiens backbone; ``base`` is its ``_base_``: ``'mmdet::...'``, or an absolute path.
 
-    Attributes:
-        base: ``_base_`` of the new config: ``'mmdet::...'``, or an absolute path.
-        stock, cfg: The stock config and the new one, whole.
-        strides: Strides of the maps that the head gets from the new backbone and neck, in pixels.
-        head_strides: Those that its anchor or point generators state, as powers of two; None if it has none.
+    ``strides`` of the head's maps are in pixels; ``head_strides`` are those that its generators state (None: none).
     """
     base: str
     stock: Config
@@ -30,7 +26,6 @@ class Plan:
 
     @property
     def host(self) -> str:
-        """The library of the config: its default scope."""
         return self.cfg.default_scope
 
     @property
@@ -62,12 +57,10 @@ class Plan:
 
 
 def as_list(value) -> list:
-    """Returns the values of a config entry that is None, one value or several."""
     return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def parts_of(value) -> Iterator[ConfigDict]:
-    """Yields every dict in a config's value, outermost first."""
     if isinstance(value, dict):
         yield value
         value = value.values()
@@ -83,7 +76,6 @@ def type_name(part: dict | None) -> str:
 
 
 def difference(old, new):
-    """Returns the settings by which a config that inherits ``old`` becomes ``new``."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     if set(old) - set(new) or old.get('type') != new.get('type'):

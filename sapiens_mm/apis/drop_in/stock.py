@@ -55,7 +55,6 @@ def find_config(config: str) -> tuple[str, str]:
 
 
 def load_stock(path: str, name: str) -> Config:
-    """Loads a stock config that trains a model with a backbone."""
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
@@ -91,7 +90,6 @@ class Measured:
 
 
 def measure(cfg: Config, name: str) -> Measured:
-    """Builds the stock model and measures the maps of its backbone and neck."""
     _check_parts(cfg, name)
     size = (320, 320) if cfg.default_scope == 'mmdet' else input_size(cfg)
     try:
@@ -178,7 +176,6 @@ def _head_strides(model: torch.nn.Module, maps: list[tuple[int, float]], name: s
 
 
 def input_size(cfg: Config) -> tuple[int, int]:
-    """Returns the height and width of training images, in pixels."""
     if cfg.default_scope == 'mmdet':
         return 1024, 1024  # of the pretrained position embedding; detectors take images of any size
     if cfg.default_scope == 'mmseg':

@@ -14,7 +14,6 @@ _RULED = ('norm', 'bias', 'pos_embed', 'cls_token', 'absolute_pos_embed', 'relat
 
 
 def normalize(plan: Plan) -> None:
-    """Sets the normalization that the Sapiens weights were trained with."""
     cfg = plan.cfg
     place = cfg.model if cfg.model.get('data_preprocessor') is not None else cfg
     settings = place.get('data_preprocessor')
@@ -114,7 +113,6 @@ def adapt_hooks(plan: Plan) -> None:
 
 
 def drop_dead_keys(plan: Plan, names: list[str]) -> None:
-    """Removes custom keys that match no parameter of the new model."""
     paramwise = plan.cfg.optim_wrapper.paramwise_cfg
     dead = [key for key in paramwise.get('custom_keys') or {} if not any(key in name for name in names)]
     for key in dead:

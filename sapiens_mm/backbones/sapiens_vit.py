@@ -207,9 +207,7 @@ class SapiensViT(BaseModule):
             super().init_weights()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Maps normalized images (B, in_channels, H, W) of any size to a tensor of ``out_type`` for each of
-        ``out_indices``.
-        """
+        """Maps normalized images (B, in_channels, H, W) of any size to one ``out_type`` per ``out_indices``."""
         x, grid = self.embed(x)
         outs = []
         for i, block in enumerate(self.layers[:self.out_indices[-1] + 1]):

@@ -10,8 +10,8 @@ MODULE2PACKAGE['sapiens_mm'] = 'sapiens_mm'
 
 
 def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) -> Config:
-    """Reads a config file and sets ``options``, dotted name -> value; ``default_scope`` decides on types as usual.
-    MMEngine looks up those of ``_base_ = 'sapiens_mm::...'`` in a registry of this package, which has none.
+    """Reads a config file and sets ``options``, dotted name -> value. ``default_scope`` decides on types, also where a
+    base ``sapiens_mm::...`` makes MMEngine look in our name's registry.
     """
     cfg = Config.fromfile(path)
     _forget_scope(cfg._cfg_dict)

@@ -68,9 +68,7 @@ class FileSource:
 
 
 def folder_source(path: str | os.PathLike, chunk: int = 64) -> FileSource:
-    """Returns the images (:data:`EXTENSIONS`) in a folder at any depth, without hidden files; follows links to folders.
-    ``chunk``: see :class:`FileSource`. Raises a SourceError without folder or images.
-    """
+    """The images (:data:`EXTENSIONS`) in a folder at any depth, but no hidden files; SourceError without any."""
     if not os.path.isdir(path):
         raise SourceError(f'image source: got {path}, expected an existing folder; check the path')
     names = sorted(

@@ -23,8 +23,8 @@ class Assets:
 
     @classmethod
     def find(cls, backgrounds=None, hdris=None) -> 'Assets':
-        """Lists and reads the images of two folders and their subfolders; a FileNotFoundError, or ValueError if
-        unreadable.
+        """Lists and reads the images in two folders at any depth; raises a FileNotFoundError or, unreadable, a
+        ValueError.
         """
         assets = cls()
         if backgrounds is not None:

@@ -52,9 +52,7 @@ def level(name: str, corners: np.ndarray, height: float, texture, meters: float,
 
 def block(name: str, center: np.ndarray, size, yaw: float, texture, meters: float | None = None,
           roughness: float = 0.6) -> Mesh:
-    """A box, ``size`` (width, depth, height) in meters, ``yaw`` in radians about z, with (h, w, 3) uint8 sRGB on each
-    side.
-    """
+    """A box of ``size`` (width, depth, height) meters, ``yaw`` radians about z, and (h, w, 3) uint8 sRGB sides."""
     vertices, uv = [], []
     for axis, (u, v) in enumerate(((1, 2), (0, 2), (0, 1))):
         for sign in (-1, 1):

@@ -31,9 +31,7 @@ HI4D_CAMERA = 4
 
 
 def read_obj(path) -> tuple:
-    """(V, 3) float64 vertices and (F, 3) int64 triangles of an .obj, in the file's order as Hi4D's masks, or a
-    ScanError.
-    """
+    """(V, 3) float64 vertices and (F, 3) int64 triangles of an .obj, in its order as Hi4D's masks, or ScanError."""
     vertices, faces = [], []
     try:
         with open(path) as file:

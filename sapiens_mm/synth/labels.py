@@ -98,9 +98,7 @@ def _flat(points: np.ndarray) -> list:
 
 
 def coco_annotation(common: dict, vocabulary: str) -> dict:
-    """A COCO-style annotation, without ids, from :func:`annotate`'s; ``coco`` (17), ``coco_wholebody`` (133),
-    ``goliath``.
-    """
+    """A COCO-style annotation, without ids, of :func:`annotate`'s: ``coco``, ``coco_wholebody`` or ``goliath``."""
     landmarks = np.array(common['landmarks'])
     out = dict(category_id=1, iscrowd=0, **{name: common[name] for name in (
         'bbox', 'area', 'segmentation', 'instance')})

@@ -39,9 +39,7 @@ class Person:
 
 
 def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> dict:
-    """Draws parameters of :func:`build_person`, again if limbs sink in; ``penetration`` is the remaining depth in
-    meters.
-    """
+    """Draws :func:`build_person`'s parameters, again if limbs sink in; ``penetration`` is the final depth in meters."""
     phenotypes = dict(
         gender=float(np.clip(rng.choice([0.1, 0.9]) + rng.normal(0, 0.1), 0, 1)), age=float(rng.uniform(0.3, 1.)),
         muscle=float(rng.beta(3, 3)), weight=float(rng.beta(3, 3)), height=float(rng.beta(3, 3)),

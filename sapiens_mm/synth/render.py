@@ -162,9 +162,7 @@ class _Joined:
 
 
 def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Sequence[dict] = ()) -> Buffers:
-    """Finds the triangle under each pixel with Mitsuba (``places``: its vertices of each mesh), and computes the
-    labels.
-    """
+    """Finds the triangle under each pixel with Mitsuba, by each mesh's vertices ``places``, and computes the labels."""
     joined = _Joined(meshes, camera)
     shapes, glowing = {}, None
     if len(joined.faces):

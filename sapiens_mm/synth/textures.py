@@ -73,7 +73,7 @@ SKIN_SIZE = 512  # pixels of the skin's texture, across and along
 
 
 def skin_masks(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Converts MakeHuman's masks, uint8 of any size, to (512, 512, 1) float32 of 0 to 1 for :func:`draw_skin`."""
+    """MakeHuman's masks, uint8 of any size, as (512, 512, 1) float32 of 0 to 1 for :func:`draw_skin`."""
     size = (SKIN_SIZE, SKIN_SIZE)
     small = {name: cv2.resize(mask, size, interpolation=cv2.INTER_AREA)[..., None] for name, mask in masks.items()}
     # JPEG artifacts far from the shape would enlarge its box, and the time to paint it.

@@ -8,8 +8,7 @@ def sincos_pos_embed(grid: tuple[int, int], embed_dims: int, num_extra_tokens: i
                      temperature: float = 10000.) -> Tensor:
     """Returns the fixed 2-D sine-cosine embedding of MAE (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377).
 
-    The first half of the channels encodes a patch's row, the second its column, as in the public checkpoints, sines
-    before cosines.
+    The first half of the channels encodes a patch's row, the second its column, sines before cosines (public files).
 
     Args:
         grid: Rows and columns (h, w) of patches.

@@ -16,8 +16,7 @@ _LEGACY_MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # how torch.save be
 
 def read_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> dict:
     """Returns the dict in a file of ``torch.save`` (zip, or the format before torch 1.6) or a ``.safetensors`` file.
-    Raises FileNotFoundError, CheckpointError (damaged or no checkpoint) or UnsafeCheckpointError (a type not
-    allowed).
+    Raises FileNotFoundError, CheckpointError (damaged or no checkpoint) or UnsafeCheckpointError.
     """
     check_signature(path)
     checkpoint = (_read_safetensors if path.endswith('.safetensors') else _read_pickle)(path, map_location)

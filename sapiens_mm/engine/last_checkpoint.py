@@ -19,8 +19,7 @@ def latest_checkpoint(work_dir: str) -> tuple[str | None, str]:
 
     ``last_checkpoint`` names it, also if the folder was moved. If either is missing or damaged, the newest complete
     ``*.pth`` is used, except ``best_*.pth``, which have no optimizer. A file is read once for its checksums (1 s per
-    GB), a folder is checked by its files' sizes. The path is None without a run; a run without a complete checkpoint
-    raises a CheckpointError.
+    GB), a folder is checked by its files' sizes. The path is None without a run. No complete one: a CheckpointError.
     """
     pointer = osp.join(work_dir, POINTER)
     if not osp.isfile(pointer):

@@ -35,8 +35,7 @@ class SapiensFSDPStrategy(DDPStrategy):
 
     Parameter names and losses are those of DDP. With ``SapiensBF16OptimWrapper`` (``--amp``) blocks receive weights and
     tokens in bfloat16, half the traffic; gradients are reduced and weights kept in float32. A checkpoint is a folder
-    (:mod:`sapiens_mm.engine.sharded_checkpoint`) that all processes share; any number of processes can resume it, or an
-    ordinary checkpoint.
+    (:mod:`sapiens_mm.engine.sharded_checkpoint`) that all processes share; any number resumes it, or an ordinary one.
 
     Args:
         block_names: Class names of the transformer blocks.

@@ -77,8 +77,7 @@ def read_rest(folder: str) -> dict:
 def load_sharded(folder: str, tensors: dict, alone: bool = False) -> None:
     """Reads nested dicts of tensors (shapes as in the folder) in place, whatever number of processes wrote them.
 
-    Each process reads its shards; all call it, or one ``alone``. Raises a CheckpointError for missing tensors or
-    damaged files.
+    Each process reads its shards; all call it, or one ``alone``. CheckpointError: missing tensors, damaged files.
     """
     try:
         with warnings.catch_warnings():

@@ -87,7 +87,7 @@ def check_size(size) -> tuple:
 
 
 def intrinsics_of(focal: float, size: tuple) -> np.ndarray:
-    """The (3, 3) intrinsics of an image of ``size`` (height, width); ``focal`` in longer sides (1.0 is 53 degrees)."""
+    """The (3, 3) intrinsics, centered, of ``size`` (height, width); ``focal`` is in longer sides (1.0: 53 degrees)."""
     height, width = check_size(size)
     if not focal > 0:
         raise ValueError(f'focal length: got {focal}, expected a positive number')

@@ -18,7 +18,7 @@ def emitters(lights: list, meshes: list, camera: Camera) -> list:
     """Converts light descriptions of plain numbers to Mitsuba lights; raises a ValueError for an unknown type.
 
     A surface point is lit by one random point of one light: of :data:`ROUND` rays each lamp (the sun among them) gets
-    one, and ambient light the rest, at least as many as one lamp. ``meshes`` and ``camera`` have the least noise.
+    one, and ambient light the rest, at least as many as one lamp. ``meshes`` as seen by ``camera`` get the least noise.
 
         ``{'type': 'constant', 'radiance': [r, g, b]}``: the same from everywhere;
         ``{'type': 'sunsky', 'sun_direction': [x, y, z], 'turbidity': 1..10, 'sun_scale': s, 'sky_scale': s,

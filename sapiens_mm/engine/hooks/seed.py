@@ -30,8 +30,7 @@ class SapiensSeedSample(BaseTransform):
     (``RepeatDataset``), the worker and its count of samples enter too, so a resumed run needs as many workers.
 
     Put it first in the training pipeline of any host, with :class:`SapiensSeedHook`, which sets seed and epoch. Without
-    the hook, and in loops that count iterations, nothing is seeded. Required key: ``sample_idx``, set by MMEngine's
-    datasets.
+    the hook, and in loops that count iterations, nothing is seeded. Required key: ``sample_idx``.
     """
 
     def __init__(self):

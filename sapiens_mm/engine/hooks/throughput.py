@@ -29,8 +29,7 @@ class SapiensThroughputHook(Hook):
     """Logs throughput, averaged over the same iterations as ``time``.
 
     ``images_per_s`` is of all ranks; ``tokens_per_s`` (patches) needs a backbone with ``grid_size``; ``mfu``, the
-    model's own arithmetic as a share of the device's peak, counts forward and backward as three forward passes, without
-    recomputation.
+    model's own arithmetic as a share of the device's peak, counts three forward passes, no recomputation.
 
     Args:
         peak_tflops: Of one device in TFLOP/s, positive, else a ValueError; default: a known GPU's dense bfloat16.

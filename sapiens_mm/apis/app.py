@@ -92,8 +92,7 @@ class App:
         """Runs models on an image or video; results are named after the last part of its path.
 
         Args:
-            path: A file, not a pattern, folder or number.
-            folder: Existing folder for the zip and the video.
+            path, folder: A file, not a pattern, folder or number; existing folder for the zip and the video.
             whole: Whether the whole frame is one person, without a detector.
             person_threshold, keypoint_threshold: Minimum scores of a person and of a drawn keypoint, 0 to 1.
             kinds: Content of the zip besides JSON, see :data:`sapiens_mm.apis.writer.KINDS`.

@@ -130,7 +130,6 @@ class Clients:
             self._pages[client] = self._pages.get(client, 0) + 1
 
     def closed(self, client: str) -> None:
-        """Ends a page of a client; with the last one its files are removed."""
         with self._lock:
             self._pages[client] -= 1
             if not self._pages[client]:

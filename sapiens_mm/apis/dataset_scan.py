@@ -41,7 +41,6 @@ class Scan:
         return any(problem.level == 'error' for problem in self.problems)
 
     def rows(self) -> list[tuple[str, str, int, list[str]]]:
-        """Returns level, kind, count and messages of each kind of problem, errors first."""
         groups = defaultdict(list)
         for problem in self.problems:
             groups[problem.level, problem.kind].append(problem)

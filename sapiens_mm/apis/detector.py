@@ -120,8 +120,7 @@ class PersonDetector:
         checkpoint: Its weights: a path, ``http(s)://`` or ``hf://``.
         device: Such as ``'cuda:0'``; by default the GPU, else the CPU.
         score_threshold: Minimum score of boxes, 0 to 1.
-        batch_size: Images in a batch. If the config does not resize to one size, smaller images are padded to the
-            largest of the batch.
+        batch_size: Images in a batch (1 or more), padded to its largest if the config does not resize to one size.
 
     Raises:
         ImportError: mmdet is missing or of an unsupported version.

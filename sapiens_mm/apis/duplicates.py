@@ -21,7 +21,6 @@ class Duplicates:
             self._looks[look].append((split, path))
 
     def problems(self) -> list[Problem]:
-        """Returns groups of images with the same file or nearly the same look; across splits these are warnings."""
         exact = [paths for paths in self._contents.values() if _differ(paths)]
         seen = {path for paths in exact for _, path in paths}
         near = [group for group in _near_groups(self._looks)

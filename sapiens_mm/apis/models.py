@@ -91,7 +91,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
 
 
 def load_released(size: str, task: str, **kwargs) -> TaskModel:
-    """Loads a released model, or the part of the embedded model for a task, with arguments of :func:`load_model`.
+    """Loads a released model, or the embedded one's part for a task, with arguments of :func:`load_model`.
 
     Raises a ValueError for what was not released, and a CheckpointError for weights that cannot be fetched.
     """

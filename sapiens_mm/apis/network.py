@@ -20,10 +20,7 @@ DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 
 class SapiensNetwork(nn.Module):
-    """A pose or dense estimator with float32 outputs and normalization in front.
-
-    ``mean`` and ``std`` of the three input channels are for 0 to 255; ``bgr`` tells whether the model takes BGR.
-    """
+    """A pose or dense estimator with float32 outputs and normalization (0 to 255) in front; ``bgr`` if it takes BGR."""
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], bgr: bool = False):
         super().__init__()

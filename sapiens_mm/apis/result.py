@@ -23,14 +23,12 @@ class Result:
     Attributes:
         image: (H, W, 3) uint8 RGB.
         index: Number of the frame in a video; None for an image.
-        rate: Frames per second of the video, 0 if unknown.
+        rate, time: Frames per second of the video (0: unknown); seconds since its first frame (None: only the rate).
         boxes: (N, 5) float32 of x0, y0, x1, y1, score; detected ones by descending score, given ones in their order.
         track_ids: (N, ) int, constant over a video; None without tracking.
         keypoints, keypoint_scores: (N, K, 2) and (N, K) float32, scores about 0 to 1; None without a pose model.
         maps: Predictions of the dense tasks by their result name; see :attr:`parts`, :attr:`depth`, :attr:`normal`.
-        metainfo: By task (``'pose'``, ``'seg'``) names, links, colors; see
-            :class:`~sapiens_mm.apis.network.TaskModel`.
-        time: Seconds since the first frame of the video; None if only the rate is known.
+        metainfo: Names, links, colors by task (``'pose'``, ``'seg'``), see :class:`~sapiens_mm.apis.network.TaskModel`.
     """
     source: Source
     image: np.ndarray

@@ -291,7 +291,6 @@ def _process(options: RunOptions, inferencer: SapiensInferencer, sources: Sequen
 
 
 def _disk_problem(writer: ResultWriter, error: OSError) -> str:
-    """Why no further result can be written either; empty if only this one failed."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return 'disk full; free some space'
     try:

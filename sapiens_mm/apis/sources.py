@@ -184,7 +184,6 @@ def frames_of_inputs(inputs, on_error: SourceErrorHandler | None = None) -> Iter
 
 
 def frames_of(sources: Iterable[Source], on_error: SourceErrorHandler | None = None) -> Iterator[Frame]:
-    """Reads the frames of sources in order; ``on_error`` is called with an unreadable source and its error."""
     for source in sources:
         try:
             yield from read_frames(source)

@@ -52,7 +52,6 @@ class Rule(NamedTuple):
 
 @dataclass
 class Migration:
-    """A public config, its task and options, and the variables that its data becomes here."""
     cfg: dict
     kind: Kind
     report: Report
@@ -109,7 +108,6 @@ def arguments(config: dict, path: str, report: Report, kept: Iterable[str] = (),
 
 
 def convert(config: dict, rules: Rule | Mapping[str, Rule], path: str, report: Report) -> dict:
-    """Returns a component by its rule, or by the rule of its public type; without one it stays and is reported."""
     rule = rules if isinstance(rules, Rule) else rules.get(config.get('type'))
     if rule is None:
         return no_counterpart(config, path, report)

@@ -268,7 +268,6 @@ def _evaluator(config: dict, path: str, loader: dict | None, m: Migration) -> di
 
 
 def add_test(m: Migration) -> None:
-    """Adds a test to a public config of dense labels: the training's first data set, its folder ``test/``."""
     train, metric = m.cfg['train_dataloader'], _DENSE_METRICS[m.kind.task]
     dataset, _ = parts_of_union(train['dataset'], 'train_dataloader.dataset', Report())[0]
     size = tuple((m.cfg['model'].get('data_preprocessor') or {}).get('size') or (1024, 768))

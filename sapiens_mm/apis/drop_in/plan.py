@@ -15,7 +15,8 @@ from ..config_report import ConfigError, Report
 class Plan:
     """A stock config with a Sapiens backbone; ``base`` is its ``_base_``: ``'mmdet::...'``, or an absolute path.
 
-    ``strides`` of the head's maps are in pixels; ``head_strides`` are those that its generators state (None: none).
+    ``strides`` of the head's maps are in pixels; ``head_strides``, powers of two, are those that its anchor or point
+    generators state (None: none).
     """
     base: str
     stock: Config
@@ -30,7 +31,6 @@ class Plan:
 
     @property
     def backbone(self) -> ConfigDict:
-        """The config of the backbone; mmpretrain's retrievers have it in a list."""
         model = self.cfg.model
         return model.image_encoder[0] if model.get('backbone') is None else model.backbone
 

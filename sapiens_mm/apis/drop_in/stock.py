@@ -135,7 +135,6 @@ def _check_parts(cfg: Config, name: str) -> None:
 
 
 def backbone_of(model: torch.nn.Module) -> torch.nn.Module:
-    """Returns the backbone of a host's model; mmpretrain's retrievers have it in a sequence."""
     return model.backbone if hasattr(model, 'backbone') else model.image_encoder[0]
 
 

@@ -54,7 +54,7 @@ def test_help_comes_without_torch(root):
     (['{photos}', '--save', 'gif'], 'gif'),
     (['{photos}', '--boxes', 'nowhere.json'], 'nowhere.json'),
     (['{photos}', '--tasks', 'hair', '--detector', 'none'], 'hair'),
-    (['{photos}', '--checkpoint', 'one.pth'], 'got 2 --config and 3 --checkpoint'),
+    (['{photos}', '--checkpoint', 'one.pth'], 'got 2 and 3'),
     (['{photos}', '--device', 'tpu', '--detector', 'none'], 'tpu'),
     (['{photos}', '--keypoint-format', 'wholebody-133', '--detector', 'none'], "'coco' keypoints convert to"),
     (['{photos}', '--keypoint-format', 'openpose', '--tasks', 'parts,depth'],

@@ -25,12 +25,22 @@ _ours_alone = False
 
 
 def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 'cpu') -> dict:
-    """Reads a checkpoint from a path, ``http(s)://`` or ``hf://`` address.
+    """Reads a checkpoint.
 
-    ``map_location`` is that of :func:`torch.load`, for ``.safetensors`` a device; a folder's tensors stay on the CPU.
-    Returns the saved dict (of a folder without the optimizer's tensors), its ``'model'`` as ``'state_dict'`` too; a
-    bare backbone also fits backbones inside of larger models (:class:`_BareMetadata`). Raises FileNotFoundError,
-    CheckpointError (not fetched, damaged or no checkpoint) or UnsafeCheckpointError (a type is not allowed).
+    Args:
+        source: A path, ``http(s)://`` or ``hf://`` address.
+        map_location: Where the tensors go, as for :func:`torch.load`; for ``.safetensors`` a device. The tensors of a
+            folder stay on the CPU.
+
+    Returns:
+        The dict that was saved (of a folder without the optimizer's tensors), with what it has under ``'model'`` under
+        ``'state_dict'`` too. If its state dict is that of a bare backbone, its ``_metadata`` also offers it to
+        backbones inside of larger models (see :class:`_BareMetadata`).
+
+    Raises:
+        FileNotFoundError: The local file is missing.
+        CheckpointError: The file cannot be fetched, is damaged or not a checkpoint.
+        UnsafeCheckpointError: The file holds a type that is not allowed.
     """
     path = fetch_file(os.fspath(source))
     if osp.isdir(path):
@@ -45,6 +55,7 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
 
 
 def _as_mmengine_expects(checkpoint: dict) -> dict:
+    """A checkpoint with its weights where MMEngine looks, and those of a bare backbone for any module."""
     if 'state_dict' not in checkpoint and isinstance(checkpoint.get('model'), dict):
         checkpoint = {**checkpoint, 'state_dict': checkpoint['model']}
     if isinstance(checkpoint.get('state_dict'), dict):
@@ -53,7 +64,11 @@ def _as_mmengine_expects(checkpoint: dict) -> dict:
 
 
 class _BareMetadata(OrderedDict):
-    """Metadata that hands a bare backbone's weights to any module that asks: ``*_clean.pth`` have no prefix."""
+    """State-dict metadata that hands a bare backbone's weights to any module that asks for them.
+
+    The public ``*_clean.pth`` files have no prefix, so with ``load_from`` no submodule of a pose estimator would see
+    their keys. But torch and MMEngine do hand each submodule its entry of the metadata.
+    """
     key = 'bare_backbone'
 
     @classmethod
@@ -74,12 +89,17 @@ class _BareMetadata(OrderedDict):
 
 
 def refuse_foreign_files() -> None:
-    """Makes our reader the process's only one, for good: hosts' loaders may run code in files (torch before 2.6)."""
+    """Makes our reader the only one of this process, for good.
+
+    Elsewhere MMEngine's ``load_checkpoint`` gives a host's own files to the host's loader, which runs code in them if
+    torch is older than 2.6 or ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` is set. Our tools run no code from a file.
+    """
     global _ours_alone
     _ours_alone = True
 
 
 def _register(name: str, *prefixes: str) -> None:
+    """Registers a loader for the files that the present one does not read, and for Sapiens backbones."""
     before = CheckpointLoader._schemes.get(prefixes[0])
 
     def load(filename: str, map_location: MapLocation = None) -> Any:
@@ -107,11 +127,13 @@ def _register(name: str, *prefixes: str) -> None:
 
 
 def _is_ours(filename: str) -> bool:
+    """Whether MMEngine has no reader for a file: ``.safetensors``, and folders of shards."""
     return filename.partition('?')[0].endswith('.safetensors') or osp.isfile(
         osp.join(osp.expanduser(filename), '.metadata'))
 
 
 def _has_backbone(checkpoint: Any) -> bool:
+    """Whether a checkpoint holds a Sapiens backbone, by itself or in a model."""
     if not isinstance(checkpoint, dict):
         return False
     weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))

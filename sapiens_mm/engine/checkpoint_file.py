@@ -16,7 +16,11 @@ _LEGACY_MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # how torch.save be
 
 def read_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> dict:
     """Returns the dict in a file of ``torch.save`` (zip, or the format before torch 1.6) or a ``.safetensors`` file.
-    Raises FileNotFoundError, CheckpointError (damaged or no checkpoint) or UnsafeCheckpointError.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        CheckpointError: The file is damaged or not a checkpoint.
+        UnsafeCheckpointError: The file holds a type that is not allowed.
     """
     check_signature(path)
     checkpoint = (_read_safetensors if path.endswith('.safetensors') else _read_pickle)(path, map_location)
@@ -27,7 +31,11 @@ def read_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> dict:
 
 
 def check_signature(path: str, name: str | None = None) -> None:
-    """Raises a CheckpointError (calling the file ``name``) for an empty file, a Git LFS pointer or a web page."""
+    """Recognizes by its first bytes what is commonly mistaken for a checkpoint.
+
+    Raises:
+        CheckpointError: The file, called ``name`` in the message, is empty, a Git LFS pointer or a web page.
+    """
     name = name or path
     with open(path, 'rb') as file:
         head = file.read(512)
@@ -42,7 +50,15 @@ def check_signature(path: str, name: str | None = None) -> None:
 
 def check_whole(path: str, name: str | None = None, contents: bool = False) -> None:
     """Checks that a checkpoint file is complete: a zip by its table of contents, other kinds by reading them.
-    ``contents`` compares a zip's members with their checksums, if any. Raises a CheckpointError about ``name``.
+
+    Args:
+        path: The file.
+        name: What messages call it.
+        contents: Whether the members of a zip are compared with their checksums, where it has any. This reads the
+            file once, in pieces.
+
+    Raises:
+        CheckpointError: The file, called ``name`` in the message, is damaged or not a checkpoint.
     """
     try:
         check_signature(path)
@@ -132,6 +148,7 @@ def _check_contents(path: str) -> None:
 
 
 def _tensor_bytes(checkpoint: Any) -> int:
+    """Bytes of the storages and arrays in nested containers."""
     sizes, seen, stack = {}, set(), [checkpoint]
     while stack:
         item = stack.pop()

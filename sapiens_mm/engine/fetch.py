@@ -30,11 +30,15 @@ __all__ = ['CheckpointError', 'fetch_file', 'fetch_with_record', 'is_cached', 's
 
 
 def fetch_file(source: str) -> str:
-    """Returns the local path of a file, downloaded first if needed; raises a CheckpointError if that fails.
+    """Returns the local path of a file and downloads it first if needed.
 
-    ``source`` is a path; ``http(s)://...``, kept in ``torch.hub``'s folder; or
-    ``hf://<owner>/<repo>[@<revision>]/<file>``, kept in the cache of ``huggingface_hub``, which honors ``HF_ENDPOINT``,
-    ``HF_TOKEN`` and ``HF_HUB_OFFLINE``.
+    Args:
+        source: ``http(s)://...``, kept in ``torch.hub``'s folder, where MMEngine keeps its own downloads;
+            ``hf://<owner>/<repo>[@<revision>]/<file>``, kept in the cache of ``huggingface_hub``, which honors
+            ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE``; or a path.
+
+    Raises:
+        CheckpointError: The file cannot be fetched.
     """
     if source.startswith('hf://'):
         return _fetch_from_hub(source)
@@ -44,10 +48,20 @@ def fetch_file(source: str) -> str:
 
 
 def fetch_with_record(source: str, folder: str) -> str:
-    """Downloads ``hf://<owner>/<repo>[@<revision>]/<file>`` directly into a folder and returns the file's path.
+    """Downloads a file of the Hugging Face Hub into a folder and records its origin beside it.
 
-    The record ``<file>.json`` beside it has source, commit, bytes and SHA-256; a file that agrees with it is not
-    fetched again. Raises a CheckpointError if the file cannot be fetched, or its SHA-256 is not the Hub's.
+    The record ``<file>.json`` has source, commit, size in bytes and SHA-256, which is compared with the Hub's own. A
+    file that agrees with its record is not fetched again.
+
+    Args:
+        source: ``hf://<owner>/<repo>[@<revision>]/<file>``.
+        folder: Where the file goes, whatever folder it has in its repository.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CheckpointError: The file cannot be fetched, or its SHA-256 is not the Hub's.
     """
     repo, revision, filename = _parse_hub(source)
     path = osp.join(folder, osp.basename(filename))
@@ -106,6 +120,7 @@ def _fetch_from_http(url: str) -> str:
 
 
 def _download(url: str, path: str) -> None:
+    """Downloads to ``path`` unless that exists."""
     if osp.exists(path):
         return
     os.makedirs(osp.dirname(path), exist_ok=True)
@@ -126,6 +141,7 @@ def _download(url: str, path: str) -> None:
 
 
 def _remove_stale(path: str) -> None:
+    """Removes downloads of killed processes, to which nothing was written for long."""
     for partial in glob.glob(f'{glob.escape(path)}.part-*'):
         with contextlib.suppress(OSError):  # another process may remove it too
             if time.time() - osp.getmtime(partial) > 2 * STALL_SECONDS:
@@ -141,7 +157,12 @@ class _Transfer:
         self._error, self._given_up = None, False
 
     def run(self, name: str) -> tuple[int, int]:
-        """Returns the bytes received and announced (0: unknown), or raises a TimeoutError or what the thread raised."""
+        """Waits for the copy and returns the bytes received and announced (0: unknown); the bar shows ``name``.
+
+        Raises:
+            TimeoutError: Too few bytes arrive.
+            Exception: What the thread raised.
+        """
         thread = threading.Thread(target=self._work, args=(name, ), daemon=True)
         thread.start()
         try:
@@ -209,6 +230,7 @@ def _parse_hub(source: str) -> tuple[str, str | None, str]:
 
 @contextlib.contextmanager
 def _hub_errors(source: str, unreached: str = '') -> Iterator[None]:
+    """Turns what ``huggingface_hub`` raises into one line; ``unreached`` says why the Hub was not asked."""
     repo, _, filename = _parse_hub(source)
     page = f'https://huggingface.co/{repo}'
     try:

@@ -22,12 +22,20 @@ _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
 def build_runner(cfg: Config, resume: bool = False) -> Runner:
-    """Builds the runner of a config of any task and host (``runner_type``, by default :class:`mmengine.runner.Runner`).
+    """Builds the config's runner (``runner_type``, by default :class:`mmengine.runner.Runner`).
 
-    Without an accelerator, a distributed run uses gloo on the CPU. Checkpoints run no code, ``last_checkpoint`` is
-    replaced atomically, and a scaled learning rate counts accumulated batches. ``resume`` (or ``resume=True`` in a
-    config without ``load_from``) continues from the newest complete checkpoint in the work dir, if any. Raises
-    RuntimeError (the launcher does not fit the machine) or CheckpointError (no checkpoint is complete).
+    Without an accelerator, a distributed run uses gloo on the CPU, while MMEngine expects a GPU for each process.
+    Besides, checkpoints run no code, ``last_checkpoint`` is replaced atomically, and a scaled learning rate counts
+    accumulated batches.
+
+    Args:
+        cfg: Config of any task and host.
+        resume: Resume from the newest complete checkpoint in the work dir, if any. So does a config with
+            ``resume=True`` that names no checkpoint.
+
+    Raises:
+        RuntimeError: The launcher does not fit the machine.
+        CheckpointError: The work dir has checkpoints, but none is complete.
     """
     refuse_foreign_files()
     if _recomputes(cfg.get('model')) and get_device() == 'cpu':
@@ -55,11 +63,14 @@ def build_runner(cfg: Config, resume: bool = False) -> Runner:
 
 @functools.cache
 def return_freed_memory(threshold: int = 1 << 20) -> bool:
-    """Makes glibc's malloc map blocks of ``threshold`` bytes or more one by one; returns whether the limit was set.
+    """Makes glibc's malloc map blocks of ``threshold`` bytes or more one by one, in this process from now on.
 
-    It is not with another libc, or if the environment sets it. By default it grows to 32 MB, and all tensors share a
-    heap, which fragments (https://sourceware.org/bugzilla/show_bug.cgi?id=14581): a checkpointed step of the 0.3b model
-    at 1024x768 then peaks at 8.7 GB with glibc 2.36.
+    By default it raises that limit to 32 MB with the first tensors that are freed, and then takes activations,
+    gradients and optimizer state from one heap, which fragments (see also
+    https://sourceware.org/bugzilla/show_bug.cgi?id=14581 on aligned blocks, which torch requests). With glibc 2.36, a
+    checkpointed training step of the 0.3b model at 1024x768 peaks at 8.7 GB when fragmented.
+
+    Returns whether the limit was set. It is not with another libc, or if the environment sets it.
     """
     chosen = 'MALLOC_MMAP_THRESHOLD_' in os.environ or 'mmap_threshold' in os.environ.get('GLIBC_TUNABLES', '')
     if chosen or platform.libc_ver()[0] != 'glibc':
@@ -75,6 +86,7 @@ def leave_out_fused(cfg: Config) -> None:
 
 
 def _recomputes(cfg) -> bool:
+    """Whether a part of a model's config has activation checkpointing."""
     return isinstance(cfg, dict) and (cfg.get('with_cp') is True or any(map(_recomputes, cfg.values())))
 
 
@@ -100,6 +112,7 @@ def leave_process_group() -> None:
 
 
 def _name_process_as_slurm() -> None:
+    """Sets torch's environment variables from srun's, as MMEngine does on GPUs."""
     if 'SLURM_STEP_TASKS_PER_NODE' not in os.environ:
         raise RuntimeError("launcher: got 'slurm' without SLURM_STEP_TASKS_PER_NODE, expected processes of srun; start "
                            'them with tools/slurm_train.sh or tools/slurm_test.sh')

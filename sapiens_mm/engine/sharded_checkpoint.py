@@ -38,7 +38,11 @@ def is_sharded(path: str) -> bool:
 
 
 def check_sharded(folder: str) -> None:
-    """Raises a CheckpointError unless a folder is complete by its files' sizes; other formats pass."""
+    """Checks by the sizes of its files that a folder is complete; folders of other formats pass.
+
+    Raises:
+        CheckpointError: A file is missing or too short, or the table is damaged.
+    """
     names = os.listdir(folder)
     if names and not any(name in (_TABLE, _REST) or name.endswith('.distcp') for name in names):
         return
@@ -49,8 +53,12 @@ def check_sharded(folder: str) -> None:
 
 
 def save_sharded(folder: str, tensors: dict, rest: dict) -> None:
-    """Writes a checkpoint; all processes call it. An interruption leaves a folder of that name as it was. Of
-    ``tensors``, nested dicts, each process writes its own shards; the main process writes the ``rest``.
+    """Writes a checkpoint; all processes call it. An interruption leaves a folder of that name as it was.
+
+    Args:
+        folder: On a file system that all processes share.
+        tensors: Nested dicts of tensors, of which each process writes its own shards.
+        rest: Everything else, written by the main process.
     """
     require_torch(OLDEST_TORCH, f'{folder} as a sharded checkpoint')
     main = is_main_process()
@@ -64,7 +72,10 @@ def save_sharded(folder: str, tensors: dict, rest: dict) -> None:
 
 def read_table(folder: str) -> dict[str, dcp_types.TensorStorageMetadata]:
     """Returns name -> description (``size``, ``properties.dtype``) of all tensors; names are nested keys with dots.
-    Raises CheckpointError (damaged table) or UnsafeCheckpointError (other values than tensors).
+
+    Raises:
+        CheckpointError: The table is damaged.
+        UnsafeCheckpointError: The table lists other values than tensors.
     """
     return _SafeReader(folder).read_metadata().state_dict_metadata
 
@@ -75,9 +86,15 @@ def read_rest(folder: str) -> dict:
 
 
 def load_sharded(folder: str, tensors: dict, alone: bool = False) -> None:
-    """Reads nested dicts of tensors (shapes as in the folder) in place, whatever number of processes wrote them.
+    """Reads tensors in place, whatever number of processes wrote them.
 
-    Each process reads its shards; all call it, or one ``alone``. CheckpointError: missing tensors, damaged files.
+    Args:
+        folder: The folder.
+        tensors: Nested dicts of tensors with the shapes in the folder; each process reads its shards.
+        alone: Whether only this process reads; otherwise all processes call this.
+
+    Raises:
+        CheckpointError: Tensors or files are missing, or files are damaged.
     """
     try:
         with warnings.catch_warnings():
@@ -89,7 +106,10 @@ def load_sharded(folder: str, tensors: dict, alone: bool = False) -> None:
 
 
 def read_sharded(folder: str) -> dict[str, Any]:
-    """Returns the model's tensors, whole, on the CPU, as ``state_dict``, and all else but the optimizer's state."""
+    """Returns the model's tensors, whole and on the CPU, as ``state_dict``, and what the folder holds besides tensors.
+
+    Of ``optimizer``, that is the parameter groups without their state.
+    """
     prefix = 'state_dict.'
     state_dict = {name[len(prefix):]: torch.empty(entry.size, dtype=entry.properties.dtype)
                   for name, entry in read_table(folder).items() if name.startswith(prefix)}
@@ -98,6 +118,8 @@ def read_sharded(folder: str) -> dict[str, Any]:
 
 
 class _TableUnpickler(ListedUnpickler):
+    """Unpickles descriptions of tensors only."""
+
     @staticmethod
     @functools.cache
     def listed() -> dict[str, Any]:
@@ -110,6 +132,8 @@ class _TableUnpickler(ListedUnpickler):
 
 
 class _SafeReader(dcp.FileSystemReader):
+    """Reads tensors only."""
+
     def read_metadata(self, *args, **kwargs) -> dcp_types.Metadata:
         path = osp.join(self.path, _TABLE)
         try:
@@ -139,7 +163,12 @@ class _SafeReader(dcp.FileSystemReader):
 
 
 def _check_table(table: dcp_types.Metadata, folder: str | os.PathLike) -> None:
-    """Raises a CheckpointError (or any other) if elements are missing: torch would leave them uninitialized."""
+    """Checks that the files have every element of every tensor: torch would leave the others uninitialized.
+
+    Raises:
+        CheckpointError: Elements are missing, or a file is too short.
+        Exception: Of nearly any type, where the table has other content.
+    """
     sizes = {}
     for index, info in table.storage_data.items():
         name = info.relative_path
@@ -164,6 +193,7 @@ def _check_table(table: dcp_types.Metadata, folder: str | os.PathLike) -> None:
 
 
 def _covers(size: tuple[int, ...], boxes: set[tuple[tuple, tuple]]) -> bool:
+    """Whether boxes (offsets, sizes) fill an array, each element once."""
     for offsets, shape in boxes:
         if not all(0 <= begin <= begin + length <= end
                    for begin, length, end in zip(offsets, shape, size, strict=True)):

@@ -15,10 +15,17 @@ __all__ = ['check_complete', 'fill_model', 'save_weights']
 
 def fill_model(model: nn.Module, weights: dict[str, Tensor], source: str,
                hint: str = 'use the config and the checkpoint of one training', assign: bool = False) -> None:
-    """Loads weights (name in the state dict -> tensor) into every tensor of a model; its load hooks may fit them first.
+    """Loads weights into a model, every tensor of it.
 
-    ``source`` and ``hint`` are what messages call the checkpoint, and advise; ``assign`` takes over tensors and dtypes,
-    as on the meta device it must. Raises CheckpointError (missing, unexpected, other shape or kind of dtype).
+    Args:
+        model: Its load hooks may fit the weights first.
+        weights: Name -> tensor, names as in the model's state dict.
+        source: What error messages call the checkpoint.
+        hint: What error messages advise.
+        assign: Whether the model takes over the tensors and their dtypes, as a model on the meta device must.
+
+    Raises:
+        CheckpointError: Tensors are missing, unexpected, of another shape, or of another kind of dtype.
     """
     _check_kinds(model.state_dict(), weights, source)
     try:
@@ -35,8 +42,15 @@ def check_complete(model: nn.Module, weights: dict[str, Tensor], source: str,
                    ignore: tuple[str, ...] = ()) -> None:
     """Checks that weights have every tensor of a model, in its shape; unexpected tensors are fine.
 
-    Names may begin with ``'module.'``; those with a prefix in ``ignore``, and BatchNorm's counters of batches, which
-    old files lack, are not checked. Otherwise as :func:`fill_model`.
+    Args:
+        model: The model.
+        weights: Name -> tensor; names may begin with ``'module.'``.
+        source: What error messages call the checkpoint.
+        hint: What error messages advise.
+        ignore: Prefixes of names that are not checked. Nor are BatchNorm's counters of batches, which old files lack.
+
+    Raises:
+        CheckpointError: Tensors are missing, of another shape, or of another kind of dtype.
     """
     weights = {name.removeprefix('module.'): value for name, value in weights.items()}
     for hook in model._load_state_dict_pre_hooks.values():  # which rename the keys of old checkpoints
@@ -68,8 +82,16 @@ def _check_kinds(expected: dict[str, Tensor], weights: dict[str, Tensor], source
 
 
 def save_weights(state_dict: dict[str, Tensor], path: str, metadata: dict[str, str] | None = None) -> None:
-    """Writes tensors on any device to ``.pth`` or ``.safetensors`` (with ``metadata``), atomically; makes the folder.
-    Raises ValueError (another suffix) or OSError (the file cannot be written).
+    """Writes tensors to a file, atomically.
+
+    Args:
+        state_dict: Name -> tensor, on any device.
+        path: The file, ``.pth`` or ``.safetensors``; its folder is made.
+        metadata: Further metadata of a ``.safetensors`` file.
+
+    Raises:
+        ValueError: ``path`` has another suffix.
+        OSError: The file cannot be written.
     """
     suffix = osp.splitext(path)[1]
     if suffix not in ('.pth', '.safetensors'):

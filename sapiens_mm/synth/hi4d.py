@@ -31,7 +31,13 @@ HI4D_CAMERA = 4
 
 
 def read_obj(path) -> tuple:
-    """(V, 3) float64 vertices and (F, 3) int64 triangles of an .obj, in its order as Hi4D's masks, or ScanError."""
+    """Reads (V, 3) float64 vertices and (F, 3) int64 triangles of an .obj in the file's order; polygons become fans.
+
+    Trimesh splits vertices along the seams of textures; the masks of Hi4D are per vertex of the file.
+
+    Raises:
+        ScanError: No triangles, or broken lines.
+    """
     vertices, faces = [], []
     try:
         with open(path) as file:
@@ -52,7 +58,11 @@ def read_obj(path) -> tuple:
 
 
 def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
-    """Lists the sequences (``pairXX/actionXX``) in Hi4D's, a pair's or a sequence's folder, or FileNotFoundError."""
+    """Lists the sequences (``pairXX/actionXX``) of pairs in Hi4D's folder, or of a pair's or sequence's folder, sorted.
+
+    Raises:
+        FileNotFoundError: The folder, a pair or its camera file is missing.
+    """
     source = Path(source)
     if not source.is_dir():
         raise FileNotFoundError(f'{source} does not exist; expected the folder of Hi4D that holds pair00, pair01, ...')
@@ -69,7 +79,14 @@ def find_hi4d(source, pairs: tuple = HI4D_PAIRS) -> list:
 
 
 def hi4d_camera(sequence, camera: int, size: tuple) -> tuple:
-    """A sequence's `Camera` for photos of ``size`` (height, width), and OpenCV's (5,) distortion, or a ScanError."""
+    """Reads a camera of a sequence by its id (4, 16, 28, ...), for photos of ``size`` (height, width).
+
+    Returns:
+        `Camera` and (5,) distortion coefficients of OpenCV.
+
+    Raises:
+        ScanError: The file has no such key or camera.
+    """
     path = Path(sequence) / 'cameras/rgb_cameras.npz'
     try:
         with np.load(path) as file:
@@ -106,10 +123,21 @@ def hi4d_meshes(sequence, frame: int) -> list:
 
 def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAMERA, stride: int = 1,
                shard: tuple = (0, 1), progress=None) -> int:
-    """Writes depth, normals and masks for Hi4D's photos, or continues; returns the number of new images.
+    """Writes depth, normals and masks for Hi4D's photos, and continues an interrupted run.
 
-    See `find_hi4d` and `scans.render_scans`; ``stride`` takes every so many frames. Raises FileNotFoundError (no folder
-    or photo) or ScanError (a broken mesh, mask or camera file).
+    Args:
+        source, pairs: See `find_hi4d`.
+        out: The data set's folder.
+        camera: Id of the camera.
+        stride: Every so many frames.
+        shard, progress: See `scans.render_scans`, with photos in place of scans.
+
+    Returns:
+        The number of new images.
+
+    Raises:
+        FileNotFoundError: A folder or a frame's photo is missing.
+        ScanError: A mesh, mask or camera file is broken.
     """
     mitsuba()
     if stride < 1:

@@ -61,9 +61,14 @@ class Placement:
 def load_scan(path, placement: Placement | None = None, allow_untextured: bool = False) -> list:
     """Reads a textured scan as meshes of instance 1 and part 0 (scans have no parts).
 
-    ``.obj`` (with .mtl and image), ``.ply`` (with vertex colors, or texture) or ``.glb``; by default y is up, in
-    meters; ``allow_untextured`` accepts gray ones. Raises a FileNotFoundError, or a ScanError for another suffix, no
-    triangles, no texture, or a wrong size.
+    Args:
+        path: ``.obj`` (with .mtl and image), ``.ply`` (with vertex colors, or texture) or ``.glb``.
+        placement: How its numbers become meters; y up and meters by default.
+        allow_untextured: Whether a scan without colors is accepted, and gray.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ScanError: Another suffix, no triangles, unreadable, no texture, or of a wrong size.
     """
     path = Path(path)
     if not path.is_file():
@@ -94,6 +99,7 @@ def load_scan(path, placement: Placement | None = None, allow_untextured: bool =
 
 
 def check_suffix(path: Path) -> None:
+    """Raises a ScanError for a file of another format."""
     if path.suffix.lower() not in SUFFIXES:
         raise ScanError(f'{path}: got {path.suffix or "no suffix"}, expected a scan ({", ".join(SUFFIXES)})')
 
@@ -107,6 +113,7 @@ def seamless_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow_untextured: bool) -> Mesh:
+    """One piece of a scan with the colors of its file."""
     faces = np.asarray(piece.faces, np.int32)
     made = dict(name=path.stem, vertices=vertices, faces=faces, parts=np.zeros(len(faces), np.uint8), instance=1,
                 normals=normals, roughness=1.0)
@@ -138,7 +145,10 @@ def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow
 
 
 def check_textures(paths: list) -> None:
-    """Refuses scans without colors by the files' beginnings, before hours of rendering; `load_scan` finds the rest."""
+    """Refuses scans without colors by the beginnings of their files, so before hours of rendering.
+
+    `load_scan` detects the remaining cases, such as missing texture coordinates.
+    """
     missing = [(path, what) for path in paths if (what := _missing_texture(path))]
     if missing:
         names = [str(path) for path, _ in missing[1:5]] + ['...'] * (len(missing) > 5)
@@ -154,6 +164,7 @@ def _untextured(path: Path, missing: str | None) -> str:
 
 
 def _missing_texture(path: Path) -> str | None:
+    """The missing item of a scan without colors, by the beginning of its file; None for broken files."""
     suffix = path.suffix.lower()
     if suffix == '.obj':
         with open(path, errors='replace') as file:
@@ -178,6 +189,7 @@ def _missing_texture(path: Path) -> str | None:
 
 
 def _missing_of_obj(path: Path) -> str | None:
+    """The first missing link from an .obj to its image."""
     with open(path, errors='replace') as file:
         name = next((line.split(maxsplit=1)[1].strip() for line in file if line.startswith('mtllib ')), None)
     if name is None:

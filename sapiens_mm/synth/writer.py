@@ -25,7 +25,11 @@ LABEL_IMAGES = dict(seg=lambda buffers: buffers.part, depth=Buffers.person_depth
 
 
 def write_bytes(path, content: bytes) -> None:
-    """Writes a file, and its folder where missing; an OSError with ``filename`` leaves the old file."""
+    """Writes a file, and its folder where missing; a failure leaves the old file.
+
+    Raises:
+        OSError: The file cannot be written; ``filename`` is ``path``.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +54,7 @@ def write_image(path, image: np.ndarray) -> None:
 
 
 def write_array(path, array: np.ndarray) -> None:
+    """Writes a ``.npy`` file."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     write_bytes(path, buffer.getvalue())
@@ -73,7 +78,11 @@ def write_json(path, content) -> None:
 
 
 def read_json(path, remedy: str) -> dict:
-    """Reads a file of `write_json`; a ValueError without a JSON object names it and ends in ``remedy``."""
+    """Reads a file of `write_json`.
+
+    Raises:
+        ValueError: It holds no JSON object; the message names it and ends in ``remedy``.
+    """
     try:
         content = parse_json(Path(path).read_bytes())
     except ValueError as error:
@@ -84,7 +93,10 @@ def read_json(path, remedy: str) -> dict:
 
 
 def clean(folder, mine: Callable[[str], bool] = lambda name: True) -> None:
-    """Removes incomplete files of a killed run from a folder and its subfolders, if ``mine(name without suffixes)``."""
+    """Removes the incomplete files that a killed run left in a folder and its subfolders.
+
+    ``mine`` returns whether a file may be removed, by its name without suffixes: not what another process may write.
+    """
     for path in Path(folder).rglob(f'*{TEMPORARY}*'):
         if mine(path.name.split('.')[0]):
             path.unlink(missing_ok=True)
@@ -97,10 +109,20 @@ def label_path(folder: Path, task: Task, name: str) -> Path:
 
 def write_files(folder, name: str, image: np.ndarray, buffers: Buffers, camera: Camera, tasks: Iterable[str],
                 record: str, about: dict, instances: bool = True) -> None:
-    """Writes the files of one image, (H, W, 3) uint8 RGB, the JSON last; after an OSError the sample does not count.
+    """Writes the files of one image, the JSON last.
 
-    ``tasks`` have labels besides the person mask; ``record`` is the JSON's folder, ``about`` more content of it;
-    ``instances``: whether to write the number of the person at each pixel.
+    Args:
+        folder: The set's.
+        name: The image's, without a suffix.
+        image: (H, W, 3) uint8 RGB.
+        buffers, camera: Its labels and its camera.
+        tasks: Tasks whose labels are written besides the person mask.
+        record: Folder of the JSON.
+        about: More content of the JSON.
+        instances: Whether to write the number of the person at each pixel.
+
+    Raises:
+        OSError: A file cannot be written; the sample then does not count as finished.
     """
     folder = Path(folder)
     write_image(folder / f'images/{name}.png', image)

@@ -12,7 +12,11 @@ _MAX_PERSONS = 20  # last bar of the plot, for as many persons and more
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Reads the report of a shard; raises a ValueError for another file."""
+    """Reads the report of a shard.
+
+    Raises:
+        ValueError: The file is something else.
+    """
     try:
         report = read_json(path)
         if {'shard', 'settings', 'done'} <= report.keys():
@@ -23,6 +27,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def write_report(path: Path, content: dict) -> None:
+    """Writes a report, whole or not at all."""
     with replacing(path) as part:
         Path(part).write_text(json.dumps(content, indent=1) + '\n')
 
@@ -34,8 +39,16 @@ def check_settings(path: Path, settings: dict[str, Any], expected: dict[str, Any
 
 
 def merge_reports(out_dir: str | os.PathLike) -> dict[str, Any]:
-    """Adds up the reports in a folder, and writes ``report.json`` and ``report.png``; a ValueError if settings differ.
-    Returns one like a shard's: ``shards`` counts those done, ``failed`` maps names to reasons.
+    """Adds up the reports of shards and writes the total to ``report.json`` and ``report.png``.
+
+    Args:
+        out_dir: Output folder of :func:`.curate_shard`.
+
+    Returns:
+        A report like a shard's; ``shards`` counts those that are done, ``failed`` maps names to reasons.
+
+    Raises:
+        ValueError: The folder has no report, or reports with different settings.
     """
     paths = sorted(path for path in Path(out_dir).glob('*.json') if path.name != 'report.json')
     if not paths:
@@ -69,6 +82,7 @@ def sorted_counts(persons: Counter) -> dict[str, int]:
 
 
 def _plot(total: dict[str, Any], path: Path) -> None:
+    """Plots the samples that each rule dropped, and persons per image (figure 2 of the paper)."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

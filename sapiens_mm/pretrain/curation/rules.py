@@ -13,9 +13,16 @@ MISSING = 'missing '
 class Rules:
     """Which samples are kept; the first rule of :attr:`names` that applies is counted.
 
-    An image needs a person's box, with a score above ``min_score`` (0 to below 1) and both sides above ``min_side``
-    pixels of the decoded image, and in each column of ``max_scores`` a number that is not larger, e.g.
-    ``dict(pwatermark=.8)``. Raises a ValueError out of range.
+    A box counts as a person if its score is above ``min_score`` and both its sides are above ``min_side``; an image
+    needs one such box. A sample without a number in a score column is dropped.
+
+    Args:
+        min_score: 0 to 1, 1 excluded.
+        min_side: Pixels of the decoded image.
+        max_scores: Column -> largest value that is kept, e.g. ``dict(pwatermark=.8)``.
+
+    Raises:
+        ValueError: A number is out of its range.
     """
     min_score: float = .9
     min_side: float = 300.

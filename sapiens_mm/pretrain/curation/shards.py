@@ -32,21 +32,27 @@ def curate_shard(url: str, out_dir: str | os.PathLike, rules: Rules, detect: Det
                  batch_size: int = 8, allow_pipes: bool = False) -> dict[str, Any]:
     """Writes the samples of a shard that rules keep to ``NAME.tar``, and its report to ``NAME.json``.
 
-    Members and their order stay, plus ``KEY.persons.json``,
-    ``{"persons": 2, "boxes": [[x0, y0, x1, y1, score], ...]}``. A shard without a kept sample gets no tar file, a
-    finished one is not read again. Score columns are those of ``KEY.json``, then of ``key`` in ``NAME.parquet`` or
-    ``NAME.jsonl`` beside the tar file.
+    Members and their order stay; ``KEY.persons.json``, ``{"persons": 2, "boxes": [[x0, y0, x1, y1, score], ...]}``, is
+    added to each sample. A shard without a kept sample gets no tar file. A finished shard is not read again. Score
+    columns are looked up in the sample's ``KEY.json``, then by ``key`` in ``NAME.parquet`` or ``NAME.jsonl`` beside the
+    tar file.
 
     Args:
-        url, allow_pipes: As for :class:`.sources.TarSource`.
-        out_dir: The same for all shards; created if missing.
+        url: Path or address, as for :class:`.sources.TarSource`.
+        out_dir: Output folder, the same for all shards; created if missing.
         rules: Which samples are kept.
-        detect, detector: Detects people, and its name in the settings, so that a change is noticed.
-        batch_size: Samples in memory at a time, and most images of one call of ``detect``.
-    Returns the report: ``done``, else ``failed`` has the reason and the next call tries again; ``images`` and ``kept``
-    samples; ``dropped``, rule -> samples; ``persons``, number as text -> kept images; ``seconds``; ``shard``;
-    ``settings``.
-    Raises ValueError (see :func:`finished_report`).
+        detect: Detects people.
+        detector: Name of ``detect`` in the settings, so that a change of the detector is noticed.
+        batch_size: Samples that are in memory at a time, and most images of one call of ``detect``.
+        allow_pipes: As for :class:`.sources.TarSource`.
+
+    Returns:
+        The report: ``done``, whether the shard could be read, else ``failed`` is the reason and the next call tries
+        again; ``images`` and ``kept``, numbers of samples; ``dropped``, rule -> samples; ``persons``, number of persons
+        as text -> kept images; ``seconds``; ``shard`` and ``settings``.
+
+    Raises:
+        ValueError: See :func:`finished_report`.
     """
     finished = finished_report(url, out_dir, rules, detector)
     if finished:
@@ -71,7 +77,14 @@ def curate_shard(url: str, out_dir: str | os.PathLike, rules: Rules, detect: Det
 
 
 def finished_report(url: str, out_dir: str | os.PathLike, rules: Rules, detector: str = '') -> dict[str, Any] | None:
-    """The report of a shard finished with the same settings, else None; a ValueError for other settings or files."""
+    """Returns the report of a shard that is finished with the same settings; None for an unfinished one.
+
+    Args:
+        url: As for :func:`curate_shard`, like the others.
+
+    Raises:
+        ValueError: The shard is finished with other settings, would be overwritten, or its report is another file.
+    """
     out, name = Path(out_dir), shard_name(url)
     path = out / f'{name}.json'
     if (out / f'{name}.tar').exists() and os.path.realpath(out / f'{name}.tar') == os.path.realpath(url):
@@ -87,7 +100,11 @@ def finished_report(url: str, out_dir: str | os.PathLike, rules: Rules, detector
 
 
 def shard_name(url: str) -> str:
-    """Returns a shard's file name without ``.tar``; raises a ValueError for none, or ``report``, the totals' name."""
+    """Returns the file name of a shard without ``.tar``.
+
+    Raises:
+        ValueError: The address has no such part, or it is ``report``, the name of the totals.
+    """
     names = re.findall(r'([^/\\\s]+)\.tar\b', url)
     if not names or names[-1] == 'report':
         raise ValueError(f"shard: got {url}, expected a name like '00000.tar' other than 'report.tar'; rename it")
@@ -105,8 +122,14 @@ def check_names(urls: Sequence[str]) -> None:
 def curate_with_ray(urls: Sequence[str], out_dir: str | os.PathLike, rules: Rules, make_detect: Callable[[], Detect],
                     detector: str = '', batch_size: int = 8, allow_pipes: bool = False, address: str = 'local',
                     workers: int = 1, num_gpus: float = 0) -> Iterator[dict[str, Any]]:
-    """Yields reports of :func:`curate_shard`, as completed on a Ray cluster whose machines see the same paths.
-    ``make_detect`` returns the detector, once in each worker; for the rest, and errors, see :func:`.run_on_ray`.
+    """Applies :func:`curate_shard` on a Ray cluster whose machines see shards and output under the same paths.
+
+    Args:
+        make_detect: Returns the detector; called once in each worker.
+        address, workers, num_gpus: See :func:`.run_on_ray`, also for the errors.
+
+    Yields:
+        Reports in the order of completion.
     """
     make = functools.partial(_make_curate, make_detect, dict(
         out_dir=os.path.abspath(out_dir), rules=rules, detector=detector, batch_size=batch_size,
@@ -120,6 +143,7 @@ def _make_curate(make_detect: Callable[[], Detect], settings: dict) -> Callable[
 
 def _copy(url: str, tar: tarfile.TarFile, rules: Rules, detect: Detect, batch_size: int,
           allow_pipes: bool) -> dict[str, Any]:
+    """Copies the kept samples and returns the counts of the report."""
     counts = dict(images=0, kept=0, dropped=dict.fromkeys(rules.names, 0))
     persons = Counter()
     table = functools.cache(functools.partial(read_scores, url, tuple(rules.max_scores), allow_pipes))

@@ -18,7 +18,15 @@ def score_files(url: str) -> list[str]:
 
 
 def read_scores(url: str, columns: tuple[str, ...], allow_pipes: bool) -> dict[str, dict]:
-    """The score table beside a shard, key -> row, or empty; SourceError (no ``key``), ImportError (no pyarrow)."""
+    """Reads the score table beside a shard.
+
+    Returns:
+        Key -> row; empty without a table.
+
+    Raises:
+        SourceError: The table cannot be read, or has no column ``key``.
+        ImportError: A Parquet table needs pyarrow.
+    """
     for path in score_files(url):
         if is_local(url) and not os.path.exists(path):
             continue
@@ -52,11 +60,15 @@ def _parquet_rows(data: bytes, columns: tuple[str, ...]) -> list[dict]:
 
 
 def read_boxes(path: str | os.PathLike) -> Callable[[list[np.ndarray], list[str]], list[np.ndarray | None]]:
-    """Reads JSON lines ``{"key": "000000123", "boxes": [[x0, y0, x1, y1, score], ...]}`` and returns them as a
-    detector.
+    """Reads detected boxes and returns them as a detector.
 
-    Keys are unique over all shards, boxes in pixels of the decoded image. Raises a ValueError for a malformed line or a
-    repeated key, and an OSError.
+    Args:
+        path: JSON lines, ``{"key": "000000123", "boxes": [[x0, y0, x1, y1, score], ...]}``: the key of a sample, unique
+            over all shards, and pixels of the decoded image.
+
+    Raises:
+        ValueError: A line is malformed, or a key is repeated.
+        OSError: The file cannot be read.
     """
     boxes_of = {}
     with open(path, 'rb') as file:

@@ -26,7 +26,7 @@ def test_a_scan_collects_instead():
 
 def test_warnings_are_logged(monkeypatch):
     logged = []
-    monkeypatch.setattr('sapiens_mm.utils.problems.print_log', lambda text, *_, **__: logged.append(text))
+    monkeypatch.setattr('mmengine.logging.print_log', lambda text, *_, **__: logged.append(text))
     report(Problem('dropped', 'a.json', 'nothing', 'something', level='warning'))
     assert len(logged) == 1
     assert 'a.json: got nothing' in logged[0]

@@ -53,7 +53,7 @@ def check_sharded(folder: str) -> None:
 
 
 def save_sharded(folder: str, tensors: dict, rest: dict) -> None:
-    """Writes a checkpoint; all processes call it. An interruption leaves a folder of that name as it was.
+    """Writes a checkpoint; all processes call it. If interrupted, an existing folder of that name is unchanged.
 
     Args:
         folder: On a file system that all processes share.

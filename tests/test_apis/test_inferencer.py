@@ -324,18 +324,19 @@ def test_two_streams_count_their_people_apart(make, tmp_path, write_video):
 @pytest.mark.parametrize('flip', [False, True])
 @pytest.mark.parametrize('name', ['pose-17', 'pose-308'])
 def test_keypoints_are_those_of_mmpose(make, small_models, host_results, coco_real, name, flip):
-    inferencer, differences = make(name, flip_test=flip), []
+    inferencer = make(name, flip_test=flip)
     for photo in PHOTOS[:4 if name == 'pose-17' else 1]:
         path = str(coco_real / photo)
         result, = inferencer.stream(path, BoxFile(coco_real / 'person_keypoints.json'))
         assert len(result.boxes)
         for person, sample in enumerate(host_results(*small_models[name], path, result.boxes, flip)):
             expected = sample.pred_instances
-            differences.extend(np.abs(result.keypoints[person] - expected.keypoints[0]).max(-1))
+            difference = np.abs(result.keypoints[person] - expected.keypoints[0]).max(-1)
+            # Random heatmaps throw points out of the image, by long steps that depend on how a CPU rounds.
+            size = np.array(cv2.imread(path).shape[1::-1])
+            outside = np.maximum(-expected.keypoints[0], expected.keypoints[0] - size).max(-1).clip(0)
+            assert (difference < .05 + .01 * outside).all()
             np.testing.assert_allclose(result.keypoint_scores[person], expected.keypoint_scores[0], atol=1e-4)
-    # Random heatmaps have flat peaks, from which the refinement takes long steps: a few depend on how a CPU rounds.
-    assert np.quantile(differences, .98) < .05
-    assert max(differences) < 5
 
 
 @pytest.mark.parametrize('flip', [False, True])

@@ -344,31 +344,31 @@ def test_a_request_may_name_only_its_own_uploads(page, photo, tmp_path):
     cv2.imwrite(str(secret), np.zeros((9, 8, 3), np.uint8))
     link = page.folder / 'link.png'
     link.symlink_to(secret)
-    theirs = other.upload(photo)
+    other_upload = other.upload(photo)
     path = client.upload(photo.with_name('photo.png'))
     assert isinstance(path, str)
     os.rename(photo, photo.with_name('other.png'))
-    own = client.upload(photo.with_name('other.png'))
-    folder = os.path.dirname(own)
+    upload = client.upload(photo.with_name('other.png'))
+    folder = os.path.dirname(upload)
     hostile = [
         str(secret), str(tmp_path / 'missing.png'), 'secret.png', 'missing.png', os.path.relpath(secret),
         '/etc/passwd', f'{folder}/../../../secret.png', f'{folder}/../{os.path.basename(folder)}/other.png', str(link),
         folder, str(tmp_path), '/', '.', '', f'{folder}/*', f'{tmp_path}/*.png', f'{folder}/[o]ther.png', '~', '0', '1',
-        0, True, None, [own], f'{own}/', f'/{own}', f'{own}\x00.png', 'http://127.0.0.1:1/a.png',
-        'file:///etc/passwd', f'file={own}', 'concat:/etc/passwd', '/dev/zero', '/proc/self/environ', 'x' * 5000]
+        0, True, None, [upload], f'{upload}/', f'/{upload}', f'{upload}\x00.png', 'http://127.0.0.1:1/a.png',
+        'file:///etc/passwd', f'file={upload}', 'concat:/etc/passwd', '/dev/zero', '/proc/self/environ', 'x' * 5000]
     for entry in hostile:
         for meta in (True, False):
             assert client.run(as_file(entry, meta)) == REFUSAL, entry
             assert client.run(None, as_file(entry, meta)) == REFUSAL, entry
-        assert client.run(as_file(entry, url=own, orig_name='a.png')) == REFUSAL, entry
+        assert client.run(as_file(entry, url=upload, orig_name='a.png')) == REFUSAL, entry
     stranger = Client(page.address)
     for meta in (True, False):
-        assert stranger.run(as_file(own, meta)) == REFUSAL
-        assert stranger.run(as_file(theirs, meta)) == REFUSAL
-    for entry in (str(secret), own, [own], {'url': own}, 0, [as_file(own)], {'video': as_file(own)}):
+        assert stranger.run(as_file(upload, meta)) == REFUSAL
+        assert stranger.run(as_file(other_upload, meta)) == REFUSAL
+    for entry in (str(secret), upload, [upload], {'url': upload}, 0, [as_file(upload)], {'video': as_file(upload)}):
         assert client.run(entry) == REFUSAL
     for changes in (dict(fn_index='1'), dict(fn_index=None), dict(data=None), dict(session_hash=None), dict(data={})):
-        assert client.run(as_file(own), **changes) == REFUSAL
+        assert client.run(as_file(upload), **changes) == REFUSAL
     for body in (b'', b'[' * 100_000, b'null', b'{"data": [', b'\xff', b' ' * (2**20 + 1)):
         assert client.ask('POST', '/gradio_api/queue/join', body) == REFUSAL
     # Other routes of Gradio.
@@ -377,11 +377,11 @@ def test_a_request_may_name_only_its_own_uploads(page, photo, tmp_path):
             data=[as_file(str(secret)), None], fn_index=0, session_hash=client.session))
         assert status == 403, way
     for target in (str(secret), str(tmp_path / 'missing.png'), '/etc/passwd', folder, str(link), f'{folder}/../../x',
-                   str(page.folder), theirs.replace('photo', 'missing')):
+                   str(page.folder), other_upload.replace('photo', 'missing')):
         for prefix in ('/gradio_api/file=', '/file=', '/gradio_api/file/', '/gradio_api/proxy='):
             assert client.ask('GET', f'{prefix}{target}') == REFUSAL
-    assert stranger.ask('GET', f'/gradio_api/file={own}') == REFUSAL
-    assert client.ask('GET', f'/gradio_api/file={own}') == (200, (photo.parent / 'other.png').read_bytes())
+    assert stranger.ask('GET', f'/gradio_api/file={upload}') == REFUSAL
+    assert client.ask('GET', f'/gradio_api/file={upload}') == (200, (photo.parent / 'other.png').read_bytes())
     for meta in (True, False):
         success, output = client.run(as_file(client.upload(photo.with_name('other.png')), meta))
         assert success is True, output

@@ -321,8 +321,8 @@ def test_exported_backbones_load_where_public_ones_do(saved, tmp_path, ending, n
     shapes = export_backbone(saved(content), out)
     assert shapes == {key: tuple(value.shape) for key, value in weights.items()}
     assert [path.name for path in (tmp_path / 'sub').iterdir()] == [f'backbone.{ending}']
-    expected, found = vit(), vit()
-    load_pretrained_backbone(expected, saved(weights))
-    load_pretrained_backbone(found, out)
-    for name, param in expected.named_parameters():
-        assert torch.equal(param, found.get_parameter(name)), name
+    from_public, from_export = vit(), vit()
+    load_pretrained_backbone(from_public, saved(weights))
+    load_pretrained_backbone(from_export, out)
+    for name, param in from_public.named_parameters():
+        assert torch.equal(param, from_export.get_parameter(name)), name

@@ -184,9 +184,9 @@ def test_order_is_that_of_the_names_whatever_the_disk_says(people, monkeypatch):
         for kind in ('images', 'masks', 'parts', 'depths', 'normals'):
             source, = people.glob(f'{kind}/a.*')
             shutil.copy(source, source.with_stem(f'x{i}'))
-    here = build(people)
+    dataset = build(people)
     monkeypatch.setattr(datasets.os, 'scandir', Reversed)
-    there = build(people)
+    reordered = build(people)
 
     def order(dataset, rank, world, shuffle):
         monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda: (rank, world))
@@ -194,8 +194,8 @@ def test_order_is_that_of_the_names_whatever_the_disk_says(people, monkeypatch):
         return [dataset.get_data_info(i)['sample_name'] for i in sampler]
 
     for shuffle in (False, True):
-        single = order(here, 0, 1, shuffle)
-        first, second = order(here, 0, 2, shuffle), order(there, 1, 2, shuffle)
+        single = order(dataset, 0, 1, shuffle)
+        first, second = order(dataset, 0, 2, shuffle), order(reordered, 1, 2, shuffle)
         padded = single + single[:1]  # seven samples for two ranks
         assert (first, second) == (padded[::2], padded[1::2])
         assert (single == ['a', 'b', 'c', 'x0', 'x1', 'x2', 'x3']) is not shuffle

@@ -49,7 +49,7 @@ def test_bad_arguments_are_named():
 def test_equals_the_segmentors_of_each_task():
     model, x = build(loss_weights=dict(depth=3, seg=0.5)), torch.randn(2, 3, 64, 48)
     with torch.no_grad():
-        found = model(x, samples(ori_shape=(91, 67)), mode='predict')
+        predictions = model(x, samples(ori_shape=(91, 67)), mode='predict')
         losses = model(x, samples(ori_shape=(91, 67)), mode='loss')
         outputs = model(x)
     assert outputs.keys() == HEADS.keys()
@@ -60,7 +60,7 @@ def test_equals_the_segmentors_of_each_task():
             expected_losses = other(x, samples(ori_shape=(91, 67)), mode='loss')
             torch.testing.assert_close(outputs[task], other(x))
         field = other.pred_field
-        for one, two in zip(found, expected):
+        for one, two in zip(predictions, expected):
             torch.testing.assert_close(one.get(field).data, two.get(field).data)
             assert one.get(field).data.shape == (3 if task == 'normal' else 1, 91, 67)
         weight = dict(depth=3, seg=0.5).get(task, 1)

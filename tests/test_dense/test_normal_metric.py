@@ -137,8 +137,8 @@ def test_against_plain_numpy(average):
     expected = np.mean([[
         a.mean(), np.median(a), np.sqrt(np.mean(a**2)), *(100 * np.mean(a < t) for t in (5, 7.5, 11.25, 22.5, 30))
     ] for a in sets if a.size], 0)
-    found = np.array([scores[name] for name in SCORES])
-    np.testing.assert_allclose(found[1], expected[1], atol=0.01)
-    np.testing.assert_allclose(np.delete(found, 1), np.delete(expected, 1), rtol=1e-5)
+    values = np.array([scores[name] for name in SCORES])
+    np.testing.assert_allclose(values[1], expected[1], atol=0.01)
+    np.testing.assert_allclose(np.delete(values, 1), np.delete(expected, 1), rtol=1e-5)
     assert scores['invalid'] == pytest.approx(100 * bad / sum(a.size for a in angles))
     assert (scores['images'], scores['skipped']) == (len(angles), 50 - len(angles))

@@ -58,13 +58,13 @@ def test_padding_is_no_label():
     for sample, labels, (h, w) in zip(out['data_samples'], before, [(8, 6), (10, 5)]):
         assert labels.keys() == values.keys()
         for key, value in values.items():
-            found = sample.get(key).data
-            assert found.shape[-2:] == (12, 8)
-            assert found.dtype == (torch.int64 if key == 'gt_sem_seg' else labels[key].dtype)
-            assert (found[:, :h, :w] == labels[key]).all()
+            padded = sample.get(key).data
+            assert padded.shape[-2:] == (12, 8)
+            assert padded.dtype == (torch.int64 if key == 'gt_sem_seg' else labels[key].dtype)
+            assert (padded[:, :h, :w] == labels[key]).all()
             outside = torch.ones(12, 8, dtype=torch.bool)
             outside[:h, :w] = False
-            assert (found[:, outside] == value).all()
+            assert (padded[:, outside] == value).all()
         assert (sample.img_shape, sample.pad_shape, sample.padding_size) == ((h, w), (12, 8), (0, 8 - w, 0, 12 - h))
 
 

@@ -80,7 +80,7 @@ def evaluate(folder, batch_size):
 
 def run_rank(rank, world, folder, batch_size):
     dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=world)
-    Path(f'{folder}/figures_{rank}.json').write_text(json.dumps(evaluate(folder, batch_size)))
+    Path(f'{folder}/results_{rank}.json').write_text(json.dumps(evaluate(folder, batch_size)))
     dist.barrier()  # in torch 2.1 a process hangs that leaves after the other
     dist.destroy_process_group()
 
@@ -98,7 +98,7 @@ def run_ranks(folder, world):
 
 def files_of(folder):
     return {str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob('*') if path.is_file() and path.name[:7] not in ('figures', 'store')}
+            for path in folder.rglob('*') if path.is_file() and path.name[:7] not in ('results', 'store')}
 
 
 @pytest.fixture(scope='module')
@@ -117,12 +117,12 @@ def test_processes_agree_to_the_last_bit(single, tmp_path, world):
     assert len(scores) > 60
     assert float.fromhex(scores['depth/scale-shift/per-image/units']) == SIZE - 1
     for rank in range(world):
-        found, their_reports = json.loads((tmp_path / f'figures_{rank}.json').read_text())
-        assert found == scores
-        assert json.dumps(their_reports) == json.dumps(reports)
-    here = files_of(tmp_path)
-    assert here.keys() == files.keys()
-    assert [name for name in files if here[name] != files[name]] == []
+        rank_scores, rank_reports = json.loads((tmp_path / f'results_{rank}.json').read_text())
+        assert rank_scores == scores
+        assert json.dumps(rank_reports) == json.dumps(reports)
+    rank_files = files_of(tmp_path)
+    assert rank_files.keys() == files.keys()
+    assert [name for name in files if rank_files[name] != files[name]] == []
 
 
 def test_files(single):

@@ -314,8 +314,8 @@ def test_config_dict_of_old_mmengine(tmp_path, monkeypatch):
 def test_milestones_of_a_scheduler(tmp_path):
     scheduler = MultiStepLR(SGD(nn.Linear(1, 1).parameters(), lr=1.), milestones=[2, 2, 5])
     torch.save({'param_schedulers': [scheduler.state_dict()]}, tmp_path / 'a.pth')
-    found, = load_checkpoint_file(tmp_path / 'a.pth')['param_schedulers']
-    assert found['milestones'] == Counter([2, 2, 5])
+    loaded, = load_checkpoint_file(tmp_path / 'a.pth')['param_schedulers']
+    assert loaded['milestones'] == Counter([2, 2, 5])
 
 
 @pytest.mark.parametrize('module', ['numpy.core.multiarray', 'numpy._core.multiarray'])

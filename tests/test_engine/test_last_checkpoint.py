@@ -50,9 +50,9 @@ def run(request, tmp_path):
 
 
 def name_of(path):
-    found, passed_over = latest_checkpoint(str(path))
+    latest, passed_over = latest_checkpoint(str(path))
     assert '\n' not in passed_over
-    return os.path.basename(found), passed_over
+    return os.path.basename(latest), passed_over
 
 
 def test_without_a_run(tmp_path):

@@ -93,38 +93,38 @@ def strategy(**kwargs):
                                  env_kwargs=dict(launcher='pytorch', randomness=dict(seed=3)),
                                  log_kwargs=dict(log_level='ERROR'), **kwargs))
 
-def alone(parts=(slice(0, 4), ), **optim):
+def unsharded(parts=(slice(0, 4), ), **optim):
     torch.manual_seed(3)
     model = MODELS.build(model_cfg())
     model.init_weights()
     wrapper = build_optim_wrapper(model, optim_cfg(accumulate=len(parts), **optim))
     return train(model, wrapper, parts).view(-1, len(parts)).mean(1), model, wrapper
 
-def check(name, found, expected, rtol=1e-5):
-    torch.testing.assert_close(found, expected, rtol=rtol, atol=0, msg=lambda text: f'{name}: {text}')
+def check(name, losses, expected, rtol=1e-5):
+    torch.testing.assert_close(losses, expected, rtol=rtol, atol=0, msg=lambda text: f'{name}: {text}')
 
-whole, model, wrapper = alone()
-check('fused, alone', alone(fused=True)[0], whole)
-check('accumulation, alone', alone([slice(0, 2), slice(2, 4)])[0], whole)
-check('bf16, alone', alone(kind='SapiensBF16OptimWrapper')[0], whole, rtol=2e-2)
+whole, model, wrapper = unsharded()
+check('fused, unsharded', unsharded(fused=True)[0], whole)
+check('accumulation, unsharded', unsharded([slice(0, 2), slice(2, 4)])[0], whole)
+check('bf16, unsharded', unsharded(kind='SapiensBF16OptimWrapper')[0], whole, rtol=2e-2)
 torch.save(dict(state_dict=model.state_dict(), optimizer=wrapper.state_dict(), meta=dict(iter=4, epoch=0)),
            f'{folder}/whole{rank}.pth')
 assert whole[-1] < 0.98 * whole[0], whole
 
 def sharded(parts, with_cp=False, compiled=False, load=None, resume=None, steps=4, optim=None, **kwargs):
-    own = strategy(**kwargs)
-    model, wrapper = own.prepare(model_cfg(with_cp), optim_wrapper=optim or optim_cfg(accumulate=len(parts)),
-                                 dispatch_kwargs=dict(max_iters=1000))
+    fsdp = strategy(**kwargs)
+    model, wrapper = fsdp.prepare(model_cfg(with_cp), optim_wrapper=optim or optim_cfg(accumulate=len(parts)),
+                                  dispatch_kwargs=dict(max_iters=1000))
     if compiled:
         hook = SapiensCompileBlocksHook(backend='eager')
-        hook.before_train(type('Runner', (), dict(model=model, logger=own.logger)))
+        hook.before_train(type('Runner', (), dict(model=model, logger=fsdp.logger)))
     if load:
-        own.load_checkpoint(load)
+        fsdp.load_checkpoint(load)
     if resume:
-        own.resume(resume)
+        fsdp.resume(resume)
     losses = train(model, wrapper, parts, steps)
     dist.all_reduce(losses)
-    return losses / 2, own
+    return losses / 2, fsdp
 
 half = [slice(2 * rank, 2 * rank + 2)]
 quarters = [slice(i, i + 1) for i in (2 * rank, 2 * rank + 1)]
@@ -133,30 +133,30 @@ check('checkpointing', sharded(half, with_cp=True)[0], whole)
 check('two copies', sharded(half, shard_size=1)[0], whole)
 check('compiled', sharded(half, with_cp=True, compiled=True)[0], whole)
 check('fused', sharded(half, optim=optim_cfg(fused=True))[0], whole)
-bf16, own = sharded(half, optim=optim_cfg('SapiensBF16OptimWrapper'))
+bf16, fsdp = sharded(half, optim=optim_cfg('SapiensBF16OptimWrapper'))
 check('bf16', bf16, whole, rtol=2e-2)
 assert not torch.equal(bf16, whole)
-assert {p.dtype for p in own.model.parameters()} == {torch.float32}
+assert {p.dtype for p in fsdp.model.parameters()} == {torch.float32}
 with torch.no_grad():  # as in evaluation
-    own.model.noise = noise
-    assert own.model(images, mode='tensor')[0].isfinite().all()
+    fsdp.model.noise = noise
+    assert fsdp.model(images, mode='tensor')[0].isfinite().all()
 check('accumulation', sharded(quarters)[0].view(4, 2).mean(1), whole)
 
 # An unsharded run resumes.
-going_on = train(model, wrapper, [slice(0, 4)], steps=2)
-check('resumed from one file', sharded(half, resume=f'{folder}/whole{rank}.pth', steps=2)[0], going_on)
+resumed = train(model, wrapper, [slice(0, 4)], steps=2)
+check('resumed from one file', sharded(half, resume=f'{folder}/whole{rank}.pth', steps=2)[0], resumed)
 without, _ = sharded(half, load=f'{folder}/whole{rank}.pth', steps=2)
-check('weights of one file', without[:1], going_on[:1])
-assert (without[1] - going_on[1]).abs() > 1e-5 * going_on[1]  # the optimizer begins anew
+check('weights of one file', without[:1], resumed[:1])
+assert (without[1] - resumed[1]).abs() > 1e-5 * resumed[1]  # the optimizer begins anew
 
 # Weights of a folder for a model of another size are fitted as those of a file.
-_, own = sharded(half, steps=1)
-own.save_checkpoint(f'{folder}/shards', extra_ckpt=dict(meta=dict(iter=1, epoch=0)))
+_, fsdp = sharded(half, steps=1)
+fsdp.save_checkpoint(f'{folder}/shards', extra_ckpt=dict(meta=dict(iter=1, epoch=0)))
 small = strategy()
 model = small.prepare(dict(type='SapiensViT', img_size=(32, 48), arch=model_cfg()['backbone']['arch']))
 small.load_checkpoint(f'{folder}/shards')
 assert model.pos_embed.full_tensor().shape == (1, 6, 32)
-weights = [backbone.layers[1].attn.qkv.weight.full_tensor() for backbone in (model, own.model.backbone)]
+weights = [backbone.layers[1].attn.qkv.weight.full_tensor() for backbone in (model, fsdp.model.backbone)]
 assert torch.equal(*weights)
 print('all equal')
 dist.destroy_process_group()

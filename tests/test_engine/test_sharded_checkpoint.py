@@ -95,9 +95,9 @@ def test_what_was_written_is_read(tmp_path):
     write(folder, 2.)  # in the place of the other
     assert is_sharded(str(folder))
     assert [path.name for path in tmp_path.iterdir()] == ['iter_1.pth']
-    found = load_checkpoint_file(folder)
-    assert found['meta'] == dict(iter=1)
-    torch.testing.assert_close(dict(found['state_dict']),
+    loaded = load_checkpoint_file(folder)
+    assert loaded['meta'] == dict(iter=1)
+    torch.testing.assert_close(dict(loaded['state_dict']),
                                dict(weight=torch.full((300, 2), 2.), bias=torch.arange(3)), rtol=0, atol=0)
     assert read_table(str(folder))['state_dict.bias'].size == (3, )
 

@@ -85,9 +85,9 @@ def test_written_weights_are_read(tmp_path, suffix):
     whole = torch.randn(1000, 4)
     path = tmp_path / f'new/folder/weights{suffix}'
     save_weights(dict(a=whole[:2], b=whole.T[:1]), str(path))
-    found = load_checkpoint_file(path)
-    assert torch.equal(found['a'], whole[:2])
-    assert torch.equal(found['b'], whole.T[:1])
+    loaded = load_checkpoint_file(path)
+    assert torch.equal(loaded['a'], whole[:2])
+    assert torch.equal(loaded['b'], whole.T[:1])
     assert path.stat().st_size < 8000  # not the whole that they are views of
     assert list(path.parent.iterdir()) == [path]
 

@@ -11,7 +11,7 @@ from sapiens_mm.apis.drop_in.training import adapt_hooks, normalize, optimize
 
 
 @pytest.fixture
-def own(tmp_path):
+def write_config(tmp_path):
     """Writes a config of the user's own, by default RetinaNet on mmdet's."""
 
     def write(text='', base='mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'):

@@ -8,7 +8,7 @@ from sapiens_mm.apis.drop_in.check import check
 RETINANET = 'mmdet::retinanet_r50_fpn_1x_coco'
 
 
-def own(folder, name, base, text):
+def write_config(folder, name, base, text):
     path = folder / f'{name}.py'
     path.write_text(f'_base_ = {base!r}\n{text}')
     return str(path)
@@ -17,9 +17,10 @@ def own(folder, name, base, text):
 @pytest.mark.slow
 def test_what_trains_and_what_does_not(tmp_path):
     """One pair of processes checks all configs: an error in one does not affect the next."""
-    unused = own(tmp_path, 'unused', 'mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',
-                 "model = dict(auxiliary_head=dict(loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.0)))\n"
-                 "custom_imports = dict(imports=['unused_layer'])\n")
+    unused = write_config(
+        tmp_path, 'unused', 'mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',
+        "model = dict(auxiliary_head=dict(loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.0)))\n"
+        "custom_imports = dict(imports=['unused_layer'])\n")
     (tmp_path / 'unused_layer.py').write_text('''
 from mmseg.models.decode_heads import FCNHead
 init = FCNHead.__init__

@@ -77,9 +77,9 @@ def test_coordinate_heads_know_the_size_of_their_map():
 @pytest.mark.parametrize(('checkpoint', 'padded'), [
     (None, False), ('checkpoints/sapiens_0.3b_goliath_best_goliath_AP_573.pth', True),
     ('hf://facebook/sapiens-seg-0.3b/sapiens_0.3b_goliath_best_goliath_mIoU_7673_epoch_194.pth', False)])
-def test_padding_is_that_of_the_public_weights(own, checkpoint, padded):
-    backbone = adapt(own(), 'sapiens_0.3b', checkpoint).cfg.model.backbone
+def test_padding_is_that_of_the_public_weights(write_config, checkpoint, padded):
+    backbone = adapt(write_config(), 'sapiens_0.3b', checkpoint).cfg.model.backbone
     assert backbone.get('patch_cfg') == (dict(padding=2) if padded else None)
     assert backbone.init_cfg.checkpoint == (
         checkpoint or 'hf://facebook/sapiens-pretrain-0.3b/sapiens_0.3b_epoch_1600_clean.pth')
-    assert adapt(own(), 'sapiens_tiny').cfg.model.backbone.get('init_cfg') is None
+    assert adapt(write_config(), 'sapiens_tiny').cfg.model.backbone.get('init_cfg') is None

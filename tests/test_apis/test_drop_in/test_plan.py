@@ -7,9 +7,9 @@ from mmengine.config import Config
 from sapiens_mm.apis.drop_in import drop_in
 
 
-def test_own_config_is_inherited_from_its_place(own, tmp_path):
+def test_own_config_is_inherited_from_its_place(write_config, tmp_path):
     """By a relative path, with what it changed, and without weights that are another backbone's."""
-    path = own("load_from = 'https://somewhere/retinanet.pth'\nmodel = dict(bbox_head=dict(num_classes=3))\n")
+    path = write_config("load_from = 'https://somewhere/retinanet.pth'\nmodel = dict(bbox_head=dict(num_classes=3))\n")
     plan = drop_in(path, 'sapiens_0.3b', 'weights/mine.pth')
     out = tmp_path / 'new' / 'out.py'
     out.parent.mkdir()

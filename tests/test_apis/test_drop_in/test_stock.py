@@ -45,21 +45,22 @@ def test_configs_that_cannot_take_a_plain_vit(name, reason):
         drop_in(name, TINY)
 
 
-def test_own_configs_that_cannot(own):
+def test_own_configs_that_cannot(write_config):
     with pytest.raises(ConfigError, match='SapiensViT'):
-        drop_in(own("custom_imports = dict(imports=['sapiens_mm'])\n"
-                    "model = dict(backbone=dict(_delete_=True, type='SapiensViT', arch='sapiens_tiny'))"), TINY)
+        drop_in(write_config(
+            "custom_imports = dict(imports=['sapiens_mm'])\n"
+            "model = dict(backbone=dict(_delete_=True, type='SapiensViT', arch='sapiens_tiny'))"), TINY)
     with pytest.raises(ConfigError, match='model'):
-        drop_in(own("default_scope = 'mmdet'\n", base=None), TINY)
+        drop_in(write_config("default_scope = 'mmdet'\n", base=None), TINY)
     with pytest.raises(ConfigError, match='default_scope: got None'):
-        drop_in(own("model = dict(type='A')\n", base=None), TINY)
+        drop_in(write_config("model = dict(type='A')\n", base=None), TINY)
     with pytest.raises(ConfigError, match='does not load'):
-        drop_in(own('model = dict(\n'), TINY)
+        drop_in(write_config('model = dict(\n'), TINY)
     with pytest.raises(ConfigError, match='num_blocks'):
-        drop_in(own('model = dict(backbone=dict(num_blocks=3))'), TINY)
+        drop_in(write_config('model = dict(backbone=dict(num_blocks=3))'), TINY)
     with pytest.raises(ConfigError, match=r'RetinaHead.*\[4, 8, 16, 32, 64\].*\[8, 16, 32, 64, 128\]'):
-        drop_in(own('model = dict(bbox_head=dict(anchor_generator=dict(strides=[4, 8, 16, 32, 64])))'), TINY)
+        drop_in(write_config('model = dict(bbox_head=dict(anchor_generator=dict(strides=[4, 8, 16, 32, 64])))'), TINY)
     with pytest.raises(ValueError, match='of the size 1b, expected sapiens_0.3b'):
-        adapt(own(), 'sapiens_0.3b', 'weights/sapiens_1b_epoch_173_clean.pth')
+        adapt(write_config(), 'sapiens_0.3b', 'weights/sapiens_1b_epoch_173_clean.pth')
     with pytest.raises(ValueError, match='sapiens_7b'):
-        drop_in(own(), 'sapiens_7b')
+        drop_in(write_config(), 'sapiens_7b')

@@ -8,12 +8,12 @@ from sapiens_mm.apis.drop_in.check import TINY
 from .conftest import adapt
 
 
-def test_images_are_normalized_as_the_weights_know_them(own):
+def test_images_are_normalized_as_the_weights_know_them(write_config):
     for name in ('fcos_r50-caffe_fpn_gn-head_1x_coco', 'yolox_tiny_8xb8-300e_coco', 'rtmdet_tiny_8xb32-300e_coco'):
         settings = adapt(f'mmdet::{name}').cfg.model.data_preprocessor
         assert (settings.mean, settings.std, settings.bgr_to_rgb) == (
             [123.675, 116.28, 103.53], [58.395, 57.12, 57.375], True)
-    unconverted = adapt(own('model = dict(data_preprocessor=dict(bgr_to_rgb=False))'))
+    unconverted = adapt(write_config('model = dict(data_preprocessor=dict(bgr_to_rgb=False))'))
     assert unconverted.cfg.model.data_preprocessor.bgr_to_rgb  # mmdet reads BGR
     plan = adapt('mmdet::retinanet_r50_fpn_1x_coco')
     assert plan.cfg.model.data_preprocessor == plan.stock.model.data_preprocessor
@@ -43,17 +43,17 @@ def test_schedules_have_no_absolute_end(name):
     assert not any(scheduler.get('eta_min') for scheduler in schedulers)
 
 
-def test_stock_adamw_stays_whole(own):
+def test_stock_adamw_stays_whole(write_config):
     text = "optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', {}betas=(0.9, 0.95), eps=1e-6))"
-    optimizer = adapt(own(text.format('lr=2e-4, '))).cfg.optim_wrapper.optimizer
+    optimizer = adapt(write_config(text.format('lr=2e-4, '))).cfg.optim_wrapper.optimizer
     assert optimizer == dict(type='AdamW', lr=2e-4, betas=(0.9, 0.95), eps=1e-6)
-    assert adapt(own(text.format(''))).cfg.optim_wrapper.optimizer.lr == 1e-4
+    assert adapt(write_config(text.format(''))).cfg.optim_wrapper.optimizer.lr == 1e-4
 
 
-def test_warm_up(own):
+def test_warm_up(write_config):
     """Added where the stock schedule has none."""
-    assert [scheduler.type for scheduler in adapt(own()).cfg.param_scheduler] == ['LinearLR', 'MultiStepLR']
-    bare = own("param_scheduler = [dict(type='MultiStepLR', milestones=[8, 11], by_epoch=True)]")
+    assert [scheduler.type for scheduler in adapt(write_config()).cfg.param_scheduler] == ['LinearLR', 'MultiStepLR']
+    bare = write_config("param_scheduler = [dict(type='MultiStepLR', milestones=[8, 11], by_epoch=True)]")
     assert [(scheduler.type, scheduler.get('end')) for scheduler in adapt(bare).cfg.param_scheduler] == [
         ('LinearLR', 500), ('MultiStepLR', None)]
 
@@ -65,16 +65,16 @@ def test_images_that_are_rgb_already_stay_so():
     assert (settings.mean, settings.to_rgb) == ([123.675, 116.28, 103.53], False)
 
 
-def test_schedules_of_one_rate_for_all_layers(own):
+def test_schedules_of_one_rate_for_all_layers(write_config):
     with pytest.raises(ConfigError, match='OneCycleLR'):
-        adapt(own("param_scheduler = [dict(type='OneCycleLR', eta_max=0.05, total_steps=100)]"))
-    plateau = own("param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='loss', min_value=1e-3)]")
+        adapt(write_config("param_scheduler = [dict(type='OneCycleLR', eta_max=0.05, total_steps=100)]"))
+    plateau = write_config("param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='loss', min_value=1e-3)]")
     assert adapt(plateau).cfg.param_scheduler[-1].min_value == 0
 
 
-def test_settings_of_the_stock_backbone(own):
+def test_settings_of_the_stock_backbone(write_config):
     """Hooks that name it are noted; custom keys that match no parameter of the new model are removed."""
-    plan = drop_in(own("""
+    plan = drop_in(write_config("""
 custom_hooks = [dict(type='Freeze', layers=['backbone.layer1'])]
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-4), paramwise_cfg=dict(
     custom_keys={'bbox_head': dict(lr_mult=5.), 'neck.lateral_convs': dict(lr_mult=2.)}))

@@ -10,7 +10,7 @@ class Label:
     """A kind of label file and what becomes of it.
 
     Attributes:
-        path_key: Key of the file's path in a data set's sample, and of its folder in ``data_prefix``.
+        path_key: Key of the file's path in a dataset's sample, and of its folder in ``data_prefix``.
         key: Key of the array in a pipeline's results.
         field: Field of the data sample.
         folder: Default folder below ``data_root``.

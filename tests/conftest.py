@@ -28,7 +28,7 @@ mmengine.config.config.FormatCode = lambda text, **_: (text, True)
 
 @pytest.fixture(scope='module', autouse=True)
 def _freeze_imported_objects():
-    """Takes what is imported by now out of garbage collection, which MMEngine starts for each data set it opens."""
+    """Takes what is imported by now out of garbage collection, which MMEngine starts for each dataset it opens."""
     gc.collect()
     gc.freeze()
 

@@ -119,7 +119,7 @@ def test_an_infinite_batch_changes_no_weight(task, guarded, tmp_path, micro_conf
         assert runner.message_hub.get_scalar('train/skipped_steps').current() == 1
 
 
-# (task, data set): epochs, outputs, padding of the patch embedding
+# (task, dataset): epochs, outputs, padding of the patch embedding
 DENSE = {
     ('seg', 'goliath'): (200, 28, 0), ('seg', 'lip'): (400, 20, 2), ('seg', 'cihp'): (400, 20, 2),
     ('depth', 'render_people'): (200, 1, 0), ('depth', 'synthhuman'): (200, 1, 0),

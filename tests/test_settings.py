@@ -142,7 +142,7 @@ PRETRAINING = {
     'mirror image': lambda cfg: 'p {:g}'.format(
         cfg.train_dataloader.dataset.get('flip', signature(SapiensImages).parameters['flip'].default)),
 }
-#: Task -> its settings, and the data sets in its README with their folders.
+#: Task -> its settings, and the datasets in its README with their folders.
 README_TABLES = {
     'pose': (POSE, {'COCO': 'coco', 'COCO-WholeBody': 'coco_wholebody', '308 keypoints': 'goliath'}),
     'seg': ({**DENSE_TASKS, **CORNERS}, {'28 parts': 'goliath', 'LIP': 'lip', 'CIHP': 'cihp'}),
@@ -155,7 +155,7 @@ README_TABLES = {
 
 @pytest.mark.parametrize('task', README_TABLES)
 def test_settings_of_readmes_are_those_of_the_configs(task, monkeypatch):
-    """A row has one value, or one for each size; it holds for the data sets that it names, or for all."""
+    """A row has one value, or one for each size; it holds for the datasets that it names, or for all."""
     monkeypatch.setenv('WORLD_SIZE', str(GPUS))
     settings, names = README_TABLES[task]
     text = (CONFIGS / f'sapiens_{task}/README.md').read_text()

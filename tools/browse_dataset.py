@@ -1,4 +1,4 @@
-"""Draws samples of a config's data set as annotated, each beside the model's input after the pipeline.
+"""Draws samples of a config's dataset as annotated, each beside the model's input after the pipeline.
 
     python tools/browse_dataset.py configs/sapiens_pose/coco/sapiens_tiny-210e_coco-256x192.py --number 16
 """
@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='(%(default)s)')
     parser.add_argument('--output-dir', help='folder for the images (default: work_dirs/<config name>/browse)')
     parser.add_argument('--number', type=int, default=16,
-                        help='number of samples, spread evenly over the data set (%(default)s)')
+                        help='number of samples, spread evenly over the dataset (%(default)s)')
     parser.add_argument('--mode', choices=['both', 'original', 'transformed'], default='both',
                         help='as annotated, after the pipeline, or both side by side (%(default)s)')
     parser.add_argument('--sheet', action='store_true', help='one contact sheet, sheet.jpg, instead of a file each')

@@ -1,4 +1,4 @@
-"""Checks every file of the data sets of a config, and prints problems and statistics.
+"""Checks every file of the datasets of a config, and prints problems and statistics.
 
     python tools/check_dataset.py configs/sapiens_pose/coco/sapiens_0.3b-210e_coco-1024x768.py --out report.json
 
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config file')
     parser.add_argument('--split', nargs='+', choices=['train', 'val', 'test'],
-                        help='data sets to check (default: all of the config)')
+                        help='datasets to check (default: all of the config)')
     parser.add_argument('--out', help='JSON file for the report')
     parser.add_argument('--workers', type=int, default=2, help='processes that open files (%(default)s)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def show_progress(title: str, items: int) -> Callable[[], None]:
-    """Starts the progress bar of a data set and returns the function that advances it."""
+    """Starts the progress bar of a dataset and returns the function that advances it."""
     bar, done = tqdm(total=items, desc=title, disable=None), 0
 
     def advance() -> None:

@@ -129,7 +129,7 @@ def main() -> None:
     cfg = load_config(args)
     runner = build_runner(cfg)
     # mmseg's visualization hook reads the training iteration, for which MMEngine would build the training loop and its
-    # data set.
+    # dataset.
     runner._train_loop = None
     metrics = runner.test()
     if is_main_process():

@@ -1,4 +1,4 @@
-"""Samples of a config's data set as images: as annotated, and as the model gets them after the pipeline."""
+"""Samples of a config's dataset as images: as annotated, and as the model gets them after the pipeline."""
 from collections.abc import Iterator
 
 import cv2
@@ -22,7 +22,7 @@ def browse(cfg: Config, split: str = 'train', number: int = 16, mode: str = 'bot
 
     Args:
         split: ``'train'``, ``'val'`` or ``'test'``; ValueError if the config does not have it.
-        number: Number of samples, spread evenly over the data set.
+        number: Number of samples, spread evenly over the dataset.
         mode: ``'original'``: as annotated; ``'transformed'``: after the pipeline; ``'both'``.
     """
     loader = cfg.get(f'{split}_dataloader')

@@ -1,4 +1,4 @@
-"""Scan of the data sets of a config: opens each file once, runs every check, and tabulates problems and statistics."""
+"""Scan of the datasets of a config: opens each file once, runs every check, and tabulates problems and statistics."""
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Scan:
     _known: set[Problem] = field(default_factory=set)
 
     def add(self, problems: list[Problem]) -> None:
-        """Adds problems that are not known yet: data sets may share their files."""
+        """Adds problems that are not known yet: datasets may share their files."""
         self.problems += [problem for problem in dict.fromkeys(problems) if problem not in self._known]
         self._known.update(problems)
 
@@ -83,13 +83,13 @@ def leaves(cfg: dict) -> list[dict]:
 
 def scan_config(cfg: Config, scan: Scan, splits: Sequence[str] | None = None, workers: int = 2,
                 progress: Callable[[str, int], Callable[[], None]] = lambda title, items: lambda: None) -> None:
-    """Scans the data sets of a config into ``scan``, whose content is valid at any time.
+    """Scans the datasets of a config into ``scan``, whose content is valid at any time.
 
     Args:
         splits: Of ``'train'``, ``'val'``, ``'test'``; by default those of the config, without a test set that equals
             the validation set. ValueError if the config has none of them.
         workers: Processes that open files.
-        progress: Called with title and number of items of each data set; returns a callback for finished items.
+        progress: Called with title and number of items of each dataset; returns a callback for finished items.
     """
     loaders = {split: cfg.get(f'{split}_dataloader') for split in splits or _SPLITS}
     loaders = {split: loader for split, loader in loaders.items() if loader and loader.get('dataset')}

@@ -1,4 +1,4 @@
-"""Duplicate images of data sets: the same file, or nearly the same content."""
+"""Duplicate images of datasets: the same file, or nearly the same content."""
 from collections import defaultdict
 
 import cv2

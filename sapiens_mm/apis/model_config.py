@@ -89,7 +89,7 @@ def stored_config(metadata: dict, source: str) -> Config:
 
 
 def _parse_config(text: str) -> dict:
-    """The model, its scope, and the test pipeline; not a data set's metainfo, which may name a file that would run."""
+    """The model, its scope, and the test pipeline; not a dataset's metainfo, which may name a file that would run."""
     if text.startswith('{'):
         cfg = parse_json(text)
     else:

@@ -163,7 +163,7 @@ def _labels_at_centers(labels: Tensor, size: Sequence[int]) -> Tensor:
 def _check_vocabulary(sample, num_classes: int) -> None:
     indices = sample.metainfo.get('flip_indices')
     if indices is not None and len(indices) != num_classes:
-        raise ValueError(f'num_classes: got {num_classes}, expected {len(indices)}, the classes of the data set; set '
+        raise ValueError(f'num_classes: got {num_classes}, expected {len(indices)}, the classes of the dataset; set '
                          'num_classes in the head, or use the dataset class of its vocabulary')
 
 

@@ -47,7 +47,7 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
 
     @property
     def dataset_meta(self) -> dict | None:
-        """Metainfo of the data set, in every process; MMEngine sets it in the main process only."""
+        """Metainfo of the dataset, in every process; MMEngine sets it in the main process only."""
         return self._dataset_meta
 
     @dataset_meta.setter

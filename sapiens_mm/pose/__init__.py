@@ -1,4 +1,4 @@
-"""Top-down pose estimation: Sapiens models, data sets and metrics in mmpose's registries."""
+"""Top-down pose estimation: Sapiens models, datasets and metrics in mmpose's registries."""
 # ruff: noqa: E402
 from ..version import require
 

@@ -222,7 +222,7 @@ def _check_number_of_keypoints(entries: list[dict], path: str, fields: dict[str,
     def length(entry, field):
         return len(entry[field]) if isinstance(entry.get(field), (list, tuple)) else 0
 
-    # An annotation without keypoints is a box; the data set counts it when it drops it.
+    # An annotation without keypoints is a box; the dataset counts it when it drops it.
     fits = {field: [not has_keypoints(entry) or length(entry, field) == 3 * number for entry in entries]
             for field, number in fields.items()}
     right = [all(row) for row in zip(*fits.values())]

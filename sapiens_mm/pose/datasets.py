@@ -1,4 +1,4 @@
-"""COCO-style keypoint data sets: mmpose's, with checks of their files."""
+"""COCO-style keypoint datasets: mmpose's, with checks of their files."""
 import os.path as osp
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ _USUAL = {'a crowd', 'no keypoints', 'no labeled keypoint', 'another category'}
 
 
 class Evaluated(dict):
-    """What an evaluation covers; equal to any other, so that data sets of a union may differ in it."""
+    """What an evaluation covers; equal to any other, so that datasets of a union may differ in it."""
 
     def __eq__(self, other) -> bool:
         return isinstance(other, Evaluated)
@@ -34,7 +34,7 @@ class Evaluated(dict):
 
 
 class CheckedCocoStyle:
-    """Checks the files of a COCO-style data set; comes before mmpose's class among the bases."""
+    """Checks the files of a COCO-style dataset; comes before mmpose's class among the bases."""
 
     def full_init(self) -> None:
         """Loads the samples; a test set's ``metainfo['evaluated']`` then tells the metric which persons they cover."""

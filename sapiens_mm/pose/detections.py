@@ -1,4 +1,4 @@
-"""Detector boxes of a COCO-style data set: reading, with checks of their images, units and coverage."""
+"""Detector boxes of a COCO-style dataset: reading, with checks of their images, units and coverage."""
 from collections.abc import Collection
 
 import numpy as np

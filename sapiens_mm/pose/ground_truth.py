@@ -1,4 +1,4 @@
-"""Annotations for COCO's evaluation: checked before training, and reduced to the persons of the data set."""
+"""Annotations for COCO's evaluation: checked before training, and reduced to the persons of the dataset."""
 import contextlib
 import io
 import logging
@@ -58,7 +58,7 @@ def read_ground_truth(ann_file: str, dataset_meta: dict, use_area: bool, evaluat
     content = read_annotations(ann_file, "the evaluator's ann_file")
     if not content.get('categories') or not content['annotations']:
         report(Problem('annotations of the evaluator', ann_file, "no 'categories' or no 'annotations'",
-                       'both, as the evaluation needs; give the evaluator the ann_file of the data set'))
+                       'both, as the evaluation needs; give the evaluator the ann_file of the dataset'))
     evaluated = evaluated or dataset_meta.get('evaluated')
     if evaluated is not None:
         _compare(ann_file, content, evaluated)
@@ -70,7 +70,7 @@ def _compare(ann_file: str, content: dict, evaluated: dict) -> None:
     images = content['images']
     names = dict(zip((image['id'] for image in images), name_hashes([image['file_name'] for image in images]).tolist()))
     persons = person_hashes([entry for entry in content['annotations'] if entry['image_id'] in evaluated['images']])
-    expected = 'what the ann_file of the data set has; give both the same file'
+    expected = 'what the ann_file of the dataset has; give both the same file'
     for unit, ours, theirs in (('image', names, evaluated['images']), ('person', persons, evaluated['persons'])):
         wrong = tuple(number for number, code in theirs.items() if ours.get(number) != code)
         if wrong:
@@ -78,7 +78,7 @@ def _compare(ann_file: str, content: dict, evaluated: dict) -> None:
                            total=len(theirs), unit=unit))
             return
     if extra := tuple(persons.keys() - evaluated['persons'].keys()):
-        report(Problem('annotations of the evaluator', ann_file, 'are not in the data set', expected, extra,
+        report(Problem('annotations of the evaluator', ann_file, 'are not in the dataset', expected, extra,
                        total=len(persons), unit='person'))
 
 
@@ -102,14 +102,14 @@ def _to_coco(content: dict, evaluated: dict | None) -> COCO:
 
 
 def check_keypoints(coco: COCO, dataset_meta: dict, where: str) -> None:
-    """Checks for mmpose's ``CocoMetric`` that annotations have one list with the data set's number of keypoints."""
+    """Checks for mmpose's ``CocoMetric`` that annotations have one list with the dataset's number of keypoints."""
     expected = len(dataset_meta['sigmas'])
     entries = coco.dataset['annotations']
     wrong = [entry for entry in entries if len(entry['keypoints']) != 3 * expected]
     if wrong:
         report(Problem('number of keypoints', where, f"have {len(wrong[0]['keypoints']) // 3} keypoints in 'keypoints'",
                        f"{expected}; use SapiensKeypointMetric for COCO-WholeBody's fields, else annotations of the "
-                       'data set', tuple(entry['id'] for entry in wrong), total=len(entries), unit='annotation'))
+                       'dataset', tuple(entry['id'] for entry in wrong), total=len(entries), unit='annotation'))
 
 
 def check_areas(annotations: list[dict], use_area: bool, where: str) -> None:
@@ -132,10 +132,10 @@ def check_areas(annotations: list[dict], use_area: bool, where: str) -> None:
 
 
 def log_missing(dataset_meta: dict) -> None:
-    """Logs how many labeled persons the evaluation leaves out because the data set has no sample of them."""
+    """Logs how many labeled persons the evaluation leaves out because the dataset has no sample of them."""
     missing = (dataset_meta.get('evaluated') or {}).get('missing', ())
     if len(missing):
-        print_log(f'{len(missing)} labeled persons ({some(missing)}) are not part of this evaluation: the data set '
+        print_log(f'{len(missing)} labeled persons ({some(missing)}) are not part of this evaluation: the dataset '
                   f'has no sample of them. {guide("dropped")}', 'current', logging.WARNING)
 
 
@@ -171,7 +171,7 @@ class SapiensCheckCocoMetricHook(Hook):
             ann_file = metric.ann_file or getattr(dataset, 'ann_file', None)
             if not ann_file or metric.gt_converter is not None or metric.iou_type != 'keypoints':
                 continue
-            # Ours has read its file, but knows only the first data set of a union.
+            # Ours has read its file, but knows only the first dataset of a union.
             if not ours or hasattr(dataset, 'datasets'):
                 metric.coco = read_ground_truth(ann_file, metric.dataset_meta, metric.use_area, evaluated_by(dataset))
             if not ours:

@@ -89,7 +89,7 @@ class SapiensPoseHead(BaseHead):
         if target.shape != pred.shape:
             raise ValueError(f'heatmaps of the head: got {tuple(pred.shape[1:])} (K, h, w), expected the '
                              f'{tuple(target.shape[1:])} of the targets; check out_channels, heatmap_size of the codec '
-                             'and the keypoints of the data set')
+                             'and the keypoints of the dataset')
         losses = dict(loss_kpt=self.loss_module(pred, target, weights))
         if MessageHub.get_current_instance().get_info('logged_iter', True):
             losses['acc_pose'] = correct_keypoints(pred.detach(), target, weights > 0)

@@ -52,7 +52,7 @@ class SapiensKeypointMetric(CocoMetric):
 
     @CocoMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
-        """Metainfo of the data set; setting it reads and checks the annotations, before training begins."""
+        """Metainfo of the dataset; setting it reads and checks the annotations, before training begins."""
         name = dataset_meta['dataset_name']
         ann_file = self.ann_file or MessageHub.get_current_instance().get_info(f'{name}_ann_file', None)
         if ann_file is not None:
@@ -87,7 +87,7 @@ class SapiensKeypointMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         if not results:
-            raise ValueError(f'{type(self).__name__}: got no predictions because the data set is empty; check its '
+            raise ValueError(f'{type(self).__name__}: got no predictions because the dataset is empty; check its '
                              'bbox_file if it has one, and bbox_score_thr in filter_cfg')
         log_missing(self.dataset_meta)
         return super().compute_metrics(results)
@@ -152,12 +152,12 @@ class SapiensKeypointMetric(CocoMetric):
         """The annotations, their keypoints as (K, 3) arrays in the order of the predictions."""
         images = {detection['image_id'] for detection in self._detections}
         if images - self.coco.imgs.keys() and self.ann_file:
-            # In a union of data sets the metainfo is that of the first.
+            # In a union of datasets the metainfo is that of the first.
             meta = {name: value for name, value in self.dataset_meta.items() if name != 'evaluated'}
             self.coco = read_ground_truth(self.ann_file, meta, self.use_area)
         if unknown := images - self.coco.imgs.keys():
             raise ValueError(f'image {min(unknown)} has predictions, but is not in the annotations of the metric; give '
-                             'it the ann_file of the data set')
+                             'it the ann_file of the dataset')
         persons = self._persons()
         check_areas([annotation for annotation, _ in persons], self.use_area, self.ann_file or 'annotations')
         return [{**annotation, 'keypoints': keypoints} for annotation, keypoints in persons]
@@ -188,7 +188,7 @@ class SapiensKeypointMetric(CocoMetric):
         if number != expected:
             raise ValueError(f"{what} {number} keypoints, expected the {expected} of "
                              f"'{self.dataset_meta['dataset_name']}'; make out_channels of the head, metainfo of the "
-                             'data set and ann_file of the metric agree')
+                             'dataset and ann_file of the metric agree')
         return np.arange(expected)
 
 

@@ -34,7 +34,7 @@ class SapiensLoadImage(LoadImage):
         try:
             return decode(get(path, backend_args=self.backend_args), cv2.IMREAD_COLOR)
         except (FileNotFoundError, IsADirectoryError) as error:
-            raise FileNotFoundError(f"image '{path}' does not exist; correct data_root or data_prefix of the data set, "
+            raise FileNotFoundError(f"image '{path}' does not exist; correct data_root or data_prefix of the dataset, "
                                     f'or file_name in its annotations. {guide("missing files")}') from error
         except ValueError as error:
             raise ValueError(f"image '{path}' cannot be decoded: {error}; replace it, or remove its entry from the "

@@ -49,7 +49,7 @@ class SapiensStreamHook(Hook):
     It counts used images, not prefetched ones. ``image_stream`` in a checkpoint has the position
     (:meth:`SapiensImages.position`), ``turn`` (data worker of the next batch), ``images`` and ``bad`` (numbers of used
     and skipped images). Rank 0's skipped images are logged, others' when a checkpoint is written. Raises a SourceError
-    above ``max_bad_share``, and a ValueError for another data set or loop, or a checkpoint without a position.
+    above ``max_bad_share``, and a ValueError for another dataset or loop, or a checkpoint without a position.
     """
 
     priority = 'LOW'  # before CheckpointHook

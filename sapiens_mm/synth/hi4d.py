@@ -127,7 +127,7 @@ def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAM
 
     Args:
         source, pairs: See `find_hi4d`.
-        out: The data set's folder.
+        out: The dataset's folder.
         camera: Id of the camera.
         stride: Every so many frames.
         shard, progress: See `scans.render_scans`, with photos in place of scans.

@@ -1,1 +1,1 @@
-"""Shared helpers: files, images, problems of data sets, text, running over shards."""
+"""Shared helpers: files, images, problems of datasets, text, running over shards."""

@@ -1,4 +1,4 @@
-"""Problems of data sets, which a run raises or logs and a scan collects."""
+"""Problems of datasets, which a run raises or logs and a scan collects."""
 import contextlib
 import contextvars
 import logging

@@ -110,7 +110,7 @@ auto_scale_lr = dict(base_batch_size=264)
         'test_dataloader = val_dataloader\n'
 
 
-# Task: estimator, head, loss, channels, the names in its transforms, the transforms that make its target, data set.
+# Task: estimator, head, loss, channels, the names in its transforms, the transforms that make its target, dataset.
 DENSE = {
     'parts-28': ('EncoderDecoder', 'VitHead', "dict(type='CrossEntropyLoss', use_sigmoid=False, reduction='none', "
                  f'class_weight={[0.5] * 28}, loss_weight=1.5)', 28, ('', 'Seg'), '', 'GoliathDataset'),

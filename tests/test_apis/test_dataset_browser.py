@@ -1,4 +1,4 @@
-"""Tests of the data set browser."""
+"""Tests of the dataset browser."""
 
 import cv2
 import numpy as np

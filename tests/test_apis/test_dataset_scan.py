@@ -1,4 +1,4 @@
-"""Scans of clean and of faulty data sets."""
+"""Scans of clean and of faulty datasets."""
 import copy
 import json
 import shutil

@@ -48,7 +48,7 @@ def test_the_same_file_twice(splits, level):
 def test_one_file_in_training_and_test():
     duplicates = Duplicates()
     duplicates.add('train', 'a.jpg', 'same', None)
-    duplicates.add('train', 'a.jpg', 'same', None)  # as a union of data sets may have it
+    duplicates.add('train', 'a.jpg', 'same', None)  # as a union of datasets may have it
     assert duplicates.problems() == []
     duplicates.add('val', 'a.jpg', 'same', None)
     assert [problem.level for problem in duplicates.problems()] == ['warning']

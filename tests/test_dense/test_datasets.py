@@ -1,4 +1,4 @@
-"""Tests of dense data sets."""
+"""Tests of dense datasets."""
 import shutil
 
 import cv2

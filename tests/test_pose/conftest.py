@@ -1,4 +1,4 @@
-"""A COCO-style data set of five keypoints."""
+"""A COCO-style dataset of five keypoints."""
 import json
 import logging
 
@@ -36,7 +36,7 @@ def content():
 
 @pytest.fixture
 def open_set(tmp_path):
-    """Opens a data set of five keypoints as a test set, given the content or the text of its files."""
+    """Opens a dataset of five keypoints as a test set, given the content or the text of its files."""
 
     def build(content, boxes=None, **kwargs):
         for name, value in (('ann', content), ('boxes', boxes)):

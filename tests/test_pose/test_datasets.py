@@ -1,4 +1,4 @@
-"""Tests of keypoint data sets."""
+"""Tests of keypoint datasets."""
 import copy
 import json
 
@@ -19,7 +19,7 @@ FILES = {
 
 @pytest.fixture
 def build(coco_real):
-    """Opens a data set of the real photos."""
+    """Opens a dataset of the real photos."""
 
     def build(kind, **kwargs):
         return DATASETS.build(dict(dict(type=kind, ann_file=FILES.get(kind, 'person_keypoints.json'),

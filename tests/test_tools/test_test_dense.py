@@ -78,7 +78,7 @@ test_evaluator = [
     dict(type='SapiensDepthMetric', alignment='none'), dict(type='SapiensNormalMetric')]
 test_cfg = dict()
 custom_hooks = [dict(type='ToyHook')]
-# A test needs no data set of a training, which may not be on this machine.
+# A test needs no dataset of a training, which may not be on this machine.
 train_dataloader = dict(batch_size=1, dataset=dict(type='NotHere'))
 train_cfg = dict(by_epoch=True, max_epochs=1)
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))

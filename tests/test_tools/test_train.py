@@ -186,7 +186,7 @@ def test_checkpoint_of_another_head_is_trained_from_but_not_tested(tool, run_too
 
 @pytest.mark.parametrize('kind', ['missing annotations', 'undecodable image', 'truncated checkpoint'])
 def test_bad_input_is_named_in_the_last_lines(run_tool, micro_config, tiny_coco, weights, tmp_path, kind):
-    """One kind for each way through the tool; tests of data sets and checkpoints have all kinds."""
+    """One kind for each way through the tool; tests of datasets and checkpoints have all kinds."""
     data, options = tmp_path / 'data', []
     shutil.copytree(tiny_coco, data, symlinks=True)
     micro_config.write_text(micro_config.read_text().replace(str(tiny_coco), str(data)))

@@ -1,4 +1,4 @@
-"""Tests of problems of data sets."""
+"""Tests of problems of datasets."""
 import re
 
 import pytest

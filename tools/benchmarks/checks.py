@@ -1,4 +1,4 @@
-"""Time of the data set checks, compared with stock components without checks.
+"""Time of the dataset checks, compared with stock components without checks.
 
     python tools/benchmarks/checks.py
     python tools/benchmarks/checks.py --images 5000 --persons 6000   # a small one

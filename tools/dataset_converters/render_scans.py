@@ -5,7 +5,7 @@
     python tools/dataset_converters/render_scans.py Hi4D data/hi4d --layout hi4d
 
 Scans get three images each (face, upper body, full body); Hi4D's photos get labels. The same command continues an
-interrupted run. `sapiens_mm/synth/scans.py` and `hi4d.py` list the assumptions about each data set.
+interrupted run. `sapiens_mm/synth/scans.py` and `hi4d.py` list the assumptions about each dataset.
 """
 import argparse
 import sys

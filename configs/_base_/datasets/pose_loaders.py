@@ -1,4 +1,4 @@
-# Loaders of pose data sets; the files beside this one add the data.
+# Loaders of pose datasets; the files beside this one add the data.
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,

@@ -1,6 +1,6 @@
 """Sapiens 2B: depth on THuman2.0, 1578 renders of 526 scans: face, upper body, full body.
 
-Published: none for this size and data set.
+Published: none for this size and dataset.
 Data:      tools/dataset_converters/render_scans.py --help
 Test:      tools/dist_test.sh configs/sapiens_depth/thuman2/sapiens_2b-test_thuman2-1024x768.py CHECKPOINT 8
 """

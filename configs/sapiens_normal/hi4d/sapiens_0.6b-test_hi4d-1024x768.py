@@ -1,6 +1,6 @@
 """Sapiens 0.6B: normals on Hi4D, pairs 28, 32 and 37, camera 4: 1195 photos.
 
-Published: none for this size and data set.
+Published: none for this size and dataset.
 Data:      tools/dataset_converters/render_scans.py --help
 Test:      tools/dist_test.sh configs/sapiens_normal/hi4d/sapiens_0.6b-test_hi4d-1024x768.py CHECKPOINT 8
 """

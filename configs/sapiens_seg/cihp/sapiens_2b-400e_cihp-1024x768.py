@@ -1,6 +1,6 @@
 """Sapiens 2B on the 20 classes of CIHP.
 
-Published: none for this data set.
+Published: none for this dataset.
 Train:     tools/dist_train.sh configs/sapiens_seg/cihp/sapiens_2b-400e_cihp-1024x768.py 8 --amp
 Test:      tools/dist_test.sh configs/sapiens_seg/cihp/sapiens_2b-400e_cihp-1024x768.py CHECKPOINT 8
 """

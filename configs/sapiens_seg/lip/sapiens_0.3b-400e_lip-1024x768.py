@@ -1,6 +1,6 @@
 """Sapiens 0.3B on the 20 classes of LIP.
 
-Published: none for this data set.
+Published: none for this dataset.
 Train:     tools/dist_train.sh configs/sapiens_seg/lip/sapiens_0.3b-400e_lip-1024x768.py 8 --amp
 Test:      tools/dist_test.sh configs/sapiens_seg/lip/sapiens_0.3b-400e_lip-1024x768.py CHECKPOINT 8
 """

@@ -1,4 +1,4 @@
-"""Components of the public release and their counterparts here: tasks, types, arguments and data sets."""
+"""Components of the public release and their counterparts here: tasks, types, arguments and datasets."""
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -123,7 +123,7 @@ def no_counterpart(config: dict, path: str, report: Report) -> dict:
 
 
 def parts_of_union(dataset: dict, path: str, report: Report) -> list[tuple[dict, str]]:
-    """Returns the data sets of a union, each with its whole pipeline, and their places."""
+    """Returns the datasets of a union, each with its whole pipeline, and their places."""
     if not isinstance(dataset, dict) or any(not isinstance(step, dict) for step in dataset.get('pipeline') or ()):
         raise ConfigError(f'{path}: got {type(dataset).__name__}, expected a data set with a list of transforms, '
                           'all of them dicts; correct it')

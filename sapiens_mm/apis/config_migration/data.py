@@ -1,4 +1,4 @@
-"""Data sets, data loaders and evaluators of the public release as ours."""
+"""Datasets, data loaders and evaluators of the public release as ours."""
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -31,9 +31,9 @@ _POSE_PREFIXES = {17: 'coco', 133: 'coco_wholebody', 308: 'goliath'}
 
 
 class DataSet(NamedTuple):
-    """A data set of ours; ``outputs`` are keypoints or classes (None: none, or they vary by config).
+    """A dataset of ours; ``outputs`` are keypoints or classes (None: none, or they vary by config).
 
-    Files of a ``private`` public data set get the names of configs/.
+    Files of a ``private`` public dataset get the names of configs/.
     """
     type: str
     variable: str

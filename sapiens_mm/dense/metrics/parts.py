@@ -59,7 +59,7 @@ class SapiensPartsMetric(ScoringMetric):
             self.classes, *tables = _MAPPINGS[self.mapping]
             from_28, from_20 = (np.minimum(table, len(self.classes)) for table in tables)  # 255 becomes the last
             if len(labels) not in (len(from_28), len(from_20)):
-                raise ValueError(f"classes of the data set: got {len(labels)}, expected 28 or 20 for mapping "
+                raise ValueError(f"classes of the dataset: got {len(labels)}, expected 28 or 20 for mapping "
                                  f"'{self.mapping}'")
             self._counted = np.isin(np.arange(len(self.classes)), from_28)
             self._label_map = from_28 if len(labels) == len(from_28) else from_20
@@ -70,7 +70,7 @@ class SapiensPartsMetric(ScoringMetric):
 
     def units(self, sample: dict) -> tuple[list[dict], dict]:
         if self.dataset_meta is None:
-            raise ValueError('dataset_meta: got None, expected the metainfo of the data set; set dataset_meta')
+            raise ValueError('dataset_meta: got None, expected the metainfo of the dataset; set dataset_meta')
         labels = get_map(sample, 'gt_sem_seg')
         table = joint_counts(as_bytes(labels, sample, 'gt_sem_seg'),
                              as_bytes(get_map(sample, 'pred_sem_seg', labels.shape), sample, 'pred_sem_seg'))
@@ -81,7 +81,7 @@ class SapiensPartsMetric(ScoringMetric):
                 value = len(mapping) + int(np.flatnonzero(pixels[len(mapping):])[0])
                 ignored = f' or {self.ignore_index}' if what == 'label' else ''
                 raise ValueError(f"{what} of sample '{name_of(sample)}': got {pixels[value]} pixels of class {value}, "
-                                 f'expected 0 to {len(mapping) - 1}{ignored}; use a data set, model and mapping of '
+                                 f'expected 0 to {len(mapping) - 1}{ignored}; use a dataset, model and mapping of '
                                  'one vocabulary')
         count = len(self.classes)
         confusion = np.zeros((count + 1, count + 1), dtype=np.int64)  # the last is for classes without a counterpart

@@ -39,7 +39,7 @@ def _no_scores(evaluator: StreamingMetric, sample: dict) -> ValueError:
 
 @METRICS.register_module()
 class SapiensSampleScores(StreamingMetric):
-    """Writes each sample's scores to a ``.json`` or ``.csv`` ``out_file``, in the data set's order; null if skipped."""
+    """Writes each sample's scores to a ``.json`` or ``.csv`` ``out_file``, in the dataset's order; null if skipped."""
 
     default_prefix = 'scores'
 
@@ -211,7 +211,7 @@ def _heat(share: np.ndarray, mask: np.ndarray) -> np.ndarray:
 class SapiensDumpPredictions(StreamingMetric):
     """Writes the predictions of each sample as the model returns them, at the size of the original image.
 
-    * ``npz``: ``000012_NAME.npz`` (12: place in the data set) with ``pred_sem_seg`` (H, W) uint8, ``pred_depth_map``
+    * ``npz``: ``000012_NAME.npz`` (12: place in the dataset) with ``pred_sem_seg`` (H, W) uint8, ``pred_depth_map``
       (H, W) float32 and ``pred_normal_map`` (3, H, W) float32, as far as predicted, and ``img_path``.
     * ``png16``: ``000012_NAME_parts.png`` (8 bits), ``_depth.png`` (16 bits), ``_normal.png`` (16 bits, RGB = x, y, z),
       and ``000012_NAME.json`` with ``scale`` and ``offset`` of ``value = code * scale + offset`` for the latter two,

@@ -57,7 +57,7 @@ def sums_of(tally: dict) -> dict:
 
 
 class StreamingMetric(BaseMetric):
-    """Evaluator that takes each sample of the data set once and merges the states of all processes.
+    """Evaluator that takes each sample of the dataset once and merges the states of all processes.
 
     MMEngine's samplers repeat samples so that every process has as many; so a process's last record is held back until
     :meth:`evaluate` knows the size. A subclass implements :meth:`measure`, and :meth:`start` and :meth:`absorb` if its
@@ -73,7 +73,7 @@ class StreamingMetric(BaseMetric):
         return []
 
     def measure(self, sample: dict, index: int) -> Any:
-        """Returns the record of a sample; ``index`` is its place in the unshuffled data set."""
+        """Returns the record of a sample; ``index`` is its place in the unshuffled dataset."""
         raise NotImplementedError
 
     def absorb(self, record: Any) -> None:
@@ -111,7 +111,7 @@ class StreamingMetric(BaseMetric):
             share = len(range(other, size, world))
             if seen != share and not (world > 1 and seen == share + 1):
                 raise ValueError(f'{type(self).__name__}: got {seen} samples in process {other} of {world}, expected '
-                                 f'{share} of the {size} in the data set; test with drop_last=False and '
+                                 f'{share} of the {size} in the dataset; test with drop_last=False and '
                                  "sampler=dict(type='DefaultSampler', shuffle=False)")
         metrics = self.compute_metrics([state for _, state in gathered])
         return {f'{self.prefix}/{name}' if self.prefix else name: value for name, value in metrics.items()}
@@ -187,7 +187,7 @@ class ScoringMetric(StreamingMetric):
                 add_tally(groups.setdefault(group, {}), tally)
                 add_tally(whole, tally)
         if not whole:
-            raise ValueError(f'{type(self).__name__}: got no predictions, expected a data set with samples')
+            raise ValueError(f'{type(self).__name__}: got no predictions, expected a dataset with samples')
         if not whole['units']:
             MMLogger.get_current_instance().warning(
                 f'{type(self).__name__}: no sample has enough labeled pixels; all metrics are NaN')

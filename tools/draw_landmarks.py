@@ -99,7 +99,7 @@ def draw_group(group: Group, scale: float = 1., samples: int = 32):
     right, down, forward = camera.rotation
     target = person.landmarks[rows].mean(axis=0)
     lights = [dict(type='constant', radiance=[0.6] * 3),
-              dict(type='panel', centre=target - 2 * forward - 1.5 * right - 2 * down, target=target, size=[1, 1],
+              dict(type='panel', center=target - 2 * forward - 1.5 * right - 2 * down, target=target, size=[1, 1],
                    radiance=[10.] * 3)]
     buffers = render(person.meshes, camera, lights, samples=samples, key=0.33,
                      backdrop=np.full((*size, 3), 236, np.uint8))

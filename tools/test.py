@@ -92,7 +92,7 @@ def write_samples(cfg: Config, args: argparse.Namespace) -> list:
         extra.append(dict(type='SapiensSampleScores', out_file=args.per_image))
     if args.worst:
         folder = osp.join(args.show_dir or cfg.work_dir, 'worst')
-        extra.append(dict(type='SapiensWorstPictures', out_dir=folder, count=args.worst))
+        extra.append(dict(type='SapiensWorstSamples', out_dir=folder, count=args.worst))
     if args.dump_dir:
         extra.append(dict(type='SapiensDumpPredictions', out_dir=args.dump_dir, format=args.dump_format))
     return extra
@@ -112,7 +112,7 @@ def show_predictions(cfg: Config, folder: str) -> list:
     scope = cfg.get('default_scope')
     if scope == 'mmpose':
         import sapiens_mm.pose  # noqa: F401  (a config may import the backbone only)
-        return [dict(type='SapiensSkeletonPictures', out_dir=folder)]
+        return [dict(type='SapiensSkeletonImages', out_dir=folder)]
     hooks = dict(
         mmseg=dict(type='SegVisualizationHook', draw=True, interval=1),
         mmdet=dict(type='DetVisualizationHook', draw=True, interval=1, test_out_dir=osp.abspath(folder)))

@@ -9,9 +9,9 @@ from .codec import SapiensUDPHeatmap
 from .estimator import SapiensPoseEstimator
 from .head import SapiensPoseHead
 from .losses import SapiensOHKMMSELoss
-from .visualization import SapiensSkeletonPictures
+from .visualization import SapiensSkeletonImages
 
 __all__ = [
-    'SapiensOHKMMSELoss', 'SapiensPoseEstimator', 'SapiensPoseHead', 'SapiensSkeletonPictures', 'SapiensUDPHeatmap',
+    'SapiensOHKMMSELoss', 'SapiensPoseEstimator', 'SapiensPoseHead', 'SapiensSkeletonImages', 'SapiensUDPHeatmap',
     'datasets', 'metainfo', 'metrics', 'transforms'
 ]

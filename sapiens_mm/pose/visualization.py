@@ -16,8 +16,8 @@ from ..utils.images import decode
 from ..visualization.skeleton import draw_skeleton
 
 
-@METRICS.register_module()
-class SapiensSkeletonPictures(BaseMetric):
+@METRICS.register_module(['SapiensSkeletonImages', 'SapiensSkeletonPictures'])  # the latter in earlier configs
+class SapiensSkeletonImages(BaseMetric):
     """Draws the predictions of a test: one image with all of its persons per input image.
 
     A metric without values, since a metric gathers the persons of an image, which are separate samples, on any process.
@@ -28,7 +28,7 @@ class SapiensSkeletonPictures(BaseMetric):
         max_images: Maximum number of images; None for all.
     """
 
-    default_prefix = 'pictures'
+    default_prefix = 'images'
 
     def __init__(self, out_dir: str, kpt_thr: float = 0.3, bbox_thr: float = 0.3, max_images: int | None = None,
                  collect_device: str = 'cpu', prefix: str | None = None):

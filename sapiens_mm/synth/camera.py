@@ -4,8 +4,8 @@ from dataclasses import dataclass
 import numpy as np
 
 #: Stored with every camera, so that a file explains itself.
-CONVENTION = ('OpenCV: x right, y down, z forward; world to camera is rotation @ point + translation (metres); '
-              'the centre of the top-left pixel is (0, 0)')
+CONVENTION = ('OpenCV: x right, y down, z forward; world to camera is rotation @ point + translation (meters); '
+              'the center of the top-left pixel is (0, 0)')
 
 
 @dataclass

@@ -24,7 +24,7 @@ def emitters(lights: list, meshes: list, camera: Camera) -> list:
         ``{'type': 'sunsky', 'sun_direction': [x, y, z], 'turbidity': 1..10, 'sun_scale': s, 'sky_scale': s,
         'albedo': ground's 0..1}``: sun and sky, z up;
         ``{'type': 'hdri', 'file': path, 'yaw': degrees, 'scale': s}``: the user's environment map;
-        ``{'type': 'panel', 'centre': [x, y, z], 'target': [x, y, z], 'size': [w, h], 'radiance': [r, g, b]}``:
+        ``{'type': 'panel', 'center': [x, y, z], 'target': [x, y, z], 'size': [w, h], 'radiance': [r, g, b]}``:
         a rectangle (meters) that shines towards its target.
     """
     around, lamps = [], []
@@ -62,7 +62,7 @@ def _area(radiance: Sequence[float]) -> dict:
 
 def panel(light: dict) -> dict:
     transform = mitsuba().ScalarTransform4f
-    center, target = np.asarray(light['centre'], float), np.asarray(light['target'], float)
+    center, target = np.asarray(light['center'], float), np.asarray(light['target'], float)
     direction = target - center
     upright = np.linalg.norm(direction[:2]) < 1e-3 * np.linalg.norm(direction)
     place = transform().look_at(center.tolist(), target.tolist(), [0, 1, 0] if upright else [0, 0, 1])
@@ -78,7 +78,7 @@ def dome(light: dict, meshes: list, lights: list, camera: Camera) -> dict:
     follow the cosine to the ball's middle, the weight for a surface that faces it. So this ball touches the scene from
     behind, its middle above and on the camera's side: half the noise.
     """
-    lamps = [(np.array(one['centre']), max(one['size'])) for one in lights if one['type'] == 'panel']
+    lamps = [(np.array(one['center']), max(one['size'])) for one in lights if one['type'] == 'panel']
     points = np.concatenate([camera.center[None], *[mesh.vertices for mesh in meshes],
                              *[center + size * np.array([[-1], [1]]) for center, size in lamps]])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -93,7 +93,7 @@ def sun(light: dict) -> dict:
     """Returns the sun of sun and sky as a square panel of the same area in the sky and brightness."""
     direction = np.asarray(light['sun_direction'], float) / np.linalg.norm(light['sun_direction'])
     side = SUN_DISTANCE * SUN_RADIUS * np.sqrt(np.pi)
-    return dict(type='panel', centre=(SUN_DISTANCE * direction).tolist(), target=[0, 0, 0], size=[side, side],
+    return dict(type='panel', center=(SUN_DISTANCE * direction).tolist(), target=[0, 0, 0], size=[side, side],
                 radiance=sunsky(dict(light, sky_scale=0.0), direction[None])[0].tolist())
 
 

@@ -131,7 +131,7 @@ def _panels(rng, place: _Place) -> list:
                 continue
             # Equally bright at the people whatever its size and distance.
             strength = rng.uniform(0.5, 3.0) * distance**2 / size.prod()
-            lights.append(dict(type='panel', centre=_round(center), target=_round(target), size=_round(size),
+            lights.append(dict(type='panel', center=_round(center), target=_round(target), size=_round(size),
                                radiance=_tinted(rng, strength, 0.15)))
             break
     return lights
@@ -167,7 +167,7 @@ class _Plan:
         self.inward = -_turned(place.back, self.turn)
         self.aside = np.array([-self.inward[1], self.inward[0]])
         # The camera and the lamps stay inside.
-        keep = np.array([place.camera.center[:2], *[light['centre'][:2] for light in lights if 'centre' in light]])
+        keep = np.array([place.camera.center[:2], *[light['center'][:2] for light in lights if 'center' in light]])
         keep = keep - place.middle
         self.behind = max(place.radius + rng.uniform(0.4, 3.5), (keep @ -self.inward).max() + 0.3)
         self.sides = [max(place.radius + rng.uniform(0.8, 3.5), (keep @ s).max() + 0.3)

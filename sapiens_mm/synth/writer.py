@@ -17,7 +17,7 @@ from .render import Buffers
 
 #: Stored with every sample, so that a file explains itself.
 NORMAL_CONVENTION = 'camera space, unit length: x right, y up, z to the viewer'
-DEPTH_CONVENTION = 'metres along the optical axis'
+DEPTH_CONVENTION = 'meters along the optical axis'
 #: Part of the names of files that are not complete.
 TEMPORARY = '.part-'
 #: The label image of each task that has one.

@@ -10,7 +10,7 @@ from mmseg.structures import SegDataSample
 
 import sapiens_mm.dense  # noqa: F401
 from sapiens_mm.dense.datasets import SapiensDenseDataset
-from sapiens_mm.dense.metrics import SapiensWorstPictures
+from sapiens_mm.dense.metrics import SapiensWorstSamples
 from sapiens_mm.dense.metrics.streaming import ScoringMetric, dot, get_map
 from sapiens_mm.dense.metrics.table import paper_table
 from sapiens_mm.dense.visualization import SapiensDenseVisualizer
@@ -124,7 +124,7 @@ def test_metric_and_drawings(matte, tmp_path):
     true = np.linspace(0, 1, 128 * 100, dtype=np.float32).reshape(1, 128, 100)
     sample = dict(sample_name='a', gt_matte=dict(data=torch.from_numpy(true)),
                   pred_matte=dict(data=torch.from_numpy(true + 0.5)))
-    metric, worst = MatteMetric('pixel'), SapiensWorstPictures(str(tmp_path))
+    metric, worst = MatteMetric('pixel'), SapiensWorstSamples(str(tmp_path))
     for evaluator in (metric, worst):
         evaluator.process(None, [sample])
     assert metric.evaluate(1)['matte/RMSE'] == pytest.approx(0.5)

@@ -52,7 +52,7 @@ def test_by_hand():
     assert scores == pytest.approx({
         'mean': np.mean(angles), 'median': scores['median'], 'RMSE': math.sqrt(np.mean(np.square(angles))),
         'within_5': 200 / 7, 'within_7.5': 300 / 7, 'within_11.25': 400 / 7, 'within_22.5': 500 / 7,
-        'within_30': 600 / 7, 'images': 1, 'skipped': 0, 'invalid': 0, 'unnormalised': 0
+        'within_30': 600 / 7, 'images': 1, 'skipped': 0, 'invalid': 0, 'unnormalized': 0
     })
     assert scores['median'] == pytest.approx(10, abs=0.01)
     assert report['name'] == 'normal/pooled'
@@ -82,7 +82,7 @@ def test_predictions_that_are_no_unit_vectors():
     scores, _ = evaluate([sample(turned(np.zeros(5)), predicted)])
     assert scores['mean'] == pytest.approx((3 * 90 + 2 * 10) / 5)
     assert scores['invalid'] == pytest.approx(60)
-    assert scores['unnormalised'] == pytest.approx(40)
+    assert scores['unnormalized'] == pytest.approx(40)
 
 
 def test_float32_has_no_floor_under_small_angles():

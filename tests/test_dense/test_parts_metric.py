@@ -82,7 +82,7 @@ def test_groups_and_images_without_labels():
     assert scores['parts/upper_body/skipped'] == scores['parts/skipped'] == 1
     assert scores['parts/images'] == 2
     assert scores['parts/aAcc'] == 50
-    assert list(report['figures']) == ['face', 'full_body', 'upper_body', 'all']
+    assert list(report['metrics']) == ['face', 'full_body', 'upper_body', 'all']
 
 
 def test_scores_of_each_image():

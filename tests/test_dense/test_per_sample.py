@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmseg.registry import METRICS
 
 from sapiens_mm.dense.metrics import (
     SapiensDepthMetric,
@@ -12,7 +13,7 @@ from sapiens_mm.dense.metrics import (
     SapiensNormalMetric,
     SapiensPartsMetric,
     SapiensSampleScores,
-    SapiensWorstPictures,
+    SapiensWorstSamples,
 )
 from sapiens_mm.dense.visualization import color_bar
 
@@ -49,10 +50,10 @@ def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match='scores.txt'):
         SapiensSampleScores('scores.txt')
     with pytest.raises(ValueError, match='count: got 0'):
-        SapiensWorstPictures(str(tmp_path), count=0)
+        SapiensWorstSamples(str(tmp_path), count=0)
     with pytest.raises(ValueError, match='exr'):
         SapiensDumpPredictions(str(tmp_path), 'exr')
-    for evaluator in (SapiensSampleScores('scores.csv'), SapiensWorstPictures(str(tmp_path))):
+    for evaluator in (SapiensSampleScores('scores.csv'), SapiensWorstSamples(str(tmp_path))):
         with pytest.raises(ValueError, match=f'{type(evaluator).__name__} after .*SapiensDepthMetric'):
             evaluator.process(None, [sample()])
     with pytest.raises(ValueError, match="'photo'.* pred_sem_seg, pred_depth_map, pred_normal_map"):
@@ -60,11 +61,12 @@ def test_bad_input(tmp_path):
 
 
 def test_worst_images(tmp_path):
+    assert METRICS.get('SapiensWorstPictures') is SapiensWorstSamples  # in earlier configs
     image = np.full((2 * HEIGHT, 2 * WIDTH, 3), (0, 0, 200), np.uint8)  # red, and larger than the maps
     cv2.imwrite(str(tmp_path / 'red.png'), image)
     shares = [0.1, 0.5, 0.0, 0.3, 0.2]
     samples = [sample(i, share, img_path=str(tmp_path / 'red.png')) for i, share in enumerate(shares)]
-    scores = run(samples, SapiensWorstPictures(str(tmp_path / 'worst'), count=3, height=122))
+    scores = run(samples, SapiensWorstSamples(str(tmp_path / 'worst'), count=3, height=122))
     assert scores[-1] == {}
     for task in ('parts', 'depth', 'normal'):
         names = sorted(path.name for path in (tmp_path / 'worst' / task).iterdir())

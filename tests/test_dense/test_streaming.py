@@ -20,7 +20,7 @@ from sapiens_mm.dense.metrics import (
     SapiensNormalMetric,
     SapiensPartsMetric,
     SapiensSampleScores,
-    SapiensWorstPictures,
+    SapiensWorstSamples,
 )
 from sapiens_mm.dense.metrics.streaming import StreamingMetric
 
@@ -62,7 +62,7 @@ def evaluate(folder, batch_size):
         SapiensNormalMetric(average='image'),
         SapiensSampleScores(f'{folder}/scores.json'),
         SapiensSampleScores(f'{folder}/scores.csv'),
-        SapiensWorstPictures(f'{folder}/worst', count=3, height=48),
+        SapiensWorstSamples(f'{folder}/worst', count=3, height=48),
         SapiensDumpPredictions(f'{folder}/npz'),
         SapiensDumpPredictions(f'{folder}/png16', 'png16'),
     ]

@@ -9,7 +9,8 @@ def test_paper_table():
     normal = {'mean': 12.1444, 'median': 9.62, 'within_11.25': 60.22, 'within_22.5': 89.08, 'within_30': math.nan}
     table = paper_table([
         dict(task='depth', name='depth/scale-shift/per-image',
-             figures=dict(full_body=depth, b=depth, face=depth, all=depth)),
+             metrics=dict(full_body=depth, b=depth, face=depth, all=depth)),
+        # The key of earlier versions.
         dict(task='normal', name='normal/pooled', figures=dict(face=normal, upper_body=normal, all=normal)),
     ])
     assert [[cell.split() for cell in line.split('|')] for line in table.splitlines()] == [
@@ -25,6 +26,6 @@ def test_paper_table():
 
 
 def test_without_groups_the_row_has_the_name_of_the_data_set():
-    report = dict(task='depth', name='depth', figures=dict(all={'RMSE': 0.1}))
+    report = dict(task='depth', name='depth', metrics=dict(all={'RMSE': 0.1}))
     assert paper_table([dict(report, dataset='Hi4D')]).splitlines()[-1].split() == ['Hi4D', '|', '0.1000', '-', '-']
     assert paper_table([report]).splitlines()[-1].split()[0] == 'all'

@@ -11,7 +11,7 @@ TABLE = {'0.3b': (306.24, 1.242), '0.6b': (634.60, 2.583), '1b': (1139.16, 4.647
 
 
 @pytest.mark.parametrize('size', TABLE)
-def test_published_figures(root, size):
+def test_published_numbers(root, size):
     cfg = Config.fromfile(root / f'configs/sapiens_pose/coco/sapiens_{size}-210e_coco-1024x768.py')
     profile = profile_model(cfg, shape=(1024, 1024))
     parameters, macs = TABLE[size]
@@ -41,7 +41,7 @@ def test_heads_of_several_tasks_count(root):
     assert profiles[0].macs['heads'] == sum(profile.macs['decode_head'] for profile in profiles[1:]) > 0
 
 
-def test_published_figure_of_pretraining():
+def test_published_numbers_of_pretraining():
     """335.53 M parameters in encoder and decoder; the encoder sees a quarter of the patches."""
     backbone = dict(type='SapiensViT', arch='sapiens_0.3b', img_size=1024)
     profile = profile_model(Config(dict(model=dict(type='SapiensMAE', backbone=backbone))))

@@ -22,7 +22,8 @@ def sample(path, x, score=1., bbox_score=1.):
 
 
 def draw(folder, samples, **kwargs):
-    metric = METRICS.build(dict(type='SapiensSkeletonPictures', out_dir=str(folder), **kwargs))
+    metric = METRICS.build(dict(type='SapiensSkeletonImages', out_dir=str(folder), **kwargs))
+    assert METRICS.get('SapiensSkeletonPictures') is type(metric)  # in earlier configs
     metric.dataset_meta = get_metainfo('coco')
     metric.process(None, samples)
     assert metric.evaluate(len(samples)) == {}

@@ -51,7 +51,7 @@ def test_sun_and_sky_are_as_bright_as_mitsubas(scale):
 def test_ambient_light_is_even_from_every_view(name):
     """A gray ball in the open reflects half of the light everywhere, and the light itself is visible beside it."""
     camera, ball = CAMERAS[name], sphere(40, albedo=(0.5, 0.5, 0.5), roughness=1.0)
-    lamp = dict(type='panel', centre=[0, -9, 0], target=[0, -10, 0], size=[1, 1], radiance=[1, 1, 1])  # turned away
+    lamp = dict(type='panel', center=[0, -9, 0], target=[0, -10, 0], size=[1, 1], radiance=[1, 1, 1])  # turned away
     image = shot(emitters([*AMBIENT, lamp], [ball], camera), ball, camera, emitter_samples=1, bsdf_samples=0)
     sure, away = sphere_truth(camera, 0.45)[2], ~sphere_truth(camera, 0.55)[2]
     np.testing.assert_allclose(image[sure].mean(), 0.5, rtol=0.02)

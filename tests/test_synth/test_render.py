@@ -130,7 +130,7 @@ def test_indices_parts_and_instances():
         meshes.append(ball)
     meshes.insert(5, Mesh('empty', np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros(0, np.uint8)))
     camera = look_at([0, -2, 0], [0, 0, 0], SIZE, 2.0)
-    panel = dict(type='panel', centre=[0, 1, 0], target=[0, 0, 0], size=[4, 4], radiance=[3, 3, 3])
+    panel = dict(type='panel', center=[0, 1, 0], target=[0, 0, 0], size=[4, 4], radiance=[3, 3, 3])
     buffers = R.render(meshes, camera, [panel, *AMBIENT], samples=1)
     assert set(np.unique(buffers.mesh)) == set(range(13)) - {5} | {-1}
     # The panel behind is no mesh.
@@ -152,7 +152,7 @@ def test_indices_parts_and_instances():
 
 def test_same_seed_same_bytes_for_any_number_of_threads(scene):
     lights = [dict(type='sunsky', sun_direction=[0.4, -0.5, 0.7], turbidity=3.0, sun_scale=1.0, sky_scale=1.0,
-                   albedo=0.2), dict(type='panel', centre=[-1, -2, 2], target=[0, 0, 0], size=[1, 1],
+                   albedo=0.2), dict(type='panel', center=[-1, -2, 2], target=[0, 0, 0], size=[1, 1],
                                      radiance=[1, 1, 1])]
     made = []
     try:
@@ -213,7 +213,7 @@ def test_normals_agree_with_the_gradient_of_depth():
 
 def test_a_lamp_hides_what_is_behind_it_unless_a_backdrop_does():
     camera = look_at([0, -3, 0], [0, 0, 0], (64, 48), 1.5)
-    lamp = dict(type='panel', centre=[0, -1, 0], target=[0, 0, 0], size=[0.2, 0.2], radiance=[5, 5, 5])
+    lamp = dict(type='panel', center=[0, -1, 0], target=[0, 0, 0], size=[0.2, 0.2], radiance=[5, 5, 5])
     hidden = R.render([sphere()], camera, [lamp], samples=1).mesh[32, 24]
     shown = R.render([sphere()], camera, [lamp], samples=1, backdrop=np.zeros((64, 48, 3), np.uint8)).mesh[32, 24]
     assert (hidden, shown) == (-1, 0)

@@ -36,7 +36,7 @@ def test_the_view_of_the_people_stays_free(kind):
             assert not crosses(view.center, PEOPLE[::10] + [0, 0, 0.01], mesh), f'{mesh.name}, seed {seed}'
         for light in scenery.lights:
             if light['type'] == 'panel':
-                uv, z = view.project([light['centre']])
+                uv, z = view.project([light['center']])
                 assert z[0] <= 0 or not ((uv[0] > 0) & (uv[0] < [96, 72])).all()
         json.dumps(scenery.parameters)
 

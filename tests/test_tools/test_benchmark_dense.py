@@ -73,16 +73,16 @@ def test_both_pipelines_give_samples_of_the_same_kind(dense, tmp_path):
             assert ((length == 0) | ((length - 1).abs() < 1e-4)).all()
 
 
-def test_both_evaluators_give_the_same_figures(dense):
+def test_both_evaluators_give_the_same_metrics(dense):
     sample = dense.measured_sample((64, 48))
     for metric, plain, tolerance in ((dense.SapiensDepthMetric(), dense.plain_depth, 1e-9),
                                      (dense.SapiensNormalMetric(), dense.plain_normals, 1e-5)):
         metric.process(None, [sample])
         scores = metric.evaluate(1)
         name = metric.report['name']
-        for figure, value in plain(sample).items():
-            limit = 0.01 if figure == 'median' else 0
-            assert scores[f'{name}/{figure}'] == pytest.approx(value, rel=tolerance, abs=limit), figure
+        for score, value in plain(sample).items():
+            limit = 0.01 if score == 'median' else 0
+            assert scores[f'{name}/{score}'] == pytest.approx(value, rel=tolerance, abs=limit), score
 
 
 def test_both_postprocessors_give_the_same_labels(dense):

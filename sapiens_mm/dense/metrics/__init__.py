@@ -2,9 +2,9 @@
 from .depth import SapiensDepthMetric
 from .normal import SapiensNormalMetric
 from .parts import SapiensPartsMetric
-from .per_sample import SapiensDumpPredictions, SapiensSampleScores, SapiensWorstPictures
+from .per_sample import SapiensDumpPredictions, SapiensSampleScores, SapiensWorstSamples
 
 __all__ = [
     'SapiensDepthMetric', 'SapiensDumpPredictions', 'SapiensNormalMetric', 'SapiensPartsMetric', 'SapiensSampleScores',
-    'SapiensWorstPictures'
+    'SapiensWorstSamples'
 ]

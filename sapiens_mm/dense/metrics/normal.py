@@ -15,7 +15,7 @@ _BIN_WIDTH = 0.01  # degrees
 class SapiensNormalMetric(ScoringMetric):
     """Mean, median and RMSE of the angle in degrees; percentages of pixels within 5, 7.5, 11.25, 22.5, 30 degrees.
 
-    Counts person pixels with a true normal, in float64. ``unnormalised`` is the percentage of predictions whose length
+    Counts person pixels with a true normal, in float64. ``unnormalized`` is the percentage of predictions whose length
     is off by more than 1 %. A prediction that is zero or not finite (``invalid``, in percent) counts as 90 degrees, the
     mean of random directions. The median comes from a histogram with bins of 0.01 degrees, interpolated within a bin.
 
@@ -49,7 +49,7 @@ class SapiensNormalMetric(ScoringMetric):
         if sample.get('gt_person_mask') is not None:
             valid &= get_map(sample, 'gt_person_mask', shape) > 0
         pixels = np.flatnonzero(valid)
-        counts = {'skipped': int(not pixels.size), 'invalid': 0, 'unnormalised': 0, 'all pixels': pixels.size}
+        counts = {'skipped': int(not pixels.size), 'invalid': 0, 'unnormalized': 0, 'all pixels': pixels.size}
         if not pixels.size:
             return [], counts
         true, predicted = true.reshape(3, -1), predicted.reshape(3, -1)
@@ -66,7 +66,7 @@ class SapiensNormalMetric(ScoringMetric):
             unit['angles'] += float(angles.sum())
             unit['squared'] += dot(angles, angles)
             counts['invalid'] += invalid
-            counts['unnormalised'] += unnormalized
+            counts['unnormalized'] += unnormalized
         return [unit], counts
 
     def scores(self, sums: dict) -> dict[str, float]:
@@ -84,7 +84,7 @@ class SapiensNormalMetric(ScoringMetric):
             'images': float(tally['units']),
             'skipped': float(tally['skipped']),
             'invalid': 100 * tally['invalid'] / pixels,
-            'unnormalised': 100 * tally['unnormalised'] / pixels,
+            'unnormalized': 100 * tally['unnormalized'] / pixels,
         }
 
 

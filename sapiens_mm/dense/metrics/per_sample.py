@@ -71,8 +71,8 @@ class SapiensSampleScores(StreamingMetric):
         return {}
 
 
-@METRICS.register_module()
-class SapiensWorstPictures(StreamingMetric):
+@METRICS.register_module(['SapiensWorstSamples', 'SapiensWorstPictures'])  # the latter in earlier configs
+class SapiensWorstSamples(StreamingMetric):
     """Draws the samples with the worst scores: image, truth, prediction and error side by side, with legends.
 
     The worst are those by the first mIoU, RMSE of depth and mean angle that are measured. The error of depth is shown

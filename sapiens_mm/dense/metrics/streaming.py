@@ -195,7 +195,7 @@ class ScoringMetric(StreamingMetric):
         scores['all'] = self._with_counts(whole)
         self.report = dict(
             task=self.task, name='/'.join(filter(None, (self.prefix, self.protocol_name))), protocol=self.protocol,
-            dataset=(self.dataset_meta or {}).get('dataset_name'), figures=scores)
+            dataset=(self.dataset_meta or {}).get('dataset_name'), metrics=scores)
         self.complete_report(whole)
         return {'/'.join(filter(None, (self.protocol_name, group if group != 'all' else '', name))): value
                 for group in ['all', *(group for group in scores if group != 'all')]

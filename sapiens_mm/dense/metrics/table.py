@@ -10,8 +10,9 @@ _FIRST_ROWS = ('face', 'upper_body', 'full_body')
 
 def paper_table(reports: Iterable[dict]) -> str:
     """Returns a table with a row for each group of samples and one for all, and a block of columns for each report."""
-    reports = list(reports)
-    groups = {group for report in reports for group in report['figures']} - {'all'}
+    # Earlier versions wrote `figures` for `metrics`.
+    reports = [dict(report, metrics=report.get('metrics') or report['figures']) for report in reports]
+    groups = {group for report in reports for group in report['metrics']} - {'all'}
     rows = [group for group in _FIRST_ROWS if group in groups]
     rows += [*sorted(groups.difference(rows)), 'all']
     name = next((report['dataset'] for report in reports if report.get('dataset')), 'all')
@@ -23,7 +24,7 @@ def paper_table(reports: Iterable[dict]) -> str:
         columns = columns_of[canonical_name(report['task'])]
         block = ['  '.join(f'{title:>8}' for title, _, _ in columns)]
         for row in rows:
-            scores = report['figures'].get(row, {})
+            scores = report['metrics'].get(row, {})
             block.append('  '.join(_cell(scores.get(name), digits) for _, name, digits in columns))
         size = max(len(report['name']), len(block[0]))
         for i, text in enumerate([f'{report["name"]:^{size}}', *block]):

@@ -65,7 +65,7 @@ def test_refuses_a_peak_that_is_not_positive():
         HOOKS.build(dict(type='SapiensThroughputHook', peak_tflops=0))
 
 
-def test_figures_of_the_log(tmp_path):
+def test_values_of_the_log(tmp_path):
     records = train(tmp_path, MODEL, peak_tflops=0.01)
     cost = profile_model(Config(dict(model=MODEL)))
     flops = 6 * (sum(cost.macs.values()) + sum(cost.attention_macs.values()))

@@ -1,4 +1,4 @@
-# Two sets of tools/synthesize.py, train/ and test/: set the environment variable, or change this line.
+# Two outputs of tools/synthesize.py, train/ and test/: set the environment variable, or change this line.
 _base_ = './dense_loaders.py'
 
 data_root = '{{$SYNTHETIC_ROOT:data/synthetic}}/'

@@ -1,4 +1,4 @@
-# LIP as it is unpacked: set the environment variable, or change this line.
+# LIP, unpacked: set the environment variable, or change this line.
 _base_ = ['./dense_loaders.py', '../pipelines/dense_1024x768.py']
 
 data_root = '{{$LIP_ROOT:data/lip}}/'

@@ -1,7 +1,7 @@
-"""DeepSpeed's ZeRO (stage 2), an alternative to fsdp.py by MMEngine's own strategy; docs/scaling.md says what was run.
+"""DeepSpeed's ZeRO (stage 2), an alternative to fsdp.py that uses MMEngine's strategy; docs/scaling.md lists the tests.
 
-MMEngine 0.10.7 imports a part of DeepSpeed that 0.16.9 has and 0.19.8 has not. The optimizer wrapper has to be
-DeepSpeed's own, without clipping, accumulation and --amp, which are set below; SapiensNonFiniteHook has to go:
+MMEngine 0.10.7 imports a part of DeepSpeed that 0.16.9 has and 0.19.8 lacks. Use DeepSpeed's optimizer wrapper without
+clipping, accumulation and --amp, which are set below, and remove SapiensNonFiniteHook:
 
     _base_ = [..., '../../_base_/strategies/deepspeed.py']
     optim_wrapper = dict(

@@ -1,8 +1,8 @@
 """A small model of parts, depth and normals (1.4 M parameters in the backbone) on a few hundred synthetic people.
 
 `make quickstart` trains it before the keypoint model, which starts from its backbone. On two cores it takes 5.5
-minutes, to mIoU 11.5 %, RMSE 0.097 m and a mean angle of 25.2 degrees on 60 held-out people (constant predictions: 2.9
-%, 0.137 m, 39.4 degrees). More epochs and people still improve these metrics.
+minutes and reaches mIoU 11.5 %, RMSE 0.097 m and a mean angle of 25.2 degrees on 60 held-out people (constant
+predictions: 2.9 %, 0.137 m, 39.4 degrees). More epochs and people still improve these metrics.
 
 Data:  tools/synthesize.py data/synthetic/train --num 700 --size 256 192 --samples 6 --seed 1 --framing full_body --max-persons 1
        (and data/synthetic/test with --num 60 --seed 2)

@@ -1,7 +1,7 @@
 """The embedded model of 17 keypoints: that of the quickstart, trained longer on people in all framings.
 
-It starts from the backbone of the model of parts, depth and normals. On two busy cores it took 12 minutes, to AP 0.234,
-AP50 0.536 on the people of 200 other images.
+It starts from the backbone of the model of parts, depth and normals. On two busy cores it took 12 minutes and reached
+AP 0.234, AP50 0.536 on the people of 200 other images.
 Data:  tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --samples 6 --seed 1
        (and data/synthetic/test with --num 200 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \

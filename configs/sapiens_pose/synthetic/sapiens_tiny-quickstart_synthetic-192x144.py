@@ -1,8 +1,8 @@
 """A small model of 17 keypoints (1.4 M parameters in the backbone) on a few hundred synthetic people.
 
 `make quickstart` trains it, from the backbone of its model of parts, depth and normals. On two cores it takes 5
-minutes, to AP 0.54, AP50 0.86 on 60 held-out people. Small inputs, a narrow backbone and a high learning rate make it
-learn fast, not well: it confuses some views from behind with views from the front.
+minutes and reaches AP 0.54, AP50 0.86 on 60 held-out people. Small inputs, a narrow backbone and a high learning rate
+speed up training at the cost of accuracy: it confuses some views from behind with views from the front.
 Data:  tools/synthesize.py data/synthetic/train --num 700 --size 256 192 --samples 6 --seed 1 --framing full_body --max-persons 1
        (and data/synthetic/test with --num 60 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \

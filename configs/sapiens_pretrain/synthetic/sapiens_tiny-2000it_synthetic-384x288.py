@@ -1,10 +1,10 @@
 """A tiny model (5.5 M parameters in the encoder) pretrained on synthetic people or any small folder, on a laptop.
 
-For trying pretraining out. It predicts pixels, not normalized patches, so that reconstructions have colors. With
-bfloat16 (--amp) it took 35 minutes on two busy cores; the mean loss of 200 iterations fell from 0.86 over 0.32
-(halfway) to 0.295. With 75 and 85 % masked, people are blurred but recognizable; with 95 % they are shapes and colors.
-Noise is not predictable: with renders of 6 samples per pixel instead of 32 and a smaller decoder, the loss stayed at
-0.42.
+This config is for trying out pretraining. The model predicts pixels, not normalized patches, so that reconstructions
+have colors. With bfloat16 (--amp) it took 35 minutes on two busy cores; the mean loss of 200 iterations fell from 0.86
+to 0.32 (halfway) and 0.295. With 75 and 85 % masked, people are blurred but recognizable; with 95 % only shapes and
+colors remain. Noise cannot be predicted: with renders of 6 samples per pixel instead of 32 and a smaller decoder, the
+loss stayed at 0.42.
 Data:  tools/synthesize.py data/synthetic/pretrain --num 512 --size 256 192 --seed 1 --samples 32 --tasks pose \
            --framing full_body --max-persons 1
 Train: PRETRAIN_ROOT=data/synthetic/pretrain/images tools/dist_train.sh \

@@ -1,5 +1,5 @@
-# make test PYTHON=python3.11   chooses the interpreter; VENV= another folder for the environment;
-# TORCH= another torch, one that requirements/torch-*.txt names.
+# make test PYTHON=python3.11   selects the interpreter; VENV= the folder of the environment;
+# TORCH= a version of torch with a requirements/torch-*.txt.
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= 2.12.1
@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python
 env:
 	@bash tools/setup/make_env.sh "$(PYTHON)" "$(VENV)" "$(TORCH)"
 
-# Makes synthetic people, trains small models for all tasks on them, tests it on others: work_dirs/quickstart/report.html
+# Renders synthetic people, trains small models for all tasks, tests them on others: work_dirs/quickstart/report.html
 quickstart: env
 	@$(RUN) tools/quickstart.py
 

@@ -2,7 +2,7 @@
 
     python tools/check_dataset.py configs/sapiens_pose/coco/sapiens_0.3b-210e_coco-1024x768.py --out report.json
 
-Exit code: 0 without errors, 1 with errors that would spoil a training or an evaluation, 2 for wrong arguments, 130
+Exit code: 0 without errors, 1 with errors that would break or bias training or evaluation, 2 for wrong arguments, 130
 after Ctrl-C.
 """
 import argparse

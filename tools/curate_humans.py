@@ -41,11 +41,13 @@ def parse_args() -> argparse.Namespace:
                         help='mmdet detector; CONFIG is a file or mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py')
     people.add_argument('--boxes', help='detected boxes instead: JSON lines {"key": ..., "boxes": [[x0, y0, x1, y1, '
                         'score], ...]}')
-    parser.add_argument('--min-score', type=float, default=.9, help='scores of persons are above (%(default)s)')
+    parser.add_argument('--min-score', type=float, default=.9,
+                        help='a person box needs a score above this (%(default)s)')
     parser.add_argument('--min-side', type=float, default=300.,
-                        help='both sides of a person box are above, in pixels (%(default)s)')
+                        help='a person box needs both sides above this, in pixels (%(default)s)')
     parser.add_argument('--max-score', action='append', default=[], metavar='COLUMN=VALUE',
-                        help="drop samples above in a column of their .json or the shard's .parquet or .jsonl")
+                        help="drop samples with more than VALUE in a column of their .json or of the shard's .parquet "
+                        'or .jsonl; may be repeated')
     parser.add_argument('--batch', type=int, default=8, help='batch size of the detector (%(default)s)')
     parser.add_argument('--device', help='device of the detector, such as cuda:0')
     add_shard_argument(parser, 'process only shards I, I + N, I + 2 N, ... and write no report')

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests on GPUS devices of each node (on a machine without a GPU: in so many CPU processes).
+# Tests on GPUS devices of each node (without GPUs, in that number of CPU processes).
 # Several nodes: set NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT on each. PYTHON chooses the interpreter.
 set -eu
 if [ $# -lt 3 ] || ! [ "$3" -ge 1 ] 2>/dev/null; then
@@ -12,7 +12,7 @@ shift 3
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python}
 if [ "${NNODES:-1}" -eq 1 ] && [ -z "${MASTER_PORT:-}" ]; then
-  # A free port of its own, so that runs do not get in each other's way, and no look-up of the machine's name.
+  # Each run gets a free port, and the machine's name is not looked up.
   rendezvous=(--standalone --local_addr 127.0.0.1)
 else
   rendezvous=(--node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${MASTER_PORT:-29500}")

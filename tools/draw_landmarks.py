@@ -3,7 +3,7 @@
     python tools/draw_landmarks.py                               # all groups, into docs/images/landmarks
     python tools/draw_landmarks.py images --groups left_ear body
 
-Hollow points are occluded, as in the labels: a joint is visible through the flesh around it only.
+Hollow points are occluded by the labels' rules: a joint is visible only through the flesh around it.
 """
 import argparse
 import re

@@ -3,7 +3,7 @@
     python tools/fetch_weights.py sapiens_0.3b pose-308 --out checkpoints
     python tools/fetch_weights.py --list
 
-FILE.pth.json records its source, commit, size and SHA-256. A file that matches its record is not fetched again.
+FILE.pth.json records its source, commit, size and SHA-256. A file that matches its record is not downloaded again.
 """
 import argparse
 import sys

@@ -29,7 +29,7 @@ def summary(result: Report | ConfigError) -> str:
     if isinstance(result, ConfigError):
         return f'FAILED: {result}'
     numbers = (f'{len(result.changed)} changed, {len(result.not_mapped)} not mapped, '
-               f'{count(len(result.fill_in), "thing")} to fill in')
+               f'{count(len(result.fill_in), "value")} to fill in')
     return numbers if result.complete else f'INCOMPLETE: {numbers}'
 
 

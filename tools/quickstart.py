@@ -4,7 +4,7 @@
     python tools/quickstart.py
 
 It trains a small backbone with heads for body parts, depth and normals; the keypoint model starts from that backbone.
-Run again, it continues with the interrupted stage. The result is work_dirs/quickstart/report.html.
+The same command continues with the interrupted stage. The result is work_dirs/quickstart/report.html.
 """
 import argparse
 import json
@@ -35,10 +35,10 @@ METRICS = (
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Synthesize, train, test and report')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
-    parser.add_argument('--processes', type=int, default=min(2, os.cpu_count() or 1), help='processes of every stage')
+    parser.add_argument('--processes', type=int, default=min(2, os.cpu_count() or 1), help='processes in every stage')
     parser.add_argument('--train-images', type=int, default=700)
     parser.add_argument('--test-images', type=int, default=60)
-    parser.add_argument('--epochs', type=int, help='epochs of both trainings (default: those of the configs)')
+    parser.add_argument('--epochs', type=int, help='epochs of both models (default: those of the configs)')
     parser.add_argument('--dense-config', default=CONFIGS['dense'])
     parser.add_argument('--pose-config', default=CONFIGS['pose'])
     return parser.parse_args()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains under Slurm, one task per GPU (on nodes without GPUs: so many CPU processes).
-# Read from the environment: GPUS in all (8), GPUS_PER_NODE (8 at most), CPUS_PER_TASK (8), MASTER_PORT (a random one),
+# Trains under Slurm, one task per GPU (on nodes without GPUs, that number of CPU processes).
+# Environment variables: GPUS in total (8), GPUS_PER_NODE (8 at most), CPUS_PER_TASK (8), MASTER_PORT (a random one),
 # GRES (gpu:GPUS_PER_NODE; empty leaves --gres out, for nodes without GPUs), further SRUN_ARGS, and PYTHON.
 set -eu
 if [ $# -lt 3 ]; then

@@ -1,4 +1,4 @@
-"""Generates a set of synthetic people with labels for every task.
+"""Generates a dataset of synthetic people with labels for every task.
 
     python tools/synthesize.py data/people --num 1000 --workers 8
     python tools/synthesize.py data/people --num 1000 --shard 0/4       # one of four machines
@@ -23,16 +23,16 @@ except ImportError as error:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Generate synthetic people with labels')
-    parser.add_argument('out', help='folder of the set')
+    parser.add_argument('out', help='output folder')
     parser.add_argument('--num', type=int, required=True, help='number of images')
     parser.add_argument('--size', type=int, nargs=2, default=(1024, 768), metavar=('HEIGHT', 'WIDTH'))
     parser.add_argument('--samples', type=int, default=32, help='light paths per pixel')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, default=1, help='processes; the bytes do not depend on it')
+    parser.add_argument('--workers', type=int, default=1, help='number of processes; the output does not depend on it')
     parser.add_argument('--tasks', nargs='+', type=canonical_name, choices=TASKS, default=TASKS,
                         help='labels to write')
     parser.add_argument('--framing', nargs='+', choices=FRAMINGS, default=tuple(FRAMINGS), help='framings to draw from')
-    parser.add_argument('--max-persons', type=int, default=4, help='persons in an image, 1 to 4; 0: none')
+    parser.add_argument('--max-persons', type=int, default=4, help='maximum persons in an image, 1 to 4; 0: none')
     parser.add_argument('--backgrounds', help='folder of images without people')
     parser.add_argument('--hdris', help='folder of environment maps (.hdr, .exr)')
     add_shard_argument(parser, 'generate only images I, I + N, I + 2 N, ...')

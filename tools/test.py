@@ -74,7 +74,7 @@ def evaluators_of(cfg: Config) -> list:
 
 
 def write_samples(cfg: Config, args: argparse.Namespace) -> list:
-    """Returns the evaluators that write something for each sample of a dense model."""
+    """Returns the evaluators that write files for each sample of a dense model."""
     flags = dict(per_image=args.per_image, worst=args.worst, dump_dir=args.dump_dir)
     given = ', '.join('--' + name.replace('_', '-') for name, value in flags.items() if value)
     if not given:
@@ -99,7 +99,7 @@ def write_samples(cfg: Config, args: argparse.Namespace) -> list:
 
 
 def to_json(value: Any) -> Any:
-    """Converts a value for JSON; what is not finite becomes null."""
+    """Converts a value for JSON; numbers that are not finite become null."""
     if isinstance(value, dict):
         return {str(name): to_json(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -108,7 +108,7 @@ def to_json(value: Any) -> Any:
 
 
 def show_predictions(cfg: Config, folder: str) -> list:
-    """Sets the host up to write visualizations to ``folder``; returns additional evaluators."""
+    """Configures the host to write visualizations to ``folder``; returns additional evaluators."""
     scope = cfg.get('default_scope')
     if scope == 'mmpose':
         import sapiens_mm.pose  # noqa: F401  (a config may import the backbone only)

@@ -7,9 +7,9 @@
   `CocoDataset`.
 * decode: a photo of 640x480 and one of 4096x3072, by the `SapiensLoadImage` of mmpose and of mmseg against mmcv's
   loader and `cv2.imread`.
-* scan: images a second of `tools/check_dataset.py`, 640x480, without the time of imports.
+* scan: images per second of `tools/check_dataset.py`, 640x480, without the time of imports.
 
-`ratio` is our time / stock time, of the fastest round; both take turns.
+Both sides take turns. `ratio` is our time / stock time, both of the fastest round.
 """
 import argparse
 import contextlib
@@ -51,7 +51,7 @@ def make_annotations(path: Path, images: int, persons: int) -> None:
 
 
 def fastest(functions: dict, rounds: int) -> dict[str, float]:
-    """CPU seconds of the fastest round of each function."""
+    """Returns the CPU seconds of the fastest round of each function."""
     seconds = dict.fromkeys(functions, float('inf'))
     for _ in range(rounds):
         for name, function in functions.items():
@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def scan_rate(folder: Path, number: int) -> None:
-    """Prints how many images a second are scanned."""
+    """Prints the number of images scanned per second."""
     image = cv2.imread(photo(folder / '1.jpg', (480, 640)))
     for i in range(2, number + 1):
         cv2.imwrite(str(folder / f'{i}.jpg'), np.roll(image, 7 * i, axis=1))

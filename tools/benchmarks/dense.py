@@ -5,18 +5,18 @@
     python tools/benchmarks/dense.py --out dense.json
 
 * loader: 4K images (JPEG, with masks and labels as PNG) to 1024x768 training samples, through a DataLoader with 2
-  worker processes; backgrounds of half the size. The plain order of operations is the release's, with mmseg's
-  transforms where there are any: load all, random background, resize, crop, rotate, flip, photometric, pack. Both sides
-  draw from the same ranges. Case `parts` has the 28 parts; case `parts, depth, normals` the other labels too, as .npy;
-  in `all as npy` the parts are .npy as well.
-  Ours takes the person from these labels, the plain way from the mask, which it decodes.
-* postprocess: logits of 28 parts (28x512x384, batch 1) to the label map of a 4K image. Plain is mmseg's: logits to the
-  input's size, to the image's, arg max; the data sample keeps logits and labels. `memory` is the case again, by the
-  highest memory of a process of its own beyond what it held before, in MB.
+  worker processes; backgrounds of half the size. The plain pipeline has the release's order of operations, with mmseg's
+  transforms where they exist: load all, random background, resize, crop, rotate, flip, photometric, pack. Both draw
+  from the same ranges. Case `parts` has the 28 parts; case `parts, depth, normals` also the other labels, as .npy; in
+  `all as npy` the parts are .npy as well. Ours derives the person from these labels; the plain pipeline decodes the
+  mask.
+* postprocess: logits of 28 parts (28x512x384, batch 1) to the label map of a 4K image. Plain is mmseg's: logits resized
+  to the input, then to the image, then argmax; the data sample keeps logits and labels. `memory` repeats the case in a
+  separate process and gives its peak memory beyond what it held before, in MB.
 * metric: one 4K image with a person through each evaluator. Plain is mmseg's `IoUMetric` for parts, and whole arrays in
   NumPy (least squares by `lstsq`; all angles sorted for the median) for depth and normals.
 
-Both sides take turns, and the time is that of the fastest round, which other programs disturbed least. `ratio`
+Both sides take turns, and the time is that of the fastest round, the one that other programs disturbed least. `ratio`
 is plain time / our time.
 """
 import argparse
@@ -63,13 +63,13 @@ def take_turns(functions: list[Callable], rounds: int) -> list[float]:
 
 
 def row(part: str, case: str, ours: float, plain: float, **more: float) -> dict:
-    """A line of the table, from seconds."""
+    """Returns a line of the table from times in seconds."""
     return dict(part=part, case=case, ours=ours, plain=plain, ratio=plain / ours, goal=GOALS.get(part), **more)
 
 
 @TRANSFORMS.register_module()
 class PlainLoadLabels(BaseTransform):
-    """The labels that mmseg does not load, whole."""
+    """Loads whole the labels that mmseg does not load."""
 
     def transform(self, results: dict) -> dict:
         results['gt_person_mask'] = (cv2.imread(results['mask_path'], cv2.IMREAD_GRAYSCALE) > 0).astype(np.uint8)
@@ -84,7 +84,7 @@ class PlainLoadLabels(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PlainBackground(BaseTransform):
-    """A random photo behind the person, at the image's full size."""
+    """Puts a random photo behind the person, at the full size of the image."""
 
     def __init__(self, folder: str, prob: float):
         self.photos = sorted(Path(folder).iterdir())
@@ -101,7 +101,7 @@ class PlainBackground(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PlainFinish(BaseTransform):
-    """What mmseg's geometry leaves undone: padding, normals, left and right parts, the depth target."""
+    """Steps that mmseg's geometric transforms lack: padding, normals, left and right parts, the depth target."""
 
     def __init__(self, size: tuple[int, int]):
         self.size = size
@@ -133,7 +133,7 @@ class PlainFinish(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PlainPack(PackSegInputs):
-    """mmseg's, with the normals and the mask, which it does not know."""
+    """mmseg's ``PackSegInputs``, with normals and mask added."""
 
     def transform(self, results: dict) -> dict:
         packed = super().transform(results)
@@ -228,7 +228,7 @@ def benchmark_loader(args: argparse.Namespace) -> Iterator[dict]:
 
 
 def part_logits() -> torch.Tensor:
-    """(1, 28, 512, 384): a person of 27 smooth parts as large as limbs, a third of the image, on background."""
+    """Returns (1, 28, 512, 384) logits: a person of 27 smooth parts of the size of limbs on a third of the image."""
     torch.manual_seed(0)
     logits = torch.nn.functional.interpolate(3 * torch.randn(1, 28, 8, 6), (512, 384), mode='bilinear')
     y, x = torch.linspace(-1, 1, 512)[:, None], torch.linspace(-1, 1, 384)
@@ -237,7 +237,7 @@ def part_logits() -> torch.Tensor:
 
 
 def postprocessors(args: argparse.Namespace) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
-    """Ours and mmseg's, from logits to labels."""
+    """Returns our postprocessing and mmseg's, from logits to labels."""
     host = SimpleNamespace(align_corners=False)
 
     def plain(logits: torch.Tensor) -> torch.Tensor:
@@ -249,13 +249,13 @@ def postprocessors(args: argparse.Namespace) -> dict[str, Callable[[torch.Tensor
 
 
 def peak_memory() -> int:
-    """Highest resident memory of this process since the peak was last cleared, in bytes."""
+    """Returns the peak resident memory of this process in bytes since the peak was last cleared."""
     line = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM'))
     return int(line.split()[1]) * 1024
 
 
 def measure_peak(args: argparse.Namespace) -> int:
-    """Bytes that one call needs beyond what the process held before."""
+    """Returns the bytes that one call needs beyond what the process held before."""
     function, logits = postprocessors(args)[args.child], part_logits()
     Path('/proc/self/clear_refs').write_text('5')
     before = peak_memory()
@@ -278,7 +278,7 @@ def benchmark_postprocess(args: argparse.Namespace) -> Iterator[dict]:
 
 
 def measured_sample(size: tuple[int, int]) -> dict:
-    """Truths and predictions of an image with a person on a quarter of it, as an evaluator gets them."""
+    """Returns labels and predictions of an image, a quarter of which is a person, in an evaluator's format."""
     rng = np.random.default_rng(0)
     height, width = size
     y, x = np.mgrid[-1:1:height * 1j, -1:1:width * 1j].astype(np.float32)

@@ -5,19 +5,19 @@
     python tools/benchmarks/inference.py --arch sapiens_0.3b --size 1024x768 --frames 2
     python tools/benchmarks/inference.py --only dense --out inference.json
 
-* pose: JPEGs of `--frame-size` with `--persons` boxes each. Plain is mmpose's `inference_topdown` for one person after
-  the other, whose `UDPHeatmap` decodes on the host.
-* dense: parts, depth and normals of whole frames. Plain is a model after the other, each with the image read and
-  prepared anew, its outputs taken to the host, up-sampled there to the frame and, for parts, the arg max taken.
+* pose: JPEGs of `--frame-size` with `--persons` boxes each. Plain is mmpose's `inference_topdown`, called for one
+  person after the other; its `UDPHeatmap` decodes on the host.
+* dense: parts, depth and normals of whole frames. Plain runs one model after the other. Each reads and preprocesses the
+  image again, copies its outputs to the host, resizes them there to the frame and, for parts, takes the argmax.
 
-Both have the same weights (random ones) and the same dtype. `batched` is the inferencer with `--batch-size`, `one by
-one` the same with batches of one; the three take turns, and the time is that of the fastest round, which other
-programs disturbed least. `ratio` says how many times as fast the batched inferencer is; `difference` is the median
-distance of its keypoints from the plain ones in pixels of the frame, or the share of pixels with another part.
+Both have the same random weights and the same dtype. `batched` is the inferencer with `--batch-size`, `one by one` the
+same with batches of one. The three take turns, and the time is that of the fastest round, the one that other programs
+disturbed least. `ratio` is the speed of the batched inferencer relative to plain; `difference` is the median distance
+of its keypoints from the plain ones in pixels of the frame, or the share of pixels with another part.
 
-Below, the inferencer's stages in a row, without the overlap of its threads, and `host share`: the part of the batched
-time in which neither the model nor the decoding (pasting, for maps) runs, if these are as fast in it as alone; 0 where
-they are not.
+The next lines time the inferencer's stages one after the other, without the overlap of its threads. `host share` is the
+share of the batched time in which neither the model nor the decoding (pasting, for maps) runs, if these are as fast as
+when timed alone; it is 0 if they are slower.
 """
 import argparse
 import json
@@ -93,7 +93,7 @@ def write_frames(folder: Path, args: argparse.Namespace) -> tuple[list[str], lis
 
 
 def save_random_weights(cfg: Config, path: Path) -> None:
-    """Saves random weights with which outputs depend on the image, unlike initial ones."""
+    """Saves random weights; unlike with initial weights, the outputs depend on the image."""
     model = build(cfg)
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
@@ -136,7 +136,7 @@ def plain_dtype(args: argparse.Namespace):
 
 def time_all(args: argparse.Namespace, part: str, inferencers: list[SapiensInferencer], plain: Callable,
              inputs: tuple, stages: dict[str, Callable], difference: Callable) -> tuple[dict, dict]:
-    """The row of a part and its stages, in seconds per frame."""
+    """Returns the table row of a part and the times of its stages, in seconds per frame."""
     functions = [lambda inferencer=inferencer: inferencer(*inputs) for inferencer in inferencers] + [plain]
     batched, single, stock = (seconds / args.frames for seconds in take_turns(functions, args.rounds))
     stages = {name: take_turns([stage], args.rounds)[0] / args.frames for name, stage in stages.items()}

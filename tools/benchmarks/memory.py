@@ -3,10 +3,10 @@
     python tools/benchmarks/memory.py                                  # 0.3b at 1024x768
     python tools/benchmarks/memory.py --arch 0.6b --shape 512 384 --with-cp on
 
-Each variant runs two steps (forward, loss, backward, AdamW) in a process of its own: the first one creates the
-optimizer's state, the second is like all others. `peak` is that of the process, libraries included, and `start` its
-memory before the model; `state` is that of float32 weights, gradients and AdamW's two moments, below which no step can
-peak. The checkpointed step of 0.3b at 1024x768 should stay below 8 GB.
+Each variant runs two steps (forward, loss, backward, AdamW) in its own process: the first one creates the optimizer's
+state, the second is like all others. `peak` is the peak memory of the process, libraries included, and `start` its
+memory before the model is built; `state` is the size of float32 weights, gradients and AdamW's two moments, which every
+step needs. The checkpointed step of 0.3b at 1024x768 should stay below 8 GB.
 """
 import argparse
 import json

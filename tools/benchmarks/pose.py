@@ -9,11 +9,11 @@
 * decode: heatmaps to keypoints, `SapiensUDPHeatmap.batch_decode` against `UDPHeatmap.decode` person by person. The maps
   are Gaussians of random height (0.05 to 1) in noise.
 * step: a whole training step (copy to the device, forward, loss, backward, AdamW) of the same tiny model. Ours renders
-  the targets and computes the PCK at one step in 50 (the mean is given); the stock gets the heatmaps ready and computes
-  the PCK on the host at every step. `loss alone` is the same from predicted heatmaps to their gradient.
+  the targets and computes the PCK at one step in 50 (the mean is given); the stock step receives rendered heatmaps and
+  computes the PCK on the host at every step. `loss alone` is the same from predicted heatmaps to their gradient.
 
-Both sides take turns, and the time is that of the fastest round, which other programs disturbed least. `ratio`
-says how many times as fast ours is.
+Both sides take turns, and the time is that of the fastest round, the one that other programs disturbed least. `ratio`
+is stock time / our time.
 """
 import argparse
 import json
@@ -75,7 +75,7 @@ def synchronize() -> None:
 
 
 def row(part: str, case: str, ours: float, stock: float, **more: float) -> dict:
-    """A line of the table, from seconds."""
+    """Returns a line of the table from times in seconds."""
     return dict(part=part, case=case, ours=ours, stock=stock, ratio=stock / ours, goal=GOALS[part], **more)
 
 
@@ -105,7 +105,7 @@ def write_dataset(root: Path, num_images: int, num_keypoints: int = 308) -> None
 
 
 def stock_pipeline(pipeline: list[dict]) -> list[dict]:
-    """The same transforms in the same order, but mmpose's pieces and codec, and no seeding.
+    """Returns the same transforms in the same order with mmpose's components and codec, and without seeding.
 
     Blur and coarse dropout stay ours: the stock ones need albumentations, which mmpose does not install.
     """
@@ -164,7 +164,7 @@ def benchmark_decode(args: argparse.Namespace, cfg: Config) -> list[dict]:
 
 
 def training_batches(codecs: tuple, size: tuple[int, int], num_keypoints: int, batch: int) -> tuple[dict, dict]:
-    """The same images and keypoints as the two loaders would give them: with coordinates, and with heatmaps."""
+    """Returns batches of the same images as our loader gives them (coordinates) and as mmpose's does (heatmaps)."""
     rng = np.random.default_rng(0)
     batches = [], []
     for _ in range(batch):

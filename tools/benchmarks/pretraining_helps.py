@@ -1,6 +1,6 @@
 """Benchmark of pretraining on people: the paper's table 7 at small scale, on synthetic people.
 
-    python tools/benchmarks/pretraining_helps.py        # run again, it continues an interrupted run
+    python tools/benchmarks/pretraining_helps.py        # the same command continues an interrupted run
 
 A tiny pose model is fine-tuned with the same small budget from three initializations: random weights, the encoder of a
 masked autoencoder trained on images without people, and one trained on people. Both autoencoders use the same number of

@@ -21,28 +21,28 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('source', help='a scan (.obj, .ply, .glb), a folder of scans, THuman2.0 or Hi4D')
     parser.add_argument('out', help='folder for images, masks, depth, normal and cameras')
     parser.add_argument('--layout', choices=('scans', 'hi4d'), default='scans',
-                        help='hi4d: label real photos by their scans (default: %(default)s)')
+                        help='hi4d: label real photos from their scans (default: %(default)s)')
     parser.add_argument('--size', nargs=2, type=int, default=(1024, 768), metavar=('HEIGHT', 'WIDTH'),
                         help='pixels of a rendered image (default: 1024 768)')
     parser.add_argument('--samples', type=int, default=32, help='rays per pixel (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
-    parser.add_argument('--up', choices=('y', 'z'), default='y', help='the scans\' up (default: %(default)s)')
+    parser.add_argument('--up', choices=('y', 'z'), default='y', help='up axis of the scans (default: %(default)s)')
     parser.add_argument('--unit', type=float, help='meters per unit of the scans (default: 1)')
     parser.add_argument('--height', type=float, help='height of every scan in meters (default for THuman2.0: 1.7)')
     parser.add_argument('--yaw', type=float, default=0.0,
                         help='degrees to turn scans, counter-clockwise seen from above, so that they face +z (y up) or '
                         '-y (z up)')
-    parser.add_argument('--yaws', help='JSON file with more degrees by scan: {"0000": 90, ...}')
+    parser.add_argument('--yaws', help='JSON file with further degrees for each scan: {"0000": 90, ...}')
     parser.add_argument('--turn', type=float, default=20.0,
                         help='largest angle in degrees from the front to the camera (default: %(default)s)')
     parser.add_argument('--framings', nargs='+', default=['face', 'upper_body', 'full_body'])
     parser.add_argument('--backgrounds', help='folder of photos without people (default: procedural rooms)')
     parser.add_argument('--hdris', help='folder of .hdr and .exr environments (default: procedural light)')
     parser.add_argument('--allow-untextured', action='store_true', help='render scans without colors gray')
-    parser.add_argument('--pairs', nargs='+', type=int, default=(28, 32, 37), help='Hi4D: default 28 32 37')
-    parser.add_argument('--camera', type=int, default=4, help='Hi4D: default 4')
-    parser.add_argument('--stride', type=int, default=1, help='Hi4D: every so many frames')
-    parser.add_argument('--threads', type=int, help='default: all cores')
+    parser.add_argument('--pairs', nargs='+', type=int, default=(28, 32, 37), help='Hi4D: pairs (default: 28 32 37)')
+    parser.add_argument('--camera', type=int, default=4, help='Hi4D: camera (default: 4)')
+    parser.add_argument('--stride', type=int, default=1, help='Hi4D: use every n-th frame (default: all)')
+    parser.add_argument('--threads', type=int, help='threads of the renderer (default: all cores)')
     add_shard_argument(parser, 'only scans (of Hi4D: photos) I, I + N, I + 2 N, ...')
     return parser.parse_args(argv)
 

@@ -1,6 +1,6 @@
 """``sapiens-mm``, the command line: parses arguments and imports only the modules that a command needs.
 
-It is a module beside the package, since importing the package loads torch, and ``--help`` must not wait for that.
+It is a module outside the package, since importing the package loads torch, and ``--help`` must not wait for that.
 """
 import argparse
 import importlib
@@ -67,7 +67,7 @@ def _import(command: str):
 
 
 def end_at_ctrl_c():
-    """Makes Ctrl-C end the process at once; returns the former handler, None if that was not the default."""
+    """Makes Ctrl-C end the process at once; returns the previous handler, or None if that was not the default one."""
     def end(*_) -> None:
         os.write(2, b'sapiens-mm: stopped\n')
         os._exit(130)

@@ -55,11 +55,11 @@ class Outcome:
 
 
 class App:
-    """Models of the page: loaded at their first use (own ``weights`` at once), shared by all clients.
+    """Models of the page, loaded at their first use (``weights`` at once) and shared by all clients.
 
     Without a ``detector`` the whole frame is one person; see :class:`SapiensInferencer`. ``max_pixels`` limits a frame,
-    ``max_frames`` and ``max_video_pixels`` a video. Raises ValueError, CheckpointError, ImportError or OSError if the
-    weights cannot be used.
+    ``max_frames`` and ``max_video_pixels`` a video. Raises the errors of :func:`sapiens_mm.apis.models.load_models`
+    for ``weights``.
     """
 
     def __init__(self, weights: list | None = None, device: str | None = None,
@@ -89,17 +89,21 @@ class App:
     def run(self, path: str, folder: str | os.PathLike, size: str, tasks: Sequence[str], whole: bool = True,
             person_threshold: float = .3, keypoint_threshold: float = .3, kinds: Sequence[str] = (), progress=None
             ) -> Outcome:
-        """Runs models on an image or video; results are named after the last part of its path.
+        """Runs models on an image or video; results get the base name of its path.
 
         Args:
-            path, folder: A file, not a pattern, folder or number; existing folder for the zip and the video.
+            path: A file, not a pattern, folder or number.
+            folder: An existing folder for the zip and the video.
             whole: Whether the whole frame is one person, without a detector.
             person_threshold, keypoint_threshold: Minimum scores of a person and of a drawn keypoint, 0 to 1.
             kinds: Content of the zip besides JSON, see :data:`sapiens_mm.apis.writer.KINDS`.
-            progress: Called with the numbers of finished frames and of all.
+            progress: Called with a pair, the numbers of finished frames and of all.
 
         Raises:
-            ValueError, CheckpointError, ImportError, OSError: An input or model is unusable; the message is for users.
+            InputError: The file cannot be read, or exceeds a limit of the page.
+            ValueError: ``tasks`` is empty, or a task or kind is unknown.
+            OSError: A result cannot be written.
+            CheckpointError, ImportError: As for :class:`SapiensInferencer`.
         """
         tasks = [canonical_name(task) for task in tasks]
         if not tasks:
@@ -151,7 +155,7 @@ class App:
                              'a larger --max-video-pixels')
 
     def _load(self, size: str, tasks: Sequence[str] | None, whole: bool) -> SapiensInferencer:
-        """Returns an inferencer (tasks None: all of own weights); loaded models of the same size stay loaded."""
+        """Returns an inferencer for tasks (None: all of ``weights``); loaded models of the same size are kept."""
         if self.weights:
             loading = None
         elif size == 'tiny':
@@ -340,7 +344,7 @@ def _save_image(image: np.ndarray, folder: str, name: str) -> str:
 
 
 def find_examples(folder: str | None, number: int = 5) -> list[str]:
-    """Returns images of a folder (InputError without any), else synthetic people, drawn once into the user's cache."""
+    """Returns the images of a folder (InputError without any), by default synthetic people, which are cached."""
     if folder is None:
         cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'sapiens_mm', 'examples')
         try:

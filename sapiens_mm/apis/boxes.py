@@ -1,6 +1,7 @@
-"""Boxes of people, arrays (N, 5) float32 of x0, y0, x1, y1 in pixels and a score: given, checked and filtered.
+"""Person boxes: reading, checking and filtering of arrays (N, 5) float32 with x0, y0, x1, y1 in pixels and a score.
 
-A function from a list of frames to one array for each frame finds them: a detector, a class here, or one of yours.
+They come from a function that takes a list of frames and returns one array for each: a detector, a class of this
+module, or the user's.
 """
 import copy
 import os
@@ -32,12 +33,12 @@ _RELATIVE = 'got coordinates from 0 to 1, expected pixels; multiply x by the wid
 
 
 class BoxFile:
-    """Boxes of a JSON file, all of them in their order unless limited.
+    """Boxes of a JSON file: all of them in their order, unless an argument limits them.
 
     Formats: COCO annotations (``images`` and ``annotations``, matched by ``file_name``); COCO results (a list of
     ``image_id``, ``bbox``, ``score``, matched by file names that are the number); or
     ``{"name or path of an image": [[x0, y0, x1, y1, score], ...]}`` with optional scores. COCO boxes are x, y, width,
-    height; only the category ``person`` counts, in results number 1.
+    height. Only the category ``person`` is used, which is 1 in COCO results.
 
     Args:
         score_threshold: Minimum score; None keeps every score.
@@ -46,7 +47,7 @@ class BoxFile:
 
     Raises:
         ValueError: The file is missing or in none of these formats, its boxes are relative (0 to 1), or an image is
-            listed twice; on calls, a name matches several inputs.
+            listed twice; when called, a name matches several inputs.
     """
 
     def __init__(self, path: str | os.PathLike, score_threshold: float | None = None,
@@ -69,7 +70,7 @@ class BoxFile:
         return [self._boxes_of(frame.source, frame.index) for frame in frames]
 
     def for_run(self) -> 'BoxFile':
-        """A copy for another run, in which other files may have the same names."""
+        """Returns a copy for another run, in which other files may have the same names."""
         other = copy.copy(self)
         other._users = {}
         return other
@@ -121,7 +122,7 @@ def _names_of(source: Source) -> list[str]:
 
 
 def _parse_boxes(content: dict | list) -> tuple[dict[str, np.ndarray], bool]:
-    """Boxes (N, 5) by image, and whether images are named by ids."""
+    """Returns boxes (N, 5) by image, and whether images are named by ids."""
     if isinstance(content, dict) and 'annotations' not in content:
         for name, boxes in content.items():
             if any(len(box) not in (4, 5) for box in boxes):
@@ -172,7 +173,7 @@ def _to_array(boxes: list) -> np.ndarray:
 
 
 def _id(value) -> str:
-    """An id in a form in which 7, 7.0, '7' and '007' are equal."""
+    """Returns an id as text in which 7, 7.0, '7' and '007' are equal."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value)
@@ -180,7 +181,10 @@ def _id(value) -> str:
 
 
 class GivenBoxes:
-    """Boxes (N, 4) or (N, 5) by frame, in order; ValueError for other forms or, on calls, fewer arrays than frames."""
+    """Boxes (N, 4) or (N, 5) for each frame, in order.
+
+    Raises a ValueError for other shapes, and when called with more frames than arrays.
+    """
 
     def __init__(self, boxes: Iterable[np.ndarray]):
         if not isinstance(boxes, Iterable) or isinstance(boxes, Mapping) or getattr(boxes, 'ndim', 3) != 3:
@@ -207,10 +211,10 @@ class GivenBoxes:
 
 def locate_people(frames: Iterable[Frame], find_boxes: FindBoxes, origin: str, batch_size: int = 1, every: int = 1,
                   limits: tuple | None = None, track: bool = False) -> Iterator[Frame]:
-    """Sets the boxes and track ids of frames. ``origin`` names ``find_boxes``, which takes up to ``batch_size`` frames.
+    """Sets the boxes and track ids of frames with ``find_boxes``, which gets up to ``batch_size`` frames.
 
-    In a video it runs on every n-th frame, and boxes are kept in between. ``limits`` go to :func:`best_boxes`; None
-    keeps all boxes in their order.
+    ``origin`` is its name in messages. In a video it runs on every n-th frame (``every``), and boxes are kept in
+    between. ``limits`` are arguments of :func:`best_boxes`; None keeps all boxes in their order.
     """
     tracker, number = Tracker(), 0
     boxes = ids = None
@@ -273,7 +277,7 @@ def check_boxes(boxes: Iterable[np.ndarray], frames: Sequence[Frame], origin: st
 
 
 def _as_boxes(boxes) -> np.ndarray | None:
-    """Boxes as (N, 5) float32; None for any other shape."""
+    """Returns boxes as (N, 5) float32; None for any other shape."""
     if boxes is None:
         return None
     try:
@@ -306,7 +310,7 @@ def _are_relative(boxes: np.ndarray, margin: float = .01) -> bool:
 
 
 def _check_fractions(boxes: Iterable[np.ndarray]) -> None:
-    """Raises a ValueError if all boxes are fractions, 0 to 1; not for integers, as [0, 0, 1, 1] may be one pixel."""
+    """Raises a ValueError if all boxes are fractions (0 to 1). Integers pass, as [0, 0, 1, 1] may be one pixel."""
     boxes = np.concatenate([np.zeros((0, 5), np.float32), *boxes])
     if _are_relative(boxes) and (boxes[:, :4] % 1).any():
         raise ValueError(_RELATIVE)
@@ -321,7 +325,7 @@ def check_limits(score_threshold: float | None, nms_threshold: float | None, max
 
 
 def have_area(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Which boxes (N, 5) have an area within a frame of size (H, W); (N, ) bool."""
+    """Returns (N, ) bool: whether each box (N, 5) has an area within a frame of size (H, W)."""
     low, high = np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:4], size[::-1])
     return (high > low).all(axis=1)
 

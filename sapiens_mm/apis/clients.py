@@ -1,4 +1,4 @@
-"""Files of the web page's clients: each may use what it uploaded and read the results of its last run."""
+"""Files of the web page's clients: each may use its own uploads and read the results of its last run."""
 import os
 import shutil
 import tempfile
@@ -21,7 +21,7 @@ _EVERY = 60  # seconds between two removals of old files
 
 
 class Clients:
-    """Uploads and results of the clients in a folder; ``shared`` files (the examples) stay and are for every client."""
+    """Uploads and results of the clients in a folder; ``shared`` files (examples) are never removed."""
 
     def __init__(self, folder: str | os.PathLike, shared: Collection[str] = ()):
         self.folder, self.shared = os.fspath(folder), set(shared)
@@ -37,8 +37,8 @@ class Clients:
     def receive(self, client: str, paths: list[str]) -> None:
         """Registers uploads of a client.
 
-        If there are too many, the client's own are removed first, then those of clients without an open page, oldest
-        first. If all of these are queued or running, the new ones are removed.
+        If there are too many uploads, the client's own are removed first, then those of clients without an open page,
+        oldest first. If all of these are queued or running, the new ones are removed.
         """
         with self._lock:
             self.expire()
@@ -66,14 +66,14 @@ class Clients:
             return isinstance(path, str) and (path in self.shared or (client, path) in self._uploads)
 
     def may_read(self, client: str | None, path: str) -> bool:
-        """Whether a client may read a file: one that it owns, or a result of its last run."""
+        """Returns whether a client may read a file: its own upload, or a result of its last run."""
         with self._lock:
             folder = self._results.get(client, ('', 0))[0]
             return self.owns(client, path) or bool(folder) and (
                 os.path.dirname(path) == folder and os.path.basename(path) not in ('', '.', '..'))
 
     def may_use(self, client: str, session: Any) -> bool:
-        """Whether a session belongs to a client: the first that names it."""
+        """Returns whether a session belongs to a client, which is the first client that names it."""
         with self._lock:
             if not isinstance(session, str) or not 0 < len(session) <= 100:
                 return False
@@ -83,7 +83,7 @@ class Clients:
 
     @contextmanager
     def run(self, client: str, path: str) -> Iterator[str]:
-        """Yields a folder for the results of a run; those of the client's last run are removed.
+        """Yields a folder for the results of a run; the results of the client's last run are removed.
 
         The upload is removed after an InputError, and after any run if the client has no open page.
         """

@@ -8,7 +8,7 @@ class ConfigError(ValueError):
 
 
 class Note(NamedTuple):
-    """A remark on a place of a config, such as ``train_dataloader.dataset.pipeline.3``; '' is the whole config."""
+    """A remark on a key of a config, such as ``train_dataloader.dataset.pipeline.3``; '' is the whole config."""
     path: str
     text: str
 
@@ -18,7 +18,10 @@ class Note(NamedTuple):
 
 @dataclass
 class Report:
-    """What a conversion changed, could not map, and asks for; ``complete`` unless a part must be replaced by hand."""
+    """Changes of a conversion, settings without a counterpart, and values to fill in.
+
+    ``complete`` is False if a setting must be replaced by hand.
+    """
     changed: list[Note] = field(default_factory=list)
     not_mapped: list[Note] = field(default_factory=list)
     fill_in: list[Note] = field(default_factory=list)
@@ -28,11 +31,11 @@ class Report:
         self.changed.append(Note(path, text))
 
     def drop(self, path: str, text: str) -> None:
-        """Notes a part without a counterpart that the config can do without."""
+        """Notes a setting without a counterpart that the config does not need."""
         self.not_mapped.append(Note(path, text))
 
     def by_hand(self, path: str, text: str) -> None:
-        """Notes a part without a counterpart that the config needs."""
+        """Notes a setting without a counterpart that the config needs."""
         self.not_mapped.append(Note(path, f'{text}; replace it by hand'))
         self.complete = False
 

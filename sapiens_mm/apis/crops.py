@@ -9,7 +9,7 @@ PADDING = 1.25
 
 
 class Crop(NamedTuple):
-    """A model input (H, W, 3) uint8 RGB and its region of the frame: x0, y0, x1, y1 in pixels, maybe beyond it."""
+    """A model input (H, W, 3) uint8 RGB and its region x0, y0, x1, y1 in pixels, which may exceed the frame."""
     image: np.ndarray
     box: tuple[float, float, float, float]
 

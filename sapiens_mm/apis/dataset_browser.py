@@ -1,4 +1,4 @@
-"""Samples of a config's dataset as images: as annotated, and as the model gets them after the pipeline."""
+"""Drawings of a config's samples: with their annotations, and as the model gets them after the pipeline."""
 from collections.abc import Iterator
 
 import cv2
@@ -81,7 +81,7 @@ def _transformed(dataset, packed: dict) -> dict[str, np.ndarray]:
 
 
 def _at_size(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns a label (C, h, w) as (H, W) or (H, W, C): a test pipeline leaves it at the size of the original image."""
+    """Resizes a label (C, h, w), which a test pipeline keeps at the original image's size, to (H, W) or (H, W, C)."""
     label = np.moveaxis(label, 0, -1)
     label = label[..., 0] if label.shape[2] == 1 else label
     return label if label.shape[:2] == size else cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)

@@ -1,4 +1,4 @@
-"""Scan of the datasets of a config: opens each file once, runs every check, and tabulates problems and statistics."""
+"""Scan of a config's datasets: opens each file once, runs every check, and tabulates problems and statistics."""
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -24,7 +24,10 @@ _OPENING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError)
 
 @dataclass
 class Scan:
-    """Problems (each once), opened files, statistics (title -> name -> value); ``complete`` if it ended by itself."""
+    """Problems without repetitions, opened files, statistics (title -> name -> value).
+
+    ``complete`` is False if the scan was interrupted.
+    """
     problems: list[Problem] = field(default_factory=list)
     files: int = 0
     complete: bool = False
@@ -86,8 +89,8 @@ def scan_config(cfg: Config, scan: Scan, splits: Sequence[str] | None = None, wo
     """Scans the datasets of a config into ``scan``, whose content is valid at any time.
 
     Args:
-        splits: Of ``'train'``, ``'val'``, ``'test'``; by default those of the config, without a test set that equals
-            the validation set. ValueError if the config has none of them.
+        splits: Some of ``'train'``, ``'val'``, ``'test'``; by default those of the config, without a test set that
+            equals the validation set. ValueError if the config has none of them.
         workers: Processes that open files.
         progress: Called with title and number of items of each dataset; returns a callback for finished items.
     """
@@ -209,13 +212,13 @@ def _check_evaluator(evaluator: Any, dataset) -> None:
 
 @dataclass
 class Record:
-    """Problems and statistics of an item; ``content`` and ``look`` (:func:`.duplicates.look_of`) are hashes.
+    """Problems and statistics of an item; ``content`` and ``look`` (:func:`.duplicates.look_of`) are hashes of it.
 
     Attributes:
         size: (height, width), if the image can be read.
         persons: Labeled keypoints (K, ) and number of keypoints outside of the box, for each person.
         pixels: Pixels (256, ) by class of a segmentation.
-        flags: Flag that is a problem only if many items have it -> whether this one has it.
+        flags: Whether this item has each flag; a flag is a problem only if many items have it.
     """
     path: str
     files: int = 1
@@ -228,7 +231,7 @@ class Record:
     flags: dict[str, bool] = field(default_factory=dict)
 
     def set_image(self, image: np.ndarray, data: bytes) -> None:
-        """Sets size and hashes by an image (H, W, 3) and its file."""
+        """Sets size and hashes from an image (H, W, 3) and the content of its file."""
         self.size, self.look = image.shape[:2], look_of(image)
         self.content = hashlib.blake2b(data, digest_size=16).hexdigest()
 

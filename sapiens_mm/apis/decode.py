@@ -32,7 +32,7 @@ def decode_keypoints(model: TaskModel, images: Tensor, crops: Sequence[Crop], fl
 @torch.inference_mode()
 def run_dense(model: TaskModel, images: Tensor, outputs: dict[str, Tensor] | None = None, flip_test: bool = False
               ) -> dict[str, Tensor]:
-    """Returns head outputs (B, C, h, w) by task of images (B, 3, H, W), which may be known already."""
+    """Returns head outputs (B, C, h, w) by task for images (B, 3, H, W); known ``outputs`` are not computed again."""
     outputs = model(images) if outputs is None else outputs
     if not flip_test:
         return outputs
@@ -45,7 +45,7 @@ def run_dense(model: TaskModel, images: Tensor, outputs: dict[str, Tensor] | Non
 @torch.inference_mode()
 def paste_maps(maps: dict[str, Tensor], outputs: dict[str, tuple[Tensor, Size]], crops: dict[Size, Crop],
                frame_size: Size, box: np.ndarray | None = None) -> None:
-    """Pastes a crop's decoded outputs into the frame's maps: where its segmentation is not background, else in the box.
+    """Pastes a crop's decoded outputs into the frame's maps, within the foreground of its segmentation or the box.
 
     Args:
         maps: Task -> map (C, H, W) of the frame of size (H, W), changed in place.
@@ -86,7 +86,7 @@ def paste_maps(maps: dict[str, Tensor], outputs: dict[str, tuple[Tensor, Size]],
 
 
 def finish_maps(maps: dict[str, Tensor], tasks: Sequence[str], frame_size: Size) -> dict[str, np.ndarray]:
-    """Moves maps to NumPy arrays by their names in a result; tasks without a person get zeros."""
+    """Returns maps as NumPy arrays by their names in a result; tasks without a person get zeros."""
     arrays = {}
     for task in dense_tasks().values():
         if task.name not in tasks:

@@ -29,7 +29,7 @@ DETECTORS = {
 
 
 def default_detector(size: str, own_weights: bool) -> str:
-    """The name of the default detector; that of the embedded model works offline."""
+    """Returns the name of the default detector; with the embedded model it works offline."""
     return 'parts' if size == 'tiny' and not own_weights else 'rtmdet-m'
 
 
@@ -37,8 +37,12 @@ def make_detector(detector: str | tuple | FindBoxes, models: Sequence[TaskModel]
                   batch_size: int, device: torch.device, dtype: torch.dtype) -> tuple[str, FindBoxes]:
     """Returns the name of a detector and its function from frames to boxes.
 
-    ``models`` are loaded ones, whose segmentation the detector ``parts`` uses; else it loads the embedded one.
-    ValueError, ImportError or CheckpointError: it is unknown, or mmdet or weights are missing or invalid.
+    The detector ``parts`` uses the segmentation of ``models``, or loads the embedded one.
+
+    Raises:
+        ValueError: ``detector`` is unknown.
+        ImportError: mmdet is missing or of an unsupported version.
+        CheckpointError: The weights cannot be fetched or are invalid.
     """
     if callable(detector):
         return function_name(detector), detector
@@ -71,7 +75,7 @@ def whole_frames(frames: Sequence[Frame]) -> list[np.ndarray]:
 
 
 class SegDetector:
-    """Detects people as connected foreground regions of a segmentation; merges touching people, misses small ones.
+    """Detects people as connected foreground regions of a segmentation; it merges touching people, misses small ones.
 
     Args:
         min_area: Minimum area of a region as a fraction of the frame.
@@ -120,11 +124,12 @@ class PersonDetector:
         checkpoint: Its weights: a path, ``http(s)://`` or ``hf://``.
         device: Such as ``'cuda:0'``; by default the GPU, else the CPU.
         score_threshold: Minimum score of boxes, 0 to 1.
-        batch_size: Images in a batch (1 or more), padded to its largest if the config does not resize to one size.
+        batch_size: Images in a batch, at least 1; padded to the largest if the config does not resize to one size.
 
     Raises:
         ImportError: mmdet is missing or of an unsupported version.
-        FileNotFoundError, CheckpointError: A file is missing; the checkpoint is unreadable or does not fill the model.
+        FileNotFoundError: The config or the checkpoint is missing.
+        CheckpointError: The checkpoint is unreadable or does not fill the model.
         ValueError: ``batch_size`` is below 1, or the detector has no class ``person``.
     """
 

@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def examine() -> Iterator[tuple[str, str, str]]:
-    """Yields what was checked, the result, and advice, which is empty if nothing is wrong."""
+    """Yields the name of each check, its result, and advice, which is empty if nothing is wrong."""
     yield 'sapiens_mm', f'{__version__}, Python {platform.python_version()}, {platform.platform()}', ''
     for package, (_, _, tested, pip_name) in HOSTS.items():
         try:

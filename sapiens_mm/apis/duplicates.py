@@ -31,7 +31,7 @@ class Duplicates:
 
 
 def look_of(image: np.ndarray) -> int | None:
-    """Returns a 64-bit hash of an image (H, W, 3) that recompression and scaling keep; None if the image is flat.
+    """Returns a 64-bit hash of an image (H, W, 3) that recompression and scaling hardly change; None for a flat image.
 
     Each bit tells whether brightness increases to the right, on an 8 x 8 grid.
     """
@@ -57,7 +57,7 @@ def _in_training_and_test(paths: list[tuple[str, str]]) -> bool:
 
 
 def _near_groups(paths: dict[int, list[tuple[str, str]]]) -> list[list[tuple[str, str]]]:
-    """Returns groups of images whose hashes differ in at most `_NEAR` bits, and so agree in one of three bands."""
+    """Returns groups of images whose hashes differ in at most `_NEAR` bits, so that one of three bands is equal."""
     codes = np.array(list(paths), np.uint64)
     parent = list(range(len(codes)))
 

@@ -34,7 +34,7 @@ OLDEST_TORCH = '2.7'
 
 
 class ExportedModel(nn.Module):
-    """A model with named outputs, which ``with_decode`` are keypoints instead of heatmaps, labels instead of logits."""
+    """A model with named outputs; ``with_decode``: keypoints instead of heatmaps and labels instead of logits."""
 
     def __init__(self, model: TaskModel, with_decode: bool):
         super().__init__()
@@ -43,7 +43,7 @@ class ExportedModel(nn.Module):
         self.with_decode = with_decode
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Returns outputs by name of RGB images (B, 3, H, W), 0 to 255, float32, of the model's input size."""
+        """Returns outputs by name for RGB images (B, 3, H, W) float32, 0 to 255, of the model's input size."""
         outputs = self.model(images)
         if self.with_decode:
             return decode(self.model, outputs)
@@ -73,7 +73,7 @@ def decode(model: TaskModel, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx',
                  with_decode: bool = False) -> dict[str, tuple[float, float]]:
-    """Writes a model to a file if its outputs equal the model's; returns by output the largest and tolerated error.
+    """Writes a model to a file whose outputs equal the model's; returns the largest and the tolerated error by output.
 
     Args:
         model: A model on the CPU, of the exported dtype; see :func:`sapiens_mm.apis.models.load_model`.
@@ -82,9 +82,10 @@ def export_model(model: TaskModel, path: str | os.PathLike, format: str = 'onnx'
         with_decode: See :class:`ExportedModel`.
 
     Raises:
-        ImportError, OSError: A package for ONNX is missing, or torch is too old; the file cannot be written.
-        ValueError: The model is an ONNX file, or is to become one in bfloat16.
-        CheckpointError: The file cannot be run, or a difference is too large; no file is left.
+        ImportError: A package for ONNX is missing, or torch is too old.
+        OSError: The file cannot be written.
+        ValueError: The model is an ONNX file, or a bfloat16 model is exported to ONNX.
+        CheckpointError: The exported model cannot be run, or a difference is too large; no file is written.
     """
     if not isinstance(model.network, nn.Module):
         raise ValueError(f'{model.source} is exported already; export its checkpoint')
@@ -174,7 +175,7 @@ def _dtype_name(model: TaskModel) -> str:
 
 
 def _images(model: TaskModel, number: int) -> Tensor:
-    """Coarse and fine noise (B, 3, H, W), 0 to 255."""
+    """Returns coarse and fine noise (B, 3, H, W), 0 to 255."""
     random = torch.Generator().manual_seed(number)
     height, width = model.input_size
     noise = [torch.rand(number, 3, height // cell, width // cell, generator=random) for cell in (1, 16)]
@@ -203,7 +204,7 @@ def _compare(model: TaskModel, run: Callable, with_decode: bool) -> dict[str, tu
 
 def _difference(model: TaskModel, name: str, actual: Tensor, expected: Tensor, raw: Tensor | None
                 ) -> tuple[Tensor, float]:
-    """Returns the differences of one output and the tolerated one; ``raw`` is the output before decoding, if any."""
+    """Returns the differences of an output and the tolerance; ``raw`` is the output before decoding, if any."""
     tolerance, pixels = TOLERANCES[_dtype_name(model)]
     difference = (actual.float() - expected.float()).abs()
     if raw is not None and name == 'keypoints':

@@ -31,7 +31,7 @@ class InputError(ValueError):
 class Source:
     """A file, URL or number of a camera; ``timeout`` is in seconds.
 
-    ``name`` is that of its outputs: its path relative to the common folder of all inputs, with slashes.
+    ``name`` is the name of its outputs: its path relative to the common folder of all inputs, with slashes.
     """
     path: str
     name: str
@@ -41,7 +41,7 @@ class Source:
 
 @dataclass
 class Frame:
-    """An image (H, W, 3) uint8 RGB, or a frame of a video or camera, on its way through inference.
+    """An image (H, W, 3) uint8 RGB, or a frame of a video or camera, with intermediate results of inference.
 
     Attributes:
         index, rate: Number of the frame (None for an image), and frames per second of the video.
@@ -73,7 +73,7 @@ def read_image(path: str, timeout: float = URL_TIMEOUT) -> np.ndarray:
     """Reads an image upright (by EXIF) as (H, W, 3) uint8 RGB.
 
     Gray and CMYK are converted, 16 bits are reduced to 8, transparency is composited on white, and animations give
-    their first image. InputError if it is missing, damaged, truncated, too large or no image.
+    their first image. Raises an InputError if it is missing, damaged, truncated, too large or not an image.
     """
     try:
         with _local_file(path, 'image', timeout) as file, open_image(file, MAX_PIXELS) as image:
@@ -129,7 +129,7 @@ def has_video(path: str) -> bool:
 
 
 def _open_container(file: str | BinaryIO):
-    """Opens a video with FFmpeg, which then cannot reach other files or the network."""
+    """Opens a video with FFmpeg without access to other files or the network."""
     import av
     file = f'file:{osp.abspath(file)}' if isinstance(file, str) else file  # 'concat:a.mp4' may be a file name
     return av.open(file, options=dict(protocol_whitelist='file', format_whitelist=','.join(_CONTAINERS)))
@@ -218,7 +218,7 @@ def _local_file(path: str, kind: str, timeout: float) -> Iterator[str | BinaryIO
 
 
 def _download(url: str, file: BinaryIO, max_bytes: int, timeout: float) -> None:
-    """Downloads a URL in another thread, since socket timeouts limit single reads only."""
+    """Downloads a URL in another thread, since socket timeouts limit only single reads."""
     errors, canceled = [], threading.Event()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Gate before Gradio's server: passes on the requests of the page, and only files of the client that asks."""
+"""Gate before Gradio's server: forwards only requests of the page, with files of the requesting client only."""
 import asyncio
 import json
 import os
@@ -32,9 +32,10 @@ _CLOSED = ('monitoring', 'file', 'proxy', 'stream', 'call', 'run', 'login')
 
 
 class Gate:
-    """ASGI middleware of Gradio's app; ``max_upload`` is bytes of a file, ``max_waiting`` queued runs of a client.
+    """ASGI middleware of Gradio's app.
 
-    The first two inputs of function ``run_index`` are files; ``inputs`` are allowed values by function (None: any).
+    ``max_upload`` limits the bytes of a file, ``max_waiting`` the queued runs of a client. The first two inputs of
+    function ``run_index`` are files; ``inputs`` has the allowed values of the inputs by function (None: any).
     """
 
     def __init__(self, app: Callable, clients: Clients, run_index: int, inputs: Mapping[int, Sequence[Sequence | None]],
@@ -153,14 +154,14 @@ class Gate:
         return content
 
     def _are_allowed(self, index: int, data: list) -> bool:
-        """Whether a function can have these inputs; Gradio prints a traceback where it cannot."""
+        """Returns whether a function accepts these inputs; for others Gradio would print a traceback."""
         offered = self.inputs.get(index)
         return offered is not None and len(data) == len(offered) and all(
             values is None or any(type(given) is type(value) and given == value for value in values)
             for given, values in zip(data, offered, strict=True))
 
     def _own_files(self, client: str, value: Any, depth: int = 0) -> Any:
-        """Returns the value with only the path in each file of the client; raises for files of others."""
+        """Returns the value with each file reduced to its path; raises for files that are not the client's."""
         if depth > _MAX_DEPTH:
             raise ValueError(REFUSED)
         if isinstance(value, list):

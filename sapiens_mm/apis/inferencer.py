@@ -37,10 +37,11 @@ from .streams import MAX_WAITING, groups, prefetch
 
 @dataclass
 class Sample:
-    """A frame with the crops to run; a crowded frame is split into several samples, which fill its result and maps.
+    """A frame with the crops to run; a crowded frame is split into several samples, which share its result and maps.
 
-    ``maps`` are (C, H, W) on the device by task. ``people`` have the number of a box and its crop for the pose model,
-    ``regions`` its crops by input size for the dense models (None: whole frame). The ``last`` completes the result.
+    ``maps`` are (C, H, W) on the device by task. ``people`` has the number of each box and its crop for the pose model;
+    ``regions`` has the number of each box (None: the whole frame) and its crops by input size for the dense models. The
+    ``last`` sample completes the result.
     """
     frame: Frame
     result: Result
@@ -53,13 +54,13 @@ class Sample:
 class SapiensInferencer:
     """Predicts keypoints, body parts, depth and normals of people in images and videos.
 
-    Its stages are those of MMEngine's inferencers: :meth:`preprocess` reads inputs, finds people and crops them,
-    :meth:`forward` runs the models and decodes their outputs, :meth:`visualize` draws, :meth:`postprocess` packs what
-    is returned. Memory depends on ``batch_size``, not on the number of inputs.
+    Its stages are those of MMEngine's inferencers: :meth:`preprocess` reads inputs, detects people and crops them,
+    :meth:`forward` runs the models and decodes their outputs, :meth:`visualize` draws results, and :meth:`postprocess`
+    assembles the output. Memory depends on ``batch_size``, not on the number of inputs.
 
     Args:
         tasks: At most one of ``'pose-308'``, ``'pose-133'``, ``'pose-17'``, and dense tasks: ``'seg'``, ``'depth'``,
-            ``'normal'``. By default all tasks of the weights; of the released ones pose-308 (2b: pose-133) and the
+            ``'normal'``. By default all tasks of the weights; of the released models pose-308 (2b: pose-133) and the
             dense tasks.
         size: Size of the released models: ``'0.3b'``, ``'0.6b'``, ``'1b'``, ``'2b'``; ``'tiny'`` is the embedded one.
         weights: Used instead of released models: a checkpoint, a pair of config and checkpoint, or a list of both; see
@@ -68,8 +69,8 @@ class SapiensInferencer:
         dtype: ``'fp32'``, ``'bf16'``, ``'fp16'`` or torch's; by default the device's fastest.
         compile: Whether to compile the transformer blocks; the first batches are slow.
         detector: ``'rtmdet-m'``; a config and checkpoint of mmdet; a function from frames to boxes; ``'parts'``, the
-            foreground regions of the segmentation (of the embedded model if no other is loaded); or None, which takes
-            whole frames as people. ``'auto'`` is ``'parts'`` with the embedded model, else ``'rtmdet-m'``.
+            foreground regions of the segmentation (of the embedded model if no other is loaded); or None: each whole
+            frame is one person. ``'auto'`` is ``'parts'`` with the embedded model, else ``'rtmdet-m'``.
         score_threshold: Minimum score of detected boxes, 0 to 1.
         nms_threshold: Of detected boxes that overlap by more than this IoU only the best score is kept.
         max_persons: Maximum number of detected boxes in a frame, the best scores first.
@@ -81,7 +82,9 @@ class SapiensInferencer:
         detect_every: With ``track``, detect people in every n-th frame and keep their boxes in between.
 
     Raises:
-        ValueError, CheckpointError: An argument is invalid; weights cannot be fetched, or do not fill the model.
+        ValueError: An argument is invalid.
+        CheckpointError: Weights cannot be fetched, or do not fill the model.
+        ImportError: A host library of a model or of the detector is missing.
     """
 
     def __init__(self,
@@ -152,9 +155,9 @@ class SapiensInferencer:
                                  'dataset of test_dataloader in its config, or omit flip_test')
 
     def only(self, tasks: Sequence[str], whole: bool = False) -> 'SapiensInferencer':
-        """Returns an inferencer with the same weights for some of :attr:`tasks`; ``whole`` takes frames as people.
+        """Returns an inferencer with the same weights for some of :attr:`tasks`.
 
-        Raises a ValueError if a task is unavailable, or the list is empty.
+        With ``whole`` each frame is one person. Raises a ValueError if a task is unavailable, or the list is empty.
         """
         tasks = _task_names(tasks)
         if not tasks or set(tasks) - set(self.tasks):
@@ -170,7 +173,7 @@ class SapiensInferencer:
 
     def __call__(self, inputs, boxes: Iterable[np.ndarray] | FindBoxes | str | os.PathLike | None = None,
                  return_vis: bool = False) -> list[Result] | dict:
-        """Runs :meth:`stream` on inputs that fit into memory; returns what :meth:`postprocess` packs."""
+        """Runs :meth:`stream` on inputs that fit into memory; returns the output of :meth:`postprocess`."""
         preds = list(self.stream(inputs, boxes))
         visualization = self.visualize(inputs, preds) if return_vis else None
         return self.postprocess(preds, visualization)
@@ -183,11 +186,11 @@ class SapiensInferencer:
         Args:
             inputs: One or a list of: an image, (H, W, 3) uint8 RGB or Pillow's; a path of an image, folder or video; a
                 pattern; the number of a camera; a :class:`~sapiens_mm.apis.frames.Source`. An iterator of these is
-                read during the run. Arrays are named by their place: ``'000000'``, ...
+                read during the run. Arrays are named by their index: ``'000000'``, ...
             boxes: (N, 4) or (N, 5) of x0, y0, x1, y1, score, one array for each frame; the path of a file of boxes or
                 a :class:`~sapiens_mm.apis.boxes.BoxFile`; a function from frames to boxes. All of them are used in
-                their order; one without area in its frame has scores of 0. By default people are detected; their
-                boxes pass the thresholds and are sorted by score.
+                their order; a box without area in its frame gets scores of 0. By default people are detected; their
+                boxes are filtered by the thresholds and sorted by score.
             on_error: Called with an unreadable source and its error. By default the error is raised after the results
                 of earlier inputs.
             stop: Once it is set, the run ends without waiting for the next frame.
@@ -204,9 +207,9 @@ class SapiensInferencer:
     def preprocess(self, inputs, boxes: Iterable[np.ndarray] | FindBoxes | str | os.PathLike | None = None,
                    on_error: Callable[[Source, InputError], None] | None = None,
                    stop: threading.Event | None = None) -> Iterator[list[Sample]]:
-        """Reads inputs, finds people and crops them, ahead in threads; see :meth:`stream`.
+        """Reads inputs, detects people and crops them, in threads that run ahead; see :meth:`stream`.
 
-        Yields batches for :meth:`forward`, which hold several frames if those have few people.
+        Yields batches for :meth:`forward`; a batch has several frames if these have few people.
         """
         find_boxes = self.find_boxes if boxes is None else as_find_boxes(boxes)
         if isinstance(find_boxes, GivenBoxes) and on_error is not None:
@@ -270,7 +273,7 @@ class SapiensInferencer:
     def forward(self, batch: list[Sample]) -> Iterator[Result]:
         """Runs the models on a batch of :meth:`preprocess` and decodes their outputs.
 
-        Yields the results of the frames that the batch completes, in order; one at a time, as maps are large.
+        Yields the results of the frames that the batch completes, in order and one at a time, since maps are large.
         """
         for part in _split([(sample, *crop) for sample in batch for crop in sample.people], self.batch_size):
             crops = [crop for _, _, crop in part]
@@ -289,7 +292,7 @@ class SapiensInferencer:
 
     def _dense_outputs(self, regions: list[tuple[Sample, int | None, dict[Size, Crop]]]
                        ) -> Iterator[dict[str, tuple[Tensor, Size]]]:
-        """For each region, the outputs (C, h, w) of each task and the model's input size."""
+        """Returns for each region the outputs (C, h, w) and the model's input size by task."""
         for part in _split(regions, self.batch_size):
             outputs, images = {}, {}
             for model in self.dense:
@@ -308,19 +311,19 @@ class SapiensInferencer:
         return images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
 
     def visualize(self, inputs, preds: Sequence[Result], threshold: float = .3) -> list[np.ndarray]:
-        """Draws results over their own images, (H, W, 3) uint8 RGB each, with keypoints of at least the threshold."""
+        """Draws each result over its image, (H, W, 3) uint8 RGB, with keypoints of at least the threshold."""
         return [pred.draw(threshold) for pred in preds]
 
     def postprocess(self, preds: list[Result], visualization: list[np.ndarray] | None = None) -> list[Result] | dict:
-        """Packs what a call returns: the results, or with visualizations ``predictions`` and ``visualization``."""
+        """Returns the output of a call: results, or with visualizations ``predictions`` and ``visualization``."""
         return preds if visualization is None else dict(predictions=preds, visualization=visualization)
 
     @torch.inference_mode()
     def features(self, images) -> Tensor:
         """Returns the last backbone map of the first model, float32 (B, C, h, w) on the CPU, of whole images.
 
-        ``images`` are as the inputs of :meth:`stream`, and are resized as for dense tasks. Raises InputError for an
-        unreadable image, and ValueError if the model is ONNX or has another backbone, or the list is empty.
+        ``images`` are inputs as for :meth:`stream`, resized as for dense tasks. Raises an InputError for an unreadable
+        image, and a ValueError if the model is ONNX or has another backbone, or the list is empty.
         """
         model = self.models[0]
         if not isinstance(model.network, SapiensNetwork):

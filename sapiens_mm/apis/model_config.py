@@ -1,6 +1,6 @@
-"""Configs of models that run: read from files and checkpoints, built without storage, described.
+"""Model configs for inference: reading from files and checkpoints, building on the meta device, description.
 
-A config stored in a checkpoint is parsed as literals and may only name registered classes, so no code of it runs.
+A config stored in a checkpoint is parsed as literals and may only name registered classes, so none of its code runs.
 """
 import ast
 import colorsys
@@ -29,7 +29,13 @@ _SCOPES = ('mmengine', 'mmcv', 'mmpose', 'mmseg')
 
 
 def read_config(path: str | os.PathLike) -> Config:
-    """Reads a config file; FileNotFoundError or ImportError for missing files and imports, ValueError if it fails."""
+    """Reads a config file.
+
+    Raises:
+        FileNotFoundError: The file or one of its bases is missing.
+        ImportError: An import of the config fails.
+        ValueError: The config fails in another way.
+    """
     try:
         return load_config(path)
     except (FileNotFoundError, ImportError):
@@ -57,7 +63,7 @@ def config_errors(source: str) -> Iterator[None]:
 
 
 def read_metadata(path: str, content: dict, source: str) -> dict:
-    """The metadata of a checkpoint: MMEngine's ``meta``, or that of ``.safetensors``; ``dataset_meta`` is parsed."""
+    """Returns MMEngine's ``meta`` or the metadata of ``.safetensors``, with ``dataset_meta`` parsed."""
     if path.endswith('.safetensors'):
         from safetensors import safe_open
         with safe_open(path, 'pt') as file:
@@ -89,7 +95,7 @@ def stored_config(metadata: dict, source: str) -> Config:
 
 
 def _parse_config(text: str) -> dict:
-    """The model, its scope, and the test pipeline; not a dataset's metainfo, which may name a file that would run."""
+    """Returns model, scope and test pipeline, but no metainfo of datasets, which may name a file that would run."""
     if text.startswith('{'):
         cfg = parse_json(text)
     else:
@@ -131,7 +137,7 @@ def _types(config: Any) -> list[str]:
 
 
 def build_model(cfg: Config, source: str, trusted: bool = True) -> tuple[nn.Module, dict]:
-    """Returns the model on the meta device and its plain config; only a trusted one may name modules of classes."""
+    """Returns the model on the meta device and its plain config; only trusted configs may name classes by module."""
     if 'model' not in cfg:
         raise ValueError(f'the config for {source} has no model')
     scope = cfg.get('default_scope') or ('mmpose' if 'head' in cfg.model else 'mmseg')

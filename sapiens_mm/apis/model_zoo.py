@@ -82,7 +82,7 @@ RELEASED = {(size, task): _locate(task, size, name) for task, names in _NAMES.it
 def released_file(size: str, task: str) -> ReleasedFile:
     """Looks up a released checkpoint of a size, such as ``'0.3b'`` or ``'sapiens_0.3b'``.
 
-    ``task`` is ``'pretrain'``, one of `RELEASED_TASKS`, or an alias. Raises a ValueError for what was not released.
+    ``task`` is ``'pretrain'``, one of `RELEASED_TASKS`, or an alias. Raises a ValueError if it was not released.
     """
     size, task = size.lower().removeprefix('sapiens_'), canonical_name(task)
     for name, value, known in (('size', size, SIZES[1:]), ('task', task, _NAMES)):
@@ -94,7 +94,7 @@ def released_file(size: str, task: str) -> ReleasedFile:
 
 
 def find_released(source: str) -> tuple[str, str] | None:
-    """Size and task of a released file that runs on images, by its name; None for other files."""
+    """Returns size and task of a released model for images, by its file name; None for other files."""
     name = os.path.basename(source)
     return next((key for key, file in RELEASED.items()
                  if key[1] in RELEASED_TASKS and os.path.basename(file.path) == name), None)
@@ -122,7 +122,7 @@ def embedded_tasks() -> dict[str, Path]:
 
 
 def released_config(size: str, task: str) -> dict:
-    """Returns the config of a released model, as an installed package may lack the config files."""
+    """Returns the config of a released model without config files, which an installed package may lack."""
     width = SapiensViT.arch_zoo[f'sapiens_{size}']['embed_dims']
     backbone = dict(type='SapiensViT', arch=f'sapiens_{size}', img_size=(1024, 768), patch_size=16,
                     patch_cfg=dict(padding=2 if task in PADDED_TASKS else 0))

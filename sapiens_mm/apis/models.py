@@ -1,7 +1,7 @@
 """Loading of models by size and task, from a config and checkpoint, a checkpoint alone, or an exported ONNX file.
 
-A checkpoint alone states its model in MMEngine's ``meta`` or in the metadata that :func:`save_model` writes. Reading a
-checkpoint runs no code of it.
+A checkpoint alone describes its model in MMEngine's ``meta`` or in the metadata that :func:`save_model` writes. Reading
+a checkpoint never runs code from it.
 """
 import copy
 import json
@@ -38,18 +38,19 @@ __all__ = ['load_model', 'load_models', 'load_released', 'pair_weights', 'save_m
 def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict | None = None,
                tasks: Sequence[str] | None = None, device: str | torch.device = 'cpu',
                dtype: torch.dtype = torch.float32) -> TaskModel:
-    """Builds a model and loads its weights, every tensor of it.
+    """Builds a model and loads its weights, which must fill every tensor.
 
     Args:
         checkpoint: A path, ``http(s)://`` or ``hf://`` address; also an exported ``.onnx`` file.
         config: Config file or dict of a top-down pose estimator with ``SapiensUDPHeatmap`` or of a dense estimator.
-            None if the checkpoint states it: written by a training or :func:`save_model`, or a released file under its
-            own name.
+            None if the checkpoint contains it (written in training or by :func:`save_model`), or is a released file
+            under its own name.
         tasks: Tasks of a multi-task model to keep; by default all.
         dtype: Dtype of its computations.
 
     Raises:
-        FileNotFoundError, ImportError: A file, mmpose or mmseg is missing.
+        FileNotFoundError: The config or the checkpoint is missing.
+        ImportError: mmpose or mmseg is missing.
         CheckpointError: The weights cannot be fetched, or do not fill the model.
         ValueError: The config is of an unsupported model.
     """
@@ -91,9 +92,9 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
 
 
 def load_released(size: str, task: str, **kwargs) -> TaskModel:
-    """Loads a released model, or the embedded one's part for a task, with arguments of :func:`load_model`.
+    """Loads a released model, or the embedded model of a task, with arguments of :func:`load_model`.
 
-    Raises a ValueError for what was not released, and a CheckpointError for weights that cannot be fetched.
+    Raises a ValueError if it was not released, and a CheckpointError if the weights cannot be fetched.
     """
     task = canonical_name(task)
     if size != 'tiny':
@@ -126,7 +127,9 @@ def load_models(tasks: Sequence[str] | None, size: str, weights: str | os.PathLi
         weights: Used instead of released models: a checkpoint, a pair of config and checkpoint, or a list of both.
 
     Raises:
-        ValueError, CheckpointError: Arguments are invalid; weights cannot be fetched, or do not fill the model.
+        ValueError: Tasks, size or weights are invalid.
+        CheckpointError: Weights cannot be fetched, or do not fill the model.
+        FileNotFoundError, ImportError: As for :func:`load_model`.
     """
     if weights is not None:
         return _load_own(tasks, weights, kwargs)

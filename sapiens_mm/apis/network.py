@@ -20,7 +20,7 @@ DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 
 class SapiensNetwork(nn.Module):
-    """A pose or dense estimator with float32 outputs and normalization (0 to 255) in front; ``bgr`` if it takes BGR."""
+    """A pose or dense estimator that normalizes RGB images of 0 to 255 and returns float32; ``bgr``: it takes BGR."""
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], bgr: bool = False):
         super().__init__()
@@ -33,7 +33,7 @@ class SapiensNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
         """Runs RGB images (B, 3, H, W), 0 to 255 in any dtype, of the model's input size.
 
-        Returns float32 heatmaps, logits, depth or normals (of any length), (B, C, h, w); of several tasks by task.
+        Returns heatmaps, logits, depth or normals (of any length), (B, C, h, w) float32; a dict for several tasks.
         """
         return self.model(self._normalize(images), None, mode='tensor')
 
@@ -49,7 +49,7 @@ class SapiensNetwork(nn.Module):
         return ((images.float() - self.mean) / self.std).to(self.dtype)
 
     def cast(self, dtype: torch.dtype) -> 'SapiensNetwork':
-        """Sets the dtype of all but normalization and last layers: bfloat16 is too coarse to locate heatmap peaks."""
+        """Sets the dtype except in normalization and last layers: bfloat16 is too coarse to locate heatmap peaks."""
         self.dtype = dtype
         last = self.last_layers()
         weights = [copy.deepcopy(layer.state_dict()) for layer in last]  # casting back would not undo the rounding
@@ -75,9 +75,9 @@ class TaskModel:
     Attributes:
         tasks: Tasks of its outputs: one ``'pose-<keypoints>'``, or some of the dense tasks.
         input_size: (H, W) of its input in pixels.
-        metainfo: By task. Keypoints have mmpose's ``parse_pose_metainfo`` (``keypoint_id2name``, ``skeleton_links``,
-            ``flip_indices``, colors); seg has ``classes``, ``palette``, ``flip_indices``.
-        network: Images to raw outputs: a :class:`SapiensNetwork` or a function with the same contract.
+        metainfo: Dict by task. For keypoints that of mmpose's ``parse_pose_metainfo`` (``keypoint_id2name``,
+            ``skeleton_links``, ``flip_indices``, colors); for seg ``classes``, ``palette``, ``flip_indices``.
+        network: From images to raw outputs: a :class:`SapiensNetwork`, or a function with its arguments and results.
         source, path: Path or address of the weights, and their local file.
         codec: Decoder of heatmaps, a ``SapiensUDPHeatmap``; None without keypoints.
         config: The model's config, None for ONNX.
@@ -109,7 +109,7 @@ class TaskModel:
         self.metainfo = {task: self.metainfo[task] for task in self.tasks}
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Returns raw outputs by task of images (B, 3, H, W) on the model's device."""
+        """Returns raw outputs by task for images (B, 3, H, W) on the model's device."""
         outputs = self.network(images)
         return outputs if isinstance(outputs, dict) else {self.tasks[0]: outputs}
 

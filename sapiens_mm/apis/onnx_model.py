@@ -1,4 +1,4 @@
-"""Exported ONNX models, run by ONNX Runtime instead of the original model."""
+"""Exported ONNX models, run by ONNX Runtime in place of the original model."""
 import torch
 from torch import Tensor
 
@@ -14,7 +14,7 @@ METADATA = ('tasks', 'input_size', 'with_decode', 'metainfo', 'codec')
 
 
 class OnnxNetwork:
-    """An ONNX file as a function of images, on a CPU or CUDA device; inputs and outputs pass through host memory."""
+    """An ONNX file as a function of images on a CPU or CUDA device; inputs and outputs are copied through the host."""
 
     def __init__(self, path: str, device: torch.device):
         try:
@@ -48,7 +48,8 @@ def load_onnx_model(path: str, device: str | torch.device = 'cpu') -> TaskModel:
     """Loads a file of ``sapiens-mm export --format onnx``.
 
     Raises:
-        ImportError, ValueError: ONNX Runtime (or mmpose, for keypoints) is missing, or does not support the device.
+        ImportError: ONNX Runtime is missing, or for keypoints mmpose.
+        ValueError: ONNX Runtime does not support the device.
         CheckpointError: The file cannot be run, was not exported by this package, or decodes its outputs itself.
     """
     device = torch.device(device)

@@ -18,7 +18,7 @@ _OPENPOSE_PARTS = {'face_keypoints_2d': slice(23, 91), 'hand_left_keypoints_2d':
 
 @dataclass
 class Result:
-    """People and maps of one image, in its pixels.
+    """People and maps of one image, in pixels of this image.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
@@ -85,10 +85,10 @@ class Result:
         return [task for task in dense_tasks().values() if task.result in self.maps]
 
     def to_json(self, keypoint_format: str = 'model') -> dict:
-        """The people as JSON values; docs/outputs.md describes the fields.
+        """Returns the people as JSON values; docs/outputs.md describes the fields.
 
-        ``keypoint_format`` is one of `KEYPOINT_FORMATS` (``'openpose'``: OpenPose's files); ValueError for others, or
-        if the keypoints do not convert to it.
+        ``keypoint_format`` is one of `KEYPOINT_FORMATS` (``'openpose'``: as OpenPose writes files). Raises a ValueError
+        for others, or if the keypoints cannot be converted to it.
         """
         check_keypoint_format(keypoint_format)
         if keypoint_format == 'openpose':
@@ -113,7 +113,7 @@ class Result:
         return content
 
     def _converted(self, keypoint_set: str | None) -> tuple[list[str] | None, np.ndarray | None, np.ndarray | None]:
-        """Names, coordinates (N, K, 2) and scores (N, K) in a keypoint set; None keeps the model's."""
+        """Returns names, coordinates (N, K, 2) and scores (N, K) in a keypoint set; None keeps the model's set."""
         if self.keypoints is None:
             return None, None, None
         model_names = list(self.metainfo['pose']['keypoint_id2name'].values())
@@ -218,6 +218,6 @@ def _rounded(values) -> list[float]:
 
 
 def _triples(points: np.ndarray, scores: np.ndarray) -> list[float]:
-    """x, y, score of each keypoint in a row; keypoints that the model lacks are 0, 0, 0."""
+    """Returns a flat list of x, y, score of each keypoint; keypoints that the model lacks are 0, 0, 0."""
     points = np.nan_to_num(np.column_stack([points, scores]).astype(float))
     return _rounded(points.ravel().tolist())

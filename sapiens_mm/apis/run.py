@@ -102,7 +102,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def run(options: RunOptions) -> int:
-    """Writes the results; returns 0, 1 if an input failed, 2 for wrong options, or 128 + signal if stopped."""
+    """Runs inference and writes the results; returns 0, 1 if an input failed, 2 for wrong options, 128 + signal."""
     summary = _Summary()
 
     def report(error: InputError) -> None:
@@ -301,7 +301,7 @@ def _disk_problem(writer: ResultWriter, error: OSError) -> str:
 
 
 class StopOnSignal:
-    """Context in which the first Ctrl-C or SIGTERM sets ``code`` and ``event``, and the second raises."""
+    """Context in which the first Ctrl-C or SIGTERM sets ``code`` and ``event``, and the second one raises."""
 
     def __init__(self):
         self.code, self.event = 0, threading.Event()

@@ -31,8 +31,8 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
                  url_timeout: float = URL_TIMEOUT) -> list[Source]:
     """Finds the sources of files, folders (recursively), patterns, camera numbers and URLs.
 
-    Files of a folder or pattern are sorted by name, without other file types and without results (`RESULTS`) below a
-    ``meta.json`` of this package.
+    Files of a folder or pattern are sorted by name. Other file types and results (`RESULTS`) below a ``meta.json`` of
+    this package are skipped.
 
     Args:
         without: Folder whose results are skipped in folders and patterns.
@@ -89,7 +89,7 @@ def _url_source(entry: str, allow_urls: bool) -> Source:
 
 
 def _walk(entry: str, on_error: Callable[[InputError], None] | None) -> Iterator[str]:
-    """The files below a folder; links to folders are followed last, and no folder is visited twice."""
+    """Yields the files below a folder; links to folders are followed last, and no folder is visited twice."""
     def refuse(error: OSError) -> None:
         refused = InputError(f"'{error.filename}' cannot be read: {error.strerror}")
         if on_error is None:
@@ -138,7 +138,7 @@ def _kind(path: str) -> str:
 
 
 def file_source(path: str) -> Source:
-    """Returns a file, no link, as a source named by its base name, even if it looks like a pattern, number or URL."""
+    """Returns a file (not a link) as a source with its base name, even if it looks like a pattern, number or URL."""
     if not osp.isfile(path) or osp.islink(path):
         raise InputError(f'{path}: file does not exist')
     path = osp.abspath(path)

@@ -1,4 +1,4 @@
-"""Streams of items: made ahead in a thread, and split into groups."""
+"""Streams of items: prefetching in a thread, and grouping."""
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ MAX_WAITING = 2**27
 
 
 def groups(items: Iterable, full: Callable[[list], bool]) -> Iterator[list]:
-    """Splits a stream into lists until ``full``; items that precede an error are yielded before it is raised."""
+    """Splits a stream into lists that are ``full``; items that precede an error are yielded before it is raised."""
     group, error = [], None
     try:
         for item in items:
@@ -29,8 +29,8 @@ def prefetch(items: Iterable, depth: int, size: Callable[[Any], int] = lambda it
              stop: threading.Event | None = None) -> Iterator:
     """Runs an iterator ahead in a thread and re-raises its errors; closing the returned generator ends both.
 
-    At most ``depth`` items wait, and no other is made while `MAX_WAITING` bytes (by ``size`` of an item) wait. Once
-    ``stop`` is set, the stream ends, even while the iterator blocks.
+    At most ``depth`` items are queued, and none is added while `MAX_WAITING` bytes (by ``size`` of an item) are queued.
+    Once ``stop`` is set, the stream ends, even while the iterator blocks.
     """
     waiting: deque = deque()
     changed = threading.Condition()

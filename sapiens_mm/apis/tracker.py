@@ -1,10 +1,10 @@
-"""Tracking: numbers that people keep over the frames of a video."""
+"""Tracking of people over the frames of a video."""
 import numpy as np
 import torch
 
 
 class Tracker:
-    """Matches boxes greedily by IoU from frame to frame; remembers unseen people for ``max_age`` updates."""
+    """Matches boxes greedily by IoU from frame to frame; keeps undetected people for ``max_age`` updates."""
 
     def __init__(self, iou_threshold: float = .3, max_age: int = 30):
         self.iou_threshold, self.max_age = iou_threshold, max_age

@@ -22,7 +22,7 @@ def import_av():
 
 
 class VideoWriter:
-    """Writes images as an ``.mp4``, which exists once it is closed, at an average rate in frames per second."""
+    """Writes images to an ``.mp4`` file at an average rate in frames per second; the file exists once it is closed."""
 
     def __init__(self, path: str, rate: float):
         self.path, self.rate = path, Fraction(rate).limit_denominator(1001)
@@ -33,7 +33,8 @@ class VideoWriter:
     def append(self, image: np.ndarray, time: float | None = None) -> None:
         """Adds an image (H, W, 3) uint8 RGB at a time in seconds (by default from the rate); ignored after an error.
 
-        H.264 needs even sides: an odd last row or column is dropped, one alone is doubled. An OSError leaves no file.
+        H.264 needs even sides: an odd last row or column is dropped, a single one is doubled. If writing fails, an
+        OSError is raised and no file is left.
         """
         if self.failed:
             return
@@ -55,7 +56,7 @@ class VideoWriter:
             self.container.mux(self.stream.encode(frame))
 
     def close(self) -> None:
-        """Completes the file; without images or after an error none is left."""
+        """Completes the file; without images or after an error no file is left."""
         if self.stream is None or self.failed:
             return
         with self._removed_on_error():

@@ -25,14 +25,14 @@ _MAX_VALUE = 65535  # of a 16-bit depth PNG
 
 
 class ResultWriter:
-    """Writes results below a folder, named like their sources; ValueError for unknown kinds and formats.
+    """Writes results below a folder under the names of their sources; ValueError for unknown kinds and formats.
 
     Args:
-        kinds: What to write, some of `KINDS`; JSON always is. None for `DEFAULT_KINDS` by kind of source.
+        kinds: Files to write besides JSON, some of `KINDS`; None for the `DEFAULT_KINDS` of each kind of source.
         keypoint_format: One of :data:`sapiens_mm.apis.result.KEYPOINT_FORMATS`.
         threshold: Minimum score of drawn keypoints.
-        on_error: Called with a source and the error if a result cannot be written; the others continue. By default the
-            error is raised.
+        on_error: Called with a source and the error if a result cannot be written; other results are still written. By
+            default the error is raised.
     """
 
     def __init__(self, folder: str | os.PathLike, kinds: Collection[str] | None = None, keypoint_format: str = 'model',
@@ -64,7 +64,7 @@ class ResultWriter:
         return kinds - {'video'} if source.kind == 'image' else kinds
 
     def is_done(self, source: Source, tasks: Sequence[str] = ()) -> bool:
-        """Whether all files of a source exist, with PNGs of some tasks; of a video those of its last frame."""
+        """Returns whether all files of a source exist, with PNGs of some tasks; for videos, those of the last frame."""
         kinds, name = self.kinds_of(source), source.name
         files = [self._path(name, kind) for kind in kinds & {'json', 'video'}]
         if source.kind == 'video':
@@ -77,7 +77,7 @@ class ResultWriter:
         return source.kind != 'camera' and all(map(osp.exists, files))
 
     def write(self, result: Result) -> bool:
-        """Writes a result, the JSON last, and returns whether that worked; frames of a video must come in order."""
+        """Writes a result, the JSON last, and returns whether it succeeded; frames of a video must come in order."""
         if result.source is not self._source:
             self.close()
             self._source, self._frames = result.source, 0
@@ -128,7 +128,7 @@ class ResultWriter:
             raise OSError(f'{path} cannot be written: {error.strerror}') from error
 
     def close(self, complete: bool = True) -> None:
-        """Finishes the current source, of which all frames were written if ``complete``."""
+        """Finishes the current source; ``complete``: all of its frames were written."""
         video, source = self._video, self._source
         self._video = self._source = None
         if video is not None:
@@ -203,7 +203,7 @@ class ResultWriter:
 
 
 def kept_tasks(tasks: Sequence[str], kinds: Collection[str]) -> list[str]:
-    """The tasks whose results some kinds of files keep: JSON keeps keypoints, overlays the first dense task."""
+    """Returns the tasks whose results are kept by kinds of files: JSON has keypoints, overlays the first dense task."""
     dense = dense_tasks()
     first = [name for name in dense if name in tasks][:1]
     maps = dense if {'npz', 'png', 'sheet'} & set(kinds) else first if {'overlay', 'video'} & set(kinds) else ()
@@ -211,7 +211,7 @@ def kept_tasks(tasks: Sequence[str], kinds: Collection[str]) -> list[str]:
 
 
 def meta_differences(before: dict, now: dict) -> list[str]:
-    """Differences between two contents of ``meta.json`` that change results."""
+    """Returns the differences between two contents of ``meta.json`` that change results."""
     before, now = _facts(before), _facts(now)
     return [f'{name} ({value}, now {now[name]})' for name, value in before.items() if now.get(name, value) != value]
 
@@ -226,7 +226,7 @@ def _facts(meta: dict) -> dict:
 
 
 def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Encodes depth (H, W) as uint16, ``near`` and ``step``: ``depth = near + (value - 1) * step``, 0 without depth."""
+    """Encodes depth (H, W): uint16, ``near`` and ``step``; ``depth = near + (value - 1) * step``, 0 without depth."""
     valid = (depth != 0) & np.isfinite(depth)
     encoded = np.zeros(depth.shape, np.uint16)
     if not valid.any():

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Returns the value of a JSON text; a ValueError if it is not JSON in UTF-8, or is nested too deeply."""
+    """Returns the value of a JSON text; raises a ValueError if it is not UTF-8 JSON, or is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -17,7 +17,10 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Returns the value of a JSON file; an OSError, or a ValueError as :func:`parse_json` that names the file."""
+    """Returns the value of a JSON file.
+
+    Raises an OSError if it cannot be read, and a ValueError that names it as for :func:`parse_json`.
+    """
     with open(path, 'rb') as file:
         content = file.read()
     try:
@@ -28,7 +31,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike, unique: bool = False) -> Iterator[str]:
-    """Yields a temporary path beside ``path`` and moves what is written there to ``path`` unless an error occurs.
+    """Yields a temporary path beside ``path``, and moves the file or folder there to ``path`` unless an error occurs.
 
     The content is flushed before the rename, so a crash leaves either the old or the new content; a folder is replaced
     as a whole. With ``unique`` several processes or threads may write the same path.

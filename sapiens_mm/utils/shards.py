@@ -1,6 +1,7 @@
-"""Running a function over independent items: shares of an array job, local processes, a Ray cluster.
+"""Execution of a function on independent items: shares of an array job, local processes, a Ray cluster.
 
-Every runner calls ``make``, which is picklable and returns the function, once in each worker, to load a model once.
+Every runner calls ``make``, a picklable function that returns the function, once in each worker, so that a model is
+loaded once.
 """
 import contextlib
 import logging
@@ -36,8 +37,8 @@ def parse_share(text: str) -> tuple[int, int]:
 def run_in_processes(make: Make, items: Sequence, workers: int = 1) -> Iterator[Any]:
     """Applies a function to picklable items in at most ``workers`` new processes that use one thread each.
 
-    The processes start afresh, ignore Ctrl-C and end with this process. Yields results in the order of completion;
-    raises what the function raises, or a ChildProcessError if a worker died.
+    The processes are spawned, ignore Ctrl-C and end with this process. Yields results in the order of completion.
+    Raises the errors of the function, or a ChildProcessError if a worker died.
     """
     context = get_context('spawn')
     theirs, mine = context.Pipe(duplex=False)
@@ -96,7 +97,7 @@ def _start(make: Make, parent: Connection) -> None:
 
 
 def _exit_with(parent: Connection) -> None:
-    """Ends this process when the other end of the pipe is closed, also by a kill of the parent."""
+    """Ends this process when the other end of the pipe is closed, also if the parent is killed."""
     try:
         parent.recv()
     except (EOFError, OSError):

@@ -1,6 +1,6 @@
 """Migration of configs of the public Sapiens release to this package.
 
-The rules come from facts about the public configs (names of types and arguments), not from the release's code.
+The rules are based on the public configs (names of types and arguments), not on the release's code.
 """
 import copy
 import os
@@ -31,10 +31,11 @@ def read_config(path: str | os.PathLike) -> dict:
 
 
 def migrate_config(cfg: dict, data_root: str | None = None, num_images: int | None = None) -> tuple[dict, Report]:
-    """Turns a public config (see :func:`read_config`) into the variables of one of ours, with ``Code``, and a report.
+    """Returns the variables of the converted config, with ``Code``, and a report; see :func:`read_config`.
 
-    ``data_root`` is by default an environment variable, as in ``configs/``; ``num_images`` (of an epoch) is for
-    pretraining. Raises a ConfigError for configs that are not public or not whole, and without a number of images.
+    ``data_root`` is by default an environment variable, as in ``configs/``; ``num_images``, of an epoch, is required
+    for pretraining. Raises a ConfigError if the config is not of the public release or incomplete, or the number of
+    images is missing.
     """
     cfg = copy.deepcopy(cfg)
     kind = find_kind(cfg)
@@ -73,7 +74,7 @@ def _pretraining(m: Migration) -> dict:
 
 def migrate_file(source: str | os.PathLike, out: str | os.PathLike, data_root: str | None = None,
                  num_images: int | None = None) -> Report:
-    """Writes a public config as one of ours; ConfigError as for :func:`migrate_config`, or if ``out`` exists."""
+    """Converts a public config to the file ``out``; ConfigError as for :func:`migrate_config`, or if ``out`` exists."""
     source, out = Path(source), Path(out)
     if out.exists():
         raise ConfigError(f'{out}: got a file that exists, expected a new one; change OUT, or remove it')
@@ -88,9 +89,10 @@ def migrate_file(source: str | os.PathLike, out: str | os.PathLike, data_root: s
 
 def migrate_folder(source: str | os.PathLike, out: str | os.PathLike, data_root: str | None = None,
                    num_images: int | None = None) -> dict[str, Report | ConfigError]:
-    """Migrates every config below a folder but ``_base_`` to the same relative names below ``out``.
+    """Migrates every config below a folder except ``_base_`` to the same relative names below ``out``.
 
-    Returns each file's report or error by relative name; ConfigError if there is no config or ``out`` is in the folder.
+    Returns the report or error of each file by relative name. Raises a ConfigError if there is no config, or ``out`` is
+    in the folder.
     """
     source, out = Path(source), Path(out)
     if source.resolve() in (out.resolve(), *out.resolve().parents):

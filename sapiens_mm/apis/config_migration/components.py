@@ -12,7 +12,7 @@ _BACKBONES = ('mmpretrain.VisionTransformer', 'VisionTransformer', 'MAEViT')
 
 
 class Kind(NamedTuple):
-    """A task of the public release: key and type of its head, default scope, and module that registers its pieces."""
+    """A task of the public release: key and type of its head, default scope, module that registers its components."""
     task: str
     head_key: str
     head: str
@@ -38,10 +38,10 @@ KINDS = {
 
 
 class Rule(NamedTuple):
-    """A component's type here ('' drops it), and the treatment of its public arguments.
+    """The type that replaces a public component ('' drops it), and the conversion of its arguments.
 
-    ``ignored`` ones have no meaning here, ``renamed`` maps public names to ours, and ``fixed`` gives values that the
-    counterpart always uses; other values have no counterpart.
+    ``ignored`` arguments have no effect here, ``renamed`` maps public names to ours, and ``fixed`` has the values that
+    the counterpart always uses; other values have no counterpart.
     """
     type: str = ''
     kept: Iterable[str] = ()
@@ -73,7 +73,7 @@ class Migration:
 
 
 def find_kind(cfg: dict) -> Kind:
-    """Returns the task of a public config; ConfigError if it is not of the public release, or already ours."""
+    """Returns the task of a public config; ConfigError if it is not of the public release, or already converted."""
     model = cfg.get('model')
     if not isinstance(model, dict) or not isinstance(model.get('backbone'), dict):
         raise ConfigError('model: got no model with a backbone, expected a config of the public Sapiens release; '
@@ -95,7 +95,7 @@ def find_kind(cfg: dict) -> Kind:
 
 def arguments(config: dict, path: str, report: Report, kept: Iterable[str] = (), ignored: Iterable[str] = (),
               renamed: Mapping[str, str] = {}) -> dict:
-    """Returns the arguments under their names here, without ``type``; all others that are set stay and are reported."""
+    """Returns the arguments under our names, without ``type``; unknown ones are kept and reported."""
     names = {**renamed, **{name: name for name in kept}}
     out = {}
     for key, value in config.items():
@@ -123,7 +123,7 @@ def no_counterpart(config: dict, path: str, report: Report) -> dict:
 
 
 def parts_of_union(dataset: dict, path: str, report: Report) -> list[tuple[dict, str]]:
-    """Returns the datasets of a union, each with its whole pipeline, and their places."""
+    """Returns the datasets of a union, each with its whole pipeline, and their keys."""
     if not isinstance(dataset, dict) or any(not isinstance(step, dict) for step in dataset.get('pipeline') or ()):
         raise ConfigError(f'{path}: got {type(dataset).__name__}, expected a data set with a list of transforms, '
                           'all of them dicts; correct it')

@@ -1,4 +1,4 @@
-"""Datasets, data loaders and evaluators of the public release as ours."""
+"""Migration of the public release's datasets, data loaders and evaluators."""
 from pathlib import PurePosixPath
 from typing import NamedTuple
 

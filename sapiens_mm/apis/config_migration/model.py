@@ -1,4 +1,4 @@
-"""Models of the public release as ours: backbone, head, losses, codec and checkpoints."""
+"""Migration of the public release's models: backbone, head, losses, codec and checkpoints."""
 import inspect
 import re
 from pathlib import PurePosixPath
@@ -119,7 +119,7 @@ def _normal_losses(losses: list[dict], path: str, report: Report) -> dict | list
 
 
 def migrate_codec(config: dict | None, path: str, report: Report) -> dict:
-    """Returns the codec of a pose model; ConfigError if it is no UDPHeatmap of Gaussians, or lacks a size."""
+    """Returns the codec of a pose model; ConfigError if it is not a UDPHeatmap of Gaussians, or lacks a size."""
     config = config or {}
     if config.get('type') != 'UDPHeatmap' or config.get('heatmap_type', 'gaussian') != 'gaussian':
         raise ConfigError(f'{path}: got {config.get("type")} of {config.get("heatmap_type", "gaussian")}, expected '

@@ -1,4 +1,4 @@
-"""Pipelines of the public release as ours."""
+"""Migration of the public release's pipelines."""
 from mmpose.registry import TRANSFORMS as POSE_TRANSFORMS
 from mmseg.registry import TRANSFORMS as DENSE_TRANSFORMS
 
@@ -38,7 +38,7 @@ _RULES = dict(
 
 
 def migrate_pose_pipeline(pipeline: list[dict], codec: dict, path: str, train: bool, report: Report) -> list:
-    """Returns a pipeline of keypoints; ``codec`` is the public one, which is a variable here."""
+    """Returns a keypoint pipeline; ``codec`` is the public one, a variable of the new config."""
     out = [dict(type='SapiensSeedSample')] if train else []
     for index, step in enumerate(pipeline):
         name, where = step.get('type'), f'{path}.{index}'
@@ -224,7 +224,7 @@ def migrate_dense_test_pipeline(pipeline: list[dict], path: str, report: Report)
 
 
 def flip_pairs(pipeline: list[dict]) -> list[tuple[int, int]] | None:
-    """Returns the labels that a pipeline exchanges in a mirrored image; None where it names none."""
+    """Returns the labels that a pipeline swaps in a mirrored image; None if it names none."""
     for step in pipeline:
         if _ROLES.get(step.get('type')) == 'flip' and step.get('swap_seg_labels') is not None:
             return [tuple(pair) for pair in step['swap_seg_labels']]

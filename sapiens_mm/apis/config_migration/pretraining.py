@@ -1,4 +1,4 @@
-"""Masked autoencoding of the public release as ours: the model, and epochs of images as iterations of a stream."""
+"""Migration of the public release's masked autoencoding: the model, and epochs as iterations of an image stream."""
 from ...utils.config_text import Code
 from ..config_report import ConfigError, Report
 from .components import Migration, Rule, arguments, convert, no_counterpart, parts_of_union

@@ -1,4 +1,4 @@
-"""Optimizer, schedule, hooks, visualizer and other runtime settings of public configs as ours."""
+"""Migration of optimizer, schedule, hooks, visualizer and other runtime settings of public configs."""
 import importlib.util
 
 import mmengine.hooks  # noqa: F401  (registers the stock hooks)

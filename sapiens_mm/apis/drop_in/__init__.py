@@ -20,7 +20,7 @@ _NARROW = dict(embed_dims=32, num_heads=2, feedforward_channels=64)
 def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | None = None) -> Plan:
     """Puts a Sapiens backbone into a config, with the neck, strides and optimizer that its head needs.
 
-    The head must get maps of the stock model's channels and strides; these are measured on it without weights.
+    The head needs maps with the channels and strides of the stock model, which are measured on it without weights.
 
     Args:
         config: A path, or ``HOST::FILE`` of an installed host: ``'mmdet::faster-rcnn_r50_fpn_1x_coco'``, with or
@@ -31,7 +31,8 @@ def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | No
 
     Raises:
         ConfigError: The config cannot take a plain ViT, or does not build with its own backbone.
-        FileNotFoundError, ValueError: The config does not exist; several configs match, or ``arch`` is unknown.
+        FileNotFoundError: The config does not exist, or its host is not installed.
+        ValueError: Several configs match, or ``arch`` is unknown.
     """
     width = SapiensViT._arch_settings(arch)['embed_dims']
     path, base = find_config(config)

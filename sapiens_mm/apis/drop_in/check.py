@@ -1,4 +1,4 @@
-"""Check of stock configs with a tiny Sapiens backbone: training steps and a prediction, on noise in two processes."""
+"""Check of stock configs with a tiny Sapiens backbone: training steps and a prediction on noise, in two processes."""
 import copy
 import os.path as osp
 import queue
@@ -33,8 +33,8 @@ _SIDE = 128  # of the images of detectors and segmentors, in pixels
 class Check:
     """Result of one config: ``refused`` has the reason of a refusal, ``error`` the first failed check.
 
-    ``strides`` of the head's maps are in pixels, ``head_strides`` those that it states (None: none); ``losses`` are by
-    step; ``without_gradient`` names parameters that had none in some step.
+    ``strides`` of the head's maps are in pixels; ``head_strides`` are those in the head's settings, None if it has
+    none. ``losses`` has one value per step; ``without_gradient`` names parameters that had no gradient in some step.
     """
     config: str
     refused: str | None = None
@@ -53,7 +53,7 @@ class Check:
 
 
 def check(configs: Sequence[str], report: Callable[[Check], None] | None = None) -> list[Check]:
-    """Puts a tiny backbone into each config, trains three steps in two processes and predicts; reports each result."""
+    """Trains each config three steps with a tiny backbone in two processes and predicts; reports each result."""
     results = torch.multiprocessing.get_context('spawn').Queue()
     halves: dict[str, dict[int, Check]] = {}
     checks = []
@@ -177,7 +177,7 @@ def _compare_strides(result: Check, plan: Plan, model: torch.nn.Module) -> None:
 
 
 def made_data(cfg: Config, seed: int = 0, train: bool = True) -> dict:
-    """Returns a batch of noise with labels, as the config's loader would: ``inputs`` and ``data_samples``."""
+    """Returns a batch of noise with labels in the format of the config's loader: ``inputs`` and ``data_samples``."""
     make = dict(mmdet=_detection, mmpose=_pose, mmseg=_segmentation, mmpretrain=_classification)[cfg.default_scope]
     inputs, samples = zip(*(make(cfg, np.random.default_rng(seed * _BATCH + i), train) for i in range(_BATCH)))
     return dict(inputs=list(inputs), data_samples=list(samples))

@@ -1,4 +1,4 @@
-"""Backbone, neck and head settings by the maps that a stock head gets."""
+"""Settings of backbone, neck and head from the maps that a stock head receives."""
 import inspect
 import math
 import os.path as osp
@@ -67,7 +67,7 @@ def _pyramid(plan: Plan, width: int, strides: list[float], out_channels: int, wh
 
 
 def fit_detector(plan: Plan, measured: Measured, width: int) -> None:
-    """Gives the heads of mmdet a pyramid of the strides that they take; DETR-like ones keep their neck."""
+    """Adds a pyramid with the strides that heads of mmdet need; DETR-like models keep their neck."""
     model = plan.cfg.model
     if not measured.maps:
         raise plan.refusal(f'neck: got no feature maps in {model.type}, expected at least one')
@@ -111,7 +111,7 @@ def _replace_channels(plan: Plan, old: list[int], new: list[int]) -> None:
 
 
 def fit_segmentor(plan: Plan, measured: Measured, width: int) -> None:
-    """Gives the heads of mmseg a pyramid where they take maps of several strides, else maps of stride 16."""
+    """Adds a pyramid if heads of mmseg need maps of several strides; else they get maps of stride 16."""
     model = plan.cfg.model
     heads = [head for key in ('decode_head', 'auxiliary_head') for head in as_list(model.get(key))]
     number = len(measured.maps)
@@ -173,7 +173,7 @@ def _takes_all(head: dict) -> bool:
 
 
 def fit_pose(plan: Plan, measured: Measured, width: int) -> None:
-    """Gives the head of mmpose a pyramid where it has a neck or takes several maps, else the map of stride 16."""
+    """Adds a pyramid if a model of mmpose has a neck or several maps; else the head gets the map of stride 16."""
     model = plan.cfg.model
     if model.get('head') is None:
         raise plan.refusal(f'{model.type} has no head')

@@ -15,8 +15,8 @@ from ..config_report import ConfigError, Report
 class Plan:
     """A stock config with a Sapiens backbone; ``base`` is its ``_base_``: ``'mmdet::...'``, or an absolute path.
 
-    ``strides`` of the head's maps are in pixels; ``head_strides``, powers of two, are those that its anchor or point
-    generators state (None: none).
+    ``strides`` of the head's maps are in pixels; ``head_strides`` are those of its anchor or point generators, powers
+    of two, or None without generators.
     """
     base: str
     stock: Config
@@ -41,7 +41,7 @@ class Plan:
         return ConfigError(f'{self.base}: {text}')
 
     def text(self, folder: str = '.') -> str:
-        """Returns the new config as Python for a file in ``folder``: ``_base_`` and what differs from it."""
+        """Returns the new config as Python for a file in ``folder``: ``_base_`` and the differences from it."""
         base = self.base if '::' in self.base else osp.relpath(self.base, folder).replace(os.sep, '/')
         stock, new = self.stock.to_dict(), self.cfg.to_dict()
         changes = {key: difference(stock.get(key), new[key])

@@ -1,4 +1,4 @@
-"""Stock configs of the hosts: their files, their models, and the maps that their heads get."""
+"""Stock configs of the hosts: their files, their models, and the maps that their heads receive."""
 import copy
 import math
 import os.path as osp
@@ -80,7 +80,7 @@ def load_stock(path: str, name: str) -> Config:
 class Measured:
     """Maps as (channels, stride): of the stock backbone, for its head, and after the first of several necks.
 
-    ``depths`` are those in the backbone at which its maps are taken, in (0, 1]; ``head_strides``: see :class:`Plan`.
+    ``depths`` are the positions of the maps in the backbone, in (0, 1]; ``head_strides``: see :class:`Plan`.
     """
     backbone: list[tuple[int, float]]
     maps: list[tuple[int, float]]
@@ -151,7 +151,7 @@ def _only_maps(outputs) -> list[torch.Tensor]:
 
 
 def stride_of(size: tuple[int, int], fmap: torch.Tensor) -> float:
-    """Returns the pixels per cell: the nearest power of two, if rounding at the map's border explains the rest."""
+    """Returns the pixels per cell, rounded to a power of two if rounding at the border explains the difference."""
     stride = size[0] / fmap.shape[-2]
     return _power(stride) if abs(size[0] / _power(stride) - fmap.shape[-2]) < 1 else stride
 

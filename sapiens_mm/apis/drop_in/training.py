@@ -74,7 +74,7 @@ def optimize(plan: Plan) -> None:
 
 
 def _schedule(plan: Plan, stock_lr: float | None) -> None:
-    """Adds a missing warm-up, and removes a fixed minimum, which would raise the decayed learning rates."""
+    """Adds a missing warm-up, and removes a fixed minimum, which would raise decayed learning rates."""
     cfg = plan.cfg
     schedulers = as_list(cfg.get('param_scheduler'))
     for scheduler in schedulers:
@@ -101,7 +101,7 @@ def _schedule(plan: Plan, stock_lr: float | None) -> None:
 
 
 def adapt_hooks(plan: Plan) -> None:
-    """Adds the guard against NaN, and notes hooks whose settings name parts of the stock backbone."""
+    """Adds ``SapiensNonFiniteHook``, and notes hooks whose settings name parts of the stock backbone."""
     guard = ConfigDict(type='SapiensNonFiniteHook', max_consecutive=5)
     plan.cfg.custom_hooks = [*as_list(plan.cfg.get('custom_hooks')), guard]
     plan.note('SapiensNonFiniteHook: skips steps with non-finite gradients, and stops the run after 5 in a row')

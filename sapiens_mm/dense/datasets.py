@@ -38,7 +38,7 @@ class SapiensDenseDataset(BaseDataset):
 
     Args:
         data_prefix: Folder of each kind of file, instead of the default; None for a kind that is missing.
-        tasks: Labels to load: ``seg``, ``depth``, ``normal``.
+        tasks: Labels to load: ``seg``, ``depth``, ``normal``; () for masks alone.
         ann_file: Text file with the name of one sample per line, to use only these; all by default.
         depth_scale: Unit of the depth files, in the dataset's unit (16-bit PNG in millimeters: 0.001 for meters).
         max_depth: Largest valid depth of a person, in the dataset's unit. By default 1000, and a constant background
@@ -64,8 +64,10 @@ class SapiensDenseDataset(BaseDataset):
                  **kwargs):
         self.tasks = tuple(canonical_name(task) for task in (self.TASKS if tasks is None else tasks))
         known = dense_tasks()
-        if not self.tasks or not known.keys() >= set(self.tasks):
-            raise ValueError(self._message(f'tasks: got {self.tasks}, expected some of {", ".join(known)}'))
+        masked = {'mask_path': 'masks', **self.FOLDERS, **(data_prefix or {})}['mask_path'] is not None
+        if not (self.tasks or masked) or not known.keys() >= set(self.tasks):
+            raise ValueError(self._message(f'tasks: got {self.tasks}, expected some of {", ".join(known)}, or none '
+                                           'with masks alone'))
         if check_sizes != 'all' and (not isinstance(check_sizes, int) or check_sizes < 0):
             raise ValueError(self._message(f"check_sizes: got {check_sizes!r}, expected a number of samples or 'all'"))
         for key, value in (('depth_scale', depth_scale), ('max_depth', max_depth)):

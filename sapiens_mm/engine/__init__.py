@@ -1,4 +1,4 @@
-"""Training and checkpoints for every host: hooks, optimizer constructor, sharding, safe checkpoint reading."""
+"""Training and checkpoints for every host: hooks, mixed data, optimizer constructor, sharding, safe reading."""
 from .amp import SapiensBF16OptimWrapper
 from .checkpoint import CheckpointError, UnsafeCheckpointError, load_checkpoint_file
 from .config import load_config
@@ -13,6 +13,7 @@ from .hooks import (
     SapiensThroughputHook,
 )
 from .layer_decay import SapiensLayerDecayConstructor
+from .mixed_dataset import SapiensMixedDataset
 from .parallel import SapiensFSDPStrategy
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     'SapiensFSDPStrategy',
     'SapiensLayerDecayConstructor',
     'SapiensLoggedIterHook',
+    'SapiensMixedDataset',
     'SapiensNonFiniteHook',
     'SapiensSeedHook',
     'SapiensSeedSample',

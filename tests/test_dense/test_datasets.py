@@ -75,7 +75,8 @@ def test_sizes_differ(people, kind):
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (dict(tasks=('pose', )), 'tasks: got'), (dict(tasks=()), 'tasks: got'), (dict(check_sizes='some'), 'some'),
+    (dict(tasks=('pose', )), 'tasks: got'), (dict(tasks=(), data_prefix=dict(mask_path=None)), 'tasks: got'),
+    (dict(check_sizes='some'), 'some'),
     (dict(depth_scale=0), 'depth_scale: got 0'), (dict(normal_signs=(1, 2, 1)), r'\(1, 2, 1\)'),
     (dict(data_prefix=dict(img='images')), 'data_prefix: got img,'),
     (dict(metainfo=dict(classes=('back', 'left', 'right'))), 'expected 3 indices from 0 to 2'),
@@ -85,6 +86,17 @@ def test_sizes_differ(people, kind):
 def test_bad_options(people, options, message):
     with pytest.raises(ValueError, match=message):
         build(people, **options)
+
+
+def test_masks_alone(people):
+    for kind in ('parts', 'depths', 'normals'):
+        shutil.rmtree(people / kind)
+    sample = build(people, tasks=())[0]
+    assert sample['mask_path'] == str(people / 'masks/a.png')
+    assert 'seg_map_path' not in sample
+    (people / 'masks/a.png').unlink()
+    with pytest.raises(ValueError, match=r'masks: got 1 of 3 images \(a\) that have no mask'):
+        build(people, tasks=())
 
 
 def test_bad_list_of_samples(people):

@@ -67,6 +67,10 @@ def test_nothing_to_learn_from(depth):
     assert SapiensNormalizeDepth()(dict(gt_depth_map=np.float32(depth)))['gt_depth_map'].tolist() == [[0, 0]]
 
 
+def test_samples_without_depth_stay_as_they_are():
+    assert SapiensNormalizeDepth()(dict(gt_person_mask=1)) == dict(gt_person_mask=1)
+
+
 def test_near_is_0_far_is_1():
     before = np.float32([[0, 2, 3, 4, 9]])
     out = SapiensNormalizeDepth()(dict(gt_depth_map=before))['gt_depth_map']

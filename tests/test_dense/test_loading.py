@@ -328,3 +328,37 @@ def test_labels_on_disk(people):
     assert isinstance(info['gt_depth_map'], np.memmap)
     assert isinstance(info['gt_normal_map'], np.memmap)
     assert not isinstance(load(people, mmap=True, depth_scale=0.1)['gt_depth_map'], np.memmap)
+
+
+def test_background_of_a_mask(people):
+    with pytest.raises(ValueError, match='mask=True'):
+        SapiensLoadLabels(mask=False, background=True)
+    dataset = SapiensDenseDataset(data_root=str(people), tasks=())
+    sample = SapiensLoadLabels(background=True)(dataset[0])
+    assert sample['gt_seg_map'].dtype == np.uint8
+    np.testing.assert_array_equal(sample['gt_seg_map'], np.where(sample['gt_person_mask'], 255, 0))
+    assert 'gt_seg_map' not in SapiensLoadLabels()(dataset[0])
+    # Samples with classes keep them, and without a mask there is nothing to fill in.
+    labeled = SapiensDenseDataset(data_root=str(people))[0]
+    classes = SapiensLoadLabels(background=True)(dict(labeled))['gt_seg_map']
+    np.testing.assert_array_equal(classes, read(people, 'parts'))
+    unmasked = SapiensDenseDataset(data_root=str(people), tasks=('depth', ), **NO_MASK)[0]
+    assert 'gt_seg_map' not in SapiensLoadLabels(background=True)(unmasked)
+
+
+def test_background_of_a_mask_moves_no_crop(people):
+    """Crops show person and background, also where the person has no class; padding stays without a label."""
+    dataset = SapiensDenseDataset(data_root=str(people), tasks=())
+    for seed in range(8):
+        crops = []
+        for background in (True, False):
+            np.random.seed(seed)
+            sample = SapiensLoadLabels(background=background)(dataset[0])
+            crops.append(SapiensRandomWarp((24, 16), rotate_prob=1.)(sample))
+        np.testing.assert_array_equal(crops[0]['img'], crops[1]['img'])
+        padding = SapiensRandomWarp((24, 16)).pad_val == crops[0]['img']
+        inside = ~padding.all(axis=2)
+        classes, mask = crops[0]['gt_seg_map'], crops[0]['gt_person_mask']
+        np.testing.assert_array_equal(classes == 0, (mask == 0) & (classes != 255))
+        assert (classes[mask > 0] == 255).all()
+        assert (classes[inside & (mask == 0)] == 0).mean() > 0.8

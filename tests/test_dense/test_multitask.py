@@ -1,14 +1,17 @@
 """Tests of multi-task dense models."""
 import copy
+import time
 
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
-from mmseg.registry import MODELS
+from mmseg.registry import DATASETS, MODELS
 
-import sapiens_mm.dense.multitask  # noqa: F401
+import sapiens_mm.dense  # noqa: F401
 from sapiens_mm.engine.weights import check_complete
+from sapiens_mm.tasks import dense_tasks
 
 from .conftest import BACKBONE, FIELDS, HEADS, samples
 
@@ -99,6 +102,84 @@ def test_every_parameter_gets_a_gradient(tasks):
     assert all(param.grad is not None and param.grad.isfinite().all() for param in model.parameters())
     for task, head in model.heads.items():
         assert bool(head.conv_seg.weight.grad.any()) == (task in tasks)
+
+
+def test_a_missing_label_gives_no_gradient():
+    model, x = build().train(), torch.randn(4, 3, 64, 48, requires_grad=True)
+    data = samples(['seg', 'depth', 'normal'], ['seg'], ['depth', 'normal'], [])
+    for task, labeled in dict(seg=[0, 1], depth=[0, 2], normal=[0, 2]).items():
+        other = single(model, task).train()
+        gradients = []
+        for net, prefix, rows in ((model, task, range(4)), (other, 'decode', labeled)):
+            model.zero_grad()
+            x.grad = None
+            losses = net(x[list(rows)], [data[row] for row in rows], mode='loss')
+            sum(value for name, value in losses.items() if name.startswith(f'{prefix}.loss')).backward()
+            gradients.append([x.grad, *(param.grad for param in net.backbone.parameters()),
+                              *(param.grad for param in (net.heads[task] if net is model else net.decode_head)
+                                .parameters())])
+        # Exactly none for these samples, and for the rest the same as if they alone were trained on.
+        assert gradients[0][0].any(dim=(1, 2, 3)).nonzero().flatten().tolist() == labeled
+        torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+def test_labels_without_a_labeled_pixel_give_no_gradient():
+    model, data = build().train(), samples(num=2)
+    for sample in data:
+        for task in HEADS:
+            sample.get(FIELDS[task]).data.fill_(dense_tasks()[task].label.fill)
+    losses = model(torch.randn(2, 3, 64, 48), data, mode='loss')
+    assert all(value == 0 for name, value in losses.items() if 'loss' in name)
+    model.parse_losses(losses)[0].backward()
+    assert not any(param.grad.any() for param in model.parameters())  # NaN would be True
+
+
+def mixed(people):
+    """All labels, parts alone, and masks alone, which teach the background."""
+    pipeline = [dict(type='SapiensSeedSample'), dict(type='SapiensLoadLabels', background=True),
+                dict(type='SapiensRandomWarp', size=(64, 48)), dict(type='SapiensNormalizeDepth'),
+                dict(type='SapiensPackDense')]
+    drawn = dict(type='SapiensDenseDataset', data_root=str(people), pipeline=pipeline, serialize_data=False)
+    parts = dict(drawn, tasks=('seg', ), data_prefix=dict(mask_path=None))
+    return dict(type='SapiensMixedDataset', datasets=[drawn, parts, dict(drawn, tasks=())], weights=[2, 1, 1], length=8)
+
+
+def test_samples_of_a_mix_have_the_labels_of_their_set(people):
+    init_default_scope('mmseg')
+    labels = [[task for task, field in FIELDS.items() if field in sample['data_samples']]
+              for sample in DATASETS.build(mixed(people))]
+    assert sorted(labels, key=len) == [['seg']] * 4 + [['seg', 'depth', 'normal']] * 4
+
+
+def train(folder, people, epochs=2, resume=False):
+    heads = dict(HEADS, seg=dict(HEADS['seg'], num_classes=28))
+    runner = Runner(
+        model=dict(type='SapiensMultiTask', backbone=dict(BACKBONE, drop_path_rate=0.2), heads=heads,
+                   data_preprocessor=dict(type='SapiensDensePreprocessor', mean=[120.] * 3, std=[60.] * 3)),
+        work_dir=str(folder),
+        train_dataloader=dict(batch_size=3, num_workers=0, dataset=mixed(people),
+                              sampler=dict(type='DefaultSampler', shuffle=True)),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
+        custom_hooks=[dict(type='SapiensSeedHook')],
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+        default_scope='mmseg', randomness=dict(seed=0), resume=resume, log_level='ERROR',
+        experiment_name=f'mixed_{folder}_{time.time()}')
+    before = copy.deepcopy(runner.model.state_dict())
+    runner.train()
+    after = runner.model.state_dict()
+    assert all(value.isfinite().all() for value in after.values())
+    assert all(not torch.equal(before[f'heads.{task}.conv_seg.weight'], after[f'heads.{task}.conv_seg.weight'])
+               for task in HEADS)
+    return after
+
+
+def test_trains_from_a_mix_and_resumes_to_the_bit(people, tmp_path):
+    unbroken = train(tmp_path / 'a', people)
+    train(tmp_path / 'b', people, epochs=1)
+    resumed = train(tmp_path / 'b', people, resume=True)
+    for name, value in unbroken.items():
+        assert torch.equal(value, resumed[name]), name
 
 
 def test_former_name_overrides_an_inherited_head():

@@ -12,13 +12,15 @@ from .base import SapiensTransform
 
 @TRANSFORMS.register_module()
 class SapiensNormalizeDepth(SapiensTransform):
-    """Makes depth relative: ``(d - min) / (max - min)`` over the person in the crop, 0 the nearest, 1 the farthest.
+    """Makes depth, if present, relative: ``(d - min) / (max - min)`` over the person in the crop, 0 near, 1 far.
 
     After all geometry. Pixels without a label, or off ``gt_person_mask`` if present, become 0, which is no label; so
     the loss skips the nearest pixel too, as in the release. Modified: ``gt_depth_map`` (H, W) float32.
     """
 
     def transform(self, results: dict) -> dict:
+        if 'gt_depth_map' not in results:
+            return results
         depth = results['gt_depth_map']
         person = depth > 0
         if 'gt_person_mask' in results:

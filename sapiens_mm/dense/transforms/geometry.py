@@ -239,7 +239,9 @@ class SapiensRandomWarp(SapiensTransform):
         zoom = fit * np.random.uniform(*self.scale_range)
         turned, angle = np.random.rand() < self.rotate_prob, np.random.uniform(-self.rotate_range, self.rotate_range)
         flip = np.random.rand() < self.flip_prob
-        keys = ('gt_seg_map', MASK_LABEL.key, *(task.label.key for task in dense_tasks().values()))
+        # Classes from a mask have none on the person.
+        first = () if results.get('classes_from_mask') else ('gt_seg_map', )
+        keys = (*first, MASK_LABEL.key, *(task.label.key for task in dense_tasks().values()))
         judged = next((key for key in keys if key in results), None)
         for _ in range(10):
             place = np.random.rand(2)

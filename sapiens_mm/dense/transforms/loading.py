@@ -57,13 +57,18 @@ class SapiensLoadLabels(SapiensTransform):
         mmap: Leave ``.npy`` labels (float32; class ids: uint8) on disk, for a later `SapiensRandomWarp` to read its
             crop from. Only 64 rows of each label are checked here, and the crop by the warp.
         mask: Read the mask. Without it the person is where other labels are, which spares decoding a PNG.
+        background: Make the mask of a sample without ``seg_map_path`` its ``gt_seg_map``: 0, the background, off the
+            person, and 255 on it, whose classes are unknown.
 
     Raises a FileNotFoundError, or a ValueError if a file holds something else than its label.
     """
 
-    def __init__(self, mmap: bool = False, mask: bool = True):
+    def __init__(self, mmap: bool = False, mask: bool = True, background: bool = False):
+        if background and not mask:
+            raise ValueError('background: got True with mask=False, expected mask=True, from which it is taken')
         self.mmap = mmap
         self.mask = mask
+        self.background = background
         self._counts = {}  # kind of warning -> labels checked so far, and how many of them have it
         self.has_classes = False
 
@@ -95,6 +100,11 @@ class SapiensLoadLabels(SapiensTransform):
             results[label.key] = array
             if label.key not in results['seg_fields']:
                 results['seg_fields'].append(label.key)
+        if self.background and results.get('seg_map_path') is None and MASK_LABEL.key in results:
+            results['gt_seg_map'] = results[MASK_LABEL.key] * np.uint8(IGNORED_PART)
+            results['classes_from_mask'] = True
+            if 'gt_seg_map' not in results['seg_fields']:
+                results['seg_fields'].append('gt_seg_map')
         return results
 
     def _mask(self, path: str, results: dict) -> np.ndarray:

@@ -59,7 +59,7 @@ class SapiensSeedHook(Hook):
     """Makes a resumed run repeat an unbroken one.
 
     Seeds each iteration (drop path, for example) with seed, iteration and rank. The sampler gets the seed and, in loops
-    that count epochs, the data workers' :class:`SapiensSeedSample` seed and epoch.
+    that count epochs, the data workers' :class:`SapiensSeedSample` and ``SapiensMixedDataset`` seed and epoch.
     """
 
     priority = 'VERY_HIGH'
@@ -73,9 +73,12 @@ class SapiensSeedHook(Hook):
         sampler = runner.train_dataloader.sampler
         if hasattr(sampler, 'seed'):
             sampler.seed = runner.seed
+        dataset = runner.train_dataloader.dataset
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            if hasattr(dataset, 'check_one_epoch'):
+                dataset.check_one_epoch()
             return  # its workers start once and read ahead
-        for transform, repeated in _seed_transforms(runner.train_dataloader.dataset):
+        for transform, repeated in _seed_transforms(dataset):
             # The iterator of the epoch is made later, so no worker reads ahead of this.
             transform.state.copy_(torch.tensor([runner.seed, runner.epoch, repeated]))
             transform._made = 0
@@ -83,6 +86,9 @@ class SapiensSeedHook(Hook):
 
 def _seed_transforms(dataset: object, repeated: bool = False) -> Iterator[tuple[SapiensSeedSample, bool]]:
     repeated = repeated or isinstance(dataset, (RepeatDataset, ClassBalancedDataset))
+    if hasattr(dataset, 'seed_sample'):  # seeds before the pipelines of its sets, which may draw a sample repeatedly
+        yield dataset.seed_sample, repeated
+        return
     for inner in [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or [])]:
         if inner is not None:
             yield from _seed_transforms(inner, repeated)

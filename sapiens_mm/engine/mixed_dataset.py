@@ -1,0 +1,145 @@
+"""Data set that mixes several data sets by weights."""
+import math
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.dataset import ConcatDataset, force_full_init
+from mmengine.registry import DATASETS
+
+from ..utils.text import some
+from .hooks.seed import SapiensSeedSample
+
+#: Metainfo that gives labels their meaning.
+_MEANING = ('classes', 'palette', 'flip_indices', 'keypoint_id2name')
+
+
+@DATASETS.register_module()
+class SapiensMixedDataset(ConcatDataset):
+    """Samples of several data sets, of which each epoch has the same shares.
+
+    In each epoch every set gives ``length * weight / sum(weights)`` samples, to the nearest whole number, spread evenly
+    over the indices. A set is walked through in random order, and again in another order when all of its samples were
+    drawn; the next epoch continues where the last one ended. Which sample an index means and the random numbers of its
+    pipeline depend only on the run's seed, the epoch and the index, so they are equal for any number of processes and
+    workers, and in a resumed run. :class:`SapiensSeedHook` sets seed and epoch; without it all epochs are the first.
+    Other methods are MMEngine's ``ConcatDataset``'s; the metainfo is that of the first set.
+
+    Args:
+        datasets: Configs of the sets, or the sets, each with its pipeline. Their classes or keypoints must agree.
+        weights: Share of each set, of any unit: at least 0 and not all 0; a set of weight 0 is opened, but not used.
+        length: Samples per epoch; by default the number of samples in all sets.
+        lazy_init: Open the sets' files later, in ``full_init``.
+    """
+
+    def __init__(self, datasets: Sequence[dict], weights: Sequence[float], length: int | None = None,
+                 lazy_init: bool = False):
+        # Not ConcatDataset's constructor, which refuses sets that differ in any metainfo, such as their names.
+        if not datasets:
+            raise ValueError(self._message('datasets: got none, expected one or more'))
+        if len(weights) != len(datasets):
+            raise ValueError(self._message(f'weights: got {len(weights)}, expected {len(datasets)}, one per set'))
+        if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+            raise ValueError(self._message(f'weights: got {list(weights)}, expected finite numbers of at least 0, not '
+                                           'all 0'))
+        if length is not None and (not isinstance(length, int) or length < 1):
+            raise ValueError(self._message(f'length: got {length!r}, expected a number of samples above 0'))
+        self.datasets = [DATASETS.build(dataset) if isinstance(dataset, dict) else dataset for dataset in datasets]
+        self.weights, self.length = tuple(weights), length
+        self._metainfo = self.datasets[0].metainfo
+        for number, dataset in enumerate(self.datasets):
+            self._check_meaning(number, dataset.metainfo)
+        self.seed_sample = SapiensSeedSample()
+        self._drawn = None
+        self._fully_initialized = False
+        if not lazy_init:
+            self.full_init()
+
+    def _message(self, problem: str) -> str:
+        return f'{type(self).__name__}: {problem}'
+
+    def _check_meaning(self, number: int, metainfo: dict) -> None:
+        for key in _MEANING:
+            found, expected = metainfo.get(key), self._metainfo.get(key)
+            if not np.array_equal(_plain(found), _plain(expected)):
+                raise ValueError(self._message(
+                    f'{key} of datasets[{number}], {type(self.datasets[number]).__name__}: got {_shown(found)}, '
+                    f'expected {_shown(expected)}, as of datasets[0]; mix sets of one vocabulary, or convert keypoints '
+                    "in a CombinedDataset of mmpose, with the metainfo of datasets[0] and mmpose's KeypointConverter"))
+
+    def full_init(self) -> None:
+        """Opens the sets; a ValueError if one has no sample, or no share of an epoch."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        sizes = [len(dataset) for dataset in self.datasets]
+        if not all(sizes):
+            raise ValueError(self._message(f'datasets: got {sizes} samples, expected one or more in each set'))
+        length = sum(sizes) if self.length is None else self.length
+        self.counts = split(length, self.weights)
+        for number, (count, weight) in enumerate(zip(self.counts, self.weights)):
+            if weight and not count:
+                raise ValueError(self._message(f'length: got {length}, of which datasets[{number}] of weight {weight} '
+                                               'has no sample, expected more; raise length or the weight'))
+
+    def check_one_epoch(self) -> None:
+        """Refuses sets that one epoch does not exhaust: in loops that count iterations all epochs are the first."""
+        shares = [count / len(dataset) for count, dataset in zip(self.counts, self.datasets) if count]
+        if min(shares) < 1:
+            raise ValueError(self._message(
+                f'length: got {len(self)} in a loop that counts iterations, which draws the same samples in every '
+                f'epoch, expected at least {math.ceil(len(self) / min(shares))}, which include all; raise length, or '
+                'use a loop that counts epochs'))
+
+    @force_full_init
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def __getitem__(self, idx: int) -> dict:
+        self.seed_sample(dict(sample_idx=idx))
+        return super().__getitem__(idx)
+
+    @force_full_init
+    def _get_ori_dataset_idx(self, idx: int) -> tuple[int, int]:
+        epoch = tuple(max(value, 0) for value in self.seed_sample.state[:2].tolist())
+        if self._drawn is None or self._drawn[0] != epoch:
+            self._drawn = epoch, *self._draw(*epoch)
+        return int(self._drawn[1][idx]), int(self._drawn[2][idx])
+
+    def _draw(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the set and the sample in it (length, ) of each index of an epoch."""
+        samples = []
+        for number, (count, dataset) in enumerate(zip(self.counts, self.datasets)):
+            turn, start = divmod(epoch * count, len(dataset))
+            turns = range(turn, turn - (-(start + count) // len(dataset)))
+            walk = [_shuffled(len(dataset), seed, number, turn) for turn in turns] if count else [np.zeros(0, int)]
+            samples.append(np.concatenate(walk)[start:start + count])
+        sets = np.repeat(np.arange(len(self.datasets)), self.counts)
+        # Evenly spread: a set's sample i of n comes at (i + 0.5) / n of the epoch.
+        places = np.concatenate([(np.arange(count) + 0.5) / max(count, 1) for count in self.counts])
+        order = np.argsort(places, kind='stable')
+        return sets[order], np.concatenate(samples)[order]
+
+
+def split(length: int, weights: Sequence[float]) -> list[int]:
+    """Returns the share of each weight of ``length``, as whole numbers of that sum that are less than 1 off."""
+    shares = length * np.asarray(weights, float) / sum(weights)
+    counts = np.floor(shares).astype(int)
+    counts[np.argsort(counts - shares, kind='stable')[:length - counts.sum()]] += 1
+    return counts.tolist()
+
+
+def _shuffled(size: int, *seeds: int) -> np.ndarray:
+    # RandomState: later versions of NumPy may draw other numbers from a Generator.
+    return np.random.RandomState(zlib.crc32(np.asarray(seeds, np.int64).tobytes())).permutation(size)
+
+
+def _plain(value) -> np.ndarray:
+    return np.asarray(sorted(value.items()) if isinstance(value, dict) else value, object)
+
+
+def _shown(value) -> str:
+    if value is None:
+        return 'none'
+    values = value.values() if isinstance(value, dict) else value
+    return f'{len(values)} ({some(values)})'

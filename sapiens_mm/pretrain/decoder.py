@@ -13,7 +13,8 @@ from ..backbones.sapiens_vit import Block, run_block
 class SapiensMAEDecoder(BaseModule):
     """Predicts the pixels of every patch from the encoded visible ones (He et al., CVPR 2022).
 
-    A learned token replaces each masked patch; positions are fixed sines and cosines. Defaults: the public models'.
+    A learned token replaces each masked patch; position embeddings are fixed sines and cosines. Defaults are those of
+    the public models.
 
     Args:
         in_channels: Width of the encoder.

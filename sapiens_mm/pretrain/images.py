@@ -27,9 +27,9 @@ class SapiensImages(IterableDataset):
     """Endless stream of randomly cropped, resized and flipped images of a folder, a list file or WebDataset shards.
 
     Each data worker of each rank is a *slot*. Position p in the epoch's permutation of shards belongs to slot
-    ``p % num_slots``; a finished slot continues with the next epoch. So no image repeats within an epoch, ranks do not
-    wait for each other, and order depends on seed, epoch and number of slots, augmentation on seed, epoch and the
-    image's name.
+    ``p % num_slots``; a finished slot continues with the next epoch. No image repeats within an epoch, and ranks do not
+    wait for each other. The order depends on seed, epoch and number of slots; augmentation depends on seed, epoch and
+    the image's name.
 
     A sample is ``dict(inputs=..., data_samples=dict(key=..., position=..., bad=...))``: (3, H, W) uint8 RGB; its name;
     the int64 tensor (epoch, shard, images taken from it, worker); name and error of each unreadable image before it.
@@ -42,8 +42,8 @@ class SapiensImages(IterableDataset):
         scale: Smallest and largest share of the image's area in a crop.
         flip: Probability of a horizontal flip.
         seed: Seed of order and augmentation, nonnegative.
-        max_bad_share: Largest share of unreadable images of a rank before :class:`SapiensStreamHook` stops the run.
-        min_images: Images from which on that is checked; as many unreadable ones in a row stop the run, too.
+        max_bad_share: Share of unreadable images of a rank above which :class:`SapiensStreamHook` stops the run.
+        min_images: Number of images after which this is checked; that many unreadable images in a row also stop it.
     """
 
     def __init__(self,
@@ -99,11 +99,11 @@ class SapiensImages(IterableDataset):
                     bad = []
 
     def deal(self, epoch: int, slot: int, num_slots: int) -> list[int]:
-        """Returns the shards of a slot in an epoch, in order."""
+        """Returns the shards of a slot in an epoch, in reading order."""
         return permutation(len(self.source), self.seed, epoch)[slot::num_slots].tolist()
 
     def check_workers(self, num_workers: int) -> None:
-        """Raises a SourceError if there are fewer shards than data workers, of which each rank has ``num_workers``."""
+        """Raises a SourceError if there are fewer shards than data workers, ``num_workers`` on each rank."""
         shards, slots = len(self.source), self.num_ranks * num_workers
         if shards >= slots:
             return
@@ -120,11 +120,11 @@ class SapiensImages(IterableDataset):
             return self.transform(image)
 
     def position(self, latest: dict[int, tuple[int, int, int]], num_workers: int) -> dict[str, Any]:
-        """Returns the position of the stream for a checkpoint, with ``num_workers`` (at least 1) of each rank.
+        """Returns the position of the stream for a checkpoint, with ``num_workers`` (at least 1) on each rank.
 
-        ``latest``: slot -> (epoch, shard, images taken from it) of its last used sample, if any. Returns integers and
-        strings: ``epoch``, the first unfinished one; ``taken``, epoch -> shard -> images taken (a very large number for
-        all); and what :meth:`resume` compares.
+        ``latest`` maps each slot to (epoch, shard, images taken from it) of its last used sample, if any. The position
+        consists of integers and strings: ``epoch``, the first unfinished one; ``taken``, epoch -> shard -> images taken
+        (a very large number for all); and the settings that :meth:`resume` compares.
         """
         num_slots = self.num_ranks * num_workers
         first = min(latest[slot][0] if slot in latest else self._epoch for slot in range(num_slots))
@@ -139,11 +139,11 @@ class SapiensImages(IterableDataset):
                     epoch=first, taken=taken)
 
     def resume(self, position: dict[str, Any], num_workers: int, turn: int = 0) -> bool:
-        """Continues the stream at a :meth:`position`, before data workers start; returns whether it is valid here.
+        """Continues the stream at a :meth:`position`, before data workers start; returns whether the position is valid.
 
-        With the same ranks and workers, the samples are those of the uninterrupted stream, from worker ``turn``; with
-        others, each remaining image of the epoch comes once; with other images, seed, ``chunk`` or ``buffer`` the next
-        epoch begins.
+        With the same numbers of ranks and workers, the samples are those of the uninterrupted stream, starting with
+        worker ``turn``. With other numbers, each remaining image of the epoch comes once. With other images, seed,
+        ``chunk`` or ``buffer`` the position is invalid, and the next epoch begins.
         """
         same = position['source'] == self.source.fingerprint and position['seed'] == self.seed
         if same:
@@ -156,8 +156,10 @@ class SapiensImages(IterableDataset):
 
 
 def decode(data: bytes) -> Tensor:
-    """Decodes an image file or an animation's first frame, EXIF-oriented and opaque, to (3, h, w) uint8 RGB. JPEG, PNG,
-    WebP, or what torchvision or Pillow recognize; damaged files raise nearly any exception.
+    """Decodes an image file, or the first frame of an animation, to (3, h, w) uint8 RGB.
+
+    EXIF orientation is applied and transparency dropped. Reads JPEG, PNG, WebP and the other formats of torchvision and
+    Pillow; damaged files raise errors of almost any type.
     """
     if ends_in_zeros(data):
         raise ValueError('the file is truncated: it ends in zeros')

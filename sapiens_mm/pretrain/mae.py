@@ -1,4 +1,4 @@
-"""Masked autoencoder (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377), the pretraining of Sapiens."""
+"""Masked autoencoder (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377), as used to pretrain Sapiens."""
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ class SapiensMAE(BaseModel):
 
     Args:
         backbone: Config of a ``SapiensViT``; ``with_cls_token`` is set here.
-        neck: Config of a ``SapiensMAEDecoder``, also its default type; sizes and ``in_channels`` are the backbone's.
+        neck: Config of a ``SapiensMAEDecoder`` (the default type); sizes and ``in_channels`` come from the backbone.
         mask_ratio: Share of masked patches, in (0, 1), else a ValueError.
         norm_target: Whether to normalize the pixels of each target patch by their own mean and variance.
         data_preprocessor: Config of a preprocessor for images (B, 3, H, W) or a list of them.
@@ -43,7 +43,7 @@ class SapiensMAE(BaseModel):
         })
 
     def init_weights(self) -> None:
-        """Initializes backbone and neck by their ``init_cfg``, and the patch projection like MAE."""
+        """Initializes backbone and neck by their ``init_cfg``, and the patch projection as in MAE."""
         super().init_weights()
         settings = self.backbone.init_cfg
         if not (isinstance(settings, dict) and settings['type'] == 'Pretrained'):
@@ -61,7 +61,7 @@ class SapiensMAE(BaseModel):
         raise ValueError(f"mode: got '{mode}', expected 'loss' or 'tensor'")
 
     def loss(self, inputs: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:
-        """Returns the mean squared error over the masked patches as ``dict(loss=...)``; arguments: :meth:`predict`."""
+        """Returns the mean squared error over the masked patches as ``dict(loss=...)``; see :meth:`predict`."""
         pred, mask = self.predict(inputs, noise=noise)
         error = F.mse_loss(pred.float(), self.target(inputs), reduction='none').mean(dim=-1)
         return dict(loss=(error * mask).sum() / mask.sum())
@@ -70,8 +70,9 @@ class SapiensMAE(BaseModel):
                 noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Predicts all patches of normalized images (B, 3, H, W) from the visible ones; see :meth:`random_mask`.
 
-        Returns (B, N, patch_size ** 2 * 3), normalized with ``norm_target``, and the mask (B, N) float, 1 for masked.
-        Raises a ValueError if patches do not fill the images, or all or none are masked.
+        Returns (B, N, patch_size ** 2 * 3), normalized if ``norm_target`` is set, and the mask (B, N) float, 1 for
+        masked. Raises a ValueError if the image size is not a multiple of the patch size, or all or no patches are
+        masked.
         """
         latent, mask, ids_restore, grid = self.encode(inputs, mask_ratio, noise)
         return self.neck(latent, ids_restore, grid), mask
@@ -99,8 +100,10 @@ class SapiensMAE(BaseModel):
         Args:
             mask_ratio: Share of masked patches, in (0, 1); by default the model's.
             noise: (B, N); the patches with the smallest noise stay visible. Uniform random numbers by default.
-        Returns the indices of the V visible patches (B, V) int64; the mask (B, N) float, 1 for masked; and (B, N)
-        int64, each patch's index among the visible patches followed by the masked ones.
+
+        Returns:
+            The indices of the V visible patches (B, V) int64; the mask (B, N) float, 1 for masked; and (B, N) int64,
+            each patch's index among the visible patches followed by the masked ones.
         """
         ratio = self.mask_ratio if mask_ratio is None else _checked_ratio(mask_ratio)
         num_visible = int(num_patches * (1 - ratio))

@@ -1,4 +1,4 @@
-"""Reconstructions of masked images (figure 3 of the Sapiens paper), and a hook that shows them."""
+"""Reconstructions of masked images (figure 3 of the Sapiens paper), and a hook that visualizes them."""
 import itertools
 from collections.abc import Sequence
 
@@ -19,9 +19,9 @@ _MASKED = 128  # gray of masked patches
 def reconstruct(model: SapiensMAE, inputs: Tensor, mask_ratio: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Fills in the masked patches of normalized images (B, 3, H, W), on the device of a model in evaluation mode.
 
-    With ``norm_target`` their mean and contrast are interpolated from the visible ones by the inverse squared distance.
-    ``mask_ratio`` is in (0, 1); the mask depends on ``seed``, not on the device. Returns the images, and the mask (B,
-    1, H, W), 1 for masked pixels.
+    If the model has ``norm_target``, mean and contrast of masked patches are interpolated from the visible patches with
+    inverse squared distances as weights. ``mask_ratio`` is in (0, 1); the mask depends on ``seed``, not on the device.
+    Returns the images, and the mask (B, 1, H, W), 1 for masked pixels.
     """
     size = model.backbone.patch_size
     grid = tuple(side // size for side in inputs.shape[-2:])
@@ -38,7 +38,7 @@ def reconstruct(model: SapiensMAE, inputs: Tensor, mask_ratio: float, seed: int 
 
 
 def _from_around(values: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Interpolates the values (B, N) of visible patches at all patches."""
+    """Interpolates values (B, N), of which those of visible patches are used, at all patches."""
     rows, columns = torch.meshgrid(*(torch.arange(side, device=values.device) for side in grid), indexing='ij')
     places = torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
     near = 1 / (torch.cdist(places, places)**2 + 1e-3)
@@ -48,7 +48,7 @@ def _from_around(values: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def reconstruction_sheet(model: SapiensMAE, inputs: Tensor, mask_ratios: Sequence[float] = (0.75, 0.85, 0.95),
                          seed: int = 0) -> np.ndarray:
-    """Draws normalized images (B, 3, H, W), and each masked and filled in per ratio: (height, width, 3) uint8 RGB."""
+    """Draws normalized images (B, 3, H, W) with the masked and filled ones of each ratio: (H', W', 3) uint8 RGB."""
     was_training = model.training
     model.eval()
     columns = [('image', _pixels(model, inputs))]
@@ -71,8 +71,9 @@ def _pixels(model: SapiensMAE, images: Tensor) -> np.ndarray:
 
 @HOOKS.register_module()
 class SapiensReconstructionHook(Hook):
-    """Shows reconstructions of the first ``num_images`` of a batch in the visualizer, every ``interval`` iterations.
-    ``mask_ratios``: see :func:`reconstruction_sheet`; raises a ValueError if one masks all or no patches.
+    """Adds reconstructions of the first ``num_images`` of a batch to the visualizer every ``interval`` iterations.
+
+    ``mask_ratios``: see :func:`reconstruction_sheet`. Raises a ValueError if a ratio masks all or no patches.
     """
 
     priority = 'LOW'

@@ -1,6 +1,6 @@
 """Image sources for pretraining: folders, list files and WebDataset tar files, split into shards.
 
-A data worker reads one shard at a time, in an order that depends on the seed, the epoch and the shard alone.
+A data worker reads one shard at a time, in an order that depends only on the seed, the epoch and the shard.
 """
 import contextlib
 import functools
@@ -37,8 +37,8 @@ class SourceError(RuntimeError):
 
 @functools.lru_cache(maxsize=2)  # for the shards and the images of an epoch
 def permutation(length: int, *numbers: int) -> np.ndarray:
-    """Returns a permutation of 0 to ``length - 1``, seeded by nonnegative integers; do not write to it.
-    ``RandomState.permutation``'s, the same in all NumPy releases, as checkpoints need; 4 bytes an element.
+    """Returns a cached permutation of 0 to ``length - 1``, seeded by nonnegative integers; do not write to it.
+    ``RandomState`` gives the same one in all NumPy releases, as checkpoints require. 4 bytes per element.
     """
     order = np.arange(length, dtype=np.int32 if length <= 2**31 else np.int64)
     np.random.RandomState(numbers).shuffle(order)
@@ -46,7 +46,7 @@ def permutation(length: int, *numbers: int) -> np.ndarray:
 
 
 class FileSource:
-    """Image files ``names``, relative to ``root``; a shard is a chunk of their permutation in an epoch."""
+    """Image files ``names``, relative to ``root``; each shard is a chunk of the epoch's permutation of them."""
 
     def __init__(self, root: str | os.PathLike, names: list[str], chunk: int = 64):
         if chunk < 1:
@@ -68,7 +68,7 @@ class FileSource:
 
 
 def folder_source(path: str | os.PathLike, chunk: int = 64) -> FileSource:
-    """The images (:data:`EXTENSIONS`) in a folder at any depth, but no hidden files; SourceError without any."""
+    """Returns the images (:data:`EXTENSIONS`) in a folder at any depth, without hidden files; SourceError if none."""
     if not os.path.isdir(path):
         raise SourceError(f'image source: got {path}, expected an existing folder; check the path')
     names = sorted(
@@ -80,8 +80,10 @@ def folder_source(path: str | os.PathLike, chunk: int = 64) -> FileSource:
 
 
 def list_source(path: str | os.PathLike, root: str | os.PathLike | None = None, chunk: int = 64) -> FileSource:
-    """Returns the images that a text file lists, one path a line; a path that is listed twice is two images. ``root``:
-    by default the file's folder. A missing image is unreadable; a missing or empty list a SourceError.
+    """Returns the images that a text file lists, one path per line; a path that is listed twice counts as two images.
+
+    ``root`` is by default the file's folder. A missing image counts as unreadable. Raises a SourceError if the list is
+    missing or empty.
     """
     if not os.path.isfile(path):
         raise SourceError(f'image source: got {path}, expected an existing list file; check the path')
@@ -99,9 +101,11 @@ class TarSource:
         urls: A folder of ``.tar`` files, a path or address with WebDataset's braces (``'shards-{0000..0099}.tar'``), or
             a list of these. An existing path is always read as a file.
         buffer: Encoded images that each data worker keeps in memory for shuffling.
-        retries: Times that a file is read again after a broken ``http(s)://`` connection.
+        retries: How often a file is read again after a broken ``http(s)://`` connection.
         allow_pipes: Whether other addresses (``pipe:COMMAND``, ``gs://``, ...) may run ``webdataset``'s commands.
-    Raises SourceError (no files, or a missing, repeated or compressed one, or one that needs a command).
+
+    Raises:
+        SourceError: No file was found, or one is missing, listed twice, compressed, or needs a command.
     """
 
     def __init__(self, urls: str | os.PathLike | Sequence[str], buffer: int = 1000, retries: int = 3,
@@ -134,7 +138,7 @@ class TarSource:
         return _digest(f'tar files, buffer of {self.buffer}', *self.names)
 
     def read(self, shard: int, epoch: int, seed: int) -> Iterator[tuple[str, Reader]]:
-        """See :class:`FileSource`. Raises a SourceError for a damaged tar file, without images, or not downloaded."""
+        """See :meth:`FileSource.read`; SourceError if a tar file is damaged, has no images, or cannot be fetched."""
         rng = random.Random(f'{seed} {epoch} {shard}')
         for name, data in _shuffled(self._members(self.urls[shard]), self.buffer, rng):
             yield f'{self.names[shard]}/{name}', functools.partial(bytes, data)
@@ -181,7 +185,7 @@ def build_source(cfg: dict) -> FileSource | TarSource:
 
 
 class _Stream:
-    """A tar file that is read once and checked for its end: tarfile accepts a file that ends between two members."""
+    """A tar file that is read once; checks its end, since tarfile accepts a file that ends between two members."""
 
     def __init__(self, url: str, allow_pipes: bool = False):
         self._file = open_url(url, allow_pipes)
@@ -195,7 +199,7 @@ class _Stream:
         return data
 
     def check_end(self) -> None:
-        """Reads the rest and raises a ReadError unless it is the end of an archive with members."""
+        """Reads the rest, and raises a ReadError unless it is the end of an archive with members."""
         while self.read(1 << 20):
             pass
         if self._zeros == self._size:
@@ -216,7 +220,10 @@ def is_local(url: str) -> bool:
 
 
 def open_url(url: str, allow_pipes: bool = False) -> BinaryIO:
-    """Opens a path or address for reading once (:class:`TarSource`); an OSError, or a SourceError for a command."""
+    """Opens a path or address for reading once; see :class:`TarSource`.
+
+    Raises an OSError if it cannot be opened, and a SourceError if it needs a command that is not allowed.
+    """
     if is_local(url):
         return open(os.path.abspath(url), 'rb')  # WebDataset would run a file named 'pipe:...'
     if url.startswith(_WEB):
@@ -254,7 +261,7 @@ def _shuffled(items: Iterator[Any], size: int, rng: random.Random) -> Iterator[A
 
 
 def is_image(name: str) -> bool:
-    """Returns whether a path is that of an image by its extension (:data:`EXTENSIONS`) and not hidden."""
+    """Returns whether a path has the extension of an image (:data:`EXTENSIONS`) and is not hidden."""
     base = name.rpartition('/')[2]
     return base.lower().endswith(EXTENSIONS) and not base.startswith('.')
 

@@ -48,8 +48,11 @@ class SapiensStreamHook(Hook):
 
     It counts used images, not prefetched ones. ``image_stream`` in a checkpoint has the position
     (:meth:`SapiensImages.position`), ``turn`` (data worker of the next batch), ``images`` and ``bad`` (numbers of used
-    and skipped images). Rank 0's skipped images are logged, others' when a checkpoint is written. Raises a SourceError
-    above ``max_bad_share``, and a ValueError for another dataset or loop, or a checkpoint without a position.
+    and skipped images). Skipped images of rank 0 are logged at once, those of other ranks when a checkpoint is written.
+
+    Raises:
+        SourceError: The share of unreadable images exceeds ``max_bad_share``.
+        ValueError: The dataset or the loop is another one, or the checkpoint to resume has no position.
     """
 
     priority = 'LOW'  # before CheckpointHook
@@ -116,7 +119,7 @@ class SapiensStreamHook(Hook):
             runner.logger.warning(f'Skipped unreadable image: {line}')
 
     def _checkpoint_follows(self, runner) -> bool:
-        """Returns whether :class:`mmengine.hooks.CheckpointHook` saves now; it saves on rank 0, too late to gather."""
+        """Returns whether :class:`mmengine.hooks.CheckpointHook` saves now; on rank 0 that is too late to gather."""
         return any(
             isinstance(hook, CheckpointHook) and not hook.by_epoch
             and (self.every_n_train_iters(runner, hook.interval, hook.save_begin)

@@ -12,7 +12,7 @@ from ..last_checkpoint import POINTER
 
 @HOOKS.register_module()
 class SapiensCheckpointHook(CheckpointHook):
-    """``CheckpointHook`` that replaces ``last_checkpoint`` atomically; ``build_runner`` turns each into one."""
+    """``CheckpointHook`` that replaces ``last_checkpoint`` atomically; ``build_runner`` converts every such hook."""
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         if not is_main_process():

@@ -11,13 +11,16 @@ from ..parallel import blocks_of
 class SapiensCompileBlocksHook(Hook):
     """Compiles each transformer block of the model in place before training.
 
-    Equal blocks share their code (not with torch 2.1), so a deep model starts as fast as a shallow one; names in
-    checkpoints stay. The model may be wrapped (DDP), sharded or checkpointed.
+    Equal blocks share their compiled code (except with torch 2.1), so a deep model starts as fast as a shallow one.
+    Names in checkpoints do not change. The model may be wrapped (DDP), sharded or checkpointed.
 
     Args:
         block_names: Class names of the blocks.
-        **options: Of :func:`torch.compile`, such as ``mode='max-autotune-no-cudagraphs'``.
-    Raises ValueError (no such blocks) or ImportError (torch is too old for activation checkpointing).
+        **options: Arguments of :func:`torch.compile`, such as ``mode='max-autotune-no-cudagraphs'``.
+
+    Raises:
+        ValueError: The model has no such blocks.
+        ImportError: torch is too old to compile blocks with activation checkpointing.
     """
 
     def __init__(self, block_names: tuple[str, ...] = ('Block', ), **options):

@@ -1,4 +1,4 @@
-"""Hook that refuses to evaluate a model that a checkpoint fills only in part."""
+"""Hook that stops an evaluation whose checkpoint fills the model only in part."""
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -8,7 +8,7 @@ from ..weights import check_complete
 
 @HOOKS.register_module()
 class SapiensCompleteWeightsHook(Hook):
-    """Stops a test whose checkpoint lacks tensors, or has other shapes: MMEngine continues with random ones."""
+    """Stops a test if the checkpoint lacks tensors or has other shapes; MMEngine would keep random values there."""
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -1,11 +1,11 @@
-"""Hook that marks the iterations that are logged."""
+"""Hook that marks logged iterations."""
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 
 
 @HOOKS.register_module()
 class SapiensLoggedIterHook(Hook):
-    """Writes to the message hub as ``logged_iter`` whether ``LoggerHook`` logs this iteration, for its metrics."""
+    """Writes ``logged_iter`` to the message hub: whether this iteration is logged, and so heads compute metrics."""
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         logger = next((hook for hook in runner.hooks if isinstance(hook, LoggerHook)), None)

@@ -16,20 +16,24 @@ from ...utils.text import some
 
 @HOOKS.register_module()
 class SapiensNonFiniteHook(Hook):
-    """Skips optimizer steps whose gradients hold an infinity or NaN on any rank, and stops a run that only skips.
+    """Skips optimizer steps with an infinite or NaN gradient on any rank, and stops the run after several in a row.
 
-    A skipped step changes neither weights nor the optimizer's state; ``skipped_steps`` in the log counts them. When a
-    run stops, each rank with a non-finite loss (each rank, if none has one) writes ``nonfinite_rank{rank}.json`` to the
-    work dir: iteration, loss and images of each batch since the last good step.
+    A skipped step changes neither weights nor the optimizer's state; ``skipped_steps`` in the log counts them. When the
+    run stops, each rank with a non-finite loss (every rank, if none has one) writes ``nonfinite_rank{rank}.json`` to
+    the work dir: iteration, loss and images of each batch since the last good step.
 
-    The check comes after clipping. By norm, a finite norm of positive order, which MMEngine reads anyway, suffices. By
-    value, infinities become finite, so only NaN is detected. BatchNorm's statistics are not restored.
-    ``AdamW(fused=True)`` on a GPU skips a step by itself, so the flag is read an iteration later, or when logged; other
-    optimizers wait for the device before each step, with several processes or without clipping by norm.
+    The check follows gradient clipping. With clipping by norm, it checks whether the norm, which MMEngine reads anyway,
+    is finite (if its order is positive). Clipping by value makes infinities finite, so only NaN is detected.
+    BatchNorm's statistics are not restored. ``AdamW(fused=True)`` on a GPU skips the step itself, so the flag is read
+    one iteration later, or when logged. With other optimizers, runs of several processes or without clipping by norm
+    wait for the device before each step.
 
     Args:
-        max_consecutive: Skipped steps in a row that stop the run with a RuntimeError; at least 1, else a ValueError (as
-            for optimizers that are not torch's, such as DeepSpeed's).
+        max_consecutive: Number of skipped steps in a row, at least 1, after which the run stops.
+
+    Raises:
+        ValueError: ``max_consecutive`` is below 1, or the optimizer is not torch's (such as DeepSpeed's).
+        RuntimeError: In training, after ``max_consecutive`` skipped steps in a row.
     """
 
     name = 'train/skipped_steps'
@@ -114,7 +118,7 @@ class SapiensNonFiniteHook(Hook):
         runner.message_hub.update_scalar(self.name, self.skipped)
 
     def _is_read(self, runner, batch_idx: int) -> bool:
-        """Whether the number of skipped steps is logged or saved in this iteration; the same on all ranks."""
+        """Returns whether this iteration logs or saves the number of skipped steps; the same on all ranks."""
         return (self.end_of_epoch(runner.train_dataloader, batch_idx) or self.is_last_train_iter(runner) or any(
             isinstance(hook, LoggerHook) and self.every_n_inner_iters(batch_idx, hook.interval) or
             isinstance(hook, CheckpointHook) and not hook.by_epoch and self.every_n_train_iters(runner, hook.interval)
@@ -172,7 +176,7 @@ class _Flag:
 
 
 def _skips_by_itself(optimizer: Optimizer) -> bool:
-    """Whether an optimizer's step takes ``found_inf``. Fused SGD does, but leaves its first momentum undefined."""
+    """Returns whether an optimizer's step takes ``found_inf``; not for fused SGD, whose first momentum is undefined."""
     return isinstance(optimizer, (Adam, AdamW)) and all(group.get('fused') for group in optimizer.param_groups)
 
 

@@ -11,8 +11,10 @@ COCO_STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .7
 
 @HOOKS.register_module()
 class SapiensCheckSaveBestHook(Hook):
-    """Raises a ValueError before training if the evaluator lacks the metrics of ``CheckpointHook.save_best``. Names are
-    a metric's ``metric_names``; those of mmpose's ``CocoMetric`` are known; of others only the prefix is compared.
+    """Raises a ValueError before training if the evaluator lacks the metrics of ``CheckpointHook.save_best``.
+
+    Names are compared with the ``metric_names`` of our metrics and the names of mmpose's ``CocoMetric``; for other
+    metrics only the prefix is compared.
     """
 
     def before_train(self, runner) -> None:

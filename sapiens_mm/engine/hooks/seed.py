@@ -1,4 +1,4 @@
-"""Seeds that make a resumed run repeat an unbroken one: hook and transform."""
+"""Seeds with which a resumed run equals an uninterrupted one: hook and transform."""
 import random
 import zlib
 from collections.abc import Iterator
@@ -25,9 +25,10 @@ def _seed_all(*numbers: int) -> None:
 class SapiensSeedSample(BaseTransform):
     """Makes the random transforms after it depend only on the run's seed, the epoch and the sample's index.
 
-    MMEngine seeds workers when they start, so augmentation depends on their number and age, a resumed run differs, and
-    workers that are not persistent repeat their random numbers in every epoch. Where a sample recurs in an epoch
-    (``RepeatDataset``), the worker and its count of samples enter too, so a resumed run needs as many workers.
+    MMEngine seeds workers when they start. Augmentation then depends on the number of workers and on how long they
+    have run, a resumed run differs, and workers that are not persistent repeat their random numbers in every epoch. If
+    a sample recurs in an epoch (``RepeatDataset``), the seed also includes the worker and its number of samples, so a
+    resumed run needs the same number of workers.
 
     Put it first in the training pipeline of any host, with :class:`SapiensSeedHook`, which sets seed and epoch. Without
     the hook, and in loops that count iterations, nothing is seeded. Required key: ``sample_idx``.
@@ -56,10 +57,11 @@ class SapiensSeedSample(BaseTransform):
 
 @HOOKS.register_module()
 class SapiensSeedHook(Hook):
-    """Makes a resumed run repeat an unbroken one.
+    """Makes a resumed run equal to an uninterrupted one.
 
-    Seeds each iteration (drop path, for example) with seed, iteration and rank. The sampler gets the seed and, in loops
-    that count epochs, the data workers' :class:`SapiensSeedSample` and ``SapiensMixedDataset`` seed and epoch.
+    Seeds each iteration (for drop path, for example) from the run's seed, the iteration and the rank. Sets the
+    sampler's seed and, in loops that count epochs, seed and epoch of :class:`SapiensSeedSample` and
+    ``SapiensMixedDataset`` in the data workers.
     """
 
     priority = 'VERY_HIGH'

@@ -1,4 +1,4 @@
-"""Hook that logs images and tokens per second and the utilization of the device."""
+"""Hook that logs images and tokens per second, and the utilization of the device."""
 import re
 from collections import deque
 
@@ -20,7 +20,7 @@ PEAK_TFLOPS = {
 
 
 def peak_tflops(device_name: str) -> float | None:
-    """Returns the dense bfloat16 peak of a device by its name, ``'NVIDIA A100-SXM4-80GB'``; None if unknown."""
+    """Returns the dense bfloat16 peak of a device by name, such as ``'NVIDIA A100-SXM4-80GB'``; None if unknown."""
     return next((peak for name, peak in PEAK_TFLOPS.items() if re.search(rf'\b{name}(?!\w)', device_name)), None)
 
 
@@ -28,11 +28,12 @@ def peak_tflops(device_name: str) -> float | None:
 class SapiensThroughputHook(Hook):
     """Logs throughput, averaged over the same iterations as ``time``.
 
-    ``images_per_s`` is of all ranks; ``tokens_per_s`` (patches) needs a backbone with ``grid_size``; ``mfu``, the
-    model's own arithmetic as a share of the device's peak, counts three forward passes, no recomputation.
+    ``images_per_s`` is the rate of all ranks together; ``tokens_per_s`` (patches) needs a backbone with ``grid_size``.
+    ``mfu`` is the model's arithmetic, three forward passes without recomputation, as a share of the device's peak.
 
     Args:
-        peak_tflops: Of one device in TFLOP/s, positive, else a ValueError; default: a known GPU's dense bfloat16.
+        peak_tflops: Peak of one device in TFLOP/s, positive (else a ValueError); by default the dense bfloat16 peak of
+            a known GPU.
     """
 
     def __init__(self, peak_tflops: float | None = None):

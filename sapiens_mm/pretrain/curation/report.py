@@ -15,7 +15,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """Reads the report of a shard.
 
     Raises:
-        ValueError: The file is something else.
+        ValueError: The file is not the report of a shard.
     """
     try:
         report = read_json(path)
@@ -27,13 +27,13 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def write_report(path: Path, content: dict) -> None:
-    """Writes a report, whole or not at all."""
+    """Writes a report atomically."""
     with replacing(path) as part:
         Path(part).write_text(json.dumps(content, indent=1) + '\n')
 
 
 def check_settings(path: Path, settings: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Raises a ValueError that lists the settings of a report which differ."""
+    """Raises a ValueError that lists the settings of a report that differ from the expected ones."""
     if differ := differences(settings, {**dict.fromkeys(settings), **expected}):
         raise ValueError(f'{path}: got a report with {differ}; choose another output folder')
 
@@ -45,7 +45,8 @@ def merge_reports(out_dir: str | os.PathLike) -> dict[str, Any]:
         out_dir: Output folder of :func:`.curate_shard`.
 
     Returns:
-        A report like a shard's; ``shards`` counts those that are done, ``failed`` maps names to reasons.
+        A report with the fields of a shard's; ``shards`` is the number of finished ones, ``failed`` maps names to
+        reasons.
 
     Raises:
         ValueError: The folder has no report, or reports with different settings.
@@ -77,7 +78,7 @@ def merge_reports(out_dir: str | os.PathLike) -> dict[str, Any]:
 
 
 def sorted_counts(persons: Counter) -> dict[str, int]:
-    """Returns images by number of persons, as a report stores them."""
+    """Returns the number of images by number of persons in a report's format."""
     return {str(number): images for number, images in sorted(persons.items())}
 
 

@@ -11,7 +11,7 @@ MISSING = 'missing '
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """Which samples are kept; the first rule of :attr:`names` that applies is counted.
+    """Rules that drop samples; the first rule of :attr:`names` that applies is counted.
 
     A box counts as a person if its score is above ``min_score`` and both its sides are above ``min_side``; an image
     needs one such box. A sample without a number in a score column is dropped.
@@ -22,7 +22,7 @@ class Rules:
         max_scores: Column -> largest value that is kept, e.g. ``dict(pwatermark=.8)``.
 
     Raises:
-        ValueError: A number is out of its range.
+        ValueError: A limit is out of range.
     """
     min_score: float = .9
     min_side: float = 300.
@@ -43,7 +43,7 @@ class Rules:
         return ['no image', *columns, 'unreadable image', MISSING + 'boxes', 'no person', 'low score', 'small box']
 
     def judge_scores(self, value_of: Callable[[str], Any]) -> str | None:
-        """Returns the rule that drops a sample whose column values ``value_of`` returns; None to keep it."""
+        """Returns the rule that drops a sample, or None; ``value_of`` returns its value in a column."""
         for column, most in self.max_scores.items():
             value = value_of(column)
             if not is_number(value):
@@ -53,7 +53,7 @@ class Rules:
         return None
 
     def judge_boxes(self, boxes: np.ndarray | None) -> tuple[str | None, int]:
-        """Returns the rule that drops an image for its (N, 5) boxes, None to keep it, and the number of persons."""
+        """Returns the rule that drops an image with (N, 5) boxes, or None, and the number of persons."""
         if boxes is None:
             return MISSING + 'boxes', 0
         if not len(boxes):

@@ -1,4 +1,4 @@
-"""Copying of a shard's kept samples to a new tar file, with a report, in one process or on Ray."""
+"""Copying of the kept samples of shards to new tar files, with reports, in one process or on Ray."""
 import dataclasses
 import functools
 import io
@@ -30,26 +30,26 @@ Detect = Callable[[list[np.ndarray], list[str]], Sequence[np.ndarray | None]]
 
 def curate_shard(url: str, out_dir: str | os.PathLike, rules: Rules, detect: Detect, detector: str = '',
                  batch_size: int = 8, allow_pipes: bool = False) -> dict[str, Any]:
-    """Writes the samples of a shard that rules keep to ``NAME.tar``, and its report to ``NAME.json``.
+    """Copies the samples of a shard that ``rules`` keep to ``NAME.tar``, and writes its report to ``NAME.json``.
 
-    Members and their order stay; ``KEY.persons.json``, ``{"persons": 2, "boxes": [[x0, y0, x1, y1, score], ...]}``, is
-    added to each sample. A shard without a kept sample gets no tar file. A finished shard is not read again. Score
-    columns are looked up in the sample's ``KEY.json``, then by ``key`` in ``NAME.parquet`` or ``NAME.jsonl`` beside the
-    tar file.
+    Members and their order do not change; ``KEY.persons.json``, ``{"persons": 2, "boxes": [[x0, y0, x1, y1, score],
+    ...]}``, is added to each sample. If no sample is kept, no tar file is written. A finished shard is not read again.
+    Score columns are looked up in the sample's ``KEY.json``, then by ``key`` in ``NAME.parquet`` or ``NAME.jsonl``
+    beside the tar file.
 
     Args:
         url: Path or address, as for :class:`.sources.TarSource`.
         out_dir: Output folder, the same for all shards; created if missing.
-        rules: Which samples are kept.
-        detect: Detects people.
+        rules: Rules that drop samples.
+        detect: Detector of people, from lists of images and keys to boxes (N, 5).
         detector: Name of ``detect`` in the settings, so that a change of the detector is noticed.
-        batch_size: Samples that are in memory at a time, and most images of one call of ``detect``.
+        batch_size: Number of samples in memory at a time, the largest batch of ``detect``.
         allow_pipes: As for :class:`.sources.TarSource`.
 
     Returns:
-        The report: ``done``, whether the shard could be read, else ``failed`` is the reason and the next call tries
-        again; ``images`` and ``kept``, numbers of samples; ``dropped``, rule -> samples; ``persons``, number of persons
-        as text -> kept images; ``seconds``; ``shard`` and ``settings``.
+        The report: ``done``, whether the shard could be read (else ``failed`` is the reason, and the next call tries
+        again); ``images`` and ``kept``, numbers of samples; ``dropped``, rule -> samples; ``persons``, number of
+        persons as text -> kept images; ``seconds``; ``shard`` and ``settings``.
 
     Raises:
         ValueError: See :func:`finished_report`.
@@ -80,7 +80,7 @@ def finished_report(url: str, out_dir: str | os.PathLike, rules: Rules, detector
     """Returns the report of a shard that is finished with the same settings; None for an unfinished one.
 
     Args:
-        url: As for :func:`curate_shard`, like the others.
+        url: All arguments are those of :func:`curate_shard`.
 
     Raises:
         ValueError: The shard is finished with other settings, would be overwritten, or its report is another file.
@@ -218,7 +218,7 @@ def _absolute(url: str) -> str:
 
 
 def _stable(url: str) -> str:
-    """Returns the address without what may change from run to run: working folder, signature."""
+    """Returns the address without the parts that may change from run to run: working folder, signature."""
     return _absolute(url) if is_local(url) else url.partition('?')[0] if url.startswith('http') else url
 
 

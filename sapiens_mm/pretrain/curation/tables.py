@@ -21,7 +21,7 @@ def read_scores(url: str, columns: tuple[str, ...], allow_pipes: bool) -> dict[s
     """Reads the score table beside a shard.
 
     Returns:
-        Key -> row; empty without a table.
+        Key -> row; empty if there is no table.
 
     Raises:
         SourceError: The table cannot be read, or has no column ``key``.
@@ -99,5 +99,5 @@ def _parse_boxes(value) -> np.ndarray:
 
 
 def bare_key(key: str) -> str:
-    """Returns a sample's key without the ``./`` that tar adds when it packs the folder ``.``."""
+    """Returns a sample's key without the ``./`` that tar adds if it packs the folder ``.``."""
     return key.removeprefix('./')

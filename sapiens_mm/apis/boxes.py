@@ -181,10 +181,7 @@ def _id(value) -> str:
 
 
 class GivenBoxes:
-    """Boxes (N, 4) or (N, 5) for each frame, in order.
-
-    Raises a ValueError for other shapes, and when called with more frames than arrays.
-    """
+    """Boxes (N, 4) or (N, 5) for each frame, in order; ValueError for other shapes, or fewer arrays than frames."""
 
     def __init__(self, boxes: Iterable[np.ndarray]):
         if not isinstance(boxes, Iterable) or isinstance(boxes, Mapping) or getattr(boxes, 'ndim', 3) != 3:

@@ -18,10 +18,7 @@ class Note(NamedTuple):
 
 @dataclass
 class Report:
-    """Changes of a conversion, settings without a counterpart, and values to fill in.
-
-    ``complete`` is False if a setting must be replaced by hand.
-    """
+    """Changes, settings without a counterpart, values to fill in; ``complete`` unless one must be replaced by hand."""
     changed: list[Note] = field(default_factory=list)
     not_mapped: list[Note] = field(default_factory=list)
     fill_in: list[Note] = field(default_factory=list)

@@ -24,10 +24,7 @@ _OPENING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError)
 
 @dataclass
 class Scan:
-    """Problems without repetitions, opened files, statistics (title -> name -> value).
-
-    ``complete`` is False if the scan was interrupted.
-    """
+    """Problems, opened files, statistics (title -> name -> value); ``complete`` unless the scan was interrupted."""
     problems: list[Problem] = field(default_factory=list)
     files: int = 0
     complete: bool = False

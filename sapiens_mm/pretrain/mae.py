@@ -100,10 +100,8 @@ class SapiensMAE(BaseModel):
         Args:
             mask_ratio: Share of masked patches, in (0, 1); by default the model's.
             noise: (B, N); the patches with the smallest noise stay visible. Uniform random numbers by default.
-
-        Returns:
-            The indices of the V visible patches (B, V) int64; the mask (B, N) float, 1 for masked; and (B, N) int64,
-            each patch's index among the visible patches followed by the masked ones.
+        Returns the indices of the V visible patches (B, V) int64; the mask (B, N) float, 1 for masked; and (B, N)
+        int64, each patch's index among the visible patches followed by the masked ones.
         """
         ratio = self.mask_ratio if mask_ratio is None else _checked_ratio(mask_ratio)
         num_visible = int(num_patches * (1 - ratio))

@@ -81,9 +81,7 @@ def folder_source(path: str | os.PathLike, chunk: int = 64) -> FileSource:
 
 def list_source(path: str | os.PathLike, root: str | os.PathLike | None = None, chunk: int = 64) -> FileSource:
     """Returns the images that a text file lists, one path per line; a path that is listed twice counts as two images.
-
-    ``root`` is by default the file's folder. A missing image counts as unreadable. Raises a SourceError if the list is
-    missing or empty.
+    ``root``: by default the file's folder. A missing image is unreadable; SourceError for a missing or empty list.
     """
     if not os.path.isfile(path):
         raise SourceError(f'image source: got {path}, expected an existing list file; check the path')
@@ -220,10 +218,7 @@ def is_local(url: str) -> bool:
 
 
 def open_url(url: str, allow_pipes: bool = False) -> BinaryIO:
-    """Opens a path or address for reading once; see :class:`TarSource`.
-
-    Raises an OSError if it cannot be opened, and a SourceError if it needs a command that is not allowed.
-    """
+    """Opens a path or address for reading once; OSError if that fails, SourceError if it needs a forbidden command."""
     if is_local(url):
         return open(os.path.abspath(url), 'rb')  # WebDataset would run a file named 'pipe:...'
     if url.startswith(_WEB):

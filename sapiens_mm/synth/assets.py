@@ -14,8 +14,8 @@ HDRI_SUFFIXES = ('.hdr', '.exr')
 
 @dataclass
 class Assets:
-    """The user's photos without people and environment maps, sorted by name. ``fingerprints``: number and digest of
-    names and sizes of ``backgrounds`` and ``hdris``, or None, wherever they are.
+    """The user's photos without people and environment maps, sorted by name. ``fingerprints`` of ``backgrounds`` and
+    ``hdris``: number and digest of names and sizes, which do not depend on the folder; None without files.
     """
     photos: list = field(default_factory=list)
     hdris: list = field(default_factory=list)
@@ -23,8 +23,8 @@ class Assets:
 
     @classmethod
     def find(cls, backgrounds=None, hdris=None) -> 'Assets':
-        """Lists and reads the images in two folders at any depth; raises a FileNotFoundError or, unreadable, a
-        ValueError.
+        """Lists and reads the images in two folders at any depth. Raises a FileNotFoundError for a folder without
+        images, and a ValueError for an unreadable one.
         """
         assets = cls()
         if backgrounds is not None:
@@ -54,7 +54,7 @@ def _fingerprint(folder: Path, paths: list) -> str:
 
 
 def read_photo(path, reduced: bool = False) -> np.ndarray:
-    """Reads a photo as (H, W, 3) uint8 RGB, with ``reduced`` at an eighth of its size, or raises a ValueError."""
+    """Reads a photo as (H, W, 3) uint8 RGB, at an eighth of its size if ``reduced``; ValueError if unreadable."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -67,7 +67,7 @@ def read_photo(path, reduced: bool = False) -> np.ndarray:
 
 
 def check_hdri(path) -> None:
-    """Reads an environment map once; raises a ValueError if Mitsuba cannot, or it is smaller than 2 x 2."""
+    """Reads an environment map; raises a ValueError if Mitsuba cannot read it, or it is smaller than 2 x 2."""
     mitsuba()  # a missing extra is not the file's fault
     try:
         size = read_hdri(path).size()

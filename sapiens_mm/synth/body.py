@@ -30,8 +30,8 @@ _PART_BONES = {
 
 @dataclass
 class PosedBody:
-    """A body in the world (meters, z up; in the rest pose it looks to -y and its left is +x). (19158, 3) float32
-    vertices numbered as in ``base.obj``, with helper geometry; ends (3,) of each bone by name.
+    """A body in the world (meters, z up; the rest pose looks to -y and its left is +x): (19158, 3) float32 vertices
+    in the order of ``base.obj``, with helper geometry, and the ends (3,) of each bone by name.
     """
     vertices: np.ndarray
     bone_heads: dict[str, np.ndarray]
@@ -49,7 +49,7 @@ class PosedBody:
 
 @cache
 def load_body() -> 'Body':
-    """Creates the body model once per process, or raises MissingExtra. The first time, Anny's cache takes 2 minutes."""
+    """Returns the body model of this process, or raises MissingExtra. The first call on a machine takes 2 minutes."""
     return Body()
 
 
@@ -99,7 +99,7 @@ class Body:
         Args:
             phenotypes: Anny's, 0 to 1 each (``age`` from -1/3, a newborn).
             face: Facial actions, 0 to 1 each, such as ``eyeBlinkLeft``, ``jawOpen``.
-            rotations: Bone -> rotation vector (3,) in radians, along the rest pose's axes as its parents carry them.
+            rotations: Bone -> rotation vector (3,) in radians, in the axes of the rest pose rotated by its parents.
         """
         # Each person is posed twice in a row: to check the pose, and to be dressed.
         key = pickle.dumps((phenotypes, face, rotations))
@@ -122,7 +122,7 @@ class Body:
         return PosedBody(out['vertices'][0].numpy(), dict(zip(self.bones, heads)), self._tails(out, heads))
 
     def _tails(self, out: dict, heads: np.ndarray) -> dict[str, np.ndarray]:
-        """A bone ends where its first child begins; the last of a chain ends at the tip of the skin that it moves."""
+        """Returns the ends of bones: the start of the first child, or for the last of a chain the tip of its skin."""
         rest_heads, rest_vertices = _rest_heads(out), out['rest_vertices'][0].numpy()
         relative = (out['bone_poses'] @ torch.linalg.inv(out['rest_bone_poses']))[0].numpy()
         tails = {}
@@ -136,7 +136,7 @@ class Body:
 
     @cached_property
     def _tips(self) -> dict[int, int]:
-        """By last bone of a chain, the farthest vertex along it of the skin that it moves by more than a half."""
+        """Returns by last bone of a chain the farthest vertex along it, among skin with more than half its weight."""
         with torch.inference_mode():
             out = self._model()
         vertices, heads = out['rest_vertices'][0].numpy(), _rest_heads(out)
@@ -160,7 +160,7 @@ class Body:
 
     @cached_property
     def skin_places(self) -> tuple[np.ndarray, np.ndarray]:
-        """(N, 2) distinct texture coordinates of the skin, and (F, 4) their index at each corner of a quad."""
+        """Returns the N distinct texture coordinates (N, 2) of the skin, and their index (F, 4) at corners of quads."""
         places, ids = np.unique(self.skin_uv.reshape(-1, 2), axis=0, return_inverse=True)
         return places, ids.reshape(self.skin.shape)
 
@@ -174,7 +174,7 @@ class Body:
         return cv2.imread(str(self._data / 'textures' / f'mpfb_{name}.jpg'), cv2.IMREAD_GRAYSCALE)
 
     def _parts_of_skin(self) -> np.ndarray:
-        """(F,) the body part whose bones move each face most."""
+        """Returns (F,) the body part whose bones have the largest weight on each face."""
         weights = {part: self.bone_weights(*bones)[self.skin].mean(axis=1) for part, bones in _PART_BONES.items()}
         weights['Face_Neck'] = 1 - sum(weights.values())
         best = np.stack(list(weights.values())).argmax(axis=0)

@@ -79,7 +79,7 @@ class Camera:
 
 
 def check_size(size) -> tuple:
-    """Returns ``(height, width)`` as integers; raises a ValueError for other than whole pixels from 1."""
+    """Returns ``(height, width)`` as integers; raises a ValueError unless both are whole numbers of at least 1."""
     height, width = size
     if int(width) != width or int(height) != height or min(width, height) < 1:
         raise ValueError(f'image size: got {height} x {width} (height x width), expected whole pixels from 1')
@@ -87,7 +87,7 @@ def check_size(size) -> tuple:
 
 
 def intrinsics_of(focal: float, size: tuple) -> np.ndarray:
-    """The (3, 3) intrinsics, centered, of ``size`` (height, width); ``focal`` is in longer sides (1.0: 53 degrees)."""
+    """Returns centered (3, 3) intrinsics for ``size`` (height, width); ``focal`` in longer sides (1.0: 53 degrees)."""
     height, width = check_size(size)
     if not focal > 0:
         raise ValueError(f'focal length: got {focal}, expected a positive number')
@@ -114,12 +114,12 @@ def frame_box(points: np.ndarray, size: tuple, focal: float, margin: float = 0.0
               elevation: float = 0.0, roll: float = 0.0, near: float = 0.1) -> Camera:
     """Creates the nearest camera of a given direction and focal length that sees all points (N, 3) in meters.
 
-    They touch two opposite edges (less the margin) and are centered between the others, exactly, at any distances.
-    Raises a ValueError for no points, or not finite ones.
+    The points touch two opposite edges (less the margin) and are centered exactly between the others. Raises a
+    ValueError if there are no points, or points are not finite.
 
     Args:
         size, focal: See `intrinsics_of`.
-        margin: Share of width and height left free on each side, below 0.5 (else a ValueError). Negative crops.
+        margin: Share of width and height left free on each side, below 0.5 (else a ValueError); negative to crop.
         azimuth, elevation, roll: See `view_rotation`.
         near: Smallest distance in meters from the camera to a point.
     """

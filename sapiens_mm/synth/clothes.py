@@ -1,7 +1,7 @@
 """Clothes, hair and accessories, cut from MakeHuman's helper geometry or offset from the skin.
 
-Each piece is drawn as a dictionary of plain numbers and built on a posed body. Skin under cloth is left out, so that
-none pokes through.
+Each piece is sampled as a dictionary of plain numbers and built on a posed body. Skin under cloth is removed, so that
+it does not show through.
 """
 from functools import cached_property
 
@@ -27,8 +27,8 @@ def compact(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Cut:
-    """The part of a mesh of (F, 3) ``faces`` where ``field`` (V,), best a distance, is positive. ``faces`` (G, 3) int32
-    join the new vertices; the i-th is ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
+    """The part of a mesh with (F, 3) ``faces`` where ``field`` (V,), ideally a distance, is positive. Its ``faces``
+    (G, 3) int32 join new vertices, of which the i-th is ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
     """
 
     def __init__(self, faces: np.ndarray, field: np.ndarray):
@@ -60,7 +60,7 @@ class Cut:
 
 
 class Wardrobe:
-    """Extents of garments: meters inside the edge per vertex, measured on the rest pose to fit every shape and pose."""
+    """Extents of garments: distance of each vertex to the edge in meters (positive inside), in the rest pose."""
 
     def __init__(self, body: Body):
         self.body = body
@@ -80,7 +80,7 @@ class Wardrobe:
         self.skin = triangles(body.skin)
 
     def _along(self, bones: tuple[str, str, str]) -> np.ndarray:
-        """(V,) position along the chain of two bones on a vertex's side, extrapolated beyond its ends."""
+        """Returns (V,) positions along the chain of two bones on each vertex's side, extrapolated beyond its ends."""
         out = np.zeros(NUM_VERTICES, np.float32)
         for side, here in (('L', self.rest[:, 0] > 0), ('R', self.rest[:, 0] <= 0)):
             points = self.rest[here]
@@ -96,7 +96,7 @@ class Wardrobe:
         return out
 
     def upper(self, sleeve: float, hem: float, neckline: float) -> np.ndarray:
-        """A shirt, by its end along the arm, the height of its hem and the distance of its neckline from the nape."""
+        """Returns a shirt's extent; ``sleeve``: its end along the arm, ``neckline``: its distance from the nape."""
         trunk = np.where(self.is_arm > 0.5, 1., self.z - hem)
         neck = np.linalg.norm(self.rest - self.neck, axis=1) - neckline
         throat = np.minimum(self.neck[2] + 0.07 - self.z, 0.2 * (0.4 - self.body.bone_weights('head')))
@@ -110,7 +110,7 @@ class Wardrobe:
 
     @cached_property
     def scalp(self) -> np.ndarray:
-        """The hair: from the forehead in front of the ears and around them to the nape."""
+        """Returns the hair's extent: from the forehead past the front of the ears and around them to the nape."""
         above, back = self.z - self.eyes[2], self.rest[:, 1] - self.eyes[1]
         line = np.interp(back, [0.0, 0.035, 0.075, 0.10, 0.14, 0.2], [0.075, 0.045, 0.01, 0.0, -0.05, -0.075])
         ear = np.array([np.abs(self.rest[:, 0]) - 0.085, 0.8 * (back - 0.095), 0.55 * (above - 0.0)])
@@ -124,7 +124,7 @@ class Wardrobe:
 
 
 def sample_outfit(rng: np.random.Generator, wardrobe: Wardrobe) -> dict:
-    """Draws clothes, hair and a bag of a person, each with a probability."""
+    """Samples clothes, hair and a bag of a person, each with a probability."""
     outfit, hip = {}, wardrobe.hip
 
     def cloth(low=0.002, high=0.012):
@@ -162,14 +162,14 @@ def sample_outfit(rng: np.random.Generator, wardrobe: Wardrobe) -> dict:
 
 
 def _hair_color(rng: np.random.Generator) -> list[float]:
-    """Linear RGB: black, browns, blond, red or gray."""
+    """Returns linear RGB: black, brown, blond, red or gray."""
     base = np.array([[0.012, 0.009, 0.008], [0.04, 0.02, 0.012], [0.12, 0.06, 0.03], [0.35, 0.22, 0.1],
                      [0.2, 0.06, 0.02], [0.35, 0.35, 0.34]])
     return (base[rng.choice(6, p=[0.35, 0.25, 0.15, 0.1, 0.05, 0.1])] * rng.uniform(0.7, 1.3)).round(4).tolist()
 
 
 def dress(wardrobe: Wardrobe, posed: PosedBody, outfit: dict, instance: int) -> tuple[list[Mesh], np.ndarray]:
-    """Returns the meshes of an outfit of :func:`sample_outfit`, and (F,) whether they hide each skin quad."""
+    """Returns the meshes of an outfit from :func:`sample_outfit`, and (F,) whether they hide each skin quad."""
     fitting = _Fitting(wardrobe, posed, outfit, instance)
     for name in ('socks', 'trousers', 'skirt', 'top', 'shoes', 'hair', 'hat', 'bag'):
         if name in outfit:
@@ -178,7 +178,7 @@ def dress(wardrobe: Wardrobe, posed: PosedBody, outfit: dict, instance: int) -> 
 
 
 class _Fitting:
-    """An outfit on a posed body: its methods add a piece's meshes, and mark the (V,) hidden vertices."""
+    """An outfit on a posed body: its methods add meshes of a piece and mark (V,) hidden vertices."""
 
     def __init__(self, wardrobe: Wardrobe, posed: PosedBody, outfit: dict, instance: int):
         self.wardrobe, self.posed, self.outfit, self.instance = wardrobe, posed, outfit, instance
@@ -214,7 +214,7 @@ class _Fitting:
         self.hidden |= field > _HEM_MARGIN
 
     def shoes(self, piece: dict) -> None:
-        """Overlapping convex hulls of toes, instep and ankle: closed and smooth."""
+        """Adds shoes: overlapping convex hulls of toes, instep and ankle, closed and smooth."""
         w = self.wardrobe
         field = w.sock(piece['height'])
         feet = np.unique(w.tights)
@@ -273,7 +273,7 @@ class _Fitting:
         self._plain('brim', np.concatenate(rows) @ axes + center, _grid(2, 48), 'Apparel', piece['cloth']['color'], 0.8)
 
     def bag(self, piece: dict) -> None:
-        """A backpack: a rounded box on the back and two straps over the shoulders."""
+        """Adds a backpack: a rounded box on the back and two straps over the shoulders."""
         w, heads = self.wardrobe, self.posed.bone_heads
         left = heads['upperarm01.L'] - heads['upperarm01.R']
         width = np.linalg.norm(left)
@@ -301,7 +301,7 @@ class _Fitting:
         straps.albedo, straps.uv = tuple(piece['cloth']['color']), None
 
     def _shell(self, name: str, field, loose, piece: dict, part: str, over=0., faces=None, normals=None) -> Mesh:
-        """Adds a mesh's part with positive ``field``, offset ``loose`` and at least ``over`` (meters, or (V,))."""
+        """Adds the part of a mesh with positive ``field``, offset by ``loose``, at least ``over`` meters (or (V,))."""
         rest = self.wardrobe.rest
         cut = Cut(self.wardrobe.tights if faces is None else faces, field)
         out = np.maximum(np.asarray(loose, np.float32) * _folds(rest, piece['fold']), over)
@@ -325,7 +325,7 @@ class _Fitting:
         return mesh
 
     def _cap(self, name: str, field: np.ndarray, thickness: float, seed: int, part: str, albedo) -> Mesh:
-        """Adds the skin where ``field`` (meters) is positive, offset: thin at the border, full from 2 cm inside on."""
+        """Adds the skin with positive ``field`` (meters), offset: thin at the border, thick from 2 cm inside."""
         w = self.wardrobe
         cut = Cut(w.skin, field)
         depth = 0.15 + 0.85 * np.clip(field / 0.02, 0, 1)**0.5
@@ -334,7 +334,7 @@ class _Fitting:
         return self._plain(name, vertices, cut.faces, part, albedo, uv=cut(w.rest)[:, :2] / 0.3)
 
     def _head_frame(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """Center between the eyes, axes (left, back, up) as rows, and the distance between the eyes."""
+        """Returns the center between the eyes, axes (left, back, up) as rows, and the distance of the eyes."""
         heads = self.posed.bone_heads
         left, right = heads['eye.L'], heads['eye.R']
         across = np.linalg.norm(left - right)
@@ -343,7 +343,7 @@ class _Fitting:
 
 
 def _axes(left: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """(3, 3) orthonormal rows left, back, up from a unit vector and an approximate one."""
+    """Returns (3, 3) orthonormal rows left, back, up from the unit vector ``left`` and an approximate ``up``."""
     up = up - left * (up @ left)
     up /= np.linalg.norm(up)
     return np.stack([left, np.cross(up, left), up])
@@ -354,7 +354,7 @@ def _top_looseness(piece: dict) -> float:
 
 
 def _folds(points: np.ndarray, seed: int) -> np.ndarray:
-    """(V,) a smooth factor over the cloth, 0.6 to 1.6."""
+    """Returns (V,) factors of 0.6 to 1.6 that vary smoothly over the cloth."""
     rng = np.random.default_rng(seed)
     out = np.zeros(len(points), np.float32)
     for _ in range(4):
@@ -364,7 +364,7 @@ def _folds(points: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _sphere(center: np.ndarray, radius: float, rings: int = 12) -> tuple[np.ndarray, np.ndarray]:
-    """(V, 3) float32 vertices and (F, 3) faces."""
+    """Returns (V, 3) float32 vertices and (F, 3) faces of a sphere."""
     theta, phi = np.meshgrid(np.linspace(0, np.pi, rings), np.linspace(0, 2 * np.pi, 2 * rings, endpoint=False),
                              indexing='ij')
     points = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=-1).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Libraries of the optional extra ``synth``, imported with a clear error where one is missing."""
+"""Libraries of the optional extra ``synth``, imported with a clear error if one is missing."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +9,7 @@ class MissingExtra(ImportError):
 
 @contextmanager
 def needs_extra(what: str) -> Iterator[None]:
-    """Turns an ImportError of its block into a `MissingExtra` of ``what``, for example ``'rendering'``."""
+    """Turns an ImportError in its block into a `MissingExtra` for ``what``, for example ``'rendering'``."""
     try:
         yield
     except ImportError as error:
@@ -34,7 +34,7 @@ def trimesh():
 
 
 def set_threads(threads: int) -> None:
-    """Sets how many threads this process renders with (default: one per core); images do not depend on it."""
+    """Sets the number of rendering threads of this process (default: one per core); images do not depend on it."""
     mitsuba()
     import drjit
 

@@ -1,4 +1,4 @@
-"""Textured boxes, walls, grounds and furniture."""
+"""Textured boxes, walls, floors and furniture."""
 import numpy as np
 
 from .mesh import Mesh, rotation_z
@@ -45,14 +45,14 @@ def upright(name: str, a, b, floor: float, height: float, texture, meters: float
 
 
 def level(name: str, corners: np.ndarray, height: float, texture, meters: float, roughness: float) -> Mesh:
-    """Returns a horizontal quadrilateral at a height from its ``corners`` (4, 2)."""
+    """Returns a horizontal quadrilateral at a height with ``corners`` (4, 2)."""
     vertices = np.concatenate([corners, np.full((4, 1), height)], axis=1)
     return _mesh(name, vertices, _HALVES, (corners - corners[0]) / meters, texture, roughness)
 
 
 def block(name: str, center: np.ndarray, size, yaw: float, texture, meters: float | None = None,
           roughness: float = 0.6) -> Mesh:
-    """A box of ``size`` (width, depth, height) meters, ``yaw`` radians about z, and (h, w, 3) uint8 sRGB sides."""
+    """Returns a box of ``size`` (width, depth, height) meters, turned by ``yaw`` radians; ``texture`` is uint8 sRGB."""
     vertices, uv = [], []
     for axis, (u, v) in enumerate(((1, 2), (0, 2), (0, 1))):
         for sign in (-1, 1):
@@ -68,7 +68,7 @@ def block(name: str, center: np.ndarray, size, yaw: float, texture, meters: floa
 
 
 def furnish(rng, name: str, place: np.ndarray, size: np.ndarray, yaw: float) -> tuple:
-    """Returns the one or two meshes of a piece of `FURNITURE` on the ground at ``place``, and their textures' kinds."""
+    """Returns the one or two meshes of a piece of `FURNITURE` on the floor at ``place``, and their kinds of texture."""
     meshes, textures = [], []
     turn = rotation_z(yaw)
     for boxes in (FURNITURE[name]['a'], FURNITURE[name]['b']):

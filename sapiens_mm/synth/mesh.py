@@ -9,12 +9,12 @@ class Mesh:
     """A triangle mesh in the world: meters, z up.
 
     Attributes:
-        name: A readable label: ``'skin'``, ``'hair'``, ``'floor'``.
+        name: A readable name, such as ``'skin'``, ``'hair'``, ``'floor'``.
         vertices, normals: (V, 3) float32; unit normals for smooth shading, or None for flat faces.
         faces: (F, 3) int32, counter-clockwise seen from outside.
         parts: (F,) uint8, each face's class among the 28 body parts (``0``: Background).
         instance: Number of the person from 1; 0 for everything else.
-        uv: (V, 2) float32 texture coordinates (0 to 1, v up), or None where ``albedo`` is one color.
+        uv: (V, 2) float32 texture coordinates (0 to 1, v up), or None if ``albedo`` is one color.
         albedo: Linear RGB (3,), 0 to 1, or a texture of sRGB bytes (h, w, 3) uint8.
         roughness: 0 (mirror) to 1 (chalk).
     """
@@ -41,7 +41,7 @@ def triangles(quads: np.ndarray) -> np.ndarray:
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns the (N, 3) cross products; several times as fast as NumPy's."""
+    """Returns the (N, 3) cross products, several times as fast as NumPy."""
     (a0, a1, a2), (b0, b1, b2) = a.T, b.T
     return np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=1)
 

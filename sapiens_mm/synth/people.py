@@ -1,4 +1,4 @@
-"""People with pose, face, clothes and colors, drawn as plain numbers and built as meshes."""
+"""People with pose, face, clothes and colors, sampled as plain numbers and built as meshes."""
 from dataclasses import dataclass
 from functools import cache
 
@@ -39,7 +39,7 @@ class Person:
 
 
 def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> dict:
-    """Draws :func:`build_person`'s parameters, again if limbs sink in; ``penetration`` is the final depth in meters."""
+    """Samples the parameters of :func:`build_person`, again if limbs intersect; ``penetration`` is the depth in m."""
     phenotypes = dict(
         gender=float(np.clip(rng.choice([0.1, 0.9]) + rng.normal(0, 0.1), 0, 1)), age=float(rng.uniform(0.3, 1.)),
         muscle=float(rng.beta(3, 3)), weight=float(rng.beta(3, 3)), height=float(rng.beta(3, 3)),
@@ -75,10 +75,10 @@ def _sample_face(rng: np.random.Generator) -> dict[str, float]:
 
 def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.ndarray, translation: np.ndarray,
                  instance: int) -> Person:
-    """Builds the meshes and landmarks of person ``instance`` (from 1) of :func:`sample_person`.
+    """Builds the meshes and landmarks of person ``instance`` (from 1) from :func:`sample_person`.
 
-    Unrotated it looks to -y; ``rotation`` (3, 3) is about the origin; at ``translation`` (3,) meters 0 the pelvis is at
-    x = y = 0 and the lowest point at z = 0.
+    The person looks to -y, with the pelvis at x = y = 0 and the lowest point at z = 0, and is rotated by ``rotation``
+    (3, 3) about the origin and moved by ``translation`` (3,) meters.
     """
     posed = body.pose(parameters['phenotypes'], parameters['face'], parameters['pose']['rotations'])
     pelvis = posed.bone_heads['root']

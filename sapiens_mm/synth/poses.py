@@ -1,6 +1,6 @@
-"""Plausible poses within joint limits, from standing to sitting, and how deep limbs sink into the body.
+"""Plausible poses within joint limits, from standing to sitting, and the depth to which limbs penetrate the body.
 
-A pose is a rotation vector for each rotated bone, along the axes of the rest pose (see
+A pose is a rotation vector for each rotated bone, in the axes of the rest pose (see
 :meth:`sapiens_mm.synth.body.Body.pose`): +x is the person's left, -y forward, z up.
 """
 from functools import cache
@@ -40,7 +40,7 @@ KINDS = dict(standing=0.26, walking=0.16, sitting=0.12, reaching=0.14, crossed_a
 
 
 def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -> dict:
-    """Draws a pose of :data:`KINDS` (default: any): ``kind``, ``joints`` (degrees), ``rotations`` (radians by bone)."""
+    """Samples a pose of a kind (default: any): ``kind``, ``joints`` (degrees), ``rotations`` (radians by bone)."""
     if kind is None:
         kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
     if kind not in KINDS:
@@ -52,7 +52,7 @@ def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -
 
 
 def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
-    """Degrees: arm (elevation from hanging, direction 0 side to 90 front, elbow, twist[, roll]), leg (flexion,
+    """Samples degrees: arm (elevation from hanging, direction 0 side to 90 front, elbow, twist[, roll]), leg (flexion,
     abduction, rotation, knee), spine and neck (bend forward, lean left, turn left).
     """
 
@@ -189,7 +189,7 @@ def _fingers(heads: dict, tails: dict, curls: list[float], side: str) -> dict[st
 
 
 def penetration(body: Body, posed: PosedBody) -> float:
-    """Returns the largest depth in meters by which hands, forearms and legs sink into trunk, head or each other."""
+    """Returns the largest depth in meters to which hands, forearms and legs penetrate trunk, head or each other."""
     regions = _regions(body)
     normals = body.skin_normals(posed)
     deepest = 0.

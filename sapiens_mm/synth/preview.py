@@ -1,4 +1,4 @@
-"""Contact sheets of a set: each image beside its parts, depth, normals and keypoints."""
+"""Contact sheets of a dataset: each image beside its parts, depth, normals and keypoints."""
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ _SKELETON = dict(keypoint_id2name=_NAMES, skeleton_links=[
 
 
 def write_preview(folder: str | Path, num: int = 24, height: int = 256) -> Path:
-    """Writes ``preview.png`` of the first ``num`` samples, tiles of ``height`` pixels; none: a FileNotFoundError."""
+    """Writes ``preview.png`` of ``num`` samples, ``height`` pixels each; FileNotFoundError without samples."""
     folder = Path(folder)
     paths = sorted((folder / 'samples').glob('*.json'))[:num]
     if not paths:

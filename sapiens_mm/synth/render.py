@@ -1,12 +1,13 @@
 """Images and exact label buffers of triangle meshes, rendered by Mitsuba 3 (variant ``scalar_rgb``).
 
-Two scenes of the same meshes. The image: `samples` rays per pixel, each lit by a random point of a light (direct light
-only, see `lights.emitters`), and a box filter. The labels: every triangle glows in a color that encodes its number, and
-one ray through the center of each pixel reads it (Mitsuba's integrator for indices takes ten times as long); depth
-and normal are then computed in float64 from that triangle and the camera, so that they hold at the pixel's center.
+The same meshes are rendered in two scenes. For the image, each of `samples` rays per pixel is lit by a random point of
+a light (direct light only, see `lights.emitters`), and a box filter averages them. For the labels, every triangle emits
+a color that encodes its number, which one ray through the center of each pixel reads (Mitsuba's integrator for indices
+takes ten times as long). Depth and normal are then computed in float64 from that triangle and the camera, so that they
+are exact at the pixel's center.
 
-The bytes depend on the arguments alone, not on the number of threads or processes: blocks of pixels have a fixed size,
-and the box filter gives every pixel to one block.
+The bytes depend only on the arguments, not on the number of threads or processes: blocks of pixels have a fixed size,
+and with a box filter every pixel belongs to one block.
 """
 import time
 from collections.abc import Sequence
@@ -39,11 +40,11 @@ class Buffers:
 
     Attributes:
         rgb: (H, W, 3) uint8 sRGB in RGB order; None from `label_buffers`, as is alpha.
-        alpha: (H, W) float32 share of a pixel's rays that met a mesh (without a backdrop: or a light).
+        alpha: (H, W) float32 share of a pixel's rays that hit a mesh (without a backdrop: or a light).
         depth: (H, W) float32 meters along the optical axis at the pixel's center, 0 without a mesh.
         normal: (H, W, 3) float32 unit normals in the camera's frame: x right, y up, z to the viewer; 0 without a mesh.
         instance, part: (H, W) uint8: the person's number from 1, and class of 28 body parts; 0 for everything else.
-        mesh, face: (H, W) int32 index into the list of meshes and into that mesh's faces, -1 for none.
+        mesh, face: (H, W) int32 index of the mesh in the list and of the face in the mesh, -1 for none.
         seconds: Duration of each stage: ``scene``, ``labels``, ``rgb``.
     """
     rgb: np.ndarray | None
@@ -76,13 +77,16 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
 
     Args:
         meshes: `Mesh` objects in the world (meters, z up).
-        camera: Its pixels must be square.
+        camera: A camera with square pixels.
         lights: At least one, see `lights.emitters`.
         samples: Rays per pixel, at least 1; rounded up to a product of two similar numbers.
         seed: 0 to 2**32 - 1. The same arguments and seed give the same bytes.
         backdrop: (H, W, 3) uint8 sRGB behind the meshes, unlit and blended in linear light; None: the environment.
         key: Exposure: mean linear brightness of the persons, 0 to 1, see `expose`.
-    Raises MissingExtra (no Mitsuba) or ValueError (no lights, a broken mesh, or a wrong backdrop or camera).
+
+    Raises:
+        MissingExtra: Mitsuba is not installed.
+        ValueError: There are no lights, a mesh is broken, or backdrop, camera, samples or seed are invalid.
     """
     if samples < 1:
         raise ValueError(f'samples per pixel: got {samples}, expected at least 1')
@@ -122,7 +126,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
 
 
 def label_buffers(meshes: list, camera: Camera) -> Buffers:
-    """Renders the labels alone, for scans over real photos; pixels need not be square."""
+    """Renders only the labels, for scans over real photos; pixels need not be square."""
     start = time.perf_counter()
     check_meshes(meshes)
     # Mitsuba's pixels are square: squeeze the world along the camera's x instead, with the camera at the origin.
@@ -147,7 +151,7 @@ class _Joined:
         self.starts = np.cumsum([0, *[len(mesh.faces) for mesh in meshes]])
 
     def evaluate(self, at: tuple, number: np.ndarray) -> tuple:
-        """(N,) depths, (N, 3) normals and (N,) offsets in pixels of faces ``number`` (N,) at pixels (rows, columns)."""
+        """Returns (N,) depths, (N, 3) normals, (N,) offsets in pixels of faces ``number`` at pixels (rows, columns)."""
         depth, normal, off = np.zeros(len(number)), np.zeros((len(number), 3)), np.zeros(len(number))
         for begin in range(0, len(number), CHUNK):
             piece = slice(begin, begin + CHUNK)
@@ -162,7 +166,7 @@ class _Joined:
 
 
 def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Sequence[dict] = ()) -> Buffers:
-    """Finds the triangle under each pixel with Mitsuba, by each mesh's vertices ``places``, and computes the labels."""
+    """Finds the triangle at each pixel with Mitsuba (vertices ``places`` of each mesh), and computes the labels."""
     joined = _Joined(meshes, camera)
     shapes, glowing = {}, None
     if len(joined.faces):
@@ -187,10 +191,11 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
 
 
 def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, depth, normal) -> None:
-    """Corrects pixels whose ray slipped between two triangles, in place.
+    """Corrects in place the pixels whose ray passed between two triangles.
 
-    Mitsuba's are not watertight: a ray very close to an edge sometimes (one pixel in 10,000 to 400,000) meets the
-    surface behind. A second ray beside each measures depth; a nearer triangle on the pixel's center counts.
+    Mitsuba's intersections are not watertight: a ray very close to an edge sometimes (one pixel in 10,000 to 400,000)
+    hits the surface behind. A second ray beside each measures depth; a nearer triangle that covers the pixel's center
+    replaces the first.
     """
     intrinsics = view.intrinsics.copy()
     intrinsics[:2, 2] -= ASIDE
@@ -217,13 +222,13 @@ def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, dept
 
 
 def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple:
-    """Intersects rays from the origin with a triangle each, in the camera's frame (x right, y down, z forward).
+    """Intersects each ray from the origin with its triangle, in the camera's frame (x right, y down, z forward).
 
     Args:
-        corners, normals: (N, 3, 3) float64, meters, and normals at the corners, 0 for flat triangles.
+        corners, normals: (N, 3, 3) float64 corners in meters, and their normals, 0 for flat triangles.
         rays: (N, 3) float64 directions with z = 1.
-    Returns (N, 3) float64 points, always on the triangle; (N, 3) float64 unit normals, x right, y up, z to the viewer,
-    whom they face: the smooth one, or else the triangle's.
+    Returns (N, 3) float64 points, always on the triangle, and (N, 3) float64 unit normals that face the viewer (x
+    right, y up, z to the viewer): the smooth normal, or the triangle's for flat ones.
     """
     flat = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     # Barycentric coordinates: volumes of the ray with each edge.
@@ -248,10 +253,10 @@ def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple
 
 
 def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
-    """Scales (H, W, 3) radiance so that the persons' (else the meshes') geometric mean brightness is ``key``.
+    """Scales (H, W, 3) radiance so that the geometric mean brightness of the persons (else the meshes) is ``key``.
 
-    Less where over a twentieth of their pixels would pass :data:`BRIGHT`; above :data:`SHOULDER` values are compressed
-    and keep their hue: a sky, ten times as bright as people in the shade, stays blue.
+    The scale is lower if more than a twentieth of their pixels would exceed :data:`BRIGHT`. Values above
+    :data:`SHOULDER` are compressed and keep their hue, so that a sky ten times as bright as the people stays blue.
     """
     brightness = np.maximum(linear, 0) @ [0.2126, 0.7152, 0.0722]
     chosen = buffers.person if buffers.person.any() else buffers.mesh >= 0

@@ -1,4 +1,4 @@
-"""Textured scans read from .obj, .ply and .glb files, and placed in meters with z up."""
+"""Textured scans: reading from .obj, .ply and .glb files, and placement in meters with z up."""
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ class ScanError(ValueError):
 
 @dataclass
 class Placement:
-    """How a scan's numbers become meters with z up, facing -y.
+    """Conversion of a scan's coordinates to meters with z up, facing -y.
 
     Attributes:
-        up: ``'y'`` (then it faces +z) or ``'z'`` (then it faces -y).
-        unit: Meters per unit of the file; None: 1, or by ``height``.
-        height: Meters from the lowest to the highest vertex; not with ``unit``.
+        up: ``'y'`` (the scan faces +z) or ``'z'`` (it faces -y).
+        unit: Meters per unit of the file; by default 1, or computed from ``height``.
+        height: Meters from the lowest to the highest vertex; cannot be combined with ``unit``.
         yaw: Rotation about the vertical in degrees, counter-clockwise seen from above.
     """
     up: str = 'y'
@@ -63,12 +63,12 @@ def load_scan(path, placement: Placement | None = None, allow_untextured: bool =
 
     Args:
         path: ``.obj`` (with .mtl and image), ``.ply`` (with vertex colors, or texture) or ``.glb``.
-        placement: How its numbers become meters; y up and meters by default.
-        allow_untextured: Whether a scan without colors is accepted, and gray.
+        placement: Conversion of its coordinates; by default y is up and units are meters.
+        allow_untextured: Whether a scan without colors is accepted and rendered gray.
 
     Raises:
         FileNotFoundError: The file is missing.
-        ScanError: Another suffix, no triangles, unreadable, no texture, or of a wrong size.
+        ScanError: The file has another suffix, cannot be read, has no triangles or texture, or has a wrong size.
     """
     path = Path(path)
     if not path.is_file():
@@ -113,7 +113,7 @@ def seamless_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow_untextured: bool) -> Mesh:
-    """One piece of a scan with the colors of its file."""
+    """Returns a piece of a scan with the colors of its file."""
     faces = np.asarray(piece.faces, np.int32)
     made = dict(name=path.stem, vertices=vertices, faces=faces, parts=np.zeros(len(faces), np.uint8), instance=1,
                 normals=normals, roughness=1.0)
@@ -145,7 +145,7 @@ def _colored(piece, vertices: np.ndarray, normals: np.ndarray, path: Path, allow
 
 
 def check_textures(paths: list) -> None:
-    """Refuses scans without colors by the beginnings of their files, so before hours of rendering.
+    """Raises a ScanError for scans without colors; reads only the beginnings of the files, before hours of rendering.
 
     `load_scan` detects the remaining cases, such as missing texture coordinates.
     """
@@ -164,7 +164,7 @@ def _untextured(path: Path, missing: str | None) -> str:
 
 
 def _missing_texture(path: Path) -> str | None:
-    """The missing item of a scan without colors, by the beginning of its file; None for broken files."""
+    """Returns what a scan without colors lacks, from the beginning of its file; None for broken files."""
     suffix = path.suffix.lower()
     if suffix == '.obj':
         with open(path, errors='replace') as file:
@@ -189,7 +189,7 @@ def _missing_texture(path: Path) -> str | None:
 
 
 def _missing_of_obj(path: Path) -> str | None:
-    """The first missing link from an .obj to its image."""
+    """Returns the first missing reference from an .obj to its image."""
     with open(path, errors='replace') as file:
         name = next((line.split(maxsplit=1)[1].strip() for line in file if line.startswith('mtllib ')), None)
     if name is None:

@@ -3,14 +3,14 @@
 THuman2.0 (``0000/0000.obj``, ``0000/material0.mtl``, ``0000/material0.jpeg``, ... 526 folders): three virtual cameras
 per scan (face, upper body, full body), 1578 images over random backgrounds. Assumptions:
 
-* y is up and the person faces +z, more or less: the scans do not share one direction. `--yaw` turns all, a JSON file of
+* y is up and the person faces roughly +z; the directions of the scans differ. `--yaw` turns all scans, a JSON file of
   yaws turns each.
-* Their authors scaled every scan to about the same height and do not publish the real ones
-  (ytrock/THuman2.0-Dataset, issues 2 and 16). So each scan becomes 1.7 m high unless another height is given: depths
-  are right up to one factor per scan, which the relative depth of the benchmark ignores.
+* Their authors scaled every scan to about the same height and do not publish the true heights
+  (ytrock/THuman2.0-Dataset, issues 2 and 16). So each scan becomes 1.7 m high unless another height is given. Depths
+  are correct up to one factor per scan, which the relative depth of the benchmark ignores.
 
-The region of a framing is given by the scan's height h alone: the face is the top 0.14 h, the upper body the top 0.5 h.
-A hand above the head therefore moves the face's image up.
+The region of a framing depends only on the scan's height h: the face is the top 0.14 h, the upper body the top 0.5 h.
+A hand above the head therefore moves the image of the face up.
 
 docs/synthetic_humans.md lists the files. ``cameras/ID.json`` is written last and marks an image as finished.
 """
@@ -41,8 +41,8 @@ THUMAN_HEIGHT = 1.7
 
 
 def find_scans(source) -> tuple:
-    """Lists a file, a folder of scans or THuman2.0's: ``('thuman2' or 'files', {name: path})``, names sorted. Raises a
-    FileNotFoundError without scans, and a ScanError for another format, or two scans of one name.
+    """Lists a file, a folder of scans or THuman2.0: ``('thuman2' or 'files', {name: path})``, sorted by name. Raises a
+    FileNotFoundError if there are no scans, and a ScanError for another format or two scans with the same name.
     """
     source = Path(source)
     if source.is_file():
@@ -68,7 +68,7 @@ def find_scans(source) -> tuple:
 
 
 def region(meshes: list, framing: str) -> np.ndarray:
-    """A placed scan's (N, 3) vertices above a share of its height; for the face near its middle, no raised hands."""
+    """Returns a placed scan's (N, 3) vertices above a share of its height; for the face only those near its middle."""
     vertices = np.concatenate([mesh.vertices for mesh in meshes])
     height = vertices[:, 2].max()
     chosen = vertices[vertices[:, 2] >= FRAMINGS[framing][0] * height]
@@ -104,20 +104,23 @@ def render_scans(source, out, *, size: tuple = (1024, 768), samples: int = 32, s
                  allow_untextured: bool = False, progress=None) -> int:
     """Renders scans under the paper's protocol, and continues an interrupted run; returns the number of new images.
 
-    Each image depends on the seed, its scan's name and its framing alone.
+    Each image depends only on the seed, the name of its scan and its framing.
 
     Args:
         source: See `find_scans`.
         size: ``(height, width)`` pixels.
         samples: Rays per pixel.
-        seed: Of cameras, backgrounds, light and noise.
-        placement: THuman2.0 gets `THUMAN_HEIGHT` where it has neither unit nor height.
+        seed: Seed of cameras, backgrounds, light and noise.
+        placement: Conversion to meters; THuman2.0 gets `THUMAN_HEIGHT` if it has neither unit nor height.
         yaws: Degrees by scan name, added to the placement's.
         framings: Names from `FRAMINGS`.
         turn: Largest angle in degrees from the scan's front to the camera.
         shard: ``(i, n)``: only every n-th scan from the i-th (0 to n - 1).
         progress: Called as ``progress(done, total, name)`` after each image.
-    Raises ValueError (bad settings), ScanError (see `load_scan`) or OSError (see `write_files`).
+
+    Raises:
+        ValueError: An argument is invalid, or the folder has other settings.
+        ScanError, OSError: See `load_scan` and `write_files`.
     """
     mitsuba(), trimesh()
     size = check_size(size)

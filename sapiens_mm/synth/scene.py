@@ -61,7 +61,7 @@ def _filled(made, vertices: np.ndarray, faces: np.ndarray, arrays: dict):
 
 
 def _material(mesh: Mesh) -> dict:
-    """A surface visible from both sides, so that thin cloth is not black inside."""
+    """Returns a material that is visible from both sides, so that thin cloth is not black inside."""
     albedo = np.asarray(mesh.albedo)
     if albedo.ndim == 3:
         if mesh.uv is None:
@@ -81,13 +81,13 @@ def _material(mesh: Mesh) -> dict:
 
 
 def speck():
-    """A triangle of a millimeter, 10 km below: in so large a scene Embree builds its tree in a third of the time."""
+    """Returns a triangle of a millimeter 10 km below: in such a large scene Embree builds its tree 3 times as fast."""
     corners = np.array([[0, 0, -1e4], [1e-3, 0, -1e4], [0, 1e-3, -1e4]], np.float32)
     return shape(Mesh('speck', corners, np.array([[0, 1, 2]]), np.zeros(1, np.uint8), roughness=1.0))
 
 
 def glowing_shape(meshes: list, vertices: np.ndarray, faces: np.ndarray, viewer: np.ndarray):
-    """Returns one shape of all meshes that shines towards a viewer (3,) in the color (face, mesh, 1)."""
+    """Returns all meshes as one shape that emits the color (face, mesh, 1) towards a viewer (3,)."""
     mi = mitsuba()
     counts = [len(mesh.faces) for mesh in meshes]
     vertices, faces = vertices.astype(np.float32), faces.astype(np.uint32)
@@ -105,7 +105,7 @@ def glowing_shape(meshes: list, vertices: np.ndarray, faces: np.ndarray, viewer:
 
 
 def sensor(camera: Camera, samples: int, centered: bool = False):
-    """Returns a Mitsuba sensor of square pixels with ``samples`` random rays each, or one through the center."""
+    """Returns a Mitsuba sensor with square pixels and ``samples`` random rays per pixel, or one through its center."""
     mi = mitsuba()
     k = camera.intrinsics
     # Mitsuba's camera has x to the left and y up: half a turn about the viewing axis.

@@ -19,8 +19,8 @@ KINDS = ('room', 'outdoors', 'photo', 'hdri')
 
 @dataclass
 class Scenery:
-    """Surroundings of the people of one image: ``meshes`` of instance 0 and part 0, and `render`'s ``lights`` and
-    ``key``; (H, W, 3) uint8 sRGB ``backdrop`` or None; ``parameters``, every choice, for JSON.
+    """Surroundings of the people of one image: ``meshes`` of instance 0 and part 0; ``lights`` and ``key`` of `render`;
+    (H, W, 3) uint8 sRGB ``backdrop`` or None; and ``parameters``, every random choice, for JSON.
     """
     meshes: list
     lights: list
@@ -31,14 +31,14 @@ class Scenery:
 
 def draw_scenery(rng: np.random.Generator, camera: Camera, people: np.ndarray, floor: float,
                  assets: Assets | None = None, kind: str | None = None) -> Scenery:
-    """Draws surroundings and light that leave the view of the people free.
+    """Draws surroundings and light that do not hide the people.
 
-    Photos become the backdrop of `render`: they keep their own light and sharpness; no shadow falls on them.
+    Photos become the backdrop of `render`: they keep their own light and sharpness, and no shadow falls on them.
 
     Args:
         people: (N, 3) meters: vertices of all people (a sample is enough).
-        floor: Height of the ground in meters: that of the people's lowest vertex, soles included.
-        kind: Of `KINDS` (else a ValueError); ``'hdri'`` shows the environment. None: photos if any, else random.
+        floor: Height of the ground in meters: the height of the people's lowest vertex, soles included.
+        kind: One of `KINDS` (else a ValueError); ``'hdri'`` shows the environment. None: photos if any, else random.
     """
     assets = assets or Assets()
     people = np.asarray(people, np.float64).reshape(-1, 3)
@@ -77,10 +77,10 @@ def _round(value):
 
 
 class _Place:
-    """The people and the camera on the plan of the ground.
+    """The people and the camera in the ground plane.
 
-    Heights ``floor``, ``top``; the people's (2,) ``middle`` and ``radius``; ``back``, (2,) unit direction from the
-    camera's side; ``has_ground``, whether the camera is above it (else it sees nothing else).
+    Heights ``floor``, ``top``; the people's (2,) ``middle`` and ``radius``; ``back``, (2,) unit direction away from the
+    camera; ``has_ground``, whether the camera is above the ground (else the ground would hide everything).
     """
 
     def __init__(self, camera: Camera, people: np.ndarray, floor: float):
@@ -96,14 +96,14 @@ class _Place:
         self.has_ground = bool(camera.center[2] > floor + 0.05)
 
     def sees(self, points: np.ndarray) -> bool:
-        """Returns whether any of the points is in the image or close to its edge."""
+        """Returns whether a point is in the image or close to its edge."""
         uv, z = self.camera.project(points)
         size = np.array([self.camera.width, self.camera.height])
         return bool(((z > 0) & (uv > -0.1 * size).all(axis=1) & (uv < 1.1 * size).all(axis=1)).any())
 
 
 def _direction(azimuth: float, elevation: float) -> np.ndarray:
-    """(3,) unit vector from radians."""
+    """Returns the (3,) unit vector of two angles in radians."""
     return np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
 
 
@@ -180,7 +180,7 @@ class _Plan:
         return self.place.middle + self.inward * forward + self.aside * side
 
     def draw_side(self, rng, reach: float) -> float:
-        """A random position along the back wall, ``reach`` from its ends."""
+        """Draws a position along the back wall, at least ``reach`` from its ends."""
         left, right = self.sides
         return rng.uniform(-right + reach, left - reach) if left + right > 2 * reach else 0.0
 
@@ -255,10 +255,10 @@ def _outdoors(rng, place: _Place) -> tuple:
 
 
 def _turned(direction: np.ndarray, angle: float) -> np.ndarray:
-    """(2,) a direction on the ground, rotated counter-clockwise by radians."""
+    """Returns a (2,) direction on the ground, rotated counter-clockwise by radians."""
     return (rotation_z(angle)[:2, :2] * direction).sum(axis=1)
 
 
 def _yaw(direction: np.ndarray) -> float:
-    """The rotation about z that takes -y (the front of things) to a direction."""
+    """Returns the rotation about z that turns -y (the front of objects) to a direction."""
     return float(np.arctan2(direction[0], -direction[1]))

@@ -9,7 +9,7 @@ _Y, _X = _LINE[:, None], _LINE[None]
 
 
 def draw_texture(rng, names: tuple | None = None) -> tuple:
-    """Draws a random texture (TEXTURE, TEXTURE, 3) uint8 sRGB of some kinds (None: all); returns it and its kind."""
+    """Returns a random texture (TEXTURE, TEXTURE, 3) uint8 sRGB of the kinds ``names`` (None: all), and its kind."""
     names = names or tuple(TEXTURES)
     name = names[rng.integers(len(names))]
     image = TEXTURES[name](rng)
@@ -32,7 +32,7 @@ def periodic_noise(rng, cells: tuple, octaves: int = 5) -> np.ndarray:
 
 
 def _color(rng) -> np.ndarray:
-    """(3,) sRGB of 0 to 1, mostly muted."""
+    """Returns (3,) sRGB of 0 to 1, mostly muted colors."""
     hue, value = rng.uniform(0, 6), rng.uniform(0.25, 0.95)
     saturation = rng.choice([rng.uniform(0, 0.25), rng.uniform(0, 0.25), rng.uniform(0.25, 0.8)])
     ramp = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)

@@ -1,4 +1,4 @@
-"""Procedural textures of cloth, skin and eyes, drawn from plain numbers."""
+"""Procedural textures of cloth, skin and eyes from plain numbers."""
 import cv2
 import numpy as np
 
@@ -9,7 +9,7 @@ _PATTERNS = {'plain': 0.45, 'stripes': 0.15, 'checks': 0.12, 'dots': 0.08, 'nois
 
 
 def _random_color(rng: np.random.Generator) -> list[float]:
-    """Linear RGB: gray, muted and strong colors, mostly dark as in wardrobes."""
+    """Returns linear RGB: gray, muted and strong colors, mostly dark like clothes."""
     saturation = rng.choice([0.05, 0.35, 0.8]) * rng.uniform(0.6, 1.)
     hsv = np.float32([[[rng.uniform(0, 360), saturation, rng.uniform(0.08, 0.95)]]])
     # 2.2 only shapes the distribution; the true curve would change every color.
@@ -23,7 +23,7 @@ def sample_cloth(rng: np.random.Generator) -> dict:
 
 
 def draw_cloth(cloth: dict) -> np.ndarray:
-    """Returns (128, 128, 3) sRGB bytes of one tile of a cloth of :func:`sample_cloth`."""
+    """Returns (128, 128, 3) sRGB bytes of one tile of a cloth from :func:`sample_cloth`."""
     rng = np.random.default_rng(cloth['seed'])
     y, x = np.mgrid[:_TILE, :_TILE] / _TILE * cloth['repeat']
     pattern = cloth['pattern']
@@ -59,7 +59,7 @@ _EYES = np.array([[0.10, 0.045, 0.02], [0.04, 0.02, 0.01], [0.10, 0.20, 0.36], [
 
 
 def sample_complexion(rng: np.random.Generator) -> dict:
-    """Draws the colors of skin, lips, brows and eyes."""
+    """Samples the colors of skin, lips, brows and eyes."""
     tone = rng.uniform(0, len(_SKIN) - 1)
     low = int(tone)
     skin = _SKIN[low] + (tone - low) * (_SKIN[min(low + 1, 5)] - _SKIN[low])
@@ -73,7 +73,7 @@ SKIN_SIZE = 512  # pixels of the skin's texture, across and along
 
 
 def skin_masks(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """MakeHuman's masks, uint8 of any size, as (512, 512, 1) float32 of 0 to 1 for :func:`draw_skin`."""
+    """Returns MakeHuman's masks (uint8 of any size) as (512, 512, 1) float32 of 0 to 1 for :func:`draw_skin`."""
     size = (SKIN_SIZE, SKIN_SIZE)
     small = {name: cv2.resize(mask, size, interpolation=cv2.INTER_AREA)[..., None] for name, mask in masks.items()}
     # JPEG artifacts far from the shape would enlarge its box, and the time to paint it.
@@ -81,7 +81,7 @@ def skin_masks(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def outline_mask(outlines: list[np.ndarray]) -> np.ndarray:
-    """Returns (512, 512, 1) float32, the soft insides of outlines, (N, 2) texture coordinates each (v up)."""
+    """Returns a (512, 512, 1) float32 mask with soft edges of outlines, (N, 2) texture coordinates each (v up)."""
     mask = np.zeros((2 * SKIN_SIZE, 2 * SKIN_SIZE), np.uint8)
     for outline in outlines:
         points = np.stack([outline[:, 0], 1 - outline[:, 1]], axis=1) * 2 * SKIN_SIZE
@@ -90,7 +90,7 @@ def outline_mask(outlines: list[np.ndarray]) -> np.ndarray:
 
 
 def draw_skin(complexion: dict, masks: dict[str, np.ndarray], hair_color: list[float]) -> np.ndarray:
-    """(512, 512, 3) sRGB bytes over the skin's texture coordinates; ``hair_color`` is linear RGB, for the brows."""
+    """Returns (512, 512, 3) sRGB bytes over the skin's texture coordinates; brows use ``hair_color`` (linear RGB)."""
     rng = np.random.default_rng(complexion['seed'])
     skin = np.array(complexion['skin'], np.float32)
     shape = (SKIN_SIZE, SKIN_SIZE)

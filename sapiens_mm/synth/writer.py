@@ -1,4 +1,4 @@
-"""Files of a set: images, arrays and JSON, each written whole or not at all."""
+"""Files of a dataset: images, arrays and JSON, each written atomically."""
 import errno
 import io
 import json
@@ -25,7 +25,7 @@ LABEL_IMAGES = dict(seg=lambda buffers: buffers.part, depth=Buffers.person_depth
 
 
 def write_bytes(path, content: bytes) -> None:
-    """Writes a file, and its folder where missing; a failure leaves the old file.
+    """Writes a file, and creates its folder if missing; a failure leaves the old file.
 
     Raises:
         OSError: The file cannot be written; ``filename`` is ``path``.
@@ -81,7 +81,7 @@ def read_json(path, remedy: str) -> dict:
     """Reads a file of `write_json`.
 
     Raises:
-        ValueError: It holds no JSON object; the message names it and ends in ``remedy``.
+        ValueError: The file is not a JSON object; the message names it and ends in ``remedy``.
     """
     try:
         content = parse_json(Path(path).read_bytes())
@@ -95,7 +95,7 @@ def read_json(path, remedy: str) -> dict:
 def clean(folder, mine: Callable[[str], bool] = lambda name: True) -> None:
     """Removes the incomplete files that a killed run left in a folder and its subfolders.
 
-    ``mine`` returns whether a file may be removed, by its name without suffixes: not what another process may write.
+    ``mine`` returns for a name without suffixes whether the file may be removed: no other process writes it.
     """
     for path in Path(folder).rglob(f'*{TEMPORARY}*'):
         if mine(path.name.split('.')[0]):
@@ -112,13 +112,13 @@ def write_files(folder, name: str, image: np.ndarray, buffers: Buffers, camera: 
     """Writes the files of one image, the JSON last.
 
     Args:
-        folder: The set's.
-        name: The image's, without a suffix.
+        folder: Folder of the dataset.
+        name: Name of the image without a suffix.
         image: (H, W, 3) uint8 RGB.
         buffers, camera: Its labels and its camera.
         tasks: Tasks whose labels are written besides the person mask.
         record: Folder of the JSON.
-        about: More content of the JSON.
+        about: Further content of the JSON.
         instances: Whether to write the number of the person at each pixel.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Data set that mixes several data sets by weights."""
+"""Dataset that mixes several datasets by weights."""
 import math
 import zlib
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ _MEANING = ('classes', 'palette', 'flip_indices', 'keypoint_id2name')
 
 @DATASETS.register_module()
 class SapiensMixedDataset(ConcatDataset):
-    """Samples of several data sets, of which each epoch has the same shares.
+    """Samples of several datasets in fixed shares of each epoch.
 
-    In each epoch every set gives ``length * weight / sum(weights)`` samples, to the nearest whole number, spread evenly
-    over the indices. A set is walked through in random order, and again in another order when all of its samples were
-    drawn; the next epoch continues where the last one ended. Which sample an index means and the random numbers of its
-    pipeline depend only on the run's seed, the epoch and the index, so they are equal for any number of processes and
-    workers, and in a resumed run. :class:`SapiensSeedHook` sets seed and epoch; without it all epochs are the first.
-    Other methods are MMEngine's ``ConcatDataset``'s; the metainfo is that of the first set.
+    In each epoch every dataset contributes ``length * weight / sum(weights)`` samples, rounded, spread evenly over the
+    indices. Its samples are drawn in random order without repetition until all were drawn, then in another order; the
+    next epoch continues where the last one ended. The sample of an index and the random numbers of its pipeline depend
+    only on the run's seed, the epoch and the index, so they are equal for any number of processes and workers, and in
+    a resumed run. :class:`SapiensSeedHook` sets seed and epoch; without it all epochs equal the first. Other methods
+    are those of MMEngine's ``ConcatDataset``; the metainfo is that of the first dataset.
 
     Args:
-        datasets: Configs of the sets, or the sets, each with its pipeline. Their classes or keypoints must agree.
-        weights: Share of each set, of any unit: at least 0 and not all 0; a set of weight 0 is opened, but not used.
-        length: Samples per epoch; by default the number of samples in all sets.
-        lazy_init: Open the sets' files later, in ``full_init``.
+        datasets: Datasets or their configs, each with its pipeline. Their classes or keypoints must agree.
+        weights: Relative share of each dataset, at least 0 and not all 0; one with weight 0 is opened, but not used.
+        length: Samples per epoch; by default the number of samples in all datasets.
+        lazy_init: Whether to open the files of the datasets later, in ``full_init``.
     """
 
     def __init__(self, datasets: Sequence[dict], weights: Sequence[float], length: int | None = None,
@@ -60,15 +60,15 @@ class SapiensMixedDataset(ConcatDataset):
 
     def _check_meaning(self, number: int, metainfo: dict) -> None:
         for key in _MEANING:
-            found, expected = metainfo.get(key), self._metainfo.get(key)
-            if not np.array_equal(_plain(found), _plain(expected)):
+            value, expected = metainfo.get(key), self._metainfo.get(key)
+            if not np.array_equal(_plain(value), _plain(expected)):
                 raise ValueError(self._message(
-                    f'{key} of datasets[{number}], {type(self.datasets[number]).__name__}: got {_shown(found)}, '
+                    f'{key} of datasets[{number}], {type(self.datasets[number]).__name__}: got {_shown(value)}, '
                     f'expected {_shown(expected)}, as of datasets[0]; mix sets of one vocabulary, or convert keypoints '
                     "in a CombinedDataset of mmpose, with the metainfo of datasets[0] and mmpose's KeypointConverter"))
 
     def full_init(self) -> None:
-        """Opens the sets; a ValueError if one has no sample, or no share of an epoch."""
+        """Opens the datasets; raises a ValueError if one has no samples, or no share of an epoch."""
         if self._fully_initialized:
             return
         super().full_init()
@@ -83,7 +83,7 @@ class SapiensMixedDataset(ConcatDataset):
                                                'has no sample, expected more; raise length or the weight'))
 
     def check_one_epoch(self) -> None:
-        """Refuses sets that one epoch does not exhaust: in loops that count iterations all epochs are the first."""
+        """Raises a ValueError if an epoch omits samples: loops that count iterations repeat the first epoch."""
         shares = [count / len(dataset) for count, dataset in zip(self.counts, self.datasets) if count]
         if min(shares) < 1:
             raise ValueError(self._message(
@@ -107,7 +107,7 @@ class SapiensMixedDataset(ConcatDataset):
         return int(self._drawn[1][idx]), int(self._drawn[2][idx])
 
     def _draw(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the set and the sample in it (length, ) of each index of an epoch."""
+        """Returns for each index of an epoch the dataset and the sample in it, (length, ) each."""
         samples = []
         for number, (count, dataset) in enumerate(zip(self.counts, self.datasets)):
             turn, start = divmod(epoch * count, len(dataset))
@@ -122,7 +122,7 @@ class SapiensMixedDataset(ConcatDataset):
 
 
 def split(length: int, weights: Sequence[float]) -> list[int]:
-    """Returns the share of each weight of ``length``, as whole numbers of that sum that are less than 1 off."""
+    """Splits ``length`` into whole numbers, each less than 1 from the exact share of its weight."""
     shares = length * np.asarray(weights, float) / sum(weights)
     counts = np.floor(shares).astype(int)
     counts[np.argsort(counts - shares, kind='stable')[:length - counts.sum()]] += 1

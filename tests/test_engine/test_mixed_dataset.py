@@ -1,4 +1,4 @@
-"""Tests of mixed data sets."""
+"""Tests of mixed datasets."""
 import time
 from collections import Counter
 
@@ -97,8 +97,8 @@ def test_each_epoch_has_exactly_the_shares(weights, length, counts):
     dataset = build(weights, length=length)
     assert len(dataset) == length
     for epoch in range(5):
-        found = Counter(value // 100 for value in drawn(dataset, epoch))
-        assert tuple(found[i] for i in range(3)) == counts
+        drawn_counts = Counter(value // 100 for value in drawn(dataset, epoch))
+        assert tuple(drawn_counts[i] for i in range(3)) == counts
     # So does, nearly, any part of an epoch.
     half = Counter(value // 100 for value in drawn(dataset)[:length // 2])
     assert all(abs(half[i] - count / 2) <= 1 for i, count in enumerate(counts))

@@ -1,9 +1,9 @@
 """Builds and installs mmcv with its compiled ops, with torch's headers precompiled.
 
-Run by the virtual environment's own interpreter, after ``requirements/build.txt`` is installed. Each of mmcv's 77 C++
-files parses torch's headers anew, which is nearly all of the build time; a precompiled header brings it from over ten
-minutes to under four on two cores. A precompiled header only fits when its compiler flags equal those of the build.
-Where they differ (a CUDA build, another compiler), the compiler ignores it and the build is merely slow.
+Run it with the interpreter of the virtual environment, after ``requirements/build.txt`` is installed. Each of mmcv's 77
+C++ files parses torch's headers again, which takes nearly all of the build time; a precompiled header reduces it from
+over ten minutes to under four on two cores. The header must be compiled with the flags of the build. If they differ (a
+CUDA build, another compiler), the compiler ignores the header, and the build is only slower.
 
 Usage: ``python tools/setup/build_mmcv.py [further pip options]``
 """
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def compiler_flags() -> list[str]:
-    """The flags with which torch's ``BuildExtension`` compiles a C++ file of mmcv's CPU build."""
+    """Returns the flags with which torch's ``BuildExtension`` compiles a C++ file of mmcv's CPU build."""
     import torch
     from setuptools._distutils.ccompiler import new_compiler
     from setuptools._distutils.sysconfig import customize_compiler
@@ -50,7 +50,7 @@ def precompile(folder: Path) -> Path:
 
 
 def main() -> int:
-    # Python's own flags ask for debug information, which nobody reads here and which takes a part of the time.
+    # Python's own flags request debug information, which is not needed and slows down the build.
     os.environ['CFLAGS'] = f'{os.environ.get("CFLAGS", "")} -g0'.strip()
     env = dict(os.environ, MMCV_WITH_OPS='1')
     env.setdefault('MAX_JOBS', str(os.cpu_count()))

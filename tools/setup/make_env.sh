@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes the virtual environment that the Makefile, the tests and the README use.
+# Creates the virtual environment that the Makefile, the tests and the README use.
 #
-#   tools/setup/make_env.sh [PYTHON] [VENV] [TORCH]      (python3, .venv and 2.12.1 unless told)
+#   tools/setup/make_env.sh [PYTHON] [VENV] [TORCH]      (default: python3 .venv 2.12.1)
 #
-# Safe to run again: a finished environment is recognised by its stamp within a fraction of a second, an interrupted one
-# is continued. Every stage prints the seconds it took.
+# It can be run again: a finished environment is recognized by its stamp within a fraction of a second, an interrupted
+# one is continued. Every stage prints its duration in seconds.
 set -u -o pipefail
 cd "$(dirname "$0")/../.."
 python=${1:-python3}
@@ -25,10 +25,10 @@ esac
 
 pins="requirements/torch-$torch.txt"
 [ -f "$pins" ] ||
-  die "torch $torch was never tried: there is no $pins; choose one that is there with TORCH=, or write that file"
+  die "torch $torch is untested: $pins does not exist; choose a version with such a file with TORCH=, or add the file"
 
 stamp="$venv/.sapiens_mm"
-# `hash` is of everything that decides what gets installed.
+# `hash` covers everything that determines what is installed.
 hash=$({ echo "$version $torch"; cat requirements/*.txt setup.py tools/setup/*; } | cksum)
 [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && exit 0
 
@@ -38,9 +38,9 @@ command -v "$compiler" >/dev/null 2>&1 ||
 "$python" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' ||
   die "Python.h of $python is missing, and mmcv's ops need it; install the headers (Debian: apt-get install python$version-dev)"
 if [ -x "$venv/bin/python" ]; then
-  found=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo unusable)
-  [ "$found" = "$version" ] ||
-    die "$venv holds Python $found, but $python is $version; delete that folder, or choose another with VENV="
+  existing=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo unusable)
+  [ "$existing" = "$version" ] ||
+    die "$venv has Python $existing, but $python is $version; delete that folder, or choose another with VENV="
 else
   mkdir -p "$(dirname "$venv")"
   free_gb=$(($(df -Pk "$(dirname "$venv")" | awk 'NR==2 {print $4}') / 1048576))
@@ -48,7 +48,7 @@ else
     die "$free_gb GB free here, but torch, its CUDA libraries and mmcv, and the cache of the synthetic bodies, need $need_gb GB; free some, or choose a folder on another disk with VENV="
 fi
 
-stage() { # NAME COMMAND...: runs it, its output kept for the case that it fails
+stage() { # NAME COMMAND...: runs the command, and shows its output only if it fails
   local name=$1 start=$SECONDS log
   shift
   log=$(mktemp)
@@ -59,7 +59,7 @@ stage() { # NAME COMMAND...: runs it, its output kept for the case that it fails
   else
     printf 'failed\n'
     tail -n 30 "$log" >&2
-    die "stage '$name' failed (whole output: $log); mend what it says and run 'make env' again: it goes on from here"
+    die "stage '$name' failed (whole output: $log); fix the cause and run 'make env' again, which continues here"
   fi
 }
 pip="$venv/bin/python -m pip --disable-pip-version-check"
@@ -69,7 +69,7 @@ build_mmcv() {
   local check='import mmcv._ext'
   "$venv/bin/python" -c "$check" && return
   "$venv/bin/python" tools/setup/build_mmcv.py && "$venv/bin/python" -c "$check" && return
-  # pip's cache knows a built wheel by mmcv's version alone; one that was built against another torch does not import.
+  # pip caches built wheels by mmcv's version only; one that was built against another torch cannot be imported.
   $pip uninstall -y mmcv
   "$venv/bin/python" tools/setup/build_mmcv.py --no-cache-dir && "$venv/bin/python" -c "$check"
 }

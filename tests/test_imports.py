@@ -20,6 +20,7 @@ ALLOWED = {
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, {'tasks', 'utils'}),
     'backbones': (BASE, {'engine', 'tasks', 'utils'}),
     'visualization': (STDLIB | {'numpy', 'cv2'}, {'tasks', 'utils', 'vocabularies'}),
+    'converters': (STDLIB | {'numpy', 'cv2', 'PIL', 'scipy'}, {'tasks', 'utils', 'vocabularies'}),
     'synth': (STDLIB | {'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'drjit', 'trimesh',
                         'xtcocotools'}, DRAWING),
     'pretrain': (BASE | {'torchvision', 'cv2', 'PIL', 'webdataset', 'pyarrow', 'matplotlib'},

@@ -1,12 +1,17 @@
 """Command-line arguments and config reading of several tools."""
 import argparse
+import functools
 import os
 import os.path as osp
+import sys
+from collections.abc import Callable
 
 from mmengine.config import Config, DictAction
+from tqdm import tqdm
 
 from sapiens_mm.engine import load_config
 from sapiens_mm.utils.shards import parse_share
+from sapiens_mm.utils.text import some
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,3 +46,34 @@ def read_config(args: argparse.Namespace) -> Config:
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     return cfg
+
+
+def run_conversion(convert: Callable) -> int:
+    """Calls a converter with a progress bar, prints an error in one line, and returns the exit code."""
+    try:
+        convert(functools.partial(tqdm, disable=None))
+    except (ImportError, OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('interrupted: finished files are kept, the same command continues', file=sys.stderr)
+        return 130
+    return 0
+
+
+def convert_to_parts(convert: Callable, script: str, documentation: str, source: str, argv=None) -> int:
+    """Runs a converter of ``sapiens_mm.converters.parts``, whose table is beside its ``script``."""
+    parser = argparse.ArgumentParser(description=documentation.splitlines()[0])
+    parser.add_argument('source', help=source)
+    parser.add_argument('out', help='folder for images, masks, parts and lists')
+    parser.add_argument('--map', default=osp.splitext(script)[0] + '.csv', metavar='CSV',
+                        help='table of a part, or "ignored", for each class (default: %(default)s)')
+    args = parser.parse_args(argv)
+
+    def run(progress):
+        counts, empty = convert(args.source, args.out, args.map, progress)
+        print(', '.join(f'{name}.txt: {count} samples' for name, count in counts.items()))
+        if empty:
+            print(f'left out, as no pixel is a person: {some(empty)}')
+
+    return run_conversion(run)

@@ -1,4 +1,4 @@
-"""COCO's AP and AR for any keypoint set: of all keypoints, of each part of the body, and of the 114 common ones."""
+"""COCO's AP and AR for any keypoint set: of all keypoints, of parts of the body, of the 114 common ones; torso PCK."""
 import contextlib
 import io
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.fileio import dump
 from mmengine.logging import MessageHub, MMLogger
-from mmpose.evaluation.metrics import CocoMetric
+from mmpose.evaluation.metrics import CocoMetric, PCKAccuracy
 from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
@@ -219,3 +219,29 @@ class SapiensCommon114Metric(SapiensKeypointMetric):
             raise ValueError(f'{what} {number} keypoints, expected 133 (COCO-WholeBody) or 308 (goliath), which '
                              'include the 114 common ones')
         return indices
+
+
+@METRICS.register_module()
+class SapiensTorsoPCK(PCKAccuracy):
+    """Share of the labeled keypoints predicted within ``thr`` torsos, averaged over the keypoints: mmpose's tPCK.
+
+    The torso is from the left shoulder to the right hip, as in mmpose, which takes them at JHMDB's places. Persons
+    without these labels are left out. Hidden keypoints count.
+    """
+
+    def __init__(self, thr: float = 0.2, **kwargs) -> None:
+        super().__init__(thr=thr, norm_item='torso', **kwargs)
+
+    @property
+    def metric_names(self) -> list[str]:
+        return [f'{self.prefix}/tPCK@thr-{self.thr}']
+
+    def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
+        ends = [self.dataset_meta['keypoint_name2id'][name] for name in ('left_shoulder', 'right_hip')]
+        for sample in data_samples:
+            points, labeled = sample['gt_instances']['keypoints'], sample['gt_instances']['keypoints_visible'] > 0
+            labeled = labeled.reshape(len(points), -1)
+            shoulder, hip = points[:, ends[0]], points[:, ends[1]]
+            torso = np.linalg.norm(shoulder - hip, axis=1) * labeled[:, ends].all(axis=1)  # 0: left out by mmpose
+            self.results.append(dict(pred_coords=sample['pred_instances']['keypoints'], gt_coords=points,
+                                     mask=labeled, torso_size=np.stack([torso, torso], axis=1)))

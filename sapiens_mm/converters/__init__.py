@@ -1,0 +1,5 @@
+"""Converters of public data sets to the files that the data sets of the other rooms read."""
+from .lsp import convert_lsp
+from .parts import convert_ccp, convert_celebamask
+
+__all__ = ['convert_ccp', 'convert_celebamask', 'convert_lsp']

@@ -1,0 +1,75 @@
+"""Source files and the folder of a conversion."""
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..utils.files import read_json, replacing
+from ..utils.images import decode, header_of
+from ..utils.text import differences, first_line
+
+
+def open_folder(out: str | os.PathLike, **settings: Any) -> Path:
+    """Creates the folder of a conversion; a ValueError if it holds something else, or one with other settings."""
+    out = Path(out)
+    path = out / 'settings.json'
+    if path.exists():
+        before = read_json(path)
+        if not isinstance(before, dict) or (differ := differences(before, settings)):
+            raise ValueError(f'{out}: got a conversion with {differ if isinstance(before, dict) else before!r:.500}; '
+                             'give another folder, or the same settings to continue it')
+    elif out.exists() and any(out.iterdir()):
+        raise ValueError(f'{out}: got a folder with other files, expected an empty one or an earlier conversion; give '
+                         'another folder')
+    else:
+        write_json(path, settings)
+    return out
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part, open(part, 'w') as file:
+        json.dump(content, file, indent=1)
+
+
+def read_mat(path: Path, name: str) -> np.ndarray:
+    """Returns a variable of a MATLAB file up to version 7; an OSError or a ValueError that names the file."""
+    from scipy.io import loadmat
+    with open(path, 'rb') as file:
+        try:
+            content = loadmat(file)
+        except Exception as error:  # a damaged file raises nearly anything
+            raise ValueError(f'{path}: got {type(error).__name__} ({first_line(error)}), expected a complete .mat file '
+                             'of MATLAB up to version 7; get it again') from error
+    if name not in content:
+        names = [key for key in content if not key.startswith('__')]
+        raise ValueError(f"{path}: got the variables {', '.join(names) or 'none'}, expected '{name}'; give the file of "
+                         'the data set')
+    return content[name]
+
+
+def copy_image(source: Path, target: Path) -> tuple[int, int]:
+    """Copies a whole image unless it is there, and returns its (height, width) as stored.
+
+    An OSError if it is missing, a ValueError if it is damaged or marked as rotated, which labels of its pixels are not.
+    """
+    done = target.exists()
+    data = (target if done else source).read_bytes()
+    try:
+        if not done:
+            decode(data, cv2.IMREAD_COLOR)
+        height, width, orientation = header_of(data)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f'{target if done else source}: got {first_line(error)}, expected a whole image; get it again'
+                         ) from error
+    if orientation != 1:
+        raise ValueError(f'{source}: got EXIF orientation {orientation}, expected 1; remove the tag if the labels '
+                         'are of the stored pixels')
+    if not done:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as part:
+            Path(part).write_bytes(data)
+    return height, width

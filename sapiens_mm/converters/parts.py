@@ -1,0 +1,135 @@
+"""Clothing Co-Parsing and CelebAMask-HQ as indexed images of the 28 body parts, by an editable table of classes.
+
+Layouts of the source folders::
+
+    CCP         label_list.mat: label_list;  annotations/pixel-level/0001.mat: groundtruth (H, W);  photos/0001.jpg
+    CelebAMask  masks/NAME.png: class ids, indexed;                                                 images/NAME.jpg
+"""
+import csv
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..utils.files import replacing
+from ..utils.images import open_image
+from ..utils.text import first_line, some
+from ..vocabularies.body_parts import IGNORED_PART, PART_COLORS, PART_IDS
+from .files import copy_image, open_folder, read_mat
+
+CELEBAMASK_CLASSES = ('background', 'skin', 'nose', 'eyeglasses', 'l_eye', 'r_eye', 'l_brow', 'r_brow', 'l_ear',
+                      'r_ear', 'mouth', 'u_lip', 'l_lip', 'hair', 'hat', 'earring', 'necklace', 'neck', 'cloth')
+Progress = Callable[[Iterable, str], Iterable]
+
+
+def convert_ccp(source: str | os.PathLike, out: str | os.PathLike, table: str | os.PathLike,
+                progress: Progress = lambda items, name: items) -> tuple[dict[str, int], list[str]]:
+    """Converts the photos of CCP that have a mask per pixel; every fifth is in test.txt. See :func:`convert_parts`."""
+    source = Path(source)
+    names = read_mat(source / 'label_list.mat', 'label_list').ravel()
+    classes = [str(name.item()) if isinstance(name, np.ndarray) and name.size == 1 else str(name) for name in names]
+    masks = _files(source / 'annotations/pixel-level', '.mat')
+    return convert_parts(masks, source / 'photos', lambda path: read_mat(path, 'groundtruth'), classes, out, table, 5,
+                         progress)
+
+
+def convert_celebamask(source: str | os.PathLike, out: str | os.PathLike, table: str | os.PathLike,
+                       progress: Progress = lambda items, name: items) -> tuple[dict[str, int], list[str]]:
+    """Converts faces of CelebAMask-HQ; every tenth is in test.txt. See :func:`convert_parts`."""
+    masks = _files(Path(source) / 'masks', '.png')
+    return convert_parts(masks, Path(source) / 'images', _read_indices, CELEBAMASK_CLASSES, out, table, 10, progress)
+
+
+def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np.ndarray], classes: Sequence[str],
+                  out: str | os.PathLike, table: str | os.PathLike, held_out: int,
+                  progress: Progress = lambda items, name: items) -> tuple[dict[str, int], list[str]]:
+    """Writes ``images/``, ``parts/``, ``masks/``, train.txt and test.txt, or what an earlier call left out.
+
+    Args:
+        masks: Label files, of the same names as the .jpg ``images``.
+        read: Returns the class ids (H, W) of a label file.
+        classes: Names by class id; the first is the background.
+        table: See :func:`read_table`.
+        held_out: Every so many samples, by name, are in test.txt.
+        progress: Wraps the samples, as tqdm does.
+
+    Returns the number of samples by list, and the names of samples without a person, which are left out. Raises an
+    OSError if a file is missing, a ValueError if it is damaged or of another layout, or ``out`` holds something else.
+    """
+    parts = read_table(table, classes)
+    if missing := [path.stem for path in masks if not (images / f'{path.stem}.jpg').is_file()]:
+        raise FileNotFoundError(f'{images}: got no image of {some(missing)}, expected a .jpg for each label file')
+    out = open_folder(out, data_set='parts', **{f'class {name}': part for name, part in parts.items()})
+    ids = np.array([IGNORED_PART if part == 'ignored' else PART_IDS[part] for part in parts.values()], np.uint8)
+    lists, empty = dict(train=[], test=[]), []
+    for index, path in enumerate(progress(masks, out.name)):
+        targets = [out / f'{kind}/{path.stem}.png' for kind in ('masks', 'parts')]
+        image = images / f'{path.stem}.jpg', out / f'images/{path.stem}.jpg'
+        if not all(target.exists() for target in (*targets, image[1])):
+            labels = read(path)
+            if labels.dtype.kind not in 'iu' or labels.ndim != 2:
+                raise ValueError(f'{path}: got {labels.dtype} of shape {labels.shape}, expected class ids (H, W)')
+            if unknown := sorted(set(np.unique(labels).tolist()) - set(range(len(ids)))):
+                raise ValueError(f'{path}: got the classes {some(unknown)}, expected 0 to {len(ids) - 1}')
+            if not labels.any():
+                empty.append(path.stem)
+                continue
+            if (size := copy_image(*image)) != labels.shape:
+                raise ValueError(f'{path}: got labels (H, W) of {labels.shape}, expected {size} as its image')
+            _write_png(targets[0], np.where(labels > 0, 255, 0))
+            _write_png(targets[1], ids[labels], palette=True)
+        lists['test' if index % held_out == held_out - 1 else 'train'].append(path.stem)
+    for split, names in lists.items():
+        with replacing(out / f'{split}.txt') as part:
+            Path(part).write_text('\n'.join(names) + '\n')
+    return {split: len(names) for split, names in lists.items()}, empty
+
+
+def read_table(path: str | os.PathLike, classes: Sequence[str]) -> dict[str, str]:
+    """Reads the part, or ``'ignored'``, of each class from a CSV file with the columns class and part.
+
+    A ValueError if a class is missing, unknown or repeated, or a part is unknown.
+    """
+    with open(path, newline='', encoding='utf-8-sig') as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {'class', 'part'} <= rows[0].keys():
+        raise ValueError(f'{path}: got the columns {some(rows[0] if rows else ())}, expected class and part')
+    names = [row['class'] for row in rows]
+    if sorted(names, key=str) != sorted(classes):
+        wrong = dict.fromkeys(name for name in (*names, *classes) if names.count(name) != 1 or name not in classes)
+        raise ValueError(f'{path}: got classes that are missing, repeated or unknown ({some(wrong)}), expected each of '
+                         f'the {len(classes)} classes of the data set once')
+    if unknown := [row['part'] for row in rows if row['part'] != 'ignored' and row['part'] not in PART_IDS]:
+        raise ValueError(f'{path}: got the parts {some(unknown)}, expected ignored or one of {", ".join(PART_IDS)}')
+    parts = {row['class']: row['part'] for row in rows}
+    return {name: parts[name] for name in classes}
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder} does not exist; expected the folder of the labels below the source folder')
+    files = sorted(path for path in folder.iterdir() if path.suffix == suffix and not path.name.startswith('.'))
+    if not files:
+        raise FileNotFoundError(f'{folder}: got no *{suffix}, expected the labels of the data set')
+    return files
+
+
+def _read_indices(path: Path) -> np.ndarray:
+    try:
+        with open_image(path) as image:
+            return np.asarray(image)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f'{path}: got {first_line(error)}, expected a whole PNG; get it again') from error
+
+
+def _write_png(path: Path, pixels: np.ndarray, palette: bool = False) -> None:
+    image = Image.fromarray(pixels.astype(np.uint8))
+    if palette:
+        colors = np.full((256, 3), 255, np.uint8)  # ignored pixels are white, as in synthetic people
+        colors[:len(PART_COLORS)] = PART_COLORS
+        image.putpalette(colors.tobytes())
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as part:
+        image.save(part, format='PNG')

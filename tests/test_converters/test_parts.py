@@ -1,0 +1,144 @@
+"""CCP and CelebAMask as the 28 body parts."""
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from sapiens_mm.converters import convert_ccp, convert_celebamask
+from sapiens_mm.converters.parts import CELEBAMASK_CLASSES, read_table
+from sapiens_mm.dense.datasets import SapiensDenseDataset
+from sapiens_mm.vocabularies.body_parts import PART_IDS
+
+from .conftest import files_of, stop_after, write_photo
+
+
+@pytest.mark.parametrize(('old', 'new', 'named'), [
+    ('class,part', 'name,part', 'name'), ('hair,Hair\n', '', 'hair'), ('hair,Hair', 'hair,Hairs', 'Hairs'),
+    ('hair,Hair', 'hair,', 'part'), ('hair,Hair', 'hair', 'part'), ('hair,Hair', 'hat,Apparel', 'hat'),
+    ('hair,Hair', 'skin,Hair', 'skin'), ('class,part', '', 'column')])
+def test_other_tables(ccp, table, tmp_path, old, new, named):
+    table.write_text(table.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=f'mine.csv.*{named}'):
+        convert_ccp(ccp, tmp_path / 'out', table)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_missing_files(ccp, table, tmp_path):
+    (ccp / 'photos/0003.jpg').unlink()
+    with pytest.raises(FileNotFoundError, match='0003'):
+        convert_ccp(ccp, tmp_path / 'out', table)
+    for path in (ccp / 'annotations/pixel-level').iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match='pixel-level'):
+        convert_ccp(ccp, tmp_path / 'out', table)
+    (ccp / 'annotations/pixel-level').rmdir()
+    with pytest.raises(FileNotFoundError, match='pixel-level'):
+        convert_ccp(ccp, tmp_path / 'out', table)
+    (ccp / 'label_list.mat').unlink()
+    with pytest.raises(FileNotFoundError, match='label_list'):
+        convert_ccp(ccp, tmp_path / 'out', table)
+
+
+@pytest.mark.parametrize('labels', [
+    np.full((60, 40), 4, np.uint8), np.full((60, 40), -1, np.int16), np.ones((60, 40, 3), np.uint8),
+    np.ones((60, 40)), np.ones((40, 60), np.uint8)])
+def test_other_labels(ccp, table, tmp_path, labels):
+    savemat(ccp / 'annotations/pixel-level/0003.mat', dict(groundtruth=labels))
+    with pytest.raises(ValueError, match=r'0003\.mat'):
+        convert_ccp(ccp, tmp_path / 'out', table)
+    names = {name for name in files_of(tmp_path / 'out') if not name.startswith('images/')}
+    assert names == {'settings.json', *(f'{kind}/000{i}.png' for kind in ('masks', 'parts') for i in (1, 2))}
+
+
+def test_truncated_files(ccp, table, tmp_path):
+    path = ccp / 'photos/0002.jpg'
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=r'0002\.jpg'):
+        convert_ccp(ccp, tmp_path / 'out', table)
+    write_photo(path)
+    path = ccp / 'annotations/pixel-level/0003.mat'
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r'0003\.mat'):
+        convert_ccp(ccp, tmp_path / 'out', table)
+
+
+def test_ccp(ccp, table, tmp_path):
+    out = tmp_path / 'out'
+    counts, empty = convert_ccp(ccp, out, table)
+    assert (counts, empty) == (dict(train=4, test=1), ['0004'])
+    assert (out / 'test.txt').read_text().split() == ['0005']
+    with Image.open(out / 'parts/0001.png') as image:
+        assert image.mode == 'P'
+        parts = np.asarray(image)
+    assert set(parts[:10].flat) == {PART_IDS['Background']}
+    assert set(parts[10:20].flat) == {PART_IDS['Hair']}
+    assert set(parts[20:30].flat) == {255}
+    assert set(parts[30:40].flat) == {PART_IDS['Upper_Clothing']}
+    with Image.open(out / 'masks/0001.png') as image:
+        mask = np.asarray(image)
+    assert set(mask[10:40].flat) == {255}
+    assert mask.sum() == 255 * 30 * 40
+    for split, count in counts.items():
+        dataset = SapiensDenseDataset(str(out), tasks=('seg', ), ann_file=f'{split}.txt', check_sizes='all')
+        assert len(dataset) == count
+
+
+def test_an_interrupted_run_continues(ccp, table, tmp_path):
+    out = tmp_path / 'out'
+    with pytest.raises(KeyboardInterrupt):
+        convert_ccp(ccp, out, table, stop_after(3))
+    before = files_of(out)
+    assert len(before) == 1 + 3 * 3
+    (out / 'parts/0003.png').unlink()  # as if it was killed there
+    (out / 'parts/0003.png.part').write_bytes(b'half')
+    convert_ccp(ccp, out, table)
+    after = files_of(out)
+    before.pop('parts/0003.png')
+    before.pop('masks/0003.png')
+    assert before.items() <= after.items()
+    assert len(after) == 1 + 5 * 3 + 2
+
+
+def test_another_conversion_in_the_folder(ccp, table, tmp_path):
+    out = tmp_path / 'out'
+    convert_ccp(ccp, out, table)
+    before = files_of(out)
+    table.write_text(table.read_text().replace('skin,ignored', 'skin,Torso'))
+    with pytest.raises(ValueError, match='skin ignored instead of Torso'):
+        convert_ccp(ccp, out, table)
+    assert files_of(out) == before
+    (out / 'settings.json').write_text('[]')
+    with pytest.raises(ValueError, match='out'):
+        convert_ccp(ccp, out, table)
+
+
+def test_celebamask(tmp_path, root):
+    for index in range(11):
+        write_photo(tmp_path / f'raw/images/{index:x}.jpg', (32, 32), index)
+        image = Image.fromarray(np.repeat(np.arange(16, dtype=np.uint8) + (index > 0) * 3, 64).reshape(32, 32))
+        image.putpalette(list(range(57)))
+        (tmp_path / 'raw/masks').mkdir(exist_ok=True)
+        image.save(tmp_path / f'raw/masks/{index:x}.png')
+    table = root / 'tools/dataset_converters/celebamask.csv'
+    counts, empty = convert_celebamask(tmp_path / 'raw', tmp_path / 'out', table)
+    assert (counts, empty) == (dict(train=10, test=1), [])
+    with Image.open(tmp_path / 'out/parts/0.png') as image:
+        parts = np.asarray(image)[::2, 0]
+    expected = ['Face_Neck', 'Upper_Lip', 'Lower_Lip', 'Hair']
+    assert [parts[CELEBAMASK_CLASSES.index(name)] for name in ('skin', 'u_lip', 'l_lip', 'hair')] == [
+        PART_IDS[name] for name in expected]
+    (tmp_path / 'raw/masks/3.png').write_bytes(b'\x89PNG\r\n\x1a\n')
+    with pytest.raises(ValueError, match=r'3\.png'):
+        convert_celebamask(tmp_path / 'raw', tmp_path / 'other', table)
+
+
+def test_tables_of_the_repository(root):
+    folder = root / 'tools/dataset_converters'
+    celebamask = read_table(folder / 'celebamask.csv', CELEBAMASK_CLASSES)
+    assert celebamask['background'] == 'Background'
+    lines = (folder / 'clothing_co_parsing.csv').read_text().splitlines()[1:]
+    parts = read_table(folder / 'clothing_co_parsing.csv', [line.partition(',')[0] for line in lines])
+    assert len(parts) == 59
+    assert next(iter(parts.items())) == ('null', 'Background')
+    assert parts['skin'] == parts['shoes'] == parts['dress'] == 'ignored'
+    assert not any(part.startswith(('Left', 'Right')) for part in [*parts.values(), *celebamask.values()])

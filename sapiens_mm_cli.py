@@ -1,14 +1,17 @@
 """``sapiens-mm``, the command line: parses arguments and imports only the modules that a command needs.
 
-It is a module outside the package, since importing the package loads torch, and ``--help`` must not wait for that.
+It is a module outside the package, since importing the package loads torch, and neither ``--help`` nor an error that
+needs no model must wait for that.
 """
 import argparse
+import glob
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 #: Command -> its module in `sapiens_mm.apis`, which has ``main(args)``, and its help.
 _COMMANDS = {
@@ -20,6 +23,8 @@ _COMMANDS = {
 }
 #: Commands whose modules have ``add_arguments(parser)``.
 _ADD_THEIR_OWN = ('app', 'export')
+_SAVE = ('json', 'npz', 'png', 'overlay', 'sheet', 'video')
+_TASKS = r'pose-\d+|seg|depth|normal|parts|seg-28'  # the last two are former names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(argv: list[str]) -> int:
+    args = _parse(argv)
+    return _import(args.command).main(args) or 0
+
+
+def parse_without_torch(argv: Sequence[str]) -> None:
+    """Ends the program for ``--help`` and wrong options of all commands but those whose modules add their options."""
+    if not set(argv[:1]) & set(_ADD_THEIR_OWN):
+        _parse(argv)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='sapiens-mm', description='Predicts keypoints, body parts, depth and normals of people.')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
@@ -53,7 +69,10 @@ def _command(argv: list[str]) -> int:
         elif name in _ADD_THEIR_OWN and argv[:1] == [name]:
             _import(name).add_arguments(command)
     args = parser.parse_args(argv)
-    return _import(args.command).main(args) or 0
+    problems = _run_problems(args) if args.command == 'run' else []
+    if problems:
+        parser.exit(2, ''.join(f'sapiens-mm: {problem}\n' for problem in problems))
+    return args
 
 
 def _import(command: str):
@@ -78,47 +97,97 @@ def end_at_ctrl_c():
     return signal.signal(signal.SIGINT, end)
 
 
+def _checked(convert: Callable, is_valid: Callable, expected: str) -> Callable:
+    """Returns a function for ``type`` of an option, whose error argparse puts behind the option's name."""
+    def value(text: str):
+        try:
+            value = convert(text)
+            if is_valid(value):
+                return value
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"got '{text}', expected {expected}")
+    return value
+
+
+_count = _checked(int, lambda number: number >= 1, 'an integer of at least 1')
+_fraction = _checked(float, lambda number: 0 <= number <= 1, 'a number from 0 to 1')
+_seconds = _checked(float, lambda number: 0 < number < threading.TIMEOUT_MAX, 'a number of seconds above 0')
+_file = _checked(str, lambda path: os.path.exists(path) and not os.path.isdir(path), 'an existing file')
+
+
+def _names(pattern: str, expected: str) -> Callable:
+    return _checked(lambda text: [name.strip() for name in text.split(',') if name.strip()],
+                    lambda names: names and all(re.fullmatch(pattern, name) for name in names),
+                    f'some of {expected}, separated by commas')
+
+
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('inputs', nargs='+', metavar='INPUT', help='image, video, folder, pattern, URL or camera number')
     add('--out', default='sapiens_out', help='output folder (%(default)s)')
-    add('--tasks', type=_names, help='comma-separated: one of pose-308, pose-133, pose-17, and seg, depth, normal; by '
-        'default all tasks of the models')
+    add('--tasks', type=_names(_TASKS, 'pose-<keypoints>, seg, depth, normal'), help='comma-separated: one of '
+        'pose-308, pose-133, pose-17, and seg, depth, normal; by default all tasks of the models')
     add('--size', default='1b', choices=('tiny', '0.3b', '0.6b', '1b', '2b'), help='size of the released models; tiny '
         'is embedded in the package (%(default)s)')
-    add('--config', action='append', default=[], help='config of your own model, for a --checkpoint; repeatable')
+    add('--config', type=_file, action='append', default=[], help='config of your own model, for a --checkpoint; '
+        'repeatable')
     add('--checkpoint', action='append', default=[], help='weights to use instead of released ones; repeatable')
     add('--device', help='such as cuda:0 or cpu; by default the GPU')
     add('--dtype', choices=('fp32', 'bf16', 'fp16'), help="by default the device's fastest")
     add('--compile', action='store_true', help='compile the models; the first batches are slow')
-    add('--batch-size', type=int, default=4, help='people in a batch (%(default)s)')
+    add('--batch-size', type=_count, default=4, help='people in a batch (%(default)s)')
     add('--flip-test', action='store_true', help='average with the mirror image, at twice the time; published results '
         'of keypoints use it, those of segmentation, depth and normals do not')
     add('--detector', default='auto', help='rtmdet-m, parts (foreground regions of the segmentation), none (the whole '
         'frame is one person), or a config of mmdet; auto is parts with --size tiny, else rtmdet-m (%(default)s)')
     add('--detector-checkpoint', help='weights of the detector')
-    add('--boxes', help='JSON with boxes of people, used instead of a detector; all are used in their order')
-    add('--score-threshold', type=float, help='minimum score of a person (0.3; with --boxes no minimum)')
-    add('--nms-threshold', type=float, help='of boxes that overlap by more than this IoU only the best is kept (0.65; '
-        'with --boxes all are kept)')
-    add('--max-persons', type=int, help='maximum number of people in a frame, best scores first')
+    add('--boxes', type=_file, help='JSON with boxes of people, used instead of a detector; all are used in their '
+        'order')
+    add('--score-threshold', type=_fraction, help='minimum score of a person (0.3; with --boxes no minimum)')
+    add('--nms-threshold', type=_fraction, help='of boxes that overlap by more than this IoU only the best is kept '
+        '(0.65; with --boxes all are kept)')
+    add('--max-persons', type=_count, help='maximum number of people in a frame, best scores first')
     add('--per-person', action='store_true', help="run segmentation, depth and normals on each person's crop instead "
         'of the whole frame')
     add('--track', action='store_true', help='track people in videos')
-    add('--detect-every', type=int, default=1, help='with --track, detect people in every n-th frame (%(default)s)')
-    add('--save', type=_names, help='comma-separated: json, npz, png, overlay, sheet, video; by default json, overlay '
-        'and sheet of images, json and video of videos and cameras; tasks whose results are not kept are skipped')
+    add('--detect-every', type=_count, default=1, help='with --track, detect people in every n-th frame (%(default)s)')
+    add('--save', type=_names('|'.join(_SAVE), ', '.join(_SAVE)), help=f'comma-separated: {", ".join(_SAVE)}; by '
+        'default json, overlay and sheet of images, json and video of videos and cameras; tasks whose results are not '
+        'kept are skipped')
     add('--keypoint-format', default='model', choices=('model', 'coco-17', 'wholebody-133', 'openpose'),
         help='keypoint set of the JSON files (%(default)s)')
-    add('--keypoint-threshold', type=float, default=.3, help='minimum score of drawn keypoints (%(default)s)')
+    add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of drawn keypoints (%(default)s)')
     add('--resume', action='store_true', help='skip inputs whose results exist')
     add('--allow-urls', action='store_true', help='download inputs that are http(s) URLs')
-    add('--url-timeout', type=float, metavar='SECONDS', help='maximum time of a download (120)')
+    add('--url-timeout', type=_seconds, metavar='SECONDS', help='maximum time of a download (120)')
     add('--show', action='store_true', help='show results in a window')
 
 
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(',') if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError('got no names, expected some separated by commas')
-    return names
+def _run_problems(args: argparse.Namespace) -> list[str]:
+    """Returns what is wrong with the options of ``run`` together, and with the inputs if none can be read."""
+    problems, tasks = [], args.tasks or ()
+    poses = sorted({task for task in tasks if task.startswith('pose-')})
+    if args.detect_every > 1 and not args.track:
+        problems.append(f'--detect-every: got {args.detect_every}, expected 1 without --track; add --track')
+    if args.config and len(args.config) != len(args.checkpoint):
+        problems.append(f'--config, --checkpoint: got {len(args.config)} and {len(args.checkpoint)}, expected pairs, '
+                        'or only checkpoints that contain their configs')
+    if len(poses) > 1:
+        problems.append(f'--tasks: got {", ".join(poses)}, expected at most one keypoint set')
+    if tasks and not poses and args.keypoint_format != 'model':
+        problems.append(f"--keypoint-format: got '{args.keypoint_format}' without a keypoint set in --tasks, expected "
+                        'model; add a task such as pose-17')
+    if tasks and not poses and args.save and set(args.save) == {'json'} and not args.show:
+        problems.append(f'--save: got json, which does not keep {", ".join(tasks)}; add npz, png, overlay or sheet')
+    unusable = [_input_problem(entry, args.allow_urls) for entry in args.inputs]
+    return problems or (unusable if all(unusable) else [])
+
+
+def _input_problem(entry: str, allow_urls: bool) -> str:
+    if entry.lower().startswith(('http://', 'https://')):
+        return '' if allow_urls else f'input: got the URL {entry}, expected a file; to download it, add --allow-urls'
+    if entry.isdecimal() or glob.has_magic(entry) or os.path.exists(entry):
+        return ''
+    return (f"input: got '{entry}', which does not exist, expected an image, video, folder, pattern or camera number; "
+            'check the path')

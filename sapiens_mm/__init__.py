@@ -9,8 +9,10 @@ import sys
 from .version import __version__, require
 
 _at_ctrl_c = None
-if sys.orig_argv[1:3] == ['-m', 'sapiens_mm']:  # __main__ runs after this, too late for Ctrl-C
-    from sapiens_mm_cli import end_at_ctrl_c
+# __main__ runs after this, too late for --help and Ctrl-C. Until then Python has '-m' for the module in sys.argv.
+if sys.argv[:1] == ['-m'] and sys.orig_argv[-len(sys.argv)] == 'sapiens_mm':
+    from sapiens_mm_cli import end_at_ctrl_c, parse_without_torch
+    parse_without_torch(sys.argv[1:])
     _at_ctrl_c = end_at_ctrl_c()
 
 for package in ('torch', 'mmengine', 'mmcv'):

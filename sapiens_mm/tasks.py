@@ -15,7 +15,7 @@ class Label:
         field: Field of the data sample.
         folder: Default folder below ``data_root``.
         fill: Value of pixels without a label.
-        noun: Its name in messages, in ``Result.draw_maps`` and in the guide's heading "Invalid <noun>".
+        noun: Its name in messages, on the web page and in the guide's heading "Invalid <noun>".
         arrays: Whether the files may be arrays (npy, npz, exr), not only images.
     """
     path_key: str
@@ -35,7 +35,8 @@ class Task:
         name: The release's name: ``'pose'``, ``'seg'``, ``'depth'``, ``'normal'``.
         kind: ``'keypoints'``, ``'classes'`` (argmax over channels), ``'depth'`` (of unknown scale, small is near, 0 off
             the person), ``'vectors'`` (of unit length, 0 off the person) or ``'values'`` (one channel from 0 to 1).
-        result: Attribute of a :class:`~sapiens_mm.apis.result.Result`, and part of the names of saved files.
+        result: Attribute of a :class:`~sapiens_mm.apis.result.Result`, key of its maps and drawings, and part of the
+            names of saved files.
         raw_output: Name of the exported output before decoding.
         decoded_output: Name of the exported output after decoding.
         title: Title of its visualization.

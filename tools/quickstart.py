@@ -149,9 +149,9 @@ class Quickstart:
         """Ends the program if the folder belongs to a run with other settings."""
         file = self.folder / 'settings.json'
         before = json.loads(file.read_text()) if file.exists() else settings
-        if before != settings:
-            sys.exit(f'quickstart: {self.folder} has settings {before}, expected {settings}; delete it or '
-                     'choose another --work-dir')
+        from sapiens_mm.utils.text import differences
+        if differ := differences(before, settings):
+            sys.exit(f'quickstart: {self.folder} has {differ}; delete it or choose another --work-dir')
         file.write_text(json.dumps(settings))
 
     def report(self) -> Path:

@@ -10,7 +10,7 @@ from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 from sapiens_mm.engine import load_config
-from sapiens_mm.utils.shards import parse_share
+from sapiens_mm.utils.shards import parse_shard
 from sapiens_mm.utils.text import some
 
 
@@ -31,7 +31,7 @@ def add_shard_argument(parser: argparse.ArgumentParser, what: str) -> None:
 
 def _shard(text: str) -> tuple[int, int]:
     try:
-        return parse_share(text)
+        return parse_shard(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -19,7 +19,7 @@ from PIL import Image
 from ..engine.checkpoint import CheckpointError
 from ..engine.fetch import is_cached
 from ..tasks import canonical_name, dense_tasks, is_pose
-from ..utils.text import count
+from ..utils.text import count, with_option
 from .boxes import FindBoxes
 from .clients import Clients, client_of
 from .detector import DETECTORS
@@ -34,7 +34,7 @@ from .writer import KINDS, ResultWriter
 # Errors whose messages are for users.
 _EXPECTED = (CheckpointError, ImportError, OSError, ValueError)
 _TABS = dict(overlay='Overlay', pose='Pose',
-             **{task.label.noun: task.label.noun.capitalize() for task in dense_tasks().values()}, sheet='Sheet')
+             **{task.result: task.label.noun.capitalize() for task in dense_tasks().values()}, sheet='Sheet')
 _MAX_SHOWN = 1600  # pixels; saved files have full size
 _MIN_SCORE = .05  # lower end of the slider
 _CSS = """
@@ -422,6 +422,6 @@ def main(args: argparse.Namespace) -> int:
             with clients.expiring():
                 page.block_thread()
     except _EXPECTED as error:
-        print(f'sapiens-mm: {error}', file=sys.stderr)
+        print(f'sapiens-mm: {with_option(error, vars(args))}', file=sys.stderr)
         return 2
     return 0

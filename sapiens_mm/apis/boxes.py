@@ -57,14 +57,21 @@ class BoxFile:
         check_limits(*self.limits)
         self._users: dict[str, tuple] = {}
         try:
-            self.boxes, self.by_id = _parse_boxes(read_json(self.path))
+            content = read_json(self.path)
+        except OSError as error:
+            raise ValueError(f'boxes of {self.path}: got no file ({error.strerror}), expected JSON; check the path'
+                             ) from error
+        try:
+            self.boxes, self.by_id = _parse_boxes(content)
             for name, boxes in self.boxes.items():
                 _check_values(name, boxes)
-            _check_fractions(self.boxes.values())
-        except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            text = str(error).removeprefix(f'{self.path}: ')
-            raise ValueError(f'boxes of {self.path}: got {type(error).__name__} ({text}), expected COCO annotations, '
-                             'COCO results, or {"image": [[x0, y0, x1, y1, score], ...]}') from error
+            if _all_relative(self.boxes.values()):
+                raise ValueError(_RELATIVE)
+        except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f'boxes of {self.path}: got another form ({type(error).__name__}: {error}), expected COCO '
+                             'annotations, COCO results, or {"image": [[x0, y0, x1, y1, score], ...]}') from error
+        except ValueError as error:
+            raise ValueError(f'boxes of {self.path}: {error}') from error
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         return [self._boxes_of(frame.source, frame.index) for frame in frames]
@@ -88,7 +95,8 @@ class BoxFile:
                 self._refuse(key, names.values())
 
     def _refuse(self, key: str, names: Iterable[str]) -> None:
-        raise ValueError(f"{self.path}: '{key}' matches several inputs: {some(names)}; list each by its path")
+        raise ValueError(f"boxes of {self.path}: got '{key}' for several inputs ({some(names)}), expected one; list "
+                         'each by its path')
 
     def _boxes_of(self, source: Source, index: int | None) -> np.ndarray:
         key = self._key(source, index)
@@ -142,6 +150,8 @@ def _parse_boxes(content: dict | list) -> tuple[dict[str, np.ndarray], bool]:
     for entry in content:
         image = _id(entry['image_id'])
         if _id(entry.get('category_id', 1)) in persons and (not names or image in names):
+            if len(entry['bbox']) != 4:
+                raise ValueError(f'image {image}: got the bbox {entry["bbox"]}, expected x, y, width, height')
             x, y, width, height = entry['bbox']
             name = str(names.get(image, image))
             boxes.setdefault(name, []).append([x, y, x + width, y + height, entry.get('score', 1.)])
@@ -153,10 +163,12 @@ def _parse_images(images: list[dict]) -> dict[str, str]:
     for image in images:
         first = names.setdefault(_id(image['id']), image['file_name'])
         if first != image['file_name']:
-            raise ValueError(f'image id {image["id"]} belongs to {first} and {image["file_name"]}; use unique ids')
+            raise ValueError(f'image id {image["id"]}: got {first} and {image["file_name"]}, expected one file; use '
+                             'unique ids')
     repeated = [name for name, times in Counter(names.values()).items() if times > 1]
     if repeated:
-        raise ValueError(f'file_name {some(repeated)} belongs to several image ids; name each image by its path')
+        raise ValueError(f'file_name: got {some(repeated)} for several image ids, expected one each; name each image '
+                         'by its path')
     return names
 
 
@@ -169,7 +181,10 @@ def _person_ids(categories: Iterable[dict]) -> set[str]:
 
 
 def _to_array(boxes: list) -> np.ndarray:
-    return np.array(boxes, np.float32).reshape(-1, 5)
+    try:
+        return np.array(boxes, np.float32).reshape(-1, 5)
+    except ValueError as error:  # of values that are no numbers
+        raise TypeError(str(error)) from error
 
 
 def _id(value) -> str:
@@ -188,15 +203,16 @@ class GivenBoxes:
             raise ValueError(f'boxes: got {_describe(boxes)}, expected a list of one array (N, 4) or (N, 5) for each '
                              'frame (for a single frame [array]), or the path of a file')
         self._total = len(boxes) if isinstance(boxes, Sized) else None
-        if isinstance(boxes, Sequence):
-            _check_fractions(array for array in map(_as_boxes, boxes) if array is not None)
+        if isinstance(boxes, Sequence) and _all_relative(
+                array for array in map(_as_boxes, boxes) if array is not None):
+            raise ValueError(f'boxes: {_RELATIVE}')
         self._boxes, self._used = iter(boxes), 0
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         boxes = list(islice(self._boxes, len(frames)))
         self._used += len(boxes)
         if len(boxes) < len(frames):
-            raise ValueError(f'boxes: got {count(self._used, "array")} for more frames, expected one for each frame, '
+            raise ValueError(f'boxes: got {count(self._used, "array")} and more frames, expected one for each frame, '
                              'empty for a frame without people')
         return boxes
 
@@ -306,19 +322,25 @@ def _are_relative(boxes: np.ndarray, margin: float = .01) -> bool:
     return bool(len(boxes) and boxes.min() >= -margin and boxes.max() <= 1 + margin)
 
 
-def _check_fractions(boxes: Iterable[np.ndarray]) -> None:
-    """Raises a ValueError if all boxes are fractions (0 to 1). Integers pass, as [0, 0, 1, 1] may be one pixel."""
+def _all_relative(boxes: Iterable[np.ndarray]) -> bool:
+    """Returns whether all boxes are fractions (0 to 1). Integers are not, as [0, 0, 1, 1] may be one pixel."""
     boxes = np.concatenate([np.zeros((0, 5), np.float32), *boxes])
-    if _are_relative(boxes) and (boxes[:, :4] % 1).any():
-        raise ValueError(_RELATIVE)
+    return _are_relative(boxes) and bool((boxes[:, :4] % 1).any())
 
 
 def check_limits(score_threshold: float | None, nms_threshold: float | None, max_persons: int | None) -> None:
     for name, value in (('score_threshold', score_threshold), ('nms_threshold', nms_threshold)):
-        if value is not None and not (isinstance(value, (int, float, np.number)) and 0 <= value <= 1):
+        if value is not None and not (isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+                                      and 0 <= value <= 1):
             raise ValueError(f'{name}: got {value!r}, expected a number from 0 to 1')
-    if max_persons is not None and not (isinstance(max_persons, (int, np.integer)) and max_persons >= 1):
-        raise ValueError(f'max_persons: got {max_persons!r}, expected an integer of at least 1')
+    if max_persons is not None:
+        check_count('max_persons', max_persons)
+
+
+def check_count(name: str, value: int) -> None:
+    """Raises a ValueError unless an argument is an integer of at least 1."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f'{name}: got {value!r}, expected an integer of at least 1')
 
 
 def have_area(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:

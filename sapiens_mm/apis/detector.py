@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file
 from ..engine.weights import check_complete
 from ..version import HOSTS, require
-from .boxes import FindBoxes
+from .boxes import FindBoxes, check_count
 from .crops import resize_frame
 from .frames import Frame
 from .model_config import read_config
@@ -143,8 +143,7 @@ class PersonDetector:
         from mmdet.apis import init_detector
         from mmdet.registry import MODELS
         from mmdet.utils import get_test_pipeline_cfg
-        if batch_size < 1:
-            raise ValueError(f'batch_size: got {batch_size}, expected at least 1')
+        check_count('batch_size', batch_size)
         self.score_threshold, self.batch_size = score_threshold, batch_size
         cfg, checkpoint = _read_detector_config(os.fspath(config)), os.fspath(checkpoint)
         weights = weights_of(load_checkpoint_file(checkpoint), checkpoint)

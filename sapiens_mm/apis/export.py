@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..engine.checkpoint import CheckpointError
 from ..tasks import get_task
+from ..utils.text import with_option
 from ..version import __version__, require_torch
 from .models import load_model
 from .network import DTYPES, TaskModel
@@ -246,7 +247,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         differences = export_model(model, path, args.format, args.with_decode)
     except (ImportError, OSError, ValueError, CheckpointError) as error:
-        print(f'sapiens-mm: {error}', file=sys.stderr)
+        print(f'sapiens-mm: {with_option(error, ("dtype", ))}', file=sys.stderr)
         return 1 if isinstance(error, CheckpointError) else 2
     for name, (difference, tolerated) in differences.items():
         unit = 'pixels' if name == 'keypoints' else 'of the largest value'

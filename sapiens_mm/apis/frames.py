@@ -1,9 +1,7 @@
 """Frames of images, videos and cameras as RGB arrays."""
 import os.path as osp
 import tempfile
-import threading
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from ..engine.fetch import Transfer
 from ..utils.images import MAX_PIXELS, open_image
 from ..utils.text import first_line
 
@@ -211,41 +210,11 @@ def _local_file(path: str, kind: str, timeout: float) -> Iterator[str | BinaryIO
     if not is_url(path):
         yield path
         return
+    url = urllib.parse.quote(path, safe=':/?#[]@!$&\'()*+,;=%~')
     with tempfile.TemporaryFile() as file:
-        _download(path, file, _MAX_DOWNLOAD[kind], timeout)
+        try:
+            Transfer(url, file, _MAX_DOWNLOAD[kind]).run(timeout)
+        except TimeoutError as error:
+            raise TimeoutError(f'{error}; try again or raise --url-timeout') from error
         file.seek(0)
         yield file
-
-
-def _download(url: str, file: BinaryIO, max_bytes: int, timeout: float) -> None:
-    """Downloads a URL in another thread, since socket timeouts limit only single reads."""
-    errors, canceled = [], threading.Event()
-
-    def work() -> None:
-        try:
-            _copy(url, file, max_bytes, canceled)
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if thread.is_alive():
-        canceled.set()
-        raise TimeoutError(f'download took more than {timeout:g} s; try again or raise --url-timeout')
-    if errors:
-        raise errors[0]
-
-
-def _copy(url: str, file: BinaryIO, max_bytes: int, canceled: threading.Event) -> None:
-    url = urllib.parse.quote(url, safe=':/?#[]@!$&\'()*+,;=%~')
-    request = urllib.request.Request(url, headers={'User-Agent': 'sapiens_mm'})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        length = 0
-        while not canceled.is_set() and (chunk := response.read1(2**16)):
-            length += len(chunk)
-            if length > max_bytes:
-                raise ValueError(f'got more than {max_bytes >> 20} MB')
-            file.write(chunk)
-        if response.length:
-            raise ValueError(f'download ended after {length} bytes, {response.length} are missing')

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..engine.parallel import blocks_of
-from ..tasks import canonical_name, get_task
+from ..tasks import TASKS, canonical_name, get_task
 from ..version import __version__
 from .boxes import (
     NMS_THRESHOLD,
@@ -20,6 +20,7 @@ from .boxes import (
     FindBoxes,
     GivenBoxes,
     as_find_boxes,
+    check_count,
     check_limits,
     have_area,
     locate_people,
@@ -36,12 +37,12 @@ from .streams import MAX_WAITING, groups, prefetch
 
 
 @dataclass
-class Sample:
-    """A frame with the crops to run; a crowded frame is split into several samples, which share its result and maps.
+class FrameCrops:
+    """A frame with the crops to run; a crowded frame is split into several of these, which share its result and maps.
 
     ``maps`` are (C, H, W) on the device by task. ``people`` has the number of each box and its crop for the pose model;
     ``regions`` has the number of each box (None: the whole frame) and its crops by input size for the dense models. The
-    ``last`` sample completes the result.
+    ``last`` of them completes the result.
     """
     frame: Frame
     result: Result
@@ -103,9 +104,8 @@ class SapiensInferencer:
                  batch_size: int = 4,
                  track: bool = False,
                  detect_every: int = 1):
-        for name, value in (('batch_size', batch_size), ('detect_every', detect_every)):
-            if not (isinstance(value, (int, np.integer)) and value >= 1):
-                raise ValueError(f'{name}: got {value!r}, expected an integer of at least 1')
+        check_count('batch_size', batch_size)
+        check_count('detect_every', detect_every)
         for name, value in (('score_threshold', score_threshold), ('nms_threshold', nms_threshold)):
             if value is None:
                 raise ValueError(f'{name}: got None, expected a number from 0 to 1')
@@ -114,7 +114,7 @@ class SapiensInferencer:
             raise ValueError(f'detect_every: got {detect_every}, expected 1 without track=True')
         tasks = _task_names(tasks)
         if tasks is not None and not tasks:
-            raise ValueError('tasks is empty; pass None to run every available task')
+            raise ValueError('tasks: got none, expected some; pass None to run every available task')
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
@@ -151,8 +151,9 @@ class SapiensInferencer:
             unknown = [task for task in model.tasks if get_task(task).kind in ('keypoints', 'classes')
                        and model.metainfo[task].get('flip_indices') is None]
             if unknown:
-                raise ValueError(f'flip_test: {model.source} has no flip_indices for {", ".join(unknown)}; set the '
-                                 'dataset of test_dataloader in its config, or omit flip_test')
+                raise ValueError(f'flip_test: got {model.source} without flip_indices for {", ".join(unknown)}, '
+                                 'expected mirror pairs; set the dataset of test_dataloader in its config, or turn it '
+                                 'off')
 
     def only(self, tasks: Sequence[str], whole: bool = False) -> 'SapiensInferencer':
         """Returns an inferencer with the same weights for some of :attr:`tasks`.
@@ -206,7 +207,7 @@ class SapiensInferencer:
 
     def preprocess(self, inputs, boxes: Iterable[np.ndarray] | FindBoxes | str | os.PathLike | None = None,
                    on_error: Callable[[Source, InputError], None] | None = None,
-                   stop: threading.Event | None = None) -> Iterator[list[Sample]]:
+                   stop: threading.Event | None = None) -> Iterator[list[FrameCrops]]:
         """Reads inputs, detects people and crops them, in threads that run ahead; see :meth:`stream`.
 
         Yields batches for :meth:`forward`; a batch has several frames if these have few people.
@@ -219,11 +220,11 @@ class SapiensInferencer:
             find_boxes.check(known_sources(inputs))
         # Closed explicitly, since an error's traceback would keep the generators and their threads alive.
         with closing(prefetch(frames_of_inputs(inputs, on_error), 2, _nbytes, stop)) as frames, \
-                closing(prefetch(groups(self._samples(frames, find_boxes, stop), self._is_full), 1)) as batches:
+                closing(prefetch(groups(self._frame_crops(frames, find_boxes, stop), self._is_full), 1)) as batches:
             yield from batches
 
-    def _samples(self, frames: Iterable[Frame], find_boxes: FindBoxes, stop: threading.Event | None
-                 ) -> Iterator[Sample]:
+    def _frame_crops(self, frames: Iterable[Frame], find_boxes: FindBoxes, stop: threading.Event | None
+                 ) -> Iterator[FrameCrops]:
         given = find_boxes is not self.find_boxes or isinstance(find_boxes, (BoxFile, GivenBoxes))
         if find_boxes is self.find_boxes:
             origin = f'detector {self.boxes_of}'
@@ -238,7 +239,7 @@ class SapiensInferencer:
         if isinstance(find_boxes, GivenBoxes) and not (stop is not None and stop.is_set()):
             find_boxes.finish()
 
-    def _crop(self, frame: Frame) -> Iterator[Sample]:
+    def _crop(self, frame: Frame) -> Iterator[FrameCrops]:
         result = Result(frame.source, frame.image, frame.index, frame.rate, frame.boxes, frame.track_ids,
                         metainfo=self.metainfo, time=frame.time)
         image, boxes = frame.image, frame.boxes
@@ -257,40 +258,40 @@ class SapiensInferencer:
         maps, number = {}, max(len(people), len(regions), 1)
         for start in range(0, number, self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield Sample(
+            yield FrameCrops(
                 frame, result, maps,
                 [(person, crop_for_pose(image, boxes[person, :4], self.pose.input_size)) for person in people[part]],
                 [(person, {size: resize_frame(image, size) if person is None else
                            crop_for_dense(image, boxes[person, :4], size) for size in sizes})
                  for person in regions[part]], part.stop >= number)
 
-    def _is_full(self, batch: list[Sample]) -> bool:
-        return (sum(len(sample.regions) for sample in batch) >= self.batch_size
-                or sum(len(sample.people) for sample in batch) >= 4 * self.batch_size
+    def _is_full(self, batch: list[FrameCrops]) -> bool:
+        return (sum(len(entry.regions) for entry in batch) >= self.batch_size
+                or sum(len(entry.people) for entry in batch) >= 4 * self.batch_size
                 or len(batch) >= 2 * self.batch_size or batch[-1].frame.source.kind == 'camera'
-                or sum(_nbytes(sample.frame) for sample in batch) > MAX_WAITING)
+                or sum(_nbytes(entry.frame) for entry in batch) > MAX_WAITING)
 
-    def forward(self, batch: list[Sample]) -> Iterator[Result]:
+    def forward(self, batch: list[FrameCrops]) -> Iterator[Result]:
         """Runs the models on a batch of :meth:`preprocess` and decodes their outputs.
 
         Yields the results of the frames that the batch completes, in order and one at a time, since maps are large.
         """
-        for part in _split([(sample, *crop) for sample in batch for crop in sample.people], self.batch_size):
+        for part in _split([(entry, *crop) for entry in batch for crop in entry.people], self.batch_size):
             crops = [crop for _, _, crop in part]
             decoded = decode_keypoints(self.pose, self._to_device(crops), crops, self.flip_test)
-            for (sample, person, _), keypoints, scores in zip(part, *decoded, strict=True):
-                sample.result.keypoints[person], sample.result.keypoint_scores[person] = keypoints, scores
-        outputs = self._dense_outputs([(sample, *region) for sample in batch for region in sample.regions])
-        for sample in batch:
-            frame_size = sample.frame.image.shape[:2]
-            for person, crops in sample.regions:
-                box = None if person is None else sample.frame.boxes[person]
-                paste_maps(sample.maps, next(outputs), crops, frame_size, box)
-            if sample.last:
-                sample.result.maps = finish_maps(sample.maps, self.tasks, frame_size)
-                yield sample.result
+            for (entry, person, _), keypoints, scores in zip(part, *decoded, strict=True):
+                entry.result.keypoints[person], entry.result.keypoint_scores[person] = keypoints, scores
+        outputs = self._dense_outputs([(entry, *region) for entry in batch for region in entry.regions])
+        for entry in batch:
+            frame_size = entry.frame.image.shape[:2]
+            for person, crops in entry.regions:
+                box = None if person is None else entry.frame.boxes[person]
+                paste_maps(entry.maps, next(outputs), crops, frame_size, box)
+            if entry.last:
+                entry.result.maps = finish_maps(entry.maps, self.tasks, frame_size)
+                yield entry.result
 
-    def _dense_outputs(self, regions: list[tuple[Sample, int | None, dict[Size, Crop]]]
+    def _dense_outputs(self, regions: list[tuple[FrameCrops, int | None, dict[Size, Crop]]]
                        ) -> Iterator[dict[str, tuple[Tensor, Size]]]:
         """Returns for each region the outputs (C, h, w) and the model's input size by task."""
         for part in _split(regions, self.batch_size):
@@ -342,15 +343,16 @@ class SapiensInferencer:
             Result(Source('', ''), np.zeros((1, 1, 3), np.uint8), keypoints=np.zeros((0, number, 2)),
                    keypoint_scores=np.zeros((0, number)), metainfo=self.metainfo).to_json(keypoint_format)
         elif keypoint_format != 'model':
-            raise ValueError(f"keypoint_format: got '{keypoint_format}', but no pose task in {', '.join(self.tasks)}; "
-                             'add one, or omit the format')
+            raise ValueError(f"keypoint_format: got '{keypoint_format}' for {', '.join(self.tasks)}, expected 'model' "
+                             'without a pose task; add one, or omit the format')
 
     def describe(self) -> dict:
         return dict(
             sapiens_mm=__version__, torch=torch.__version__, device=str(self.device),
             dtype=str(self.dtype).removeprefix('torch.'),
-            models=[dict(tasks=list(model.tasks), source=model.source, sha256=model.sha256,
-                         input_size=list(model.input_size)) for model in self.models],
+            models=sorted((dict(tasks=sorted(model.tasks, key=_place), source=model.source, sha256=model.sha256,
+                                input_size=list(model.input_size)) for model in self.models),
+                          key=lambda model: _place(model['tasks'][0])),
             protocol=dict(
                 box_padding=PADDING, flip_test=self.flip_test, maps_of='persons' if self.per_person else 'frame',
                 score_threshold=self.score_threshold, nms_threshold=self.nms_threshold, max_persons=self.max_persons,
@@ -363,8 +365,14 @@ def _task_names(tasks: Sequence[str] | str | None) -> list[str] | None:
     return tasks if tasks is None else [canonical_name(task) for task in tasks]
 
 
-def _known_outputs(regions: list[tuple[Sample, int | None, dict]], model: TaskModel) -> dict[str, Tensor] | None:
-    known = [sample.frame.outputs for sample, person, _ in regions if person is None]
+def _place(task: str) -> int:
+    """Returns the position of a task in the table of tasks."""
+    return list(TASKS).index(get_task(task).name)
+
+
+def _known_outputs(regions: list[tuple[FrameCrops, int | None, dict]], model: TaskModel
+                   ) -> dict[str, Tensor] | None:
+    known = [entry.frame.outputs for entry, person, _ in regions if person is None]
     if len(known) < len(regions) or any(outputs is None or outputs[0] is not model.network for outputs in known):
         return None
     return {task: torch.stack([outputs[task] for _, outputs in known]) for task in model.tasks}

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..backbones import SapiensViT
 from ..engine.fetch import sha256_of
 from ..tasks import canonical_name
+from ..utils.text import first_line
 
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
@@ -118,10 +119,13 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     """Returns a working device by name; by default the GPU, else MPS, else the CPU."""
     try:
         chosen = torch.device(device or get_device())
+    except RuntimeError as error:  # its message lists twenty kinds of devices
+        raise ValueError(f"device: got '{device}', expected one such as cuda:0, mps or cpu; or omit it") from error
+    try:
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip('.')
-        raise ValueError(f"device: '{device}' cannot be used ({reason}); omit it for the default") from error
+        raise ValueError(f"device: got '{device}' ({first_line(error)}), expected a working one such as cpu; or omit it"
+                         ) from error
     return chosen
 
 

@@ -23,8 +23,8 @@ class OnnxNetwork:
             raise ImportError(f"{path} needs ONNX Runtime ({error}): pip install 'sapiens_mm[export]'") from error
         provider = f'{device.type.upper()}ExecutionProvider'
         if provider not in onnxruntime.get_available_providers():
-            raise ValueError(f"device: got '{device}', which needs {provider}; use device='cpu', or for NVIDIA GPUs "
-                             'replace onnxruntime by onnxruntime-gpu')
+            raise ValueError(f"device: got '{device}', which needs {provider}, expected cpu; for NVIDIA GPUs replace "
+                             'onnxruntime by onnxruntime-gpu')
         try:
             options = dict(device_id=device.index or 0) if device.type == 'cuda' else {}
             self._session = onnxruntime.InferenceSession(path, providers=[(provider, options)])

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ..tasks import TASKS, Task, dense_tasks
-from ..vocabularies.keypoints import KEYPOINT_NAMES, convert_keypoints, get_vocabulary
+from ..vocabularies.keypoints import KEYPOINT_NAMES, TARGETS, convert_keypoints, get_vocabulary
 from .frames import Source
 
 #: Keypoint format -> keypoint set of :mod:`sapiens_mm.vocabularies.keypoints`; None keeps the model's.
@@ -93,7 +93,7 @@ class Result:
         check_keypoint_format(keypoint_format)
         if keypoint_format == 'openpose':
             return self._to_openpose()
-        names, keypoints, scores = self._converted(KEYPOINT_FORMATS[keypoint_format])
+        names, keypoints, scores = self._converted(keypoint_format)
         height, width = self.image.shape[:2]
         content = dict(image=dict(file=self.source.path, width=width, height=height))
         if self.index is not None:
@@ -112,8 +112,9 @@ class Result:
             content['instances'].append(instance)
         return content
 
-    def _converted(self, keypoint_set: str | None) -> tuple[list[str] | None, np.ndarray | None, np.ndarray | None]:
-        """Returns names, coordinates (N, K, 2) and scores (N, K) in a keypoint set; None keeps the model's set."""
+    def _converted(self, keypoint_format: str) -> tuple[list[str] | None, np.ndarray | None, np.ndarray | None]:
+        """Returns names, coordinates (N, K, 2) and scores (N, K) in a keypoint format."""
+        keypoint_set = KEYPOINT_FORMATS[keypoint_format]
         if self.keypoints is None:
             return None, None, None
         model_names = list(self.metainfo['pose']['keypoint_id2name'].values())
@@ -121,18 +122,21 @@ class Result:
         if names == model_names:
             return names, self.keypoints, self.keypoint_scores
         number = len(model_names)
-        if number not in (17, 133, 308) or model_names != list(KEYPOINT_NAMES[get_vocabulary(number)]):
-            raise ValueError(f"{number} keypoints of an unknown keypoint set cannot be converted to '{keypoint_set}'; "
-                             "use keypoint_format='model'")
+        known = number in (17, 133, 308) and model_names == list(KEYPOINT_NAMES[get_vocabulary(number)])
+        targets = (None, *((get_vocabulary(number), *TARGETS[get_vocabulary(number)]) if known else ()))
+        if keypoint_set not in targets:
+            possible = [name for name, target in KEYPOINT_FORMATS.items() if target in targets]
+            raise ValueError(f"keypoint_format: got '{keypoint_format}' for {number} keypoints"
+                             f'{"" if known else " of an unknown set"}, expected {" or ".join(possible)}')
         return names, *convert_keypoints(self.keypoints, self.keypoint_scores, number, keypoint_set)
 
     def _to_openpose(self) -> dict:
         people = []
         if self.keypoints is not None:
-            _, body, body_scores = self._converted('openpose25')
+            _, body, body_scores = self._converted('openpose')
             parts = dict.fromkeys(_OPENPOSE_PARTS)
             if self.keypoints.shape[1] != 17:
-                _, whole, whole_scores = self._converted('coco_wholebody')
+                _, whole, whole_scores = self._converted('wholebody-133')
                 parts = {name: (whole[:, part], whole_scores[:, part]) for name, part in _OPENPOSE_PARTS.items()}
             for person in range(len(body)):
                 ids = [-1] if self.track_ids is None else [int(self.track_ids[person])]
@@ -195,8 +199,8 @@ class Result:
                              None if self.track_ids is None else self.boxes, self.track_ids)
 
     def draw_maps(self) -> dict[str, np.ndarray]:
-        """Draws each map, (H, W, 3) uint8 RGB by name: ``'parts'``, ``'depth'``, ``'normals'``."""
-        return {task.label.noun: self._draw_map(task) for task in self._dense_tasks()}
+        """Draws each map, (H, W, 3) uint8 RGB by its name in :attr:`maps`."""
+        return {task.result: self._draw_map(task) for task in self._dense_tasks()}
 
     def _draw_map(self, task: Task) -> np.ndarray:
         from ..visualization.maps import draw_map

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..engine.checkpoint import CheckpointError
 from ..tasks import canonical_name, is_pose
-from ..utils.text import count, some
+from ..utils.text import count, some, with_option
 from .boxes import NMS_THRESHOLD, SCORE_THRESHOLD, BoxFile, have_area
 from .detector import default_detector
 from .frames import URL_TIMEOUT, InputError, Source
@@ -114,7 +114,7 @@ def run(options: RunOptions) -> int:
             check_display()
         timeout = URL_TIMEOUT if options.url_timeout is None else options.url_timeout
         if not 0 < timeout < threading.TIMEOUT_MAX:
-            raise ValueError(f'--url-timeout: got {timeout:g}, expected a number of seconds above 0')
+            raise ValueError(f'url_timeout: got {timeout:g}, expected a number of seconds above 0')
         sources = find_sources(options.inputs, options.allow_urls, options.out, report, timeout)
         if not sources:
             return 2
@@ -133,7 +133,7 @@ def run(options: RunOptions) -> int:
         writer.make_folder()
         _write_meta(options, inferencer, writer, before)
     except (CheckpointError, ImportError, OSError, ValueError) as error:
-        _warn(error)
+        _warn(with_option(error, {option.name for option in fields(RunOptions)} - {'inputs'}))
         return 2
     return _process(options, inferencer, todo, boxes, writer, summary)
 
@@ -181,10 +181,8 @@ def _report_all_done(options: RunOptions, before: dict, planned: dict, summary: 
         f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
     if summary.unread:
         print(f'{len(summary.unread)} could not be read:', *summary.unread, sep='\n  ')
-    changed = meta_differences(before, planned)
-    if changed:
-        _warn(f'nothing to do, but these options differ from the finished run: {", ".join(changed)} (weights are not '
-              'compared)')
+    if differ := meta_differences(before, planned):
+        _warn(f'nothing to do, but the finished run had {differ} (weights are not compared)')
     return int(bool(summary.unread))
 
 
@@ -193,8 +191,8 @@ def _read_boxes(options: RunOptions, sources: Sequence[Source], todo: Sequence[S
     boxes = BoxFile(path, **options.limits)
     boxes.check(sources)
     if not any(map(boxes.knows, sources)):
-        raise ValueError(f'{path} has no boxes for the inputs: got {some(boxes.boxes, 3)}, expected '
-                         f'{some((source.name for source in sources), 3)}')
+        raise ValueError(f'boxes of {path}: got {some(boxes.boxes, 3)}, expected names of the inputs '
+                         f'({some((source.name for source in sources), 3)}); list each input by its path')
     missing = [source.name for source in todo if not boxes.knows(source)]
     if missing:
         _warn(f'{path} has no boxes for {len(missing)} of {len(todo)} inputs, which get no people: {some(missing, 3)}')
@@ -240,11 +238,10 @@ def _write_meta(options: RunOptions, inferencer: SapiensInferencer, writer: Resu
             'keypoint_format': options.keypoint_format}
     if options.boxes:
         meta |= dict(boxes_of=options.boxes, protocol={**meta['protocol'], **options.limits})
-    changed = meta_differences(before, meta)
-    if changed:
-        _warn(f'finished inputs in {options.out} keep their files, but this run differs from the earlier one: '
-              f'{", ".join(changed)}')
-    earlier = list(before.pop('earlier', ())) + [before] * bool(changed)
+    differ = meta_differences(before, meta)
+    if differ:
+        _warn(f'finished inputs in {options.out} keep their files, but the earlier run had {differ}')
+    earlier = list(before.pop('earlier', ())) + [before] * bool(differ)
     writer.write_meta({**meta, **(dict(earlier=earlier) if earlier else {})})
 
 
@@ -325,7 +322,7 @@ class StopOnSignal:
 
 def check_display() -> None:
     if sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
-        raise ValueError('--show needs a display, but DISPLAY is not set; use --save overlay instead')
+        raise ValueError('--show: got no display, expected one in DISPLAY; use --save overlay instead')
 
 
 def show(result: Result, threshold: float) -> bool:

@@ -57,8 +57,8 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
                 matches = (path for path in glob.glob(entry, recursive=True) if osp.isfile(path))
                 files += [(path, osp.dirname(osp.abspath(path))) for path in _readable(matches, entry, without)]
             else:
-                raise InputError(f"input '{entry}' does not exist; expected an image, video, folder, pattern or camera "
-                                 'number')
+                raise InputError(f"input: got '{entry}', which does not exist, expected an image, video, folder, "
+                                 'pattern or camera number; check the path')
         except InputError as error:
             if on_error is None:
                 raise
@@ -75,11 +75,12 @@ def _camera_source(number: int | str) -> Source:
 
 def _url_source(entry: str, allow_urls: bool) -> Source:
     if not allow_urls:
-        raise InputError(f'{entry} is a URL; to download it, pass --allow-urls (allow_urls=True)')
+        raise InputError(f'input: got the URL {entry}, expected a file; to download it, add --allow-urls '
+                         '(allow_urls=True)')
     try:
         url = urllib.parse.urlsplit(entry)
     except ValueError as error:
-        raise InputError(f'{entry} is not a valid URL: {error}') from error
+        raise InputError(f'input: got {entry}, expected a valid URL ({error})') from error
     path = f'{url.netloc}{url.path}'.replace(':', '_')
     parts = [part for part in path.split('/') if part not in ('', '.', '..')]
     if url.query:  # the only difference of some URLs, hashed as it may be too long for a file name
@@ -211,6 +212,8 @@ def _to_array(image: np.ndarray | Image.Image, number: int) -> np.ndarray:
             return to_rgb(ImageOps.exif_transpose(image))
         except (OSError, ValueError, SyntaxError) as error:
             raise InputError(f'image {number}: {first_line(error)}') from error
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f'image {number}: got {image.shape} {image.dtype}, expected (H, W, 3) uint8 RGB')
+    if not image.size:
+        raise InputError(f'image {number}: got {image.shape}, an image without pixels, expected H and W of at least 1')
     return image

@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..tasks import canonical_name, dense_tasks
 from ..utils.files import read_json, replacing
+from ..utils.text import differences
 from ..visualization.maps import bands, color_normals
 from .frames import Source
 from .result import Result, check_keypoint_format, frame_name
@@ -39,7 +40,7 @@ class ResultWriter:
                  threshold: float = .3, on_error: Callable[[Source, OSError], None] | None = None):
         unknown = [kind for kind in kinds or () if kind not in KINDS]
         if unknown:
-            raise ValueError(f"unknown --save kind '{unknown[0]}'; choose from {', '.join(KINDS)}")
+            raise ValueError(f"save: got '{unknown[0]}', expected some of {', '.join(KINDS)}")
         check_keypoint_format(keypoint_format)
         if kinds and 'video' in kinds:
             import_av()
@@ -64,7 +65,7 @@ class ResultWriter:
         return kinds - {'video'} if source.kind == 'image' else kinds
 
     def is_done(self, source: Source, tasks: Sequence[str] = ()) -> bool:
-        """Returns whether all files of a source exist, with PNGs of some tasks; for videos, those of the last frame."""
+        """Returns whether a source has all files, none empty, with PNGs of some tasks; a video its last frame's."""
         kinds, name = self.kinds_of(source), source.name
         files = [self._path(name, kind) for kind in kinds & {'json', 'video'}]
         if source.kind == 'video':
@@ -74,7 +75,7 @@ class ResultWriter:
         if 'png' in kinds:
             dense = dense_tasks()
             files += [f'{self._base(name)}.{dense[task].result}.png' for task in tasks if task in dense]
-        return source.kind != 'camera' and all(map(osp.exists, files))
+        return source.kind != 'camera' and all(osp.exists(file) and osp.getsize(file) for file in files)
 
     def write(self, result: Result) -> bool:
         """Writes a result, the JSON last, and returns whether it succeeded; frames of a video must come in order."""
@@ -161,7 +162,7 @@ class ResultWriter:
     def _write(self, name: str, kind: str, write: Callable, *values) -> None:
         path = self._path(name, kind)
         os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
-        with replacing(path) as part:
+        with replacing(path, flush=False) as part:  # milliseconds for each file; is_done skips empty ones
             write(part, *values)
 
     @staticmethod
@@ -197,7 +198,7 @@ class ResultWriter:
             info = PngInfo()
             for name, value in notes.items():
                 info.add_text(name, repr(value))
-            with replacing(f'{base}.{task.result}.png') as part:
+            with replacing(f'{base}.{task.result}.png', flush=False) as part:
                 image.save(part, 'PNG', pnginfo=info)
         return content
 
@@ -210,10 +211,10 @@ def kept_tasks(tasks: Sequence[str], kinds: Collection[str]) -> list[str]:
     return [task for task in tasks if task not in dense or task in maps]
 
 
-def meta_differences(before: dict, now: dict) -> list[str]:
-    """Returns the differences between two contents of ``meta.json`` that change results."""
+def meta_differences(before: dict, now: dict) -> str:
+    """Returns the :func:`differences` between two contents of ``meta.json`` that change results."""
     before, now = _facts(before), _facts(now)
-    return [f'{name} ({value}, now {now[name]})' for name, value in before.items() if now.get(name, value) != value]
+    return differences(before, {name: now[name] for name in before if name in now})
 
 
 def _facts(meta: dict) -> dict:

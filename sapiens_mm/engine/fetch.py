@@ -4,6 +4,7 @@ import glob
 import hashlib
 import http.client
 import json
+import math
 import os
 import os.path as osp
 import re
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import torch
 from mmengine.dist import barrier, get_dist_info
@@ -26,7 +28,7 @@ from .safe_pickle import CheckpointError
 #: A download fails if fewer bytes than this arrive within this many seconds.
 STALL_BYTES, STALL_SECONDS = 1 << 20, 300.
 
-__all__ = ['CheckpointError', 'fetch_file', 'fetch_with_record', 'is_cached', 'sha256_of', 'why_no_hub']
+__all__ = ['CheckpointError', 'Transfer', 'fetch_file', 'fetch_with_record', 'is_cached', 'sha256_of', 'why_no_hub']
 
 
 def fetch_file(source: str) -> str:
@@ -127,9 +129,8 @@ def _download(url: str, path: str) -> None:
     _remove_stale(path)
     try:
         with replacing(path, unique=True) as part:
-            done, total = _Transfer(url, part).run(osp.basename(path))
-            if total and done != total:
-                raise CheckpointError(f'{url}: the connection ended after {done} of {total} bytes; try again')
+            with open(part, 'wb', 0) as file:
+                Transfer(url, file, name=osp.basename(path)).run(STALL_SECONDS, STALL_BYTES)
             check_signature(part, url)
             check_whole(part, url)  # a server that gives no length may have lost the connection
     except urllib.error.HTTPError as error:
@@ -148,52 +149,61 @@ def _remove_stale(path: str) -> None:
                 os.remove(partial)
 
 
-class _Transfer:
-    """Copies a URL to a file in another thread, since a socket's timeout covers a single read only."""
+class Transfer:
+    """Copies a URL to an open file in another thread, since a socket's timeout covers a single read only.
 
-    def __init__(self, url: str, path: str):
+    Args:
+        max_bytes: Limit of the size.
+        name: Of the progress bar; without a name there is none.
+    """
+
+    def __init__(self, url: str, file: BinaryIO, max_bytes: float = math.inf, name: str = ''):
         self.request = urllib.request.Request(url, headers={'User-Agent': 'sapiens_mm'})
-        self.path, self.done, self.total = path, 0, 0
+        self.file, self.max_bytes, self.name, self.done = file, max_bytes, name, 0
         self._error, self._given_up = None, False
 
-    def run(self, name: str) -> tuple[int, int]:
-        """Waits for the copy and returns the bytes received and announced (0: unknown); the bar shows ``name``.
+    def run(self, seconds: float, least: float = math.inf) -> None:
+        """Waits for the copy, as long as ``least`` bytes arrive within any ``seconds``; by default all must.
 
         Raises:
             TimeoutError: Too few bytes arrive.
-            Exception: What the thread raised.
+            Exception: What the thread raised; a ValueError if the file is too large or incomplete.
         """
-        thread = threading.Thread(target=self._work, args=(name, ), daemon=True)
+        thread = threading.Thread(target=self._work, daemon=True)
         thread.start()
         try:
             before = 0
             while thread.is_alive():
-                thread.join(STALL_SECONDS)
-                if thread.is_alive() and self.done - before < STALL_BYTES:
-                    raise TimeoutError(f'got {self.done - before} bytes in {STALL_SECONDS:g} s, expected at '
-                                       f'least {STALL_BYTES}')
+                thread.join(seconds)
+                if thread.is_alive() and self.done - before < least:
+                    raise TimeoutError(f'got {self.done - before} bytes in {seconds:g} s, expected '
+                                       f'{"all" if least == math.inf else f"at least {least}"}')
                 before = self.done
         finally:
             self._given_up = True
         if self._error:
             raise self._error
-        return self.done, self.total
 
-    def _work(self, name: str) -> None:
+    def _work(self) -> None:
         try:
-            self._copy(name)
+            self._copy()
         except BaseException as error:  # raised again in the thread that waits
             self._error = error
 
-    def _copy(self, name: str) -> None:
+    def _copy(self) -> None:
         from tqdm import tqdm
-        with urllib.request.urlopen(self.request, timeout=60) as response, open(self.path, 'wb', 0) as file:
-            self.total = int(response.headers.get('Content-Length') or 0)
-            with tqdm(total=self.total or None, unit='B', unit_scale=True, desc=name, disable=None) as bar:
+        with urllib.request.urlopen(self.request, timeout=60) as response:
+            total = int(response.headers.get('Content-Length') or 0)
+            with tqdm(total=total or None, unit='B', unit_scale=True, desc=self.name,
+                      disable=None if self.name else True) as bar:
                 while not self._given_up and (chunk := response.read1(1 << 20)):
-                    file.write(chunk)
                     self.done += len(chunk)
+                    if self.done > self.max_bytes:
+                        raise ValueError(f'got more than {self.max_bytes / 2**20:.0f} MB')
+                    self.file.write(chunk)
                     bar.update(len(chunk))
+            if total and self.done != total:
+                raise ValueError(f'the connection ended after {self.done} of {total} bytes')
 
 
 def _fetch_from_hub(source: str) -> str:

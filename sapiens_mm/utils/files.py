@@ -30,11 +30,11 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, unique: bool = False) -> Iterator[str]:
+def replacing(path: str | os.PathLike, unique: bool = False, flush: bool = True) -> Iterator[str]:
     """Yields a temporary path beside ``path``, and moves the file or folder there to ``path`` unless an error occurs.
 
-    The content is flushed before the rename, so a crash leaves either the old or the new content; a folder is replaced
-    as a whole. With ``unique`` several processes or threads may write the same path.
+    A killed process leaves either the old or the new content; a folder is replaced as a whole. With ``unique`` several
+    processes or threads may write the same path. Without ``flush`` a power failure may leave an empty file.
     """
     part = f'{os.fspath(path)}.part'
     if unique:
@@ -43,7 +43,7 @@ def replacing(path: str | os.PathLike, unique: bool = False) -> Iterator[str]:
     try:
         yield part
         files = (os.path.join(folder, name) for folder, _, names in os.walk(part) for name in names)
-        for name in files if os.path.isdir(part) else (part, ):
+        for name in (files if os.path.isdir(part) else (part, )) if flush else ():
             with open(name, 'rb') as file:
                 os.fsync(file.fileno())
         if os.path.isdir(part):

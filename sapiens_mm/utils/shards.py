@@ -1,4 +1,4 @@
-"""Execution of a function on independent items: shares of an array job, local processes, a Ray cluster.
+"""Execution of a function on independent items: shards of an array job, local processes, a Ray cluster.
 
 Every runner calls ``make``, a picklable function that returns the function, once in each worker, so that a model is
 loaded once.
@@ -23,8 +23,8 @@ _function = None  # of a worker process
 _THREADS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 
 
-def parse_share(text: str) -> tuple[int, int]:
-    """Parses ``'I/N'``, the share I of an array of N jobs; a ValueError unless 0 <= I < N."""
+def parse_shard(text: str) -> tuple[int, int]:
+    """Parses ``'I/N'``, shard I of the N of an array job; a ValueError unless 0 <= I < N."""
     try:
         index, count = map(int, text.split('/'))
     except ValueError:

@@ -1,6 +1,6 @@
 """Lists, counts and errors as text for messages."""
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 def some(names: Iterable, limit: int = 5, separator: str = ', ') -> str:
@@ -19,6 +19,16 @@ def first_line(error: BaseException | str) -> str:
     """Returns the first line of an error's message without its period, or its type without a message."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip('.') if lines else type(error).__name__
+
+
+def with_option(error: BaseException, options: Collection[str]) -> str:
+    """Returns an error's message with the option of the argument that it begins with: ``--max-persons: got 0``.
+
+    ``options`` are names of arguments that have an option: ``'max_persons'``.
+    """
+    name, colon, rest = str(error).partition(':')
+    option = next((option for option in (name, f'{name}s') if option in options), None)  # task: a value of --tasks
+    return f'--{option.replace("_", "-")}:{rest}' if colon and option else str(error)
 
 
 def differences(before: dict, now: dict) -> str:

@@ -5,7 +5,9 @@ from typing import Any
 from .coco import COCO_NAMES, COMMON_114, WHOLEBODY_NAMES, WHOLEBODY_PARTS
 from .goliath import GOLIATH_PARTS, METAINFO_308
 
-__all__ = ['KEYPOINT_NAMES', 'OPENPOSE_18', 'OPENPOSE_25', 'convert_keypoints', 'get_parts', 'get_vocabulary']
+__all__ = [
+    'KEYPOINT_NAMES', 'OPENPOSE_18', 'OPENPOSE_25', 'TARGETS', 'convert_keypoints', 'get_parts', 'get_vocabulary'
+]
 
 _ARMS = 'right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist'
 _LEGS = 'right_hip right_knee right_ankle left_hip left_knee left_ankle'
@@ -29,7 +31,8 @@ _GOLIATH_NAMES = {
     **{name: goliath for goliath, name in COMMON_114}, 'left_hand_root': 'left_wrist', 'right_hand_root': 'right_wrist',
     'face-8': 'tip_of_chin'
 }
-_TARGETS = {
+#: Keypoint set -> those to which :func:`convert_keypoints` converts it.
+TARGETS = {
     'coco': ('openpose18', 'openpose25'),
     'coco_wholebody': ('coco', 'openpose18', 'openpose25'),
     'goliath': ('coco', 'coco_wholebody', 'openpose18', 'openpose25'),
@@ -38,9 +41,9 @@ _TARGETS = {
 
 def get_vocabulary(name: str | int) -> str:
     """Returns the name of a keypoint set from its name or size; a ValueError if it is unknown."""
-    sizes = {len(KEYPOINT_NAMES[vocabulary]): vocabulary for vocabulary in _TARGETS}
+    sizes = {len(KEYPOINT_NAMES[vocabulary]): vocabulary for vocabulary in TARGETS}
     vocabulary = sizes.get(name, name)
-    if vocabulary not in _TARGETS:
+    if vocabulary not in TARGETS:
         known = ', '.join(f"'{vocabulary}' ({size})" for size, vocabulary in sizes.items())
         raise ValueError(f'keypoint set: got {name!r}, expected one of {known}')
     return vocabulary
@@ -84,8 +87,8 @@ def convert_keypoints(keypoints: Any, scores: Any, src: str | int, dst: str | in
     """
     src = get_vocabulary(src)
     dst = dst if dst in ('openpose18', 'openpose25') else get_vocabulary(dst)
-    if dst not in _TARGETS[src]:
-        raise ValueError(f"dst: got '{dst}', but '{src}' keypoints convert to {', '.join(_TARGETS[src])}")
+    if dst not in TARGETS[src]:
+        raise ValueError(f"dst: got '{dst}', but '{src}' keypoints convert to {', '.join(TARGETS[src])}")
     size = len(KEYPOINT_NAMES[src])
     if keypoints.ndim < 2 or keypoints.shape[-2] != size or keypoints.shape[-1] not in (2, 3):
         raise ValueError(f"'{src}' keypoints: got shape {tuple(keypoints.shape)}, expected (..., {size}, 2 or 3)")

@@ -149,7 +149,7 @@ def test_signals_exit(monkeypatch):
 def test_an_image(app, photo):
     outcome = app.run(str(photo), photo.parent, 'own', app.tasks('own'), keypoint_threshold=0.,
                     kinds=['png', 'overlay', 'video'])
-    assert list(outcome.images) == ['overlay', 'pose', 'parts', 'depth', 'normals', 'sheet']
+    assert list(outcome.images) == ['overlay', 'pose', 'parts', 'depth', 'normal', 'sheet']
     image = cv2.imread(str(photo))[..., ::-1]
     assert all((drawing != image).any() for name, drawing in outcome.images.items() if name != 'sheet')
     assert outcome.summary.startswith('1 person, 180 x 240 pixels')
@@ -216,7 +216,7 @@ def test_the_embedded_model(monkeypatch, small_models, tmp_path, photo):
     app = App(device='cpu', detector=None)
     assert app.sizes()[0] == 'tiny'
     assert sorted(app.tasks('tiny')) == ['depth', 'normal', 'seg']
-    assert list(app.run(str(photo), photo.parent, 'tiny', ['normal']).images) == ['overlay', 'normals', 'sheet']
+    assert list(app.run(str(photo), photo.parent, 'tiny', ['normal']).images) == ['overlay', 'normal', 'sheet']
 
 
 def test_examples_of_a_folder(photo, write_video):

@@ -42,7 +42,7 @@ def test_a_missing_file():
     ({'a.jpg': [[.1, .1, .5, .5], [0, 0, 0, 0]]}, 'from 0 to 1'),
     (coco([(1, 1, [.7, .2, .3, .4]), (2, 1, [.1, .1, .2, .2])]), 'from 0 to 1'),
     ([dict(image_id=1, category_id=1, bbox=[.7, .2, .3, .4], score=.9)], 'from 0 to 1'),
-    (coco([(1, 1, [5, 5, 9, 9])], [dict(id=1, file_name='a.jpg'), dict(id=1, file_name='b.jpg')]), 'id 1 '),
+    (coco([(1, 1, [5, 5, 9, 9])], [dict(id=1, file_name='a.jpg'), dict(id=1, file_name='b.jpg')]), 'id 1: '),
     (coco([(1, 1, [5, 5, 9, 9])], [dict(id=1, file_name='a.jpg'), dict(id=2, file_name='a.jpg')]), 'a.jpg'),
     (coco([(3, 1, [5, 5, 9, 9])]), 'image_id.* 3'),
     (coco([(1, 0, [5, 5, 9, 9])], categories=[dict(id=1, name='person')]), 'category_id.* 0'),

@@ -55,7 +55,10 @@ IMAGE = np.zeros((64, 48, 3), np.uint8)
 
 @pytest.mark.parametrize(('model', 'options', 'value'), [
     ('depth', dict(batch_size=0), 'batch_size: got 0'), ('depth', dict(batch_size='4'), "batch_size: got '4'"),
-    ('depth', dict(batch_size=None), 'batch_size: got None'), ('depth', dict(max_persons=1.5), 'max_persons: got 1.5'),
+    ('depth', dict(batch_size=None), 'batch_size: got None'), ('depth', dict(batch_size=True), 'batch_size: got True'),
+    ('depth', dict(detect_every=True, track=True), 'detect_every: got True'),
+    ('depth', dict(max_persons=True), 'max_persons: got True'), ('depth', dict(score_threshold=True), 'got True'),
+    ('depth', dict(max_persons=1.5), 'max_persons: got 1.5'),
     ('depth', dict(score_threshold=7), 'score_threshold: got 7'),
     ('depth', dict(score_threshold=None), 'score_threshold: got None'),
     ('depth', dict(score_threshold=np.nan), 'score_threshold: got nan'),
@@ -108,7 +111,8 @@ def test_weights_that_cannot_be_fetched(monkeypatch):
     (3.5, 'input 0: got a float'), ({'a.png': 1}, 'input 0: got a dict'), ([True], 'input 0: got a bool'),
     ([IMAGE, torch.zeros(3)], 'input 1: got a Tensor'), (iter([None]), 'input 0: got a NoneType'),
     (np.zeros((8, 8), np.uint8), r'image 0: got \(8, 8\)'), (np.zeros((8, 8, 3)), 'image 0: .*float64'),
-    (np.zeros((0, 8, 3), np.uint8), r'image 0: got \(0, 8, 3\)'), (Image.new('F', (8, 8)), 'image 0: .*floating')])
+    (np.zeros((0, 8, 3), np.uint8), r'image 0: got \(0, 8, 3\), .*at least 1'),
+    (Image.new('F', (8, 8)), 'image 0: .*floating')])
 def test_invalid_inputs(make, inputs, value):
     with pytest.raises(InputError, match=value):
         make('depth')(inputs)
@@ -548,8 +552,10 @@ def test_tasks_of_a_multi_task_model(make):
 
 
 def test_describe(make):
-    content = make('pose-17', 'depth').describe()
-    assert [model['tasks'] for model in content['models']] == [['pose-17'], ['depth']]
+    content = make('depth', 'pose-17').describe()
+    assert [model['tasks'] for model in content['models']] == [['pose-17'], ['depth']]  # as in the table of tasks
+    model, = make('multi', tasks=['normal', 'depth', 'seg']).describe()['models']
+    assert model['tasks'] == ['seg', 'depth', 'normal']
     assert all(len(model['sha256']) == 64 for model in content['models'])
     assert content['dtype'] == 'float32'
     assert content['protocol']['box_padding'] == 1.25

@@ -35,11 +35,11 @@ def make_result(number=308, persons=2, maps=('parts', 'depth', 'normal'), **kwar
 def test_keypoints_that_do_not_convert():
     with pytest.raises(ValueError, match='h36m'):
         make_result().to_json('h36m')
-    with pytest.raises(ValueError, match="'coco_wholebody'"):
+    with pytest.raises(ValueError, match="'wholebody-133' for 17 .*coco-17"):
         make_result(17).to_json('wholebody-133')
     unknown = make_result(17)
     unknown.metainfo['pose']['keypoint_id2name'] = {i: f'point {i}' for i in range(17)}
-    with pytest.raises(ValueError, match='17 keypoints .*openpose25'):
+    with pytest.raises(ValueError, match="'openpose' for 17 keypoints"):
         unknown.to_json('openpose')
 
 
@@ -107,6 +107,7 @@ def test_drawings():
     sheet = result.sheet()
     assert sheet.dtype == np.uint8
     assert sheet.ndim == 3
+    assert list(result.draw_maps()) == list(result.maps) == ['parts', 'depth', 'normal']
     for fields in (dict(maps=['depth', 'normal']), dict(maps=['normal']), dict(keypoints=None)):
         result = make_result(**fields)
         assert result.draw().shape == result.image.shape

@@ -119,6 +119,14 @@ def test_what_is_done(tmp_path):
     assert not ResultWriter(tmp_path, ['json', 'npz']).is_done(result.source)
 
 
+def test_an_empty_file_is_not_done(tmp_path):
+    writer, result = ResultWriter(tmp_path, ['overlay']), make_result()
+    writer.write(result)
+    assert writer.is_done(result.source)
+    (tmp_path / f'{result.name}.overlay.jpg').write_bytes(b'')  # left by a failure of power
+    assert not writer.is_done(result.source)
+
+
 def test_pngs_and_files_of_the_last_frame_that_are_not_there(tmp_path):
     frames = [make_result('clip.mp4', 'video', index) for index in range(2)]
     frames[1].source, image = frames[0].source, make_result()
@@ -170,12 +178,12 @@ def test_meta_differences():
         return dict(models=[dict(tasks=['parts', 'depth'], source='x.pth', sha256=sha256)], boxes_of='none',
                     protocol=dict(flip_test=False, batch_size=4, **protocol))
 
-    assert meta_differences({}, meta()) == []
-    assert meta_differences(meta(), {**meta(batch=2), 'device': 'cpu'}) == []
-    assert meta_differences(meta(), meta('b' * 64)) == [
-        'weights of seg (aaaaaaaa, now bbbbbbbb)', 'weights of depth (aaaaaaaa, now bbbbbbbb)']
-    assert meta_differences(meta(), {**meta(None), 'boxes_of': 'parts'})[1:] == [
-        'weights of depth (aaaaaaaa, now x.pth)', 'boxes_of (none, now parts)']
+    assert meta_differences({}, meta()) == ''
+    assert meta_differences(meta(), {**meta(batch=2), 'device': 'cpu'}) == ''
+    assert meta_differences(meta(), meta('b' * 64)) == (
+        'weights of seg aaaaaaaa instead of bbbbbbbb; weights of depth aaaaaaaa instead of bbbbbbbb')
+    assert meta_differences(meta(), {**meta(None), 'boxes_of': 'parts'}).endswith(
+        'weights of depth aaaaaaaa instead of x.pth; boxes_of none instead of parts')
 
 
 def test_a_video(tmp_path):

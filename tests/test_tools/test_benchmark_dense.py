@@ -18,7 +18,9 @@ PATH = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks' / 'dense.py'
 def dense():
     spec = importlib.util.spec_from_file_location('benchmarks_dense', PATH)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PATH.parent))  # where a script finds its neighbors
+        spec.loader.exec_module(module)
     return module
 
 

@@ -11,6 +11,7 @@ TOOL = Path(__file__).resolve().parents[2] / 'tools/benchmarks/pretrain.py'
 
 @pytest.fixture
 def tool(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOL.parent))  # where a script finds its neighbors
     spec = importlib.util.spec_from_file_location('benchmark_pretrain', TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -12,7 +12,9 @@ FOLDER = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
 def load(name: str):
     spec = importlib.util.spec_from_file_location(f'benchmarks_{name}', FOLDER / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))  # where a script finds its neighbors
+        spec.loader.exec_module(module)
     return module
 
 
@@ -74,7 +76,7 @@ def test_pose_prints_all_results(pose, capsys, tmp_path):
 def test_pose_takes_turns(pose, monkeypatch):
     """With a clock that each call moves by known steps."""
     now, calls = [0.], []
-    monkeypatch.setattr(pose.time, 'perf_counter', lambda: now[0])
+    monkeypatch.setattr('time.perf_counter', lambda: now[0])
 
     def function(name, seconds):
         seconds = iter(seconds)
@@ -126,8 +128,7 @@ def test_checkpointed_training_step_fits_in_8_gb():
 
 
 @pytest.mark.usefixtures('default_scope')
-def test_inference_prints_all_results(monkeypatch, capsys, tmp_path):
-    monkeypatch.syspath_prepend(str(FOLDER))  # where a script finds its neighbors
+def test_inference_prints_all_results(capsys, tmp_path):
     path = tmp_path / 'inference.json'
     rows = load('inference').main(['--quick', '--out', str(path)])
     assert json.loads(path.read_text()) == rows

@@ -45,7 +45,7 @@ def test_runs_reports_and_continues(root, tmp_path):
 
     other = quickstart(root, tmp_path / 'out', '--epochs', '2')
     assert other.returncode != 0
-    assert "'epochs': 1" in other.stderr
+    assert 'epochs 1 instead of 2' in other.stderr
 
 
 def test_a_stage_that_fails(root, tmp_path, monkeypatch, capsys):

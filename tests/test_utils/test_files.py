@@ -16,7 +16,7 @@ def test_invalid_json_is_refused_with_the_name(tmp_path, content):
         parse_json(content)
 
 
-@pytest.mark.parametrize('options', [{}, dict(unique=True)])
+@pytest.mark.parametrize('options', [{}, dict(unique=True), dict(flush=False)])
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, options):
     path = tmp_path / 'note.txt'
     path.write_text('old')
@@ -27,7 +27,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, options):
     with replacing(path, **options) as part:
         Path(part).write_text('new')
     assert path.read_text() == 'new'
-    left = {'note.txt'} if not options else {'note.txt', 'note.txt.part'}
+    left = {'note.txt', 'note.txt.part'} if 'unique' in options else {'note.txt'}
     assert {entry.name for entry in tmp_path.iterdir()} == left
 
 
@@ -39,6 +39,17 @@ def test_a_folder_is_replaced_with_all_its_content(tmp_path):
             Path(part, 'deep', name).write_text(name)
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob('*'))] == [
         'iter_1.pth', 'iter_1.pth/deep', 'iter_1.pth/deep/b']
+
+
+@pytest.mark.parametrize('flush', [True, False])
+def test_content_is_flushed_unless_told_otherwise(tmp_path, monkeypatch, flush):
+    flushed = []
+    monkeypatch.setattr('os.fsync', flushed.append)
+    with replacing(tmp_path / 'folder', flush=flush) as part:
+        Path(part).mkdir()
+        for name in 'a', 'b':
+            Path(part, name).write_text(name)
+    assert len(flushed) == 2 * flush
 
 
 def test_temporary_names(tmp_path):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from sapiens_mm.utils.shards import parse_share, run_on_ray
+from sapiens_mm.utils.shards import parse_shard, run_on_ray
 
 WORK = '''
 import functools, os, signal, sys, time
@@ -37,10 +37,10 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('text', ['4/4', '-1/2', '1/0', 'x', '1', '1/2/3', ''])
-def test_a_share_is_two_numbers(text):
+def test_a_shard_is_two_numbers(text):
     with pytest.raises(ValueError, match=f"got '?{text}"):
-        parse_share(text)
-    assert parse_share('3/4') == (3, 4)
+        parse_shard(text)
+    assert parse_shard('3/4') == (3, 4)
 
 
 @pytest.mark.parametrize(('kind', 'error'), [('die', ChildProcessError), ('invert', ZeroDivisionError)])

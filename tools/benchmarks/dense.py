@@ -24,7 +24,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import torch
+from measure import peak_memory, take_turns
 from mmcv.transforms import BaseTransform
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -49,17 +49,6 @@ from sapiens_mm.dense.metrics import SapiensDepthMetric, SapiensNormalMetric, Sa
 from sapiens_mm.dense.resize import resize_argmax
 
 GOALS = dict(loader=3., postprocess=5., memory=10.)
-
-
-def take_turns(functions: list[Callable], rounds: int) -> list[float]:
-    """Returns the fewest seconds of each function over some rounds, after a warm-up round."""
-    seconds = [[] for _ in functions]
-    for _ in range(rounds + 1):
-        for function, out in zip(functions, seconds):
-            start = time.perf_counter()
-            function()
-            out.append(time.perf_counter() - start)
-    return [min(out[1:]) for out in seconds]
 
 
 def row(part: str, case: str, ours: float, plain: float, **more: float) -> dict:
@@ -246,12 +235,6 @@ def postprocessors(args: argparse.Namespace) -> dict[str, Callable[[torch.Tensor
         return BaseSegmentor.postprocess_result(host, logits, samples)[0].cpu().pred_sem_seg.data[0]
 
     return dict(ours=lambda logits: resize_argmax(logits[0], args.source), plain=plain)
-
-
-def peak_memory() -> int:
-    """Returns the peak resident memory of this process in bytes since the peak was last cleared."""
-    line = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM'))
-    return int(line.split()[1]) * 1024
 
 
 def measure_peak(args: argparse.Namespace) -> int:

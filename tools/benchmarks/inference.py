@@ -31,10 +31,11 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from measure import take_turns
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpose.apis import inference_topdown
-from pose import StockPoseHead, stock_codec, take_turns
+from pose import StockPoseHead, stock_codec
 
 from sapiens_mm.apis.boxes import best_boxes
 from sapiens_mm.apis.crops import crop_for_pose, resize_frame

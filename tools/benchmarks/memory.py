@@ -10,23 +10,14 @@ step needs. The checkpointed step of 0.3b at 1024x768 should stay below 8 GB.
 """
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from measure import peak_memory
+
 GB = 1e9
-
-
-def peak_memory() -> int:
-    """Returns the peak resident memory of this process in bytes."""
-    status = Path('/proc/self/status')
-    if status.exists():
-        # `ru_maxrss` outlives exec on Linux: it would be that of the starting process if that is the larger one.
-        line = next(line for line in status.read_text().splitlines() if line.startswith('VmHWM'))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 
 def measure(arch: str, shape: tuple[int, int], batch: int, with_cp: bool, steps: int = 2) -> dict:

@@ -18,7 +18,6 @@ is stock time / our time.
 import argparse
 import json
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn as nn
+from measure import take_turns
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MessageHub
@@ -54,24 +54,6 @@ class StockPoseHead(HeatmapHead):
 
     def _make_conv_layers(self, in_channels, layer_out_channels, layer_kernel_sizes):
         return conv_layers(in_channels, layer_out_channels, layer_kernel_sizes)
-
-
-def take_turns(functions: list[Callable], rounds: int) -> list[float]:
-    """Returns the fewest seconds of each function over some rounds, after a warm-up round."""
-    seconds = [[] for _ in functions]
-    for _ in range(rounds + 1):
-        for function, out in zip(functions, seconds):
-            synchronize()
-            start = time.perf_counter()
-            function()
-            synchronize()
-            out.append(time.perf_counter() - start)
-    return [min(out[1:]) for out in seconds]
-
-
-def synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def row(part: str, case: str, ours: float, stock: float, **more: float) -> dict:

@@ -10,10 +10,11 @@ counts. `beyond` is the peak without libraries, weights, gradients and AdamW's t
 """
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
+
+from measure import peak_memory
 
 ARCHES = {
     'tiny': dict(embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=768),
@@ -92,11 +93,6 @@ def measure(args: argparse.Namespace) -> dict:
     held = 4 * sum(param.numel() for param in trained) * 4
     return dict(seconds=min(seconds[1:]), peak=peak_memory(), beyond=peak_memory() - libraries - held, loss=loss.item(),
                 parameters=sum(param.numel() for param in model.parameters()))
-
-
-def peak_memory() -> int:
-    """Returns the peak resident memory of this process in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     python tools/constant_baseline.py CONFIG --out constant.json
 
-The constants are the most frequent class of the training labels, one depth for all pixels, and normals towards the
+The constants are the most frequent class of the training labels, one depth for all pixels, and normals toward the
 viewer. Alignment turns any constant depth into the mean depth of the labels.
 """
 import argparse

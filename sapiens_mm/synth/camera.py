@@ -99,7 +99,7 @@ def view_rotation(azimuth: float = 0.0, elevation: float = 0.0, roll: float = 0.
     """Returns the (3, 3) rotation, world (z up) to camera, of a camera that looks at the middle of the scene.
 
     Args:
-        azimuth: Degrees, counter-clockwise from above, towards +x; at 0 it looks from -y along +y, with +x right.
+        azimuth: Degrees, counter-clockwise from above, toward +x; at 0 it looks from -y along +y, with +x right.
         elevation: Degrees above the horizon; positive looks down.
         roll: Degrees; positive turns the camera clockwise seen from behind it.
     """

@@ -194,7 +194,7 @@ class _Fitting:
     def trousers(self, piece: dict) -> None:
         w = self.wardrobe
         field = w.lower(_LEGS[piece['legs']], piece['waist'])
-        flare = 0.004 + piece['loose'] * np.clip(w.leg, 0, 2) / 2  # wider towards the ankles
+        flare = 0.004 + piece['loose'] * np.clip(w.leg, 0, 2) / 2  # wider toward the ankles
         self._shell('trousers', field, flare, piece, 'Lower_Clothing')
         self.hidden |= field > _HEM_MARGIN
 

@@ -121,7 +121,7 @@ def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, 
 
 def _place_person(body, wardrobe, rng, parameters, others, number) -> tuple[Person, dict]:
     """Places the first person at the origin and others beside or behind; the camera will be on the -y side."""
-    # Mostly towards the camera, sometimes in any direction.
+    # Mostly toward the camera, sometimes in any direction.
     yaw = float(rng.normal(0, 35) if rng.random() < 0.75 else rng.uniform(-180, 180))
     spot = np.zeros(3)
     if others:

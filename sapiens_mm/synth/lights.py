@@ -25,7 +25,7 @@ def emitters(lights: list, meshes: list, camera: Camera) -> list:
         'albedo': ground's 0..1}``: sun and sky, z up;
         ``{'type': 'hdri', 'file': path, 'yaw': degrees, 'scale': s}``: the user's environment map;
         ``{'type': 'panel', 'center': [x, y, z], 'target': [x, y, z], 'size': [w, h], 'radiance': [r, g, b]}``:
-        a rectangle (meters) that shines towards its target.
+        a rectangle (meters) that shines toward its target.
     """
     around, lamps = [], []
     for light in lights:

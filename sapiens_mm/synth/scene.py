@@ -87,7 +87,7 @@ def speck():
 
 
 def glowing_shape(meshes: list, vertices: np.ndarray, faces: np.ndarray, viewer: np.ndarray):
-    """Returns all meshes as one shape that emits the color (face, mesh, 1) towards a viewer (3,)."""
+    """Returns all meshes as one shape that emits the color (face, mesh, 1) toward a viewer (3,)."""
     mi = mitsuba()
     counts = [len(mesh.faces) for mesh in meshes]
     vertices, faces = vertices.astype(np.float32), faces.astype(np.uint32)

@@ -61,7 +61,7 @@ def test_sphere(camera):
     assert_sphere(buffers, camera, center)
     np.testing.assert_allclose(np.linalg.norm(buffers.normal[buffers.depth > 0], axis=-1), 1, atol=1e-6)
     assert not buffers.normal[buffers.depth == 0].any()
-    # Towards the camera along every ray.
+    # Toward the camera along every ray.
     assert ((buffers.normal * pixel_rays(camera) * [1, -1, -1]).sum(-1) < 0)[buffers.depth > 0].all()
 
 

@@ -93,7 +93,7 @@ class Quickstart:
             marker.unlink()
         self.stage(name, marker, [
             sys.executable, 'tools/synthesize.py', out, '--num', num, '--seed', seed, '--size', 256, 192,
-            '--samples', 6, '--workers', self.args.processes, '--framing', 'full_body',
+            '--samples', 6, '--no-denoise', '--workers', self.args.processes, '--framing', 'full_body',
             '--max-persons', 1, '--preview', 0])
 
     def prepare(self, model: str) -> Path:

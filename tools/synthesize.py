@@ -26,7 +26,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='output folder')
     parser.add_argument('--num', type=int, required=True, help='number of images')
     parser.add_argument('--size', type=int, nargs=2, default=(1024, 768), metavar=('HEIGHT', 'WIDTH'))
-    parser.add_argument('--samples', type=int, default=32, help='light paths per pixel')
+    parser.add_argument('--samples', type=int, default=4, help='light paths per pixel')
+    parser.add_argument('--no-denoise', action='store_true', help='keep the noise of few light paths')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=1, help='number of processes; the output does not depend on it')
     parser.add_argument('--tasks', nargs='+', type=canonical_name, choices=TASKS, default=TASKS,
@@ -48,8 +49,9 @@ def main() -> None:
     samples = Path(args.out) / 'samples'
     try:
         settings = Settings(
-            seed=args.seed, size=tuple(args.size), samples=args.samples, tasks=tuple(args.tasks),
-            framings=tuple(args.framing), max_persons=args.max_persons, backgrounds=args.backgrounds, hdris=args.hdris)
+            seed=args.seed, size=tuple(args.size), samples=args.samples, denoise=not args.no_denoise,
+            tasks=tuple(args.tasks), framings=tuple(args.framing), max_persons=args.max_persons,
+            backgrounds=args.backgrounds, hdris=args.hdris)
         total, made = {}, 0
         mine = range(args.shard[0], args.num, args.shard[1])
         done = sum((samples / f'{index:06d}.json').exists() for index in mine)

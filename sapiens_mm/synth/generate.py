@@ -21,7 +21,7 @@ from ..utils.text import differences
 from .body import Body, load_body
 from .camera import Camera, frame_box
 from .clothes import Wardrobe
-from .extra import mitsuba, set_threads
+from .extra import denoiser, mitsuba, set_threads
 from .labels import annotate, category, coco_annotation
 from .mesh import Mesh, rotation_z
 from .people import Person, build_person, sample_person
@@ -47,13 +47,15 @@ class Settings:
         seed: At least 0.
         size: Height and width in pixels, 16 to 8192 each.
         samples: Light paths per pixel.
+        denoise: Whether to remove their noise.
         tasks, framings: Labels to write, of :data:`TASKS`, and framings to draw from, of :data:`FRAMINGS`.
         max_persons: Maximum number of persons in an image, at most 4. 0 renders the scenes without people.
         backgrounds, hdris: Folders with images without people and with environment maps, or None for procedural ones.
     """
     seed: int = 0
     size: tuple[int, int] = (1024, 768)
-    samples: int = 32
+    samples: int = 4
+    denoise: bool = True
     tasks: tuple[str, ...] = TASKS
     framings: tuple[str, ...] = tuple(FRAMINGS)
     max_persons: int = 4
@@ -111,7 +113,7 @@ def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, 
     meshes = [mesh for person in people for mesh in person.meshes] + props + scenery.meshes
     drawing = time.perf_counter() - start
     buffers = render(meshes, camera, scenery.lights, samples=settings.samples, seed=int(rng.integers(2**32)),
-                     backdrop=scenery.backdrop, key=scenery.key)
+                     backdrop=scenery.backdrop, key=scenery.key, denoised=settings.denoise)
     start = time.perf_counter()
     annotations = [annotate(person, number, camera, buffers, meshes) for number, person in enumerate(people, 1)]
     buffers.seconds = dict(people=drawing, **buffers.seconds, annotate=time.perf_counter() - start)
@@ -226,6 +228,8 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
     # Bad files and a missing extra are reported here rather than by a worker.
     assets = Assets.find(settings.backgrounds, settings.hdris)
     mitsuba()
+    if settings.denoise:
+        denoiser()
     _check_settings(folder, settings, assets)
     _clean(folder, shard)
     missing = [index for index in range(shard[0], num, shard[1])
@@ -260,6 +264,7 @@ def _check_settings(folder: Path, settings: Settings, assets: Assets) -> None:
         return
     before = read_json(path, 'give another folder, or restore the original file')
     before['tasks'] = [canonical_name(task) for task in before.get('tasks', [])]
+    before.setdefault('denoise', False)  # sets made before the denoiser
     if differ := differences(before, mine):
         raise ValueError(f'{folder}: got a set made with {differ}; give another folder, or the same settings to '
                          'continue it')

@@ -1,10 +1,10 @@
 """Images and exact label buffers of triangle meshes, rendered by Mitsuba 3 (variant ``scalar_rgb``).
 
 The same meshes are rendered in two scenes. For the image, each of `samples` rays per pixel is lit by a random point of
-a light (direct light only, see `lights.emitters`), and a box filter averages them. For the labels, every triangle emits
-a color that encodes its number, which one ray through the center of each pixel reads (Mitsuba's integrator for indices
-takes ten times as long). Depth and normal are then computed in float64 from that triangle and the camera, so that they
-are exact at the pixel's center.
+a light (direct light only, see `lights.emitters`), a box filter averages them, and a denoiser may clean them. For the
+labels, every triangle emits a color that encodes its number, which one ray through the center of each pixel reads
+(Mitsuba's integrator for indices takes ten times as long). Depth and normal are then computed in float64 from that
+triangle and the camera, so that they are exact at the pixel's center.
 
 The bytes depend only on the arguments, not on the number of threads or processes: blocks of pixels have a fixed size,
 and with a box filter every pixel belongs to one block.
@@ -13,11 +13,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from .camera import Camera
 from .color import to_linear, to_srgb
-from .extra import mitsuba
+from .extra import denoise, mitsuba
 from .lights import emitters, panel
 from .mesh import cross
 from .scene import BLOCK, NEAR, check_meshes, glowing_shape, sensor, shape, speck, trace
@@ -72,7 +73,7 @@ class Buffers:
 
 
 def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, seed: int = 0,
-           backdrop: np.ndarray | None = None, key: float = 0.3) -> Buffers:
+           backdrop: np.ndarray | None = None, key: float = 0.3, denoised: bool = False) -> Buffers:
     """Renders an image of meshes with its labels.
 
     Args:
@@ -83,6 +84,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
         seed: 0 to 2**32 - 1. The same arguments and seed give the same bytes.
         backdrop: (H, W, 3) uint8 sRGB behind the meshes, unlit and blended in linear light; None: the environment.
         key: Exposure: mean linear brightness of the persons, 0 to 1, see `expose`.
+        denoised: Whether to remove the noise of few samples, see `extra.denoise`. Labels do not depend on it.
 
     Raises:
         MissingExtra: Mitsuba is not installed.
@@ -117,7 +119,12 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     # spp=0: the sampler's number.
     image = np.array(mi.render(scene, sensor=sensor(camera, samples), integrator=integrator, spp=0, seed=seed))
     buffers.alpha = np.clip(image[..., 3], 0, 1).astype(np.float32)
-    linear = expose(image[..., :3], buffers, key)
+    linear = image[..., :3]
+    if denoised:
+        linear = denoise(_scaled(linear, buffers, key), _albedo(meshes, camera, buffers), buffers.normal)
+        if backdrop is not None:
+            linear[buffers.alpha == 0] = 0  # the backdrop keeps its bytes
+    linear = expose(linear, buffers, key)
     if backdrop is not None:
         linear = linear + (1 - buffers.alpha[..., None]) * to_linear(backdrop)
     buffers.rgb = to_srgb(linear)
@@ -221,6 +228,46 @@ def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, dept
     depth[at], normal[at] = z[better], turned[better]
 
 
+def _albedo(meshes: list, camera: Camera, buffers: Buffers) -> np.ndarray:
+    """Returns (H, W, 3) float32 linear colors of the surfaces at the pixels' centers, 0 without a mesh.
+
+    Mitsuba's integrator for them takes ten times as long as the whole image.
+    """
+    out = np.zeros((*buffers.mesh.shape, 3), np.float32)
+    for number, mesh in enumerate(meshes):
+        at = np.nonzero(buffers.mesh == number)
+        if np.ndim(mesh.albedo) == 1:
+            out[at] = mesh.albedo
+        elif len(at[0]):
+            corners = mesh.faces[buffers.face[at]]
+            shares = barycentric(camera.transform(mesh.vertices)[corners], camera.rays(np.stack(at[::-1], axis=1)))
+            out[at] = texels(mesh.albedo, np.einsum('ni,nij->nj', shares, mesh.uv[corners]))
+    return out
+
+
+def texels(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Returns (N, 3) float64 linear colors of a texture (h, w, 3) uint8 sRGB, repeated, at (N, 2) coordinates, v up."""
+    height, width = texture.shape[:2]
+    places = (uv % 1 * [1, -1] + [0, 1]) * [width, height] - 0.5
+    # OpenCV's images have at most 32767 rows and columns.
+    rows = np.pad(places, ((0, -len(places) % 4096), (0, 0))).reshape(-1, 4096, 2).astype(np.float32)
+    colors = cv2.remap(texture, rows, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return to_linear(colors.reshape(-1, 3)[:len(uv)])
+
+
+def barycentric(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """Returns where rays (N, 3) from the origin meet triangles (N, 3, 3): (N, 3) shares of the corners, 0 to 1."""
+    # Volumes of the ray with each edge.
+    shares = np.stack([np.einsum('ni,ni->n', rays, cross(corners[:, (i + 1) % 3], corners[:, (i + 2) % 3]))
+                       for i in range(3)], axis=1)
+    total = shares.sum(axis=1, keepdims=True)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        shares = np.where(np.abs(total) > 1e-30, shares / total, 1 / 3)
+    # The renderer's rays are float32: at an edge they may have met a triangle that these just miss.
+    shares = np.clip(shares, 0, 1)
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
 def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple:
     """Intersects each ray from the origin with its triangle, in the camera's frame (x right, y down, z forward).
 
@@ -231,15 +278,7 @@ def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple
     right, y up, z to the viewer): the smooth normal, or the triangle's for flat ones.
     """
     flat = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    # Barycentric coordinates: volumes of the ray with each edge.
-    shares = np.stack([np.einsum('ni,ni->n', rays, cross(corners[:, (i + 1) % 3], corners[:, (i + 2) % 3]))
-                       for i in range(3)], axis=1)
-    total = shares.sum(axis=1, keepdims=True)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        shares = np.where(np.abs(total) > 1e-30, shares / total, 1 / 3)
-    # The renderer's rays are float32: at an edge they may have met a triangle that these just miss.
-    shares = np.clip(shares, 0, 1)
-    shares /= shares.sum(axis=1, keepdims=True)
+    shares = barycentric(corners, rays)
     points = np.einsum('ni,nij->nj', shares, corners)
 
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-30)
@@ -258,6 +297,13 @@ def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
     The scale is lower if more than a twentieth of their pixels would exceed :data:`BRIGHT`. Values above
     :data:`SHOULDER` are compressed and keep their hue, so that a sky ten times as bright as the people stays blue.
     """
+    linear = _scaled(linear, buffers, key)
+    top = linear.max(axis=-1, keepdims=True)
+    over = np.maximum(top - SHOULDER, 0) / (1 - SHOULDER)
+    return linear * np.where(over > 0, (SHOULDER + (1 - SHOULDER) * over / (1 + over)) / np.maximum(top, SHOULDER), 1)
+
+
+def _scaled(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
     brightness = np.maximum(linear, 0) @ [0.2126, 0.7152, 0.0722]
     chosen = buffers.person if buffers.person.any() else buffers.mesh >= 0
     values = brightness[chosen] if chosen.any() else brightness.ravel()
@@ -267,7 +313,4 @@ def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
         scale = key / np.exp(np.log(values + 1e-4 * values.max()).mean())
         # Faces above dark clothes keep their exposure.
         scale = min(scale, BRIGHT / max(np.quantile(values, 0.95), 1e-12))
-    linear = np.nan_to_num(linear * scale, nan=0.0, posinf=10.0, neginf=0.0)
-    top = linear.max(axis=-1, keepdims=True)
-    over = np.maximum(top - SHOULDER, 0) / (1 - SHOULDER)
-    return linear * np.where(over > 0, (SHOULDER + (1 - SHOULDER) * over / (1 + over)) / np.maximum(top, SHOULDER), 1)
+    return np.nan_to_num(linear * scale, nan=0.0, posinf=10.0, neginf=0.0)

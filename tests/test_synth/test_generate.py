@@ -63,8 +63,9 @@ def test_an_unreadable_background_is_named_before_anything_is_written(tmp_path):
     assert not (tmp_path / 'set').exists()
 
 
-def test_without_mitsuba_nothing_is_begun(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'mitsuba', None)
+@pytest.mark.parametrize('missing', ['mitsuba', 'mitsuba_oidn'])
+def test_without_the_renderer_or_the_denoiser_nothing_is_begun(tmp_path, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=r"pip install 'sapiens_mm\[synth\]'") as caught:
         run(tmp_path / 'set')
     assert '\n' not in str(caught.value)
@@ -82,6 +83,16 @@ def test_a_folder_of_other_settings_is_refused_and_named(copied, tiny_set, diges
     settings.unlink()
     with pytest.raises(ValueError, match=r'settings\.json'):
         run(copied)
+
+
+def test_a_set_made_before_the_denoiser_is_continued_without_it(copied):
+    settings = copied / 'settings.json'
+    content = json.loads(settings.read_text())
+    del content['denoise']
+    settings.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='denoise False instead of True'):
+        run(copied)
+    assert run(copied, settings=replace(TINY, denoise=False)) == []
 
 
 def test_a_broken_sample_is_named(copied):

@@ -150,7 +150,8 @@ def test_indices_parts_and_instances():
     np.testing.assert_array_equal(alone.mesh, buffers.mesh)
 
 
-def test_same_seed_same_bytes_for_any_number_of_threads(scene):
+@pytest.mark.parametrize('denoised', [False, True])
+def test_same_seed_same_bytes_for_any_number_of_threads(scene, denoised):
     lights = [dict(type='sunsky', sun_direction=[0.4, -0.5, 0.7], turbidity=3.0, sun_scale=1.0, sky_scale=1.0,
                    albedo=0.2), dict(type='panel', center=[-1, -2, 2], target=[0, 0, 0], size=[1, 1],
                                      radiance=[1, 1, 1])]
@@ -158,7 +159,7 @@ def test_same_seed_same_bytes_for_any_number_of_threads(scene):
     try:
         for threads, seed in ((1, 5), (2, 5), (7, 5), (1, 6)):
             set_threads(threads)
-            made.append(R.render(scene, PLAIN, lights, samples=4, seed=seed))
+            made.append(R.render(scene, PLAIN, lights, samples=4, seed=seed, denoised=denoised))
     finally:
         set_threads(2)
     for other in made[1:3]:
@@ -169,14 +170,32 @@ def test_same_seed_same_bytes_for_any_number_of_threads(scene):
     assert set(made[0].seconds) == {'scene', 'labels', 'rgb'}
 
 
-def test_backdrop_keeps_its_bytes_and_mixes_at_edges(scene):
+@pytest.mark.parametrize('denoised', [False, True])
+def test_backdrop_keeps_its_bytes_and_mixes_at_edges(scene, denoised):
     photo = np.random.default_rng(2).integers(0, 256, (72, 96, 3), dtype=np.uint8)
-    buffers = R.render(scene[:1], PLAIN, AMBIENT, samples=16, backdrop=photo)
+    buffers = R.render(scene[:1], PLAIN, AMBIENT, samples=16, backdrop=photo, denoised=denoised)
     away = buffers.alpha == 0
     assert away.mean() > 0.3
     np.testing.assert_array_equal(buffers.rgb[away], photo[away])
     assert ((buffers.alpha > 0) & (buffers.alpha < 1)).any()
     assert (buffers.alpha[sphere_truth(PLAIN, 0.48)[2]] == 1).all()
+
+
+def test_denoising_removes_noise_keeps_the_texture_and_leaves_the_labels():
+    """Two rays per pixel come closer to a clean image than 16 do."""
+    texture = np.random.default_rng(1).integers(0, 256, (8, 16, 3), dtype=np.uint8)
+    scene = [sphere(40, albedo=texture, roughness=0.4),
+             sheet([[-5, -5, -0.5], [5, -5, -0.5], [5, 5, -0.5], [-5, 5, -0.5]], roughness=1.0)]
+    lamp = dict(type='panel', center=[-1, -2, 2], target=[0, 0, 0], size=[1, 1], radiance=[3, 3, 3])
+    clean, plain, noisy, denoised = (R.render(scene, PLAIN, [lamp, *AMBIENT], samples=samples, denoised=denoised)
+                                     for samples, denoised in ((256, False), (16, False), (2, False), (2, True)))
+
+    def error(buffers) -> float:
+        return np.sqrt(np.mean((buffers.rgb.astype(float) - clean.rgb)**2))
+
+    assert error(denoised) < error(plain) < error(noisy) / 2
+    for name in ('alpha', 'depth', 'normal', 'instance', 'part', 'mesh', 'face'):
+        np.testing.assert_array_equal(getattr(denoised, name), getattr(noisy, name))
 
 
 def test_texture_is_upright_and_srgb():

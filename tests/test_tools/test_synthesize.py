@@ -80,7 +80,7 @@ def test_a_folder_of_other_settings_is_named_in_one_line(whole, synthesize):
     assert contents(whole[0]) == before
 
 
-@pytest.mark.parametrize('missing', ['anny', 'mitsuba'])
+@pytest.mark.parametrize('missing', ['anny', 'mitsuba', 'mitsuba_oidn'])
 def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(tmp_path, synthesize, monkeypatch, missing):
     from sapiens_mm.synth import generate
     from sapiens_mm.synth.body import Body

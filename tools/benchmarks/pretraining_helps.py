@@ -101,8 +101,9 @@ class Benchmark:
         out = self.folder / 'data' / name
         whole = out / 'annotations' / 'person_keypoints.json'
         self.run(f'synthesize-{name}', whole, [
-            'tools/synthesize.py', out, '--num', num, '--seed', seed, '--size', 256, 192, '--samples', 4, '--workers',
-            self.args.jobs, '--tasks', 'pose', '--framing', 'full_body', '--max-persons', max_persons, '--preview', 0])
+            'tools/synthesize.py', out, '--num', num, '--seed', seed, '--size', 256, 192, '--samples', 4,
+            '--no-denoise', '--workers', self.args.jobs, '--tasks', 'pose', '--framing', 'full_body', '--max-persons',
+            max_persons, '--preview', 0])
         return out
 
     def pretrain(self, start: str) -> None:

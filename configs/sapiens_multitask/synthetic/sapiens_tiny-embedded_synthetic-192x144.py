@@ -1,7 +1,7 @@
 """The embedded model of parts, depth and normals: that of the quickstart, trained longer on people in all framings.
 
 On two busy cores it took 18 minutes and reached mIoU 13.3 %, RMSE 0.152 m, mean angle 25.9 degrees on 200 other images.
-Data:  tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --samples 6 --seed 1
+Data:  tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --samples 6 --no-denoise --seed 1
        (and data/synthetic/test with --num 200 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
            configs/sapiens_multitask/synthetic/sapiens_tiny-embedded_synthetic-192x144.py 2

@@ -4,7 +4,8 @@
 minutes and reaches mIoU 11.5 %, RMSE 0.097 m and a mean angle of 25.2 degrees on 60 held-out people (constant
 predictions: 2.9 %, 0.137 m, 39.4 degrees). More epochs and people still improve these metrics.
 
-Data:  tools/synthesize.py data/synthetic/train --num 700 --size 256 192 --samples 6 --seed 1 --framing full_body --max-persons 1
+Data:  tools/synthesize.py data/synthetic/train --num 700 --size 256 192 --samples 6 --no-denoise --seed 1 \
+           --framing full_body --max-persons 1
        (and data/synthetic/test with --num 60 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
            configs/sapiens_multitask/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py 2

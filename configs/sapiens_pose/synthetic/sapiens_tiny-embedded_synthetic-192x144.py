@@ -2,7 +2,7 @@
 
 It starts from the backbone of the model of parts, depth and normals. On two busy cores it took 12 minutes and reached
 AP 0.234, AP50 0.536 on the people of 200 other images.
-Data:  tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --samples 6 --seed 1
+Data:  tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --samples 6 --no-denoise --seed 1
        (and data/synthetic/test with --num 200 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
            configs/sapiens_pose/synthetic/sapiens_tiny-embedded_synthetic-192x144.py 2 \

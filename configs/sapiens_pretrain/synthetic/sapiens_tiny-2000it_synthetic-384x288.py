@@ -5,7 +5,7 @@ have colors. With bfloat16 (--amp) it took 35 minutes on two busy cores; the mea
 to 0.32 (halfway) and 0.295. With 75 and 85 % masked, people are blurred but recognizable; with 95 % only shapes and
 colors remain. Noise cannot be predicted: with renders of 6 samples per pixel instead of 32 and a smaller decoder, the
 loss stayed at 0.42.
-Data:  tools/synthesize.py data/synthetic/pretrain --num 512 --size 256 192 --seed 1 --samples 32 --tasks pose \
+Data:  tools/synthesize.py data/synthetic/pretrain --num 512 --size 256 192 --seed 1 --samples 32 --no-denoise --tasks pose \
            --framing full_body --max-persons 1
 Train: PRETRAIN_ROOT=data/synthetic/pretrain/images tools/dist_train.sh \
            configs/sapiens_pretrain/synthetic/sapiens_tiny-2000it_synthetic-384x288.py 2

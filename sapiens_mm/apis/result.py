@@ -127,7 +127,7 @@ class Result:
         if keypoint_set not in targets:
             possible = [name for name, target in KEYPOINT_FORMATS.items() if target in targets]
             raise ValueError(f"keypoint_format: got '{keypoint_format}' for {number} keypoints"
-                             f'{"" if known else " of an unknown set"}, expected {" or ".join(possible)}')
+                             f'{"" if known else " of an unknown set"}, expected {", ".join(possible)}')
         return names, *convert_keypoints(self.keypoints, self.keypoint_scores, number, keypoint_set)
 
     def _to_openpose(self) -> dict:

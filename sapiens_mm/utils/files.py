@@ -26,7 +26,8 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         return parse_json(content)
     except ValueError as error:
-        raise ValueError(f'{os.fspath(path)}: got {error}, expected complete JSON; replace the file') from error
+        raise ValueError(f'{os.fspath(path)}: got damaged JSON ({error}), expected complete JSON; replace the file'
+                         ) from error
 
 
 @contextlib.contextmanager

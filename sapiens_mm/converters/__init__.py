@@ -1,4 +1,4 @@
-"""Converters of public data sets to the files that the data sets of the other rooms read."""
+"""Converters of public datasets to the files that the datasets of the other rooms read."""
 from .lsp import convert_lsp
 from .parts import convert_ccp, convert_celebamask
 

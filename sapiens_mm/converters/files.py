@@ -47,7 +47,7 @@ def read_mat(path: Path, name: str) -> np.ndarray:
     if name not in content:
         names = [key for key in content if not key.startswith('__')]
         raise ValueError(f"{path}: got the variables {', '.join(names) or 'none'}, expected '{name}'; give the file of "
-                         'the data set')
+                         'the dataset')
     return content[name]
 
 

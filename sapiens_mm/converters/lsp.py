@@ -60,7 +60,7 @@ def convert_lsp(folders: Sequence[str | os.PathLike], out: str | os.PathLike,
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         raise ValueError(f'folders: got {", ".join(names)}, expected each set once; leave one out')
-    out = open_folder(out, data_set='LSP')
+    out = open_folder(out, dataset='LSP')
     counts = {}
     for source in sources:
         splits = _splits(source)

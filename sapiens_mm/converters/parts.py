@@ -61,7 +61,7 @@ def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np
     parts = read_table(table, classes)
     if missing := [path.stem for path in masks if not (images / f'{path.stem}.jpg').is_file()]:
         raise FileNotFoundError(f'{images}: got no image of {some(missing)}, expected a .jpg for each label file')
-    out = open_folder(out, data_set='parts', **{f'class {name}': part for name, part in parts.items()})
+    out = open_folder(out, dataset='parts', **{f'class {name}': part for name, part in parts.items()})
     ids = np.array([IGNORED_PART if part == 'ignored' else PART_IDS[part] for part in parts.values()], np.uint8)
     lists, empty = dict(train=[], test=[]), []
     for index, path in enumerate(progress(masks, out.name)):
@@ -100,7 +100,7 @@ def read_table(path: str | os.PathLike, classes: Sequence[str]) -> dict[str, str
     if sorted(names, key=str) != sorted(classes):
         wrong = dict.fromkeys(name for name in (*names, *classes) if names.count(name) != 1 or name not in classes)
         raise ValueError(f'{path}: got classes that are missing, repeated or unknown ({some(wrong)}), expected each of '
-                         f'the {len(classes)} classes of the data set once')
+                         f'the {len(classes)} classes of the dataset once')
     if unknown := [row['part'] for row in rows if row['part'] != 'ignored' and row['part'] not in PART_IDS]:
         raise ValueError(f'{path}: got the parts {some(unknown)}, expected ignored or one of {", ".join(PART_IDS)}')
     parts = {row['class']: row['part'] for row in rows}
@@ -112,7 +112,7 @@ def _files(folder: Path, suffix: str) -> list[Path]:
         raise FileNotFoundError(f'{folder} does not exist; expected the folder of the labels below the source folder')
     files = sorted(path for path in folder.iterdir() if path.suffix == suffix and not path.name.startswith('.'))
     if not files:
-        raise FileNotFoundError(f'{folder}: got no *{suffix}, expected the labels of the data set')
+        raise FileNotFoundError(f'{folder}: got no *{suffix}, expected the labels of the dataset')
     return files
 
 

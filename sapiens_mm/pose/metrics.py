@@ -18,6 +18,7 @@ from .annotations import flat_keypoints
 from .ground_truth import check_areas, log_missing, read_ground_truth
 from .metainfo import get_metainfo
 
+_TORSO = ('left_shoulder', 'right_hip')
 _WHOLEBODY_FIELDS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')
 
 
@@ -223,25 +224,35 @@ class SapiensCommon114Metric(SapiensKeypointMetric):
 
 @METRICS.register_module()
 class SapiensTorsoPCK(PCKAccuracy):
-    """Share of the labeled keypoints predicted within ``thr`` torsos, averaged over the keypoints: mmpose's tPCK.
+    """Share of the labeled keypoints predicted within ``thr`` torsos of the label, averaged over the keypoints.
 
-    The torso is from the left shoulder to the right hip, as in mmpose, which takes them at JHMDB's places. Persons
-    without these labels are left out. Hidden keypoints count.
+    A torso is the distance from the left shoulder to the right hip: mmpose's tPCK, which finds both only in JHMDB's
+    order. Hidden keypoints count. Persons with one of the two unlabeled are left out. The metric is ``pck/tPCK``.
     """
+    default_prefix = 'pck'
 
     def __init__(self, thr: float = 0.2, **kwargs) -> None:
         super().__init__(thr=thr, norm_item='torso', **kwargs)
 
+    @PCKAccuracy.dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        index = dataset_meta['keypoint_name2id']
+        if missing := [name for name in _TORSO if name not in index]:
+            raise ValueError(f"SapiensTorsoPCK: got the keypoints of '{dataset_meta['dataset_name']}', expected "
+                             f'{" and ".join(missing)} among them; remove this metric')
+        self.torso = [index[name] for name in _TORSO]
+        PCKAccuracy.dataset_meta.fset(self, dataset_meta)
+
     @property
     def metric_names(self) -> list[str]:
-        return [f'{self.prefix}/tPCK@thr-{self.thr}']
+        return [f'{self.prefix}/tPCK']
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        ends = [self.dataset_meta['keypoint_name2id'][name] for name in ('left_shoulder', 'right_hip')]
         for sample in data_samples:
-            points, labeled = sample['gt_instances']['keypoints'], sample['gt_instances']['keypoints_visible'] > 0
-            labeled = labeled.reshape(len(points), -1)
-            shoulder, hip = points[:, ends[0]], points[:, ends[1]]
-            torso = np.linalg.norm(shoulder - hip, axis=1) * labeled[:, ends].all(axis=1)  # 0: left out by mmpose
-            self.results.append(dict(pred_coords=sample['pred_instances']['keypoints'], gt_coords=points,
-                                     mask=labeled, torso_size=np.stack([torso, torso], axis=1)))
+            points, visible = (np.asarray(sample['gt_instances'][name]) for name in ('keypoints', 'keypoints_visible'))
+            labeled = visible.reshape(1, points.shape[1], -1)[..., 0] > 0
+            shoulder, hip = points[0, self.torso]
+            # mmpose leaves out persons of size 0.
+            size = np.linalg.norm(shoulder - hip) * labeled[0, self.torso].all()
+            self.results.append(dict(pred_coords=sample['pred_instances']['keypoints'], gt_coords=points, mask=labeled,
+                                     torso_size=np.full((1, 2), size)))

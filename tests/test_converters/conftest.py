@@ -1,4 +1,4 @@
-"""Tiny files in the layouts of public data sets."""
+"""Tiny files in the layouts of public datasets."""
 import cv2
 import numpy as np
 import pytest

@@ -8,10 +8,10 @@ import pytest
 import torch.distributed as dist
 from mmengine.evaluator import Evaluator
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
-from mmpose.evaluation.metrics import CocoMetric, CocoWholeBodyMetric
+from mmpose.evaluation.metrics import CocoMetric, CocoWholeBodyMetric, PCKAccuracy
 
 from sapiens_mm.pose.metainfo import get_metainfo
-from sapiens_mm.pose.metrics import SapiensCommon114Metric, SapiensKeypointMetric
+from sapiens_mm.pose.metrics import SapiensCommon114Metric, SapiensKeypointMetric, SapiensTorsoPCK
 from sapiens_mm.vocabularies.coco import COMMON_114_IN_133, COMMON_114_IN_308
 from sapiens_mm.vocabularies.keypoints import get_parts
 
@@ -275,3 +275,41 @@ def test_custom_keypoints_have_no_parts():
     metric.dataset_meta = parse_pose_metainfo(METAINFO)
     assert metric.parts == {}
     assert metric.prefix == 'five'
+
+
+def person_of_torso(length, error, visible=1., names=('left_shoulder', 'right_hip')):
+    """A prediction that misses every keypoint by ``error`` pixels, of a person with a torso of ``length``."""
+    points = np.random.default_rng(0).uniform(0, 100, (1, 17, 2))
+    shoulder, hip = (get_metainfo(17)['keypoint_name2id'][name] for name in names)
+    points[0, hip] = points[0, shoulder] + (0.6 * length, 0.8 * length)
+    return dict(pred_instances=dict(keypoints=points + (0, error)),
+                gt_instances=dict(keypoints=points, keypoints_visible=np.full((1, 17), visible)))
+
+
+def test_torso_pck():
+    def pck(*samples, **options):
+        return evaluate(SapiensTorsoPCK(**options), samples, get_metainfo(17))
+
+    hit, miss = person_of_torso(50, 9.9), person_of_torso(50, 10.1)
+    assert pck(hit) == {'pck/tPCK': 1}
+    assert pck(hit, miss, miss, miss) == {'pck/tPCK': 0.25}
+    assert pck(miss, thr=0.3, prefix='lsp') == {'lsp/tPCK': 1}
+    unlabeled = person_of_torso(50, 10.1)
+    unlabeled['gt_instances']['keypoints_visible'][0, 5] = 0
+    assert pck(hit, unlabeled) == {'pck/tPCK': 1}
+    face = person_of_torso(50, 10.1)  # the first five keypoints of one of two persons are unlabeled
+    face['gt_instances']['keypoints_visible'][0, :5] = 0
+    assert pck(hit, face)['pck/tPCK'] == pytest.approx((5 * 1 + 12 * 0.5) / 17)
+    # mmpose's, whose torso is from keypoint 4 to 5, agrees where the torso is there.
+    ear = [person_of_torso(50, error, names=('right_ear', 'left_shoulder')) for error in (9.9, 10.1)]
+    metric = SapiensTorsoPCK()
+    metric.dataset_meta = get_metainfo(17)
+    metric.torso = [4, 5]
+    for sample in ear:
+        metric.process([], [sample])
+    assert metric.evaluate(2) == evaluate(PCKAccuracy(0.2, 'torso', prefix='pck'), ear, get_metainfo(17))
+
+
+def test_torso_pck_of_keypoints_without_a_torso():
+    with pytest.raises(ValueError, match='left_shoulder'):
+        SapiensTorsoPCK().dataset_meta = parse_pose_metainfo(METAINFO)

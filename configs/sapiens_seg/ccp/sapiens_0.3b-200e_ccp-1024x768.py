@@ -1,6 +1,6 @@
 """Sapiens 0.3B on the clothes of 803 street photos.
 
-Published: none for this data set. Of the 28 classes, five are labeled: background, apparel, hair, lower and upper
+Published: none for this dataset. Of the 28 classes, five are labeled: background, apparel, hair, lower and upper
 clothing. Others are not learned.
 Data:  tools/dataset_converters/clothing_co_parsing.py clothing-co-parsing data/ccp (docs/datasets.md)
 Train: tools/dist_train.sh configs/sapiens_seg/ccp/sapiens_0.3b-200e_ccp-1024x768.py 8 --amp

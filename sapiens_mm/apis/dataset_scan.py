@@ -96,7 +96,7 @@ def scan_config(cfg: Config, scan: Scan, splits: Sequence[str] | None = None, wo
     if not splits and loaders.get('test') == loaders.get('val'):
         loaders.pop('test', None)
     if not loaders:
-        raise ValueError(f'data sets: got none for {some(splits or _SPLITS)}, expected train_dataloader or others in '
+        raise ValueError(f'datasets: got none for {some(splits or _SPLITS)}, expected train_dataloader or others in '
                          'the config')
     duplicates = Duplicates()
     try:
@@ -121,7 +121,7 @@ def _open(scan: Scan, leaf: dict, title: str, evaluator: Any) -> tuple[Any, Data
             dataset = _build(leaf)
             items = _items_of(dataset)
         except _OPENING_ERRORS as error:
-            report(Problem('cannot be opened', title, f'{type(error).__name__}: {error}', 'a data set that opens'))
+            report(Problem('cannot be opened', title, f'{type(error).__name__}: {error}', 'a dataset that opens'))
         try:
             if items is not None and evaluator:
                 _check_evaluator(evaluator, dataset)
@@ -383,7 +383,7 @@ class _Tally:
             summary.update(
                 persons_per_image={str(number): images for number, images in sorted(self.persons.items())},
                 keypoints=self.labeled, keypoints_outside_of_their_box=self.outside,
-                labelled_share_of_keypoints={names.get(index, str(index)): round(number / total, 4)
+                labeled_share_of_keypoints={names.get(index, str(index)): round(number / total, 4)
                                              for index, number in enumerate(self.keypoints)})
         if np.ndim(self.pixels):
             names, total = self.metainfo.get('classes', ()), self.pixels.sum()

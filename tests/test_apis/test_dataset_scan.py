@@ -51,7 +51,7 @@ def test_clean_pose_data(pose):
     assert statistics['images'] == 6
     assert statistics['image_sizes'] == {'100 x 120': 6}
     assert statistics['persons_per_image'] == {'1': 6}
-    assert statistics['labelled_share_of_keypoints']['nose'] == 1
+    assert statistics['labeled_share_of_keypoints']['nose'] == 1
     assert 'nose: 100.00%' in result.table()
     json.dumps(result.to_json())
 

@@ -125,7 +125,7 @@ def no_counterpart(config: dict, path: str, report: Report) -> dict:
 def parts_of_union(dataset: dict, path: str, report: Report) -> list[tuple[dict, str]]:
     """Returns the datasets of a union, each with its whole pipeline, and their keys."""
     if not isinstance(dataset, dict) or any(not isinstance(step, dict) for step in dataset.get('pipeline') or ()):
-        raise ConfigError(f'{path}: got {type(dataset).__name__}, expected a data set with a list of transforms, '
+        raise ConfigError(f'{path}: got {type(dataset).__name__}, expected a dataset with a list of transforms, '
                           'all of them dicts; correct it')
     if dataset.get('type') not in UNIONS:
         return [(dataset, path)]

@@ -116,7 +116,7 @@ def _loader(name: str, loader: dict, m: Migration) -> dict:
             report.change(where, f'{inner["type"]} -> {dataset["type"]}')
             datasets.append(dataset)
     if not datasets:
-        report.by_hand(path, 'none of the data sets can be used')
+        report.by_hand(path, 'none of the datasets can be used')
     out['dataset'] = datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
     return out
 
@@ -155,7 +155,7 @@ def _pose_dataset(config: dict, known: DataSet, test: bool, path: str, m: Migrat
 
 def _dense_dataset(config: dict, known: DataSet, test: bool, path: str, m: Migration) -> dict:
     root, report, parts = _root(known, m), m.report, m.kind.task == 'seg'
-    # Our data sets match files by name, with any suffix of a known format.
+    # Our datasets match files by name, with any suffix of a known format.
     suffixes = [key for key in ('img_suffix', 'seg_map_suffix')
                 if config.get(key) in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)]
     args = arguments(config, path, report, _KEPT, (*_FILES, 'test_mode', *suffixes))
@@ -262,7 +262,7 @@ def _evaluator(config: dict, path: str, loader: dict | None, m: Migration) -> di
         ann_file = Code(f'{dataset["data_root"]} + {dataset["ann_file"]!r}')
     else:
         ann_file = config.get('ann_file')
-        m.report.by_hand(f'{path}.ann_file', 'must be the annotation file of the data set, which is unknown')
+        m.report.by_hand(f'{path}.ann_file', 'must be the annotation file of the dataset, which is unknown')
     rule = _POSE_METRIC._replace(type='CocoMetric') if m.outputs == 17 else _POSE_METRIC
     return convert({**config, 'ann_file': ann_file}, rule, path, m.report)
 

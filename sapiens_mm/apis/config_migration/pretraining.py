@@ -5,7 +5,7 @@ from .components import Migration, Rule, arguments, convert, no_counterpart, par
 from .model import recomputed
 from .runtime import migrate_schedule
 
-#: Images of the data sets that public configs name, until the user gives the number of theirs.
+#: Images of the datasets that public configs name, until the user gives the number of theirs.
 _NOMINAL_SIZES = dict(Humans300M=300_000_000, ImageNet=1_281_167)
 _BACKBONE = Rule(
     'SapiensViT', ('arch', 'img_size', 'patch_size', 'final_norm', 'qkv_bias', 'drop_rate', 'drop_path_rate',

@@ -132,7 +132,7 @@ def _run(result: Check, plan: Plan, rank: int) -> None:
     result.groups = len(optim_wrapper.param_groups)
     _train(result, model, optim_wrapper, made_data(cfg, rank))
     model.eval()
-    if hasattr(model, 'prototype'):  # a retriever's, which is otherwise made from its data set
+    if hasattr(model, 'prototype'):  # a retriever's, which is otherwise made from its dataset
         model.prototype = torch.randn(_BATCH, TINY['embed_dims'])
     data = made_data(cfg, rank, train=False)
     with torch.no_grad():

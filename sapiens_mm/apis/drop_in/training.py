@@ -21,7 +21,7 @@ def normalize(plan: Plan) -> None:
         settings = place['data_preprocessor'] = ConfigDict()
     to_rgb = 'to_rgb' if plan.host == 'mmpretrain' else 'bgr_to_rgb'
     old = {key: settings.get(key) for key in ('mean', 'std', to_rgb)}
-    # Some data sets of mmpretrain (CIFAR) give RGB images: no conversion, and the mean of red is the highest.
+    # Some datasets of mmpretrain (CIFAR) give RGB images: no conversion, and the mean of red is the highest.
     already = plan.host == 'mmpretrain' and not old[to_rgb] and bool(old['mean']) and old['mean'][0] > old['mean'][-1]
     target = dict(_NORMALIZATION, **{to_rgb: not already})
     same = bool(old[to_rgb]) != already and all(

@@ -1,6 +1,8 @@
 """Tests of multi-task dense models."""
 import copy
+import socket
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -132,6 +134,47 @@ def test_labels_without_a_labeled_pixel_give_no_gradient():
     assert all(value == 0 for name, value in losses.items() if 'loss' in name)
     model.parse_losses(losses)[0].backward()
     assert not any(param.grad.any() for param in model.parameters())  # NaN would be True
+
+
+# In each step a process has other labels than the other one, or none.
+TWO_PROCESSES = """
+import conftest
+import torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+import sapiens_mm.dense
+
+init_default_scope('mmseg')
+dist.init_process_group('gloo')
+torch.manual_seed(0)
+model = MODELS.build(dict(type='SapiensMultiTask', backbone=conftest.BACKBONE, heads=conftest.HEADS))
+net = MMDistributedDataParallel(model)
+optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+for step in range(4):
+    tasks = [['seg'], ['depth', 'normal'], [], []][(step + dist.get_rank()) % 4]
+    loss, _ = model.parse_losses(net(torch.randn(1, 3, 64, 48), conftest.samples(tasks), mode='loss'))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    weights = torch.cat([param.detach().flatten() for param in model.parameters()])
+    other = weights.clone()
+    dist.broadcast(other, 0)
+    assert weights.isfinite().all() and torch.equal(weights, other), step
+"""
+
+
+def test_processes_with_labels_of_different_tasks(start_tool, tmp_path):
+    (tmp_path / 'ranks.py').write_text(TWO_PROCESSES)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    ranks = [start_tool(tmp_path / 'ranks.py', path=[Path(__file__).parent], RANK=str(rank), WORLD_SIZE='2',
+                        MASTER_ADDR='127.0.0.1', MASTER_PORT=port) for rank in range(2)]
+    for rank in ranks:
+        done = rank.wait()
+        assert done.returncode == 0, done.stderr[-3000:]
 
 
 def mixed(people):

@@ -37,6 +37,7 @@ FRAMINGS = dict(full_body=0.55, upper_body=0.25, face=0.2)
 ANNOTATIONS = dict(coco='person_keypoints.json', coco_wholebody='coco_wholebody.json', goliath='goliath.json')
 _PERSONS = (0.55, 0.25, 0.13, 0.07)  # probabilities of one to four persons
 _LOWEST_CAMERA = 0.1  # meters above the ground
+_NEAREST_CAMERA = 0.3  # meters from any person
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,17 @@ def _draw_camera(rng, framing, body, people, size, floor) -> tuple[Camera, dict]
     while camera.center[2] < floor + _LOWEST_CAMERA:  # a camera below the ground would not see it
         view['elevation'] = round(view['elevation'] + 1, 5)
         camera = frame_box(points, size, **view)
+    crowd = np.concatenate([person.body.vertices[skin] for person in people])
+    while _distance(camera, crowd) < _NEAREST_CAMERA:  # a longer lens frames the same points from farther away
+        view['focal'] = round(view['focal'] * 1.1, 5)
+        camera = frame_box(points, size, **view)
     return camera, view
+
+
+def _distance(camera: Camera, points: np.ndarray) -> float:
+    """Returns the meters to the nearest point in front of the camera."""
+    local = camera.transform(points)
+    return float(np.linalg.norm(local[local[:, 2] > 0], axis=1).min())
 
 
 def write_sample(sample: Sample, index: int, folder: Path, settings: Settings) -> None:

@@ -111,7 +111,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     built = time.perf_counter()
     # Lamps are invisible in front of a backdrop.
     panels = [panel(light) for light in lights if light['type'] == 'panel' and backdrop is None]
-    buffers = _labels(meshes, camera, [mesh.vertices for mesh in meshes], camera, panels)
+    buffers, shares = _labels(meshes, camera, [mesh.vertices for mesh in meshes], camera, panels)
     labeled = time.perf_counter()
     # A second ray in the direction of reflection would halve the noise, and double the time.
     integrator = mi.load_dict(dict(type='direct', emitter_samples=1, bsdf_samples=0, block_size=BLOCK,
@@ -121,7 +121,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     buffers.alpha = np.clip(image[..., 3], 0, 1).astype(np.float32)
     linear = image[..., :3]
     if denoised:
-        linear = denoise(_scaled(linear, buffers, key), _albedo(meshes, camera, buffers), buffers.normal)
+        linear = denoise(_scaled(linear, buffers, key), _albedo(meshes, buffers, shares), buffers.normal)
         if backdrop is not None:
             linear[buffers.alpha == 0] = 0  # the backdrop keeps its bytes
     linear = expose(linear, buffers, key)
@@ -141,7 +141,7 @@ def label_buffers(meshes: list, camera: Camera) -> Buffers:
     squeeze = np.array([fx / fy, 1.0, 1.0])
     squared = Camera(np.array([[fy, 0, camera.intrinsics[0, 2]], [0, fy, camera.intrinsics[1, 2]], [0, 0, 1]]),
                      np.eye(3), np.zeros(3), camera.height, camera.width)
-    buffers = _labels(meshes, camera, [camera.transform(mesh.vertices) * squeeze for mesh in meshes], squared)
+    buffers, _ = _labels(meshes, camera, [camera.transform(mesh.vertices) * squeeze for mesh in meshes], squared)
     buffers.seconds = dict(labels=time.perf_counter() - start)
     return buffers
 
@@ -158,22 +158,28 @@ class _Joined:
         self.starts = np.cumsum([0, *[len(mesh.faces) for mesh in meshes]])
 
     def evaluate(self, at: tuple, number: np.ndarray) -> tuple:
-        """Returns (N,) depths, (N, 3) normals, (N,) offsets in pixels of faces ``number`` at pixels (rows, columns)."""
-        depth, normal, off = np.zeros(len(number)), np.zeros((len(number), 3)), np.zeros(len(number))
+        """Evaluates the faces ``number`` (N,) at pixels (rows, columns).
+
+        Returns (N,) depths, (N, 3) normals, (N,) offsets in pixels, and (N, 3) barycentric coordinates.
+        """
+        depth, normal, off, shares = (np.zeros((len(number), *shape)) for shape in ((), (3, ), (), (3, )))
         for begin in range(0, len(number), CHUNK):
             piece = slice(begin, begin + CHUNK)
             rays = self.camera.rays(np.stack([at[1][piece], at[0][piece]], axis=1))
             corners = self.faces[number[piece]]
-            points, normal[piece] = surface(self.vertices[corners], self.normals[corners], rays)
+            points, normal[piece], shares[piece] = surface(self.vertices[corners], self.normals[corners], rays)
             depth[piece] = points[:, 2]
             with np.errstate(divide='ignore', invalid='ignore'):
                 miss = (points[:, :2] / points[:, 2:] - rays[:, :2]) * np.diag(self.camera.intrinsics)[:2]
             off[piece] = np.nan_to_num(np.linalg.norm(miss, axis=1), nan=np.inf)
-        return depth, normal, off
+        return depth, normal, off, shares
 
 
-def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Sequence[dict] = ()) -> Buffers:
-    """Finds the triangle at each pixel with Mitsuba (vertices ``places`` of each mesh), and computes the labels."""
+def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Sequence[dict] = ()) -> tuple:
+    """Finds the triangle at each pixel with Mitsuba (vertices ``places`` of each mesh), and computes the labels.
+
+    Returns `Buffers` and (H, W, 3) float32 barycentric coordinates, which are not corrected where holes are closed.
+    """
     joined = _Joined(meshes, camera)
     shapes, glowing = {}, None
     if len(joined.faces):
@@ -186,15 +192,16 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
     hit = color[..., 2] > 0
     mesh, face = (np.where(hit, np.rint(color[..., i]).astype(np.int32), -1) for i in (1, 0))
     depth, normal = np.zeros(mesh.shape), np.zeros((*mesh.shape, 3))
+    shares = np.zeros((*mesh.shape, 3), np.float32)
     at = np.nonzero(hit)
-    depth[at], normal[at], _ = joined.evaluate(at, joined.starts[mesh[at]] + face[at])
+    depth[at], normal[at], _, shares[at] = joined.evaluate(at, joined.starts[mesh[at]] + face[at])
     _close_holes(joined, view, scene, glowing, mesh, face, depth, normal)
 
     instance, part, hit = np.zeros(mesh.shape, np.uint8), np.zeros(mesh.shape, np.uint8), mesh >= 0
     if hit.any():
         instance[hit] = np.array([one.instance for one in meshes])[mesh[hit]]
         part[hit] = np.concatenate([one.parts for one in meshes])[joined.starts[mesh[hit]] + face[hit]]
-    return Buffers(None, None, depth.astype(np.float32), normal.astype(np.float32), instance, part, mesh, face)
+    return Buffers(None, None, depth.astype(np.float32), normal.astype(np.float32), instance, part, mesh, face), shares
 
 
 def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, depth, normal) -> None:
@@ -220,7 +227,7 @@ def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, dept
         if met.is_valid() and met.shape == glowing:
             number[k] = met.prim_index
     at, number = (rows[number >= 0], columns[number >= 0]), number[number >= 0]
-    z, turned, off = joined.evaluate(at, number)
+    z, turned, off, _ = joined.evaluate(at, number)
     better = (off < ON_CENTER) & ((mesh[at] < 0) | (z < depth[at]))
     at, number = (at[0][better], at[1][better]), number[better]
     mesh[at] = np.searchsorted(joined.starts, number, side='right') - 1
@@ -228,7 +235,7 @@ def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, dept
     depth[at], normal[at] = z[better], turned[better]
 
 
-def _albedo(meshes: list, camera: Camera, buffers: Buffers) -> np.ndarray:
+def _albedo(meshes: list, buffers: Buffers, shares: np.ndarray) -> np.ndarray:
     """Returns (H, W, 3) float32 linear colors of the surfaces at the pixels' centers, 0 without a mesh.
 
     Mitsuba's integrator for them takes ten times as long as the whole image.
@@ -239,9 +246,8 @@ def _albedo(meshes: list, camera: Camera, buffers: Buffers) -> np.ndarray:
         if np.ndim(mesh.albedo) == 1:
             out[at] = mesh.albedo
         elif len(at[0]):
-            corners = mesh.faces[buffers.face[at]]
-            shares = barycentric(camera.transform(mesh.vertices)[corners], camera.rays(np.stack(at[::-1], axis=1)))
-            out[at] = texels(mesh.albedo, np.einsum('ni,nij->nj', shares, mesh.uv[corners]))
+            corners = mesh.uv[mesh.faces[buffers.face[at]]]
+            out[at] = texels(mesh.albedo, np.einsum('ni,nij->nj', shares[at], corners))
     return out
 
 
@@ -255,9 +261,17 @@ def texels(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return to_linear(colors.reshape(-1, 3)[:len(uv)])
 
 
-def barycentric(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    """Returns where rays (N, 3) from the origin meet triangles (N, 3, 3): (N, 3) shares of the corners, 0 to 1."""
-    # Volumes of the ray with each edge.
+def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple:
+    """Intersects each ray from the origin with its triangle, in the camera's frame (x right, y down, z forward).
+
+    Args:
+        corners, normals: (N, 3, 3) float64 corners in meters, and their normals, 0 for flat triangles.
+        rays: (N, 3) float64 directions with z = 1.
+    Returns (N, 3) float64 points, always on the triangle; (N, 3) float64 unit normals that face the viewer (x right,
+    y up, z to the viewer): the smooth normal, or the triangle's for flat ones; and (N, 3) barycentric coordinates.
+    """
+    flat = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    # Barycentric coordinates: volumes of the ray with each edge.
     shares = np.stack([np.einsum('ni,ni->n', rays, cross(corners[:, (i + 1) % 3], corners[:, (i + 2) % 3]))
                        for i in range(3)], axis=1)
     total = shares.sum(axis=1, keepdims=True)
@@ -265,20 +279,7 @@ def barycentric(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
         shares = np.where(np.abs(total) > 1e-30, shares / total, 1 / 3)
     # The renderer's rays are float32: at an edge they may have met a triangle that these just miss.
     shares = np.clip(shares, 0, 1)
-    return shares / shares.sum(axis=1, keepdims=True)
-
-
-def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple:
-    """Intersects each ray from the origin with its triangle, in the camera's frame (x right, y down, z forward).
-
-    Args:
-        corners, normals: (N, 3, 3) float64 corners in meters, and their normals, 0 for flat triangles.
-        rays: (N, 3) float64 directions with z = 1.
-    Returns (N, 3) float64 points, always on the triangle, and (N, 3) float64 unit normals that face the viewer (x
-    right, y up, z to the viewer): the smooth normal, or the triangle's for flat ones.
-    """
-    flat = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    shares = barycentric(corners, rays)
+    shares /= shares.sum(axis=1, keepdims=True)
     points = np.einsum('ni,nij->nj', shares, corners)
 
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-30)
@@ -288,7 +289,7 @@ def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple
     length = np.linalg.norm(smooth, axis=1, keepdims=True)
     good = (length[:, 0] > 1e-6) & (np.einsum('ni,ni->n', smooth, rays) < 0)
     flat = np.where(good[:, None], smooth / np.maximum(length, 1e-6), flat * over)
-    return points, flat * [1.0, -1.0, -1.0]
+    return points, flat * [1.0, -1.0, -1.0], shares
 
 
 def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from ..vocabularies.body_parts import BODY_PARTS_28, PART_IDS
 from .camera import Camera
 from .color import to_linear, to_srgb
 from .extra import denoise, mitsuba
@@ -31,6 +32,15 @@ ASIDE = np.array([1.7e-3, -1.3e-3])
 ON_CENTER = 5e-4
 #: Linear brightness that exposure leaves nearly all pixels of the persons below.
 BRIGHT = 0.8
+#: The same for bare skin; light skin in full white light has a brightness of 0.56.
+BRIGHT_SKIN = 0.65
+#: Classes of bare skin among the 28 body parts.
+SKIN = [PART_IDS[name] for name, _ in BODY_PARTS_28 if name.split('_')[-1] in ('Neck', 'Foot', 'Hand', 'Arm', 'Leg',
+                                                                             'Torso')]
+#: Weights of linear RGB in brightness.
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+#: Share of the light's color that is balanced, as a power: the rest stays, as in photos.
+WHITENESS = 0.8
 #: Brightness of the brightest channel up to which images are linear.
 SHOULDER = 0.6
 
@@ -119,9 +129,10 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
     # spp=0: the sampler's number.
     image = np.array(mi.render(scene, sensor=sensor(camera, samples), integrator=integrator, spp=0, seed=seed))
     buffers.alpha = np.clip(image[..., 3], 0, 1).astype(np.float32)
-    linear = image[..., :3]
+    albedo = _albedo(meshes, buffers, shares)
+    linear = balance(image[..., :3], buffers, albedo)
     if denoised:
-        linear = denoise(_scaled(linear, buffers, key), _albedo(meshes, buffers, shares), buffers.normal)
+        linear = denoise(_scaled(linear, buffers, key), albedo, buffers.normal)
         if backdrop is not None:
             linear[buffers.alpha == 0] = 0  # the backdrop keeps its bytes
     linear = expose(linear, buffers, key)
@@ -292,10 +303,29 @@ def surface(corners: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> tuple
     return points, flat * [1.0, -1.0, -1.0], shares
 
 
+def balance(linear: np.ndarray, buffers: Buffers, albedo: np.ndarray) -> np.ndarray:
+    """Scales the channels of (H, W, 3) radiance to nearly white light on bare skin (else persons, else meshes).
+
+    Skin in the shade, lit by the blue sky alone, would be gray otherwise.
+
+    Args:
+        albedo: (H, W, 3) linear colors of the surfaces.
+    """
+    skin = buffers.person & np.isin(buffers.part, SKIN)
+    chosen = next((one for one in (skin, buffers.person) if one.any()), buffers.mesh >= 0)
+    seen, own = np.nan_to_num(linear[chosen], posinf=0.0).astype(float), albedo[chosen].astype(float)
+    # A pixel has one weight for all channels: a bright cyan hat above a face in its shade is no sign of cyan light.
+    light = (seen / np.maximum(own, 0.01) * own.min(axis=1, keepdims=True)).sum(axis=0)
+    if not (light > 0).all():
+        return linear
+    return linear * np.clip((light @ LUMINANCE / light)**WHITENESS, 0.5, 2.0).astype(np.float32)
+
+
 def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
     """Scales (H, W, 3) radiance so that the geometric mean brightness of the persons (else the meshes) is ``key``.
 
-    The scale is lower if more than a twentieth of their pixels would exceed :data:`BRIGHT`. Values above
+    The scale is lower if more than a twentieth of their pixels would exceed :data:`BRIGHT`, or a twentieth of those of
+    bare skin :data:`BRIGHT_SKIN`. Values above
     :data:`SHOULDER` are compressed and keep their hue, so that a sky ten times as bright as the people stays blue.
     """
     linear = _scaled(linear, buffers, key)
@@ -305,7 +335,7 @@ def expose(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
 
 
 def _scaled(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
-    brightness = np.maximum(linear, 0) @ [0.2126, 0.7152, 0.0722]
+    brightness = np.maximum(linear, 0) @ LUMINANCE
     chosen = buffers.person if buffers.person.any() else buffers.mesh >= 0
     values = brightness[chosen] if chosen.any() else brightness.ravel()
     values = values[np.isfinite(values)]
@@ -313,5 +343,8 @@ def _scaled(linear: np.ndarray, buffers: Buffers, key: float) -> np.ndarray:
     if len(values) and values.max() > 0:
         scale = key / np.exp(np.log(values + 1e-4 * values.max()).mean())
         # Faces above dark clothes keep their exposure.
-        scale = min(scale, BRIGHT / max(np.quantile(values, 0.95), 1e-12))
+        skin = brightness[buffers.person & np.isin(buffers.part, SKIN)]
+        for some, limit in ((values, BRIGHT), (skin[np.isfinite(skin)], BRIGHT_SKIN)):
+            if len(some):
+                scale = min(scale, limit / max(np.quantile(some, 0.95), 1e-12))
     return np.nan_to_num(linear * scale, nan=0.0, posinf=10.0, neginf=0.0)

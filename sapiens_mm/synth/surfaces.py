@@ -34,7 +34,7 @@ def periodic_noise(rng, cells: tuple, octaves: int = 5) -> np.ndarray:
 def _color(rng) -> np.ndarray:
     """Returns (3,) sRGB of 0 to 1, mostly muted colors."""
     hue, value = rng.uniform(0, 6), rng.uniform(0.25, 0.95)
-    saturation = rng.choice([rng.uniform(0, 0.25), rng.uniform(0, 0.25), rng.uniform(0.25, 0.8)])
+    saturation = rng.choice([rng.uniform(0, 0.25), rng.uniform(0, 0.25), rng.uniform(0.2, 0.4)])
     ramp = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return (value * (1 - saturation * (1 - ramp))).astype(np.float32)
 

@@ -9,8 +9,8 @@ _PATTERNS = {'plain': 0.45, 'stripes': 0.15, 'checks': 0.12, 'dots': 0.08, 'nois
 
 
 def _random_color(rng: np.random.Generator) -> list[float]:
-    """Returns linear RGB: gray, muted and strong colors, mostly dark like clothes."""
-    saturation = rng.choice([0.05, 0.35, 0.8]) * rng.uniform(0.6, 1.)
+    """Returns linear RGB: gray, muted and few strong colors, mostly dark like clothes."""
+    saturation = rng.choice([0.05, 0.25, 0.5]) * rng.uniform(0.6, 1.)
     hsv = np.float32([[[rng.uniform(0, 360), saturation, rng.uniform(0.08, 0.95)]]])
     # 2.2 only shapes the distribution; the true curve would change every color.
     return [round(float(value), 4) for value in cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]**2.2]

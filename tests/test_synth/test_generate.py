@@ -210,6 +210,17 @@ def test_the_parameters_of_a_sample_rebuild_its_people(fresh_set, body, wardrobe
     assert compared > 1500
 
 
+def test_no_camera_touches_a_person(body):
+    """Nor one who stands beside the face that it frames."""
+    other = body.rest.moved(np.eye(3), np.array([0.3, -0.3, 0.0]))
+    for seed in range(5):
+        camera, view = module._draw_camera(np.random.default_rng(seed), 'face', body, [
+            SimpleNamespace(body=body.rest), SimpleNamespace(body=other)], (48, 64), -1.0)
+        local = camera.transform(np.concatenate([posed.vertices[body.skin_vertices] for posed in (body.rest, other)]))
+        assert np.linalg.norm(local[local[:, 2] > 0], axis=1).min() >= module._NEAREST_CAMERA
+        assert view['focal'] < 20
+
+
 def test_no_camera_looks_from_under_the_ground(body):
     """Here the ground lies a meter above the feet, so that most would."""
     floor = float(body.rest.vertices[body.skin_vertices, 2].min()) + 1

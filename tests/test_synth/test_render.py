@@ -238,6 +238,36 @@ def test_a_lamp_hides_what_is_behind_it_unless_a_backdrop_does():
     assert (hidden, shown) == (-1, 0)
 
 
+def test_colored_light_is_balanced_on_skin_whatever_the_clothes():
+    """A bright cyan hat above a face in its shade is no sign of cyan light."""
+    part = np.zeros((4, 8), np.uint8)
+    part[:, 4:] = R.SKIN[0]
+    albedo = np.where(part[..., None] > 0, [0.6, 0.4, 0.3], [0.05, 0.6, 0.7])
+    light = np.array([0.5, 1.0, 2.0])
+    linear = albedo * light * np.where(part[..., None] > 0, 0.1, 1.0)
+    buffers = R.Buffers(None, None, None, None, np.ones((4, 8), np.uint8), part, np.zeros((4, 8), int), None)
+
+    def cast(image) -> float:
+        left = (image / albedo)[part > 0].mean(axis=0)
+        return np.log(left.max() / left.min())
+
+    assert cast(R.balance(linear, buffers, albedo)) < 0.3 * cast(linear)
+    # White light on persons alone stays, and so does a black image.
+    np.testing.assert_allclose(R.balance(albedo, buffers, albedo), albedo, rtol=1e-6)
+    buffers.part = np.zeros((4, 8), np.uint8)
+    np.testing.assert_allclose(R.balance(albedo, buffers, albedo), albedo, rtol=1e-6)
+    assert not R.balance(np.zeros((4, 8, 3)), buffers, albedo).any()
+
+
+def test_light_skin_beside_dark_clothes_does_not_turn_white():
+    part = np.zeros((4, 20), np.uint8)
+    part[:, :1] = R.SKIN[0]
+    buffers = R.Buffers(None, None, None, None, np.ones((4, 20), np.uint8), part, np.zeros((4, 20), int), None)
+    linear = np.where(part[..., None] > 0, 1.0, 0.02) * np.ones(3)
+    out = R.expose(linear, buffers, key=0.3)
+    assert out[part > 0].max() <= R.BRIGHT_SKIN
+
+
 def test_a_bright_sky_stays_blue_and_people_stay_linear():
     person = np.zeros((4, 8), np.uint8)
     person[:, :2] = 1

@@ -1,6 +1,7 @@
 """Vision transformers and the feature pyramid, in MMEngine's root registry."""
 from .checkpoint import CheckpointMismatch, load_pretrained_backbone
 from .feature_pyramid import SapiensFeaturePyramid
+from .hybrid_vit import SapiensHybridViT
 from .sapiens_vit import SapiensViT
 
-__all__ = ['CheckpointMismatch', 'SapiensFeaturePyramid', 'SapiensViT', 'load_pretrained_backbone']
+__all__ = ['CheckpointMismatch', 'SapiensFeaturePyramid', 'SapiensHybridViT', 'SapiensViT', 'load_pretrained_backbone']

@@ -218,9 +218,15 @@ class SapiensViT(BaseModule):
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Returns the tokens of images with positions added (B, [1 +] h * w, C), and their grid (h, w)."""
+        return self.add_positions(self.patch_embed(self.pad(x)))
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Zero-pads images (B, C, H, W) on the bottom and right to multiples of ``patch_size``."""
         H, W = x.shape[-2:]
-        x = F.pad(x, (0, -W % self.patch_size, 0, -H % self.patch_size))
-        x = self.patch_embed(x)
+        return F.pad(x, (0, -W % self.patch_size, 0, -H % self.patch_size))
+
+    def add_positions(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Returns embedded patches (B, C, h, w) as tokens with positions (B, [1 +] h * w, C), and their grid (h, w)."""
         grid = tuple(x.shape[-2:])
         x = x.flatten(2).transpose(1, 2)
         if self.with_cls_token:

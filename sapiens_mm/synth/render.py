@@ -33,14 +33,14 @@ ON_CENTER = 5e-4
 #: Linear brightness that exposure leaves nearly all pixels of the persons below.
 BRIGHT = 0.8
 #: The same for bare skin; light skin in full white light has a brightness of 0.56.
-BRIGHT_SKIN = 0.65
+BRIGHT_SKIN = 0.55
 #: Classes of bare skin among the 28 body parts.
 SKIN = [PART_IDS[name] for name, _ in BODY_PARTS_28 if name.split('_')[-1] in ('Neck', 'Foot', 'Hand', 'Arm', 'Leg',
                                                                              'Torso')]
 #: Weights of linear RGB in brightness.
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 #: Share of the light's color that is balanced, as a power: the rest stays, as in photos.
-WHITENESS = 0.8
+WHITENESS = 0.65
 #: Brightness of the brightest channel up to which images are linear.
 SHOULDER = 0.6
 

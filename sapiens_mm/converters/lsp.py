@@ -7,7 +7,9 @@ Layouts of the source folders::
     PARSE  labels.mat: ptsAll (14, 2, N), x, y;             im0001.jpg, ...
 
 Left and right are the person's. COCO's nose, eyes and ears have no label; neck and top of the head are not COCO's, but
-count for the boxes.
+count for the boxes. Coordinates are kept. If they counted pixels from 1, as MATLAB does, unbiased predictions would be
+at -1 px from the labels in x; those of a model of synthetic people with a flip test are at -0.24 px on LSP's test
+images (standard error 0.06) and at -0.02 px on LSPET's (0.12).
 """
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +28,7 @@ JOINTS = ('right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'le
 MIN_JOINTS = 6
 #: Every so many persons of LSPET are held out.
 HELD_OUT = 10
-#: Added to the extent of the joints on each side, as a share of it.
+#: Added to the extent of the joints on each side, as a share of its longer side.
 MARGIN = 0.15
 #: Area of a person in its box, COCO's average.
 AREA = 0.53
@@ -127,7 +129,7 @@ def _person(joints: np.ndarray, visible: np.ndarray, size: tuple[int, int]) -> d
     """COCO's fields of a person with joints (14, 2) and visibilities (14, ) in an image of ``size`` (width, height)."""
     labeled = joints[visible > 0]
     low, high = labeled.min(0), labeled.max(0)
-    margin = MARGIN * (high - low)
+    margin = MARGIN * (high - low).max()
     low, high = np.clip([low - margin, high + margin], 0, size)
     width, height = (high - low).tolist()
     keypoints = []

@@ -45,7 +45,7 @@ def lspet(tmp_path):
 
 @pytest.fixture
 def lsp(tmp_path):
-    """LSP of five photos; in the first, the right ankle is hidden and at (11, 51) by MATLAB's count."""
+    """LSP of five photos; in the first, the right ankle is hidden."""
     folder = tmp_path / 'lsp'
     joints = np.random.default_rng(2).uniform(5, 35, (3, 14, 5))
     joints[2] = 0

@@ -1,6 +1,6 @@
 """Sapiens 0.3B pretrained further on your photos, from the public weights and with a new decoder.
 
-1000 steps of 1024 images: 88 times each of the 11,698 training images of sapiens_tiny-2000it_photos-256x192.py, which
+1000 steps of 1024 images: 94 times each of the 10,895 training images of sapiens_tiny-2000it_photos-256x192.py, which
 also shows how to write the list of photos.
 Train: tools/dist_train.sh configs/sapiens_pretrain/photos/sapiens_0.3b-1000it_photos-1024x1024.py 8
 On fewer GPUs gradients are accumulated over more passes; batch, learning rate and steps stay the same.

@@ -17,6 +17,7 @@ from .textures import draw_cloth, sample_cloth
 _SLEEVES = {'none': 0.1, 'short': 0.6, 'half': 0.95, 'long': 1.93}
 _LEGS = {'shorts': 0.55, 'knee': 0.95, 'long': 1.9}
 _SOCKS = {'ankle': 1.85, 'crew': 1.6, 'knee': 1.12}
+_TUCK = 0.02  # meters: so much closer to the body a skirt's waistband lies under a shirt
 _HEM_MARGIN = 0.02  # meters: skin this far inside a hem is hidden
 
 
@@ -200,11 +201,14 @@ class _Fitting:
 
     def skirt(self, piece: dict) -> None:
         w = self.wardrobe
-        field = w.z - piece['hem']
+        field, loose = w.z - piece['hem'], 0.008
         if 'top' in self.outfit:  # which hangs over the waistband
-            field = np.minimum(field, self.outfit['top']['hem'] + 0.03 - w.z)
+            above = w.z - self.outfit['top']['hem']
+            field = np.minimum(field, 0.03 - above)
+            if piece['cloth'] != self.outfit['top']['cloth']:  # not a dress
+                loose -= _TUCK * np.clip(above / 0.02 + 0.25, 0, 1)
         normals = vertex_normals(self.posed.vertices, w.skirt)
-        self._shell('skirt', field, 0.008, piece, 'Lower_Clothing', faces=w.skirt, normals=normals)
+        self._shell('skirt', field, loose, piece, 'Lower_Clothing', -_TUCK, w.skirt, normals)
         # Thighs may be visible from below, the body above them must not be.
         self.hidden |= (field > 0.1) & (w.z < w.hip) & (w.leg < 0.3) & (w.is_arm < 0.5)
 

@@ -216,3 +216,27 @@ def test_straps_lie_on_the_shirt_wherever_it_has_folds(body, wardrobe):
         assert front.sum() > 100
         both = label_buffers([meshes['straps'], meshes['top']], camera)
         assert (both.part[front] == apparel).mean() > 0.99, fold
+
+
+@pytest.mark.parametrize('fold', range(3))
+def test_a_waistband_stays_under_the_shirt(body, wardrobe, fold, monkeypatch):
+    """In the rest pose, where hems are heights."""
+    hem = wardrobe.hip
+    outfit = dict(top=dict(sleeve='short', hem=hem, neckline=0.1, cloth=CLOTH, loose=0.0, fold=fold),
+                  skirt=dict(hem=-0.5, cloth=dict(CLOTH, color=[0.1, 0.1, 0.5]), loose=0.0, fold=fold + 10))
+
+    def shown() -> int:
+        meshes, _ = dress(wardrobe, body.rest, outfit, 1)
+        count = 0
+        for azimuth in (0, 90, 180, 270):
+            camera = frame_box(body.rest.vertices[body.skin_vertices], (400, 300), 2.0, azimuth=azimuth)
+            buffers = label_buffers(meshes, camera)
+            rows, columns = np.nonzero(buffers.part == PART_IDS['Lower_Clothing'])
+            points = camera.rays(np.stack([columns, rows], 1)) * buffers.depth[rows, columns, None]
+            heights = ((points - camera.translation) @ camera.rotation)[:, 2]
+            count += (heights > hem + 0.004).sum()
+        return int(count)
+
+    assert shown() == 0
+    monkeypatch.setattr('sapiens_mm.synth.clothes._TUCK', 0.0)
+    assert shown() > 0

@@ -1,4 +1,4 @@
-"""Vision transformer between a convolutional stem and a decoder that joins their maps, for small models."""
+"""Vision transformer with a convolutional stem and an upsampling decoder, for small models."""
 from collections.abc import Sequence
 
 import torch.nn as nn
@@ -49,7 +49,7 @@ class SapiensHybridViT(SapiensViT):
     """
 
     def __init__(self, stem_channels: Sequence[int] = (24, 48, 96, 160), decoder_channels: Sequence[int] = (64, 32),
-                 in_channels: int = 3, patch_size: int = 16, **kwargs):
+                 patch_size: int = 16, **kwargs):
         for name in ('patch_cfg', 'out_indices', 'out_type', 'with_cls_token'):
             if name in kwargs:
                 raise ValueError(f'{name}: got {kwargs[name]!r}, expected none for {type(self).__name__}; remove it')
@@ -59,8 +59,8 @@ class SapiensHybridViT(SapiensViT):
         if not 0 < len(decoder_channels) < len(stem_channels):
             raise ValueError(f'decoder_channels: got {len(decoder_channels)}, expected 1 to {len(stem_channels) - 1}, '
                              'fewer than stem_channels')
-        super().__init__(in_channels=in_channels, patch_size=patch_size, **kwargs)
-        self.patch_embed = ConvStem(in_channels, stem_channels, self.embed_dims)
+        self._stem_channels = tuple(stem_channels)
+        super().__init__(patch_size=patch_size, **kwargs)
         self.out_channels = decoder_channels[-1]
         widths = list(zip([self.embed_dims, *decoder_channels], decoder_channels))
         self.decoder = nn.ModuleList(
@@ -68,7 +68,9 @@ class SapiensHybridViT(SapiensViT):
                           nn.ReLU()) for before, after in widths)
         self.laterals = nn.ModuleList(
             nn.Conv2d(before, after, 1) for before, after in zip(stem_channels[-2::-1], decoder_channels))
-        self._freeze()
+
+    def _make_patch_embed(self, in_channels: int) -> nn.Module:
+        return ConvStem(in_channels, self._stem_channels, self.embed_dims)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Maps normalized images (B, in_channels, H, W) of any size to one map of ``out_channels``."""

@@ -167,7 +167,7 @@ class SapiensViT(BaseModule):
         if not -1 <= frozen_stages <= self.num_layers:
             raise ValueError(f'frozen_stages: got {frozen_stages}, expected -1 (nothing frozen) to {self.num_layers}')
 
-        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, patch_size, **(patch_cfg or {}))
+        self.patch_embed = self._make_patch_embed(in_channels, **(patch_cfg or {}))
         if with_cls_token:
             self.cls_token = nn.Parameter(torch.randn(1, 1, self.embed_dims) * .02)
         self.pos_embed = nn.Parameter(sincos_pos_embed(self.grid_size, self.embed_dims, int(with_cls_token)))
@@ -194,6 +194,9 @@ class SapiensViT(BaseModule):
         if name not in cls.arch_zoo:
             raise ValueError(f"arch: got '{arch}', expected one of {', '.join(cls.arch_zoo)} or a dict")
         return cls.arch_zoo[name]
+
+    def _make_patch_embed(self, in_channels: int, **kwargs) -> nn.Module:
+        return PatchEmbed(in_channels, self.embed_dims, self.patch_size, **kwargs)
 
     def init_weights(self):
         """Loads the checkpoint that ``init_cfg`` names, or draws weights as ViT does (normal, std 0.02)."""

@@ -13,14 +13,15 @@ from ..utils.text import differences, first_line
 
 
 def open_folder(out: str | os.PathLike, **settings: Any) -> Path:
-    """Creates the folder of a conversion; a ValueError if it holds something else, or one with other settings."""
+    """Creates the folder of a conversion; a ValueError if it has other files, or a conversion with other settings."""
     out = Path(out)
     path = out / 'settings.json'
     if path.exists():
         before = read_json(path)
-        if not isinstance(before, dict) or (differ := differences(before, settings)):
-            raise ValueError(f'{out}: got a conversion with {differ if isinstance(before, dict) else before!r:.500}; '
-                             'give another folder, or the same settings to continue it')
+        differ = differences(before, settings) if isinstance(before, dict) else repr(before)
+        if differ:
+            raise ValueError(f'{out}: got a conversion with {differ:.500}, expected equal settings; give another '
+                             'folder, or the same settings to continue it')
     elif out.exists() and any(out.iterdir()):
         raise ValueError(f'{out}: got a folder with other files, expected an empty one or an earlier conversion; give '
                          'another folder')
@@ -43,7 +44,7 @@ def read_mat(path: Path, name: str) -> np.ndarray:
             content = loadmat(file)
         except Exception as error:  # a damaged file raises nearly anything
             raise ValueError(f'{path}: got {type(error).__name__} ({first_line(error)}), expected a complete .mat file '
-                             'of MATLAB up to version 7; get it again') from error
+                             'of MATLAB up to version 7; download it again') from error
     if name not in content:
         names = [key for key in content if not key.startswith('__')]
         raise ValueError(f"{path}: got the variables {', '.join(names) or 'none'}, expected '{name}'; give the file of "
@@ -63,8 +64,8 @@ def copy_image(source: Path, target: Path) -> tuple[int, int]:
             decode(data, cv2.IMREAD_COLOR)
         height, width, orientation = header_of(data)
     except (ValueError, TypeError) as error:
-        raise ValueError(f'{target if done else source}: got {first_line(error)}, expected a whole image; get it again'
-                         ) from error
+        raise ValueError(f'{target if done else source}: got {first_line(error)}, expected a whole image; '
+                         'download it again') from error
     if orientation != 1:
         raise ValueError(f'{source}: got EXIF orientation {orientation}, expected 1; remove the tag if the labels '
                          'are of the stored pixels')

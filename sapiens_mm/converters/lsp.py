@@ -7,9 +7,7 @@ Layouts of the source folders::
     PARSE  labels.mat: ptsAll (14, 2, N), x, y;             im0001.jpg, ...
 
 Left and right are the person's. COCO's nose, eyes and ears have no label; neck and top of the head are not COCO's, but
-count for the boxes. Coordinates are kept. If they counted pixels from 1, as MATLAB does, unbiased predictions would be
-at -1 px from the labels in x; those of a model of synthetic people with a flip test are at -0.24 px on LSP's test
-images (standard error 0.06) and at -0.02 px on LSPET's (0.12).
+count for the boxes. Coordinates are kept as stored.
 """
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +36,7 @@ _FIRST_IDS = dict(lspet=0, lsp=20000, parse=30000)
 
 
 class Source(NamedTuple):
-    """A set: its name, (N, 14, 2) pixels, (N, 14) visibilities as COCO's, and the N images."""
+    """A dataset: its name, (N, 14, 2) pixels, (N, 14) visibilities as COCO's, and the N images."""
     name: str
     joints: np.ndarray
     visible: np.ndarray
@@ -54,14 +52,14 @@ def convert_lsp(folders: Sequence[str | os.PathLike], out: str | os.PathLike,
 
     Args:
         folders: Of LSPET, LSP and PARSE, one or more in any order.
-        progress: Wraps the samples of a set, as tqdm does.
+        progress: Wraps the samples of a dataset, as tqdm does.
 
     Raises an OSError if a file is missing, a ValueError if it is damaged or of another layout.
     """
     sources = [read_source(Path(folder)) for folder in folders]
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
-        raise ValueError(f'folders: got {", ".join(names)}, expected each set once; leave one out')
+        raise ValueError(f'folders: got {", ".join(names)}, expected each dataset once; remove one')
     out = open_folder(out, dataset='LSP')
     counts = {}
     for source in sources:
@@ -93,24 +91,29 @@ def read_source(folder: Path) -> Source:
     name = kinds.get(array.shape[:2]) if array.ndim == 3 and array.dtype.kind in 'iuf' else None
     if name is None or (name == 'parse') != (variable == 'ptsAll'):
         raise ValueError(f"{path}: got '{variable}' of shape {array.shape} and type {array.dtype}, expected joints of "
-                         'LSPET (14, 3, N) or LSP (3, 14, N), or ptsAll of PARSE (14, 2, N)')
+                         'LSPET (14, 3, N) or LSP (3, 14, N), or ptsAll of PARSE (14, 2, N); give '
+                         'the folder of one of them')
     array = np.transpose(array, (2, 1, 0) if name == 'lsp' else (2, 0, 1)).astype(np.float64)
     visible = np.full(array.shape[:2], 2)
     if name != 'parse':
         flags = array[..., 2]
         if wrong := set(np.unique(flags)) - {0, 1}:
-            raise ValueError(f'{path}: got {some(wrong)} as the third value of a joint, expected 0 or 1')
+            raise ValueError(f'{path}: got {some(wrong)} as the third value of a joint, expected 0 or 1; '
+                             'download it again')
         visible = np.where(flags == 1, 2, 0) if name == 'lspet' else np.where(flags == 1, 1, 2)
+    # Not shifted by 1 px, as labels that count pixels from 1 would need: in x, predictions of a model that did not see
+    # these labels are at -0.24 px from them on LSP and at -0.02 px on LSPET, which is nearer to 0 than to -1.
     joints = array[..., :2]
     if bad := np.flatnonzero(((visible > 0) & ~np.isfinite(joints).all(-1)).any(1) | ~visible.any(1)).tolist():
         raise ValueError(f'{path}: got no joints, or joints that are not finite, in columns {some(bad)} (from 0), '
-                         'expected pixels')
+                         'expected pixels; download it again')
     digits = 5 if name == 'lspet' else 4
     files = [images / f'im{number:0{digits}d}.jpg' for number in range(1, len(joints) + 1)]
-    found = set(images.glob('im*.jpg'))
-    if missing := [file.name for file in files if file not in found]:
-        raise FileNotFoundError(f'{images}: got no {some(missing)}, expected the {len(files)} images of {path.name}')
-    if extra := sorted(file.name for file in found - set(files)):
+    present = set(images.glob('im*.jpg'))
+    if missing := [file.name for file in files if file not in present]:
+        raise FileNotFoundError(f'{images}: got no {some(missing)}, expected the {len(files)} images of {path.name}; '
+                                'add them')
+    if extra := sorted(file.name for file in present - set(files)):
         raise ValueError(f'{images}: got {some(extra)}, expected the {len(files)} images of {path.name}; take both '
                          'from the same source')
     return Source(name, joints, visible, files)
@@ -122,6 +125,9 @@ def _splits(source: Source) -> dict[str, np.ndarray]:
         held_out = np.arange(len(enough)) % HELD_OUT == HELD_OUT - 1
         return dict(lspet_train=enough[~held_out], lspet_val=enough[held_out])
     every, first = np.arange(len(source.images)), TRAINING[source.name]
+    if len(every) <= first:
+        raise ValueError(f'{source.images[0].parent}: got {len(every)} images of {source.name}, expected more than the '
+                         f'{first} of its training; take the whole dataset')
     return {f'{source.name}_train': every[:first], f'{source.name}_test': every[first:]}
 
 

@@ -60,7 +60,8 @@ def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np
     """
     parts = read_table(table, classes)
     if missing := [path.stem for path in masks if not (images / f'{path.stem}.jpg').is_file()]:
-        raise FileNotFoundError(f'{images}: got no image of {some(missing)}, expected a .jpg for each label file')
+        raise FileNotFoundError(f'{images}: got no image of {some(missing)}, expected a .jpg for each label file; '
+                                'add them')
     out = open_folder(out, dataset='parts', **{f'class {name}': part for name, part in parts.items()})
     ids = np.array([IGNORED_PART if part == 'ignored' else PART_IDS[part] for part in parts.values()], np.uint8)
     lists, empty = dict(train=[], test=[]), []
@@ -70,14 +71,17 @@ def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np
         if not all(target.exists() for target in (*targets, image[1])):
             labels = read(path)
             if labels.dtype.kind not in 'iu' or labels.ndim != 2:
-                raise ValueError(f'{path}: got {labels.dtype} of shape {labels.shape}, expected class ids (H, W)')
+                raise ValueError(f'{path}: got {labels.dtype} of shape {labels.shape}, expected class ids '
+                                 '(H, W); download it again')
             if unknown := sorted(set(np.unique(labels).tolist()) - set(range(len(ids)))):
-                raise ValueError(f'{path}: got the classes {some(unknown)}, expected 0 to {len(ids) - 1}')
+                raise ValueError(f'{path}: got the classes {some(unknown)}, expected 0 to {len(ids) - 1}; add '
+                                 'them to the table')
             if not labels.any():
                 empty.append(path.stem)
                 continue
             if (size := copy_image(*image)) != labels.shape:
-                raise ValueError(f'{path}: got labels (H, W) of {labels.shape}, expected {size} as its image')
+                raise ValueError(f'{path}: got labels (H, W) of {labels.shape}, expected {size} as its image; take '
+                                 'both from the same source')
             _write_png(targets[0], np.where(labels > 0, 255, 0))
             _write_png(targets[1], ids[labels], palette=True)
         lists['test' if index % held_out == held_out - 1 else 'train'].append(path.stem)
@@ -109,7 +113,7 @@ def read_table(path: str | os.PathLike, classes: Sequence[str]) -> dict[str, str
 
 def _files(folder: Path, suffix: str) -> list[Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f'{folder} does not exist; expected the folder of the labels below the source folder')
+        raise FileNotFoundError(f'{folder}: got no such folder, expected the labels in it; give the folder above')
     files = sorted(path for path in folder.iterdir() if path.suffix == suffix and not path.name.startswith('.'))
     if not files:
         raise FileNotFoundError(f'{folder}: got no *{suffix}, expected the labels of the dataset')
@@ -121,7 +125,7 @@ def _read_indices(path: Path) -> np.ndarray:
         with open_image(path) as image:
             return np.asarray(image)
     except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f'{path}: got {first_line(error)}, expected a whole PNG; get it again') from error
+        raise ValueError(f'{path}: got {first_line(error)}, expected a whole PNG; download it again') from error
 
 
 def _write_png(path: Path, pixels: np.ndarray, palette: bool = False) -> None:

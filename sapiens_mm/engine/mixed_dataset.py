@@ -80,12 +80,12 @@ class SapiensMixedDataset(ConcatDataset):
 
     def check_one_epoch(self) -> None:
         """Raises a ValueError if an epoch omits samples: loops that count iterations repeat the first epoch."""
-        share = min(count / len(dataset) for count, dataset in zip(self.counts, self.datasets) if count)
-        if share < 1:
+        if any(0 < count < len(dataset) for count, dataset in zip(self.counts, self.datasets)):
+            length = max(math.ceil(len(dataset) * sum(self.weights) / weight)
+                         for weight, dataset in zip(self.weights, self.datasets) if weight)
             raise ValueError(
                 f'length: got {len(self)} in a loop that counts iterations, which draws the same samples in every '
-                f'epoch, expected at least {math.ceil(len(self) / share)}, which include all; raise length, or use a '
-                'loop that counts epochs')
+                f'epoch, expected at least {length}, which include all; raise length, or use a loop that counts epochs')
 
     @force_full_init
     def __len__(self) -> int:

@@ -176,12 +176,12 @@ def _draw_camera(rng, framing, body, people, size, floor) -> tuple[Camera, dict]
                 roll=float(rng.normal(0, 3)))
     view = {name: round(value, 5) for name, value in view.items()}
     camera = frame_box(points, size, **view)
-    while camera.center[2] < floor + _LOWEST_CAMERA:  # a camera below the ground would not see it
-        view['elevation'] = round(view['elevation'] + 1, 5)
-        camera = frame_box(points, size, **view)
     crowd = np.concatenate([person.body.vertices[skin] for person in people])
     while _distance(camera, crowd) < _NEAREST_CAMERA:  # a longer lens frames the same points from farther away
         view['focal'] = round(view['focal'] * 1.1, 5)
+        camera = frame_box(points, size, **view)
+    while camera.center[2] < floor + _LOWEST_CAMERA:  # a camera below the ground would not see it
+        view['elevation'] = round(view['elevation'] + 1, 5)
         camera = frame_box(points, size, **view)
     return camera, view
 

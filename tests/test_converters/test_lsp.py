@@ -57,6 +57,12 @@ def test_missing_labels_and_images(lspet, tmp_path):
         convert_lsp([lspet], tmp_path / 'out')
 
 
+def test_a_part_of_the_training_images(lsp, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, 'TRAINING', dict(lsp=5))
+    with pytest.raises(ValueError, match='got 5 images of lsp'):
+        convert_lsp([lsp], tmp_path / 'out')
+
+
 def test_the_same_set_twice(lspet, tmp_path):
     with pytest.raises(ValueError, match='lspet, lspet'):
         convert_lsp([lspet, lspet], tmp_path / 'out')

@@ -1,6 +1,7 @@
 """Tests of mixed datasets."""
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, TRANSFORMS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from sapiens_mm.engine import SapiensMixedDataset
+from sapiens_mm.engine import SapiensMixedDataset, SapiensSeedHook
 
 
 @TRANSFORMS.register_module()
@@ -88,6 +89,24 @@ def test_a_loop_that_counts_iterations_must_see_all_samples(tmp_path):
     train(tmp_path / 'long', loop=loop, length=160)
     dataset = build(length=160)
     assert len(set(drawn(dataset))) == sum(SIZES)
+    # The shares of the length that an error names are rounded down at most.
+    sets = [dict(type='Range', first=0, number=3), dict(type='Range', first=100, number=100)]
+    with pytest.raises(ValueError, match='at least 150'):
+        build((1, 2), sets, length=10).check_one_epoch()
+    build((1, 2), sets, length=150).check_one_epoch()
+
+
+def test_a_mix_in_a_mix_draws_anew_in_each_epoch():
+    inner = dict(type='SapiensMixedDataset', datasets=SETS, weights=(1, 1, 1), length=6)
+    dataset = build((1, 1), [inner, SETS[0]], length=12)
+    runner = SimpleNamespace(seed=3, train_dataloader=SimpleNamespace(sampler=None, dataset=dataset),
+                             train_loop=object.__new__(EpochBasedTrainLoop))
+    epochs = []
+    for runner.epoch in range(9):
+        SapiensSeedHook().before_train_epoch(runner)
+        epochs.append([dataset.get_data_info(i)['value'] for i in range(len(dataset))])
+    assert len(set(map(tuple, epochs))) == 9
+    assert len({value for epoch in epochs for value in epoch}) > 20  # one draw of the inner mix has six
 
 
 @pytest.mark.parametrize(('weights', 'length', 'counts'), [

@@ -17,11 +17,12 @@ def test_bad_input(run_main, lspet, ccp, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
-def test_counts(run_main, lspet, lsp, ccp, table, tmp_path):
+def test_counts(run_main, monkeypatch, lspet, lsp, ccp, table, tmp_path):
+    monkeypatch.setattr('sapiens_mm.converters.lsp.TRAINING', dict(lsp=3))
     status, out, _ = run_main(TOOL('lsp'), lspet, lsp, tmp_path / 'lsp_out')
     assert status == 0
     assert out.splitlines() == [
-        'lspet_train: 10 persons', 'lspet_val: 1 persons', 'lsp_train: 5 persons', 'lsp_test: 0 persons']
+        'lspet_train: 10 persons', 'lspet_val: 1 persons', 'lsp_train: 3 persons', 'lsp_test: 2 persons']
     status, out, _ = run_main(TOOL('clothing_co_parsing'), ccp, tmp_path / 'ccp_out', '--map', table)
     assert status == 0
     assert 'train.txt: 4' in out

@@ -28,6 +28,12 @@ def benchmark(pretraining_helps, *args):
     return pretraining_helps.Benchmark(pretraining_helps.parse_args([str(arg) for arg in args]))
 
 
+def test_bad_numbers(pretraining_helps, lists, capsys):
+    with pytest.raises(SystemExit):
+        benchmark(pretraining_helps, *lists, '--seeds', 0)
+    assert '--seeds: got 0' in capsys.readouterr().err
+
+
 def test_bad_lists(pretraining_helps, lists, tmp_path):
     with pytest.raises(SystemExit, match='got 20.*12'):
         benchmark(pretraining_helps, *lists, '--people-counts', 20)

@@ -73,7 +73,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--lr', type=float, default=1.2e-3, help='of the fine-tuning')
     parser.add_argument('--layer-decay', type=float, default=1., help='of the fine-tuning')
     parser.add_argument('--seeds', type=int, default=3)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for name in ('jobs', 'pretrain_steps', 'steps', 'seeds'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name.replace("_", "-")}: got {getattr(args, name)}, expected 1 or more')
+    return args
 
 
 def read_list(path: Path) -> list[str]:
@@ -146,7 +150,7 @@ class Benchmark:
     def finetune(self, start: str, images: int, seed: int) -> None:
         args = self.args
         name = f'finetune-{start}-on-{images}-{seed}'
-        config = self.folder / f'finetune-{start}-on-{images}.py'
+        config = self.folder / f'{name}.py'
         init = None if start == 'random' else dict(type='Pretrained', checkpoint=str(self.encoder(start)))
         epochs = -(-args.steps // -(-images // 16))
         config.write_text(FINETUNE.format(

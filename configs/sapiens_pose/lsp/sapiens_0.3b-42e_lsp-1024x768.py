@@ -1,6 +1,7 @@
 """Sapiens 0.3B on photos of athletes, 12 of 17 keypoints.
 
-Published: none for this dataset. Face keypoints are not labeled.
+Published: none for this dataset. The five keypoints of the face are not labeled and stay untrained: ignore them, or
+start from weights that know them (--cfg-options load_from=...).
 Data:  tools/dataset_converters/lsp.py LSPET_FOLDER LSP_FOLDER PARSE_FOLDER data/lsp (docs/datasets.md)
 Train: tools/dist_train.sh configs/sapiens_pose/lsp/sapiens_0.3b-42e_lsp-1024x768.py 8 --amp
 Test:  tools/dist_test.sh configs/sapiens_pose/lsp/sapiens_0.3b-42e_lsp-1024x768.py CHECKPOINT 8

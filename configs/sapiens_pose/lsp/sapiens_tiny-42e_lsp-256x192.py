@@ -1,6 +1,7 @@
 """A tiny model (5 M parameters in the backbone) on photos of athletes, 12 of 17 keypoints, from scratch, for a laptop.
 
-Face keypoints are not labeled: begin with weights that know them (--cfg-options load_from=...), or drop them.
+The five keypoints of the face are not labeled and stay untrained: ignore them, or start from weights that know them
+(--cfg-options load_from=...).
 Data:  tools/dataset_converters/lsp.py LSPET_FOLDER LSP_FOLDER PARSE_FOLDER data/lsp (docs/datasets.md)
 Train: tools/dist_train.sh configs/sapiens_pose/lsp/sapiens_tiny-42e_lsp-256x192.py 2
 Test:  tools/test.py configs/sapiens_pose/lsp/sapiens_tiny-42e_lsp-256x192.py CHECKPOINT

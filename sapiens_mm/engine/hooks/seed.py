@@ -86,14 +86,16 @@ class SapiensSeedHook(Hook):
             transform._made = 0
 
 
-def _seed_transforms(dataset: object, repeated: bool = False) -> Iterator[tuple[SapiensSeedSample, bool]]:
+def _seed_transforms(dataset: object, repeated: bool = False,
+                     only_mixed: bool = False) -> Iterator[tuple[SapiensSeedSample, bool]]:
     repeated = repeated or isinstance(dataset, (RepeatDataset, ClassBalancedDataset))
-    if hasattr(dataset, 'seed_sample'):  # seeds before the pipelines of its sets, which may draw a sample repeatedly
+    mixed = hasattr(dataset, 'seed_sample')  # seeds the pipelines of its datasets, which may draw a sample repeatedly
+    if mixed:
         yield dataset.seed_sample, repeated
-        return
     for inner in [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or [])]:
         if inner is not None:
-            yield from _seed_transforms(inner, repeated)
+            # Of the datasets in a mix only mixes need the epoch, to draw from it.
+            yield from _seed_transforms(inner, repeated, only_mixed or mixed)
     for transform in getattr(getattr(dataset, 'pipeline', None), 'transforms', []):
-        if isinstance(transform, SapiensSeedSample):
+        if isinstance(transform, SapiensSeedSample) and not only_mixed:
             yield transform, repeated

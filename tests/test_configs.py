@@ -25,7 +25,7 @@ from .test_dense.conftest import write_people
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 NAMES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
 SIZES = ('0.3b', '0.6b', '1b', '2b')
-POSE = dict(coco=17, coco_wholebody=133, goliath=308, lsp=17, synthetic=17)
+POSE = dict(coco=17, coco_wholebody=133, goliath=308, lsp=17, mixed=17, synthetic=17)
 TINY = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
 built = {}
 

@@ -78,7 +78,8 @@ def test_model_and_schedule_build(name):
         if height == 1024:
             assert model.backbone.patch_embed.projection.padding == (2, 2)
             assert model.head.decoder.sigma == 6
-        assert cfg.train_dataloader.dataset.get('pipeline') or cfg.train_dataloader.dataset.dataset.pipeline
+        data = cfg.train_dataloader.dataset
+        assert data.get('pipeline') or all(inner.pipeline for inner in data.get('datasets') or [data.dataset])
         assert cfg.test_dataloader.dataset.pipeline == cfg.val_dataloader.dataset.pipeline
 
 

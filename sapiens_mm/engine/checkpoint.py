@@ -104,7 +104,9 @@ def _register(name: str, *prefixes: str) -> None:
 
     def load(filename: str, map_location: MapLocation = None) -> Any:
         if before is None or _ours_alone or _is_ours(filename):
-            return load_checkpoint_file(filename, map_location)
+            checkpoint = load_checkpoint_file(filename, map_location)
+            # MMEngine's EMAHook needs this key.
+            return checkpoint if 'state_dict' in checkpoint else dict(state_dict=checkpoint)
         read = before
         if '' not in prefixes:
             # A server that our download cannot handle is left to the host's own loader.

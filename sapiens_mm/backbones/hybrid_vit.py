@@ -35,8 +35,8 @@ class ConvStem(nn.Module):
 class SapiensHybridViT(SapiensViT):
     """``SapiensViT`` on the map of a convolutional stem; a decoder brings its output back to the stem's larger maps.
 
-    Convolutions learn edges and small shifts from far fewer images than patches do (Xiao et al., 2021,
-    https://arxiv.org/abs/2106.14881). The output is one map (B, ``decoder_channels[-1]``, H', W'), twice as large as
+    A convolutional stem makes transformers easier to train (Xiao et al., 2021, https://arxiv.org/abs/2106.14881). The
+    output is one map (B, ``decoder_channels[-1]``, H', W'), twice as large as
     the transformer's for each entry of ``decoder_channels``; heads need no transposed convolutions. It cannot be a
     masked autoencoder: the stem sees across patches.
 

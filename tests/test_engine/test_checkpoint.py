@@ -1,15 +1,17 @@
 """Tests of checkpoint loading from files, folders and the web."""
 import os
 from collections import OrderedDict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn as nn
 from mmengine.config import ConfigDict
+from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from mmengine.utils import digit_version
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
@@ -212,3 +214,13 @@ class TestHosts:
         assert host(tmp_path / 'run.pth', names=True) == 'dict state_dict message_hub'
         save_file(bare, tmp_path / 'bare.safetensors')
         assert host(tmp_path / 'bare.safetensors', names=True) == 'dict state_dict'
+
+    def test_bare_weights_suit_mmengines_hooks_and_any_module(self, tmp_path):
+        bare = {'pos_embed': torch.zeros(1), 'patch_embed.projection.weight': torch.zeros(1)}
+        save_file(bare, tmp_path / 'bare.safetensors')
+        checkpoint = CheckpointLoader.load_checkpoint(str(tmp_path / 'bare.safetensors'))
+        assert type(checkpoint['state_dict']) is OrderedDict
+        assert checkpoint['state_dict']._metadata.get('neck.any')['bare_backbone'].keys() == bare.keys()
+        hook = EMAHook()
+        hook.ema_model = SimpleNamespace(module=nn.Linear(1, 1))
+        hook.after_load_checkpoint(SimpleNamespace(_resume=False), checkpoint)

@@ -1,7 +1,7 @@
 """A small model of 17 keypoints (1.7 M parameters) on photos of athletes and on synthetic people.
 
-Photos have labels for 12 keypoints; synthetic people add the five of the face. A convolutional stem lets so small a
-model learn from so few images.
+Photos have labels for 12 keypoints; synthetic people add the five of the face. Not trained to the end yet: see
+sapiens_mm/weights/README.md.
 Data:  tools/dataset_converters/lsp.py LSPET_FOLDER LSP_FOLDER PARSE_FOLDER data/lsp (docs/datasets.md)
        tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --seed 1
 Train: tools/dist_train.sh configs/sapiens_pose/mixed/sapiens_hybrid-60e_mixed-192x144.py 2

@@ -35,6 +35,8 @@ class SapiensDenseHead(BaseDecodeHead):
         channels, norm_cfg: Only checked: public models have InstanceNorm, although their configs name SyncBN.
         loss_size: Size at which losses compare: ``'labels'``, outputs resized to the labels; or ``'outputs'``, the
             labels of the pixels nearest to the outputs' centers, cheaper by the square of the outputs' stride.
+        mask_loss: Whether pixels of ``gt_person_mask`` without a class are learned as any class but 0, the background
+            (``loss_mask``); for labels of clothes or hair that leave out the rest of the person.
         init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix='decode_head.')`` loads every tensor of the head; the
             prefix is optional. By default the last layer is drawn with std 0.01 and gets the task's bias.
     """
@@ -55,6 +57,7 @@ class SapiensDenseHead(BaseDecodeHead):
                  align_corners: bool = False,
                  norm_cfg: dict | None = None,
                  loss_size: str = 'labels',
+                 mask_loss: bool = False,
                  init_cfg: dict | list[dict] | None = None):
         task = canonical_name(task)
         if task not in dense_tasks():
@@ -62,6 +65,8 @@ class SapiensDenseHead(BaseDecodeHead):
         if loss_size not in ('labels', 'outputs'):
             raise ValueError(f"loss_size: got '{loss_size}', expected 'labels' or 'outputs'")
         spec = dense_tasks()[task]
+        if mask_loss and spec.kind != 'classes':
+            raise ValueError(f"mask_loss: got True for task='{task}', expected False for a task without classes")
         numbers = {value for value in (num_classes, out_channels, spec.channels) if value is not None}
         if len(numbers) != 1:
             expected = spec.channels or 'the number of classes in either one'
@@ -87,6 +92,7 @@ class SapiensDenseHead(BaseDecodeHead):
                 name='conv_seg', type='Normal', std=0.01, bias=spec.bias)))
         self.task = task
         self.loss_size = loss_size
+        self.mask_loss = mask_loss
         self.deconv_layers = upsampling_layers(in_channels, deconv_out_channels, deconv_kernel_sizes)
         self.conv_layers = conv_layers([in_channels, *deconv_out_channels][-1], conv_out_channels, conv_kernel_sizes)
 
@@ -128,10 +134,12 @@ class SapiensDenseHead(BaseDecodeHead):
             _check_vocabulary(batch_data_samples[0], self.num_classes)
         labels = torch.stack([sample.get(field).data for sample in batch_data_samples])
         outputs = seg_logits.float()  # before resizing, so that values are not rounded twice
+        masks = self._stack_masks(batch_data_samples, labels) if self.mask_loss else None
         if self.loss_size == 'labels':
             outputs = F.interpolate(outputs, labels.shape[-2:], mode='bilinear', align_corners=self.align_corners)
         else:
             labels = _labels_at_centers(labels, outputs.shape[-2:])
+            masks = None if masks is None else _labels_at_centers(masks, outputs.shape[-2:])
         kwargs = {}
         if classes:
             labels, kwargs = labels.squeeze(1).long(), dict(ignore_index=self.ignore_index)
@@ -140,9 +148,18 @@ class SapiensDenseHead(BaseDecodeHead):
             terms = loss(outputs, labels, **kwargs)
             for name, value in (terms if isinstance(terms, dict) else {loss.loss_name: terms}).items():
                 losses[name] = losses[name] + value if name in losses else value
+        if masks is not None:
+            unknown = (labels == self.ignore_index) & (masks.squeeze(1) > 0)
+            losses['loss_mask'] = ((outputs.logsumexp(1) - outputs[:, 1:].logsumexp(1)) * unknown).mean()
         if classes and MessageHub.get_current_instance().get_info('logged_iter', True):
             losses['acc_seg'] = correct_pixels(outputs.detach(), labels, self.ignore_index)
         return losses
+
+    @staticmethod
+    def _stack_masks(batch_data_samples: list, labels: Tensor) -> Tensor:
+        none = torch.zeros_like(labels[0], dtype=torch.uint8)
+        return torch.stack([sample.gt_person_mask.data if 'gt_person_mask' in sample else none
+                            for sample in batch_data_samples])
 
 
 def _check_norm(norm_cfg: dict | None) -> None:

@@ -39,6 +39,8 @@ def test_bad_arguments_are_named():
         SapiensDenseHead(32, num_classes=6, out_channels=5)
     with pytest.raises(ValueError, match='got 3, None, expected 1 .*depth'):
         SapiensDenseHead(32, num_classes=3, task='depth')
+    with pytest.raises(ValueError, match='mask_loss'):
+        build('normal', mask_loss=True)
     with pytest.raises(ValueError, match='512, expected 8'):
         build(channels=512)
     with pytest.raises(ValueError, match='GN'):
@@ -156,6 +158,29 @@ def test_accuracy_equals_mmseg():
     torch.testing.assert_close(
         correct_pixels(logits, labels, 255), accuracy(logits, labels, ignore_index=255)[0], atol=1e-3, rtol=0)
     assert correct_pixels(logits, torch.full_like(labels, 255), 255) == 0
+
+
+@pytest.mark.parametrize('loss_size', ['labels', 'outputs'])
+def test_pixels_of_the_person_without_a_class(loss_size):
+    head = build('seg', loss_size=loss_size, mask_loss=True)
+    outputs = torch.randn(2, head.num_classes, 8, 6, requires_grad=True)
+    labels = torch.full((1, 8, 6), 255)
+    labels[:, :2] = 3
+    mask = torch.zeros(1, 8, 6, dtype=torch.uint8)
+    mask[:, :5] = 1
+    with_mask, without = samples()
+    for sample in (with_mask, without):
+        sample.gt_sem_seg = PixelData(data=labels)
+    with_mask.gt_person_mask = PixelData(data=mask)
+    losses = head.loss_by_feat(outputs, [with_mask, without])
+    unknown = torch.zeros(2, 8, 6)
+    unknown[0, 2:5] = 1
+    expected = -((1 - outputs.softmax(1)[:, 0]).log() * unknown).mean()
+    torch.testing.assert_close(losses['loss_mask'], expected)
+    losses['loss_mask'].backward()
+    assert (outputs.grad.abs().sum(1) > 0).equal(unknown > 0)
+    assert (outputs.grad[0, 0, 2:5] > 0).all()  # the background becomes less likely
+    assert 'loss_mask' not in build('seg', loss_size=loss_size).loss_by_feat(outputs, [with_mask, without])
 
 
 def test_weights_start_as_mmseg_draws_them():

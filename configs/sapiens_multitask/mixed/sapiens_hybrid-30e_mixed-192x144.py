@@ -1,0 +1,52 @@
+"""A small model of parts, depth and normals (1.7 M parameters) on photos of clothes and faces and on synthetic people.
+
+Photos have labels of some parts and masks of the person; synthetic people have all labels. The backbone starts from the
+keypoint model of configs/sapiens_pose/mixed.
+Data:  tools/dataset_converters/clothing_co_parsing.py clothing-co-parsing data/ccp (docs/datasets.md)
+       tools/dataset_converters/celebamask.py FOLDER data/celebamask
+       tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --seed 1
+Train: tools/dist_train.sh configs/sapiens_multitask/mixed/sapiens_hybrid-30e_mixed-192x144.py 2
+Test:  tools/dist_test.sh configs/sapiens_multitask/mixed/sapiens_hybrid-30e_mixed-192x144.py CHECKPOINT 2
+"""
+_base_ = '../synthetic/sapiens_tiny-embedded_synthetic-192x144.py'
+
+ccp = '{{$CCP_ROOT:data/ccp}}/'
+celebamask = '{{$CELEBAMASK_ROOT:data/celebamask}}/'
+synthetic = '{{$SYNTHETIC_ROOT:data/synthetic}}/'
+
+small = dict(
+    in_channels=32, deconv_out_channels=(), deconv_kernel_sizes=(), conv_out_channels=(64, ), conv_kernel_sizes=(1, ))
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='SapiensHybridViT',
+        arch=dict(embed_dims=160, num_layers=6, num_heads=5, feedforward_channels=160 * 2),
+        img_size=(192, 144),
+        init_cfg=dict(
+            type='Pretrained', checkpoint='sapiens_mm/weights/sapiens_hybrid-pose.safetensors', prefix='backbone.')),
+    heads=dict(seg=dict(**small, mask_loss=True), depth=small, normal=small))
+
+train_pipeline = [
+    dict(type='SapiensLoadLabels', background=True),
+    dict(type='SapiensRandomWarp', size=(192, 144), scale_range=(0.6, 1.5), rotate_range=20.),
+    dict(type='SapiensPhotometricDistortion'),
+    dict(type='SapiensNormalizeDepth'),
+    dict(type='SapiensPackDense'),
+]
+photos = dict(type='SapiensDenseDataset', tasks=('seg', ), ann_file='train.txt', pipeline=train_pipeline)
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    dataset=dict(
+        _delete_=True,
+        type='SapiensMixedDataset',
+        datasets=[
+            dict(type='SapiensSyntheticDataset', data_root=synthetic + 'train/', pipeline=train_pipeline),
+            dict(**photos, data_root=ccp),
+            dict(**photos, data_root=celebamask),
+        ],
+        weights=[0.5, 0.35, 0.15],
+        length=3000))
+train_cfg = dict(val_interval=10)
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=1, max_keep_ckpts=2))
+custom_hooks = _base_.custom_hooks + [dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.001, gamma=500)]

@@ -28,7 +28,7 @@ ALLOWED = {
     'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', *DRAWING}),
     'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', *DRAWING}),
     'apis': (BASE | HOSTS | {'torchvision', 'cv2', 'PIL', 'av', 'safetensors', 'onnxruntime', 'onnxscript', 'gradio',
-                             'starlette', 'tqdm'},
+                             'scipy', 'starlette', 'tqdm'},
              {'backbones', 'dense', 'engine', 'pose', 'pretrain', 'synth', *DRAWING}),
 }
 TREES = {}

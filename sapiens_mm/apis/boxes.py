@@ -17,7 +17,6 @@ from ..utils.files import read_json
 from ..utils.text import count, some
 from .frames import Frame, Source
 from .streams import MAX_WAITING, groups
-from .tracker import Tracker
 
 #: Default thresholds of detected boxes.
 SCORE_THRESHOLD, NMS_THRESHOLD = .3, .65
@@ -223,14 +222,13 @@ class GivenBoxes:
 
 
 def locate_people(frames: Iterable[Frame], find_boxes: FindBoxes, origin: str, batch_size: int = 1, every: int = 1,
-                  limits: tuple | None = None, track: bool = False) -> Iterator[Frame]:
-    """Sets the boxes and track ids of frames with ``find_boxes``, which gets up to ``batch_size`` frames.
+                  limits: tuple | None = None) -> Iterator[Frame]:
+    """Sets the boxes of frames with ``find_boxes``, which gets up to ``batch_size`` frames.
 
     ``origin`` is its name in messages. In a video it runs on every n-th frame (``every``), and boxes are kept in
     between. ``limits`` are arguments of :func:`best_boxes`; None keeps all boxes in their order.
     """
-    tracker, number = Tracker(), 0
-    boxes = ids = None
+    boxes, number = None, 0
 
     def full(group: list[Frame]) -> bool:
         return (len(group) == batch_size or group[-1].source.kind == 'camera'
@@ -241,13 +239,10 @@ def locate_people(frames: Iterable[Frame], find_boxes: FindBoxes, origin: str, b
         arrays = iter(check_boxes(find_boxes(searched) if searched else [], searched, origin, number))
         number += len(group)
         for frame in group:
-            if not frame.index:
-                tracker.reset()
             if any(frame is other for other in searched):
                 boxes = next(arrays)
                 boxes = boxes if limits is None else best_boxes(boxes, frame.image.shape[:2], *limits)
-                ids = tracker.update(boxes) if track and frame.index is not None else None
-            frame.boxes, frame.track_ids = boxes, ids
+            frame.boxes = boxes
             yield frame
 
 

@@ -46,7 +46,6 @@ class Frame:
         index, rate: Number of the frame (None for an image), and frames per second of the video.
         time: Seconds since the first frame; None if unknown.
         boxes: (N, 5) float32: x0, y0, x1, y1 in pixels, score.
-        track_ids: (N, ) int64; None without tracking.
         outputs: The network that detected people and its outputs by task for the whole image; None otherwise.
     """
     source: Source
@@ -55,7 +54,6 @@ class Frame:
     rate: float = 0.
     time: float | None = None
     boxes: np.ndarray | None = None
-    track_ids: np.ndarray | None = None
     outputs: tuple[Any, dict] | None = None
 
 

@@ -34,6 +34,7 @@ from .network import SapiensNetwork, TaskModel, choose_device, choose_dtype
 from .result import Result
 from .sources import frames_of_inputs, known_sources
 from .streams import MAX_WAITING, groups, prefetch
+from .tracker import track
 
 
 @dataclass
@@ -202,8 +203,8 @@ class SapiensInferencer:
                 file of boxes matches several inputs.
         """
         with closing(self.preprocess(inputs, boxes, on_error, stop)) as batches:
-            for batch in batches:
-                yield from self.forward(batch)
+            results = (result for batch in batches for result in self.forward(batch))
+            yield from track(results) if self.track else results
 
     def preprocess(self, inputs, boxes: Iterable[np.ndarray] | FindBoxes | str | os.PathLike | None = None,
                    on_error: Callable[[Source, InputError], None] | None = None,
@@ -233,15 +234,15 @@ class SapiensInferencer:
         located = locate_people(
             frames, find_boxes, origin, 1 if given or find_boxes is whole_frames else self.batch_size,
             1 if given else self.detect_every,
-            None if given else (self.score_threshold, self.nms_threshold, self.max_persons), self.track)
+            None if given else (self.score_threshold, self.nms_threshold, self.max_persons))
         for frame in located:
             yield from self._crop(frame)
         if isinstance(find_boxes, GivenBoxes) and not (stop is not None and stop.is_set()):
             find_boxes.finish()
 
     def _crop(self, frame: Frame) -> Iterator[FrameCrops]:
-        result = Result(frame.source, frame.image, frame.index, frame.rate, frame.boxes, frame.track_ids,
-                        metainfo=self.metainfo, time=frame.time)
+        result = Result(frame.source, frame.image, frame.index, frame.rate, frame.boxes, metainfo=self.metainfo,
+                        time=frame.time)
         image, boxes = frame.image, frame.boxes
         people = np.flatnonzero(have_area(boxes, image.shape[:2])).tolist()
         # Regions are pasted in ascending order of their scores, so the best one is on top.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 #: Command -> its module in `sapiens_mm.apis`, which has ``main(args)``, and its help.
 _COMMANDS = {
     'run': ('run', 'run models on images, folders, videos and cameras'),
+    'convert': ('convert', 'convert results to labels of COCO, Label Studio, CVAT or YOLO, and labels back'),
     'models': ('model_zoo', 'list available models'),
     'doctor': ('doctor', 'check the environment'),
     'app': ('app', 'serve a web page that runs models on images, webcam photos and short videos'),
@@ -24,6 +25,7 @@ _COMMANDS = {
 #: Commands whose modules have ``add_arguments(parser)``.
 _ADD_THEIR_OWN = ('app', 'export')
 _SAVE = ('json', 'npz', 'png', 'overlay', 'sheet', 'video')
+_FORMATS = ('coco', 'label-studio', 'cvat', 'yolo')
 _TASKS = r'pose-\d+|seg|depth|normal|parts|seg-28'  # the last two are former names
 
 
@@ -66,6 +68,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         command = commands.add_parser(name, help=text)
         if name == 'run':
             _add_run_arguments(command)
+        elif name == 'convert':
+            _add_convert_arguments(command)
         elif name in _ADD_THEIR_OWN and argv[:1] == [name]:
             _import(name).add_arguments(command)
     args = parser.parse_args(argv)
@@ -162,6 +166,23 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add('--allow-urls', action='store_true', help='download inputs that are http(s) URLs')
     add('--url-timeout', type=_seconds, metavar='SECONDS', help='maximum time of a download (120)')
     add('--show', action='store_true', help='show results in a window')
+
+
+def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('source', type=_checked(str, os.path.exists, 'an existing file or folder'), metavar='SOURCE', help='folder of '
+        'results of `sapiens-mm run`, or the file or folder of --from')
+    add('--from', dest='source_format', default='results', choices=('results', *_FORMATS),
+        help='format of the source (%(default)s)')
+    add('--to', dest='target_format', required=True, choices=_FORMATS, help='format to write')
+    add('--out', required=True, help='file to write, or new folder for yolo')
+    add('--image-root', help='of label-studio, what precedes file names in the URLs of images; of yolo, their folder')
+    add('--keypoints', type=_file, metavar='FILE', help='names of your own keypoints: a config with metainfo, COCO '
+        'annotations, or a JSON list')
+    add('--keypoint-format', choices=('model', 'coco-17', 'wholebody-133', 'openpose25'), help='keypoint set to write '
+        '(model, which keeps it; for cvat wholebody-133 instead of 308 keypoints)')
+    add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of labeled keypoints (%(default)s)')
+    add('--min-score', type=_fraction, default=0., help='minimum score of people (%(default)s)')
 
 
 def _run_problems(args: argparse.Namespace) -> list[str]:

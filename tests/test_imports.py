@@ -20,6 +20,7 @@ ALLOWED = {
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, {'tasks', 'utils'}),
     'backbones': (BASE, {'engine', 'tasks', 'utils'}),
     'visualization': (STDLIB | {'numpy', 'cv2'}, {'tasks', 'utils', 'vocabularies'}),
+    'formats': (STDLIB | {'numpy', 'PIL', 'yaml'}, {'tasks', 'utils', 'vocabularies'}),
     'converters': (STDLIB | {'numpy', 'cv2', 'PIL', 'scipy'}, {'tasks', 'utils', 'vocabularies'}),
     'synth': (STDLIB | {'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'mitsuba_oidn',
                         'drjit', 'trimesh', 'xtcocotools'}, DRAWING),
@@ -28,8 +29,8 @@ ALLOWED = {
     'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', *DRAWING}),
     'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', *DRAWING}),
     'apis': (BASE | HOSTS | {'torchvision', 'cv2', 'PIL', 'av', 'safetensors', 'onnxruntime', 'onnxscript', 'gradio',
-                             'scipy', 'starlette', 'tqdm'},
-             {'backbones', 'dense', 'engine', 'pose', 'pretrain', 'synth', *DRAWING}),
+                             'scipy', 'starlette', 'tqdm', 'cvat_sdk'},
+             {'backbones', 'dense', 'engine', 'formats', 'pose', 'pretrain', 'synth', *DRAWING}),
 }
 TREES = {}
 for path in (*PACKAGE.rglob('*.py'), PACKAGE.parent / 'sapiens_mm_cli.py'):

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from sapiens_mm.apis import model_zoo, models, writer
+from sapiens_mm.apis import convert, model_zoo, models, writer
 from sapiens_mm.apis import run as run_module
 from sapiens_mm.apis.result import KEYPOINT_FORMATS
+from sapiens_mm.formats.labels import KEYPOINT_FORMATS as CONVERTED_FORMATS
 from sapiens_mm.tasks import ALIASES, dense_tasks
 from sapiens_mm_cli import main
 
@@ -50,7 +51,9 @@ STARTS = ['-m', 'sapiens_mm'], ['-c', 'from sapiens_mm_cli import main; raise Sy
 
 @pytest.mark.parametrize('start', STARTS)
 @pytest.mark.parametrize(('args', 'text'), [
-    (['--help'], 'models'), (['run', '--help'], '--flip-test'), (['run', '.', '--batch-size', '0'], "got '0'")])
+    (['--help'], 'models'), (['run', '--help'], '--flip-test'), (['run', '.', '--batch-size', '0'], "got '0'"),
+    (['convert', '--help'], 'label-studio'), (['convert', 'nowhere', '--to', 'coco', '--out', 'a.json'], "'nowhere'"),
+    (['convert', '.', '--to', 'voc', '--out', 'a.json'], "'voc'")])
 def test_help_and_wrong_options_need_no_torch(start, args, text):
     process = subprocess.run([sys.executable, '-X', 'importtime', *start, *args], capture_output=True, text=True)
     assert process.returncode == (0 if '--help' in args else 2)
@@ -92,6 +95,11 @@ def test_names_that_the_launcher_knows(monkeypatch):
         assert main(['run', '.', '--size', size]) == 0
     for name in KEYPOINT_FORMATS:
         assert main(['run', '.', '--keypoint-format', name]) == 0
+    for name in convert.WRITERS:
+        assert main(['convert', '.', '--from', name, '--to', name, '--out', 'a']) == 0
+    for name in CONVERTED_FORMATS:
+        assert main(['convert', '.', '--to', 'coco', '--out', 'a', '--keypoint-format', name]) == 0
+    seen = [args for args in seen if args.command == 'run']
     assert len(seen) == 1 + len(model_zoo.RELEASED_TASKS) + len(model_zoo.SIZES) + len(KEYPOINT_FORMATS)
 
 

@@ -10,6 +10,7 @@ from scipy.spatial import ConvexHull
 
 from ..vocabularies.body_parts import PART_IDS
 from .body import NUM_VERTICES, Body, PosedBody
+from .hair import HANGING, KINDS, LOCKS, TIED, HeadFrame, Surface, draw_hair, grow, grow_tail, sample_style, scatter
 from .mesh import Mesh, face_normals, triangles, vertex_normals
 from .textures import draw_cloth, sample_cloth
 
@@ -150,9 +151,11 @@ def sample_outfit(rng: np.random.Generator, wardrobe: Wardrobe) -> dict:
         outfit['socks'] = dict(start=str(rng.choice(list(_SOCKS))), **cloth(0.0015, 0.002))
     if rng.random() < 0.88:
         outfit['hair'] = dict(
-            kind=str(rng.choice(['short', 'long', 'bun'], p=[0.55, 0.3, 0.15])),
+            kind=str(rng.choice(list(KINDS), p=list(KINDS.values()))),
             volume=float(rng.uniform(0.008, 0.028)), length=float(rng.uniform(0.1, 0.34)),
             color=_hair_color(rng), fold=int(rng.integers(2**31)))
+        # A generator of its own, so that the other pieces of a seed stay as they were.
+        outfit['hair'].update(sample_style(np.random.default_rng(outfit['hair']['fold'])))
     if rng.random() < 0.22:
         outfit['hat'] = dict(brim=str(rng.choice(['none', 'visor', 'round'])), **cloth(0.014, 0.02))
     if rng.random() < 0.2:
@@ -239,19 +242,38 @@ class _Fitting:
         self.hidden |= field > _HEM_MARGIN
 
     def hair(self, piece: dict) -> None:
+        """Adds a thin cap with a ragged border, the locks that grow from it, and a bun or tail."""
+        w, color = self.wardrobe, piece['color']
+        volume = piece['volume']
+        if 'hat' in self.outfit:
+            volume = min(volume, 0.005)
+            if piece['kind'] not in HANGING:
+                piece = dict(piece, kind='short')
+        rng = np.random.default_rng(piece['fold'])
+        field = w.scalp
+        if piece['kind'] == 'bald_top':
+            field = np.minimum(field, 0.06 + rng.normal(0, 0.01, NUM_VERTICES) - (w.z - w.eyes[2]))
+        field = field + rng.normal(0, 0.003, NUM_VERTICES)
+        self._cap('hair', field - 0.005, 0.4 * volume, piece['fold'], 'Hair', np.array(color) * 0.7)
+        normals = w.body.skin_normals(self.posed)
+        head, surface = self._head(), self._surface(normals)
+        roots = scatter(w.rest, w.skin[(field[w.skin] > 0).all(axis=1)], LOCKS[piece['kind']], rng)
+        grown = [grow(roots(self.posed.vertices), roots(normals), head, surface, piece, volume)]
+        if piece['kind'] in TIED:
+            grown.append(grow_tail(head, surface, piece, rng))
+        texture = draw_hair(color, piece['fold'])
+        for vertices, normals, faces, uv in grown:
+            self._plain('locks', vertices, faces, 'Hair', texture, 0.5, uv, normals)
+
+    def _surface(self, normals: np.ndarray) -> Surface:
+        """Returns what hair lies on: the skin above the hips, and the shirt."""
         w = self.wardrobe
-        under_hat = 'hat' in self.outfit
-        volume = min(piece['volume'], 0.008) if under_hat else piece['volume']
-        self._cap('hair', w.scalp, volume, piece['fold'], 'Hair', piece['color'])
-        if piece['kind'] == 'bun' and not under_hat:
-            center, axes, eyes = self._head_frame()
-            points, faces = _sphere(center + np.array([0., 2.55, 0.95]) * eyes @ axes, 0.6 * eyes)
-            self._plain('bun', points, faces, 'Hair', piece['color'])
-        if piece['kind'] == 'long':
-            # The strands of the hair helper that hang behind the ears.
-            field = np.minimum(w.rest[:, 1] - w.eyes[1] - 0.085, w.z - w.eyes[2] + piece['length'])
-            cut = Cut(triangles(w.body.groups['helper-hair']), field)
-            self._plain('strands', cut(self.posed.vertices), cut.faces, 'Hair', piece['color'])
+        near = w.body.skin_vertices[w.z[w.body.skin_vertices] > w.hip]
+        clothes = np.zeros(NUM_VERTICES, np.float32)
+        if top := self.outfit.get('top'):
+            field = w.upper(_SLEEVES[top['sleeve']], top['hem'], top['neckline'])
+            clothes = np.where(field > -0.01, 1.3 * _top_looseness(top), 0)
+        return Surface(self.posed.vertices[near], normals[near], clothes[near])
 
     def hat(self, piece: dict) -> None:
         w = self.wardrobe
@@ -261,7 +283,8 @@ class _Fitting:
         cap = self._cap('hat', field, piece['loose'] + 0.006, piece['fold'], 'Apparel', draw_cloth(piece['cloth']))
         if piece['brim'] == 'none':
             return
-        center, axes, _ = self._head_frame()
+        head = self._head()
+        center, axes = head.center, head.axes
         rim = (cap.vertices[(cap.normals @ axes[2]) < 0.35] - center) @ axes.T
         slope, height = np.polyfit(rim[:, 1], rim[:, 2], 1)
         height = np.quantile(rim[:, 2] - slope * rim[:, 1], 0.2)
@@ -320,11 +343,12 @@ class _Fitting:
         self.meshes.append(mesh)
         return mesh
 
-    def _plain(self, name: str, vertices, faces, part: str, albedo, roughness=0.7, uv=None) -> Mesh:
+    def _plain(self, name: str, vertices, faces, part: str, albedo, roughness=0.7, uv=None,
+               normals=None) -> Mesh:
         vertices = np.asarray(vertices, np.float32)
+        normals = vertex_normals(vertices, faces) if normals is None else normals
         mesh = Mesh(name, vertices, faces, np.full(len(faces), PART_IDS[part], np.uint8), self.instance, uv,
-                    albedo if isinstance(albedo, np.ndarray) else tuple(albedo), roughness,
-                    vertex_normals(vertices, faces))
+                    albedo if np.ndim(albedo) == 3 else tuple(albedo), roughness, normals)
         self.meshes.append(mesh)
         return mesh
 
@@ -337,13 +361,12 @@ class _Fitting:
         vertices = cut(self.posed.vertices + w.body.skin_normals(self.posed) * out[:, None].astype(np.float32))
         return self._plain(name, vertices, cut.faces, part, albedo, uv=cut(w.rest)[:, :2] / 0.3)
 
-    def _head_frame(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """Returns the center between the eyes, axes (left, back, up) as rows, and the distance of the eyes."""
-        heads = self.posed.bone_heads
+    def _head(self) -> HeadFrame:
+        heads, rest = self.posed.bone_heads, self.wardrobe.body.rest.bone_heads
         left, right = heads['eye.L'], heads['eye.R']
         across = np.linalg.norm(left - right)
-        up = self.posed.vertices[self.wardrobe.crown] - heads['head']
-        return (left + right) / 2, _axes((left - right) / across, up), float(across)
+        axes = _axes((left - right) / across, self.posed.vertices[self.wardrobe.crown] - heads['head'])
+        return HeadFrame((left + right) / 2, axes, across / np.linalg.norm(rest['eye.L'] - rest['eye.R']))
 
 
 def _axes(left: np.ndarray, up: np.ndarray) -> np.ndarray:

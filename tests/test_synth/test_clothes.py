@@ -9,6 +9,7 @@ pytest.importorskip('mitsuba')
 
 from sapiens_mm.synth.camera import frame_box  # noqa: E402
 from sapiens_mm.synth.clothes import Cut, compact, dress, sample_outfit  # noqa: E402
+from sapiens_mm.synth.hair import KINDS  # noqa: E402
 from sapiens_mm.synth.mesh import face_normals  # noqa: E402
 from sapiens_mm.synth.people import build_person, sample_person  # noqa: E402
 from sapiens_mm.synth.render import label_buffers  # noqa: E402
@@ -16,6 +17,8 @@ from sapiens_mm.vocabularies.body_parts import PART_IDS  # noqa: E402
 
 CLOTH = dict(pattern='plain', color=[0.5, 0.1, 0.1], second=[0.1, 0.1, 0.1], repeat=4, seed=1)
 PIECE = dict(cloth=CLOTH, loose=0.006, fold=3)
+HAIR = dict(volume=0.02, length=0.3, color=[0.1, 0.1, 0.1], fold=1, parting=0., back=0.5, lift=0.5, curl=0.3,
+            fringe=True)
 OUTFITS = {
     'shirt': dict(top=dict(sleeve='long', hem=-0.02, neckline=0.09, **PIECE)),
     'vest': dict(top=dict(sleeve='none', hem=0.0, neckline=0.1, **PIECE)),
@@ -24,9 +27,7 @@ OUTFITS = {
     'skirt': dict(skirt=dict(hem=-0.5, **PIECE)),
     'socks': dict(socks=dict(start='crew', **PIECE)),
     'shoes': dict(shoes=dict(height=1.86, **PIECE)),
-    'short hair': dict(hair=dict(kind='short', volume=0.02, length=0.2, color=[0.1, 0.1, 0.1], fold=1)),
-    'long hair': dict(hair=dict(kind='long', volume=0.02, length=0.3, color=[0.1, 0.1, 0.1], fold=1)),
-    'bun': dict(hair=dict(kind='bun', volume=0.02, length=0.2, color=[0.1, 0.1, 0.1], fold=1)),
+    **{f'{kind} hair': dict(hair=dict(HAIR, kind=kind)) for kind in KINDS},
     'hat': dict(hat=dict(brim='round', **PIECE)),
     'cap': dict(hat=dict(brim='visor', **PIECE)),
     'bag': dict(bag=dict(size=[0.28, 0.13, 0.4], **PIECE)),
@@ -194,7 +195,8 @@ def test_nobody_wears_everything(wardrobe):
         assert 0 < sum(piece in outfit for outfit in outfits) < 100, piece
     for outfit in outfits:
         assert not {'trousers', 'skirt'} <= set(outfit)
-    for piece, key, kinds in (('top', 'sleeve', 4), ('trousers', 'legs', 3), ('hair', 'kind', 3), ('hat', 'brim', 3)):
+    for piece, key, kinds in (('top', 'sleeve', 4), ('trousers', 'legs', 3), ('hair', 'kind', len(KINDS)),
+                              ('hat', 'brim', 3)):
         assert len({outfit[piece][key] for outfit in outfits if piece in outfit}) == kinds
 
 

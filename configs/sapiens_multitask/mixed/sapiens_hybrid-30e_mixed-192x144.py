@@ -49,4 +49,4 @@ train_dataloader = dict(
         length=3000))
 train_cfg = dict(val_interval=10)
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=1, max_keep_ckpts=2))
-custom_hooks = _base_.custom_hooks + [dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.001, gamma=500)]
+custom_hooks = _base_.custom_hooks + [dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.001, gamma=10)]

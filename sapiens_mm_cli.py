@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 _COMMANDS = {
     'run': ('run', 'run models on images, folders, videos and cameras'),
     'convert': ('convert', 'convert results to labels of COCO, Label Studio, CVAT or YOLO, and labels back'),
+    'smooth': ('smooth', "smooth the keypoints of a video's results"),
     'models': ('model_zoo', 'list available models'),
     'doctor': ('doctor', 'check the environment'),
     'app': ('app', 'serve a web page that runs models on images, webcam photos and short videos'),
@@ -70,6 +71,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             _add_run_arguments(command)
         elif name == 'convert':
             _add_convert_arguments(command)
+        elif name == 'smooth':
+            _add_smooth_arguments(command)
         elif name in _ADD_THEIR_OWN and argv[:1] == [name]:
             _import(name).add_arguments(command)
     args = parser.parse_args(argv)
@@ -117,6 +120,7 @@ def _checked(convert: Callable, is_valid: Callable, expected: str) -> Callable:
 _count = _checked(int, lambda number: number >= 1, 'an integer of at least 1')
 _fraction = _checked(float, lambda number: 0 <= number <= 1, 'a number from 0 to 1')
 _seconds = _checked(float, lambda number: 0 < number < threading.TIMEOUT_MAX, 'a number of seconds above 0')
+_positive = _checked(float, lambda number: 0 < number < float('inf'), 'a number above 0')
 _file = _checked(str, lambda path: os.path.exists(path) and not os.path.isdir(path), 'an existing file')
 
 
@@ -156,6 +160,12 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         'of the whole frame')
     add('--track', action='store_true', help='track people in videos')
     add('--detect-every', type=_count, default=1, help='with --track, detect people in every n-th frame (%(default)s)')
+    add('--smooth', choices=('one-euro', ), help='with --track, smooth the keypoints of videos')
+    add('--smooth-min-cutoff', type=_positive, default=1., metavar='HZ', help='cutoff of a keypoint at rest; a lower '
+        'one smooths more (%(default)s)')
+    add('--smooth-beta', type=_positive, default=.05, metavar='BETA', help='growth of the cutoff, in Hz, with the '
+        'speed in pixels per second; a higher one lags less (%(default)s)')
+    add('--steady', action='store_true', help='fit the depth of each frame of a video to that of the frame before')
     add('--save', type=_names('|'.join(_SAVE), ', '.join(_SAVE)), help=f'comma-separated: {", ".join(_SAVE)}; by '
         'default json, overlay and sheet of images, json and video of videos and cameras; tasks whose results are not '
         'kept are skipped')
@@ -185,12 +195,25 @@ def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     add('--min-score', type=_fraction, default=0., help='minimum score of people (%(default)s)')
 
 
+def _add_smooth_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('folder', type=_checked(str, os.path.isdir, 'a folder'), metavar='FOLDER', help='folder of JSON files of a '
+        'video that was run with --track: OUT/clip.mp4.frames')
+    add('--out', required=True, help='output folder')
+    add('--cutoff', type=_positive, default=6., metavar='HZ', help='cutoff of the Butterworth filter, which runs '
+        'forwards and backwards (%(default)s)')
+    add('--order', type=_count, default=4, help='order of both passes together, even (%(default)s)')
+    add('--rate', type=_positive, help="frames per second; by default that of the files' times")
+
+
 def _run_problems(args: argparse.Namespace) -> list[str]:
     """Returns what is wrong with the options of ``run`` together, and with the inputs if none can be read."""
     problems, tasks = [], args.tasks or ()
     poses = sorted({task for task in tasks if task.startswith('pose-')})
     if args.detect_every > 1 and not args.track:
         problems.append(f'--detect-every: got {args.detect_every}, expected 1 without --track; add --track')
+    if args.smooth and not args.track:
+        problems.append(f'--smooth: got {args.smooth} without --track; add --track')
     if args.config and len(args.config) != len(args.checkpoint):
         problems.append(f'--config, --checkpoint: got {len(args.config)} and {len(args.checkpoint)}, expected pairs, '
                         'or only checkpoints that contain their configs')

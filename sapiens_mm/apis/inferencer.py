@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from .frames import Frame, InputError, Source
 from .models import load_models
 from .network import SapiensNetwork, TaskModel, choose_device, choose_dtype
 from .result import Result
+from .smoothing import OneEuro, smooth, steady
 from .sources import frames_of_inputs, known_sources
 from .streams import MAX_WAITING, groups, prefetch
 from .tracker import track
@@ -82,6 +83,8 @@ class SapiensInferencer:
         batch_size: Crops in a batch.
         track: Whether to track people in videos.
         detect_every: With ``track``, detect people in every n-th frame and keep their boxes in between.
+        smooth: With ``track``, smooths the keypoints of videos: a :class:`~sapiens_mm.apis.smoothing.OneEuro`.
+        steady: Whether to fit the depth of each frame of a video to that of the frame before.
 
     Raises:
         ValueError: An argument is invalid.
@@ -104,7 +107,9 @@ class SapiensInferencer:
                  flip_test: bool = False,
                  batch_size: int = 4,
                  track: bool = False,
-                 detect_every: int = 1):
+                 detect_every: int = 1,
+                 smooth: OneEuro | None = None,
+                 steady: bool = False):
         check_count('batch_size', batch_size)
         check_count('detect_every', detect_every)
         for name, value in (('score_threshold', score_threshold), ('nms_threshold', nms_threshold)):
@@ -113,6 +118,8 @@ class SapiensInferencer:
         check_limits(score_threshold, nms_threshold, max_persons)
         if detect_every > 1 and not track:
             raise ValueError(f'detect_every: got {detect_every}, expected 1 without track=True')
+        if smooth is not None and not track:
+            raise ValueError(f'smooth: got {smooth}, expected None without track=True')
         tasks = _task_names(tasks)
         if tasks is not None and not tasks:
             raise ValueError('tasks: got none, expected some; pass None to run every available task')
@@ -120,7 +127,7 @@ class SapiensInferencer:
         self.dtype = choose_dtype(dtype, self.device)
         self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
         self.per_person, self.flip_test, self.batch_size = per_person, flip_test, batch_size
-        self.track, self.detect_every = track, detect_every
+        self.track, self.detect_every, self.smooth, self.steady = track, detect_every, smooth, steady
         self._set_models(load_models(tasks, size, weights, device=self.device, dtype=self.dtype))
         self.metainfo = {get_task(task).name: model.metainfo[task] for model in self.models for task in model.tasks}
         if flip_test:
@@ -203,8 +210,14 @@ class SapiensInferencer:
                 file of boxes matches several inputs.
         """
         with closing(self.preprocess(inputs, boxes, on_error, stop)) as batches:
-            results = (result for batch in batches for result in self.forward(batch))
-            yield from track(results) if self.track else results
+            yield from self._over_time(result for batch in batches for result in self.forward(batch))
+
+    def _over_time(self, results: Iterable[Result]) -> Iterator[Result]:
+        if self.track:
+            results = track(results)
+        if self.smooth is not None:
+            results = smooth(results, self.smooth)
+        return steady(results) if self.steady else iter(results)
 
     def preprocess(self, inputs, boxes: Iterable[np.ndarray] | FindBoxes | str | os.PathLike | None = None,
                    on_error: Callable[[Source, InputError], None] | None = None,
@@ -357,7 +370,8 @@ class SapiensInferencer:
             protocol=dict(
                 box_padding=PADDING, flip_test=self.flip_test, maps_of='persons' if self.per_person else 'frame',
                 score_threshold=self.score_threshold, nms_threshold=self.nms_threshold, max_persons=self.max_persons,
-                track=self.track, detect_every=self.detect_every, batch_size=self.batch_size),
+                track=self.track, detect_every=self.detect_every, smooth=self.smooth and asdict(self.smooth),
+                steady=self.steady, batch_size=self.batch_size),
             boxes_of=self.boxes_of)
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 
 from tqdm import tqdm
 
@@ -21,6 +21,7 @@ from .inferencer import SapiensInferencer
 from .model_zoo import default_tasks
 from .models import pair_weights
 from .result import Result
+from .smoothing import OneEuro
 from .sources import find_sources
 from .streams import prefetch
 from .writer import KINDS, ResultWriter, kept_tasks, meta_differences
@@ -48,6 +49,10 @@ class RunOptions:
     per_person: bool = False
     track: bool = False
     detect_every: int = 1
+    smooth: str | None = None
+    smooth_min_cutoff: float = 1.
+    smooth_beta: float = .05
+    steady: bool = False
     save: Sequence[str] | None = None
     keypoint_format: str = 'model'
     keypoint_threshold: float = .3
@@ -59,6 +64,10 @@ class RunOptions:
     def __post_init__(self):
         if self.tasks:
             self.tasks = [canonical_name(task) for task in self.tasks]
+
+    @property
+    def one_euro(self) -> OneEuro | None:
+        return OneEuro(self.smooth_min_cutoff, self.smooth_beta) if self.smooth else None
 
     @property
     def limits(self) -> dict:
@@ -172,7 +181,8 @@ def _planned_meta(options: RunOptions, before: dict, kinds: set[str]) -> dict:
     return dict(models=[dict(tasks=tasks)], boxes_of=options.boxes or detector, keypoint_format=options.keypoint_format,
                 protocol=dict(
                     flip_test=options.flip_test, maps_of='persons' if options.per_person else 'frame',
-                    **options.limits, track=options.track, detect_every=options.detect_every))
+                    **options.limits, track=options.track, detect_every=options.detect_every,
+                    smooth=options.one_euro and asdict(options.one_euro), steady=options.steady))
 
 
 def _report_all_done(options: RunOptions, before: dict, planned: dict, summary: _Summary) -> int:
@@ -211,7 +221,8 @@ def _load(options: RunOptions, kinds: set[str], images_only: bool) -> SapiensInf
     inferencer = SapiensInferencer(
         kept and [*kept, *extra], options.size, weights, options.device, options.dtype, options.compile, detector,
         per_person=options.per_person, flip_test=options.flip_test, batch_size=options.batch_size,
-        track=options.track, detect_every=options.detect_every, **({} if options.boxes else options.limits))
+        track=options.track, detect_every=options.detect_every, smooth=options.one_euro, steady=options.steady,
+        **({} if options.boxes else options.limits))
     if options.compile:
         _warn('compiling the models; the first batches take minutes')
     kept = kept or _check_kept(inferencer.tasks, kinds, images_only)

@@ -17,6 +17,7 @@ from sapiens_mm.apis import inferencer as module
 from sapiens_mm.apis.boxes import BoxFile
 from sapiens_mm.apis.detector import DETECTORS
 from sapiens_mm.apis.frames import Frame, InputError, Source
+from sapiens_mm.apis.smoothing import OneEuro, smooth, steady
 from sapiens_mm.engine.checkpoint import CheckpointError
 
 EXACT = dict(device='cpu', dtype=torch.float32)
@@ -57,6 +58,7 @@ IMAGE = np.zeros((64, 48, 3), np.uint8)
     ('depth', dict(batch_size=0), 'batch_size: got 0'), ('depth', dict(batch_size='4'), "batch_size: got '4'"),
     ('depth', dict(batch_size=None), 'batch_size: got None'), ('depth', dict(batch_size=True), 'batch_size: got True'),
     ('depth', dict(detect_every=True, track=True), 'detect_every: got True'),
+    ('depth', dict(smooth=OneEuro()), 'smooth: got OneEuro'),
     ('depth', dict(max_persons=True), 'max_persons: got True'), ('depth', dict(score_threshold=True), 'got True'),
     ('depth', dict(max_persons=1.5), 'max_persons: got 1.5'),
     ('depth', dict(score_threshold=7), 'score_threshold: got 7'),
@@ -323,6 +325,20 @@ def test_two_streams_count_their_people_apart(make, tmp_path, write_video):
     next(first), next(first)
     together = [[result.track_ids.tolist() for result in stream] for stream in (second, first)]
     assert together == [alone, alone[2:]]
+
+
+def test_smooth_keypoints_and_steady_depth_of_a_video(make, tmp_path, write_video):
+    path = str(write_video(tmp_path / 'clip.mp4'))
+    options = dict(track=True, detector=lambda frames: [np.array([[0, 0, 40, 40, .9]])] * len(frames))
+    plain = make('pose-17', 'depth', **options)(path)
+    inferencer = make('pose-17', 'depth', smooth=OneEuro(.5, .1), steady=True, **options)
+    results = inferencer(path)
+    protocol = inferencer.describe()['protocol']
+    assert (protocol['smooth'], protocol['steady']) == (dict(min_cutoff=.5, beta=.1), True)
+    assert any((result.depth != other.depth).any() for result, other in zip(results, plain))
+    for result, expected in zip(results, steady(smooth(plain, OneEuro(.5, .1)))):
+        np.testing.assert_array_equal(result.keypoints, expected.keypoints)
+        np.testing.assert_array_equal(result.depth, expected.depth)
 
 
 @pytest.mark.parametrize('flip', [False, True])

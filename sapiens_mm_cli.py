@@ -25,7 +25,7 @@ _COMMANDS = {
 }
 #: Commands whose modules have ``add_arguments(parser)``.
 _ADD_THEIR_OWN = ('app', 'export')
-_SAVE = ('json', 'npz', 'png', 'overlay', 'sheet', 'video')
+_SAVE = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'video')
 _FORMATS = ('coco', 'label-studio', 'cvat', 'yolo')
 _TASKS = r'pose-\d+|seg|depth|normal|parts|seg-28'  # the last two are former names
 
@@ -171,7 +171,8 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         'kept are skipped')
     add('--keypoint-format', default='model', choices=('model', 'coco-17', 'wholebody-133', 'openpose'),
         help='keypoint set of the JSON files (%(default)s)')
-    add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of drawn keypoints (%(default)s)')
+    add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of drawn '
+        'keypoints, and of labeled ones in coco.json (%(default)s)')
     add('--resume', action='store_true', help='skip inputs whose results exist')
     add('--allow-urls', action='store_true', help='download inputs that are http(s) URLs')
     add('--url-timeout', type=_seconds, metavar='SECONDS', help='maximum time of a download (120)')
@@ -222,8 +223,11 @@ def _run_problems(args: argparse.Namespace) -> list[str]:
     if tasks and not poses and args.keypoint_format != 'model':
         problems.append(f"--keypoint-format: got '{args.keypoint_format}' without a keypoint set in --tasks, expected "
                         'model; add a task such as pose-17')
-    if tasks and not poses and args.save and set(args.save) == {'json'} and not args.show:
-        problems.append(f'--save: got json, which does not keep {", ".join(tasks)}; add npz, png, overlay or sheet')
+    if tasks and not poses and args.save and set(args.save) <= {'json', 'coco'} and not args.show:
+        problems.append(f'--save: got {", ".join(args.save)}, which does not keep {", ".join(tasks)}; add npz, png, '
+                        'overlay or sheet')
+    if args.save and 'coco' in args.save and args.keypoint_format == 'openpose':
+        problems.append('--save: got coco with --keypoint-format openpose, expected model, coco-17 or wholebody-133')
     unusable = [_input_problem(entry, args.allow_urls) for entry in args.inputs]
     return problems or (unusable if all(unusable) else [])
 

@@ -127,7 +127,8 @@ def run(options: RunOptions) -> int:
         sources = find_sources(options.inputs, options.allow_urls, options.out, report, timeout)
         if not sources:
             return 2
-        writer = ResultWriter(options.out, options.save, options.keypoint_format, options.keypoint_threshold)
+        writer = ResultWriter(options.out, options.save, options.keypoint_format, options.keypoint_threshold,
+                              resume=options.resume)
         before = _read_meta(writer) if options.resume else {}
         kinds = _kinds(options, writer, sources)
         planned = _planned_meta(options, before, kinds)
@@ -136,6 +137,7 @@ def run(options: RunOptions) -> int:
         summary.skipped = len(sources) - len(todo)
         boxes = _read_boxes(options, sources, todo) if options.boxes else None
         if not todo:
+            writer.finish()
             return _report_all_done(options, before, planned, summary)
         inferencer = _load(options, kinds, all(source.kind == 'image' for source in sources))
         inferencer.check_keypoint_format(options.keypoint_format)

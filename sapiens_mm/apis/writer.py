@@ -10,6 +10,9 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..formats import results
+from ..formats.coco import AnnotationLines
+from ..formats.labels import select
 from ..tasks import canonical_name, dense_tasks
 from ..utils.files import read_json, replacing
 from ..utils.text import differences
@@ -18,7 +21,7 @@ from .frames import Source
 from .result import Result, check_keypoint_format, frame_name
 from .video_writer import VideoWriter, import_av
 
-KINDS = ('json', 'npz', 'png', 'overlay', 'sheet', 'video')
+KINDS = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'video')
 #: Kinds of files that are written by default.
 DEFAULT_KINDS = dict(image={'json', 'overlay', 'sheet'}, video={'json', 'video'}, camera={'json', 'video'})
 _SUFFIXES = dict(json='.json', npz='.npz', overlay='.overlay.jpg', sheet='.sheet.jpg', video='.overlay.mp4')
@@ -31,22 +34,30 @@ class ResultWriter:
     Args:
         kinds: Files to write besides JSON, some of `KINDS`; None for the `DEFAULT_KINDS` of each kind of source.
         keypoint_format: One of :data:`sapiens_mm.apis.result.KEYPOINT_FORMATS`.
-        threshold: Minimum score of drawn keypoints.
+        threshold: Minimum score of drawn keypoints, and of those that are labeled in ``coco.json``.
         on_error: Called with a source and the error if a result cannot be written; other results are still written. By
             default the error is raised.
+        resume: Keep the images of an earlier ``coco.json``.
     """
 
     def __init__(self, folder: str | os.PathLike, kinds: Collection[str] | None = None, keypoint_format: str = 'model',
-                 threshold: float = .3, on_error: Callable[[Source, OSError], None] | None = None):
+                 threshold: float = .3, on_error: Callable[[Source, OSError], None] | None = None,
+                 resume: bool = False):
         unknown = [kind for kind in kinds or () if kind not in KINDS]
         if unknown:
             raise ValueError(f"save: got '{unknown[0]}', expected some of {', '.join(KINDS)}")
         check_keypoint_format(keypoint_format)
         if kinds and 'video' in kinds:
             import_av()
+        if kinds and 'coco' in kinds and keypoint_format == 'openpose':
+            raise ValueError("save: got coco with keypoint_format 'openpose', expected model, coco-17 or wholebody-133")
         self.folder, self.kinds = os.fspath(folder), None if kinds is None else {'json', *kinds}
         self.keypoint_format, self.threshold = keypoint_format, threshold
         self.on_error = on_error
+        # A killed run leaves whole lines, from which `--resume` continues.
+        self._lines = AnnotationLines(*(osp.join(self.folder, name) for name in ('coco.json', 'coco.jsonl')), resume) \
+            if kinds and 'coco' in kinds else None
+        self._stopped = False
         self._broken: set[str] = set()  # names of sources that were not read or written completely
         self._video: VideoWriter | None = None
         self._source: Source | None = None
@@ -57,6 +68,8 @@ class ResultWriter:
 
     def __exit__(self, *error) -> None:
         self.close(complete=error[0] is None)
+        if not self._stopped:
+            self.finish()
 
     def kinds_of(self, source: Source) -> set[str]:
         kinds = DEFAULT_KINDS[source.kind] if self.kinds is None else self.kinds
@@ -66,15 +79,18 @@ class ResultWriter:
 
     def is_done(self, source: Source, tasks: Sequence[str] = ()) -> bool:
         """Returns whether a source has all files, none empty, with PNGs of some tasks; a video its last frame's."""
-        kinds, name = self.kinds_of(source), source.name
+        kinds, name, frame = self.kinds_of(source), source.name, None
         files = [self._path(name, kind) for kind in kinds & {'json', 'video'}]
         if source.kind == 'video':
             with suppress(OSError, ValueError, LookupError, TypeError):
-                name = frame_name(name, read_json(self._path(name, 'json'))['video']['frames'] - 1)
+                frame = read_json(self._path(name, 'json'))['video']['frames'] - 1
+                name = frame_name(name, frame)
         files += [self._path(name, kind) for kind in kinds & {'json', 'npz', 'overlay', 'sheet'}]
         if 'png' in kinds:
             dense = dense_tasks()
             files += [f'{self._base(name)}.{dense[task].result}.png' for task in tasks if task in dense]
+        if self._lines is not None and results.file_name(name, frame) not in self._lines.names:
+            return False
         return source.kind != 'camera' and all(osp.exists(file) and osp.getsize(file) for file in files)
 
     def write(self, result: Result) -> bool:
@@ -94,6 +110,8 @@ class ResultWriter:
                 self._write(result.name, kind, writers[kind], result)
             if 'png' in kinds:
                 content |= self._write_pngs(result)
+            if self._lines is not None:
+                self._append_line(result, content)
             self._write(result.name, 'json', _write_json, content)
             self._frames += 1
             return True
@@ -130,6 +148,7 @@ class ResultWriter:
 
     def close(self, complete: bool = True) -> None:
         """Finishes the current source; ``complete``: all of its frames were written."""
+        self._stopped |= not complete
         video, source = self._video, self._source
         self._video = self._source = None
         if video is not None:
@@ -138,6 +157,12 @@ class ResultWriter:
         if source is not None and source.kind != 'image' and complete and source.name not in self._broken:
             with self._reported(source):
                 self._write(source.name, 'json', _write_json, dict(video=dict(file=source.path, frames=self._frames)))
+
+    def finish(self) -> None:
+        """Makes ``coco.json`` of all images that were written, also by the run that is resumed."""
+        if self._lines is not None:
+            with self._reported(Source('coco.json', 'coco.json')):
+                self._lines.finish()
 
     def mark_broken(self, name: str) -> None:
         """Marks a source that was not read completely, so that it is not recorded as done."""
@@ -153,11 +178,18 @@ class ResultWriter:
                 raise
             self.on_error(source, error)
 
+    def _append_line(self, result: Result, content: dict) -> None:
+        labels, = select([results.parse(content, result.name, result.name)], threshold=self.threshold)
+        try:
+            self._lines.append(labels)
+        except ValueError as error:
+            raise OSError(str(error)) from error
+
     def _path(self, name: str, kind: str) -> str:
         return self._base(name) + _SUFFIXES[kind]
 
     def _base(self, name: str) -> str:
-        return osp.join(self.folder, *('meta_' if name == 'meta' else name).split('/'))  # avoids meta.json
+        return osp.join(self.folder, *(f'{name}_' if name in ('meta', 'coco') else name).split('/'))  # not meta.json
 
     def _write(self, name: str, kind: str, write: Callable, *values) -> None:
         path = self._path(name, kind)

@@ -59,7 +59,8 @@ class AnnotationLines:
         self.target, self.path = Path(target), Path(path)
         self.names: set[str] = set()
         self._file, self._keypoint_names = None, None
-        if resume and self.path.exists():
+        self._started = resume and self.path.exists()  # else an earlier file is replaced
+        if self._started:
             self._drop_partial_line()
             for line in self._lines():
                 self.names.add(line['image']['file_name'])
@@ -77,7 +78,9 @@ class AnnotationLines:
         if image.parts is not None:
             line |= dict(parts=_part_annotations(image), part_names=list(image.part_names))
         if self._file is None:
-            self._file = open(self.path, 'a' if self.names else 'w', encoding='utf-8')  # noqa: SIM115
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, 'a' if self._started else 'w', encoding='utf-8')  # noqa: SIM115
+            self._started = True
         self._file.write(json.dumps(line) + '\n')
         self._file.flush()
         self.names.add(image.file_name)
@@ -113,7 +116,7 @@ class AnnotationLines:
         return [self.target, parts_path(self.target)]
 
     def _lines(self) -> Iterator[dict]:
-        if self.path.exists():
+        if self._started:
             with open(self.path, 'rb') as file:
                 for number, line in enumerate(file, 1):
                     try:

@@ -77,7 +77,9 @@ def test_help_and_wrong_options_need_no_torch(start, args, text):
     (f'. --config {__file__}', ['--config, --checkpoint: got 1 and 0']),
     ('. --tasks pose-17,pose-308', ['--tasks: got pose-17, pose-308']),
     ('. --tasks parts,depth --keypoint-format openpose', ["--keypoint-format: got 'openpose'"]),
-    ('. --tasks depth --save json', ['--save: got json', 'depth'])])
+    ('. --tasks depth --save json', ['--save: got json', 'depth']),
+    ('. --tasks depth --save coco', ['--save: got coco']),
+    ('. --save coco --keypoint-format openpose', ['--save: got coco'])])
 def test_options_that_are_refused_before_imports(monkeypatch, capsys, args, values):
     monkeypatch.setattr('sapiens_mm_cli._import', lambda command: pytest.fail('imported'))
     with pytest.raises(SystemExit) as info:

@@ -3,6 +3,7 @@ import errno
 import json
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from sapiens_mm.apis import Result
 from sapiens_mm.apis.frames import Source, read_frames
 from sapiens_mm.apis.sources import find_sources
 from sapiens_mm.apis.writer import ResultWriter, encode_depth, kept_tasks, meta_differences
+from sapiens_mm.formats import coco
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
+from sapiens_mm.vocabularies.keypoints import KEYPOINT_NAMES
 
 ALL = ('json', 'npz', 'png', 'overlay', 'sheet')
 
@@ -277,3 +280,61 @@ def test_a_video_keeps_the_times_of_its_frames(tmp_path):
     np.testing.assert_allclose([frame.time for frame in read], [0, .01, .5, .5, .5, 2.], atol=1e-4)
     content = json.loads((tmp_path / 'clip.mp4.frames/000001.json').read_text())
     assert content['image']['time'] == .01
+
+
+def _people(name, kind='image', index=None):
+    """A result with 17 keypoints of a person, one of them below the threshold."""
+    result = make_result(name, kind, index)
+    names = dict(enumerate(KEYPOINT_NAMES['coco']))
+    result.metainfo['pose'] = dict(keypoint_id2name=names, keypoint_name2id={})
+    result.keypoints = np.full((1, 17, 2), 3.5 + (index or 0), np.float32)
+    result.keypoint_scores = np.linspace(.2, 1, 17, dtype=np.float32)[None]
+    return result
+
+
+def test_one_coco_file_of_a_run_and_of_the_one_that_resumes_it(tmp_path):
+    first, second, video = _people('a.jpg'), _people('sub/b.jpg'), _people('clip.mp4', 'video', 0)
+    frames = [replace(video, index=index, keypoints=video.keypoints + index) for index in (0, 1)]
+    with suppress(KeyboardInterrupt), ResultWriter(tmp_path, ['coco']) as writer:
+        writer.write(first)
+        raise KeyboardInterrupt
+    assert not (tmp_path / 'coco.json').exists()
+    with open(tmp_path / 'coco.jsonl', 'a') as file:
+        file.write('{"image"')  # killed while writing
+    with ResultWriter(tmp_path, ['coco'], resume=True) as writer:
+        assert writer.is_done(first.source)
+        assert not writer.is_done(second.source)
+        for result in (first, second, *frames):
+            writer.write(result)
+    images = list(coco.read(tmp_path / 'coco.json'))
+    assert [image.file_name for image in images] == [
+        'a.jpg', 'sub/b.jpg', 'clip.mp4.frames/000000.jpg', 'clip.mp4.frames/000001.jpg']
+    for image, result in zip(images, (first, second, *frames)):
+        person, = image.people
+        assert (image.width, image.height) == (81, 61)
+        assert np.array_equal(person.box, result.boxes[0, :4])
+        assert np.array_equal(person.visible, np.where(result.keypoint_scores[0] >= .3, 2, 0))
+        assert np.array_equal(person.keypoints[-1], result.keypoints[0, -1])
+    writer = ResultWriter(tmp_path, ['coco'], resume=True)
+    assert writer.is_done(second.source)
+    assert writer.is_done(video.source)
+    assert not ResultWriter(tmp_path / 'other', ['coco'], resume=True).is_done(second.source)
+    with ResultWriter(tmp_path, ['coco']) as writer:
+        writer.write(second)
+    assert [image.file_name for image in coco.read(tmp_path / 'coco.json')] == ['sub/b.jpg']
+
+
+def test_a_coco_file_has_one_keypoint_set(tmp_path):
+    with pytest.raises(ValueError, match='openpose'):
+        ResultWriter(tmp_path, ['coco'], 'openpose')
+    with ResultWriter(tmp_path, ['coco']) as writer:
+        writer.write(_people('a.jpg'))
+    other = _people('coco')
+    other.metainfo['pose']['keypoint_id2name'] = dict(enumerate('abcdefghijklmnopq'))
+    errors = []
+    with ResultWriter(tmp_path, ['coco'], resume=True) as writer:
+        writer.on_error = lambda source, error: errors.append(str(error))
+        assert not writer.write(other)
+        assert writer.write(_people('coco'))
+    assert '17 keypoints' in errors[0]
+    assert [image.file_name for image in coco.read(tmp_path / 'coco.json')] == ['a.jpg', 'coco']

@@ -45,7 +45,7 @@ def _convert(args: argparse.Namespace, done: dict[str, int]) -> list[Path]:
 
     def counted() -> Iterator[Labels]:
         for image in labels:
-            keypoint_format = args.keypoint_format or _default_format(target, image)
+            keypoint_format = args.keypoint_format or default_format(target, image)
             for selected in select([image], keypoint_format, args.keypoint_threshold, args.min_score):
                 done['images'] += 1
                 done['people'] += len(selected.people)
@@ -56,7 +56,8 @@ def _convert(args: argparse.Namespace, done: dict[str, int]) -> list[Path]:
     return write(model=_model(args.source)) if target == 'label-studio' and source == 'results' else write()
 
 
-def _default_format(target: str, image: Labels) -> str:
+def default_format(target: str, image: Labels) -> str:
+    """Returns the keypoint format that is written without an option."""
     many = image.keypoint_set is not None and len(image.keypoint_set.names) > _MOST_IN_CVAT
     return 'wholebody-133' if target == 'cvat' and many else 'model'
 

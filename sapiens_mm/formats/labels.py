@@ -178,7 +178,7 @@ def select(labels: Iterable[Labels], keypoint_format: str = 'model', threshold: 
     for image in labels:
         people = [person for person in image.people if person.score is None or person.score >= min_score]
         if target is not None and image.keypoint_set is not None:
-            people = [_converted(person, image, target) for person in people]
+            people = _converted(people, image, target)
             image = replace(image, keypoint_set=keypoint_set(KEYPOINT_NAMES[target]))
         yield replace(image, people=[
             person if person.keypoint_scores is None else
@@ -186,19 +186,23 @@ def select(labels: Iterable[Labels], keypoint_format: str = 'model', threshold: 
             for person in people])
 
 
-def _converted(person: Person, image: Labels, target: str) -> Person:
+def _converted(people: list[Person], image: Labels, target: str) -> list[Person]:
     names = image.keypoint_set.names
-    if person.keypoints is None or names == KEYPOINT_NAMES[target]:
-        return person
+    if names == KEYPOINT_NAMES[target]:
+        return people
     source = next((name for name in TARGETS if names == KEYPOINT_NAMES[name]), None)
     if source is None or target not in TARGETS[source]:
         raise ValueError(f"{image.file_name}: got {len(names)} keypoints ({some(names, 3)}), expected a set that "
                          f"converts to '{target}'; use the keypoint format model")
-    points, visible = convert_keypoints(person.keypoints, person.visible.astype(float), source, target)
-    scores = person.keypoint_scores
-    if scores is not None:
-        _, scores = convert_keypoints(person.keypoints, scores, source, target)
-    return replace(person, keypoints=np.nan_to_num(points), visible=visible.astype(int), keypoint_scores=scores)
+
+    def convert(person: Person) -> Person:
+        points, visible = convert_keypoints(person.keypoints, person.visible.astype(float), source, target)
+        scores = person.keypoint_scores
+        if scores is not None:
+            _, scores = convert_keypoints(person.keypoints, scores, source, target)
+        return replace(person, keypoints=np.nan_to_num(points), visible=visible.astype(int), keypoint_scores=scores)
+
+    return [person if person.keypoints is None else convert(person) for person in people]
 
 
 def of_one_set(labels: Iterable[Labels]) -> Iterator[Labels]:

@@ -61,7 +61,9 @@ class Body:
         skin_vertices: (N,) vertices that the skin uses.
         skin_uv: (F, 4, 2) their texture coordinates, v up.
         groups: Quads of the other geometry by group of ``base.obj``.
-        skin_parts: (F,) class of each skin quad among the 28 body parts; left and right are the person's.
+        part_weights: (19158, 28) float32 weight of each body part at the vertices of the skin; the part at a point is
+            that of the largest. Left and right are the person's.
+        skin_parts: (F,) class of each skin quad among the 28 body parts.
     """
 
     def __init__(self):
@@ -89,8 +91,9 @@ class Body:
         self._children = [np.flatnonzero(parents == index).tolist() for index in range(len(self.bones))]
         self._posed = self._normals = None, None
         self.rest = self.pose()
-        self.skin_parts = self._parts_of_skin()
+        self.part_weights = self._weigh_parts()
         self._mark_lips()
+        self.skin_parts = self.part_weights[self.skin].mean(axis=1).argmax(axis=1).astype(np.uint8)
 
     def pose(self, phenotypes: dict[str, float] | None = None, face: dict[str, float] | None = None,
              rotations: dict[str, np.ndarray] | None = None) -> PosedBody:
@@ -173,28 +176,35 @@ class Body:
         """Reads MakeHuman's (H, W) uint8 mask ``lips``, ``face``, ... over the skin's texture coordinates."""
         return cv2.imread(str(self._data / 'textures' / f'mpfb_{name}.jpg'), cv2.IMREAD_GRAYSCALE)
 
-    def _parts_of_skin(self) -> np.ndarray:
-        """Returns (F,) the body part whose bones have the largest weight on each face."""
-        weights = {part: self.bone_weights(*bones)[self.skin].mean(axis=1) for part, bones in _PART_BONES.items()}
-        weights['Face_Neck'] = 1 - sum(weights.values())
-        best = np.stack(list(weights.values())).argmax(axis=0)
-        left = self.rest.vertices[self.skin, 0].mean(axis=1) > 0
-        ids = [[PART_IDS[part] if part in PART_IDS else PART_IDS[f'{side}_{part}'] for part in weights]
-               for side in ('Right', 'Left')]
-        return np.array(ids, np.uint8)[left.astype(int), best]
+    def _weigh_parts(self) -> np.ndarray:
+        """Returns the weights of the bones that move each part; those between left and right change over 2 cm."""
+        out = np.zeros((NUM_VERTICES, len(PART_IDS)), np.float32)
+        left = np.clip(0.5 + self.rest.vertices[:, 0] / 0.02, 0, 1)
+        for part, bones in _PART_BONES.items():
+            weights = self.bone_weights(*bones)
+            if part in PART_IDS:
+                out[:, PART_IDS[part]] = weights
+            else:
+                out[:, PART_IDS[f'Left_{part}']] = left * weights
+                out[:, PART_IDS[f'Right_{part}']] = (1 - left) * weights
+        out[:, PART_IDS['Face_Neck']] = 1 - out.sum(axis=1)
+        return out
 
     def _mark_lips(self) -> None:
-        mask = self.mask('lips')
+        """Moves the weight of the face to the lips where MakeHuman's mask has them."""
+        mask = cv2.GaussianBlur(self.mask('lips'), (0, 0), 2)
         h, w = mask.shape
-        u, v = self.skin_uv.mean(axis=1).T
-        masked = mask[np.clip((1 - v) * h, 0, h - 1).astype(int), np.clip(u * w, 0, w - 1).astype(int)] / 255 > 0.5
-        lips = masked & (self.skin_parts == PART_IDS['Face_Neck'])
-        centers = self.rest.vertices[self.skin].mean(axis=1)
+        uv = np.zeros((NUM_VERTICES, 2))
+        uv[self.skin.ravel()] = self.skin_uv.reshape(-1, 2)
+        u, v = uv.T
+        lips = mask[np.clip((1 - v) * h, 0, h - 1).astype(int), np.clip(u * w, 0, w - 1).astype(int)] / 255
+        lips = lips * self.part_weights[:, PART_IDS['Face_Neck']]
         # Opening the jaw moves only the lower lip.
-        moved = self.pose(face={'jawOpen': 1.}).vertices[self.skin].mean(axis=1) - centers
-        lower = np.linalg.norm(moved, axis=1) > 0.5 * np.linalg.norm(moved[lips], axis=1).max()
-        self.skin_parts[lips & lower] = PART_IDS['Lower_Lip']
-        self.skin_parts[lips & ~lower] = PART_IDS['Upper_Lip']
+        moved = np.linalg.norm(self.pose(face={'jawOpen': 1.}).vertices - self.rest.vertices, axis=1)
+        lower = np.clip(10 * (moved / moved[lips > 0.5].max() - 0.5) + 0.5, 0, 1)
+        self.part_weights[:, PART_IDS['Face_Neck']] -= lips
+        self.part_weights[:, PART_IDS['Lower_Lip']] = lips * lower
+        self.part_weights[:, PART_IDS['Upper_Lip']] = lips * (1 - lower)
 
 
 def _rest_heads(out: dict) -> np.ndarray:

@@ -121,6 +121,12 @@ class Wardrobe:
         return np.minimum.reduce([above - line, ears, head])
 
     @cached_property
+    def hat(self) -> np.ndarray:
+        """Returns a hat's extent: above a plane from the brows to somewhat lower at the back of the head."""
+        return np.minimum(self.z - self.eyes[2] + 0.18 * (self.rest[:, 1] - self.eyes[1]) - 0.055,
+                          0.2 * (self.body.bone_weights('head') - 0.5))
+
+    @cached_property
     def crown(self) -> int:
         return int(self.body.skin_vertices[self.z[self.body.skin_vertices].argmax()])
 
@@ -243,14 +249,12 @@ class _Fitting:
 
     def hair(self, piece: dict) -> None:
         """Adds a thin cap with a ragged border, the locks that grow from it, and a bun or tail."""
-        w, color = self.wardrobe, piece['color']
-        volume = piece['volume']
+        w, color, volume, field = self.wardrobe, piece['color'], piece['volume'], self.wardrobe.scalp
+        rng = np.random.default_rng(piece['fold'])
         if 'hat' in self.outfit:
-            volume = min(volume, 0.005)
+            field, volume = np.minimum(field, 0.01 - w.hat), min(volume, 0.005)
             if piece['kind'] not in HANGING:
                 piece = dict(piece, kind='short')
-        rng = np.random.default_rng(piece['fold'])
-        field = w.scalp
         if piece['kind'] == 'bald_top':
             field = np.minimum(field, 0.06 + rng.normal(0, 0.01, NUM_VERTICES) - (w.z - w.eyes[2]))
         field = field + rng.normal(0, 0.003, NUM_VERTICES)
@@ -277,10 +281,7 @@ class _Fitting:
 
     def hat(self, piece: dict) -> None:
         w = self.wardrobe
-        # Above a plane from the brows to somewhat lower at the back of the head.
-        field = np.minimum(w.z - w.eyes[2] + 0.18 * (w.rest[:, 1] - w.eyes[1]) - 0.055,
-                           0.2 * (w.body.bone_weights('head') - 0.5))
-        cap = self._cap('hat', field, piece['loose'] + 0.006, piece['fold'], 'Apparel', draw_cloth(piece['cloth']))
+        cap = self._cap('hat', w.hat, piece['loose'] + 0.006, piece['fold'], 'Apparel', draw_cloth(piece['cloth']))
         if piece['brim'] == 'none':
             return
         head = self._head()

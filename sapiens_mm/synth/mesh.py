@@ -17,6 +17,8 @@ class Mesh:
         uv: (V, 2) float32 texture coordinates (0 to 1, v up), or None if ``albedo`` is one color.
         albedo: Linear RGB (3,), 0 to 1, or a texture of sRGB bytes (h, w, 3) uint8.
         roughness: 0 (mirror) to 1 (chalk).
+        part_weights: (V, 28) weight of each class at the vertices, or None: where a face's vertices differ in the
+            largest, the class at each of its points is that of the largest interpolated weight.
     """
     name: str
     vertices: np.ndarray
@@ -27,6 +29,7 @@ class Mesh:
     albedo: np.ndarray | tuple = (0.5, 0.5, 0.5)
     roughness: float = 0.6
     normals: np.ndarray | None = None
+    part_weights: np.ndarray | None = None
 
 
 def rotation_z(angle: float) -> np.ndarray:

@@ -101,7 +101,7 @@ def _skin(body: Body, posed: PosedBody, shown: np.ndarray, texture: np.ndarray, 
     pairs, corner = np.unique(corners.ravel(), return_inverse=True)
     vertices, places_used = np.divmod(pairs, len(places))
     return Mesh('skin', posed.vertices[vertices], triangles(corner.reshape(-1, 4)), np.tile(body.skin_parts[shown], 2),
-                instance, places[places_used], texture, 0.5, normals[vertices])
+                instance, places[places_used], texture, 0.5, normals[vertices], body.part_weights[vertices])
 
 
 @cache

@@ -189,7 +189,7 @@ class _Joined:
 def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Sequence[dict] = ()) -> tuple:
     """Finds the triangle at each pixel with Mitsuba (vertices ``places`` of each mesh), and computes the labels.
 
-    Returns `Buffers` and (H, W, 3) float32 barycentric coordinates, which are not corrected where holes are closed.
+    Returns `Buffers` and (H, W, 3) float32 barycentric coordinates.
     """
     joined = _Joined(meshes, camera)
     shapes, glowing = {}, None
@@ -206,16 +206,30 @@ def _labels(meshes: list, camera: Camera, places: list, view: Camera, panels: Se
     shares = np.zeros((*mesh.shape, 3), np.float32)
     at = np.nonzero(hit)
     depth[at], normal[at], _, shares[at] = joined.evaluate(at, joined.starts[mesh[at]] + face[at])
-    _close_holes(joined, view, scene, glowing, mesh, face, depth, normal)
+    _close_holes(joined, view, scene, glowing, mesh, face, depth, normal, shares)
 
     instance, part, hit = np.zeros(mesh.shape, np.uint8), np.zeros(mesh.shape, np.uint8), mesh >= 0
     if hit.any():
         instance[hit] = np.array([one.instance for one in meshes])[mesh[hit]]
         part[hit] = np.concatenate([one.parts for one in meshes])[joined.starts[mesh[hit]] + face[hit]]
+    _refine_parts(part, meshes, mesh, face, shares)
     return Buffers(None, None, depth.astype(np.float32), normal.astype(np.float32), instance, part, mesh, face), shares
 
 
-def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, depth, normal) -> None:
+def _refine_parts(part: np.ndarray, meshes: list, mesh, face, shares) -> None:
+    """Corrects in place the classes on faces that a border between parts crosses, see `Mesh.part_weights`."""
+    for number, one in enumerate(meshes):
+        if one.part_weights is None:
+            continue
+        at = np.nonzero(mesh == number)
+        corners = one.faces[face[at]]
+        classes = one.part_weights.argmax(axis=1)[corners]
+        crossed = (classes != classes[:, :1]).any(axis=1)
+        at = at[0][crossed], at[1][crossed]
+        part[at] = np.einsum('ni,nij->nj', shares[at], one.part_weights[corners[crossed]]).argmax(axis=1)
+
+
+def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, depth, normal, shares) -> None:
     """Corrects in place the pixels whose ray passed between two triangles.
 
     Mitsuba's intersections are not watertight: a ray very close to an edge sometimes (one pixel in 10,000 to 400,000)
@@ -238,12 +252,12 @@ def _close_holes(joined: _Joined, view: Camera, scene, glowing, mesh, face, dept
         if met.is_valid() and met.shape == glowing:
             number[k] = met.prim_index
     at, number = (rows[number >= 0], columns[number >= 0]), number[number >= 0]
-    z, turned, off, _ = joined.evaluate(at, number)
+    z, turned, off, inside = joined.evaluate(at, number)
     better = (off < ON_CENTER) & ((mesh[at] < 0) | (z < depth[at]))
     at, number = (at[0][better], at[1][better]), number[better]
     mesh[at] = np.searchsorted(joined.starts, number, side='right') - 1
     face[at] = number - joined.starts[mesh[at]]
-    depth[at], normal[at] = z[better], turned[better]
+    depth[at], normal[at], shares[at] = z[better], turned[better], inside[better]
 
 
 def _albedo(meshes: list, buffers: Buffers, shares: np.ndarray) -> np.ndarray:

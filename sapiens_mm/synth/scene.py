@@ -1,6 +1,7 @@
 """Mitsuba scenes: meshes with their materials, and cameras."""
 import numpy as np
 
+from ..vocabularies.body_parts import PART_IDS
 from .camera import Camera
 from .extra import mitsuba
 from .mesh import Mesh, face_normals
@@ -30,7 +31,8 @@ def check_meshes(meshes: list) -> None:
             raise ValueError(f'{where}: got parts of shape {np.shape(mesh.parts)}, expected ({len(f)},)')
         if not 0 <= mesh.instance <= 255:
             raise ValueError(f'{where}: got instance {mesh.instance}, expected 0 to 255')
-        for what, values, size in (('texture coordinates', mesh.uv, 2), ('normals', mesh.normals, 3)):
+        for what, values, size in (('texture coordinates', mesh.uv, 2), ('normals', mesh.normals, 3),
+                                   ('weights of parts', mesh.part_weights, len(PART_IDS))):
             if values is not None and np.shape(values) != (len(v), size):
                 raise ValueError(f'{where}: got {what} of shape {np.shape(values)}, expected ({len(v)}, {size})')
 

@@ -156,6 +156,15 @@ def test_parts_exchange_their_sides_in_the_mirror(body, partners):
     assert same.mean() > 0.999
 
 
+def test_weights_of_parts_add_up_and_change_gradually_between_limbs(body):
+    weights = body.part_weights[body.skin_vertices]
+    assert weights.min() > -1e-5
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-4)
+    for one, two in (('Torso', 'Left_Upper_Arm'), ('Left_Upper_Arm', 'Left_Lower_Arm'), ('Face_Neck', 'Torso')):
+        both = np.minimum(weights[:, PART_IDS[one]], weights[:, PART_IDS[two]])
+        assert ((both > 0.1) & (both < 0.4)).sum() > 10
+
+
 def test_every_bare_part_has_skin_on_its_side(body, centers):
     for part, number in PART_IDS.items():
         x = centers[body.skin_parts == number, 0]

@@ -9,6 +9,7 @@ from sapiens_mm.synth.camera import Camera, frame_box  # noqa: E402
 from sapiens_mm.synth.color import to_linear  # noqa: E402
 from sapiens_mm.synth.extra import set_threads  # noqa: E402
 from sapiens_mm.synth.mesh import Mesh  # noqa: E402
+from sapiens_mm.vocabularies.body_parts import PART_NAMES  # noqa: E402
 
 from .conftest import (  # noqa: E402
     AMBIENT,
@@ -111,6 +112,23 @@ def test_holes_between_triangles_are_closed(monkeypatch):
     monkeypatch.setattr(R, 'ON_CENTER', -1.0)
     if wrong() == 0:
         pytest.skip('this version of Mitsuba has no hole here')
+
+
+def test_a_border_between_parts_crosses_faces_in_a_straight_line():
+    corners = np.array([[-0.5, 0, -0.4], [0.5, 0, -0.4], [0.5, 0, 0.4], [-0.5, 0, 0.4]])
+    weights = np.zeros((4, len(PART_NAMES)), np.float32)
+    weights[:, 5] = np.array([[1, 0.5, 0.2]]) @ np.array([[0.5] * 4, corners[:, 0], corners[:, 2]])
+    weights[:, 9] = 1 - weights[:, 5]
+    board = sheet(corners, parts=np.full(2, 9, np.uint8), instance=1, part_weights=weights)
+    buffers = R.label_buffers([board], PLAIN)
+    rays = PLAIN.rays(pixels(PLAIN).reshape(-1, 2)) * buffers.depth.reshape(-1, 1)
+    points = ((rays - PLAIN.translation) @ PLAIN.rotation).reshape(*SIZE, 3)
+    side = 0.5 * points[..., 0] + 0.2 * points[..., 2]
+    sure = buffers.person & (np.abs(side) > 1e-4)
+    assert {5, 9} == set(np.unique(buffers.part[sure]))
+    np.testing.assert_array_equal(buffers.part[sure], np.where(side > 0, 5, 9)[sure])
+    with pytest.raises(ValueError, match='weights of parts'):
+        R.label_buffers([sheet(corners, part_weights=weights[:, :5])], PLAIN)
 
 
 def test_smooth_normals_that_face_away_give_way_to_the_triangles():

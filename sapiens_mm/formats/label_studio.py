@@ -3,7 +3,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
@@ -28,6 +28,7 @@ from .labels import (
 )
 from .rle import decode_brush, encode_brush
 
+_KINDS = ('keypointlabels', 'rectanglelabels', 'brushlabels')
 _HIDDEN = 'hidden'  # text of keypoints that are labeled, but not visible
 
 
@@ -135,12 +136,17 @@ def read(path: str | os.PathLike, keypoints: KeypointSet | None = None, image_ro
     for number, text in ((skipped, 'without annotations are left out'), (several, 'have several: the latest is read')):
         if number:
             warnings.warn(f'{path}: {count(number, "task")} {text}', stacklevel=2)
-    used = {name for _, result in chosen for region in result
-            for name in (region.get('value') or {}).get('keypointlabels', ())}
+    with naming(os.fspath(path), "regions as in Label Studio's export; export it again"):
+        used, boxes = ({name for _, result in chosen for region in result
+                        for name in (region.get('value') or {}).get(kind, ())} for kind in _KINDS[:2])
+        if len(boxes) > 1 and 'person' not in boxes:
+            raise ValueError(f'got boxes of {some(sorted(boxes))}, expected person; rename the label of people')
+    if others := boxes - {'person'} if 'person' in boxes else ():
+        warnings.warn(f'{path}: boxes of {some(sorted(others))} are left out', stacklevel=2)
     for task, result in chosen:
         with naming(f'{path}: task {task.get("id", task["data"].get("image"))}',
                     "regions as in Label Studio's export; export it again"):
-            labels = _Task(task['data'], result, keypoints, used, image_root, not with_annotations).labels()
+            labels = _Task(task['data'], result, keypoints, used, image_root, not with_annotations).labels(others)
         yield labels
 
 
@@ -173,11 +179,21 @@ class _Task:
             return sizes.pop()
         return (data['width'], data['height']) if 'width' in data else image_size(Path(image_root) / self.file_name)
 
-    def labels(self) -> Labels:
-        """Returns the labels; a ValueError for points without a person, repeated ones, unknown parts, damaged masks."""
+    def labels(self, others: Collection[str] = ()) -> Labels:
+        """Returns the labels without boxes of ``others``.
+
+        A ValueError for points without a person, repeated ones, regions without a label, unknown parts, damaged masks.
+        """
         labels = Labels(self.file_name, self.width, self.height, keypoint_set=self.keypoints)
-        self.people = {region['id']: self._person(region) for region in self.regions
-                       if region['value'].get('rectanglelabels')}
+        if unnamed := [region for region in self.regions
+                       if region.get('type') in _KINDS and not region['value'].get(region['type'])]:
+            raise ValueError(f'got {count(len(unnamed), "region")} without a label ({some(r["id"] for r in unnamed)}), '
+                             'expected a label; choose it, or remove the region')
+        boxes = [region for region in self.regions if region['value'].get('rectanglelabels')
+                 and not set(region['value']['rectanglelabels']) & set(others)]
+        self.people = {region['id']: self._person(region) for region in boxes}
+        if len(self.people) < len(boxes):
+            raise ValueError(f'got {len(boxes)} boxes with {len(self.people)} ids, expected an id for each')
         labels.people = list(self.people.values())
         points = [region for region in self.regions if region['value'].get('keypointlabels')]
         parents = {region['id']: region.get('parentID') for region in self.regions if region.get('id')}

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..utils.files import read_json
+from ..utils.images import open_image
 from ..utils.text import first_line
 from .labels import KeypointSet, Labels, Person, arrange, keypoint_set, naming, numbers
 
@@ -70,12 +70,13 @@ def _with_parts(labels: Labels, content: dict, file: Path) -> Labels:
     parts = file.with_name(f'{file.name[:-5]}.parts.png')
     if parts.exists() and 'part_names' in content:
         try:
-            with Image.open(parts) as image:
+            with open_image(parts) as image:
                 labels.parts = np.array(image, np.uint8)
         except (OSError, ValueError, SyntaxError) as error:
             raise ValueError(f'{parts}: got {first_line(error)}, expected a whole PNG; run it again') from error
-        if labels.parts.shape != (labels.height, labels.width):
-            raise ValueError(f'{parts}: got shape {labels.parts.shape}, expected {(labels.height, labels.width)}; run '
-                             'it again')
         labels.part_names = tuple(content['part_names'])
+        size, highest = (labels.height, labels.width), len(labels.part_names) - 1
+        if labels.parts.shape != size or labels.parts.max() > highest:
+            raise ValueError(f'{parts}: got shape {labels.parts.shape} and classes to {labels.parts.max()}, expected '
+                             f'{size} and at most {highest}; run it again')
     return labels

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from ..utils.files import replacing
-from ..utils.text import count, first_line
+from ..utils.text import count, first_line, some
 from .labels import (
     HALF_PIXEL,
     KeypointSet,
@@ -96,8 +96,13 @@ def read(path: str | os.PathLike, keypoints: KeypointSet | None = None, image_ro
         except yaml.YAMLError as error:
             raise ValueError(f'got damaged YAML ({first_line(error)}), expected complete YAML') from error
         shape = [int(size) for size in content['kpt_shape']]
+        classes = content.get('names') or {0: 'person'}
+        classes = dict(enumerate(classes)) if isinstance(classes, list) else classes
+        person = next((number for number, name in classes.items() if name == 'person'), next(iter(classes)))
+        if len(classes) > 1 and classes[person] != 'person':
+            raise ValueError(f'got the classes {some(classes.values())}, expected person; rename the class of people')
         names = content.get('kpt_names') or {}
-        names = (names.get(0) if isinstance(names, dict) else names) or ()
+        names = (names.get(person) if isinstance(names, dict) else names) or ()
         splits = {split: content[split] for split in ('train', 'val', 'test') if content.get(split)}
         splits = {split: entries for index, (split, entries) in enumerate(splits.items())
                   if entries not in list(splits.values())[:index]}  # the same images twice
@@ -106,6 +111,8 @@ def read(path: str | os.PathLike, keypoints: KeypointSet | None = None, image_ro
             raise ValueError(f'got kpt_shape {shape} and {len(own.names) if own else "no"} names, expected a name for '
                              'each keypoint; give them with --keypoints')
     target = keypoints or in_known_order(own)
+    if len(classes) > 1:
+        warnings.warn(f'{path}: classes other than person are left out', stacklevel=2)
     for split, entries in splits.items():
         for name in _images(path.parent, entries if isinstance(entries, list) else [entries]):
             prefix = 'images/' if len(splits) > 1 else f'images/{split}/'
@@ -114,7 +121,7 @@ def read(path: str | os.PathLike, keypoints: KeypointSet | None = None, image_ro
             width, height = image_size(image)
             before, _, after = name.rpartition('images/')
             labels = path.parent / f'{before}labels/{os.path.splitext(after)[0]}.txt'
-            people = _people(labels, own, shape[1], np.array([width, height]))
+            people = _people(labels, own, shape[1], np.array([width, height]), person)
             with naming(str(labels), ''):
                 people = [arrange(person, own.names, target) for person in people]
             yield Labels(file_name, width, height, people, target)
@@ -134,11 +141,13 @@ def _images(folder: Path, entries: list[str]) -> Iterator[str]:
             raise FileNotFoundError(f'{place}: got no such folder, expected the images of data.yaml; add them')
 
 
-def _people(path: Path, keypoints: KeypointSet, columns: int, size: np.ndarray) -> list[Person]:
+def _people(path: Path, keypoints: KeypointSet, columns: int, size: np.ndarray, person: int) -> list[Person]:
     people = []
     for number, line in enumerate(path.read_text(encoding='utf-8').splitlines() if path.exists() else (), 1):
         with naming(f'{path}: line {number}', ''):
             values = numbers([float(value) for value in line.split()], 5 + columns * len(keypoints.names))
+        if values[0] != person:
+            continue
         center, extent = np.reshape(values[1:5], (2, 2)) * size.tolist()
         points = values[5:].reshape(-1, columns)
         visible = points[:, 2].astype(int) if columns == 3 else np.where(points.any(1), 2, 0)

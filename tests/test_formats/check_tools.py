@@ -105,6 +105,21 @@ def check_ultralytics():
         assert len(values[1]) == len(people[Path(image).name])
 
 
-for check in (check_label_studio, check_pycocotools, check_datumaro, check_supervision, check_ultralytics):
+def check_half_pixel_of_ultralytics():
+    """Scales a dot of one pixel and its keypoint as in training; both stay together with half a pixel added."""
+    from ultralytics.data.augment import LetterBox
+    from ultralytics.utils.instance import Instances
+    image = np.zeros((10, 10, 3), np.uint8)
+    image[7, 2] = 255
+    instances = Instances(np.array([[.5, .5, 1, 1]], np.float32), np.zeros((0, 1000, 2), np.float32),
+                          np.array([[[2.5, 7.5, 2]]], np.float32) / [10, 10, 1], 'xywh', True)
+    scaled = LetterBox((100, 100))(labels=dict(img=image, instances=instances, cls=np.zeros(1)))
+    places = np.argwhere(scaled['img'][..., 0])
+    center = np.average(places + .5, axis=0, weights=scaled['img'][..., 0][tuple(places.T)])[::-1]
+    np.testing.assert_allclose(scaled['instances'].keypoints[0, 0, :2], center, atol=.1)
+
+
+for check in (check_label_studio, check_pycocotools, check_datumaro, check_supervision, check_ultralytics,
+              check_half_pixel_of_ultralytics):
     check()
     print('passed:', check.__name__)

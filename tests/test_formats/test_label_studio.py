@@ -47,6 +47,8 @@ def test_other_files(tmp_path, content):
     ([box('a', 0, 0, 10, 10), box('b', 0, 0, 10, 10, original_width=100)], '100'),
     ([box('a', 0, 0, 10, 10, image_rotation=90)], 'turned'),
     ([dict(id='a', value=dict(rectanglelabels=['person'], x=0, y=0), **SIZE)], 'width'),
+    ([box('a', 0, 0, 10, 10), box('a', 5, 5, 10, 10)], 'id'),
+    ([dict(id='q', type='keypointlabels', value=dict(x=1, y=1), **SIZE)], 'q'),
     ([dict(id='a', value=dict(brushlabels=['Wing'], rle=[0]), **SIZE)], 'Wing'),
     ([dict(id='a', value=dict(brushlabels=['Hair'], rle=[0]), **SIZE)], '100 x 200')])
 def test_invalid_regions(tmp_path, regions, value):
@@ -138,6 +140,21 @@ def test_turned_boxes_and_names(tmp_path):
     assert image.file_name == 'ü.jpg'
     image, = read(tmp_path, turned, data=dict(image='s3://photos/x/a.jpg'), image_root='s3://photos')
     assert image.file_name == 'x/a.jpg'
+
+
+def test_boxes_of_others(tmp_path):
+    dog = box('dog', 0, 0, 10, 10)
+    dog['value']['rectanglelabels'] = ['dog']
+    with pytest.warns(UserWarning, match='dog'):
+        image, = read(tmp_path, box('a', 0, 0, 20, 20), dog, point('nose', 5, 5))
+    assert len(image.people) == 1
+    assert image.people[0].visible[0] == 2
+    cat = box('cat', 0, 0, 10, 10)
+    cat['value']['rectanglelabels'] = ['cat']
+    with pytest.raises(ValueError, match='cat, dog'):
+        read(tmp_path, dog, cat)
+    image, = read(tmp_path, dog)
+    assert len(image.people) == 1
 
 
 def test_an_image_with_nobody_needs_its_size(tmp_path):

@@ -85,6 +85,9 @@ def test_parts(tmp_path):
     image, = results.read(tmp_path)
     assert np.array_equal(image.parts, parts)
     assert image.part_names == ('Background', 'Hair')
+    Image.fromarray(parts + 2).save(tmp_path / 'a.jpg.parts.png')
+    with pytest.raises(ValueError, match=r'a\.jpg\.parts\.png'):
+        list(results.read(tmp_path))
     Image.fromarray(parts.T).save(tmp_path / 'a.jpg.parts.png')
     with pytest.raises(ValueError, match=r'a\.jpg\.parts\.png'):
         list(results.read(tmp_path))

@@ -57,4 +57,4 @@ def test_tools_read_the_same_labels(tools, tmp_path, number):
     process = subprocess.run([tools, '-c', code, sysconfig.get_path('purelib'), script, tmp_path], capture_output=True,
                              text=True, env={**os.environ, 'YOLO_CONFIG_DIR': str(tmp_path), 'PYTHONPATH': ''})
     assert process.returncode == 0, process.stdout + process.stderr[-3000:]
-    assert process.stdout.count('passed: check_') == 5
+    assert process.stdout.count('passed: check_') == 6

@@ -20,7 +20,8 @@ def photos(tmp_path):
 
 
 @pytest.mark.parametrize('content', ['', '[', '3', 'train: a', 'kpt_shape: [x, 3]', 'kpt_shape: [6, 3]\ntrain: a',
-                                     'kpt_shape: [2, 3]\nkpt_names: {0: [a]}', 'kpt_shape: [17, 4]'])
+                                     'kpt_shape: [2, 3]\nkpt_names: {0: [a]}', 'kpt_shape: [17, 4]',
+                                     'kpt_shape: [17, 3]\nnames: [cat, dog]'])
 def test_invalid_settings(tmp_path, content):
     (tmp_path / 'data.yaml').write_text(content)
     with pytest.raises(ValueError, match=r'data\.yaml'):
@@ -99,10 +100,13 @@ def test_folders_of_others(tmp_path, photos):
         (folder / f'images/{split}').mkdir(parents=True)
         (folder / f'images/{split}/{name}.png').write_bytes((photos / 'nobody.png').read_bytes())
     (folder / 'labels/val').mkdir(parents=True)
-    (folder / 'labels/val/b.txt').write_text('0 .5 .5 1 1 .5 .5 0 0 .1 .1 .2 .2 .3 .3\n')
-    (folder / 'data.yaml').write_text('path: /elsewhere\ntrain: images/train\nval: [images/val]\nkpt_shape: [5, 2]\n')
-    nobody, somebody = yolo.read(folder, keypoint_set(FIVE))
+    (folder / 'labels/val/b.txt').write_text('1 .5 .5 1 1 .5 .5 0 0 .1 .1 .2 .2 .3 .3\n0 .5 .5 1 1' + ' 0' * 10)
+    (folder / 'data.yaml').write_text('path: /elsewhere\ntrain: images/train\nval: [images/val]\nkpt_shape: [5, 2]\n'
+                                      'names: [dog, person]')
+    with pytest.warns(UserWarning, match=r'data\.yaml'):
+        nobody, somebody = yolo.read(folder, keypoint_set(FIVE))
     assert (nobody.file_name, nobody.people) == ('train/a.png', [])
     assert somebody.file_name == 'val/b.png'
+    assert len(somebody.people) == 1
     assert somebody.people[0].visible.tolist() == [2, 0, 2, 2, 2]
     np.testing.assert_allclose(somebody.people[0].keypoints[0], (15, 28))

@@ -124,6 +124,13 @@ _positive = _checked(float, lambda number: 0 < number < float('inf'), 'a number 
 _file = _checked(str, lambda path: os.path.exists(path) and not os.path.isdir(path), 'an existing file')
 
 
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r'(\d+)/(\d+)', text)
+    if not match or not int(match[1]) < int(match[2]):
+        raise argparse.ArgumentTypeError(f"got '{text}', expected I/N with 0 <= I < N, such as 0/4")
+    return int(match[1]), int(match[2])
+
+
 def _names(pattern: str, expected: str) -> Callable:
     return _checked(lambda text: [name.strip() for name in text.split(',') if name.strip()],
                     lambda names: names and all(re.fullmatch(pattern, name) for name in names),
@@ -142,6 +149,10 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         'repeatable')
     add('--checkpoint', action='append', default=[], help='weights to use instead of released ones; repeatable')
     add('--device', help='such as cuda:0 or cpu; by default the GPU')
+    add('--devices', type=_names(r'.+', 'names of devices, or all'), help='comma-separated: a process on each of '
+        'these, such as cuda:0,cuda:1 or cpu,cpu; all is every GPU')
+    add('--shard', type=_shard, metavar='I/N', help='run on every N-th input from the I-th (from 0), with other shards '
+        'into one folder')
     add('--dtype', choices=('fp32', 'bf16', 'fp16'), help="by default the device's fastest")
     add('--compile', action='store_true', help='compile the models; the first batches are slow')
     add('--batch-size', type=_count, default=4, help='people in a batch (%(default)s)')
@@ -213,6 +224,9 @@ def _run_problems(args: argparse.Namespace) -> list[str]:
     poses = sorted({task for task in tasks if task.startswith('pose-')})
     if args.detect_every > 1 and not args.track:
         problems.append(f'--detect-every: got {args.detect_every}, expected 1 without --track; add --track')
+    if args.devices and (args.device or args.show):
+        problems.append(f'--devices: got {",".join(args.devices)} with {"--device" if args.device else "--show"}, '
+                        'expected one of them')
     if args.smooth and not args.track:
         problems.append(f'--smooth: got {args.smooth} without --track; add --track')
     if args.config and len(args.config) != len(args.checkpoint):

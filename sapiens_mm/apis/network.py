@@ -15,7 +15,7 @@ from torch import Tensor
 from ..backbones import SapiensViT
 from ..engine.fetch import sha256_of
 from ..tasks import canonical_name
-from ..utils.text import first_line
+from ..utils.text import count, first_line
 
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
@@ -127,6 +127,24 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         raise ValueError(f"device: got '{device}' ({first_line(error)}), expected a working one such as cpu; or omit it"
                          ) from error
     return chosen
+
+
+def choose_devices(names: Sequence[str] | None) -> list[str]:
+    """Returns devices for one process each: ``['all']`` is every GPU; a ValueError for one that does not exist."""
+    number = torch.cuda.device_count()
+    if names and 'all' in names:
+        if len(names) > 1 or not number:
+            raise ValueError(f'devices: got {", ".join(names)} with {count(number, "GPU")}, expected all alone where '
+                             'there is a GPU, or names such as cuda:0,cuda:1 or cpu,cpu')
+        return [f'cuda:{index}' for index in range(number)]
+    for name in names or ():
+        if name.startswith('cuda:') and name[5:].isdecimal() and int(name[5:]) < number:
+            continue  # the device is not touched, which would take memory of each
+        try:
+            choose_device(name)
+        except ValueError as error:
+            raise ValueError(str(error).replace('device', 'devices', 1)) from error
+    return list(names or ())
 
 
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:

@@ -1,29 +1,33 @@
 """``sapiens-mm run``: inference from inputs to files, with progress, resuming and a summary."""
 import argparse
-import errno
 import os
 import platform
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from multiprocessing import get_context
 
 from tqdm import tqdm
 
 from ..engine.checkpoint import CheckpointError
 from ..tasks import canonical_name, is_pose
-from ..utils.text import count, some, with_option
-from .boxes import NMS_THRESHOLD, SCORE_THRESHOLD, BoxFile, have_area
+from ..utils.files import locked
+from ..utils.text import some, with_option
+from .boxes import NMS_THRESHOLD, SCORE_THRESHOLD, BoxFile
 from .detector import default_detector
 from .frames import URL_TIMEOUT, InputError, Source
 from .inferencer import SapiensInferencer
+from .job import Summary, process, process_on_devices
 from .model_zoo import default_tasks
 from .models import pair_weights
+from .network import choose_devices
 from .result import Result
 from .smoothing import OneEuro
 from .sources import find_sources
-from .streams import prefetch
 from .writer import KINDS, ResultWriter, kept_tasks, meta_differences
 
 
@@ -36,6 +40,8 @@ class RunOptions:
     config: Sequence[str] = ()
     checkpoint: Sequence[str] = ()
     device: str | None = None
+    devices: Sequence[str] | None = None
+    shard: tuple[int, int] | None = None
     dtype: str | None = None
     compile: bool = False
     batch_size: int = 4
@@ -77,76 +83,59 @@ class RunOptions:
                 for name, default in defaults.items()}
 
 
-@dataclass
-class _Summary:
-    done: dict[str, int] = field(default_factory=lambda: dict(image=0, frame=0))
-    skipped: int = 0  # inputs that were done before
-    unread: list[str] = field(default_factory=list)  # messages
-    unwritten: dict[str, str] = field(default_factory=dict)  # messages by source
-    without_people: int = 0  # images and frames without detected people
-    no_area: int = 0  # given boxes without area in their frame
-    stopped: str = ''  # why the run ended early
-
-    def text(self, options: RunOptions, images_only: bool) -> str:
-        done = {noun: number for noun, number in self.done.items() if number}
-        done = done or {'image' if images_only else 'frame': 0}
-        text = ' and '.join(count(number, noun) for noun, number in done.items()) + f' in {options.out}'
-        if self.without_people:
-            text += f', no people in {self.without_people if sum(done.values()) > 1 else "it"}'
-            text += ' of them' if sum(done.values()) > 1 else ''
-        if self.no_area:
-            text += f', {count(self.no_area, "box", "boxes")} of {options.boxes} without area in the frame (score 0)'
-        if self.skipped:
-            text += f', {count(self.skipped, "input")} done before'
-        if self.stopped:
-            text += f'; {self.stopped}; continue with --resume'
-        for messages, verb in ((self.unread, 'read'), (self.unwritten.values(), 'written')):
-            if messages:
-                text += f'; {len(messages)} could not be {verb}:\n  ' + '\n  '.join(messages)
-        return text
-
-
 def main(args: argparse.Namespace) -> int:
     return run(RunOptions(**{option.name: getattr(args, option.name) for option in fields(RunOptions)}))
 
 
 def run(options: RunOptions) -> int:
     """Runs inference and writes the results; returns 0, 1 if an input failed, 2 for wrong options, 128 + signal."""
-    summary = _Summary()
+    summary = Summary()
 
     def report(error: InputError) -> None:
         summary.unread.append(str(error))
         _warn(error)
 
-    try:
-        if options.show:
-            check_display()
-        timeout = URL_TIMEOUT if options.url_timeout is None else options.url_timeout
-        if not 0 < timeout < threading.TIMEOUT_MAX:
-            raise ValueError(f'url_timeout: got {timeout:g}, expected a number of seconds above 0')
-        sources = find_sources(options.inputs, options.allow_urls, options.out, report, timeout)
-        if not sources:
+    with ExitStack() as stack:
+        try:
+            if options.show:
+                check_display()
+            timeout = URL_TIMEOUT if options.url_timeout is None else options.url_timeout
+            if not 0 < timeout < threading.TIMEOUT_MAX:
+                raise ValueError(f'url_timeout: got {timeout:g}, expected a number of seconds above 0')
+            devices = choose_devices(options.devices)
+            if 'coco' in (options.save or ()) and (devices or options.shard):
+                raise ValueError('save: got coco with several processes, expected it without --devices and --shard; '
+                                 'make the file afterwards: sapiens-mm convert OUT --to coco')
+            if devices:
+                options = replace(options, device=devices[0])
+            sources = find_sources(options.inputs, options.allow_urls, options.out, report, timeout)
+            if not sources:
+                return 2
+            if options.shard:
+                sources = sources[options.shard[0]::options.shard[1]]
+            writer = ResultWriter(options.out, options.save, options.keypoint_format, options.keypoint_threshold,
+                                  resume=options.resume, shard=options.shard)
+            before = _read_meta(writer, _warn if options.resume else lambda message: None)
+            kinds = _kinds(options, writer, sources)
+            planned = _planned_meta(options, before if options.resume else {}, kinds)
+            todo = [source for source in sources
+                    if not (options.resume and writer.is_done(source, planned['models'][0]['tasks']))]
+            summary.skipped = len(sources) - len(todo)
+            boxes = _read_boxes(options, sources, todo) if options.boxes else None
+            if not todo:
+                return _report_all_done(options, before, planned, summary)
+            inferencer = _load(options, kinds, all(source.kind == 'image' for source in sources), _warn)
+            inferencer.check_keypoint_format(options.keypoint_format)
+            writer.make_folder()
+            stack.enter_context(locked(options.out, shared=options.shard is not None))
+            _write_meta(options, inferencer, writer, before)
+        except (CheckpointError, ImportError, OSError, ValueError) as error:
+            _warn(with_option(error, {option.name for option in fields(RunOptions)} - {'inputs'}))
             return 2
-        writer = ResultWriter(options.out, options.save, options.keypoint_format, options.keypoint_threshold,
-                              resume=options.resume)
-        before = _read_meta(writer) if options.resume else {}
-        kinds = _kinds(options, writer, sources)
-        planned = _planned_meta(options, before, kinds)
-        todo = [source for source in sources
-                if not (options.resume and writer.is_done(source, planned['models'][0]['tasks']))]
-        summary.skipped = len(sources) - len(todo)
-        boxes = _read_boxes(options, sources, todo) if options.boxes else None
-        if not todo:
-            writer.finish()
-            return _report_all_done(options, before, planned, summary)
-        inferencer = _load(options, kinds, all(source.kind == 'image' for source in sources))
-        inferencer.check_keypoint_format(options.keypoint_format)
-        writer.make_folder()
-        _write_meta(options, inferencer, writer, before)
-    except (CheckpointError, ImportError, OSError, ValueError) as error:
-        _warn(with_option(error, {option.name for option in fields(RunOptions)} - {'inputs'}))
-        return 2
-    return _process(options, inferencer, todo, boxes, writer, summary)
+        if not devices:
+            return _process(options, inferencer, todo, boxes, writer, summary)
+        del inferencer  # its device is that of the first worker
+        return _process_on_devices(options, devices, todo, writer, summary)
 
 
 def _warn(message) -> None:
@@ -161,11 +150,11 @@ def _kept(tasks: Sequence[str], kinds: set[str]) -> list[str]:
     return kept_tasks(tasks, {'overlay' if kind == '--show' else kind for kind in kinds})
 
 
-def _read_meta(writer: ResultWriter) -> dict:
+def _read_meta(writer: ResultWriter, warn: Callable[[str], None]) -> dict:
     try:
         return writer.read_meta()
     except ValueError as error:
-        _warn(f'{error}; they are not compared with this run')
+        warn(f'{error}; they are not compared with this run')
         return {}
 
 
@@ -187,7 +176,7 @@ def _planned_meta(options: RunOptions, before: dict, kinds: set[str]) -> dict:
                     smooth=options.one_euro and asdict(options.one_euro), steady=options.steady))
 
 
-def _report_all_done(options: RunOptions, before: dict, planned: dict, summary: _Summary) -> int:
+def _report_all_done(options: RunOptions, before: dict, planned: dict, summary: Summary) -> int:
     inputs = 'the only input is' if summary.skipped == 1 else f'all {summary.skipped} inputs are'
     print(f'{inputs} done in {options.out}', *(
         f'{", ".join(model["tasks"])} of {model["source"]}' for model in before.get('models', ())), sep='\n  ')
@@ -211,10 +200,10 @@ def _read_boxes(options: RunOptions, sources: Sequence[Source], todo: Sequence[S
     return boxes
 
 
-def _load(options: RunOptions, kinds: set[str], images_only: bool) -> SapiensInferencer:
+def _load(options: RunOptions, kinds: set[str], images_only: bool, warn: Callable[[str], None]) -> SapiensInferencer:
     weights = pair_weights(options.config, options.checkpoint)
     tasks = options.tasks or (default_tasks(options.size) if weights is None else None)
-    kept = _check_kept(tasks, kinds, images_only) if tasks else None
+    kept = _check_kept(tasks, kinds, images_only, warn) if tasks else None
     detector = None if options.boxes else options.detector
     if detector and options.detector_checkpoint:
         detector = 'rtmdet-m' if detector == 'auto' else detector, options.detector_checkpoint
@@ -226,12 +215,12 @@ def _load(options: RunOptions, kinds: set[str], images_only: bool) -> SapiensInf
         track=options.track, detect_every=options.detect_every, smooth=options.one_euro, steady=options.steady,
         **({} if options.boxes else options.limits))
     if options.compile:
-        _warn('compiling the models; the first batches take minutes')
-    kept = kept or _check_kept(inferencer.tasks, kinds, images_only)
+        warn('compiling the models; the first batches take minutes')
+    kept = kept or _check_kept(inferencer.tasks, kinds, images_only, warn)
     return inferencer if set(kept) == set(inferencer.tasks) else inferencer.only(kept)
 
 
-def _check_kept(tasks: Sequence[str], kinds: set[str], images_only: bool) -> list[str]:
+def _check_kept(tasks: Sequence[str], kinds: set[str], images_only: bool, warn: Callable[[str], None]) -> list[str]:
     kept = _kept(tasks, kinds)
     dropped = [task for task in tasks if task not in kept]
     if dropped:
@@ -242,7 +231,7 @@ def _check_kept(tasks: Sequence[str], kinds: set[str], images_only: bool) -> lis
                 f'{", ".join(ways[:-1])} or {ways[-1]} to --save')
         if not kept:
             raise ValueError(f'nothing to do for {text}')
-        _warn(f'skipping {text}')
+        warn(f'skipping {text}')
     return kept
 
 
@@ -252,69 +241,76 @@ def _write_meta(options: RunOptions, inferencer: SapiensInferencer, writer: Resu
     if options.boxes:
         meta |= dict(boxes_of=options.boxes, protocol={**meta['protocol'], **options.limits})
     differ = meta_differences(before, meta)
-    if differ:
+    if differ and options.resume:
         _warn(f'finished inputs in {options.out} keep their files, but the earlier run had {differ}')
     earlier = list(before.pop('earlier', ())) + [before] * bool(differ)
     writer.write_meta({**meta, **(dict(earlier=earlier) if earlier else {})})
 
 
 def _process(options: RunOptions, inferencer: SapiensInferencer, sources: Sequence[Source], boxes: BoxFile | None,
-             writer: ResultWriter, summary: _Summary) -> int:
+             writer: ResultWriter, summary: Summary) -> int:
     # The number of images is known, that of a video's frames is not.
     images_only = all(source.kind == 'image' for source in sources)
     bar = tqdm(total=len(sources) if images_only else None, unit='image' if images_only else 'frame', disable=None)
     stop = StopOnSignal()
 
-    def not_read(source: Source, error: InputError) -> None:
-        summary.unread.append(str(error))
-        writer.mark_broken(source.name)
-        bar.write(f'sapiens-mm: {error}', file=sys.stderr)
-        bar.update(images_only)
+    def advance(result: Result | None) -> None:
+        bar.update(images_only or result is not None)
+        if options.show and result is not None and not show(result, options.keypoint_threshold):
+            stop.code = 130
+            stop.event.set()
 
-    def not_written(source: Source, error: OSError) -> None:
-        if source.name not in summary.unwritten:  # once for all frames of a video
-            summary.unwritten[source.name] = f'{source.name}: {error.strerror or error}'
-            bar.write(f'sapiens-mm: cannot write {summary.unwritten[source.name]}', file=sys.stderr)
-        summary.stopped = summary.stopped or _disk_problem(writer, error)
+    with bar, stop:
+        summary.add(process(inferencer, sources, boxes, writer, stop.event,
+                            lambda message: bar.write(message, file=sys.stderr), advance))
+    return _finish(options, summary, stop, images_only)
 
-    writer.on_error = not_written
-    with bar, stop, writer:
-        results = prefetch(inferencer.stream(sources, boxes, not_read, stop.event), 2, lambda result: result.nbytes)
-        try:
-            for result in results:
-                summary.done['image' if result.index is None else 'frame'] += writer.write(result)
-                summary.without_people += boxes is None and not len(result.boxes)
-                summary.no_area += sum(~have_area(result.boxes, result.image.shape[:2]))
-                bar.update()
-                if options.show and not show(result, options.keypoint_threshold):
-                    stop.code = 130
-                if stop.code or summary.stopped:
-                    break
-        finally:
-            results.close()
-        if stop.code:
-            summary.stopped = summary.stopped or 'stopped'
-        if summary.stopped:
-            writer.close(complete=False)
-    print(summary.text(options, images_only))
+
+def _process_on_devices(options: RunOptions, devices: Sequence[str], sources: Sequence[Source], writer: ResultWriter,
+                        summary: Summary) -> int:
+    images_only = all(source.kind == 'image' for source in sources)
+    bar = tqdm(total=len(sources), unit='input', disable=None)
+    event = get_context('spawn').Event()
+    stop = StopOnSignal(event)
+    kinds = _kinds(options, writer, sources)
+    makes = [partial(_Worker, replace(options, device=device), kinds, writer, event) for device in devices]
+    threads = max(1, (os.cpu_count() or 1) // len(devices))
+    with bar, stop:
+        for chunk, part in process_on_devices(makes, sources, options.batch_size, threads,
+                                              lambda: bool(stop.code or summary.stopped)):
+            for message in (*part.unread, *(f'cannot write {message}' for message in part.unwritten.values())):
+                bar.write(f'sapiens-mm: {message}', file=sys.stderr)
+            summary.add(part)
+            bar.update(len(chunk))
+            if summary.stopped:
+                event.set()
+    return _finish(options, summary, stop, images_only)
+
+
+class _Worker:
+    """Inference of one process; loads the models."""
+
+    def __init__(self, options: RunOptions, kinds: set[str], writer: ResultWriter, stop: threading.Event):
+        self.writer, self.stop = writer, stop
+        self.boxes = BoxFile(options.boxes, **options.limits) if options.boxes else None
+        self.inferencer = _load(options, kinds, images_only=False, warn=lambda message: None)
+
+    def __call__(self, sources: list[Source]) -> tuple[list[Source], Summary]:
+        return sources, process(self.inferencer, sources, self.boxes, self.writer, self.stop)
+
+
+def _finish(options: RunOptions, summary: Summary, stop: 'StopOnSignal', images_only: bool) -> int:
+    if stop.code:
+        summary.stopped = summary.stopped or 'stopped'
+    print(summary.text(options.out, options.boxes, images_only))
     return stop.code or int(bool(summary.unread or summary.unwritten))
-
-
-def _disk_problem(writer: ResultWriter, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return 'disk full; free some space'
-    try:
-        writer.make_folder()
-    except OSError as error:
-        return str(error)
-    return ''
 
 
 class StopOnSignal:
     """Context in which the first Ctrl-C or SIGTERM sets ``code`` and ``event``, and the second one raises."""
 
-    def __init__(self):
-        self.code, self.event = 0, threading.Event()
+    def __init__(self, event: threading.Event | None = None):
+        self.code, self.event = 0, event or threading.Event()
         self._before: dict[int, Callable] = {}
 
     def __enter__(self) -> 'StopOnSignal':

@@ -115,7 +115,8 @@ def _readable(paths: Iterable[str], entry: str, without: str | os.PathLike | Non
     def in_results(folder: str) -> bool:
         if folder not in has_results:
             parent = osp.dirname(folder)
-            has_results[folder] = _is_meta(osp.join(folder, 'meta.json')) or (parent != folder and in_results(parent))
+            metas = glob.iglob(osp.join(glob.escape(folder), 'meta*.json'))  # shards have their own
+            has_results[folder] = any(map(_is_meta, metas)) or (parent != folder and in_results(parent))
         return has_results[folder]
 
     readable = sorted(path for path in paths if path.lower().endswith(IMAGES + VIDEOS)

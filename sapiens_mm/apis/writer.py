@@ -2,6 +2,7 @@
 import json
 import os
 import os.path as osp
+import re
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from contextlib import contextmanager, suppress
@@ -38,11 +39,12 @@ class ResultWriter:
         on_error: Called with a source and the error if a result cannot be written; other results are still written. By
             default the error is raised.
         resume: Keep the images of an earlier ``coco.json``.
+        shard: (index, number) of a run that shares the folder with other shards: its ``meta.json`` has another name.
     """
 
     def __init__(self, folder: str | os.PathLike, kinds: Collection[str] | None = None, keypoint_format: str = 'model',
                  threshold: float = .3, on_error: Callable[[Source, OSError], None] | None = None,
-                 resume: bool = False):
+                 resume: bool = False, shard: tuple[int, int] | None = None):
         unknown = [kind for kind in kinds or () if kind not in KINDS]
         if unknown:
             raise ValueError(f"save: got '{unknown[0]}', expected some of {', '.join(KINDS)}")
@@ -54,6 +56,7 @@ class ResultWriter:
         self.folder, self.kinds = os.fspath(folder), None if kinds is None else {'json', *kinds}
         self.keypoint_format, self.threshold = keypoint_format, threshold
         self.on_error = on_error
+        self.meta_name = 'meta.json' if shard is None else f'meta-{shard[0]:05d}-of-{shard[1]:05d}.json'
         # A killed run leaves whole lines, from which `--resume` continues.
         self._lines = AnnotationLines(*(osp.join(self.folder, name) for name in ('coco.json', 'coco.jsonl')), resume) \
             if kinds and 'coco' in kinds else None
@@ -127,7 +130,7 @@ class ResultWriter:
 
     def read_meta(self) -> dict:
         """Returns the content of ``meta.json``, empty without the file; raises a ValueError for other content."""
-        path = osp.join(self.folder, 'meta.json')
+        path = osp.join(self.folder, self.meta_name)
         try:
             content = read_json(path)
             _facts(content), list(content.get('earlier', ()))
@@ -138,7 +141,7 @@ class ResultWriter:
         return content
 
     def write_meta(self, content: dict) -> None:
-        path = osp.join(self.folder, 'meta.json')
+        path = osp.join(self.folder, self.meta_name)
         try:
             os.makedirs(self.folder, exist_ok=True)
             with replacing(path) as part:
@@ -189,7 +192,8 @@ class ResultWriter:
         return self._base(name) + _SUFFIXES[kind]
 
     def _base(self, name: str) -> str:
-        return osp.join(self.folder, *(f'{name}_' if name in ('meta', 'coco') else name).split('/'))  # not meta.json
+        name = re.sub(r'^(meta(-\d+-of-\d+)?|coco)$', r'\1_', name)  # not meta.json
+        return osp.join(self.folder, *name.split('/'))
 
     def _write(self, name: str, kind: str, write: Callable, *values) -> None:
         path = self._path(name, kind)

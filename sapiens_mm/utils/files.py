@@ -55,6 +55,31 @@ def replacing(path: str | os.PathLike, unique: bool = False, flush: bool = True)
             remove(part)
 
 
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike, shared: bool = False) -> Iterator[None]:
+    """Holds a lock on a folder, alone or ``shared`` with others that share it; an OSError if another has it.
+
+    The system releases it when the process ends. It has no effect on Windows, and on file systems without locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"'{os.fspath(folder)}': got a folder to which another process writes, expected one that is "
+                          'not in use; wait, or use another') from None
+        except OSError:  # of file systems without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def remove(path: str | os.PathLike) -> None:
     """Removes a file, or a folder with its content, if it exists."""
     if os.path.isdir(path) and not os.path.islink(path):

@@ -10,16 +10,18 @@ import pickle
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
 Make = Callable[[], Callable[[Any], Any]]
+_END = object()
 
-_function = None  # of a worker process
+_make, _function = None, None  # of a worker process
 _THREADS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 
 
@@ -34,23 +36,62 @@ def parse_shard(text: str) -> tuple[int, int]:
     return index, count
 
 
-def run_in_processes(make: Make, items: Sequence, workers: int = 1) -> Iterator[Any]:
-    """Applies a function to picklable items in at most ``workers`` new processes that use one thread each.
+def run_in_processes(make: Make | Sequence[Make], items: Iterable, workers: int = 1, threads: int = 1,
+                     died: Callable[[Any], Any] | None = None) -> Iterator[Any]:
+    """Applies a function to picklable items in at most ``workers`` new processes.
 
     The processes are spawned, ignore Ctrl-C and end with this process. Yields results in the order of completion.
-    Raises the errors of the function, or a ChildProcessError if a worker died.
+    Raises the errors of the function, or a ChildProcessError if a worker died twice on an item.
+
+    Args:
+        make: That of all workers, or a list with one for each, instead of ``workers``.
+        threads: Number of threads of a process.
+        died: Returns the result of an item on which a worker died; by default a new worker repeats it once.
     """
-    context = get_context('spawn')
-    theirs, mine = context.Pipe(duplex=False)
+    makes = [make] * workers if callable(make) else list(make)
+    waiting, returned = iter(items), deque()
+    pools: list[ProcessPoolExecutor | None] = [None] * len(makes)  # one for each worker, to know whose item is lost
+    running: dict[Future, tuple[int, Any, bool]] = {}
+    theirs, mine = get_context('spawn').Pipe(duplex=False)
+
+    def lose(worker: int, item: Any, again: bool) -> Any:
+        pools[worker].shutdown()
+        pools[worker] = None
+        if died is not None:
+            return died(item)
+        if again:
+            raise ChildProcessError('a worker process died, perhaps for lack of memory; use fewer workers')
+        returned.append((item, True))
+        return _END
+
+    def submit(worker: int) -> None:
+        item, again = returned.popleft() if returned else (next(waiting, _END), False)
+        if item is _END:
+            return
+        with _environment(dict.fromkeys(_THREADS, str(threads))), _interrupts_ignored():  # both are inherited
+            if pools[worker] is None:
+                pools[worker] = ProcessPoolExecutor(1, get_context('spawn'), _start, (makes[worker], theirs))
+            running[pools[worker].submit(_apply, item)] = worker, item, again
+
     try:
-        with ProcessPoolExecutor(max(1, min(workers, len(items))), context, _start, (make, theirs)) as pool, mine:
-            with _environment(dict.fromkeys(_THREADS, '1')), _interrupts_ignored():  # both are inherited
-                futures = [pool.submit(_apply, item) for item in items]
-            for future in as_completed(futures):
-                yield future.result()
-    except BrokenProcessPool:
-        raise ChildProcessError('a worker process died, perhaps for lack of memory; use fewer workers') from None
+        for worker in range(len(makes)):
+            submit(worker)
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                worker, item, again = running.pop(future)
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    result = lose(worker, item, again)
+                submit(worker)
+                if result is not _END:
+                    yield result
     finally:
+        for pool in pools:
+            if pool is not None:
+                pool.shutdown()
+        mine.close()
         theirs.close()
 
 
@@ -91,9 +132,9 @@ def run_on_ray(make: Make, items: Sequence, address: str = 'local', workers: int
 
 
 def _start(make: Make, parent: Connection) -> None:
-    global _function
+    global _make
     threading.Thread(target=_exit_with, args=(parent, ), daemon=True).start()
-    _function = make()
+    _make = make
 
 
 def _exit_with(parent: Connection) -> None:
@@ -105,6 +146,9 @@ def _exit_with(parent: Connection) -> None:
 
 
 def _apply(item):
+    global _function
+    if _function is None:  # not at the start of the process, where an error would look like its death
+        _function = _make()
     return _function(item)
 
 

@@ -68,6 +68,7 @@ def test_help_and_wrong_options_need_no_torch(start, args, text):
     ('. --save gif', ['--save', "'gif'"]), ('. --tasks hair', ['--tasks', "'hair'"]), ('. --tasks pose', ['--tasks']),
     ('. --boxes nowhere.json', ['--boxes', "'nowhere.json'"]), ('. --config no.py', ['--config', "'no.py'"]),
     ('. --batch-size 0', ['--batch-size', "'0'"]), ('. --max-persons 1.5', ['--max-persons', "'1.5'"]),
+    ('. --shard 2/2', ['--shard', "'2/2'"]), ('. --device cpu --devices cpu,cpu', ['--devices', '--device']),
     ('. --smooth one-euro', ['--smooth: got one-euro', '--track']),
     ('. --track --smooth one-euro --smooth-beta -1', ['--smooth-beta', "'-1'"]),
     ('. --detect-every 0', ['--detect-every', "'0'"]), ('. --detect-every 2', ['--detect-every: got 2', '--track']),

@@ -13,16 +13,30 @@ from sapiens_mm.utils.shards import parse_shard, run_on_ray
 
 WORK = '''
 import functools, os, signal, sys, time
+from pathlib import Path
 from sapiens_mm.utils.shards import run_in_processes
 
 def make(kind):
-    return dict(die=lambda item: os._exit(1), invert=lambda item: 1 / item,
+    if kind == 'fail':
+        raise KeyError('weights')
+    return dict(die=lambda item: os._exit(1), once=die_once, invert=lambda item: 1 / item,
                 stay=lambda item: print(os.getpid(), flush=True) or time.sleep(100),
                 ask=lambda item: (item, os.getpid(), os.environ['OMP_NUM_THREADS'],
                                   signal.getsignal(signal.SIGINT) == signal.SIG_IGN))[kind]
 
-def run(kind, items, workers=1):
-    return list(run_in_processes(functools.partial(make, kind), items, workers))
+def die_once(path):
+    """Dies at the first call for a path, without a chance to clean up."""
+    try:
+        Path(path).touch(exist_ok=False)
+    except FileExistsError:
+        return path, os.getpid()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def run(kind, items, workers=1, **kwargs):
+    return list(run_in_processes(functools.partial(make, kind), items, workers, **kwargs))
+
+def run_each(kinds, items):
+    return list(run_in_processes([functools.partial(make, kind) for kind in kinds], items))
 '''
 
 
@@ -43,7 +57,8 @@ def test_a_shard_is_two_numbers(text):
     assert parse_shard('3/4') == (3, 4)
 
 
-@pytest.mark.parametrize(('kind', 'error'), [('die', ChildProcessError), ('invert', ZeroDivisionError)])
+@pytest.mark.parametrize(('kind', 'error'), [('die', ChildProcessError), ('invert', ZeroDivisionError),
+                                             ('fail', KeyError)])
 def test_errors_of_workers(run, kind, error):
     with pytest.raises(error):
         run(kind, [1, 0])
@@ -76,6 +91,24 @@ def test_results_of_processes(run, monkeypatch):
     assert all(ignored)
     assert os.environ['OMP_NUM_THREADS'] == '7'
     assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+
+
+def test_the_item_of_a_killed_worker_is_repeated_once(run, tmp_path):
+    path = str(tmp_path / 'a')
+    (item, process), = run('once', [path])
+    assert item == path
+    assert process != os.getpid()
+    (tmp_path / 'a').unlink()
+    assert run('once', [path], died=lambda item: f'lost {item}') == [f'lost {path}']
+
+
+def test_each_worker_has_its_function_and_items_may_come_from_a_generator(run):
+    import shards_work
+    found = shards_work.run_each(['ask', 'invert'], iter([1, 2, 4, 5]))
+    assert len(found) == 4
+    assert sum(isinstance(result, tuple) for result in found) >= 1
+    assert run('ask', []) == []
+    assert run('ask', [1], 1, threads=3)[0][2] == '3'
 
 
 def test_workers_end_with_a_killed_parent(run, tmp_path):

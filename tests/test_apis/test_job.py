@@ -1,0 +1,167 @@
+"""Tests of runs in several processes."""
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sapiens_mm.apis.frames import Source
+from sapiens_mm.apis.job import chunks, process_on_devices
+from sapiens_mm.apis.run import RunOptions, run
+from sapiens_mm.utils.files import locked
+
+NUMBER = 6
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('photos')
+    for number in range(NUMBER):
+        image = np.random.default_rng(number).integers(0, 255, (60, 45, 3), np.uint8)
+        cv2.imwrite(str(folder / f'{number}.png'), cv2.resize(image, (90, 120)))
+    return folder
+
+
+def options(photos, out, **kwargs):
+    return RunOptions([str(photos)], str(out), ['pose-17'], 'tiny', device='cpu', detector='none', batch_size=1,
+                      **{'save': ['json'], **kwargs})
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope='module')
+def expected(photos, tmp_path_factory):
+    out = tmp_path_factory.mktemp('expected')
+    assert run(options(photos, out)) == 0
+    return contents(out)
+
+
+def test_chunks():
+    sources = [Source(str(i), str(i), 'video' if i in (40, 50) else 'image') for i in range(60)]
+    found = list(chunks(sources, 2))
+    assert sum(found, []) == sources
+    assert [len(chunk) for chunk in found] == [32, 8, 1, 9, 1, 9]
+    assert list(chunks([], 2)) == []
+
+
+def test_two_devices_write_the_same_bytes_as_one_process(photos, tmp_path, expected, monkeypatch, capsys):
+    monkeypatch.setattr('sapiens_mm.apis.job._BATCHES', 2)
+    (photos / 'broken.png').write_bytes(b'no image')
+    try:
+        assert run(options(photos, tmp_path, devices=['cpu', 'cpu'])) == 1
+    finally:
+        (photos / 'broken.png').unlink()
+    printed = capsys.readouterr()
+    assert f'{NUMBER} images' in printed.out
+    assert 'broken.png' in printed.out
+    assert 'broken.png' in printed.err
+    assert contents(tmp_path) == expected
+
+
+def test_shards_make_the_whole(photos, tmp_path, expected, capsys):
+    for index in range(2):
+        assert run(options(photos, tmp_path, shard=(index, 2))) == 0
+    found = contents(tmp_path)
+    metas = [found.pop(f'meta-0000{index}-of-00002.json') for index in range(2)]
+    assert all(json.loads(meta)['inputs'] == [str(photos)] for meta in metas)
+    assert found == {name: content for name, content in expected.items() if name != 'meta.json'}
+    capsys.readouterr()
+    assert run(options(photos, tmp_path, shard=(1, 2), resume=True)) == 0
+    assert f'{NUMBER // 2} inputs' in capsys.readouterr().out
+    assert run(options(photos, tmp_path, shard=(98, 99))) == 0  # more shards than inputs
+
+
+def test_a_folder_belongs_to_one_run(photos, tmp_path, capsys):
+    with locked(tmp_path):
+        for kwargs in ({}, dict(shard=(0, 2))):
+            assert run(options(photos, tmp_path, **kwargs)) == 2
+            assert str(tmp_path) in capsys.readouterr().err
+    with locked(tmp_path, shared=True):
+        assert run(options(photos, tmp_path)) == 2
+        assert run(options(photos, tmp_path, shard=(0, NUMBER))) == 0
+    assert len(contents(tmp_path)) == 2
+
+
+def test_settings_of_earlier_runs_are_kept(photos, tmp_path):
+    assert run(options(photos, tmp_path)) == 0
+    assert run(options(photos, tmp_path, flip_test=True)) == 0
+    meta = json.loads((tmp_path / 'meta.json').read_text())
+    assert [meta['protocol']['flip_test'], *(old['protocol']['flip_test'] for old in meta['earlier'])] == [True, False]
+
+
+@pytest.mark.parametrize('kwargs', [dict(devices=['cuda:99']), dict(devices=['all', 'cpu']), dict(devices=['tpu9']),
+                                    dict(devices=['cpu'], save=['coco'])])
+def test_bad_devices(photos, tmp_path, kwargs, capsys):
+    assert run(options(photos, tmp_path / 'out', **kwargs)) == 2
+    name = '--save' if 'save' in kwargs else '--devices'
+    assert name in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+WORK = '''
+import os, signal
+from pathlib import Path
+from sapiens_mm.apis.job import Summary
+
+class Worker:
+    def __init__(self, folder, poison):
+        self.folder, self.poison = Path(folder), poison
+
+    def __call__(self, sources):
+        for source in sources:
+            if source.name == self.poison:
+                os.kill(os.getpid(), signal.SIGKILL)
+            (self.folder / source.name).touch()
+        return sources, Summary(dict(image=len(sources), frame=0))
+'''
+
+
+def test_only_the_source_that_kills_its_process_twice_is_lost(tmp_path, monkeypatch):
+    (tmp_path / 'job_work.py').write_text(WORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    import functools
+
+    import job_work
+    out = tmp_path / 'out'
+    out.mkdir()
+    sources = [Source(f'{i}.png', f'{i}.png') for i in range(20)]  # two chunks
+    make = functools.partial(job_work.Worker, out, '3.png')
+    done, summaries = zip(*process_on_devices([make], sources, 1, 1, lambda: False))
+    assert sorted(source.name for source in sum(done, [])) == sorted(source.name for source in sources)
+    assert sum(summary.done['image'] for summary in summaries) == 19
+    message, = sum((summary.unread for summary in summaries), [])
+    assert '3.png' in message
+    assert sorted(path.name for path in out.iterdir()) == sorted(f'{i}.png' for i in range(20) if i != 3)
+    assert list(process_on_devices([make], sources, 1, 1, lambda: True)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('victim', ['worker', 'parent'])
+def test_a_killed_run_is_resumed(photos, tmp_path, expected, victim):
+    """SIGKILL at several moments; every file is whole at any time, and none is missing at the end."""
+    command = [sys.executable, '-m', 'sapiens_mm', 'run', str(photos), '--out', str(tmp_path), '--size', 'tiny',
+               '--tasks', 'pose-17', '--detector', 'none', '--save', 'json', '--batch-size', '1', '--resume',
+               '--devices', 'cpu,cpu']
+    for seconds in (6, 10, 14, 18):
+        started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        if started.poll() is None:
+            children = Path(f'/proc/{started.pid}/task/{started.pid}/children').read_text().split()
+            target = started.pid if victim == 'parent' or not children else int(children[-1])
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(target, signal.SIGKILL)
+        started.wait(timeout=120)
+        for path in tmp_path.glob('*.json'):
+            json.loads(path.read_text())
+    assert subprocess.run(command, capture_output=True, text=True).returncode == 0
+    found = {name: content for name, content in contents(tmp_path).items() if name != 'meta.json'}
+    assert found == {name: content for name, content in expected.items() if name != 'meta.json'}

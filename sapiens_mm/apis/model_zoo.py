@@ -14,14 +14,13 @@ from ..tasks import canonical_name, get_task, is_pose
 from ..utils.files import parse_json
 
 __all__ = [
-    'EMBEDDED', 'EMBEDDED_LICENSE', 'LICENSE', 'PADDED_TASKS', 'PARAMETERS', 'RELEASED', 'RELEASED_TASKS', 'SIZES',
+    'EMBEDDED', 'LICENSE', 'PADDED_TASKS', 'PARAMETERS', 'RELEASED', 'RELEASED_TASKS', 'SIZES',
     'ReleasedFile', 'default_tasks', 'embedded_tasks', 'find_released', 'released_config', 'released_file',
     'released_tasks'
 ]
 
+#: License of the released weights, and of the embedded ones, some of whose photos are for non-commercial research only.
 LICENSE = 'CC-BY-NC 4.0'
-#: License of the embedded weights, which are not part of the release.
-EMBEDDED_LICENSE = 'Apache-2.0'
 #: Folder of the embedded model, ``--size tiny``; the metadata of its files name their tasks.
 EMBEDDED = Path(__file__).resolve().parents[1] / 'weights'
 SIZES = ('tiny', '0.3b', '0.6b', '1b', '2b')
@@ -145,7 +144,7 @@ def main(args: argparse.Namespace) -> int:
     row = '{:6} {:9} {:>8} {:>8}  {:13} {:7} {}'.format
     print(row('size', 'task', 'params', 'file', 'license', 'cached', 'weights'))
     for task, path in embedded_tasks().items():
-        print(row('tiny', task, '', f'{path.stat().st_size / 1e6:.1f} MB', EMBEDDED_LICENSE, 'yes', path.name))
+        print(row('tiny', task, '', f'{path.stat().st_size / 1e6:.1f} MB', LICENSE, 'yes', path.name))
     for task, counts in PARAMETERS.items():
         for size, parameters in counts.items():
             file = RELEASED[size, task]

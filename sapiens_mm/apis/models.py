@@ -188,12 +188,16 @@ def weights_of(content: dict, source: str) -> dict[str, Tensor]:
 
 
 def save_model(model: TaskModel, path: str | os.PathLike, dtype: torch.dtype = torch.float32) -> None:
-    """Writes a ``.safetensors`` file with tensors of a dtype, which :func:`load_model` reads without a config."""
+    """Writes a ``.safetensors`` file, which :func:`load_model` reads without a config.
+
+    Floating-point tensors become ``dtype``; others, such as counters of BatchNorm, stay.
+    """
     config = {**model.config, 'test_dataloader': dict(dataset=dict(pipeline=[dict(size=model.input_size)]))}
     # One dataset_meta describes all heads: that of the only task, or of the classes.
     named = [meta for task, meta in model.metainfo.items()
              if len(model.tasks) == 1 or get_task(task).kind == 'classes']
     metadata = dict(tasks=json.dumps(model.tasks), cfg=json.dumps(config, default=list),
                     dataset_meta=json.dumps(named[0] if named else {}, default=lambda array: array.tolist()))
-    weights = {name: tensor.to(dtype) for name, tensor in model.network.model.state_dict().items()}
+    weights = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+               for name, tensor in model.network.model.state_dict().items()}
     save_weights(weights, os.fspath(path), metadata)

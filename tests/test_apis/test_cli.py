@@ -364,7 +364,7 @@ def test_models(capsys):
     assert 'CC-BY-NC 4.0' in line
     tiny = [line for line in out.splitlines() if line.startswith('tiny')]
     assert tiny
-    assert all(' Apache-2.0 ' in line for line in tiny)
+    assert all(' CC-BY-NC 4.0 ' in line for line in tiny)
     assert 'hf://facebook/sapiens-pose-1b/sapiens_1b_goliath_best_goliath_AP_639.pth' in line
     assert float(line.split()[2]) == pytest.approx(1170, rel=.02)
 

@@ -39,9 +39,9 @@ def test_features(inferencer, coco_real):
     image = cv2.imread(str(path))[..., ::-1]
     model = inferencer.models[0]
     backbone = model.network.model.backbone
-    cells = [side // backbone.patch_size for side in model.input_size]
+    cells = [side // 4 for side in model.input_size]  # the decoder's output is four times as large as the patches' map
     features = inferencer.features([path, image, str(path), path, path])  # more than a batch
-    assert features.shape == (5, backbone.embed_dims, *cells)
+    assert features.shape == (5, backbone.out_channels, *cells)
     assert features.dtype == torch.float32
     torch.testing.assert_close(features, features[:1].expand_as(features), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(inferencer.features(image), features[:1], atol=1e-4, rtol=1e-4)

@@ -254,6 +254,15 @@ def test_saved_models_need_no_config(small_models, tmp_path, monkeypatch, name):
         load_released('tiny', 'pose-133')
 
 
+def test_counters_of_batch_norm_are_saved_as_they_are(tmp_path):
+    model = load_released('tiny', 'pose-17')  # its backbone has BatchNorm
+    save_model(model, tmp_path / 'model.safetensors', torch.float16)
+    again = load_model(tmp_path / 'model.safetensors').network.model.state_dict()
+    counters = {name: tensor for name, tensor in model.network.model.state_dict().items() if tensor.dtype == torch.int64}
+    assert counters
+    assert all(torch.equal(again[name], tensor) for name, tensor in counters.items())
+
+
 def test_checkpoints_of_trainings_need_no_config(small_models, tmp_path):
     config, checkpoint = small_models['pose-17']
     meta = dict(cfg=Config.fromfile(config).pretty_text)

@@ -258,7 +258,8 @@ def test_counters_of_batch_norm_are_saved_as_they_are(tmp_path):
     model = load_released('tiny', 'pose-17')  # its backbone has BatchNorm
     save_model(model, tmp_path / 'model.safetensors', torch.float16)
     again = load_model(tmp_path / 'model.safetensors').network.model.state_dict()
-    counters = {name: tensor for name, tensor in model.network.model.state_dict().items() if tensor.dtype == torch.int64}
+    before = model.network.model.state_dict()
+    counters = {name: tensor for name, tensor in before.items() if tensor.dtype == torch.int64}
     assert counters
     assert all(torch.equal(again[name], tensor) for name, tensor in counters.items())
 

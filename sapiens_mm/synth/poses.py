@@ -21,7 +21,8 @@ JOINT_LIMITS = {
     'shoulder_elevation': (0, 165),  # of the upper arm from hanging down
     'elbow': (5, 140),
     'forearm_twist': (-60, 60),
-    'finger': (0, 80),
+    'finger': (0, 100),
+    'finger_spread': (-8, 8),
     'hip_flexion': (-20, 110),
     'hip_abduction': (-5, 40),
     'hip_rotation': (-25, 35),
@@ -39,6 +40,13 @@ KINDS = dict(standing=0.26, walking=0.16, sitting=0.12, reaching=0.14, crossed_a
              arms_raised=0.08, crouching=0.08)
 
 
+#: Probability of each gesture of a hand, the degrees by which its fingers curl (thumb to little finger), and those by
+#: which neighbors spread further.
+GESTURES = dict(
+    open=(0.24, (4, 3, 3, 3, 3), 3), relaxed=(0.34, (15, 20, 27, 32, 36), -1), curved=(0.12, (40, 50, 52, 54, 56), -2),
+    fist=(0.18, (75, 94, 94, 94, 94), -5), pointing=(0.12, (70, 4, 88, 92, 92), -4))
+
+
 def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -> dict:
     """Samples a pose of a kind (default: any): ``kind``, ``joints`` (degrees), ``rotations`` (radians by bone)."""
     if kind is None:
@@ -47,7 +55,8 @@ def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -
         raise ValueError(f"kind of pose: got '{kind}', expected one of {', '.join(KINDS)}")
     joints = _joints(kind, rng)
     for side in 'LR':
-        joints[f'fingers.{side}'] = (rng.choice([5, 25, 50], p=[0.4, 0.4, 0.2]) + rng.normal(0, 5, 5)).tolist()
+        _, curls, spread = tuple(GESTURES.values())[rng.choice(len(GESTURES), p=[one[0] for one in GESTURES.values()])]
+        joints[f'fingers.{side}'] = [*(curls + rng.normal(0, 4, 5)).tolist(), float(spread)]
     return dict(kind=kind, joints=joints, rotations=_rotations(body, joints))
 
 
@@ -120,7 +129,11 @@ def _clip(value: float, limit: str) -> float:
 
 
 def _axis_angle(axis: np.ndarray, degrees: float) -> np.ndarray:
-    return axis / np.linalg.norm(axis) * np.radians(degrees)
+    return _unit(axis) * np.radians(degrees)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
 
 
 def _compose(*vectors: np.ndarray) -> np.ndarray:
@@ -173,18 +186,29 @@ def _leg(heads: dict, leg: list[float], side: str, sign: float) -> dict[str, np.
     }
 
 
-def _fingers(heads: dict, tails: dict, curls: list[float], side: str) -> dict[str, np.ndarray]:
-    out = {}
+def _fingers(heads: dict, tails: dict, fingers: list[float], side: str) -> dict[str, np.ndarray]:
+    """Returns the rotations of finger bones: each finger curls by its degrees, and all but the thumb spread."""
+    out, spread = {}, _clip(fingers[5], 'finger_spread') if len(fingers) > 5 else 0.
     # Fingers curl further about the axes about which the rest pose curls them a little.
     points = [[heads[f'finger{finger}-{joint}.{side}'] for joint in (1, 2, 3)] + [tails[f'finger{finger}-3.{side}']]
               for finger in range(1, 6)]
     hinges = [np.cross(p[1] - p[0], p[3] - p[1]) for p in points]
     common = sum(hinge / np.linalg.norm(hinge) for hinge in hinges[1:])
+    palm = np.cross(common, points[2][3] - points[2][0])
     for finger in range(1, 6):
-        hinge = hinges[0] if finger == 1 else common
-        curl = _clip(curls[finger - 1], 'finger') * (0.4 if finger == 1 else 1.)
+        curl = _clip(fingers[finger - 1], 'finger')
+        if finger == 1:
+            # It also swings in front of the palm.
+            thumb, across = points[0][3] - points[0][0], points[4][0] - points[1][0]
+            swing = _axis_angle(np.cross(thumb, _unit(palm) + _unit(across)), 0.3 * curl)
+            hinge, curl = hinges[0], 0.6 * curl
+        else:
+            swing = _axis_angle(palm, spread * (3 - finger) * (1 if side == 'L' else -1))
+            along = _unit(points[finger - 1][1] - points[finger - 1][0])
+            hinge = common - common @ along * along
         for joint, share in ((1, 0.7), (2, 1.), (3, 0.6)):
-            out[f'finger{finger}-{joint}.{side}'] = _axis_angle(hinge, share * curl)
+            bend = _axis_angle(hinge, share * curl)
+            out[f'finger{finger}-{joint}.{side}'] = _compose(swing, bend) if joint == 1 else bend
     return out
 
 

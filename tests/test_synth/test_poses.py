@@ -4,8 +4,10 @@ import pytest
 
 pytest.importorskip('anny')
 
+from sapiens_mm.synth.landmarks import LANDMARK_NAMES, place_landmarks  # noqa: E402
 from sapiens_mm.synth.people import sample_person  # noqa: E402
 from sapiens_mm.synth.poses import (  # noqa: E402
+    GESTURES,
     JOINT_LIMITS,
     KINDS,
     PENETRATION_TOLERANCE,
@@ -104,6 +106,30 @@ def test_rotations_of_spine_neck_feet_and_fingers_stay_within_their_limits(drawn
             for bone, limit in ((f'lowerarm02.{side}', 'forearm_twist'), *(
                     (f'finger{finger}-{joint}.{side}', 'finger') for finger in range(1, 6) for joint in (1, 2, 3))):
                 assert_within(np.degrees(np.linalg.norm(rotations[bone])), limit, kind)
+
+
+@pytest.mark.parametrize('side', ['left', 'right'])
+def test_keypoints_show_the_gesture_of_a_hand(body, side):
+    joints = _joints('standing', np.random.default_rng(0))
+    fingers = ('thumb', 'forefinger', 'middle_finger', 'ring_finger', 'pinky_finger')
+    reach, tips = {}, {}
+    for gesture, (_, curls, spread) in GESTURES.items():
+        joints.update({f'fingers.{one}': [*curls, spread] for one in 'LR'})
+        posed = body.pose(rotations=_rotations(body, joints))
+        points = dict(zip(LANDMARK_NAMES, place_landmarks(posed.vertices, posed.bone_heads, posed.bone_tails)))
+        tips[gesture] = np.array([points[f'{side}_{finger}4'] for finger in fingers])
+        roots = np.array([points[f'{side}_{finger}_third_joint'] for finger in fingers])
+        reach[gesture] = np.linalg.norm(tips[gesture] - roots, axis=1)[1:]
+    order = [reach[gesture].mean() for gesture in ('open', 'relaxed', 'curved', 'fist')]
+    assert order == sorted(order, reverse=True)
+    assert (reach['fist'] < 0.55 * reach['open']).all()
+    assert reach['pointing'][0] > 0.95 * reach['open'][0]
+    assert (reach['pointing'][1:] < 0.6 * reach['open'][1:]).all()
+    between = {gesture: np.linalg.norm(np.diff(tips[gesture][1:], axis=0), axis=1) for gesture in tips}
+    assert (between['open'] > 1.3 * between['fist']).all()
+    # The thumb of a fist lies before the fingers.
+    thumb = {gesture: np.linalg.norm(tips[gesture][0] - tips['fist'][2]) for gesture in ('open', 'fist')}
+    assert thumb['fist'] < 0.7 * thumb['open']
 
 
 def test_angles_out_of_range_are_clipped_to_the_limits(body):

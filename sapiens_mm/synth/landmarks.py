@@ -43,6 +43,9 @@ _RIGHT_BROW = tuple(f'{point}_of_r_eyebrow' for point in (
     'lower_midpoint_1', 'lower_midpoint_3', 'lower_startpoint'))
 #: Names of the 9 landmarks around the left and around the right brow: along the upper edge and back along the lower.
 BROW_OUTLINES = (tuple(mirror_name(name) for name in _RIGHT_BROW), _RIGHT_BROW)
+#: Names of the 9 landmarks on the left and on the right line of the upper lashes, in no order.
+LASH_LINES = tuple(tuple(f'{side}_{point}_of_upper_lash_line' for point in (
+    'inner_end', 'centerpoint', 'outer_end', *(f'midpoint_{i}' for i in range(1, 7)))) for side in 'lr')
 
 
 def interpolate(values: np.ndarray, names: Sequence[str]) -> np.ndarray:

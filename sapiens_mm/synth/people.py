@@ -7,10 +7,10 @@ import numpy as np
 from ..vocabularies.body_parts import PART_IDS
 from .body import Body, PosedBody
 from .clothes import Wardrobe, compact, dress, sample_outfit
-from .landmarks import BROW_OUTLINES, IRIS_RADIUS, PUPIL_RADIUS, interpolate, place_landmarks
+from .landmarks import BROW_OUTLINES, IRIS_RADIUS, LASH_LINES, PUPIL_RADIUS, interpolate, place_landmarks
 from .mesh import Mesh, triangles, vertex_normals
 from .poses import PENETRATION_TOLERANCE, penetration, sample_pose
-from .textures import draw_eye, draw_skin, outline_mask, sample_complexion, skin_masks
+from .textures import draw_eye, draw_skin, line_mask, outline_mask, sample_complexion, skin_masks
 
 _ATTEMPTS = 8
 # Probability of each expression, and the ranges of Anny's facial actions in it.
@@ -109,8 +109,10 @@ def _skin_masks(body: Body) -> dict[str, np.ndarray]:
     names = ('lips', 'face', 'fingernails', 'toenails', 'inside-mouth')
     uv = np.zeros((len(body.rest.vertices), 2), np.float32)
     uv[body.skin.ravel()] = body.skin_uv.reshape(-1, 2)
+    lashes = [interpolate(uv, line) for line in LASH_LINES]
     return dict(skin_masks({name: body.mask(name) for name in names}),
-                brows=outline_mask([interpolate(uv, outline) for outline in BROW_OUTLINES]))
+                brows=outline_mask([interpolate(uv, outline) for outline in BROW_OUTLINES]),
+                lashes=line_mask([line[line[:, 0].argsort()] for line in lashes]))
 
 
 def _group(body: Body, posed: PosedBody, name: str, group: str, part: str, **options) -> tuple[Mesh, np.ndarray]:

@@ -1,4 +1,6 @@
 """Procedural textures of cloth, skin and eyes from plain numbers."""
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -55,6 +57,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -
 # Linear RGB of light to dark skin, after the six Fitzpatrick types.
 _SKIN = np.array([[0.75, 0.52, 0.42], [0.66, 0.43, 0.32], [0.55, 0.33, 0.22], [0.39, 0.21, 0.12], [0.22, 0.11, 0.06],
                   [0.09, 0.045, 0.027]])
+_BROW_CONTRAST = 0.35  # of the skin's brightness: brows are no brighter
 _EYES = np.array([[0.10, 0.045, 0.02], [0.04, 0.02, 0.01], [0.10, 0.20, 0.36], [0.11, 0.19, 0.09], [0.20, 0.24, 0.26]])
 
 
@@ -64,8 +67,8 @@ def sample_complexion(rng: np.random.Generator) -> dict:
     low = int(tone)
     skin = _SKIN[low] + (tone - low) * (_SKIN[min(low + 1, 5)] - _SKIN[low])
     return dict(
-        skin=(skin * rng.uniform(0.92, 1.08, 3)).round(4).tolist(), lips=round(float(rng.uniform(0.3, 0.9)), 3),
-        brows=round(float(rng.uniform(0.35, 0.9)), 3),
+        skin=(skin * rng.uniform(0.92, 1.08, 3)).round(4).tolist(), lips=round(float(rng.uniform(0.55, 1.)), 3),
+        brows=round(float(rng.uniform(0.65, 0.95)), 3),
         eyes=_EYES[rng.choice(5, p=[0.4, 0.3, 0.14, 0.08, 0.08])].tolist(), seed=int(rng.integers(2**31)))
 
 
@@ -82,28 +85,41 @@ def skin_masks(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def outline_mask(outlines: list[np.ndarray]) -> np.ndarray:
     """Returns a (512, 512, 1) float32 mask with soft edges of outlines, (N, 2) texture coordinates each (v up)."""
+    return _drawn_mask(outlines, lambda mask, points: cv2.fillPoly(mask, [points], 255))
+
+
+def line_mask(lines: list[np.ndarray]) -> np.ndarray:
+    """Returns such a mask of lines, about two pixels wide."""
+    return _drawn_mask(lines, lambda mask, points: cv2.polylines(mask, [points], False, 255, 5))
+
+
+def _drawn_mask(shapes: list[np.ndarray], draw: Callable) -> np.ndarray:
     mask = np.zeros((2 * SKIN_SIZE, 2 * SKIN_SIZE), np.uint8)
-    for outline in outlines:
-        points = np.stack([outline[:, 0], 1 - outline[:, 1]], axis=1) * 2 * SKIN_SIZE
-        cv2.fillPoly(mask, [points.round().astype(np.int32)], 255)
+    for shape in shapes:
+        draw(mask, (np.stack([shape[:, 0], 1 - shape[:, 1]], axis=1) * 2 * SKIN_SIZE).round().astype(np.int32))
     return skin_masks({'': cv2.GaussianBlur(mask, (0, 0), 1.5)})['']
 
 
 def draw_skin(complexion: dict, masks: dict[str, np.ndarray], hair_color: list[float]) -> np.ndarray:
-    """Returns (512, 512, 3) sRGB bytes over the skin's texture coordinates; brows use ``hair_color`` (linear RGB)."""
+    """Returns (512, 512, 3) sRGB bytes over the skin's texture coordinates. Brows have the ``hair_color`` (linear RGB),
+    but are darker than the skin.
+    """
     rng = np.random.default_rng(complexion['seed'])
     skin = np.array(complexion['skin'], np.float32)
     shape = (SKIN_SIZE, SKIN_SIZE)
     grain = 1 + 0.12 * (smooth_noise(rng, shape, 24) - 0.5) + 0.025 * rng.standard_normal(shape, np.float32)
     image = grain[..., None] * skin
+    brows = np.float32(hair_color)
+    brows = brows * min(1., _BROW_CONTRAST * skin.sum() / max(brows.sum(), 1e-6))
     nails = skin * 0.6 + np.float32([0.35, 0.25, 0.24])
     paint = {
         'face': (skin * np.float32([1.0, 0.86, 0.84]), 0.5),
-        'lips': (skin * np.float32([0.85, 0.42, 0.42]), complexion['lips']),
+        'lips': (skin * np.float32([0.75, 0.36, 0.38]), complexion['lips']),
         'inside-mouth': (np.float32([0.16, 0.03, 0.03]), 0.95),
         'fingernails': (nails, 0.8),
         'toenails': (nails, 0.8),
-        'brows': (np.float32(hair_color), complexion['brows']),
+        'brows': (brows, complexion['brows']),
+        'lashes': (skin * np.float32(0.08), 0.9),
     }
     for name, (color, strength) in paint.items():
         mask = masks[name]
@@ -120,7 +136,7 @@ def draw_eye(complexion: dict, iris: float, pupil: float, size: int = 128) -> np
     y, x = (np.mgrid[:size, :size] + 0.5) / size * 2 - 1
     radius, angle = np.hypot(x, y)[..., None], np.arctan2(y, x)
     streaks = np.interp(angle, np.linspace(-np.pi, np.pi, 64), rng.uniform(0.7, 1.3, 64))[..., None]
-    white = np.array([0.72, 0.68, 0.66]) * (1 - 0.25 * radius**3) + [0.06, 0., 0.] * radius**4
+    white = np.array([0.80, 0.77, 0.75]) * (1 - 0.25 * radius**3) + [0.06, 0., 0.] * radius**4
     color = np.array(complexion['eyes']) * streaks * (0.7 + 0.6 * radius / iris)
 
     def inside(limit):

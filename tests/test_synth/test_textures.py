@@ -2,11 +2,13 @@
 import numpy as np
 import pytest
 
+from sapiens_mm.synth.color import to_linear
 from sapiens_mm.synth.textures import (
     SKIN_SIZE,
     draw_cloth,
     draw_eye,
     draw_skin,
+    line_mask,
     outline_mask,
     sample_cloth,
     sample_complexion,
@@ -69,7 +71,7 @@ def test_skins_range_from_light_to_dark():
 def masks(**shown) -> dict:
     """Masks that are empty but for given rectangles of rows and columns."""
     out = {name: np.zeros((SKIN_SIZE, SKIN_SIZE), np.uint8)
-           for name in ('lips', 'face', 'fingernails', 'toenails', 'inside-mouth', 'brows')}
+           for name in ('lips', 'face', 'fingernails', 'toenails', 'inside-mouth', 'brows', 'lashes')}
     for name, place in shown.items():
         out[name][place] = 255
     return skin_masks(out)
@@ -87,6 +89,28 @@ def test_lips_are_redder_and_brows_have_the_color_of_the_hair():
     elsewhere = np.ones((SKIN_SIZE, SKIN_SIZE), bool)
     elsewhere[lips] = elsewhere[brows] = False
     np.testing.assert_array_equal(image[elsewhere], bare[elsewhere])
+
+
+@pytest.mark.parametrize('seed', range(12))
+@pytest.mark.parametrize('hair', [[0.012, 0.009, 0.008], [0.4, 0.4, 0.4]])
+def test_brows_lips_and_lashes_differ_from_any_skin(seed, hair):
+    """In linear light, so at any exposure."""
+    complexion = sample_complexion(np.random.default_rng(seed))
+    places = {name: (slice(row, row + 30), slice(100, 150)) for name, row in
+              (('lips', 100), ('brows', 200), ('lashes', 300))}
+    bare, image = (to_linear(draw_skin(complexion, masks(**shown), hair)) for shown in ({}, places))
+    for name, place in places.items():
+        least = dict(lips=0.8, brows=0.75, lashes=0.4)[name]
+        assert image[place].mean() < least * bare[place].mean(), name
+    eye = to_linear(draw_eye(complexion, 0.39, 0.135))
+    assert eye[64, 20].mean() > 5 * eye[64, 64].mean()
+
+
+def test_a_line_is_drawn_with_v_upwards():
+    rows, columns = np.nonzero(line_mask([np.array([[0.1, 0.7], [0.3, 0.7]])])[..., 0] > 0.5)
+    np.testing.assert_allclose(rows, 0.3 * SKIN_SIZE, atol=3)
+    assert columns.min() < 0.11 * SKIN_SIZE
+    assert columns.max() > 0.29 * SKIN_SIZE
 
 
 def test_outlines_are_filled_with_v_upwards():

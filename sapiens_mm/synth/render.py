@@ -19,7 +19,8 @@ import numpy as np
 from ..vocabularies.body_parts import BODY_PARTS_28, PART_IDS
 from .camera import Camera
 from .color import to_linear, to_srgb
-from .extra import denoise, mitsuba
+from .denoise import denoise
+from .extra import mitsuba
 from .lights import emitters, panel
 from .mesh import cross
 from .scene import BLOCK, NEAR, check_meshes, glowing_shape, sensor, shape, speck, trace
@@ -94,7 +95,7 @@ def render(meshes: list, camera: Camera, lights: list, *, samples: int = 16, see
         seed: 0 to 2**32 - 1. The same arguments and seed give the same bytes.
         backdrop: (H, W, 3) uint8 sRGB behind the meshes, unlit and blended in linear light; None: the environment.
         key: Exposure: mean linear brightness of the persons, 0 to 1, see `expose`.
-        denoised: Whether to remove the noise of few samples, see `extra.denoise`. Labels do not depend on it.
+        denoised: Whether to remove the noise of few samples, see `denoise.denoise`. Labels do not depend on it.
 
     Raises:
         MissingExtra: Mitsuba is not installed.

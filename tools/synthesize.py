@@ -36,6 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--max-persons', type=int, default=4, help='maximum persons in an image, 1 to 4; 0: none')
     parser.add_argument('--backgrounds', help='folder of images without people')
     parser.add_argument('--hdris', help='folder of environment maps (.hdr, .exr)')
+    parser.add_argument('--assets', help="folder of MakeHuman's assets: clothes, hair, eyebrows, skins")
     add_shard_argument(parser, 'generate only images I, I + N, I + 2 N, ...')
     parser.add_argument('--preview', type=int, default=24, help='images on OUT/preview.png; 0 for none')
     args = parser.parse_args()
@@ -51,7 +52,7 @@ def main() -> None:
         settings = Settings(
             seed=args.seed, size=tuple(args.size), samples=args.samples, denoise=not args.no_denoise,
             tasks=tuple(args.tasks), framings=tuple(args.framing), max_persons=args.max_persons,
-            backgrounds=args.backgrounds, hdris=args.hdris)
+            backgrounds=args.backgrounds, hdris=args.hdris, assets=args.assets)
         total, made = {}, 0
         mine = range(args.shard[0], args.num, args.shard[1])
         done = sum((samples / f'{index:06d}.json').exists() for index in mine)

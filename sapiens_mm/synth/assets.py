@@ -1,5 +1,6 @@
-"""The user's photos and environment maps, listed and checked before rendering."""
+"""The user's photos, environment maps and MakeHuman's assets, listed and checked before rendering."""
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 
 from .extra import mitsuba, read_hdri
+from .makehuman_files import AssetFiles
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 HDRI_SUFFIXES = ('.hdr', '.exr')
@@ -14,17 +16,19 @@ HDRI_SUFFIXES = ('.hdr', '.exr')
 
 @dataclass
 class Assets:
-    """The user's photos without people and environment maps, sorted by name. ``fingerprints`` of ``backgrounds`` and
-    ``hdris``: number and digest of names and sizes, which do not depend on the folder; None without files.
+    """The user's photos without people and environment maps, sorted by name, and ``makehuman``'s assets.
+    ``fingerprints`` of ``backgrounds``, ``hdris`` and ``assets``: number and digest of names and sizes, which do not
+    depend on the folder; None without files.
     """
     photos: list = field(default_factory=list)
     hdris: list = field(default_factory=list)
-    fingerprints: dict = field(default_factory=lambda: dict(backgrounds=None, hdris=None))
+    makehuman: AssetFiles | None = None
+    fingerprints: dict = field(default_factory=lambda: dict(backgrounds=None, hdris=None, assets=None))
 
     @classmethod
-    def find(cls, backgrounds=None, hdris=None) -> 'Assets':
-        """Lists and reads the images in two folders at any depth. Raises a FileNotFoundError for a folder without
-        images, and a ValueError for an unreadable one.
+    def find(cls, backgrounds=None, hdris=None, makehuman=None) -> 'Assets':
+        """Lists and reads the images in two folders at any depth, and the assets in a third. Raises a
+        FileNotFoundError for a folder without any, and a ValueError for an unreadable one.
         """
         assets = cls()
         if backgrounds is not None:
@@ -37,6 +41,9 @@ class Assets:
             for path in assets.hdris:
                 check_hdri(path)
             assets.fingerprints['hdris'] = _fingerprint(Path(hdris), assets.hdris)
+        if makehuman is not None:
+            assets.makehuman = AssetFiles.read(Path(makehuman))
+            assets.fingerprints['assets'] = _fingerprint(Path(makehuman), assets.makehuman.paths)
         return assets
 
 
@@ -49,7 +56,7 @@ def _listed(folder: Path, suffixes: tuple) -> list:
 
 
 def _fingerprint(folder: Path, paths: list) -> str:
-    entries = '\n'.join(f'{path.relative_to(folder).as_posix()} {path.stat().st_size}' for path in paths)
+    entries = '\n'.join(f'{Path(os.path.relpath(path, folder)).as_posix()} {path.stat().st_size}' for path in paths)
     return f'{len(paths)} files ({hashlib.sha256(entries.encode()).hexdigest()[:12]})'
 
 

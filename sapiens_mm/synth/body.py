@@ -31,11 +31,14 @@ _PART_BONES = {
 @dataclass
 class PosedBody:
     """A body in the world (meters, z up; the rest pose looks to -y and its left is +x): (19158, 3) float32 vertices
-    in the order of ``base.obj``, with helper geometry, and the ends (3,) of each bone by name.
+    in the order of ``base.obj``, with helper geometry; the ends (3,) of each bone by name; and for what is skinned with
+    the body its (19158, 3) vertices in the rest pose and the (B, 4, 4) transforms of bones from there.
     """
     vertices: np.ndarray
     bone_heads: dict[str, np.ndarray]
     bone_tails: dict[str, np.ndarray]
+    unposed: np.ndarray
+    transforms: np.ndarray
 
     def moved(self, rotation: np.ndarray, translation: np.ndarray) -> 'PosedBody':
         """Returns the body rotated about the origin, then translated."""
@@ -44,7 +47,9 @@ class PosedBody:
 
         heads, tails = ({name: move(point) for name, point in ends.items()}
                         for ends in (self.bone_heads, self.bone_tails))
-        return PosedBody(move(self.vertices), heads, tails)
+        motion = np.eye(4)
+        motion[:3, :3], motion[:3, 3] = rotation, translation
+        return PosedBody(move(self.vertices), heads, tails, self.unposed, motion @ self.transforms)
 
 
 @cache
@@ -122,12 +127,13 @@ class Body:
                 pose_parameters=matrices, phenotype_kwargs=phenotypes or {}, facial_actions=face or {},
                 pose_parameterization='local-ref')
             heads = out['bone_poses'][0, :, :3, 3].numpy()
-        return PosedBody(out['vertices'][0].numpy(), dict(zip(self.bones, heads)), self._tails(out, heads))
+        relative = (out['bone_poses'] @ torch.linalg.inv(out['rest_bone_poses']))[0].numpy()
+        return PosedBody(out['vertices'][0].numpy(), dict(zip(self.bones, heads)), self._tails(out, heads, relative),
+                         out['rest_vertices'][0].numpy(), relative)
 
-    def _tails(self, out: dict, heads: np.ndarray) -> dict[str, np.ndarray]:
+    def _tails(self, out: dict, heads: np.ndarray, relative: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the ends of bones: the start of the first child, or for the last of a chain the tip of its skin."""
         rest_heads, rest_vertices = _rest_heads(out), out['rest_vertices'][0].numpy()
-        relative = (out['bone_poses'] @ torch.linalg.inv(out['rest_bone_poses']))[0].numpy()
         tails = {}
         for index, bone in enumerate(self.bones):
             if self._children[index]:
@@ -171,6 +177,11 @@ class Body:
         """Returns (19158,) skinning weights, 0 to 1, of the bones whose names have one of the prefixes."""
         columns = [i for i, bone in enumerate(self.bones) if bone.startswith(prefixes)]
         return self._weights[:, columns].sum(axis=1)
+
+    def skin_weights(self, corners: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """Returns (N, B) bones' weights at points, (N, 3) shares of the vertices ``corners`` (N, 3) each."""
+        weights = np.maximum(np.einsum('ni,nij->nj', shares, self._weights[corners]), 0)
+        return weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
 
     def mask(self, name: str) -> np.ndarray:
         """Reads MakeHuman's (H, W) uint8 mask ``lips``, ``face``, ... over the skin's texture coordinates."""

@@ -30,7 +30,8 @@ def compact(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 class Cut:
     """The part of a mesh with (F, 3) ``faces`` where ``field`` (V,), ideally a distance, is positive. Its ``faces``
-    (G, 3) int32 join new vertices, of which the i-th is ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
+    (G, 3) int32, each a part of the old face ``source[g]``, join new vertices, of which the i-th is
+    ``(1 - t[i]) * old[a[i]] + t[i] * old[b[i]]``.
     """
 
     def __init__(self, faces: np.ndarray, field: np.ndarray):
@@ -49,6 +50,8 @@ class Cut:
         p, q, r = turned[count == 2].T
         two = np.concatenate([np.stack([edge(p, q), q, r], axis=1), np.stack([edge(p, q), r, edge(p, r)], axis=1)])
         self.faces, keys = compact(np.concatenate([faces[count == 3].astype(np.int64), one, two]))
+        some = np.flatnonzero(count == 2)
+        self.source = np.concatenate([np.flatnonzero(count == 3), np.flatnonzero(count == 1), some, some])
         whole = keys < number
         self.a = np.where(whole, keys, (keys - number) // number)
         self.b = np.where(whole, keys, (keys - number) % number)
@@ -62,10 +65,12 @@ class Cut:
 
 
 class Wardrobe:
-    """Extents of garments: distance of each vertex to the edge in meters (positive inside), in the rest pose."""
+    """Extents of garments: distance of each vertex to the edge in meters (positive inside), in the rest pose; and a
+    ``closet`` with garments of other origin, or None.
+    """
 
-    def __init__(self, body: Body):
-        self.body = body
+    def __init__(self, body: Body, closet=None):
+        self.body, self.closet = body, closet
         heads, weights = body.rest.bone_heads, body.bone_weights
         self.rest = body.rest.vertices
         self.z = self.rest[:, 2]

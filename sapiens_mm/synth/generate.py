@@ -20,6 +20,7 @@ from ..utils.shards import run_in_processes
 from ..utils.text import differences
 from .body import Body, load_body
 from .camera import Camera, frame_box
+from .closet import Closet
 from .clothes import Wardrobe
 from .extra import denoiser, mitsuba, set_threads
 from .labels import annotate, category, coco_annotation
@@ -52,6 +53,7 @@ class Settings:
         tasks, framings: Labels to write, of :data:`TASKS`, and framings to draw from, of :data:`FRAMINGS`.
         max_persons: Maximum number of persons in an image, at most 4. 0 renders the scenes without people.
         backgrounds, hdris: Folders with images without people and with environment maps, or None for procedural ones.
+        assets: A folder with MakeHuman's clothes, hair and skins, or None for procedural ones alone.
     """
     seed: int = 0
     size: tuple[int, int] = (1024, 768)
@@ -62,6 +64,7 @@ class Settings:
     max_persons: int = 4
     backgrounds: str | None = None
     hdris: str | None = None
+    assets: str | None = None
 
     def __post_init__(self):
         object.__setattr__(self, 'tasks', tuple(map(canonical_name, self.tasks)))
@@ -205,7 +208,7 @@ def _make_worker(folder: Path, settings: Settings, assets: Assets) -> Callable[[
     cv2.setNumThreads(0)
     set_threads(1)
     body = load_body()
-    wardrobe = Wardrobe(body)
+    wardrobe = Wardrobe(body, Closet(body, assets.makehuman) if assets.makehuman else None)
 
     def make(index: int) -> tuple[int, dict]:
         sample = make_sample(index, settings, body, wardrobe, assets)
@@ -237,7 +240,7 @@ def generate(folder: str | Path, num: int, settings: Settings, workers: int = 1,
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f'--shard: got {shard[0]}/{shard[1]}, expected I/N with 0 <= I < N')
     # Bad files and a missing extra are reported here rather than by a worker.
-    assets = Assets.find(settings.backgrounds, settings.hdris)
+    assets = Assets.find(settings.backgrounds, settings.hdris, settings.assets)
     mitsuba()
     if settings.denoise:
         denoiser()
@@ -276,6 +279,7 @@ def _check_settings(folder: Path, settings: Settings, assets: Assets) -> None:
     before = read_json(path, 'give another folder, or restore the original file')
     before['tasks'] = [canonical_name(task) for task in before.get('tasks', [])]
     before.setdefault('denoise', False)  # sets made before the denoiser
+    before.setdefault('assets', None)
     if differ := differences(before, mine):
         raise ValueError(f'{folder}: got a set made with {differ}; give another folder, or the same settings to '
                          'continue it')

@@ -43,6 +43,19 @@ def triangles(quads: np.ndarray) -> np.ndarray:
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
 
 
+def subdivide(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Divides (F, 3) triangles at the middles of their edges: all first quarters, then all second ones, ...
+
+    Returns (4 F, 3) faces of the old vertices and M new ones, and the (M,) ends of the edges of the new ones.
+    """
+    count = faces.max() + 1
+    edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    unique, number = np.unique(edges, axis=0, return_inverse=True)
+    (a, b, c), (ab, bc, ca) = faces.T, (count + number.reshape(-1, 3)).T
+    quarters = [np.stack(corners, axis=1) for corners in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
+    return np.concatenate(quarters), unique[:, 0], unique[:, 1]
+
+
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns the (N, 3) cross products, several times as fast as NumPy."""
     (a0, a1, a2), (b0, b1, b2) = a.T, b.T

@@ -55,8 +55,13 @@ def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> d
             best = dict(pose, penetration=round(depth, 4))
         if depth <= PENETRATION_TOLERANCE:
             break
-    return dict(phenotypes=phenotypes, face=face, pose=best, outfit=sample_outfit(rng, wardrobe),
-                complexion=sample_complexion(rng))
+    drawn = dict(phenotypes=phenotypes, face=face, pose=best, outfit=sample_outfit(rng, wardrobe),
+                 complexion=sample_complexion(rng))
+    if wardrobe.closet:
+        # A generator of its own, so that the scenes of a seed stay as they are.
+        drawn['outfit'], drawn['assets'] = wardrobe.closet.sample(
+            np.random.default_rng(drawn['complexion']['seed']), drawn['outfit'], phenotypes['gender'] < 0.5)
+    return drawn
 
 
 def _sample_face(rng: np.random.Generator) -> dict[str, float]:
@@ -87,7 +92,14 @@ def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.
     outfit, complexion = parameters['outfit'], parameters['complexion']
     clothes, hidden = dress(wardrobe, posed, outfit, instance)
     hair = outfit.get('hair', {}).get('color', [0.03, 0.02, 0.015])
-    meshes = [_skin(body, posed, ~hidden, draw_skin(complexion, _skin_masks(body), hair), instance)]
+    texture = None
+    if names := parameters.get('assets'):
+        worn, covered = wardrobe.closet.wear(posed, names, instance)
+        clothes, hidden = clothes + worn, hidden | covered[body.skin].all(axis=1)
+        texture = wardrobe.closet.skin(names)
+    if texture is None:
+        texture = draw_skin(complexion, _skin_masks(body), hair)
+    meshes = [_skin(body, posed, ~hidden, texture, instance)]
     meshes += _eyes(body, posed, complexion, instance) + _mouth(body, posed, instance) + clothes
     landmarks = place_landmarks(posed.vertices, posed.bone_heads, posed.bone_tails)
     return Person(meshes, landmarks, posed)

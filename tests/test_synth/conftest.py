@@ -280,3 +280,47 @@ def digests():
                 for path in sorted(Path(folder).rglob('*')) if path.is_file()}
 
     return digests
+
+
+@pytest.fixture(scope='session')
+def makehuman(tmp_path_factory, body) -> Path:
+    """A folder of MakeHuman's layout: a suit of shirt and trousers, a hat with a transparent half, hair and a skin."""
+    root = tmp_path_factory.mktemp('assets')
+    rest, faces = body.rest.vertices, body.groups['helper-tights']
+    z, reach = rest[faces, 2].mean(axis=1), np.abs(rest[faces, 0]).max(axis=1)
+    hip, knee, neck = (body.rest.bone_heads[bone][2] for bone in ('upperleg01.L', 'lowerleg01.L', 'neck01'))
+    shirt = faces[(z > hip + 0.1) & (z < neck - 0.1) & (reach < 0.2)]
+    trousers = faces[(z < hip - 0.1) & (z > knee - 0.2) & (reach < 0.3)]
+    write_asset(root / 'clothes/suit', rest, np.concatenate([shirt, trousers]), [0.5, 0.3, 0.2], deleted='0 - 9 12')
+    top = body.skin[rest[body.skin, 2].mean(axis=1) > rest[body.skin_vertices, 2].max() - 0.05]
+    write_asset(root / 'clothes/hat', rest, top, None, offset=0.3)
+    write_asset(root / 'hair/short', rest, top, [0.1, 0.1, 0.1], offset=0.1)
+    (root / 'skins/female').mkdir(parents=True)
+    (root / 'skins/female/female.mhmat').write_text('# skin\ndiffuseTexture ../green.png\n')
+    cv2.imwrite(str(root / 'skins/green.png'), np.full((8, 8, 3), (0, 200, 0), np.uint8))
+    return root
+
+
+def write_asset(folder: Path, rest: np.ndarray, quads: np.ndarray, color, offset: float = 0., deleted: str = ''):
+    """An asset that lies on quads of the base mesh, ``offset`` decimeters above. Without ``color``, it has a texture
+    whose left half is transparent.
+    """
+    folder.mkdir(parents=True)
+    name = folder.name
+    used, corners = np.unique(quads, return_inverse=True)
+    points = rest[used][:, [0, 2, 1]] * [10, 10, -10] + [0, offset, 0]
+    uv = (points[:, :2] - points[:, :2].min(axis=0)) / np.ptp(points[:, :2], axis=0)
+    lines = [f'v {x:.7f} {y:.7f} {z:.7f}' for x, y, z in points] + [f'vt {u:.6f} {v:.6f}' for u, v in uv]
+    lines += ['f ' + ' '.join(f'{i + 1}/{i + 1}' for i in quad) for quad in corners.reshape(quads.shape)]
+    (folder / f'{name}.obj').write_text('\n'.join(lines))
+    exact = [str(i) for i in used] if not offset else [f'{i} {i} {i} 0.5 0.25 0.25 0 {offset} 0' for i in used]
+    head = [f'name {name}', 'basemesh hm08', f'obj_file {name}.obj', 'tag Any', 'y_scale 0 13000 %.5f' % (
+        10 * abs(rest[0, 2] - rest[13000, 2])), 'verts 0', f'material {name}.mhmat']
+    (folder / f'{name}.mhclo').write_text('\n'.join([*head, *exact, 'delete_verts', deleted]))
+    material = ['// material', 'transparent True', 'diffuseColor ' + ' '.join(map(str, color or [1, 1, 1]))]
+    if color is None:
+        image = np.full((16, 16, 4), 200, np.uint8)
+        image[:, :8, 3] = 0
+        cv2.imwrite(str(folder / f'{name}.png'), image)
+        material.append(f'diffuseTexture {name}.png')
+    (folder / f'{name}.mhmat').write_text('\n'.join(material))

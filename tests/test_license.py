@@ -26,7 +26,7 @@ def test_metadata_of_the_package(root, tmp_path):
     assert {'License-File: LICENSE', 'License-File: NOTICE'} <= set(lines)
 
 
-@pytest.mark.parametrize('name', ['sapiens_hybrid-pose'])
+@pytest.mark.parametrize('name', ['pose', 'dense'])
 def test_embedded_weights(root, name):
-    with safe_open(root / f'sapiens_mm/weights/{name}.safetensors', 'pt') as file:
+    with safe_open(root / f'sapiens_mm/weights/sapiens_hybrid-{name}.safetensors', 'pt') as file:
         assert file.metadata()['license'] == LICENSE

@@ -5,7 +5,9 @@ VENV ?= .venv
 TORCH ?= 2.12.1
 RUN := $(VENV)/bin/python
 
-.PHONY: env quickstart test test-all lint
+.PHONY: env quickstart test test-inference test-training test-all lint
+
+INFERENCE := tests/test_apis tests/test_formats tests/test_synth
 
 env:
 	@bash tools/setup/make_env.sh "$(PYTHON)" "$(VENV)" "$(TORCH)"
@@ -14,8 +16,15 @@ env:
 quickstart: env
 	@$(RUN) tools/quickstart.py
 
+# Two processes at a time, since most tests use one core.
 test: env
-	$(RUN) -m pytest tests -m "not slow"
+	@$(MAKE) --no-print-directory -j2 test-inference test-training
+
+test-inference:
+	$(RUN) -m pytest $(INFERENCE) -m "not slow"
+
+test-training:
+	$(RUN) -m pytest tests $(addprefix --ignore=,$(INFERENCE)) -m "not slow"
 
 test-all: env
 	$(RUN) -m pytest tests

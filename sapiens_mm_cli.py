@@ -121,6 +121,7 @@ _count = _checked(int, lambda number: number >= 1, 'an integer of at least 1')
 _fraction = _checked(float, lambda number: 0 <= number <= 1, 'a number from 0 to 1')
 _seconds = _checked(float, lambda number: 0 < number < threading.TIMEOUT_MAX, 'a number of seconds above 0')
 _positive = _checked(float, lambda number: 0 < number < float('inf'), 'a number above 0')
+_not_negative = _checked(float, lambda number: 0 <= number < float('inf'), 'a number of at least 0')
 _file = _checked(str, lambda path: os.path.exists(path) and not os.path.isdir(path), 'an existing file')
 
 
@@ -174,7 +175,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add('--smooth', choices=('one-euro', ), help='with --track, smooth the keypoints of videos')
     add('--smooth-min-cutoff', type=_positive, default=1., metavar='HZ', help='cutoff of a keypoint at rest; a lower '
         'one smooths more (%(default)s)')
-    add('--smooth-beta', type=_positive, default=.05, metavar='BETA', help='growth of the cutoff, in Hz, with the '
+    add('--smooth-beta', type=_not_negative, default=.05, metavar='BETA', help='growth of the cutoff, in Hz, with the '
         'speed in pixels per second; a higher one lags less (%(default)s)')
     add('--steady', action='store_true', help='fit the depth of each frame of a video to that of the frame before')
     add('--save', type=_names('|'.join(_SAVE), ', '.join(_SAVE)), help=f'comma-separated: {", ".join(_SAVE)}; by '

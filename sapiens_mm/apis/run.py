@@ -113,6 +113,10 @@ def run(options: RunOptions) -> int:
                 return 2
             if options.shard:
                 sources = sources[options.shard[0]::options.shard[1]]
+            # Before the writer, which repairs the coco.jsonl of a killed run.
+            exists = os.path.isdir(options.out)
+            if exists:
+                stack.enter_context(locked(options.out, shared=options.shard is not None))
             writer = ResultWriter(options.out, options.save, options.keypoint_format, options.keypoint_threshold,
                                   resume=options.resume, shard=options.shard)
             before = _read_meta(writer, _warn if options.resume else lambda message: None)
@@ -127,7 +131,8 @@ def run(options: RunOptions) -> int:
             inferencer = _load(options, kinds, all(source.kind == 'image' for source in sources), _warn)
             inferencer.check_keypoint_format(options.keypoint_format)
             writer.make_folder()
-            stack.enter_context(locked(options.out, shared=options.shard is not None))
+            if not exists:
+                stack.enter_context(locked(options.out, shared=options.shard is not None))
             _write_meta(options, inferencer, writer, before)
         except (CheckpointError, ImportError, OSError, ValueError) as error:
             _warn(with_option(error, {option.name for option in fields(RunOptions)} - {'inputs'}))

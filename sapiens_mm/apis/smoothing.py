@@ -6,7 +6,7 @@ import numpy as np
 
 from .result import Result
 
-#: Keypoints below this score are hidden: they are not moved, and end the span that is smoothed.
+#: Keypoints below this score are hidden: they are not moved, end the span that is smoothed, and tell no poses apart.
 KEYPOINT_THRESHOLD = .3
 #: Frames per second of videos that state neither times nor a rate.
 _RATE = 30.

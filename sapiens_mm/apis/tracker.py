@@ -6,13 +6,12 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from .result import Result
+from .smoothing import KEYPOINT_THRESHOLD
 
 #: Boxes with at least this score are matched first (Zhang et al., 2022, https://arxiv.org/abs/2110.06864).
 HIGH_SCORE = .5
 #: Largest squared distance of a box to its prediction, in standard deviations: 99 % in two dimensions.
 GATE = 9.21
-#: Keypoints below this score do not count in the similarity of poses.
-KEYPOINT_THRESHOLD = .3
 #: Of all keypoints in their similarity: the mean of COCO's sigmas.
 _SIGMA = .06
 #: Standard deviations, as shares of a box's height: of a measured box, and of what a step adds to place and velocity.

@@ -156,7 +156,7 @@ class _Task:
     def __init__(self, data: dict, result: list, keypoints: KeypointSet | None, used: set[str], image_root: str,
                  predicted: bool):
         self.predicted = predicted
-        # Regions have an entry for each of their controls, such as a transcription; ours are told by their values.
+        # Label Studio writes one entry for each control of a region. Those of other controls have no labels.
         self.regions = [region for region in result if isinstance(region.get('value'), dict)]
         self.file_name = data.get('file_name') or _file_name(data['image'], image_root)
         self.width, self.height = self._size(data, image_root)

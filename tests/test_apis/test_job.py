@@ -91,6 +91,14 @@ def test_a_folder_belongs_to_one_run(photos, tmp_path, capsys):
     assert len(contents(tmp_path)) == 2
 
 
+def test_a_refused_run_leaves_the_lines_of_the_other(photos, tmp_path):
+    lines = tmp_path / 'coco.jsonl'
+    lines.write_text('{"image": ')  # half of a line, which the other run is writing
+    with locked(tmp_path):
+        assert run(options(photos, tmp_path, save=['coco'], resume=True)) == 2
+    assert lines.read_text() == '{"image": '
+
+
 def test_settings_of_earlier_runs_are_kept(photos, tmp_path):
     assert run(options(photos, tmp_path)) == 0
     assert run(options(photos, tmp_path, flip_test=True)) == 0

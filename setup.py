@@ -49,6 +49,7 @@ setup(
     extras_require={
         'app': requirements('app'),
         'export': requirements('export'),
+        'interop': requirements('interop'),
         'openmmlab': requirements('openmmlab'),
         'pretrain': requirements('pretrain'),
         'ray': requirements('ray'),

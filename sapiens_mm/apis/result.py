@@ -1,10 +1,13 @@
 """Results of inference: people and maps of one image, as JSON and as images."""
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
+from ..formats.labels import HALF_PIXEL
+from ..formats.results import PEOPLE_COLUMNS, people_rows
 from ..tasks import TASKS, Task, dense_tasks
 from ..vocabularies.keypoints import KEYPOINT_NAMES, TARGETS, convert_keypoints, get_vocabulary
 from .frames import Source
@@ -56,6 +59,13 @@ class Result:
     def normal(self) -> np.ndarray | None:
         """(H, W, 3) float32 unit vectors, x right, y up, z to the viewer, 0 outside people; None if not predicted."""
         return self.maps.get('normal')
+
+    @property
+    def xyn(self) -> np.ndarray | None:
+        """(N, K, 2) float32 keypoints as shares of width and height, from the image's corner; None without pose."""
+        if self.keypoints is None:
+            return None
+        return ((self.keypoints + HALF_PIXEL) / self.image.shape[1::-1]).astype(np.float32)
 
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
@@ -111,6 +121,44 @@ class Result:
                 instance['keypoints'] = _triples(keypoints[person], scores[person])
             content['instances'].append(instance)
         return content
+
+    def to_df(self, keypoint_format: str = 'model'):
+        """Returns a ``pandas.DataFrame`` with a row for each person; see :func:`~.formats.results.people_rows`.
+
+        Its ``attrs`` have ``keypoint_names``. Raises an ImportError without pandas, and errors as :meth:`to_json`.
+        """
+        with _extra('to_df', 'pandas'):
+            import pandas
+        content = self.to_json(_no_file_format(keypoint_format))
+        table = pandas.DataFrame(people_rows(content, self.source.name), columns=list(PEOPLE_COLUMNS))
+        # Tables of images without people, or of images and frames, get the same columns.
+        table = table.astype(dict(image='str', frame='Int32', time='float64', width='int32', height='int32',
+                                  person='int32', track_id='Int32', score='float32'))
+        table.attrs['keypoint_names'] = content.get('keypoint_names')
+        return table
+
+    def to_supervision(self, threshold: float = .3) -> tuple:
+        """Returns ``supervision.Detections`` and ``supervision.KeyPoints`` of the people, in the same order.
+
+        Without a pose model the keypoints are empty; those below the threshold are not ``visible``. Boxes are ours;
+        those of ``KeyPoints.as_detections`` would be the hulls of the keypoints. Raises an ImportError without
+        supervision.
+        """
+        with _extra('to_supervision', 'supervision'):
+            import supervision
+        number, scores = len(self.boxes), self.boxes[:, 4].astype(np.float32)
+
+        def common() -> dict:
+            return dict(class_id=np.zeros(number, int), data=dict(class_name=np.array(['person'] * number, dtype=str)))
+
+        detections = supervision.Detections(
+            self.boxes[:, :4].astype(np.float32), confidence=scores,
+            tracker_id=None if self.track_ids is None else np.asarray(self.track_ids, int), **common())
+        if self.keypoints is None:
+            return detections, supervision.KeyPoints.empty()
+        return detections, supervision.KeyPoints(
+            self.keypoints.astype(np.float32), keypoint_confidence=self.keypoint_scores.astype(np.float32),
+            detection_confidence=scores, visible=self.keypoint_scores >= threshold, **common())
 
     def _converted(self, keypoint_format: str) -> tuple[list[str] | None, np.ndarray | None, np.ndarray | None]:
         """Returns names, coordinates (N, K, 2) and scores (N, K) in a keypoint format."""
@@ -211,6 +259,21 @@ class Result:
 def check_keypoint_format(keypoint_format: str) -> None:
     if keypoint_format not in KEYPOINT_FORMATS:
         raise ValueError(f"keypoint_format: got '{keypoint_format}', expected one of {', '.join(KEYPOINT_FORMATS)}")
+
+
+def _no_file_format(keypoint_format: str) -> str:
+    if keypoint_format == 'openpose':
+        raise ValueError("keypoint_format: got 'openpose', which is a format of files, expected openpose25 or another "
+                         'keypoint set')
+    return keypoint_format
+
+
+@contextmanager
+def _extra(method: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"{method} needs {name} ({error}): pip install 'sapiens_mm[interop]'") from error
 
 
 def frame_name(name: str, index: int) -> str:

@@ -11,6 +11,9 @@ from ..utils.text import first_line
 from .labels import KeypointSet, Labels, Person, arrange, keypoint_set, naming, numbers
 
 _OTHERS = ('meta.json', 'coco.json')  # files of a run that are no results
+#: Columns of :func:`people_rows`.
+PEOPLE_COLUMNS = ('image', 'frame', 'time', 'width', 'height', 'person', 'track_id', 'score', 'bbox', 'keypoints',
+                  'keypoint_scores')
 
 
 def file_name(name: str, frame: int | None) -> str:
@@ -64,6 +67,22 @@ def parse(content: dict, name: str, where: str, keypoints: KeypointSet | None = 
                 person = arrange(person, own.names, labels.keypoint_set)
             labels.people.append(person)
     return labels
+
+
+def people_rows(content: dict, name: str) -> list[dict]:
+    """Returns a row of a table, with `PEOPLE_COLUMNS`, for each person in the content of a result's JSON.
+
+    ``image`` is ``name``, the output name of the image or video; ``person`` counts from 0; ``bbox`` is x, y, width,
+    height; ``keypoints`` (2 K) is x, y of each keypoint, ``keypoint_scores`` (K). What the content lacks is None.
+    """
+    image, rows = content['image'], []
+    for person, entry in enumerate(content['instances']):
+        triples = entry.get('keypoints')
+        points = None if triples is None else [value for index, value in enumerate(triples) if index % 3 < 2]
+        rows.append(dict(zip(PEOPLE_COLUMNS, (
+            name, image.get('frame'), image.get('time'), image['width'], image['height'], person, entry.get('track_id'),
+            entry['score'], entry['bbox'], points, triples and triples[2::3]), strict=True)))
+    return rows
 
 
 def _with_parts(labels: Labels, content: dict, file: Path) -> Labels:

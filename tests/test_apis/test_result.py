@@ -1,5 +1,6 @@
 """Tests of `Result`."""
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -98,6 +99,74 @@ def test_openpose(number):
         hand_right_keypoints_3d=0)
     np.testing.assert_allclose(person['pose_keypoints_2d'][:2], result.keypoints[0, 0], atol=1e-3)
     assert make_result(number, persons=0).to_json('openpose')['people'] == []
+
+
+def test_table_equals_json():
+    result = make_result(17, track_ids=np.array([7, 3]), index=5, rate=25.)
+    content, rows = result.to_json(), result.to_df().to_dict('records')
+    for person, (row, entry) in enumerate(zip(rows, content['instances'], strict=True)):
+        assert list(row.values())[:7] == ['a.jpg', 5, .2, 80, 60, person, entry['track_id']]
+        assert row['bbox'] == entry['bbox']
+        assert row['score'] == np.float32(entry['score'])
+        triples = np.column_stack([np.reshape(row['keypoints'], (-1, 2)), row['keypoint_scores']])
+        assert triples.ravel().tolist() == entry['keypoints']
+    assert len(make_result(133).to_df('coco-17')['keypoints'][0]) == 34
+    assert result.to_df().attrs['keypoint_names'] == content['keypoint_names']
+
+
+def test_tables_have_the_same_columns():
+    tables = [make_result(17).to_df(), make_result(persons=0, maps=()).to_df(), make_result(keypoints=None).to_df(),
+              make_result(17, track_ids=np.array([7, 3]), index=5, rate=25.).to_df()]
+    assert [len(table) for table in tables] == [2, 0, 2, 2]
+    assert len({tuple(table.columns) for table in tables}) == len({tuple(table.dtypes) for table in tables}) == 1
+    assert tables[2]['keypoints'].isna().all()
+    with pytest.raises(ValueError, match='openpose'):
+        make_result().to_df('openpose')
+
+
+def test_shares_of_the_image():
+    result = make_result(17, persons=1)
+    result.keypoints[0, 0] = -.5
+    result.keypoints[0, 1] = (79.5, 29.5)
+    assert result.xyn[0, :2].tolist() == [[0, 0], [1, .5]]
+    assert make_result(keypoints=None).xyn is None
+
+
+def test_supervision():
+    supervision = pytest.importorskip('supervision')
+    result = make_result(17, track_ids=np.array([7, 3]))
+    result.keypoint_scores[1, 3] = .1
+    detections, keypoints = result.to_supervision(threshold=.3)
+    assert np.array_equal(detections.xyxy, result.boxes[:, :4])
+    assert detections.tracker_id.tolist() == [7, 3]
+    assert detections[1].confidence == result.boxes[1, 4]
+    assert np.array_equal(keypoints.xy, result.keypoints)
+    assert np.argwhere(~keypoints.visible).tolist() == [[1, 3]]
+    assert np.array_equal(keypoints.detection_confidence, detections.confidence)
+    image = np.zeros_like(result.image)
+    drawing = supervision.BoxAnnotator(thickness=1).annotate(image.copy(), detections[0])
+    x0, y0, x1, y1 = result.boxes[0, :4].astype(int).tolist()
+    assert drawing.any()
+    drawing[y0 - 1:y1 + 2, x0 - 1:x1 + 2] = 0
+    assert not drawing.any()
+    links = [(a + 1, b + 1) for a, b in result.metainfo['pose']['skeleton_links']]
+    assert supervision.EdgeAnnotator(edges=links).annotate(image.copy(), keypoints).any()
+
+
+def test_supervision_without_people_or_pose():
+    pytest.importorskip('supervision')
+    detections, keypoints = make_result(133, persons=0, track_ids=np.zeros(0, int)).to_supervision()
+    assert len(detections) == len(keypoints) == 0
+    assert keypoints.xy.shape == (0, 133, 2)
+    detections, keypoints = make_result(keypoints=None, keypoint_scores=None).to_supervision()
+    assert (len(detections), len(keypoints)) == (2, 0)
+
+
+@pytest.mark.parametrize(('method', 'module'), [('to_df', 'pandas'), ('to_supervision', 'supervision')])
+def test_missing_packages(monkeypatch, method, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf'{module}.*interop'):
+        getattr(make_result(17), method)()
 
 
 def test_drawings():

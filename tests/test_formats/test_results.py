@@ -94,3 +94,14 @@ def test_parts(tmp_path):
     (tmp_path / 'a.jpg.parts.png').write_bytes(b'PNG')
     with pytest.raises(ValueError, match=r'a\.jpg\.parts\.png'):
         list(results.read(tmp_path))
+
+
+def test_rows_of_people(tmp_path):
+    row, = results.people_rows(write(tmp_path), 'a.jpg')
+    assert tuple(row) == results.PEOPLE_COLUMNS
+    assert row == dict(image='a.jpg', frame=None, time=None, width=9, height=7, person=0, track_id=2, score=.8,
+                       bbox=[1, 2, 3, 4], keypoints=[1, 2] * 16 + [0, 0], keypoint_scores=[.9] * 16 + [0])
+    boxes = write(tmp_path, instances=[dict(bbox=[1, 2, 3, 4], score=1)], image=dict(width=9, height=7, frame=3))
+    row, = results.people_rows(boxes, 'clip.mp4')
+    assert [row[name] for name in ('frame', 'time', 'keypoints', 'keypoint_scores', 'track_id')] == [3, *[None] * 4]
+    assert results.people_rows(write(tmp_path, instances=[]), 'a.jpg') == []

@@ -69,8 +69,8 @@ def test_results_of_all_seeds(pretraining_helps, lists, monkeypatch):
     monkeypatch.setattr(pretraining_helps.Benchmark, 'run', run)
     args = [*lists, '--people-counts', 3, '--train-images', 16, 40, '--seeds', 2, '--jobs', 1]
     results = pretraining_helps.main([str(arg) for arg in args])
-    assert set(results) == {f'{start} on {images}' for start in ('random', 'places', 'people', 'people-3')
-                            for images in (16, 40)}
+    assert set(results) == {f'{start} on {images}' for start in ('random', 'places', 'people')
+                            for images in (16, 40)} | {'people-3 on 16'}
     assert all(len(run['coco/AP']) == 2 for run in results.values())
-    assert sum(name.startswith('finetune') for name in commands) == 16
+    assert sum(name.startswith('finetune') for name in commands) == 14
     assert (pretraining_helps.parse_args([str(arg) for arg in args]).work_dir / 'pretraining_helps.png').stat().st_size

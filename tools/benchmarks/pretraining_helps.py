@@ -6,9 +6,10 @@ The same command continues an interrupted run. A small pose model is fine-tuned 
 from the encoder of a masked autoencoder trained on photos without people, and from one trained on photos of people.
 Both autoencoders use the same number of photos and the same steps and seed; so do those of fewer unique photos
 (``--people-counts``). The models are fine-tuned on some of the labeled LSP photos (docs/datasets.md) and tested on its
-1,000 test photos. Each start is fine-tuned with several seeds (data order, augmentation, new weights), but each encoder
-is pretrained once, so the spread is that of the fine-tuning. The lists name one photo per line, as of the config
-sapiens_pretrain/photos. No photo of a test set belongs in them.
+1,000 test photos; those pretrained on other numbers of photos, with the first of --train-images alone. Each start is
+fine-tuned with several seeds (data order, augmentation, new weights), but each encoder is pretrained once, so the
+spread is that of the fine-tuning. The lists name one photo per line, as of the config sapiens_pretrain/photos. No
+photo of a test set belongs in them.
 """
 import argparse
 import json
@@ -26,9 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ARCH = 'dict(_delete_=True, embed_dims=160, num_layers=6, num_heads=5, feedforward_channels=320)'
 PRETRAIN = """_base_ = '{root}/configs/sapiens_pretrain/photos/sapiens_tiny-2000it_photos-256x192.py'
 model = dict(
-    backbone=dict(arch={arch}, img_size=(192, 144)), neck=dict(embed_dims=96), norm_target=True)
+    backbone=dict(arch={arch}, img_size=(128, 96)), neck=dict(embed_dims=96), norm_target=True)
 train_dataloader = dict(
-    batch_size=32, dataset=dict(source=dict(path='{photos}', root='/'), size=(192, 144), scale=(0.3, 1.)))
+    batch_size=32, dataset=dict(source=dict(path='{photos}', root='/'), size=(128, 96), scale=(0.3, 1.)))
 train_cfg = dict(max_iters={steps})
 param_scheduler = [
     dict(type='LinearLR', begin=0, end={warm_up}, start_factor=0.01, by_epoch=False),
@@ -39,11 +40,18 @@ randomness = dict(seed=0)
 """
 FINETUNE = """_base_ = '{root}/configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py'
 data_root = '{labeled}/'
-model = dict(backbone=dict(init_cfg={init}))
+codec = dict(type='SapiensUDPHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=2, blur_kernel_size=11)
+model = dict(backbone=dict(img_size=(128, 96), init_cfg={init}), head=dict(decoder=codec))
+train_pipeline = _base_.train_pipeline
+train_pipeline[5]['input_size'] = codec['input_size']
+train_pipeline[6]['encoder'] = codec
+test_pipeline = _base_.test_pipeline
+test_pipeline[2]['input_size'] = codec['input_size']
 train_dataloader = dict(
     batch_size=16,
-    dataset=dict(data_root=data_root, ann_file='annotations/lsp_train.json', indices={images}))
-test_dataloader = dict(dataset=dict(data_root=data_root, ann_file='annotations/lsp_test.json'))
+    dataset=dict(data_root=data_root, ann_file='annotations/lsp_train.json', indices={images}, pipeline=train_pipeline))
+test_dataloader = dict(dataset=dict(
+    data_root=data_root, ann_file='annotations/lsp_test.json', pipeline=test_pipeline))
 test_evaluator = [
     dict(type='CocoMetric', ann_file=data_root + 'annotations/lsp_test.json'),
     dict(type='SapiensTorsoPCK'),
@@ -65,11 +73,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--labeled', type=Path, required=True, help='folder of tools/dataset_converters/lsp.py')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/pretraining_helps'))
     parser.add_argument('--jobs', type=int, default=min(2, os.cpu_count() or 1), help='processes at a time')
-    parser.add_argument('--pretrain-steps', type=int, default=6000, help='of 32 images')
+    parser.add_argument('--pretrain-steps', type=int, default=4000, help='of 32 images')
     parser.add_argument('--people-counts', type=int, nargs='*', default=[1000, 3000, 10000],
                         help='numbers of unique photos of people that are pretrained on too, with the same steps')
     parser.add_argument('--train-images', type=int, nargs='+', default=[250, 1000], help='labeled photos')
-    parser.add_argument('--steps', type=int, default=2000, help='of 16 images, of the fine-tuning')
+    parser.add_argument('--steps', type=int, default=1000, help='of 16 images, of the fine-tuning')
     parser.add_argument('--lr', type=float, default=1.2e-3, help='of the fine-tuning')
     parser.add_argument('--layer-decay', type=float, default=1., help='of the fine-tuning')
     parser.add_argument('--seeds', type=int, default=3)
@@ -168,35 +176,34 @@ class Benchmark:
 
     def measure(self) -> dict[str, dict]:
         """Returns ``{start} on {images}`` -> name of a metric -> its value for each seed."""
-        starts = ['random', *self.lists]
+        args = self.args
+        trainings = [(start, images) for images in args.train_images for start in ['random', *self.lists]
+                     if images == args.train_images[0] or not start.startswith('people-')]
         self.together(self.pretrain, *[(start,) for start in self.lists])
         # Seeds in the outer loop, so that an interrupted run has results of every start.
-        self.together(self.finetune, *[(start, images, seed) for seed in range(self.args.seeds)
-                                       for images in self.args.train_images for start in starts])
+        self.together(self.finetune, *[(*training, seed) for seed in range(args.seeds) for training in trainings])
         results = {}
-        for images in self.args.train_images:
-            for start in starts:
-                runs = [json.loads(self.metrics(start, images, seed).read_text())['metrics']
-                        for seed in range(self.args.seeds)]
-                results[f'{start} on {images}'] = {key: [run[key] for run in runs] for key in runs[0]}
+        for start, images in trainings:
+            runs = [json.loads(self.metrics(start, images, seed).read_text())['metrics'] for seed in range(args.seeds)]
+            results[f'{start} on {images}'] = {key: [run[key] for run in runs] for key in runs[0]}
         return results
 
     def plot(self, results: dict[str, dict], path: Path) -> None:
-        """Draws AP over the number of unique photos of people, one line for each number of labeled photos."""
+        """Draws AP over the number of unique photos of people, beside the other starts."""
         from matplotlib.figure import Figure
         figure = Figure(figsize=(6, 4), layout='constrained')
-        axes = figure.add_subplot(xlabel='unique photos of people in pretraining', ylabel='AP on LSP test',
-                                  xscale='log')
+        images = self.args.train_images[0]
+        axes = figure.add_subplot(xlabel='unique photos of people in pretraining', xscale='log',
+                                  ylabel=f'AP on LSP test after {images} labeled photos')
         people = sorted((len(photos), start) for start, photos in self.lists.items() if start != 'places')
-        for images in self.args.train_images:
-            runs = [results[f'{start} on {images}']['coco/AP'] for _, start in people]
-            means = [statistics.mean(run) for run in runs]
-            spread = [[mean - min(run) for mean, run in zip(means, runs)],
-                      [max(run) - mean for mean, run in zip(means, runs)]]
-            lines = axes.errorbar([count for count, _ in people], means, spread, marker='o', capsize=3,
-                                  label=f'{images} labeled photos')
-            axes.axhline(statistics.mean(results[f'random on {images}']['coco/AP']), linestyle='--',
-                         color=lines[0].get_color(), label=f'{images}, from random weights')
+        runs = [results[f'{start} on {images}']['coco/AP'] for _, start in people]
+        means = [statistics.mean(run) for run in runs]
+        spread = [[mean - min(run) for mean, run in zip(means, runs)],
+                  [max(run) - mean for mean, run in zip(means, runs)]]
+        axes.errorbar([count for count, _ in people], means, spread, marker='o', capsize=3, label='people')
+        for start, style in (('places', '--'), ('random', ':')):
+            axes.axhline(statistics.mean(results[f'{start} on {images}']['coco/AP']), linestyle=style, color='gray',
+                         label=f'{start} ({len(self.lists[start])} photos)' if start in self.lists else start)
         axes.legend()
         figure.savefig(path, dpi=150)
 

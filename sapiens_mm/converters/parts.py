@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -21,6 +22,10 @@ from .files import copy_image, open_folder, read_mat
 
 CELEBAMASK_CLASSES = ('background', 'skin', 'nose', 'eyeglasses', 'l_eye', 'r_eye', 'l_brow', 'r_brow', 'l_ear',
                       'r_ear', 'mouth', 'u_lip', 'l_lip', 'hair', 'hat', 'earring', 'necklace', 'neck', 'cloth')
+#: A class beside CCP's own: see :func:`split_face`.
+CCP_FACE = 'skin of the head'
+#: CCP's classes that are worn or found above the collar.
+CCP_HEAD = ('null', 'skin', 'hair', 'hat', 'glasses', 'sunglasses', 'earrings', 'necklace', 'accessories')
 Progress = Callable[[Iterable, str], Iterable]
 
 
@@ -31,15 +36,41 @@ def convert_ccp(source: str | os.PathLike, out: str | os.PathLike, table: str | 
     names = read_mat(source / 'label_list.mat', 'label_list').ravel()
     classes = [str(name.item()) if isinstance(name, np.ndarray) and name.size == 1 else str(name) for name in names]
     masks = _files(source / 'annotations/pixel-level', '.mat')
-    return convert_parts(masks, source / 'photos', lambda path: read_mat(path, 'groundtruth'), classes, out, table, 5,
-                         progress)
+
+    def read(path: Path) -> np.ndarray:
+        return split_face(_check_labels(read_mat(path, 'groundtruth'), len(classes), path), classes)
+
+    return convert_parts(masks, source / 'photos', read, [*classes, CCP_FACE], out, table, 5, progress)
+
+
+def split_face(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Returns CCP's class ids (H, W), face and neck given the id after the last, ``len(classes)``.
+
+    CCP labels all skin alike. Above the collar, skin that touches the hair is the face or the neck.
+    """
+    ids = {name: index for index, name in enumerate(classes)}
+    if not {'skin', 'hair'} <= ids.keys():
+        return labels
+    garments = np.cumsum((~np.isin(labels, [ids[name] for name in CCP_HEAD if name in ids])).sum(axis=1))
+    # A hundredth of the garments' pixels: a bag's handle or a raised sleeve is not the collar.
+    collar = np.searchsorted(garments, garments[-1] / 100, side='right')
+    skin = (labels == ids['skin']).astype(np.uint8)
+    skin[collar:] = 0
+    hair = cv2.dilate((labels == ids['hair']).astype(np.uint8), np.ones((5, 5), np.uint8))
+    _, regions = cv2.connectedComponents(skin)
+    face = (skin > 0) & np.isin(regions, np.unique(regions[hair > 0]))
+    return np.where(face, len(classes), labels)
 
 
 def convert_celebamask(source: str | os.PathLike, out: str | os.PathLike, table: str | os.PathLike,
                        progress: Progress = lambda items, name: items) -> tuple[dict[str, int], list[str]]:
     """Converts faces of CelebAMask-HQ; every tenth is in test.txt. See :func:`convert_parts`."""
     masks = _files(Path(source) / 'masks', '.png')
-    return convert_parts(masks, Path(source) / 'images', _read_indices, CELEBAMASK_CLASSES, out, table, 10, progress)
+
+    def read(path: Path) -> np.ndarray:
+        return _check_labels(_read_indices(path), len(CELEBAMASK_CLASSES), path)
+
+    return convert_parts(masks, Path(source) / 'images', read, CELEBAMASK_CLASSES, out, table, 10, progress)
 
 
 def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np.ndarray], classes: Sequence[str],
@@ -70,12 +101,6 @@ def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np
         image = images / f'{path.stem}.jpg', out / f'images/{path.stem}.jpg'
         if not all(target.exists() for target in (*targets, image[1])):
             labels = read(path)
-            if labels.dtype.kind not in 'iu' or labels.ndim != 2:
-                raise ValueError(f'{path}: got {labels.dtype} of shape {labels.shape}, expected class ids '
-                                 '(H, W); download it again')
-            if unknown := sorted(set(np.unique(labels).tolist()) - set(range(len(ids)))):
-                raise ValueError(f'{path}: got the classes {some(unknown)}, expected 0 to {len(ids) - 1}; add '
-                                 'them to the table')
             if not labels.any():
                 empty.append(path.stem)
                 continue
@@ -118,6 +143,16 @@ def _files(folder: Path, suffix: str) -> list[Path]:
     if not files:
         raise FileNotFoundError(f'{folder}: got no *{suffix}, expected the labels of the dataset')
     return files
+
+
+def _check_labels(labels: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Returns the labels; a ValueError unless they are ``count`` class ids (H, W)."""
+    if labels.dtype.kind not in 'iu' or labels.ndim != 2:
+        raise ValueError(f'{path}: got {labels.dtype} of shape {labels.shape}, expected class ids (H, W); download it '
+                         'again')
+    if unknown := sorted(set(np.unique(labels).tolist()) - set(range(count))):
+        raise ValueError(f'{path}: got the classes {some(unknown)}, expected 0 to {count - 1}; add them to the table')
+    return labels
 
 
 def _read_indices(path: Path) -> np.ndarray:

@@ -75,7 +75,7 @@ def ccp(tmp_path):
     for number in range(1, 7):
         labels = np.zeros((60, 40), np.uint8)
         if number != 4:
-            labels[10:20], labels[20:30], labels[30:40] = 1, 2, 3
+            labels[10:20], labels[20:30], labels[30:40], labels[40:50] = 1, 2, 3, 2
         savemat(folder / f'annotations/pixel-level/{number:04d}.mat', dict(groundtruth=labels))
     savemat(folder / 'label_list.mat', dict(label_list=np.array([['null', 'hair', 'skin', 't-shirt']], object)))
     return folder
@@ -84,5 +84,6 @@ def ccp(tmp_path):
 @pytest.fixture
 def table(tmp_path):
     path = tmp_path / 'mine.csv'
-    path.write_text('class,part\nnull,Background\nskin,ignored\nhair,Hair\nt-shirt,Upper_Clothing\n')
+    path.write_text('class,part\nnull,Background\nskin,ignored\nskin of the head,Face_Neck\nhair,Hair\n'
+                    't-shirt,Upper_Clothing\n')
     return path

@@ -5,7 +5,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from sapiens_mm.converters import convert_ccp, convert_celebamask
-from sapiens_mm.converters.parts import CELEBAMASK_CLASSES, read_table
+from sapiens_mm.converters.parts import CELEBAMASK_CLASSES, read_table, split_face
 from sapiens_mm.dense.datasets import SapiensDenseDataset
 from sapiens_mm.vocabularies.body_parts import PART_IDS
 
@@ -72,15 +72,32 @@ def test_ccp(ccp, table, tmp_path):
         parts = np.asarray(image)
     assert set(parts[:10].flat) == {PART_IDS['Background']}
     assert set(parts[10:20].flat) == {PART_IDS['Hair']}
-    assert set(parts[20:30].flat) == {255}
+    assert set(parts[20:30].flat) == {PART_IDS['Face_Neck']}
     assert set(parts[30:40].flat) == {PART_IDS['Upper_Clothing']}
+    assert set(parts[40:50].flat) == {255}
     with Image.open(out / 'masks/0001.png') as image:
         mask = np.asarray(image)
-    assert set(mask[10:40].flat) == {255}
-    assert mask.sum() == 255 * 30 * 40
+    assert set(mask[10:50].flat) == {255}
+    assert mask.sum() == 255 * 40 * 40
     for split, count in counts.items():
         dataset = SapiensDenseDataset(str(out), tasks=('seg', ), ann_file=f'{split}.txt', check_sizes='all')
         assert len(dataset) == count
+
+
+def test_face_is_the_skin_at_the_hair():
+    classes = 'null', 'hair', 'skin', 't-shirt'
+    labels = np.zeros((60, 40), np.uint8)
+    labels[5:10, 10:20] = labels[10:20, 8:10] = 1
+    labels[10:20, 10:20] = 2  # face
+    labels[8:12, 30:34] = 2  # a raised hand
+    labels[20:40, 5:25] = 3
+    labels[30:50, 26:30] = 2  # an arm
+    face = split_face(labels, classes) == len(classes)
+    assert face[10:20, 10:20].all()
+    assert face.sum() == 100
+    assert (split_face(labels, classes)[~face] == labels[~face]).all()
+    assert (split_face(np.where(labels == 1, 0, labels), classes) < 4).all()
+    assert split_face(np.zeros((4, 4), np.uint8), classes).max() == 0
 
 
 def test_an_interrupted_run_continues(ccp, table, tmp_path):
@@ -138,7 +155,8 @@ def test_tables_of_the_repository(root):
     assert celebamask['background'] == 'Background'
     lines = (folder / 'clothing_co_parsing.csv').read_text().splitlines()[1:]
     parts = read_table(folder / 'clothing_co_parsing.csv', [line.partition(',')[0] for line in lines])
-    assert len(parts) == 59
+    assert len(parts) == 60
     assert next(iter(parts.items())) == ('null', 'Background')
+    assert parts['skin of the head'] == 'Face_Neck'
     assert parts['skin'] == parts['shoes'] == parts['dress'] == 'ignored'
     assert not any(part.startswith(('Left', 'Right')) for part in [*parts.values(), *celebamask.values()])

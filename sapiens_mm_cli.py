@@ -25,8 +25,10 @@ _COMMANDS = {
 }
 #: Commands whose modules have ``add_arguments(parser)``.
 _ADD_THEIR_OWN = ('app', 'export')
-_SAVE = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'video')
+_SAVE = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'controlnet', 'masks', 'video')
 _FORMATS = ('coco', 'label-studio', 'cvat', 'yolo')
+_KEYPOINT_FORMATS = ('model', 'coco-17', 'wholebody-133', 'halpe26', 'openpose18', 'openpose25')
+_OPENPOSE_FILES = ('openpose', 'controlnet', 'pose2sim')
 _TASKS = r'pose-\d+|seg|depth|normal|parts|seg-28'  # the last two are former names
 
 
@@ -181,10 +183,10 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add('--save', type=_names('|'.join(_SAVE), ', '.join(_SAVE)), help=f'comma-separated: {", ".join(_SAVE)}; by '
         'default json, overlay and sheet of images, json and video of videos and cameras; tasks whose results are not '
         'kept are skipped')
-    add('--keypoint-format', default='model', choices=('model', 'coco-17', 'wholebody-133', 'openpose'),
-        help='keypoint set of the JSON files (%(default)s)')
-    add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of drawn '
-        'keypoints, and of labeled ones in coco.json (%(default)s)')
+    add('--keypoint-format', default='model', choices=(*_KEYPOINT_FORMATS, *_OPENPOSE_FILES), help='keypoint set of '
+        f"the JSON files (%(default)s); {', '.join(_OPENPOSE_FILES)}: in OpenPose's layout, for the program")
+    add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of drawn keypoints, and of those in '
+        'coco.json and for ControlNet (%(default)s)')
     add('--resume', action='store_true', help='skip inputs whose results exist')
     add('--allow-urls', action='store_true', help='download inputs that are http(s) URLs')
     add('--url-timeout', type=_seconds, metavar='SECONDS', help='maximum time of a download (120)')
@@ -202,8 +204,8 @@ def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     add('--image-root', help='of label-studio, what precedes file names in the URLs of images; of yolo, their folder')
     add('--keypoints', type=_file, metavar='FILE', help='names of your own keypoints: a config with metainfo, COCO '
         'annotations, or a JSON list')
-    add('--keypoint-format', choices=('model', 'coco-17', 'wholebody-133', 'openpose25'), help='keypoint set to write '
-        '(model, which keeps it; for cvat wholebody-133 instead of 308 keypoints)')
+    add('--keypoint-format', choices=_KEYPOINT_FORMATS, help='keypoint set to write ('
+        'model, which keeps it; for cvat wholebody-133 instead of 308 keypoints)')
     add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of labeled keypoints (%(default)s)')
     add('--min-score', type=_fraction, default=0., help='minimum score of people (%(default)s)')
 
@@ -238,11 +240,14 @@ def _run_problems(args: argparse.Namespace) -> list[str]:
     if tasks and not poses and args.keypoint_format != 'model':
         problems.append(f"--keypoint-format: got '{args.keypoint_format}' without a keypoint set in --tasks, expected "
                         'model; add a task such as pose-17')
-    if tasks and not poses and args.save and set(args.save) <= {'json', 'coco'} and not args.show:
+    if tasks and not poses and args.save and set(args.save) <= {'json', 'coco', 'controlnet'} and not args.show:
         problems.append(f'--save: got {", ".join(args.save)}, which does not keep {", ".join(tasks)}; add npz, png, '
                         'overlay or sheet')
-    if args.save and 'coco' in args.save and args.keypoint_format == 'openpose':
-        problems.append('--save: got coco with --keypoint-format openpose, expected model, coco-17 or wholebody-133')
+    if {'coco', 'masks'} & set(args.save or ()) and args.keypoint_format in _OPENPOSE_FILES:
+        problems.append(f'--save: got coco or masks with --keypoint-format {args.keypoint_format}, expected one of '
+                        f'{", ".join(_KEYPOINT_FORMATS)}')
+    if tasks and 'masks' in (args.save or ()) and not {'seg', 'parts', 'seg-28'} & set(tasks):
+        problems.append(f'--save: got masks with --tasks {",".join(tasks)}, expected seg among them')
     unusable = [_input_problem(entry, args.allow_urls) for entry in args.inputs]
     return problems or (unusable if all(unusable) else [])
 

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from ..formats.labels import HALF_PIXEL
+from ..formats.labels import HALF_PIXEL, KEYPOINT_FORMATS, OPENPOSE_FILES
 from ..formats.results import PEOPLE_COLUMNS, people_rows
+from ..formats.rle import encode_coco
 from ..tasks import TASKS, Task, dense_tasks
+from ..utils.people import owners
 from ..vocabularies.keypoints import KEYPOINT_NAMES, TARGETS, convert_keypoints, get_vocabulary
 from .frames import Source
 
-#: Keypoint format -> keypoint set of :mod:`sapiens_mm.vocabularies.keypoints`; None keeps the model's.
-KEYPOINT_FORMATS = {'model': None, 'coco-17': 'coco', 'wholebody-133': 'coco_wholebody', 'openpose': 'openpose25'}
+# Default of the minimum score of keypoints that are shown.
+_THRESHOLD = .3
 # OpenPose's fields as parts of COCO-WholeBody.
 _OPENPOSE_PARTS = {'face_keypoints_2d': slice(23, 91), 'hand_left_keypoints_2d': slice(91, 112),
                    'hand_right_keypoints_2d': slice(112, 133)}
@@ -61,6 +63,23 @@ class Result:
         return self.maps.get('normal')
 
     @property
+    def person_masks(self) -> np.ndarray | None:
+        """(N, H, W) bool, the pixels of each person; None without parts. A pixel is of at most one person."""
+        if self.parts is None:
+            return None
+        return self._owners() == np.arange(len(self.boxes))[:, None, None]
+
+    def _owners(self) -> np.ndarray:
+        strokes = [np.zeros((0, 2, 2))] * len(self.boxes)
+        if self.keypoints is not None:
+            number = self.keypoints.shape[1]
+            links = np.reshape([*self.metainfo['pose'].get('skeleton_links', ()), *([point] * 2 for point in
+                                                                                  range(number))], (-1, 2))
+            shown = self.keypoint_scores >= _THRESHOLD
+            strokes = [points[links[seen[links].all(1)]] for points, seen in zip(self.keypoints, shown)]
+        return owners(self.parts != 0, self.boxes, strokes)
+
+    @property
     def xyn(self) -> np.ndarray | None:
         """(N, K, 2) float32 keypoints as shares of width and height, from the image's corner; None without pose."""
         if self.keypoints is None:
@@ -94,15 +113,20 @@ class Result:
     def _dense_tasks(self) -> list[Task]:
         return [task for task in dense_tasks().values() if task.result in self.maps]
 
-    def to_json(self, keypoint_format: str = 'model') -> dict:
+    def to_json(self, keypoint_format: str = 'model', threshold: float = _THRESHOLD, masks: bool = False
+                ) -> dict:
         """Returns the people as JSON values; docs/outputs.md describes the fields.
 
-        ``keypoint_format`` is one of `KEYPOINT_FORMATS` (``'openpose'``: as OpenPose writes files). Raises a ValueError
-        for others, or if the keypoints cannot be converted to it.
+        Args:
+            keypoint_format: One of ``KEYPOINT_FORMATS`` or ``OPENPOSE_FILES`` of :mod:`sapiens_mm.formats.labels`.
+            threshold: Minimum score of keypoints for ControlNet, which has no scores.
+            masks: Whether people get :attr:`person_masks` as ``segmentation``, COCO's RLE, if there are parts.
+
+        Raises a ValueError for other formats, or if the keypoints cannot be converted.
         """
         check_keypoint_format(keypoint_format)
-        if keypoint_format == 'openpose':
-            return self._to_openpose()
+        if keypoint_format in OPENPOSE_FILES:
+            return self._to_openpose(keypoint_format, threshold)
         names, keypoints, scores = self._converted(keypoint_format)
         height, width = self.image.shape[:2]
         content = dict(image=dict(file=self.source.path, width=width, height=height))
@@ -113,12 +137,15 @@ class Result:
         if names is not None:
             content['keypoint_names'] = names
         content['instances'] = []
+        owner = self._owners() if masks and self.parts is not None else None
         for person, (x0, y0, x1, y1, score) in enumerate(self.boxes.tolist()):
             instance = dict(category_id=1, bbox=_rounded([x0, y0, x1 - x0, y1 - y0]), score=round(score, 4))
             if self.track_ids is not None:
                 instance['track_id'] = int(self.track_ids[person])
             if names is not None:
                 instance['keypoints'] = _triples(keypoints[person], scores[person])
+            if owner is not None:
+                instance['segmentation'] = encode_coco(owner == person)
             content['instances'].append(instance)
         return content
 
@@ -129,7 +156,8 @@ class Result:
         """
         with _extra('to_df', 'pandas'):
             import pandas
-        content = self.to_json(_no_file_format(keypoint_format))
+        check_one_list(keypoint_format, 'to_df')
+        content = self.to_json(keypoint_format)
         table = pandas.DataFrame(people_rows(content, self.source.name), columns=list(PEOPLE_COLUMNS))
         # Tables of images without people, or of images and frames, get the same columns.
         table = table.astype(dict(image='str', frame='Int32', time='float64', width='int32', height='int32',
@@ -137,12 +165,12 @@ class Result:
         table.attrs['keypoint_names'] = content.get('keypoint_names')
         return table
 
-    def to_supervision(self, threshold: float = .3) -> tuple:
+    def to_supervision(self, threshold: float = _THRESHOLD) -> tuple:
         """Returns ``supervision.Detections`` and ``supervision.KeyPoints`` of the people, in the same order.
 
-        Without a pose model the keypoints are empty; those below the threshold are not ``visible``. Boxes are ours;
-        those of ``KeyPoints.as_detections`` would be the hulls of the keypoints. Raises an ImportError without
-        supervision.
+        With parts the detections have masks. Without a pose model the keypoints are empty; those below the threshold
+        are not ``visible``. Boxes are ours; those of ``KeyPoints.as_detections`` would be the hulls of the keypoints.
+        Raises an ImportError without supervision.
         """
         with _extra('to_supervision', 'supervision'):
             import supervision
@@ -152,7 +180,7 @@ class Result:
             return dict(class_id=np.zeros(number, int), data=dict(class_name=np.array(['person'] * number, dtype=str)))
 
         detections = supervision.Detections(
-            self.boxes[:, :4].astype(np.float32), confidence=scores,
+            self.boxes[:, :4].astype(np.float32), self.person_masks, scores,
             tracker_id=None if self.track_ids is None else np.asarray(self.track_ids, int), **common())
         if self.keypoints is None:
             return detections, supervision.KeyPoints.empty()
@@ -162,7 +190,8 @@ class Result:
 
     def _converted(self, keypoint_format: str) -> tuple[list[str] | None, np.ndarray | None, np.ndarray | None]:
         """Returns names, coordinates (N, K, 2) and scores (N, K) in a keypoint format."""
-        keypoint_set = KEYPOINT_FORMATS[keypoint_format]
+        formats = {**KEYPOINT_FORMATS, **OPENPOSE_FILES}
+        keypoint_set = formats[keypoint_format]
         if self.keypoints is None:
             return None, None, None
         model_names = list(self.metainfo['pose']['keypoint_id2name'].values())
@@ -173,29 +202,40 @@ class Result:
         known = number in (17, 133, 308) and model_names == list(KEYPOINT_NAMES[get_vocabulary(number)])
         targets = (None, *((get_vocabulary(number), *TARGETS[get_vocabulary(number)]) if known else ()))
         if keypoint_set not in targets:
-            possible = [name for name, target in KEYPOINT_FORMATS.items() if target in targets]
+            possible = [name for name, target in formats.items() if target in targets]
             raise ValueError(f"keypoint_format: got '{keypoint_format}' for {number} keypoints"
                              f'{"" if known else " of an unknown set"}, expected {", ".join(possible)}')
         return names, *convert_keypoints(self.keypoints, self.keypoint_scores, number, keypoint_set)
 
-    def _to_openpose(self) -> dict:
+    def _to_openpose(self, layout: str, threshold: float) -> dict:
         people = []
-        if self.keypoints is not None:
-            _, body, body_scores = self._converted('openpose')
-            parts = dict.fromkeys(_OPENPOSE_PARTS)
-            if self.keypoints.shape[1] != 17:
-                _, whole, whole_scores = self._converted('wholebody-133')
-                parts = {name: (whole[:, part], whole_scores[:, part]) for name, part in _OPENPOSE_PARTS.items()}
-            for person in range(len(body)):
-                ids = [-1] if self.track_ids is None else [int(self.track_ids[person])]
-                people.append(dict(
-                    person_id=ids, pose_keypoints_2d=_triples(body[person], body_scores[person]),
-                    **{name: [] if part is None else _triples(part[0][person], part[1][person])
-                       for name, part in parts.items()},
-                    pose_keypoints_3d=[], face_keypoints_3d=[], hand_left_keypoints_3d=[], hand_right_keypoints_3d=[]))
-        return dict(version=1.3, people=people)
+        for person, parts in enumerate(self._openpose_parts(layout)):
+            lists = {}
+            for name, (points, scores) in parts.items():
+                if layout == 'controlnet':  # which takes every score below 1 for 0
+                    scores = (np.nan_to_num(scores) >= threshold).astype(float)
+                    points = np.where(scores[:, None] > 0, points, 0)
+                lists[name] = _triples(points, scores)
+            people.append(dict(
+                person_id=[-1 if self.track_ids is None else int(self.track_ids[person])], **lists,
+                pose_keypoints_3d=[], face_keypoints_3d=[], hand_left_keypoints_3d=[], hand_right_keypoints_3d=[]))
+        height, width = self.image.shape[:2]
+        return dict(version=1.3, people=people, canvas_width=width, canvas_height=height)
 
-    def draw(self, threshold: float = .3) -> np.ndarray:
+    def _openpose_parts(self, layout: str) -> Iterator[dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """Yields points (K, 2) and scores (K) by OpenPose's fields for each person; unknown parts have no points."""
+        if self.keypoints is None:
+            return
+        _, body, body_scores = self._converted(layout)
+        whole = whole_scores = np.zeros((len(body), 0))
+        if self.keypoints.shape[1] != 17 and layout != 'pose2sim':  # which reads bodies only
+            _, whole, whole_scores = self._converted('wholebody-133')
+        for person in range(len(body)):
+            yield dict(pose_keypoints_2d=(body[person], body_scores[person]), **{
+                name: (whole[person, part].reshape(-1, 2), whole_scores[person, part])
+                for name, part in _OPENPOSE_PARTS.items()})
+
+    def draw(self, threshold: float = _THRESHOLD) -> np.ndarray:
         """Draws the first map (parts, else depth, else normals) and skeletons over the image, (H, W, 3) uint8 RGB."""
         drawing, tasks = self.image, self._dense_tasks()
         if tasks:
@@ -205,7 +245,7 @@ class Result:
                 drawing = overlay(self.image, drawing, self.mask)
         return self.draw_skeletons(drawing, threshold)
 
-    def sheet(self, threshold: float = .3) -> np.ndarray:
+    def sheet(self, threshold: float = _THRESHOLD) -> np.ndarray:
         """Draws image, keypoints and maps side by side with a legend of the visible parts, (H', W', 3) uint8 RGB."""
         from ..visualization.maps import legend
         from ..visualization.sheet import MAX_HEIGHT, sheet
@@ -238,13 +278,21 @@ class Result:
         return [(meta['classes'][part].replace('_', ' '), meta['palette'][part])
                 for part in np.unique(self.parts) if part]
 
-    def draw_skeletons(self, image: np.ndarray, threshold: float = .3) -> np.ndarray:
+    def draw_skeletons(self, image: np.ndarray, threshold: float = _THRESHOLD) -> np.ndarray:
         """Draws keypoints of at least a score over an image (H, W, 3) uint8 RGB of the result's size."""
         if self.keypoints is None:
             return image
         from ..visualization.skeleton import draw_skeleton
         return draw_skeleton(image, self.keypoints, self.keypoint_scores, self.metainfo['pose'], threshold,
                              None if self.track_ids is None else self.boxes, self.track_ids)
+
+    def draw_openpose(self, threshold: float = _THRESHOLD) -> np.ndarray:
+        """Draws keypoints of at least a score on black for ControlNet, in OpenPose's colors, (H, W, 3) uint8 RGB.
+
+        Raises a ValueError if the keypoints do not convert to OpenPose's.
+        """
+        from ..visualization.openpose import draw_openpose
+        return draw_openpose(self.image.shape[:2], self._openpose_parts('controlnet'), threshold)
 
     def draw_maps(self) -> dict[str, np.ndarray]:
         """Draws each map, (H, W, 3) uint8 RGB by its name in :attr:`maps`."""
@@ -257,15 +305,16 @@ class Result:
 
 
 def check_keypoint_format(keypoint_format: str) -> None:
-    if keypoint_format not in KEYPOINT_FORMATS:
-        raise ValueError(f"keypoint_format: got '{keypoint_format}', expected one of {', '.join(KEYPOINT_FORMATS)}")
+    known = (*KEYPOINT_FORMATS, *OPENPOSE_FILES)
+    if keypoint_format not in known:
+        raise ValueError(f"keypoint_format: got '{keypoint_format}', expected one of {', '.join(known)}")
 
 
-def _no_file_format(keypoint_format: str) -> str:
-    if keypoint_format == 'openpose':
-        raise ValueError("keypoint_format: got 'openpose', which is a format of files, expected openpose25 or another "
-                         'keypoint set')
-    return keypoint_format
+def check_one_list(keypoint_format: str, purpose: str) -> None:
+    """Raises a ValueError for OpenPose's files, which have no boxes and several lists of keypoints."""
+    if keypoint_format in OPENPOSE_FILES:
+        raise ValueError(f"{purpose}: got keypoint_format '{keypoint_format}', expected one of "
+                         f'{", ".join(KEYPOINT_FORMATS)}')
 
 
 @contextmanager

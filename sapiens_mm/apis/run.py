@@ -119,6 +119,7 @@ def run(options: RunOptions) -> int:
                 stack.enter_context(locked(options.out, shared=options.shard is not None))
             writer = ResultWriter(options.out, options.save, options.keypoint_format, options.keypoint_threshold,
                                   resume=options.resume, shard=options.shard)
+            writer.check_names(sources)
             before = _read_meta(writer, _warn if options.resume else lambda message: None)
             kinds = _kinds(options, writer, sources)
             planned = _planned_meta(options, before if options.resume else {}, kinds)
@@ -129,7 +130,10 @@ def run(options: RunOptions) -> int:
             if not todo:
                 return _report_all_done(options, before, planned, summary)
             inferencer = _load(options, kinds, all(source.kind == 'image' for source in sources), _warn)
-            inferencer.check_keypoint_format(options.keypoint_format)
+            for keypoint_format in (options.keypoint_format, *kinds & {'controlnet'}):
+                inferencer.check_keypoint_format(keypoint_format)
+            if 'masks' in kinds and 'seg' not in inferencer.tasks:
+                raise ValueError(f'save: got masks without seg ({", ".join(inferencer.tasks)}), expected the task seg')
             writer.make_folder()
             if not exists:
                 stack.enter_context(locked(options.out, shared=options.shard is not None))

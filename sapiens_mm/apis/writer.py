@@ -4,7 +4,7 @@ import os
 import os.path as osp
 import re
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -19,13 +19,14 @@ from ..utils.files import read_json, replacing
 from ..utils.text import differences
 from ..visualization.maps import bands, color_normals
 from .frames import Source
-from .result import Result, check_keypoint_format, frame_name
+from .result import Result, check_keypoint_format, check_one_list, frame_name
 from .video_writer import VideoWriter, import_av
 
-KINDS = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'video')
+KINDS = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'controlnet', 'masks', 'video')
 #: Kinds of files that are written by default.
 DEFAULT_KINDS = dict(image={'json', 'overlay', 'sheet'}, video={'json', 'video'}, camera={'json', 'video'})
-_SUFFIXES = dict(json='.json', npz='.npz', overlay='.overlay.jpg', sheet='.sheet.jpg', video='.overlay.mp4')
+_SUFFIXES = dict(json='.json', npz='.npz', overlay='.overlay.jpg', sheet='.sheet.jpg', controlnet='.controlnet.png',
+                 video='.overlay.mp4')
 _MAX_VALUE = 65535  # of a 16-bit depth PNG
 
 
@@ -33,9 +34,10 @@ class ResultWriter:
     """Writes results below a folder under the names of their sources; ValueError for unknown kinds and formats.
 
     Args:
-        kinds: Files to write besides JSON, some of `KINDS`; None for the `DEFAULT_KINDS` of each kind of source.
-        keypoint_format: One of :data:`sapiens_mm.apis.result.KEYPOINT_FORMATS`.
-        threshold: Minimum score of drawn keypoints, and of those that are labeled in ``coco.json``.
+        kinds: What to write besides JSON, some of `KINDS` (``'masks'`` are in the JSON); None for the `DEFAULT_KINDS`
+            of each kind of source.
+        keypoint_format: As for :meth:`sapiens_mm.apis.result.Result.to_json`.
+        threshold: Minimum score of drawn keypoints, and of those in ``coco.json`` and JSON for ControlNet.
         on_error: Called with a source and the error if a result cannot be written; other results are still written. By
             default the error is raised.
         resume: Keep the images of an earlier ``coco.json``.
@@ -51,8 +53,9 @@ class ResultWriter:
         check_keypoint_format(keypoint_format)
         if kinds and 'video' in kinds:
             import_av()
-        if kinds and 'coco' in kinds and keypoint_format == 'openpose':
-            raise ValueError("save: got coco with keypoint_format 'openpose', expected model, coco-17 or wholebody-133")
+        for kind in ('coco', 'masks'):
+            if kinds and kind in kinds:
+                check_one_list(keypoint_format, f'save {kind}')
         self.folder, self.kinds = os.fspath(folder), None if kinds is None else {'json', *kinds}
         self.keypoint_format, self.threshold = keypoint_format, threshold
         self.on_error = on_error
@@ -80,6 +83,17 @@ class ResultWriter:
             import_av()
         return kinds - {'video'} if source.kind == 'image' else kinds
 
+    def check_names(self, sources: Iterable[Source]) -> None:
+        """Raises a ValueError if the files of two videos would have the same names."""
+        if self.keypoint_format != 'pose2sim':
+            return
+        stems: dict[str, str] = {}
+        for source in sources:
+            other = stems.setdefault(osp.splitext(source.name)[0], source.name) if source.kind != 'image' else ''
+            if other not in ('', source.name):
+                raise ValueError(f'keypoint_format: got pose2sim for {other} and {source.name}, expected names that '
+                                 'differ without their suffixes; rename one')
+
     def is_done(self, source: Source, tasks: Sequence[str] = ()) -> bool:
         """Returns whether a source has all files, none empty, with PNGs of some tasks; a video its last frame's."""
         kinds, name, frame = self.kinds_of(source), source.name, None
@@ -88,27 +102,36 @@ class ResultWriter:
             with suppress(OSError, ValueError, LookupError, TypeError):
                 frame = read_json(self._path(name, 'json'))['video']['frames'] - 1
                 name = frame_name(name, frame)
-        files += [self._path(name, kind) for kind in kinds & {'json', 'npz', 'overlay', 'sheet'}]
+        files += [self._path(name, kind) for kind in kinds & {'json', 'npz', 'overlay', 'sheet', 'controlnet'}]
         if 'png' in kinds:
             dense = dense_tasks()
             files += [f'{self._base(name)}.{dense[task].result}.png' for task in tasks if task in dense]
         if self._lines is not None and results.file_name(name, frame) not in self._lines.names:
             return False
-        return source.kind != 'camera' and all(osp.exists(file) and osp.getsize(file) for file in files)
+        if source.kind == 'camera' or not all(osp.exists(file) and osp.getsize(file) for file in files):
+            return False
+        return 'masks' not in kinds or self._has_masks(name)
+
+    def _has_masks(self, name: str) -> bool:
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            return all('segmentation' in instance for instance in read_json(self._path(name, 'json'))['instances'])
+        return False
 
     def write(self, result: Result) -> bool:
         """Writes a result, the JSON last, and returns whether it succeeded; frames of a video must come in order."""
         if result.source is not self._source:
             self.close()
             self._source, self._frames = result.source, 0
-        content, kinds = result.to_json(self.keypoint_format), self.kinds_of(result.source)
+        kinds = self.kinds_of(result.source)
+        content = result.to_json(self.keypoint_format, self.threshold, 'masks' in kinds)
         if 'video' in kinds:
             with self._reported(result.source):
                 if self._video is None:
                     self._video = VideoWriter(self._path(result.source.name, 'video'), result.rate)
                 self._video.append(result.draw(self.threshold), result.time)
         with self._reported(result.source):
-            writers = dict(npz=self._write_npz, overlay=self._write_overlay, sheet=self._write_sheet)
+            writers = dict(npz=self._write_npz, overlay=self._write_overlay, sheet=self._write_sheet,
+                           controlnet=self._write_controlnet)
             for kind in kinds & writers.keys():
                 self._write(result.name, kind, writers[kind], result)
             if 'png' in kinds:
@@ -189,6 +212,11 @@ class ResultWriter:
             raise OSError(str(error)) from error
 
     def _path(self, name: str, kind: str) -> str:
+        frame = re.fullmatch(r'(.*)\.frames/(\d+)', name, re.DOTALL)
+        if kind == 'json' and self.keypoint_format == 'pose2sim' and frame:
+            # Pose2Sim reads folders with 'json' in their names, and orders cameras by the last number there.
+            stem = osp.splitext(frame[1])[0]
+            name = f'{stem}_json/{osp.basename(stem)}_{frame[2]}'
         return self._base(name) + _SUFFIXES[kind]
 
     def _base(self, name: str) -> str:
@@ -211,6 +239,9 @@ class ResultWriter:
 
     def _write_sheet(self, path: str, result: Result) -> None:
         Image.fromarray(result.sheet(self.threshold)).save(path, 'JPEG', quality=92)
+
+    def _write_controlnet(self, path: str, result: Result) -> None:
+        Image.fromarray(result.draw_openpose(self.threshold)).save(path, 'PNG')
 
     def _write_pngs(self, result: Result) -> dict:
         base, content = self._base(result.name), {}
@@ -244,6 +275,7 @@ def kept_tasks(tasks: Sequence[str], kinds: Collection[str]) -> list[str]:
     dense = dense_tasks()
     first = [name for name in dense if name in tasks][:1]
     maps = dense if {'npz', 'png', 'sheet'} & set(kinds) else first if {'overlay', 'video'} & set(kinds) else ()
+    maps = {*maps, 'seg'} if 'masks' in kinds else maps
     return [task for task in tasks if task not in dense or task in maps]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.files import parse_json, read_json, remove, replacing
+from ..utils.people import owners
 from ..utils.text import some
 from .labels import (
     KeypointSet,
@@ -17,6 +18,7 @@ from .labels import (
     arrange,
     category_set,
     in_known_order,
+    labeled,
     naming,
     numbers,
     of_one_set,
@@ -161,8 +163,9 @@ def _category(keypoints: KeypointSet | None) -> dict:
 
 def _annotation(person: Person) -> dict:
     x0, y0, x1, y1 = person.box
-    entry = dict(category_id=1, bbox=rounded([x0, y0, x1 - x0, y1 - y0]), area=round((x1 - x0) * (y1 - y0), 3),
-                 iscrowd=0)
+    area = (x1 - x0) * (y1 - y0) if person.area is None else person.area
+    entry = dict(category_id=1, bbox=rounded([x0, y0, x1 - x0, y1 - y0]), area=round(area, 3), iscrowd=0)
+    entry |= {} if person.segmentation is None else dict(segmentation=person.segmentation)
     if person.keypoints is not None:
         shown = person.visible > 0
         points = np.round(np.where(shown[:, None], person.keypoints, 0), 3).tolist()
@@ -178,12 +181,11 @@ def _annotation(person: Person) -> dict:
 def _part_annotations(image: Labels) -> list[dict]:
     """One annotation for each person and part; ``person`` is the number of the person in the image, from 0.
 
-    Pixels in several boxes are of the best score, those outside of all have no ``person``.
+    Pixels that are nobody's have no ``person``; see :func:`~sapiens_mm.utils.people.owners`.
     """
-    owner = np.full(image.parts.shape, -1, int)
-    for index in sorted(range(len(image.people)), key=lambda index: (image.people[index].score or 0, -index)):
-        x0, y0, x1, y1 = np.rint(image.people[index].box).clip(0).astype(int)
-        owner[y0:y1, x0:x1] = index
+    links = image.keypoint_set.links if image.keypoint_set else ()
+    owner = owners(image.parts != 0, np.reshape([person.box for person in image.people], (-1, 4)),
+                   [_strokes(person, links) for person in image.people])
     entries = []
     for index in np.unique(owner).tolist():
         for part in np.unique(image.parts[owner == index]).tolist():
@@ -193,6 +195,12 @@ def _part_annotations(image: Labels) -> list[dict]:
                 entries.append(dict(category_id=part, bbox=[x0, y0, x1 - x0, y1 - y0], area=int(mask.sum()), iscrowd=0,
                                     segmentation=encode_coco(mask), **({} if index < 0 else dict(person=index))))
     return entries
+
+
+def _strokes(person: Person, links: Iterable[tuple[int, int]]) -> np.ndarray:
+    shown = set(labeled(person).tolist())
+    pairs = [link for link in links if shown >= set(link)] + [(point, point) for point in shown]
+    return person.keypoints[np.array(pairs)] if pairs else np.zeros((0, 2, 2))
 
 
 def read(path: str | os.PathLike, keypoints: KeypointSet | None = None) -> Iterator[Labels]:
@@ -268,6 +276,8 @@ def _person(entry: dict, own: KeypointSet | None) -> Person:
     attributes = entry.get('attributes') or {}  # of CVAT
     person.track_id = entry.get('track_id', attributes.get('track_id'))
     person.score = entry.get('score')
+    if entry.get('segmentation'):
+        person.segmentation, person.area = entry['segmentation'], float(entry.get('area', width * height))
     if own is not None:
         points = numbers(entry['keypoints'], 3 * len(own.names)).reshape(-1, 3) if entry.get('keypoints') \
             else np.zeros((len(own.names), 3))

@@ -18,7 +18,10 @@ from ..vocabularies.keypoints import KEYPOINT_NAMES, TARGETS, convert_keypoints
 from ..vocabularies.mirror import mirrored_name
 
 #: Keypoint format -> keypoint set of :mod:`sapiens_mm.vocabularies.keypoints`; None keeps that of the labels.
-KEYPOINT_FORMATS = {'model': None, 'coco-17': 'coco', 'wholebody-133': 'coco_wholebody', 'openpose25': 'openpose25'}
+KEYPOINT_FORMATS = {'model': None, 'coco-17': 'coco', 'wholebody-133': 'coco_wholebody', 'halpe26': 'halpe26',
+                    'openpose18': 'openpose18', 'openpose25': 'openpose25'}
+#: File in OpenPose's layout, for a program -> keypoint set of its bodies.
+OPENPOSE_FILES = {'openpose': 'openpose25', 'controlnet': 'openpose18', 'pose2sim': 'halpe26'}
 #: Added to keypoints for tools that count from the image's corner; here (0, 0) is the center of the first pixel.
 HALF_PIXEL = .5
 
@@ -41,6 +44,7 @@ class Person:
         visible: (K, ) int: 0 not labeled, 1 hidden, 2 visible.
         keypoint_scores: (K, ) float; None for labels by hand.
         score: None for labels by hand.
+        segmentation, area: COCO's segmentation of the person, RLE or polygons, and its area in pixels.
     """
     box: np.ndarray
     keypoints: np.ndarray | None = None
@@ -48,6 +52,8 @@ class Person:
     keypoint_scores: np.ndarray | None = None
     score: float | None = None
     track_id: int | None = None
+    segmentation: Any = None
+    area: float | None = None
 
 
 @dataclass

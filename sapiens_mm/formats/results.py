@@ -9,6 +9,7 @@ from ..utils.files import read_json
 from ..utils.images import open_image
 from ..utils.text import first_line
 from .labels import KeypointSet, Labels, Person, arrange, keypoint_set, naming, numbers
+from .rle import decode_coco
 
 _OTHERS = ('meta.json', 'coco.json')  # files of a run that are no results
 #: Columns of :func:`people_rows`.
@@ -59,7 +60,9 @@ def parse(content: dict, name: str, where: str, keypoints: KeypointSet | None = 
         for entry in content['instances']:
             x, y, width, height = numbers(entry['bbox'], 4)
             person = Person(np.array([x, y, x + width, y + height]), score=entry['score'],
-                            track_id=entry.get('track_id'))
+                            track_id=entry.get('track_id'), segmentation=entry.get('segmentation'))
+            if person.segmentation is not None:
+                person.area = float(decode_coco(person.segmentation).sum())
             if own is not None:
                 points = numbers(entry['keypoints'], 3 * len(own.names)).reshape(-1, 3)
                 person.keypoints, person.keypoint_scores = points[:, :2], points[:, 2]

@@ -104,10 +104,10 @@ def _color(name: str, side: int) -> tuple[int, int, int]:
     if not side:
         return _CENTER
     finger = re.search('|'.join(_FINGERS), name)
-    return _rgb((_LEFT_HUE if side > 0 else _RIGHT_HUE) + (0.05 * (_FINGERS.index(finger[0]) - 2) if finger else 0))
+    return rgb((_LEFT_HUE if side > 0 else _RIGHT_HUE) + (0.05 * (_FINGERS.index(finger[0]) - 2) if finger else 0))
 
 
-def _rgb(hue: float, saturation: float = 0.85) -> tuple[int, int, int]:
+def rgb(hue: float, saturation: float = 0.85) -> tuple[int, int, int]:
     return tuple(round(255 * value) for value in colorsys.hsv_to_rgb(hue % 1, saturation, 1))
 
 
@@ -130,7 +130,7 @@ def _fill(image: np.ndarray, polygons: np.ndarray, colors: Sequence) -> None:
 def _draw_box(image: np.ndarray, low: np.ndarray, high: np.ndarray, size: float, with_box: bool,
               track_id: int | None) -> None:
     # The golden ratio makes successive hues differ most.
-    color = _CENTER if track_id is None else _rgb(track_id * 0.618, 0.6)
+    color = _CENTER if track_id is None else rgb(track_id * 0.618, 0.6)
     corners = np.rint(low).astype(int).tolist(), np.rint(high).astype(int).tolist()
     if with_box:
         cv2.rectangle(image, *corners, color, max(1, round(size / 250)), cv2.LINE_AA)

@@ -6,7 +6,8 @@ from .coco import COCO_NAMES, COMMON_114, WHOLEBODY_NAMES, WHOLEBODY_PARTS
 from .goliath import GOLIATH_PARTS, METAINFO_308
 
 __all__ = [
-    'KEYPOINT_NAMES', 'OPENPOSE_18', 'OPENPOSE_25', 'TARGETS', 'convert_keypoints', 'get_parts', 'get_vocabulary'
+    'HALPE_26', 'KEYPOINT_NAMES', 'OPENPOSE_18', 'OPENPOSE_25', 'TARGETS', 'convert_keypoints', 'get_parts',
+    'get_vocabulary'
 ]
 
 _ARMS = 'right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist'
@@ -16,16 +17,20 @@ _FEET = 'left_big_toe left_small_toe left_heel right_big_toe right_small_toe rig
 #: Names of OpenPose's COCO and BODY_25 outputs, in order.
 OPENPOSE_18 = tuple(f'nose neck {_ARMS} {_LEGS} {_HEAD}'.split())
 OPENPOSE_25 = tuple(f'nose neck {_ARMS} mid_hip {_LEGS} {_HEAD} {_FEET}'.split())
+#: Names of Halpe's 26 body keypoints, in order; `head` is the top of the head.
+HALPE_26 = (*COCO_NAMES, 'head', 'neck', 'hip', *(
+    f'{side}_{tip}' for tip in ('big_toe', 'small_toe', 'heel') for side in ('left', 'right')))
 #: Keypoint names, in order, by keypoint set.
 KEYPOINT_NAMES = {
     'coco': COCO_NAMES, 'coco_wholebody': WHOLEBODY_NAMES,
     'goliath': tuple(keypoint['name'] for keypoint in METAINFO_308['keypoint_info'].values()),
-    'openpose18': OPENPOSE_18, 'openpose25': OPENPOSE_25,
+    'halpe26': HALPE_26, 'openpose18': OPENPOSE_18, 'openpose25': OPENPOSE_25,
 }
 
 # OpenPose defines its neck and mid hip as midpoints of COCO's shoulders and hips, and programs that read its keypoints
 # rely on that. Goliath's neck is another point.
-_MIDPOINTS = {'neck': ('left_shoulder', 'right_shoulder'), 'mid_hip': ('left_hip', 'right_hip')}
+_MIDPOINTS = {'neck': ('left_shoulder', 'right_shoulder'), 'mid_hip': ('left_hip', 'right_hip'),
+              'hip': ('left_hip', 'right_hip')}
 # Goliath has no hand roots, and of the jaw line only the lowest point.
 _GOLIATH_NAMES = {
     **{name: goliath for goliath, name in COMMON_114}, 'left_hand_root': 'left_wrist', 'right_hand_root': 'right_wrist',
@@ -33,9 +38,9 @@ _GOLIATH_NAMES = {
 }
 #: Keypoint set -> those to which :func:`convert_keypoints` converts it.
 TARGETS = {
-    'coco': ('openpose18', 'openpose25'),
-    'coco_wholebody': ('coco', 'openpose18', 'openpose25'),
-    'goliath': ('coco', 'coco_wholebody', 'openpose18', 'openpose25'),
+    'coco': ('halpe26', 'openpose18', 'openpose25'),
+    'coco_wholebody': ('coco', 'halpe26', 'openpose18', 'openpose25'),
+    'goliath': ('coco', 'coco_wholebody', 'halpe26', 'openpose18', 'openpose25'),
 }
 
 
@@ -73,20 +78,20 @@ def _sources(src: str, dst: str) -> tuple[list, list, list]:
 def convert_keypoints(keypoints: Any, scores: Any, src: str | int, dst: str | int) -> tuple[Any, Any]:
     """Converts keypoints, numpy arrays or torch tensors, to another keypoint set.
 
-    Goliath converts to COCO, COCO-WholeBody and OpenPose, COCO-WholeBody to COCO and OpenPose, COCO to OpenPose.
-    OpenPose's neck and mid hip are the midpoints of shoulders and hips, with the lower of both scores.
+    Goliath converts to COCO-WholeBody, and both to COCO; all three to Halpe and OpenPose. The neck and (mid) hip of
+    Halpe and OpenPose are the midpoints of shoulders and hips, with the lower of both scores.
 
     Args:
         keypoints: Coordinates in any unit, (..., K, 2) or (..., K, 3).
         scores: (..., K).
         src: Keypoint set of ``keypoints``: ``'coco'``, ``'coco_wholebody'``, ``'goliath'``, or its size: 17, 133, 308.
-        dst: Keypoint set to return: one of these, ``'openpose18'`` or ``'openpose25'``.
+        dst: Keypoint set to return: one of these, ``'halpe26'``, ``'openpose18'`` or ``'openpose25'``.
 
     Returns coordinates (..., K', 2 or 3) and scores (..., K'); a keypoint that the source lacks is NaN with score 0.
     Raises a ValueError if the conversion is not supported, or the shapes do not fit ``src`` or each other.
     """
     src = get_vocabulary(src)
-    dst = dst if dst in ('openpose18', 'openpose25') else get_vocabulary(dst)
+    dst = dst if dst in KEYPOINT_NAMES else get_vocabulary(dst)
     if dst not in TARGETS[src]:
         raise ValueError(f"dst: got '{dst}', but '{src}' keypoints convert to {', '.join(TARGETS[src])}")
     size = len(KEYPOINT_NAMES[src])

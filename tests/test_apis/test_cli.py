@@ -15,8 +15,7 @@ import pytest
 
 from sapiens_mm.apis import convert, model_zoo, models, writer
 from sapiens_mm.apis import run as run_module
-from sapiens_mm.apis.result import KEYPOINT_FORMATS
-from sapiens_mm.formats.labels import KEYPOINT_FORMATS as CONVERTED_FORMATS
+from sapiens_mm.formats.labels import KEYPOINT_FORMATS, OPENPOSE_FILES
 from sapiens_mm.tasks import ALIASES, dense_tasks
 from sapiens_mm_cli import main
 
@@ -98,14 +97,14 @@ def test_names_that_the_launcher_knows(monkeypatch):
         assert main(['run', '.', '--tasks', task]) == 0
     for size in model_zoo.SIZES:
         assert main(['run', '.', '--size', size]) == 0
-    for name in KEYPOINT_FORMATS:
+    for name in (*KEYPOINT_FORMATS, *OPENPOSE_FILES):
         assert main(['run', '.', '--keypoint-format', name]) == 0
     for name in convert.WRITERS:
         assert main(['convert', '.', '--from', name, '--to', name, '--out', 'a']) == 0
-    for name in CONVERTED_FORMATS:
+    for name in KEYPOINT_FORMATS:
         assert main(['convert', '.', '--to', 'coco', '--out', 'a', '--keypoint-format', name]) == 0
     seen = [args for args in seen if args.command == 'run']
-    assert len(seen) == 1 + len(model_zoo.RELEASED_TASKS) + len(model_zoo.SIZES) + len(KEYPOINT_FORMATS)
+    assert len(seen) == 1 + sum(map(len, (model_zoo.RELEASED_TASKS, model_zoo.SIZES, KEYPOINT_FORMATS, OPENPOSE_FILES)))
 
 
 @pytest.mark.parametrize(('args', 'value'), [

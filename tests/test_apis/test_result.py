@@ -8,6 +8,7 @@ import pytest
 
 from sapiens_mm.apis import Result
 from sapiens_mm.apis.frames import Source
+from sapiens_mm.formats.rle import decode_coco
 from sapiens_mm.pose.metainfo import get_metainfo
 from sapiens_mm.visualization.sheet import MAX_HEIGHT
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
@@ -101,6 +102,25 @@ def test_openpose(number):
     assert make_result(number, persons=0).to_json('openpose')['people'] == []
 
 
+def test_openpose_for_other_programs():
+    result = make_result(133, track_ids=np.array([7, 3]))
+    result.keypoint_scores[0, 0] = .2
+    pose2sim, controlnet = result.to_json('pose2sim'), result.to_json('controlnet', threshold=.3)
+    for content in (pose2sim, controlnet, result.to_json('openpose')):
+        assert (content['canvas_width'], content['canvas_height']) == (80, 60)
+        assert [person['person_id'] for person in content['people']] == [[7], [3]]
+    first = pose2sim['people'][0]
+    assert (len(first['pose_keypoints_2d']), first['face_keypoints_2d']) == (78, [])
+    assert first['pose_keypoints_2d'][51:54] == [0, 0, 0]  # no head
+    first = controlnet['people'][0]
+    assert {name: len(first[name]) for name in first if name.endswith('_2d')} == dict(
+        pose_keypoints_2d=54, face_keypoints_2d=204, hand_left_keypoints_2d=63, hand_right_keypoints_2d=63)
+    assert first['pose_keypoints_2d'][:3] == [0, 0, 0]
+    assert set(first['pose_keypoints_2d'][5::3]) == {1}
+    for layout in ('pose2sim', 'controlnet'):
+        assert make_result(keypoints=None).to_json(layout)['people'] == []
+
+
 def test_table_equals_json():
     result = make_result(17, track_ids=np.array([7, 3]), index=5, rate=25.)
     content, rows = result.to_json(), result.to_df().to_dict('records')
@@ -167,6 +187,52 @@ def test_missing_packages(monkeypatch, method, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf'{module}.*interop'):
         getattr(make_result(17), method)()
+
+
+def two_people(**fields):
+    """Two people apart, whose boxes overlap, and a piece of an undetected third one."""
+    parts = np.zeros((60, 80), np.uint8)
+    parts[10:50, 5:35], parts[10:50, 40:70], parts[55:, 75:] = 3, 5, 7
+    result = make_result(17, maps=['parts'], **fields)
+    result.maps['parts'] = parts
+    result.boxes[:, :4] = [[5, 10, 38, 50], [36, 10, 70, 50]]
+    if result.keypoints is not None:
+        result.keypoints[0], result.keypoints[1] = (20, 30), (55, 30)
+    return result
+
+
+@pytest.mark.parametrize('fields', [{}, dict(keypoints=None, keypoint_scores=None)])
+def test_masks_of_people(fields):
+    result = two_people(**fields)
+    masks = result.person_masks
+    assert [np.unique(result.parts[mask]).tolist() for mask in masks] == [[3], [5]]
+    assert masks.sum() == 2 * 40 * 30
+    instances = json.loads(json.dumps(result.to_json(masks=True)))['instances']
+    for mask, instance in zip(masks, instances, strict=True):
+        assert np.array_equal(decode_coco(instance['segmentation']), mask)
+    assert 'segmentation' not in result.to_json()['instances'][0]
+    assert 'segmentation' not in make_result(17, maps=()).to_json(masks=True)['instances'][0]
+    assert make_result(17, maps=()).person_masks is None
+    assert make_result(17, persons=0, maps=['parts']).person_masks.shape == (0, 60, 80)
+    assert make_result(17, persons=0, maps=['parts']).to_json(masks=True)['instances'] == []
+
+
+def test_masks_in_supervision():
+    pytest.importorskip('supervision')
+    detections, _ = two_people().to_supervision()
+    assert np.array_equal(detections.mask, two_people().person_masks)
+    detections, _ = make_result(17, persons=0).to_supervision()
+    assert len(detections) == 0
+
+
+def test_a_drawing_for_controlnet():
+    assert make_result(308).draw_openpose().any()
+    assert not make_result(17, persons=0).draw_openpose().any()
+    assert not make_result(keypoints=None).draw_openpose().any()
+    unknown = make_result(17)
+    unknown.metainfo['pose']['keypoint_id2name'] = {i: f'point {i}' for i in range(17)}
+    with pytest.raises(ValueError, match='controlnet'):
+        unknown.draw_openpose()
 
 
 def test_drawings():

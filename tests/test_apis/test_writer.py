@@ -14,6 +14,7 @@ from sapiens_mm.apis.frames import Source, read_frames
 from sapiens_mm.apis.sources import find_sources
 from sapiens_mm.apis.writer import ResultWriter, encode_depth, kept_tasks, meta_differences
 from sapiens_mm.formats import coco
+from sapiens_mm.formats.rle import decode_coco
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
 from sapiens_mm.vocabularies.keypoints import KEYPOINT_NAMES
 
@@ -171,7 +172,7 @@ def test_default_kinds(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(('kinds', 'kept'), [
     (['json'], ['pose-17']), (['overlay'], ['depth', 'pose-17']), (['video', 'json'], ['depth', 'pose-17']),
-    (['npz'], ['normal', 'depth', 'pose-17']), (['sheet'], ['normal', 'depth', 'pose-17'])])
+    (['npz'], ['normal', 'depth', 'pose-17']), (['masks'], ['pose-17']), (['sheet'], ['normal', 'depth', 'pose-17'])])
 def test_kept_tasks(kinds, kept):
     assert kept_tasks(['normal', 'depth', 'pose-17'], kinds) == kept
 
@@ -338,3 +339,47 @@ def test_a_coco_file_has_one_keypoint_set(tmp_path):
         assert writer.write(_people('coco'))
     assert '17 keypoints' in errors[0]
     assert [image.file_name for image in coco.read(tmp_path / 'coco.json')] == ['a.jpg', 'coco']
+
+
+def test_names_for_pose2sim(tmp_path):
+    frames = [make_result('x/cam01.mp4', 'video', index) for index in (0, 12)]
+    with ResultWriter(tmp_path, ['json'], 'pose2sim') as writer:
+        writer.check_names([frame.source for frame in frames])
+        for frame in frames:
+            writer.write(frame)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*.json')) == [
+        'x/cam01.mp4.json', 'x/cam01_json/cam01_000000.json', 'x/cam01_json/cam01_000012.json']
+    with pytest.raises(ValueError, match=r'x/cam01\.mp4.*x/cam01\.avi'):
+        writer.check_names([frames[0].source, Source('/b', 'x/cam01.avi', 'video')])
+    with pytest.raises(ValueError, match='pose2sim'):
+        ResultWriter(tmp_path, ['coco'], 'pose2sim')
+
+
+def test_masks_in_json_and_coco(tmp_path):
+    result = make_result()
+    assert kept_tasks(['depth', 'seg'], ['masks']) == ['seg']
+    with ResultWriter(tmp_path, ['masks', 'coco']) as writer:
+        writer.write(result)
+        assert writer.is_done(result.source)
+    content, = json.loads((tmp_path / 'x/a.jpg.json').read_text())['instances']
+    labels, = coco.read(tmp_path / 'coco.json')
+    for segmentation in (content['segmentation'], labels.people[0].segmentation):
+        assert np.array_equal(decode_coco(segmentation), result.person_masks[0])
+    assert labels.people[0].area == result.person_masks[0].sum()
+    with ResultWriter(tmp_path, ['json']) as writer:
+        writer.write(result)
+    assert ResultWriter(tmp_path, ['json']).is_done(result.source)
+    assert not ResultWriter(tmp_path, ['masks']).is_done(result.source)
+
+
+def test_a_drawing_for_controlnet(tmp_path):
+    result = make_result()
+    result.keypoints = np.full((1, 17, 2), 30, np.float32)
+    result.keypoint_scores = np.ones((1, 17), np.float32)
+    result.metainfo['pose'] = dict(keypoint_id2name=dict(enumerate(KEYPOINT_NAMES['coco'])))
+    with ResultWriter(tmp_path, ['controlnet']) as writer:
+        writer.write(result)
+        assert writer.is_done(result.source)
+    with Image.open(tmp_path / 'x/a.jpg.controlnet.png') as image:
+        assert np.array_equal(np.array(image), result.draw_openpose())
+        assert np.array(image)[30, 30].any()

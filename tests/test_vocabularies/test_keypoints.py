@@ -5,6 +5,7 @@ import torch
 
 from sapiens_mm.vocabularies.coco import COMMON_114
 from sapiens_mm.vocabularies.keypoints import (
+    HALPE_26,
     KEYPOINT_NAMES,
     OPENPOSE_18,
     OPENPOSE_25,
@@ -15,7 +16,7 @@ from sapiens_mm.vocabularies.keypoints import (
 
 SIZES = {'coco': 17, 'coco_wholebody': 133, 'goliath': 308}
 PAIRS = [('goliath', 'coco'), ('goliath', 'coco_wholebody'), ('coco_wholebody', 'coco')]
-PAIRS += [(src, dst) for src in SIZES for dst in ('openpose18', 'openpose25')]
+PAIRS += [(src, dst) for src in SIZES for dst in ('halpe26', 'openpose18', 'openpose25')]
 
 
 def numbered(src, dims=2):
@@ -122,6 +123,22 @@ def test_coco_has_no_feet():
     assert np.isnan(converted[0, 19:]).all()
     assert (scores[0, 19:] == 0).all()
     assert not np.isnan(converted[0, :19]).any()
+
+
+@pytest.mark.parametrize('src', SIZES)
+def test_halpe(src):
+    """The numbers are those of Pose2Sim's HALPE_26 and mmpose's halpe26."""
+    assert [HALPE_26.index(name) for name in ('head', 'neck', 'hip', 'left_big_toe', 'right_big_toe', 'left_small_toe',
+                                              'right_small_toe', 'left_heel', 'right_heel')] == list(range(17, 26))
+    keypoints, scores = numbered(src)
+    converted, converted_scores = convert_keypoints(keypoints, scores, src, 'halpe26')
+    names = KEYPOINT_NAMES[src]
+    for target, side in (('neck', 'shoulder'), ('hip', 'hip')):
+        middle = (names.index(f'left_{side}') + names.index(f'right_{side}')) / 2
+        assert converted[0, HALPE_26.index(target), 0] == middle
+    missing = {'head'} if src != 'coco' else set(HALPE_26[17:]) - {'neck', 'hip'}
+    assert {name for name, point in zip(HALPE_26, converted[0]) if np.isnan(point).all()} == missing
+    assert {name for name, score in zip(HALPE_26, converted_scores[0]) if score == 0} == missing
 
 
 def test_openpose_order():

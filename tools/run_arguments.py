@@ -62,16 +62,19 @@ def run_conversion(convert: Callable) -> int:
 
 
 def convert_to_parts(convert: Callable, script: str, documentation: str, source: str, argv=None) -> int:
-    """Runs a converter of ``sapiens_mm.converters.parts``, whose table is beside its ``script``."""
+    """Runs a converter of ``sapiens_mm.converters.parts``, whose table, if any, is beside its ``script``."""
     parser = argparse.ArgumentParser(description=documentation.splitlines()[0])
     parser.add_argument('source', help=source)
-    parser.add_argument('out', help='folder for images, masks, parts and lists')
-    parser.add_argument('--map', default=osp.splitext(script)[0] + '.csv', metavar='CSV',
-                        help='table of a part, or "ignored", for each class (default: %(default)s)')
+    parser.add_argument('out', help='folder for images, masks, parts if labeled, and lists')
+    table = osp.splitext(script)[0] + '.csv'
+    if osp.exists(table):
+        parser.add_argument('--map', default=table, metavar='CSV',
+                            help='table of a part, or "ignored", for each class (default: %(default)s)')
     args = parser.parse_args(argv)
 
     def run(progress):
-        counts, empty = convert(args.source, args.out, args.map, progress)
+        tables = [args.map] if 'map' in args else []
+        counts, empty = convert(args.source, args.out, *tables, progress)
         print(', '.join(f'{name}.txt: {count} samples' for name, count in counts.items()))
         if empty:
             print(f'left out, as no pixel is a person: {some(empty)}')

@@ -1,9 +1,10 @@
-"""Clothing Co-Parsing and CelebAMask-HQ as indexed images of the 28 body parts, by an editable table of classes.
+"""Masks of public datasets as indexed images of the 28 body parts, by an editable table of classes.
 
 Layouts of the source folders::
 
-    CCP         label_list.mat: label_list;  annotations/pixel-level/0001.mat: groundtruth (H, W);  photos/0001.jpg
-    CelebAMask  masks/NAME.png: class ids, indexed;                                                 images/NAME.jpg
+    CCP                 label_list.mat: label_list;  annotations/pixel-level/0001.mat: groundtruth;  photos/0001.jpg
+    CelebAMask          masks/NAME.png: class ids, indexed;  images/NAME.jpg
+    Human Segmentation  Ground_Truth/1.png: above 127 on people, of any size;  Training_Images/1.jpg
 """
 import csv
 import os
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..utils.files import replacing
-from ..utils.images import open_image
+from ..utils.images import header_of, open_image
 from ..utils.text import first_line, some
 from ..vocabularies.body_parts import IGNORED_PART, PART_COLORS, PART_IDS
 from .files import copy_image, open_folder, read_mat
@@ -73,8 +74,27 @@ def convert_celebamask(source: str | os.PathLike, out: str | os.PathLike, table:
     return convert_parts(masks, Path(source) / 'images', read, CELEBAMASK_CLASSES, out, table, 10, progress)
 
 
+def convert_human_segmentation(source: str | os.PathLike, out: str | os.PathLike,
+                               progress: Progress = lambda items, name: items) -> tuple[dict[str, int], list[str]]:
+    """Converts the Human Segmentation Dataset; every tenth is in test.txt. See :func:`convert_parts`."""
+    masks, images = _files(Path(source) / 'Ground_Truth', '.png'), Path(source) / 'Training_Images'
+
+    def read(path: Path) -> np.ndarray:
+        mask = _read_indices(path)
+        if mask.ndim != 2 or mask.dtype != np.uint8:
+            raise ValueError(f'{path}: got {mask.dtype} of shape {mask.shape}, expected a gray mask; download it again')
+        height, width, _ = header_of((images / f'{path.stem}.jpg').read_bytes())
+        if abs(mask.shape[1] * height / (mask.shape[0] * width) - 1) > 0.02:
+            raise ValueError(f'{path}: got (H, W) of {mask.shape}, expected the proportions of its image, '
+                             f'{(height, width)}; take both from the same source')
+        # Most masks are smaller than their photo.
+        return (cv2.resize(mask, (width, height)) > 127).astype(np.uint8)
+
+    return convert_parts(masks, images, read, ('background', 'person'), out, None, 10, progress)
+
+
 def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np.ndarray], classes: Sequence[str],
-                  out: str | os.PathLike, table: str | os.PathLike, held_out: int,
+                  out: str | os.PathLike, table: str | os.PathLike | None, held_out: int,
                   progress: Progress = lambda items, name: items) -> tuple[dict[str, int], list[str]]:
     """Writes ``images/``, ``parts/``, ``masks/``, train.txt and test.txt, or what an earlier call left out.
 
@@ -82,22 +102,23 @@ def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np
         masks: Label files, of the same names as the .jpg ``images``.
         read: Returns the class ids (H, W) of a label file.
         classes: Names by class id; the first is the background.
-        table: See :func:`read_table`.
+        table: See :func:`read_table`; without it, no ``parts/`` are written.
         held_out: Every so many samples, by name, are in test.txt.
         progress: Wraps the samples, as tqdm does.
 
     Returns the number of samples by list, and the names of samples without a person, which are left out. Raises an
     OSError if a file is missing, a ValueError if it is damaged or of another layout, or ``out`` holds something else.
     """
-    parts = read_table(table, classes)
+    parts = read_table(table, classes) if table else {}
     if missing := [path.stem for path in masks if not (images / f'{path.stem}.jpg').is_file()]:
         raise FileNotFoundError(f'{images}: got no image of {some(missing)}, expected a .jpg for each label file; '
                                 'add them')
-    out = open_folder(out, dataset='parts', **{f'class {name}': part for name, part in parts.items()})
+    out = open_folder(out, dataset='parts' if parts else 'masks',
+                      **{f'class {name}': part for name, part in parts.items()})
     ids = np.array([IGNORED_PART if part == 'ignored' else PART_IDS[part] for part in parts.values()], np.uint8)
     lists, empty = dict(train=[], test=[]), []
     for index, path in enumerate(progress(masks, out.name)):
-        targets = [out / f'{kind}/{path.stem}.png' for kind in ('masks', 'parts')]
+        targets = [out / f'{kind}/{path.stem}.png' for kind in ('masks', 'parts')[:1 + bool(parts)]]
         image = images / f'{path.stem}.jpg', out / f'images/{path.stem}.jpg'
         if not all(target.exists() for target in (*targets, image[1])):
             labels = read(path)
@@ -108,7 +129,8 @@ def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np
                 raise ValueError(f'{path}: got labels (H, W) of {labels.shape}, expected {size} as its image; take '
                                  'both from the same source')
             _write_png(targets[0], np.where(labels > 0, 255, 0))
-            _write_png(targets[1], ids[labels], palette=True)
+            if parts:
+                _write_png(targets[1], ids[labels], palette=True)
         lists['test' if index % held_out == held_out - 1 else 'train'].append(path.stem)
     for split, names in lists.items():
         with replacing(out / f'{split}.txt') as part:

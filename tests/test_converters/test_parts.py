@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from sapiens_mm.converters import convert_ccp, convert_celebamask
+from sapiens_mm.converters import convert_ccp, convert_celebamask, convert_human_segmentation
 from sapiens_mm.converters.parts import CELEBAMASK_CLASSES, read_table, split_face
 from sapiens_mm.dense.datasets import SapiensDenseDataset
 from sapiens_mm.vocabularies.body_parts import PART_IDS
@@ -147,6 +147,40 @@ def test_celebamask(tmp_path, root):
     (tmp_path / 'raw/masks/3.png').write_bytes(b'\x89PNG\r\n\x1a\n')
     with pytest.raises(ValueError, match=r'3\.png'):
         convert_celebamask(tmp_path / 'raw', tmp_path / 'other', table)
+
+
+@pytest.fixture
+def persons(tmp_path):
+    """Ten photos of 60 x 40 with masks of half the size."""
+    folder = tmp_path / 'persons'
+    (folder / 'Ground_Truth').mkdir(parents=True)
+    for number in range(1, 11):
+        write_photo(folder / f'Training_Images/{number}.jpg', seed=number)
+        mask = np.zeros((30, 20), np.uint8)
+        mask[10:20] = 255
+        Image.fromarray(mask).save(folder / f'Ground_Truth/{number}.png')
+    return folder
+
+
+@pytest.mark.parametrize('mask', [np.full((20, 30), 255, np.uint8), np.zeros((30, 20, 3), np.uint8)])
+def test_other_masks_of_persons(persons, tmp_path, mask):
+    Image.fromarray(mask).save(persons / 'Ground_Truth/3.png')
+    with pytest.raises(ValueError, match=r'3\.png'):
+        convert_human_segmentation(persons, tmp_path / 'out')
+
+
+def test_human_segmentation(persons, tmp_path):
+    out = tmp_path / 'out'
+    counts, empty = convert_human_segmentation(persons, out)
+    assert (counts, empty) == (dict(train=9, test=1), [])
+    assert not (out / 'parts').exists()
+    with Image.open(out / 'masks/1.png') as image:
+        mask = np.asarray(image)
+    assert mask.shape == (60, 40)
+    assert mask[22:38].all()
+    assert not mask[:18].any()
+    dataset = SapiensDenseDataset(str(out), tasks=(), ann_file='train.txt', check_sizes='all')
+    assert len(dataset) == 9
 
 
 def test_tables_of_the_repository(root):

@@ -1,17 +1,21 @@
 """A small model of parts, depth and normals (1.7 M parameters) on photos of clothes and faces and on synthetic people.
 
-Photos have labels of some parts and masks of the person; synthetic people have all labels. The backbone starts from the
-keypoint model of configs/sapiens_pose/mixed.
+Photos have labels of some parts, or masks of the person alone; synthetic people have all labels. Half of the people are
+put before another photo. The backbone starts from the keypoint model of configs/sapiens_pose/mixed.
 Data:  tools/dataset_converters/clothing_co_parsing.py clothing-co-parsing data/ccp (docs/datasets.md)
        tools/dataset_converters/celebamask.py FOLDER data/celebamask
+       tools/dataset_converters/human_segmentation.py Human-Segmentation-Dataset data/persons
+       photos without people in data/backgrounds, such as INRIA's (docs/datasets.md)
        tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --seed 1
-Train: tools/dist_train.sh configs/sapiens_multitask/mixed/sapiens_hybrid-16e_mixed-192x144.py 2
-Test:  tools/dist_test.sh configs/sapiens_multitask/mixed/sapiens_hybrid-16e_mixed-192x144.py CHECKPOINT 2
+Train: tools/dist_train.sh configs/sapiens_multitask/mixed/sapiens_hybrid-30e_mixed-192x144.py 2
+Test:  tools/dist_test.sh configs/sapiens_multitask/mixed/sapiens_hybrid-30e_mixed-192x144.py CHECKPOINT 2
 """
 _base_ = '../synthetic/sapiens_tiny-quickstart_synthetic-192x144.py'
 
 ccp = '{{$CCP_ROOT:data/ccp}}/'
 celebamask = '{{$CELEBAMASK_ROOT:data/celebamask}}/'
+persons = '{{$PERSONS_ROOT:data/persons}}/'
+backgrounds = '{{$BACKGROUND_ROOT:data/backgrounds}}'
 synthetic = '{{$SYNTHETIC_ROOT:data/synthetic}}/'
 
 small = dict(
@@ -28,7 +32,8 @@ model = dict(
 
 train_pipeline = [
     dict(type='SapiensLoadLabels', background=True),
-    dict(type='SapiensRandomWarp', size=(192, 144), scale_range=(0.6, 1.5), rotate_range=20.),
+    dict(type='SapiensRandomWarp', size=(192, 144), scale_range=(0.35, 1.5), rotate_range=20.),
+    dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.5),
     dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensNormalizeDepth'),
     dict(type='SapiensPackDense'),
@@ -44,12 +49,13 @@ train_dataloader = dict(
             dict(type='SapiensSyntheticDataset', data_root=synthetic + 'train/', pipeline=train_pipeline),
             dict(**photos, data_root=ccp),
             dict(**photos, data_root=celebamask),
+            dict(type='SapiensDenseDataset', tasks=(), ann_file='train.txt', data_root=persons, pipeline=train_pipeline),
         ],
-        weights=[0.5, 0.35, 0.15],
+        weights=[0.45, 0.25, 0.1, 0.2],
         length=3000))
-train_cfg = dict(max_epochs=16, val_interval=16)
+train_cfg = dict(max_epochs=30, val_interval=30)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1]['end'] = 16
+param_scheduler[1]['end'] = 30
 # Some faces are nearer than 0.1 m, the default minimum of the metric.
 val_evaluator = _base_.val_evaluator
 val_evaluator[1]['min_depth'] = 0.005

@@ -25,7 +25,7 @@ _COMMANDS = {
 }
 #: Commands whose modules have ``add_arguments(parser)``.
 _ADD_THEIR_OWN = ('app', 'export')
-_SAVE = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'controlnet', 'masks', 'video')
+_SAVE = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'controlnet', 'masks', 'features', 'video')
 _FORMATS = ('coco', 'label-studio', 'cvat', 'yolo')
 _KEYPOINT_FORMATS = ('model', 'coco-17', 'wholebody-133', 'halpe26', 'openpose18', 'openpose25')
 _OPENPOSE_FILES = ('openpose', 'controlnet', 'pose2sim')
@@ -134,6 +134,12 @@ def _shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _layers(text: str) -> list[int]:
+    if not re.fullmatch(r'-?\d+(,-?\d+)*', text):
+        raise argparse.ArgumentTypeError(f"got '{text}', expected numbers separated by commas, such as 11,-1")
+    return [int(number) for number in text.split(',')]
+
+
 def _names(pattern: str, expected: str) -> Callable:
     return _checked(lambda text: [name.strip() for name in text.split(',') if name.strip()],
                     lambda names: names and all(re.fullmatch(pattern, name) for name in names),
@@ -183,6 +189,12 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add('--save', type=_names('|'.join(_SAVE), ', '.join(_SAVE)), help=f'comma-separated: {", ".join(_SAVE)}; by '
         'default json, overlay and sheet of images, json and video of videos and cameras; tasks whose results are not '
         'kept are skipped')
+    add('--features-of', default='frame', choices=('frame', 'person'), help='with --save features, of whole frames or '
+        "of each person's crop (%(default)s)")
+    add('--features-pool', choices=('mean', 'mask'), help='save vectors instead of maps: the mean, or that over the '
+        'pixels of people by the segmentation')
+    add('--features-layers', type=_layers, default=[-1], metavar='N,...', help='blocks of the backbone, from 0 or '
+        'negative from the end (-1)')
     add('--keypoint-format', default='model', choices=(*_KEYPOINT_FORMATS, *_OPENPOSE_FILES), help='keypoint set of '
         f"the JSON files (%(default)s); {', '.join(_OPENPOSE_FILES)}: in OpenPose's layout, for the program")
     add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of drawn keypoints, and of those in '

@@ -2,5 +2,6 @@
 from .detector import PersonDetector
 from .inferencer import SapiensInferencer
 from .result import Result
+from .writer import ResultWriter
 
-__all__ = ['PersonDetector', 'Result', 'SapiensInferencer']
+__all__ = ['PersonDetector', 'Result', 'ResultWriter', 'SapiensInferencer']

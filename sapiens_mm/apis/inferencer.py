@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ from .boxes import (
 from .crops import PADDING, Crop, crop_for_dense, crop_for_pose, resize_frame
 from .decode import Size, decode_keypoints, finish_maps, paste_maps, run_dense
 from .detector import default_detector, function_name, make_detector, whole_frames
+from .features import FeatureOptions, features_of
 from .frames import Frame, InputError, Source
+from .hub import find_pretrained, push, write_folder
 from .models import load_models
 from .network import SapiensNetwork, TaskModel, choose_device, choose_dtype
 from .result import Result
@@ -128,6 +130,7 @@ class SapiensInferencer:
         self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
         self.per_person, self.flip_test, self.batch_size = per_person, flip_test, batch_size
         self.track, self.detect_every, self.smooth, self.steady = track, detect_every, smooth, steady
+        self.feature_options: FeatureOptions | None = None
         self._set_models(load_models(tasks, size, weights, device=self.device, dtype=self.dtype))
         self.metainfo = {get_task(task).name: model.metainfo[task] for model in self.models for task in model.tasks}
         if flip_test:
@@ -162,6 +165,38 @@ class SapiensInferencer:
                 raise ValueError(f'flip_test: got {model.source} without flip_indices for {", ".join(unknown)}, '
                                  'expected mirror pairs; set the dataset of test_dataloader in its config, or turn it '
                                  'off')
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike, revision: str | None = None, **options) -> 'SapiensInferencer':
+        """Loads a folder of :meth:`save_pretrained`, or a repository of the Hugging Face Hub.
+
+        Args:
+            name: The folder, or ``'owner/name'``: a repository of :meth:`push_to_hub`, or of a released model, such as
+                ``'facebook/sapiens-pose-1b'``.
+            revision: Branch, tag or commit of the repository; released models have none.
+            options: Arguments of the class but ``size`` and ``weights``, which precede those of the folder.
+
+        Raises a FileNotFoundError if there is no such folder, and errors as the class.
+        """
+        weights, saved = find_pretrained(name, revision)
+        return cls(weights=weights, **{**saved, **options})
+
+    def save_pretrained(self, folder: str | os.PathLike, license: str | None = None) -> None:
+        """Writes the weights in float32, the options that determine results, and a model card.
+
+        ``license`` is that of the weights, as the Hub names it (``'cc-by-nc-4.0'``); released and embedded weights have
+        one. Raises a ValueError for own weights without a license, for ONNX, and for weights in another dtype.
+        """
+        write_folder(folder, self.models, self.describe(), license)
+
+    def push_to_hub(self, repo: str, license: str | None = None, private: bool | None = None,
+                    revision: str | None = None, commit_message: str = 'Upload models of sapiens_mm',
+                    token: str | None = None) -> str:
+        """Uploads what :meth:`save_pretrained` writes to ``'owner/name'`` and returns the commit's address.
+
+        The repository is created if it does not exist. Errors are those of huggingface_hub.
+        """
+        return push(repo, self.models, self.describe(), license, private, revision, commit_message, token)
 
     def only(self, tasks: Sequence[str], whole: bool = False) -> 'SapiensInferencer':
         """Returns an inferencer with the same weights for some of :attr:`tasks`.
@@ -217,7 +252,9 @@ class SapiensInferencer:
             results = track(results)
         if self.smooth is not None:
             results = smooth(results, self.smooth)
-        return steady(results) if self.steady else iter(results)
+        if self.steady:
+            results = steady(results)
+        return iter(results) if self.feature_options is None else self._with_features(results)
 
     def preprocess(self, inputs, boxes: Iterable[np.ndarray] | FindBoxes | str | os.PathLike | None = None,
                    on_error: Callable[[Source, InputError], None] | None = None,
@@ -333,23 +370,40 @@ class SapiensInferencer:
         """Returns the output of a call: results, or with visualizations ``predictions`` and ``visualization``."""
         return preds if visualization is None else dict(predictions=preds, visualization=visualization)
 
-    @torch.inference_mode()
-    def features(self, images) -> Tensor:
-        """Returns the last backbone map of the first model, float32 (B, C, h, w) on the CPU, of whole images.
+    def features(self, inputs, layers: int | Sequence[int] = -1, of: str = 'frame', pool: str | None = None,
+                 boxes: Iterable[np.ndarray] | FindBoxes | str | os.PathLike | None = None
+                 ) -> Iterator[tuple[Result, dict[int, np.ndarray]]]:
+        """Yields each result with features of the first model's backbone by layer, float32.
 
-        ``images`` are inputs as for :meth:`stream`, resized as for dense tasks. Raises an InputError for an unreadable
-        image, and a ValueError if the model is ONNX or has another backbone, or the list is empty.
+        Arrays are (h, w, C), or (C, ) with ``pool``; of people (N, h, w, C), or (N, C). Features of whole frames
+        without a mask need no predictions: these results have no people and maps.
+
+        Args:
+            inputs, boxes: As for :meth:`stream`.
+            layers, of, pool: See :class:`~sapiens_mm.apis.features.FeatureOptions`.
+
+        Raises an InputError for an unreadable input, and a ValueError for invalid options, for a model without our
+        backbone in PyTorch, or if ``pool='mask'`` lacks the task seg.
         """
-        model = self.models[0]
-        if not isinstance(model.network, SapiensNetwork):
-            raise ValueError(f'features: got the ONNX model {model.source}, expected a model with a backbone; load its '
-                             'checkpoint')
-        crops = (resize_frame(frame.image, model.input_size) for frame in frames_of_inputs(images))
-        features = [model.network.features(self._to_device(part)).cpu()
-                    for part in groups(crops, lambda part: len(part) == self.batch_size)]
-        if not features:
-            raise ValueError('features: got no images')
-        return torch.cat(features)
+        options = FeatureOptions((layers, ) if isinstance(layers, int) else tuple(layers), of, pool)
+        options.check(self.models[0], self.tasks)
+        if of == 'frame' and pool != 'mask':
+            results = (Result(frame.source, frame.image, frame.index, frame.rate, metainfo=self.metainfo,
+                              time=frame.time) for frame in frames_of_inputs(inputs))
+        else:
+            results = self.stream(inputs, boxes)
+        return ((result, features_of(self.models[0], result, options, self._to_device)) for result in results)
+
+    def add_features(self, options: FeatureOptions) -> None:
+        """Makes :meth:`stream` set ``features`` of results; a ValueError as for :meth:`features`."""
+        options.check(self.models[0], self.tasks)
+        number = self.models[0].network.number_of_layers
+        self.feature_options = replace(options, layers=tuple(layer % number for layer in options.layers))
+
+    def _with_features(self, results: Iterable[Result]) -> Iterator[Result]:
+        for result in results:
+            result.features = features_of(self.models[0], result, self.feature_options, self._to_device)
+            yield result
 
     def check_keypoint_format(self, keypoint_format: str) -> None:
         if self.pose is not None:
@@ -371,7 +425,8 @@ class SapiensInferencer:
                 box_padding=PADDING, flip_test=self.flip_test, maps_of='persons' if self.per_person else 'frame',
                 score_threshold=self.score_threshold, nms_threshold=self.nms_threshold, max_persons=self.max_persons,
                 track=self.track, detect_every=self.detect_every, smooth=self.smooth and asdict(self.smooth),
-                steady=self.steady, batch_size=self.batch_size),
+                steady=self.steady, batch_size=self.batch_size,
+                **({} if self.feature_options is None else dict(features=asdict(self.feature_options)))),
             boxes_of=self.boxes_of)
 
 

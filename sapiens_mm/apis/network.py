@@ -38,12 +38,24 @@ class SapiensNetwork(nn.Module):
         """
         return self.model(self._normalize(images), None, mode='tensor')
 
-    def features(self, images: Tensor) -> Tensor:
-        """Returns the last feature map of a ``SapiensViT``, float32 (B, C, h, w), of images as in :meth:`forward`."""
+    @property
+    def number_of_layers(self) -> int:
+        """Number of blocks of a ``SapiensViT``; a ValueError for other backbones."""
         backbone = self.model.backbone
         if not isinstance(backbone, SapiensViT):
             raise ValueError(f'features: got the backbone {type(backbone).__name__}, expected SapiensViT')
-        return backbone(self._normalize(images))[-1].float()
+        return backbone.num_layers
+
+    def features(self, images: Tensor, layers: Sequence[int] = (-1, )) -> list[Tensor]:
+        """Returns the backbone's map (B, C, h, w) float32 of each layer, of images as in :meth:`forward`.
+
+        ``layers`` are blocks from 0, or negative from the end.
+        """
+        places = [layer % self.number_of_layers for layer in layers]
+        indices = sorted(set(places))
+        # Contiguous, since the layout in memory changes the last bits.
+        outputs = self.model.backbone.forward_blocks(self._normalize(images).contiguous(), indices)
+        return [outputs[indices.index(place)].float() for place in places]
 
     def _normalize(self, images: Tensor) -> Tensor:
         images = images.flip(1) if self.bgr else images

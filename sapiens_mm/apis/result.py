@@ -34,6 +34,7 @@ class Result:
         keypoints, keypoint_scores: (N, K, 2) and (N, K) float32, scores about 0 to 1; None without a pose model.
         maps: Predictions of the dense tasks by their result name; see :attr:`parts`, :attr:`depth`, :attr:`normal`.
         metainfo: Names, links, colors by task (``'pose'``, ``'seg'``), see :class:`~sapiens_mm.apis.network.TaskModel`.
+        features: Features of the frame or of its people by layer; None if they were not asked for.
     """
     source: Source
     image: np.ndarray
@@ -46,6 +47,7 @@ class Result:
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     metainfo: dict = field(default_factory=dict)
     time: float | None = None
+    features: dict[int, np.ndarray] | None = None
 
     @property
     def parts(self) -> np.ndarray | None:
@@ -98,7 +100,7 @@ class Result:
 
     @property
     def nbytes(self) -> int:
-        return self.image.nbytes + sum(array.nbytes for array in self.maps.values())
+        return self.image.nbytes + sum(array.nbytes for array in (*self.maps.values(), *(self.features or {}).values()))
 
     @property
     def mask(self) -> np.ndarray | None:

@@ -19,6 +19,7 @@ from ..utils.files import locked
 from ..utils.text import some, with_option
 from .boxes import NMS_THRESHOLD, SCORE_THRESHOLD, BoxFile
 from .detector import default_detector
+from .features import FeatureOptions
 from .frames import URL_TIMEOUT, InputError, Source
 from .inferencer import SapiensInferencer
 from .job import Summary, process, process_on_devices
@@ -60,6 +61,9 @@ class RunOptions:
     smooth_beta: float = .05
     steady: bool = False
     save: Sequence[str] | None = None
+    features_of: str = 'frame'
+    features_pool: str | None = None
+    features_layers: Sequence[int] = (-1, )
     keypoint_format: str = 'model'
     keypoint_threshold: float = .3
     resume: bool = False
@@ -132,7 +136,7 @@ def run(options: RunOptions) -> int:
             inferencer = _load(options, kinds, all(source.kind == 'image' for source in sources), _warn)
             for keypoint_format in (options.keypoint_format, *kinds & {'controlnet'}):
                 inferencer.check_keypoint_format(keypoint_format)
-            if 'masks' in kinds and 'seg' not in inferencer.tasks:
+            if 'masks' in (options.save or ()) and 'seg' not in inferencer.tasks:
                 raise ValueError(f'save: got masks without seg ({", ".join(inferencer.tasks)}), expected the task seg')
             writer.make_folder()
             if not exists:
@@ -152,7 +156,8 @@ def _warn(message) -> None:
 
 
 def _kinds(options: RunOptions, writer: ResultWriter, sources: Sequence[Source]) -> set[str]:
-    return set().union(*map(writer.kinds_of, sources)) | ({'--show'} if options.show else set())
+    kinds = set().union(*map(writer.kinds_of, sources)) | ({'--show'} if options.show else set())
+    return kinds | ({'masks'} if 'features' in kinds and options.features_pool == 'mask' else set())
 
 
 def _kept(tasks: Sequence[str], kinds: set[str]) -> list[str]:
@@ -226,7 +231,11 @@ def _load(options: RunOptions, kinds: set[str], images_only: bool, warn: Callabl
     if options.compile:
         warn('compiling the models; the first batches take minutes')
     kept = kept or _check_kept(inferencer.tasks, kinds, images_only, warn)
-    return inferencer if set(kept) == set(inferencer.tasks) else inferencer.only(kept)
+    inferencer = inferencer if set(kept) == set(inferencer.tasks) else inferencer.only(kept)
+    if 'features' in kinds:
+        inferencer.add_features(FeatureOptions(tuple(options.features_layers), options.features_of,
+                                               options.features_pool))
+    return inferencer
 
 
 def _check_kept(tasks: Sequence[str], kinds: set[str], images_only: bool, warn: Callable[[str], None]) -> list[str]:

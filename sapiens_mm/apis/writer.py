@@ -22,11 +22,11 @@ from .frames import Source
 from .result import Result, check_keypoint_format, check_one_list, frame_name
 from .video_writer import VideoWriter, import_av
 
-KINDS = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'controlnet', 'masks', 'video')
+KINDS = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'controlnet', 'masks', 'features', 'video')
 #: Kinds of files that are written by default.
 DEFAULT_KINDS = dict(image={'json', 'overlay', 'sheet'}, video={'json', 'video'}, camera={'json', 'video'})
 _SUFFIXES = dict(json='.json', npz='.npz', overlay='.overlay.jpg', sheet='.sheet.jpg', controlnet='.controlnet.png',
-                 video='.overlay.mp4')
+                 features='.features.npz', video='.overlay.mp4')
 _MAX_VALUE = 65535  # of a 16-bit depth PNG
 
 
@@ -102,7 +102,8 @@ class ResultWriter:
             with suppress(OSError, ValueError, LookupError, TypeError):
                 frame = read_json(self._path(name, 'json'))['video']['frames'] - 1
                 name = frame_name(name, frame)
-        files += [self._path(name, kind) for kind in kinds & {'json', 'npz', 'overlay', 'sheet', 'controlnet'}]
+        files += [self._path(name, kind) for kind in kinds & {'json', 'npz', 'overlay', 'sheet', 'controlnet',
+                                                           'features'}]
         if 'png' in kinds:
             dense = dense_tasks()
             files += [f'{self._base(name)}.{dense[task].result}.png' for task in tasks if task in dense]
@@ -131,7 +132,7 @@ class ResultWriter:
                 self._video.append(result.draw(self.threshold), result.time)
         with self._reported(result.source):
             writers = dict(npz=self._write_npz, overlay=self._write_overlay, sheet=self._write_sheet,
-                           controlnet=self._write_controlnet)
+                           controlnet=self._write_controlnet, features=self._write_features)
             for kind in kinds & writers.keys():
                 self._write(result.name, kind, writers[kind], result)
             if 'png' in kinds:
@@ -243,6 +244,12 @@ class ResultWriter:
     def _write_controlnet(self, path: str, result: Result) -> None:
         Image.fromarray(result.draw_openpose(self.threshold)).save(path, 'PNG')
 
+    @staticmethod
+    def _write_features(path: str, result: Result) -> None:
+        with open(path, 'wb') as file:
+            np.savez(file, **{f'layer_{layer}': array.astype(np.float16)
+                              for layer, array in (result.features or {}).items()})
+
     def _write_pngs(self, result: Result) -> dict:
         base, content = self._base(result.name), {}
         os.makedirs(osp.dirname(osp.abspath(base)), exist_ok=True)
@@ -270,12 +277,31 @@ class ResultWriter:
         return content
 
 
+def save(result: Result, folder: str | os.PathLike, kinds: Collection[str] | None = None,
+         keypoint_format: str = 'model', threshold: float = .3) -> None:
+    """Writes the files of an image or a frame below a folder, as ``sapiens-mm run`` does.
+
+    ``kinds`` are some of `KINDS` but those of a whole run or video; by default JSON, overlay and sheet. Raises a
+    ValueError for others, and an OSError if a file cannot be written.
+    """
+    kinds = DEFAULT_KINDS['image'] if kinds is None else kinds
+    if whole := [kind for kind in kinds if kind in ('coco', 'video')]:
+        raise ValueError(f'save: got {whole[0]}, which is a file of several images, expected other kinds; use a '
+                         'ResultWriter')
+    writer = ResultWriter(folder, kinds, keypoint_format, threshold)
+    writer.write(result)
+    writer.close(complete=False)  # of a video, other frames may follow
+
+
+Result.save = save  # here, since a writer imports results
+
+
 def kept_tasks(tasks: Sequence[str], kinds: Collection[str]) -> list[str]:
     """Returns the tasks whose results are kept by kinds of files: JSON has keypoints, overlays the first dense task."""
     dense = dense_tasks()
     first = [name for name in dense if name in tasks][:1]
     maps = dense if {'npz', 'png', 'sheet'} & set(kinds) else first if {'overlay', 'video'} & set(kinds) else ()
-    maps = {*maps, 'seg'} if 'masks' in kinds else maps
+    maps = {*maps, *(['seg'] if 'masks' in kinds else []), *(tasks[:1] if 'features' in kinds else [])}
     return [task for task in tasks if task not in dense or task in maps]
 
 

@@ -72,13 +72,21 @@ class SapiensHybridViT(SapiensViT):
     def _make_patch_embed(self, in_channels: int) -> nn.Module:
         return ConvStem(in_channels, self._stem_channels, self.embed_dims)
 
-    def forward(self, x: Tensor) -> tuple[Tensor]:
-        """Maps normalized images (B, in_channels, H, W) of any size to one map of ``out_channels``."""
+    def forward_blocks(self, x: Tensor, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """Returns the maps of blocks (from 0, ascending) of normalized images (B, in_channels, H, W) of any size.
+
+        That of the last block is the decoder's, of ``out_channels``.
+        """
         maps = self.patch_embed.maps(self.pad(x))
         x, grid = self.add_positions(self.patch_embed.projection(maps[-1]))
-        for block in self.layers:
+        outs = []
+        for i, block in enumerate(self.layers[:indices[-1] + 1]):
             x = run_block(block, x, self.with_cp)
-        x = self._format(self.ln1(x), grid)
-        for layer, lateral, larger in zip(self.decoder, self.laterals, maps[-2::-1]):
-            x = layer(x) + lateral(larger)
-        return (x, )
+            if i in indices and i < self.num_layers - 1:
+                outs.append(self._format(x, grid))
+        if indices[-1] == self.num_layers - 1:
+            x = self._format(self.ln1(x), grid)
+            for layer, lateral, larger in zip(self.decoder, self.laterals, maps[-2::-1]):
+                x = layer(x) + lateral(larger)
+            outs.append(x)
+        return tuple(outs)

@@ -211,11 +211,15 @@ class SapiensViT(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps normalized images (B, in_channels, H, W) of any size to one ``out_type`` per ``out_indices``."""
+        return self.forward_blocks(x, self.out_indices)
+
+    def forward_blocks(self, x: Tensor, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """Returns what :meth:`forward` does, after the blocks of ``indices`` (from 0, ascending)."""
         x, grid = self.embed(x)
         outs = []
-        for i, block in enumerate(self.layers[:self.out_indices[-1] + 1]):
+        for i, block in enumerate(self.layers[:indices[-1] + 1]):
             x = run_block(block, x, self.with_cp)
-            if i in self.out_indices:
+            if i in indices:
                 outs.append(self._format(self.ln1(x) if i == self.num_layers - 1 else x, grid))
         return tuple(outs)
 

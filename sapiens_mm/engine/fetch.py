@@ -28,7 +28,8 @@ from .safe_pickle import CheckpointError
 #: A download fails if fewer bytes than this arrive within this many seconds.
 STALL_BYTES, STALL_SECONDS = 1 << 20, 300.
 
-__all__ = ['CheckpointError', 'Transfer', 'fetch_file', 'fetch_with_record', 'is_cached', 'sha256_of', 'why_no_hub']
+__all__ = ['CheckpointError', 'Transfer', 'fetch_file', 'fetch_repository', 'fetch_with_record', 'is_cached',
+           'sha256_of', 'why_no_hub']
 
 
 def fetch_file(source: str) -> str:
@@ -214,6 +215,18 @@ def _fetch_from_hub(source: str) -> str:
     with _hub_errors(source, reason):
         from huggingface_hub import hf_hub_download
         return hf_hub_download(repo, filename, revision=revision, local_files_only=bool(reason))
+
+
+def fetch_repository(repo: str, revision: str | None, patterns: list[str]) -> str:
+    """Returns the folder in the cache of ``huggingface_hub`` with the files of a repository that match the patterns.
+
+    Raises:
+        CheckpointError: They cannot be fetched.
+    """
+    reason = why_no_hub()
+    with _hub_errors(f'hf://{repo}/{patterns[0]}', reason):
+        from huggingface_hub import snapshot_download
+        return snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=bool(reason))
 
 
 def why_no_hub(timeout: float | None = None) -> str:

@@ -8,7 +8,6 @@ import torch
 from torchvision.ops import box_iou
 
 from sapiens_mm.apis import SapiensInferencer
-from sapiens_mm.apis.frames import InputError
 from sapiens_mm.apis.model_zoo import EMBEDDED, embedded_tasks
 from sapiens_mm_cli import main
 
@@ -26,26 +25,6 @@ def person(coco_real):
     """The annotation of somebody alone in a photo."""
     annotations = json.loads((coco_real / 'person_keypoints.json').read_text())['annotations']
     return next(person for person in annotations if person['image_id'] == 785)
-
-
-@pytest.mark.parametrize('images', [[], 'nowhere.jpg', np.zeros((8, 8), np.uint8)])
-def test_features_of_invalid_images(inferencer, images):
-    with pytest.raises((InputError, ValueError)):
-        inferencer.features(images)
-
-
-def test_features(inferencer, coco_real):
-    path = coco_real / PHOTO
-    image = cv2.imread(str(path))[..., ::-1]
-    model = inferencer.models[0]
-    backbone = model.network.model.backbone
-    cells = [side // 4 for side in model.input_size]  # the decoder's output is four times as large as the patches' map
-    features = inferencer.features([path, image, str(path), path, path])  # more than a batch
-    assert features.shape == (5, backbone.out_channels, *cells)
-    assert features.dtype == torch.float32
-    torch.testing.assert_close(features, features[:1].expand_as(features), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(inferencer.features(image), features[:1], atol=1e-4, rtol=1e-4)
-    assert features.std() > 0
 
 
 def test_the_stages_are_those_of_mmengine(inferencer, coco_real):

@@ -74,6 +74,8 @@ def test_features_need_a_backbone(pair):
     inferencer = SapiensInferencer(weights=pair[1], device='cpu', detector=None)
     with pytest.raises(ValueError, match='a.onnx'):
         inferencer.features(np.zeros((64, 48, 3), np.uint8))
+    with pytest.raises(ValueError, match='a.onnx'):
+        inferencer.save_pretrained('nowhere', 'mit')
 
 
 @pytest.mark.usefixtures('can_export')

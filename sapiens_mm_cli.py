@@ -79,6 +79,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             _import(name).add_arguments(command)
     args = parser.parse_args(argv)
     problems = _run_problems(args) if args.command == 'run' else []
+    if args.command == 'convert' and args.split_parts and args.target_format != 'cvat':
+        problems.append(f'--split-parts: got --to {args.target_format}, expected cvat')
     if problems:
         parser.exit(2, ''.join(f'sapiens-mm: {problem}\n' for problem in problems))
     return args
@@ -211,8 +213,10 @@ def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
         'results of `sapiens-mm run`, or the file or folder of --from')
     add('--from', dest='source_format', default='results', choices=('results', *_FORMATS),
         help='format of the source (%(default)s)')
-    add('--to', dest='target_format', required=True, choices=_FORMATS, help='format to write')
-    add('--out', required=True, help='file to write, or new folder for yolo')
+    add('--to', dest='target_format', required=True, choices=(*_FORMATS, 'parts'), help='format to write; parts: PNGs '
+        'of class ids')
+    add('--out', required=True, help='file to write, or new folder for yolo and parts')
+    add('--split-parts', action='store_true', help='of cvat, write one skeleton each for body, face and hands')
     add('--image-root', help='of label-studio, what precedes file names in the URLs of images; of yolo, their folder')
     add('--keypoints', type=_file, metavar='FILE', help='names of your own keypoints: a config with metainfo, COCO '
         'annotations, or a JSON list')

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ..formats import coco, cvat, label_studio, results, yolo
+from ..formats import coco, cvat, label_studio, parts, results, yolo
 from ..formats.labels import KeypointSet, Labels, from_metainfo, read_keypoint_set, select
 from ..utils.files import read_json
 from ..utils.text import count
 
 READERS = {'results': results, 'coco': coco, 'label-studio': label_studio, 'cvat': cvat, 'yolo': yolo}
-WRITERS = {name: module for name, module in READERS.items() if name != 'results'}
+WRITERS = {name: module for name, module in READERS.items() if name != 'results'} | {'parts': parts}
 _WITH_ROOT = ('label-studio', 'yolo')
 #: Most keypoints of a skeleton that CVAT's editor can be used with; more are converted to 133 by default.
 _MOST_IN_CVAT = 133
@@ -51,6 +51,8 @@ def _convert(args: argparse.Namespace, done: dict[str, int]) -> list[Path]:
                 done['people'] += len(selected.people)
                 yield selected
 
+    if args.split_parts:
+        roots['cvat'] = dict(split=True)
     write = partial(WRITERS[target].write, counted(), args.out, **roots.get(target, {}))
     Path(args.out).absolute().parent.mkdir(parents=True, exist_ok=True)
     return write(model=_model(args.source)) if target == 'label-studio' and source == 'results' else write()

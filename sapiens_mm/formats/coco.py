@@ -2,7 +2,7 @@
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..utils.files import parse_json, read_json, remove, replacing
 from ..utils.people import owners
 from ..utils.text import some
+from ..vocabularies.body_parts import PART_IDS, PART_NAMES
 from .labels import (
     KeypointSet,
     Labels,
@@ -25,7 +26,7 @@ from .labels import (
     rounded,
     set_of_size,
 )
-from .rle import decode_coco, encode_coco
+from .rle import decode_coco, encode_coco, fill_polygon
 
 
 def write(labels: Iterable[Labels], path: str | os.PathLike) -> list[Path]:
@@ -216,7 +217,8 @@ def read(path: str | os.PathLike, keypoints: KeypointSet | None = None) -> Itera
     second = parts_path(path)
     parts = _read_parts(second) if second.exists() else {}
     for image in images:
-        image.parts, image.part_names = parts.get(image.file_name, (None, ()))
+        if image.file_name in parts:
+            image.parts, image.part_names = parts[image.file_name]
         if image.parts is not None and image.parts.shape != (image.height, image.width):
             raise ValueError(f'{second}: {image.file_name}: got parts of {image.parts.shape[::-1]} pixels, expected '
                              f'those of the image, {(image.width, image.height)}; export it again')
@@ -225,6 +227,9 @@ def read(path: str | os.PathLike, keypoints: KeypointSet | None = None) -> Itera
 
 def parse(content: Any, where: str, keypoints: KeypointSet | None = None) -> list[Labels]:
     """Returns the images of the content of an annotations file; errors as :func:`read`."""
+    if _is_parts(content):
+        return [Labels(name, *parts.shape[::-1], parts=parts, part_names=PART_NAMES)
+                for name, parts in _part_maps(content, where, PART_IDS).items()]
     with naming(where, 'COCO annotations with images, annotations and categories'):
         images = {entry['id']: Labels(str(entry['file_name']), int(entry['width']), int(entry['height']))
                   for entry in content['images']}
@@ -293,8 +298,33 @@ def _read_parts(path: Path) -> dict[str, tuple]:
     with naming(os.fspath(path), 'the parts of sapiens-mm; write it again, or remove it'):
         names = {entry['id']: entry['name'] for entry in content['categories']}
         part_names = tuple(names.get(part, f'class_{part}' if part else 'Background') for part in range(max(names) + 1))
-        images = {entry['id']: (entry['file_name'], np.zeros((entry['height'], entry['width']), np.uint8))
+    ids = {name: part for part, name in names.items()}
+    return {name: (parts, part_names) for name, parts in _part_maps(content, os.fspath(path), ids).items()}
+
+
+def _is_parts(content: Any) -> bool:
+    """Returns whether all categories are of the 28 parts, as in an export of masks."""
+    categories = content.get('categories') if isinstance(content, dict) else None
+    return isinstance(categories, list) and bool(categories) and all(
+        isinstance(entry, dict) and entry.get('name') in PART_IDS for entry in categories)
+
+
+def _part_maps(content: dict, where: str, ids: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Returns class ids (H, W) by file name, later annotations above; ``ids`` are those of the categories' names."""
+    with naming(where, 'COCO annotations with a mask or polygons for each part; export it again'):
+        classes = {entry['id']: ids[entry['name']] for entry in content['categories']}
+        images = {entry['id']: (str(entry['file_name']), np.zeros((entry['height'], entry['width']), np.uint8))
                   for entry in content['images']}
         for entry in content['annotations']:
-            images[entry['image_id']][1][decode_coco(entry['segmentation'])] = entry['category_id']
-    return {name: (parts, part_names) for name, parts in images.values()}
+            parts = images[entry['image_id']][1]
+            parts[_mask(entry['segmentation'], parts.shape)] = classes[entry['category_id']]
+    return dict(images.values())
+
+
+def _mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    if isinstance(segmentation, dict):
+        mask = decode_coco(segmentation)
+        if mask.shape != size:
+            raise ValueError(f'got a mask of {mask.shape[::-1]} pixels, expected {size[::-1]}')
+        return mask
+    return np.any([fill_polygon(numbers(polygon).reshape(-1, 2), size) for polygon in segmentation], axis=0)

@@ -1,4 +1,4 @@
-"""Run-length encodings of masks: COCO's, and Label Studio's brushes (thi.ng's rle-pack)."""
+"""Encodings of masks: COCO's run lengths and polygons, and Label Studio's brushes (thi.ng's rle-pack)."""
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,6 +42,19 @@ def decode_coco(rle: dict) -> np.ndarray:
     if (counts < 0).any() or counts.sum() != height * width:
         raise ValueError(f'RLE: got {counts.sum()} pixels, expected {height} x {width}')
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
+
+
+def fill_polygon(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns the pixels (H, W) bool whose centers are in a polygon (V, 2) of x, y from the image's corner."""
+    mask = np.zeros(size, bool)
+    (x, y), (next_x, next_y) = points.T, np.roll(points, -1, axis=0).T
+    for row in range(max(int(y.min(initial=0)), 0), min(int(np.ceil(y.max(initial=0))), size[0])):
+        center = row + .5
+        hit = (y <= center) != (next_y <= center)
+        crossings = np.sort(x[hit] + (center - y[hit]) * (next_x - x)[hit] / (next_y - y)[hit])
+        for start, end in np.ceil(crossings - .5).clip(0, size[1]).astype(int).reshape(-1, 2).tolist():
+            mask[row, start:end] = True
+    return mask
 
 
 def encode_brush(mask: np.ndarray) -> list[int]:

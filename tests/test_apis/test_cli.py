@@ -99,8 +99,10 @@ def test_names_that_the_launcher_knows(monkeypatch):
         assert main(['run', '.', '--size', size]) == 0
     for name in (*KEYPOINT_FORMATS, *OPENPOSE_FILES):
         assert main(['run', '.', '--keypoint-format', name]) == 0
+    for name in convert.READERS:
+        assert main(['convert', '.', '--from', name, '--to', 'coco', '--out', 'a']) == 0
     for name in convert.WRITERS:
-        assert main(['convert', '.', '--from', name, '--to', name, '--out', 'a']) == 0
+        assert main(['convert', '.', '--to', name, '--out', 'a']) == 0
     for name in KEYPOINT_FORMATS:
         assert main(['convert', '.', '--to', 'coco', '--out', 'a', '--keypoint-format', name]) == 0
     seen = [args for args in seen if args.command == 'run']

@@ -71,3 +71,41 @@ def test_an_export_with_points_in_another_order(tmp_path):
     read = list(cvat.read(tmp_path / 'export.zip'))
     assert_equal(read, expected, scores=False)
     assert read[0].people[0].track_id == 4
+
+
+@pytest.mark.parametrize('number', [133, 308])
+def test_skeletons_of_body_face_and_hands(tmp_path, number):
+    expected = make_labels(number, with_scores=False)
+    cvat.write(make_labels(number, with_scores=False), tmp_path / 'cvat.zip', split=True)
+    assert_equal(cvat.read(tmp_path / 'cvat.zip'), expected, scores=False)
+    labels = json.loads((tmp_path / 'cvat_labels.json').read_text())
+    assert [label['name'] for label in labels] == ['body', 'face', 'left_hand', 'right_hand']
+    assert sum(len(label['sublabels']) for label in labels) == number
+    with zipfile.ZipFile(tmp_path / 'cvat.zip') as archive:
+        content = json.loads(archive.read('annotations/person_keypoints_default.json'))
+    for category, label in zip(content['categories'], labels, strict=True):
+        assert category['keypoints'] == [point['name'] for point in label['sublabels']]
+    assert {entry['attributes']['person'] for entry in content['annotations']} == {1, 2}
+    # As an annotator leaves a new skeleton, and in another order.
+    content['annotations'].reverse()
+    for entry in content['annotations']:
+        if entry['attributes']['person'] == 1:
+            entry['attributes'] = {} if entry['category_id'] > 1 else dict(person=0)
+            entry['bbox'] = [20, 30, 100, 100] if entry['category_id'] > 1 else entry['bbox']
+    (tmp_path / 'export.json').write_text(json.dumps(content))
+    image, _ = cvat.read(tmp_path / 'export.json')
+    image.people.sort(key=lambda person: person.box[0])
+    assert_equal([image], expected[:1], scores=False)
+
+
+def test_skeletons_that_cannot_be_split_or_joined(tmp_path):
+    for number in (17, 5):
+        with pytest.raises(ValueError, match=f'{number} keypoints'):
+            cvat.write(make_labels(number), tmp_path / 'cvat.zip', split=True)
+    cvat.write(make_labels(133), tmp_path / 'cvat.json', split=True)
+    content = json.loads((tmp_path / 'cvat.json').read_text())
+    face = next(entry for entry in content['annotations'] if entry['category_id'] == 2)
+    content['annotations'].append(face)
+    (tmp_path / 'cvat.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'cvat\.json: .*face'):
+        list(cvat.read(tmp_path / 'cvat.json'))

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from sapiens_mm.formats import coco, cvat, label_studio, yolo
 from sapiens_mm.formats.labels import (
     Labels,
     Person,
@@ -96,3 +97,26 @@ def test_conversion():
     body, nobody = select([whole, before[1]], 'coco-17')
     assert np.array_equal(body.people[0].keypoints, whole.people[0].keypoints[:17])
     assert nobody.keypoint_set.names == body.keypoint_set.names == NAMES[17]
+
+
+@pytest.mark.parametrize('target', ['coco', 'cvat', 'label-studio', 'yolo'])
+def test_from_where_each_format_counts_pixels(tmp_path, target):
+    """The center of the first pixel: 0 in COCO's files, half a pixel from the corner in the others."""
+    image = Labels('dot.png', 10, 20, [Person(np.array([0, 0, 4, 4.]), np.zeros((2, 2)), np.array([2, 0]))],
+                   keypoint_set(('a', 'b')))
+    if target == 'coco':
+        coco.write([image], tmp_path / 'out')
+        point = json.loads((tmp_path / 'out').read_text())['annotations'][0]['keypoints'][:2]
+    elif target == 'cvat':
+        cvat.write([image], tmp_path / 'out.json')
+        point = json.loads((tmp_path / 'out.json').read_text())['annotations'][0]['keypoints'][:2]
+    elif target == 'label-studio':
+        label_studio.write([image], tmp_path / 'out.json')
+        task, = json.loads((tmp_path / 'out.json').read_text())
+        value = task['predictions'][0]['result'][1]['value']
+        point = [value['x'] * 10 / 100, value['y'] * 20 / 100]
+    else:
+        yolo.write([image], tmp_path / 'out')
+        line = (tmp_path / 'out/labels/train/dot.txt').read_text().split()
+        point = [float(line[5]) * 10, float(line[6]) * 20]
+    np.testing.assert_allclose(point, [0, 0] if target == 'coco' else [.5, .5])

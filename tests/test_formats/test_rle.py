@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from xtcocotools import mask as coco_masks
 
-from sapiens_mm.formats.rle import decode_brush, decode_coco, encode_brush, encode_coco
+from sapiens_mm.formats.rle import decode_brush, decode_coco, encode_brush, encode_coco, fill_polygon
 
 
 @pytest.mark.parametrize('rle', [dict(size=[2, 3], counts=[5]), dict(size=[2, 3], counts=[-1, 7]),
@@ -49,3 +49,14 @@ def test_a_brush_bit_by_bit():
         f'{value:08b}' for value in (9, 8, 7, 6))
     rle = [int(literals[at:at + 8].ljust(8, '0'), 2) for at in range(0, len(literals), 8)]
     assert decode_brush(rle, 1, 1).tolist() == [[True]]
+
+
+def test_polygons():
+    square = np.array([[2, 1], [5, 1], [5, 4], [2, 4.]])
+    assert np.argwhere(fill_polygon(square, (6, 7))).tolist() == [[y, x] for y in (1, 2, 3) for x in (2, 3, 4)]
+    assert fill_polygon(square - 3, (6, 7)).sum() == 2  # cut by the image
+    angles = np.linspace(0, 2 * np.pi, 9, endpoint=False)
+    polygon = 25 + np.stack([24 * np.cos(angles), 20 * np.sin(angles)], 1)
+    mask = coco_masks.decode(coco_masks.merge(coco_masks.frPyObjects([polygon.ravel().tolist()], 50, 50)))
+    assert (mask != fill_polygon(polygon, (50, 50))).mean() < .02
+    assert not fill_polygon(np.zeros((0, 2)), (4, 4)).any()

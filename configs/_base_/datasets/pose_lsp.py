@@ -3,10 +3,11 @@
 _base_ = './pose_loaders.py'
 
 data_root = '{{$LSP_ROOT:data/lsp}}/'
+dataset_type = 'SapiensCocoDataset'
 data_mode = 'topdown'
 
 persons = dict(
-    type='SapiensCocoDataset', data_root=data_root, data_mode=data_mode, data_prefix=dict(img='images/'), pipeline=[])
+    type=dataset_type, data_root=data_root, data_mode=data_mode, data_prefix=dict(img='images/'), pipeline=[])
 train_dataloader = dict(
     dataset=dict(
         type='CombinedDataset',

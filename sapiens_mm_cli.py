@@ -25,7 +25,7 @@ _COMMANDS = {
 }
 #: Commands whose modules have ``add_arguments(parser)``.
 _ADD_THEIR_OWN = ('app', 'export')
-_SAVE = ('json', 'coco', 'npz', 'png', 'overlay', 'sheet', 'controlnet', 'masks', 'features', 'video')
+_SAVE = ('json', 'coco', 'parquet', 'npz', 'png', 'overlay', 'sheet', 'controlnet', 'masks', 'features', 'video', 'tar')
 _FORMATS = ('coco', 'label-studio', 'cvat', 'yolo')
 _KEYPOINT_FORMATS = ('model', 'coco-17', 'wholebody-133', 'halpe26', 'openpose18', 'openpose25')
 _OPENPOSE_FILES = ('openpose', 'controlnet', 'pose2sim')
@@ -150,7 +150,8 @@ def _names(pattern: str, expected: str) -> Callable:
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('inputs', nargs='+', metavar='INPUT', help='image, video, folder, pattern, URL or camera number')
+    add('inputs', nargs='+', metavar='INPUT', help='image, video, folder, pattern, tar file of images, URL or '
+        'camera number')
     add('--out', default='sapiens_out', help='output folder (%(default)s)')
     add('--tasks', type=_names(_TASKS, 'pose-<keypoints>, seg, depth, normal'), help='comma-separated: one of '
         'pose-308, pose-133, pose-17, and seg, depth, normal; by default all tasks of the models')
@@ -202,7 +203,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of drawn keypoints, and of those in '
         'coco.json and for ControlNet (%(default)s)')
     add('--resume', action='store_true', help='skip inputs whose results exist')
-    add('--allow-urls', action='store_true', help='download inputs that are http(s) URLs')
+    add('--allow-urls', action='store_true', help='download inputs that are http(s) URLs, or addresses such as s3://')
     add('--url-timeout', type=_seconds, metavar='SECONDS', help='maximum time of a download (120)')
     add('--show', action='store_true', help='show results in a window')
 
@@ -256,12 +257,14 @@ def _run_problems(args: argparse.Namespace) -> list[str]:
     if tasks and not poses and args.keypoint_format != 'model':
         problems.append(f"--keypoint-format: got '{args.keypoint_format}' without a keypoint set in --tasks, expected "
                         'model; add a task such as pose-17')
-    if tasks and not poses and args.save and set(args.save) <= {'json', 'coco', 'controlnet'} and not args.show:
+    if tasks and not poses and args.save and set(args.save) <= {'json', 'coco', 'parquet', 'controlnet'} \
+            and not args.show:
         problems.append(f'--save: got {", ".join(args.save)}, which does not keep {", ".join(tasks)}; add npz, png, '
                         'overlay or sheet')
-    if {'coco', 'masks'} & set(args.save or ()) and args.keypoint_format in _OPENPOSE_FILES:
-        problems.append(f'--save: got coco or masks with --keypoint-format {args.keypoint_format}, expected one of '
-                        f'{", ".join(_KEYPOINT_FORMATS)}')
+    one_list = sorted({'coco', 'masks', 'parquet'} & set(args.save or ()))
+    if one_list and args.keypoint_format in _OPENPOSE_FILES:
+        problems.append(f'--save: got {", ".join(one_list)} with --keypoint-format {args.keypoint_format}, expected '
+                        f'one of {", ".join(_KEYPOINT_FORMATS)}')
     if tasks and 'masks' in (args.save or ()) and not {'seg', 'parts', 'seg-28'} & set(tasks):
         problems.append(f'--save: got masks with --tasks {",".join(tasks)}, expected seg among them')
     unusable = [_input_problem(entry, args.allow_urls) for entry in args.inputs]
@@ -269,9 +272,10 @@ def _run_problems(args: argparse.Namespace) -> list[str]:
 
 
 def _input_problem(entry: str, allow_urls: bool) -> str:
-    if entry.lower().startswith(('http://', 'https://')):
+    if re.match('[a-z][a-z0-9+.-]*://', entry.lower()):
         return '' if allow_urls else f'input: got the URL {entry}, expected a file; to download it, add --allow-urls'
-    if entry.isdecimal() or glob.has_magic(entry) or os.path.exists(entry):
+    braces = '{' in entry and entry.endswith('.tar')
+    if entry.isdecimal() or glob.has_magic(entry) or braces or os.path.exists(entry):
         return ''
     return (f"input: got '{entry}', which does not exist, expected an image, video, folder, pattern or camera number; "
             'check the path')

@@ -53,6 +53,7 @@ setup(
         'openmmlab': requirements('openmmlab'),
         'pretrain': requirements('pretrain'),
         'ray': requirements('ray'),
+        'scale': requirements('scale'),
         'synth': requirements('synth'),
         'test': requirements('test'),
         'video': requirements('video')

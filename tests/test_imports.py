@@ -20,7 +20,7 @@ ALLOWED = {
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, {'tasks', 'utils'}),
     'backbones': (BASE, {'engine', 'tasks', 'utils'}),
     'visualization': (STDLIB | {'numpy', 'cv2'}, {'tasks', 'utils', 'vocabularies'}),
-    'formats': (STDLIB | {'numpy', 'PIL', 'yaml'}, {'tasks', 'utils', 'vocabularies'}),
+    'formats': (STDLIB | {'numpy', 'PIL', 'yaml', 'pyarrow'}, {'tasks', 'utils', 'vocabularies'}),
     'converters': (STDLIB | {'numpy', 'cv2', 'PIL', 'scipy'}, {'tasks', 'utils', 'vocabularies'}),
     'synth': (STDLIB | {'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'mitsuba_oidn',
                         'drjit', 'trimesh', 'xtcocotools'}, DRAWING),
@@ -29,7 +29,8 @@ ALLOWED = {
     'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', *DRAWING}),
     'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', *DRAWING}),
     'apis': (BASE | HOSTS | {'torchvision', 'cv2', 'PIL', 'av', 'safetensors', 'onnxruntime', 'onnxscript', 'gradio',
-                             'scipy', 'starlette', 'tqdm', 'cvat_sdk', 'huggingface_hub', 'pandas', 'supervision'},
+                             'scipy', 'starlette', 'tqdm', 'cvat_sdk', 'fsspec', 'huggingface_hub', 'pandas',
+                             'supervision'},
              {'backbones', 'dense', 'engine', 'formats', 'pose', 'pretrain', 'synth', *DRAWING}),
 }
 TREES = {}

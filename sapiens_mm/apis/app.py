@@ -29,7 +29,7 @@ from .model_zoo import RELEASED, RELEASED_TASKS, SIZES, embedded_tasks, released
 from .models import pair_weights
 from .result import Result
 from .sources import IMAGES, file_source, find_sources
-from .writer import KINDS, ResultWriter
+from .writer import FILE_KINDS, ResultWriter
 
 # Errors whose messages are for users.
 _EXPECTED = (CheckpointError, ImportError, OSError, ValueError)
@@ -96,7 +96,7 @@ class App:
             folder: An existing folder for the zip and the video.
             whole: Whether the whole frame is one person, without a detector.
             person_threshold, keypoint_threshold: Minimum scores of a person and of a drawn keypoint, 0 to 1.
-            kinds: Content of the zip besides JSON, see :data:`sapiens_mm.apis.writer.KINDS`.
+            kinds: Content of the zip besides JSON, see :data:`sapiens_mm.apis.writer.FILE_KINDS`.
             progress: Called with a pair, the numbers of finished frames and of all.
 
         Raises:
@@ -235,7 +235,7 @@ def _add_inputs(app: App, examples: Sequence[str], kinds: Sequence[str], size: s
     with gr.Accordion('Thresholds and files', open=False):
         person = gr.Slider(_MIN_SCORE, 1, .3, step=.05, label='Minimum score of a person')
         keypoint = gr.Slider(0, 1, .3, step=.05, label='Minimum score of a drawn keypoint')
-        kinds = gr.CheckboxGroup([name for name in KINDS if name != 'json'], value=list(kinds),
+        kinds = gr.CheckboxGroup([name for name in FILE_KINDS if name != 'json'], value=list(kinds),
                                  label='Content of the zip, besides JSON')
     image_tab.select(lambda: 'image', None, kind, **quiet)
     video_tab.select(lambda: 'video', None, kind, **quiet)
@@ -331,7 +331,8 @@ def _check_choices(app: App, size, tasks, whole, person, keypoint, kinds) -> Non
                   for value in (person, keypoint))
     if not (isinstance(size, str) and size in app.sizes() and isinstance(whole, bool) and numbers
             and all(isinstance(names, list) and all(isinstance(name, str) for name in names)
-                    for names in (tasks, kinds)) and set(tasks) <= set(app.tasks(size)) and set(kinds) <= set(KINDS)):
+                    for names in (tasks, kinds))
+            and set(tasks) <= set(app.tasks(size)) and set(kinds) <= set(FILE_KINDS)):
         raise ValueError('got values that the page does not offer; reload it')
 
 

@@ -1,10 +1,11 @@
 """Frames of images, videos and cameras as RGB arrays."""
 import os.path as osp
+import re
 import tempfile
 import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, BinaryIO
 
@@ -28,14 +29,21 @@ class InputError(ValueError):
 
 @dataclass
 class Source:
-    """A file, URL or number of a camera; ``timeout`` is in seconds.
+    """A file, URL, number of a camera, or tar file of images.
 
-    ``name`` is the name of its outputs: its path relative to the common folder of all inputs, with slashes.
+    Attributes:
+        name: Name of its outputs: its path relative to the common folder of all inputs, with slashes.
+        kind: ``'image'``, ``'video'``, ``'camera'`` or ``'tar'``.
+        timeout: Seconds that a download may take.
+        tar: Of an image in a tar file, the name of that file's source.
+        skip: Of a tar file, whether an image in it is left out.
     """
     path: str
     name: str
     kind: str = 'image'
     timeout: float = URL_TIMEOUT
+    tar: str = ''
+    skip: Callable[['Source'], bool] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass
@@ -66,14 +74,15 @@ def read_frames(source: Source) -> Iterator[Frame]:
         yield Frame(source, read_image(source.path, source.timeout))
 
 
-def read_image(path: str, timeout: float = URL_TIMEOUT) -> np.ndarray:
-    """Reads an image upright (by EXIF) as (H, W, 3) uint8 RGB.
+def read_image(path: str, timeout: float = URL_TIMEOUT, file: BinaryIO | None = None) -> np.ndarray:
+    """Reads an image, of an open file if one is given, upright (by EXIF) as (H, W, 3) uint8 RGB.
 
     Gray and CMYK are converted, 16 bits are reduced to 8, transparency is composited on white, and animations give
     their first image. Raises an InputError if it is missing, damaged, truncated, too large or not an image.
     """
     try:
-        with _local_file(path, 'image', timeout) as file, open_image(file, MAX_PIXELS) as image:
+        with _local_file(path, 'image', timeout) if file is None else nullcontext(file) as opened, \
+                open_image(opened, MAX_PIXELS) as image:
             ImageOps.exif_transpose(image, in_place=True)
             return to_rgb(image)
     except FileNotFoundError as error:
@@ -200,7 +209,35 @@ def _read_camera(source: Source) -> Iterator[Frame]:
 
 
 def is_url(entry: str) -> bool:
-    return entry.lower().startswith(('http://', 'https://'))
+    return re.match('[a-z][a-z0-9+.-]*://', entry.lower()) is not None
+
+
+def is_web(url: str) -> bool:
+    return url.lower().startswith(('http://', 'https://'))
+
+
+def open_store(url: str):
+    """Opens an address other than http(s) for reading by fsspec; an OSError for all that fails."""
+    try:
+        import fsspec
+        return fsspec.open(url, 'rb').open()
+    except ImportError as error:  # of fsspec, or of the library that it needs for a store
+        raise OSError(f"{first_line(error)}; addresses other than http(s) need pip install 'sapiens_mm[scale]' and the "
+                      'library of the store, such as s3fs') from error
+    except Exception as error:  # of the store's library
+        raise OSError(f'{type(error).__name__}: {first_line(error)}') from error
+
+
+class _StoreTransfer(Transfer):
+    """A :class:`Transfer` by fsspec."""
+
+    def _copy(self) -> None:
+        with open_store(self.request.full_url) as store:
+            while not self._given_up and (chunk := store.read(1 << 20)):
+                self.done += len(chunk)
+                if self.done > self.max_bytes:
+                    raise ValueError(f'got more than {self.max_bytes / 2**20:.0f} MB')
+                self.file.write(chunk)
 
 
 @contextmanager
@@ -208,10 +245,13 @@ def _local_file(path: str, kind: str, timeout: float) -> Iterator[str | BinaryIO
     if not is_url(path):
         yield path
         return
-    url = urllib.parse.quote(path, safe=':/?#[]@!$&\'()*+,;=%~')
     with tempfile.TemporaryFile() as file:
         try:
-            Transfer(url, file, _MAX_DOWNLOAD[kind]).run(timeout)
+            if is_web(path):
+                url = urllib.parse.quote(path, safe=':/?#[]@!$&\'()*+,;=%~')
+                Transfer(url, file, _MAX_DOWNLOAD[kind]).run(timeout)
+            else:
+                _StoreTransfer(path, file, _MAX_DOWNLOAD[kind]).run(timeout)
         except TimeoutError as error:
             raise TimeoutError(f'{error}; try again or raise --url-timeout') from error
         file.seek(0)

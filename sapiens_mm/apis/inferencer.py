@@ -405,14 +405,17 @@ class SapiensInferencer:
             result.features = features_of(self.models[0], result, self.feature_options, self._to_device)
             yield result
 
-    def check_keypoint_format(self, keypoint_format: str) -> None:
+    def check_keypoint_format(self, keypoint_format: str) -> list[str] | None:
+        """Returns the keypoint names of results in a format, None without them; a ValueError if it is impossible."""
         if self.pose is not None:
             number = len(self.metainfo['pose']['keypoint_id2name'])
-            Result(Source('', ''), np.zeros((1, 1, 3), np.uint8), keypoints=np.zeros((0, number, 2)),
-                   keypoint_scores=np.zeros((0, number)), metainfo=self.metainfo).to_json(keypoint_format)
-        elif keypoint_format != 'model':
+            result = Result(Source('', ''), np.zeros((1, 1, 3), np.uint8), keypoints=np.zeros((0, number, 2)),
+                            keypoint_scores=np.zeros((0, number)), metainfo=self.metainfo)
+            return result.to_json(keypoint_format).get('keypoint_names')
+        if keypoint_format != 'model':
             raise ValueError(f"keypoint_format: got '{keypoint_format}' for {', '.join(self.tasks)}, expected 'model' "
                              'without a pose task; add one, or omit the format')
+        return None
 
     def describe(self) -> dict:
         return dict(

@@ -3,12 +3,14 @@ import errno
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import numpy as np
 
 from ..utils.shards import Make, run_in_processes
 from ..utils.text import count
 from .boxes import BoxFile, have_area
+from .collect import Ended
 from .frames import InputError, Source
 from .inferencer import SapiensInferencer
 from .result import Result
@@ -28,6 +30,7 @@ class Summary:
     unwritten: dict[str, str] = field(default_factory=dict)  # messages by source
     without_people: int = 0  # images and frames without detected people
     no_area: int = 0  # given boxes without area in their frame
+    ended: list[Ended] = field(default_factory=list)  # inputs that the parent collects
     stopped: str = ''
 
     def add(self, other: 'Summary') -> None:
@@ -37,6 +40,7 @@ class Summary:
         self.unwritten |= other.unwritten
         self.without_people += other.without_people
         self.no_area += other.no_area
+        self.ended += other.ended
         self.stopped = self.stopped or other.stopped
 
     def text(self, out: str, boxes: str | None, images_only: bool) -> str:
@@ -81,19 +85,15 @@ def process(inferencer: SapiensInferencer, sources: Sequence[Source], boxes: Box
 
     def not_read(source: Source, error: InputError) -> None:
         summary.unread.append(str(error))
-        writer.mark_broken(source.name)
+        writer.mark_broken(source, str(error))
         say(f'sapiens-mm: {error}')
         advance(None)
 
-    def not_written(source: Source, error: OSError) -> None:
-        if source.name not in summary.unwritten:  # once for all frames of a video
-            summary.unwritten[source.name] = f'{source.name}: {error.strerror or error}'
-            say(f'sapiens-mm: cannot write {summary.unwritten[source.name]}')
-        summary.stopped = summary.stopped or _disk_problem(writer, error)
-
-    writer.on_error = not_written
+    report_unwritten(writer, summary, say)
     with writer:
         for chunk in chunks(sources, inferencer.batch_size):
+            start, before = perf_counter(), sum(summary.done.values())
+            chunk = [writer.remaining(source, inferencer.tasks) for source in chunk]
             results = prefetch(inferencer.stream(chunk, boxes, not_read, stop), 2, lambda result: result.nbytes)
             try:
                 for result in results:
@@ -105,10 +105,30 @@ def process(inferencer: SapiensInferencer, sources: Sequence[Source], boxes: Box
                         break
             finally:
                 results.close()
-            if stop.is_set() or summary.stopped:
-                writer.close(complete=False)
+            stopped = stop.is_set() or summary.stopped
+            writer.close(complete=not stopped)
+            if chunk[0].kind == 'tar' and not stopped:
+                writer.end_tar(chunk[0])
+            number = sum(summary.done.values()) - before
+            ended = writer.take_ended((perf_counter() - start) / number if number else None)
+            if writer.collector is None:
+                summary.ended += ended
+            else:
+                writer.collect(ended)
+            if stopped or summary.stopped:
                 break
     return summary
+
+
+def report_unwritten(writer: ResultWriter, summary: Summary, say: Callable[[str], None]) -> None:
+    """Makes errors in writing part of a summary; a full disk or a lost folder stops the run."""
+    def not_written(source: Source, error: OSError) -> None:
+        if source.name not in summary.unwritten:  # once for all frames of a video
+            summary.unwritten[source.name] = f'{source.name}: {error.strerror or error}'
+            say(f'sapiens-mm: cannot write {summary.unwritten[source.name]}')
+        summary.stopped = summary.stopped or _disk_problem(writer, error)
+
+    writer.on_error = not_written
 
 
 def _disk_problem(writer: ResultWriter, error: OSError) -> str:
@@ -135,8 +155,9 @@ def process_on_devices(makes: Sequence[Make], sources: Sequence[Source], batch_s
         return [], Summary()
 
     def fail(chunk: list[Source]) -> tuple[list[Source], Summary]:
-        return chunk, Summary(unread=[f'{source.path}: its process died twice, perhaps for lack of memory; use fewer '
-                                      'devices or a smaller batch' for source in chunk])
+        reason = 'its process died twice, perhaps for lack of memory; use fewer devices or a smaller batch'
+        return chunk, Summary(unread=[f'{source.path}: {reason}' for source in chunk],
+                              ended=[Ended(source, reason) for source in chunk])
 
     def until_stopped(items: Iterable) -> Iterator:
         for item in items:

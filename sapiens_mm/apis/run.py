@@ -18,11 +18,12 @@ from ..tasks import canonical_name, is_pose
 from ..utils.files import locked
 from ..utils.text import some, with_option
 from .boxes import NMS_THRESHOLD, SCORE_THRESHOLD, BoxFile
+from .collect import Ended
 from .detector import default_detector
 from .features import FeatureOptions
 from .frames import URL_TIMEOUT, InputError, Source
 from .inferencer import SapiensInferencer
-from .job import Summary, process, process_on_devices
+from .job import Summary, process, process_on_devices, report_unwritten
 from .model_zoo import default_tasks
 from .models import pair_weights
 from .network import choose_devices
@@ -107,9 +108,6 @@ def run(options: RunOptions) -> int:
             if not 0 < timeout < threading.TIMEOUT_MAX:
                 raise ValueError(f'url_timeout: got {timeout:g}, expected a number of seconds above 0')
             devices = choose_devices(options.devices)
-            if 'coco' in (options.save or ()) and (devices or options.shard):
-                raise ValueError('save: got coco with several processes, expected it without --devices and --shard; '
-                                 'make the file afterwards: sapiens-mm convert OUT --to coco')
             if devices:
                 options = replace(options, device=devices[0])
             sources = find_sources(options.inputs, options.allow_urls, options.out, report, timeout)
@@ -127,15 +125,18 @@ def run(options: RunOptions) -> int:
             before = _read_meta(writer, _warn if options.resume else lambda message: None)
             kinds = _kinds(options, writer, sources)
             planned = _planned_meta(options, before if options.resume else {}, kinds)
-            todo = [source for source in sources
-                    if not (options.resume and writer.is_done(source, planned['models'][0]['tasks']))]
-            summary.skipped = len(sources) - len(todo)
+            tasks = planned['models'][0]['tasks']
+            done = [source for source in sources if options.resume and writer.is_done(source, tasks)]
+            names = {source.name for source in done}
+            todo = [source for source in sources if source.name not in names]
+            summary.skipped = len(done)
             boxes = _read_boxes(options, sources, todo) if options.boxes else None
+            writer.ended += [Ended(source) for source in done if writer.is_staged(source, tasks)]
             if not todo:
+                writer.finish()
                 return _report_all_done(options, before, planned, summary)
             inferencer = _load(options, kinds, all(source.kind == 'image' for source in sources), _warn)
-            for keypoint_format in (options.keypoint_format, *kinds & {'controlnet'}):
-                inferencer.check_keypoint_format(keypoint_format)
+            _expect_keypoints(options, inferencer, writer, kinds)
             if 'masks' in (options.save or ()) and 'seg' not in inferencer.tasks:
                 raise ValueError(f'save: got masks without seg ({", ".join(inferencer.tasks)}), expected the task seg')
             writer.make_folder()
@@ -238,6 +239,16 @@ def _load(options: RunOptions, kinds: set[str], images_only: bool, warn: Callabl
     return inferencer
 
 
+def _expect_keypoints(options: RunOptions, inferencer: SapiensInferencer, writer: ResultWriter, kinds: set[str]
+                      ) -> None:
+    for keypoint_format in kinds & {'controlnet'}:
+        inferencer.check_keypoint_format(keypoint_format)
+    names = inferencer.check_keypoint_format(options.keypoint_format)
+    if writer.collector is not None:
+        own = names is not None and options.keypoint_format == 'model'
+        writer.collector.expect(names, inferencer.metainfo['pose']['skeleton_links'] if own else None)
+
+
 def _check_kept(tasks: Sequence[str], kinds: set[str], images_only: bool, warn: Callable[[str], None]) -> list[str]:
     kept = _kept(tasks, kinds)
     dropped = [task for task in tasks if task not in kept]
@@ -291,17 +302,24 @@ def _process_on_devices(options: RunOptions, devices: Sequence[str], sources: Se
     event = get_context('spawn').Event()
     stop = StopOnSignal(event)
     kinds = _kinds(options, writer, sources)
-    makes = [partial(_Worker, replace(options, device=device), kinds, writer, event) for device in devices]
+    makes = [partial(_Worker, replace(options, device=device), kinds, writer.for_worker(), event)
+             for device in devices]
     threads = max(1, (os.cpu_count() or 1) // len(devices))
+    report_unwritten(writer, summary, lambda message: bar.write(message, file=sys.stderr))
     with bar, stop:
         for chunk, part in process_on_devices(makes, sources, options.batch_size, threads,
                                               lambda: bool(stop.code or summary.stopped)):
             for message in (*part.unread, *(f'cannot write {message}' for message in part.unwritten.values())):
                 bar.write(f'sapiens-mm: {message}', file=sys.stderr)
+            if writer.collector is not None:
+                writer.collect([*writer.take_ended(), *part.ended])
+                part.ended = []
             summary.add(part)
             bar.update(len(chunk))
             if summary.stopped:
                 event.set()
+        if not (stop.code or summary.stopped):
+            writer.finish()
     return _finish(options, summary, stop, images_only)
 
 

@@ -1,4 +1,4 @@
-"""Sources of inference: files, folders, patterns, URLs, cameras and arrays as one stream of frames."""
+"""Sources of inference: files, folders, patterns, tar files, URLs, cameras and arrays as one stream of frames."""
 import glob
 import hashlib
 import os
@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,7 +16,19 @@ from PIL import Image, ImageOps
 from ..tasks import dense_tasks
 from ..utils.files import read_json
 from ..utils.text import first_line
-from .frames import URL_TIMEOUT, Frame, InputError, Source, has_video, is_url, read_frames, to_rgb
+from .frames import (
+    URL_TIMEOUT,
+    Frame,
+    InputError,
+    Source,
+    has_video,
+    is_url,
+    is_web,
+    open_store,
+    read_frames,
+    read_image,
+    to_rgb,
+)
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.mts', '.m2ts', '.3gp', '.wmv',
@@ -32,7 +45,9 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
     """Finds the sources of files, folders (recursively), patterns, camera numbers and URLs.
 
     Files of a folder or pattern are sorted by name. Other file types and results (`RESULTS`) below a ``meta.json`` of
-    this package are skipped.
+    this package are skipped. A tar file of images is one source; folders' are skipped. Braces name several tar files:
+    ``'laion/{00000..00999}.tar'``. Addresses other than http(s), such as ``s3://``, are read by fsspec, and may be
+    patterns, or folders with a slash at the end.
 
     Args:
         without: Folder whose results are skipped in folders and patterns.
@@ -43,10 +58,10 @@ def find_sources(inputs: Sequence[str | os.PathLike], allow_urls: bool = False,
         InputError: An input is missing or unreadable, has no images or videos, or is a URL without ``allow_urls``.
     """
     files, others = [], []  # files with the folders that their names are relative to
-    for entry in map(os.fspath, inputs):
+    for entry in _expanded(map(os.fspath, inputs)):
         try:
             if is_url(entry):
-                others.append(replace(_url_source(entry, allow_urls), timeout=url_timeout))
+                others += [replace(source, timeout=url_timeout) for source in _url_sources(entry, allow_urls)]
             elif entry.isdecimal() and not osp.exists(entry):
                 others.append(_camera_source(entry))
             elif osp.isdir(entry):
@@ -73,10 +88,39 @@ def _camera_source(number: int | str) -> Source:
     return Source(str(number), f'camera{number}', 'camera')
 
 
-def _url_source(entry: str, allow_urls: bool) -> Source:
+def _expanded(entries: Iterable[str]) -> Iterator[str]:
+    for entry in entries:
+        if '{' in entry and entry.endswith('.tar') and not osp.exists(entry):
+            from ..pretrain.sources import SourceError, expand
+            try:
+                yield from expand(entry)
+            except SourceError as error:
+                raise InputError(str(error)) from error
+        else:
+            yield entry
+
+
+def _url_sources(entry: str, allow_urls: bool) -> list[Source]:
     if not allow_urls:
         raise InputError(f'input: got the URL {entry}, expected a file; to download it, add --allow-urls '
                          '(allow_urls=True)')
+    if is_web(entry) or not (entry.endswith('/') or glob.has_magic(entry)):
+        return [_url_source(entry)]
+    try:
+        import fsspec
+        store, path = fsspec.core.url_to_fs(entry)
+        found = store.find(path) if entry.endswith('/') else store.glob(path)
+        urls = [store.unstrip_protocol(path) for path in sorted(found)]
+    except Exception as error:  # of the store's library
+        raise InputError(f'{entry}: {type(error).__name__}: {first_line(error)}; addresses other than http(s) need pip '
+                         "install 'sapiens_mm[scale]' and the library of the store, such as s3fs") from error
+    urls = [url for url in urls if url.lower().endswith(_suffixes(entry))]
+    if not urls:
+        raise InputError(f"'{entry}' has no images ({', '.join(IMAGES)}) or videos ({', '.join(VIDEOS)})")
+    return list(map(_url_source, urls))
+
+
+def _url_source(entry: str) -> Source:
     try:
         url = urllib.parse.urlsplit(entry)
     except ValueError as error:
@@ -119,11 +163,15 @@ def _readable(paths: Iterable[str], entry: str, without: str | os.PathLike | Non
             has_results[folder] = any(map(_is_meta, metas)) or (parent != folder and in_results(parent))
         return has_results[folder]
 
-    readable = sorted(path for path in paths if path.lower().endswith(IMAGES + VIDEOS)
+    readable = sorted(path for path in paths if path.lower().endswith(_suffixes(entry))
                       and not (path.endswith(RESULTS) and in_results(osp.dirname(osp.abspath(path)))))
     if not readable:
         raise InputError(f"'{entry}' has no images ({', '.join(IMAGES)}) or videos ({', '.join(VIDEOS)})")
     return readable
+
+
+def _suffixes(entry: str) -> tuple[str, ...]:
+    return IMAGES + VIDEOS + (('.tar', ) if entry.endswith('.tar') else ())
 
 
 def _is_meta(path: str) -> bool:
@@ -135,6 +183,8 @@ def _is_meta(path: str) -> bool:
 
 def _kind(path: str) -> str:
     name = path.lower()
+    if name.endswith('.tar'):
+        return 'tar'
     unknown = not name.endswith(IMAGES) and osp.isfile(path)
     return 'video' if name.endswith(VIDEOS) or unknown and has_video(path) else 'image'
 
@@ -188,11 +238,49 @@ def frames_of_inputs(inputs, on_error: SourceErrorHandler | None = None) -> Iter
 def frames_of(sources: Iterable[Source], on_error: SourceErrorHandler | None = None) -> Iterator[Frame]:
     for source in sources:
         try:
-            yield from read_frames(source)
+            yield from _frames_of_tar(source, on_error) if source.kind == 'tar' else read_frames(source)
         except InputError as error:
             if on_error is None:
                 raise
             on_error(source, error)
+
+
+def _frames_of_tar(source: Source, on_error: SourceErrorHandler | None) -> Iterator[Frame]:
+    for member, data in _members(source):
+        try:
+            if data is None:
+                raise InputError(f'{member.path}: got two images of this name, expected different names')
+            if source.skip is None or not source.skip(member):
+                yield Frame(member, read_image(member.path, file=BytesIO(data)))
+        except InputError as error:
+            if on_error is None:
+                raise
+            on_error(member, error)
+
+
+def _members(source: Source) -> Iterator[tuple[Source, bytes | None]]:
+    """Yields the images in a tar file, encoded, or None for a name that was there before.
+
+    Raises an InputError if the file is damaged, has no images, or cannot be fetched.
+    """
+    from ..pretrain.sources import SourceError, tar_members
+    names: set[str] = set()
+    store = is_url(source.path) and not is_web(source.path)
+    try:
+        for member, data in tar_members(source.path, select=_is_image, open_stream=open_store if store else None):
+            name = '/'.join(part for part in member.split('/') if part not in ('', '.', '..'))
+            yield (Source(f'{source.path}/{member}', f'{source.name}/{name}', tar=source.name),
+                   None if name in names else data)
+            names.add(name)
+    except SourceError as error:
+        raise InputError(str(error)) from error
+    if not names:
+        raise InputError(f'{source.path}: got a tar file without images, expected some named {", ".join(IMAGES)}')
+
+
+def _is_image(name: str) -> bool:
+    base = name.rpartition('/')[2]
+    return base.lower().endswith(IMAGES) and not base.startswith('.')
 
 
 def _array_frame(image: np.ndarray | Image.Image, number: int, on_error: SourceErrorHandler | None) -> Iterator[Frame]:

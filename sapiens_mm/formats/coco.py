@@ -56,28 +56,29 @@ class AnnotationLines:
 
     Attributes:
         names: File names of the images in it.
+        keypoint_names: Those of all images; None if none has keypoints.
     """
 
     def __init__(self, target: str | os.PathLike, path: str | os.PathLike, resume: bool = False):
         self.target, self.path = Path(target), Path(path)
         self.names: set[str] = set()
-        self._file, self._keypoint_names = None, None
+        self._file, self.keypoint_names = None, None
         self._started = resume and self.path.exists()  # else an earlier file is replaced
         if self._started:
             self._drop_partial_line()
             for line in self._lines():
                 self.names.add(line['image']['file_name'])
-                self._keypoint_names = self._keypoint_names or line['category'].get('keypoints')
+                self.keypoint_names = self.keypoint_names or line['category'].get('keypoints')
 
     def append(self, image: Labels) -> None:
         """Writes the line of an image; a ValueError if earlier lines have another keypoint set."""
         line = dict(image=dict(file_name=image.file_name, width=image.width, height=image.height),
                     category=_category(image.keypoint_set), annotations=[_annotation(p) for p in image.people])
         names = line['category'].get('keypoints')
-        if names and self._keypoint_names and names != self._keypoint_names:
-            raise ValueError(f'{self.path}: got {len(names)} keypoints, expected the {len(self._keypoint_names)} of '
+        if names and self.keypoint_names and names != self.keypoint_names:
+            raise ValueError(f'{self.path}: got {len(names)} keypoints, expected the {len(self.keypoint_names)} of '
                              'earlier images; use another folder')
-        self._keypoint_names = self._keypoint_names or names
+        self.keypoint_names = self.keypoint_names or names
         if image.parts is not None:
             line |= dict(parts=_part_annotations(image), part_names=list(image.part_names))
         if self._file is None:

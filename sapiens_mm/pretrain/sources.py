@@ -111,7 +111,7 @@ class TarSource:
         if buffer < 1:
             raise ValueError(f'buffer: got {buffer}, expected at least 1 image')
         self.urls = [url for entry in ([urls] if isinstance(urls, (str, os.PathLike)) else urls)
-                     for url in _expand(os.fspath(entry))]
+                     for url in expand(os.fspath(entry))]
         self.buffer, self.retries, self.allow_pipes = buffer, retries, allow_pipes
         if not self.urls:
             raise SourceError(f"image source: got no tar file in {urls}, expected a folder of .tar files, a path such "
@@ -150,14 +150,20 @@ class TarSource:
             raise SourceError(f'shard {url}: got no image, expected members named {_expected()}')
 
 
-def tar_members(url: str, retries: int = 3, select: Callable[[str], bool] | None = None,
-                allow_pipes: bool = False) -> Iterator[tuple[str, bytes]]:
-    """Yields name and content of a tar file's selected members (:class:`TarSource`), or raises a SourceError."""
-    from webdataset.tariterators import tar_file_iterator
+def tar_members(url: str, retries: int = 3, select: Callable[[str], bool] | None = None, allow_pipes: bool = False,
+                open_stream: Callable[[str], BinaryIO] | None = None) -> Iterator[tuple[str, bytes]]:
+    """Yields name and content of a tar file's selected members (:class:`TarSource`), or raises a SourceError.
+
+    ``open_stream`` opens the address, by default :func:`open_url`.
+    """
+    try:
+        from webdataset.tariterators import tar_file_iterator
+    except ImportError as error:
+        raise _without_webdataset(error) from error
     given = images = 0
     for attempt in itertools.count():
         try:
-            with contextlib.closing(_Stream(url, allow_pipes)) as stream:
+            with contextlib.closing(_Stream(open_stream(url) if open_stream else open_url(url, allow_pipes))) as stream:
                 for member in itertools.islice(tar_file_iterator(stream, select_files=select), given, None):
                     given += 1
                     images += is_image(member['fname'])
@@ -185,8 +191,8 @@ def build_source(cfg: dict) -> FileSource | TarSource:
 class _Stream:
     """A tar file that is read once; checks its end, since tarfile accepts a file that ends between two members."""
 
-    def __init__(self, url: str, allow_pipes: bool = False):
-        self._file = open_url(url, allow_pipes)
+    def __init__(self, file: BinaryIO):
+        self._file = file
         self._size = self._zeros = 0  # bytes read so far, and zeros at their end
 
     def read(self, size: int) -> bytes:
@@ -230,14 +236,20 @@ def open_url(url: str, allow_pipes: bool = False) -> BinaryIO:
     return gopen(url)
 
 
-def _expand(url: str) -> list[str]:
+def expand(url: str) -> list[str]:
+    """Returns the tar files of a folder, or of a path or address with braces; an existing path is returned as it is."""
     try:
         from webdataset.shardlists import expand_urls
     except ImportError as error:
-        raise SourceError("tar shards need the webdataset library: pip install 'sapiens_mm[pretrain]'") from error
+        raise _without_webdataset(error) from error
     if os.path.isdir(url):
         return sorted(str(path) for path in Path(url).glob('*.tar'))
     return [url] if os.path.exists(url) else expand_urls(url)
+
+
+def _without_webdataset(error: ImportError) -> SourceError:
+    return SourceError(f"tar shards need the webdataset library ({error}): pip install 'sapiens_mm[pretrain]' or "
+                       "'sapiens_mm[scale]'")
 
 
 def _check(urls: list[str], wrong: list[str], what: str, remedy: str) -> None:

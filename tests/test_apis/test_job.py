@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -106,12 +107,62 @@ def test_settings_of_earlier_runs_are_kept(photos, tmp_path):
     assert [meta['protocol']['flip_test'], *(old['protocol']['flip_test'] for old in meta['earlier'])] == [True, False]
 
 
-@pytest.mark.parametrize('kwargs', [dict(devices=['cuda:99']), dict(devices=['all', 'cpu']), dict(devices=['tpu9']),
-                                    dict(devices=['cpu'], save=['coco'])])
+def table(folder, kind):
+    parquet = pytest.importorskip('pyarrow.parquet')
+    rows = sum((parquet.read_table(path).to_pylist() for path in folder.glob(f'{kind}*.parquet')), [])
+    return sorted(({**row, 'seconds': None} for row in rows), key=lambda row: row['image'])
+
+
+def members(folder):
+    found = {}
+    for path in folder.glob('*.tar'):
+        with tarfile.open(path) as archive:
+            found |= {member.name: archive.extractfile(member).read() for member in archive}
+    return found
+
+
+@pytest.mark.parametrize('ways', [[dict(devices=['cpu', 'cpu'])], [dict(shard=(0, 2)), dict(shard=(1, 2))]])
+def test_tables_and_archives_of_several_processes(photos, tmp_path, expected, monkeypatch, ways):
+    monkeypatch.setattr('sapiens_mm.apis.job._BATCHES', 2)
+    (photos / 'broken.png').write_bytes(b'no image')
+    one, several, save = tmp_path / 'one', tmp_path / 'several', ['parquet', 'tar', 'coco', 'json']
+    try:
+        assert run(options(photos, one, save=save)) == 1
+        assert {run(options(photos, several, save=save, **way)) for way in ways} <= {0, 1}
+        for way in ways:
+            run(options(photos, several, save=save, resume=True, **way))
+    finally:
+        (photos / 'broken.png').unlink()
+    for kind in ('people', 'images'):
+        assert table(several, kind) == table(one, kind)
+    assert [row['image'] for row in table(one, 'images') if row['error']] == ['broken.png']
+    assert [row['image'] for row in table(one, 'people')] == sorted(f'{number}.png' for number in range(NUMBER))
+    assert members(several) == members(one) == {
+        f'{name[0]}.json': content for name, content in expected.items() if name != 'meta.json'}
+    files = [json.loads(path.read_text()) for path in several.glob('coco*.json')]
+    assert sorted(image['file_name'] for file in files for image in file['images']) == [
+        f'{number}.png' for number in range(NUMBER)]
+    assert not list(several.glob('.unfinished*'))
+    assert not list(several.glob('*.png.json'))
+
+
+def test_tables_of_two_runs_into_one_folder(photos, tmp_path, capsys):
+    assert run(options(photos / '0.png', tmp_path, save=['parquet'])) == 0
+    assert run(options(photos, tmp_path, save=['parquet'])) == 2
+    assert '--out' in capsys.readouterr().err
+    assert run(options(photos, tmp_path, save=['parquet'], resume=True)) == 0
+    assert len(table(tmp_path, 'people')) == NUMBER
+    assert run(options(photos, tmp_path, save=['parquet'], resume=True)) == 0
+    assert f'all {NUMBER} inputs' in capsys.readouterr().out
+    assert run(options(photos, tmp_path, save=['parquet', 'json'], resume=True)) == 0
+    assert len(table(tmp_path, 'people')) == NUMBER
+    assert len(list(tmp_path.glob('*.png.json'))) == NUMBER
+
+
+@pytest.mark.parametrize('kwargs', [dict(devices=['cuda:99']), dict(devices=['all', 'cpu']), dict(devices=['tpu9'])])
 def test_bad_devices(photos, tmp_path, kwargs, capsys):
     assert run(options(photos, tmp_path / 'out', **kwargs)) == 2
-    name = '--save' if 'save' in kwargs else '--devices'
-    assert name in capsys.readouterr().err
+    assert '--devices' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
 
 
@@ -157,7 +208,7 @@ def test_only_the_source_that_kills_its_process_twice_is_lost(tmp_path, monkeypa
 def test_a_killed_run_is_resumed(photos, tmp_path, expected, victim):
     """SIGKILL at several moments; every file is whole at any time, and none is missing at the end."""
     command = [sys.executable, '-m', 'sapiens_mm', 'run', str(photos), '--out', str(tmp_path), '--size', 'tiny',
-               '--tasks', 'pose-17', '--detector', 'none', '--save', 'json', '--batch-size', '1', '--resume',
+               '--tasks', 'pose-17', '--detector', 'none', '--save', 'json,parquet', '--batch-size', '1', '--resume',
                '--devices', 'cpu,cpu']
     for seconds in (6, 10, 14, 18):
         started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -171,5 +222,6 @@ def test_a_killed_run_is_resumed(photos, tmp_path, expected, victim):
         for path in tmp_path.glob('*.json'):
             json.loads(path.read_text())
     assert subprocess.run(command, capture_output=True, text=True).returncode == 0
-    found = {name: content for name, content in contents(tmp_path).items() if name != 'meta.json'}
+    assert [row['image'] for row in table(tmp_path, 'people')] == [f'{number}.png' for number in range(NUMBER)]
+    found = {name: content for name, content in contents(tmp_path).items() if name.endswith('.png.json')}
     assert found == {name: content for name, content in expected.items() if name != 'meta.json'}

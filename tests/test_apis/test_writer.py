@@ -215,7 +215,7 @@ def test_a_truncated_video_is_not_done(tmp_path):
     frame = make_result('clip.mp4', 'video', 0)
     writer = ResultWriter(tmp_path, ['video'])
     writer.write(frame)
-    writer.mark_broken('clip.mp4')
+    writer.mark_broken(Source('clip.mp4', 'clip.mp4', 'video'), 'truncated')
     writer.close()
     assert (tmp_path / 'clip.mp4.overlay.mp4').exists()
     assert not writer.is_done(frame.source)
@@ -335,9 +335,11 @@ def test_a_coco_file_has_one_keypoint_set(tmp_path):
     errors = []
     with ResultWriter(tmp_path, ['coco'], resume=True) as writer:
         writer.on_error = lambda source, error: errors.append(str(error))
-        assert not writer.write(other)
-        assert writer.write(_people('coco'))
+        writer.write(other)
     assert '17 keypoints' in errors[0]
+    assert [image.file_name for image in coco.read(tmp_path / 'coco.json')] == ['a.jpg']
+    with ResultWriter(tmp_path, ['coco'], resume=True) as writer:
+        writer.write(_people('coco'))
     assert [image.file_name for image in coco.read(tmp_path / 'coco.json')] == ['a.jpg', 'coco']
 
 

@@ -10,6 +10,7 @@ import os.path as osp
 import re
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..formats import results, tables
@@ -27,12 +28,21 @@ KINDS = ('coco', 'parquet', 'tar')
 #: Results and bytes of files that are collected at once. An archive has about as many.
 _MOST_RESULTS, _MOST_BYTES = 4096, 2**29
 _STAGING = '.unfinished'
-_FILES = dict(parquet=('people*.parquet', 'images*.parquet'), tar=('samples*.tar', ))
+_SHARD = r'(-\d{5,}-of-\d{5,})?'
+_TABLES, _ARCHIVES = rf'(people|images){_SHARD}\.parquet', rf'samples{_SHARD}-\d{{5,}}\.tar'
 
 
 def _shard_of(path: str) -> tuple[int, int] | None:
     match = re.search(r'-(\d{5,})-of-(\d{5,})', osp.basename(path))
     return match and (int(match[1]), int(match[2]))
+
+
+def _names_in_lines(path: str) -> Iterator[str]:
+    """Yields the file names in the lines of COCO annotations, which another shard may be writing."""
+    with open(path, 'rb') as file:
+        for line in file:
+            with suppress(ValueError):
+                yield json.loads(line)['image']['file_name']
 
 
 @dataclass
@@ -67,16 +77,17 @@ class Collector:
         self._links: Sequence[Sequence[int]] | None = None
         if 'parquet' in self.kinds:
             tables.import_pyarrow()
-            for path in (*self._find('images*.parquet'), *(images for _, images in self._part_files())):
+            finished = [path for path in self._find(_TABLES) if osp.basename(path).startswith('images')]
+            for path in (*finished, *(images for _, images in self._part_files())):
                 self._note('parquet', tables.done_images(path))
-        if 'tar' in self.kinds:
-            for path in self._find('samples*.jsonl'):
-                if osp.exists(f'{path[:-6]}.tar'):
-                    self._note_archive(path)
+        for path in self._find(_ARCHIVES) if 'tar' in self.kinds else ():
+            self._note_archive(f'{path[:-4]}.jsonl')
         self._lines = AnnotationLines(*(self._path(f'coco{self._suffix}{ending}') for ending in ('.json', '.jsonl')),
                                       resume) if 'coco' in self.kinds else None
         if self._lines is not None:
-            self._note('coco', (re.sub(r'\.frames/\d{6,}\.jpg$', '', name) for name in self._lines.names))
+            others = (name for path in self._find(rf'coco{_SHARD}\.jsonl') if resume and _shard_of(path) != shard
+                      for name in _names_in_lines(path))
+            self._note('coco', (re.sub(r'\.frames/\d{6,}\.jpg$', '', name) for name in (*self._lines.names, *others)))
 
     def has(self, name: str) -> bool:
         """Returns whether all kinds have an input."""
@@ -144,11 +155,11 @@ class Collector:
         def count(shard: tuple[int, int] | None) -> int:
             return 0 if shard is None else shard[1]
 
-        unfinished = self._find(f'{_STAGING}*')
+        unfinished = self._find(re.escape(_STAGING) + _SHARD)
         if foreign := [path for path in unfinished if count(_shard_of(path)) != count(self.shard)]:
             raise ValueError(f'out: got unfinished results of another number of shards ({osp.basename(foreign[0])} in '
                              f'{self.folder}), expected none; resume that run first')
-        finished = [path for kind, patterns in _FILES.items() if kind in self.kinds for pattern in patterns
+        finished = [path for kind, pattern in (('parquet', _TABLES), ('tar', _ARCHIVES)) if kind in self.kinds
                     for path in self._find(pattern)]
         mine = [path for path in unfinished + finished
                 if _shard_of(path) == self.shard or count(_shard_of(path)) != count(self.shard)]
@@ -160,7 +171,8 @@ class Collector:
         return osp.join(self.folder, name)
 
     def _find(self, pattern: str) -> list[str]:
-        return sorted(glob.glob(osp.join(glob.escape(self.folder), pattern)))
+        names = os.listdir(self.folder) if osp.isdir(self.folder) else []
+        return [self._path(name) for name in sorted(names) if re.fullmatch(pattern, name)]
 
     def _tables(self) -> tuple[str, str]:
         return self._path(f'people{self._suffix}.parquet'), self._path(f'images{self._suffix}.parquet')

@@ -274,6 +274,10 @@ def _members(source: Source) -> Iterator[tuple[Source, bytes | None]]:
             names.add(name)
     except SourceError as error:
         raise InputError(str(error)) from error
+    except Exception as error:
+        if not store:
+            raise
+        raise InputError(f'{source.path}: {type(error).__name__}: {first_line(error)}') from error  # of its library
     if not names:
         raise InputError(f'{source.path}: got a tar file without images, expected some named {", ".join(IMAGES)}')
 

@@ -262,7 +262,7 @@ class ResultWriter:
                 for folder in {self.folder, self._staging or self.folder}:
                     self._write_to(self._path(source.name, 'json', folder), _write_json, content)
         if self._staging is not None and source.name not in self._broken:
-            self.ended.append(Ended(source))
+            self.ended.append(Ended(replace(source, skip=None)))  # which cannot go to another process
 
     def take_ended(self, seconds: float | None = None) -> list[Ended]:
         """Returns the inputs that ended since the last call, for :meth:`collect`; ``seconds`` is for an image."""
@@ -295,7 +295,7 @@ class ResultWriter:
     def mark_broken(self, source: Source, reason: str) -> None:
         """Marks a source that was not read or written completely, so that it is not recorded as done."""
         if source.name not in self._broken and self._staging is not None:
-            self.ended.append(Ended(source, reason))
+            self.ended.append(Ended(replace(source, skip=None), reason))
         self._broken.add(source.name)
 
     @contextmanager

@@ -192,6 +192,7 @@ def test_archives_are_split(tmp_path, monkeypatch):
 
 
 def test_shards_have_their_own_files(tmp_path):
+    (tmp_path / 'images_of_mine.parquet').touch()
     for index in range(2):
         write(tmp_path, ['parquet', 'tar', 'coco'], [make_result(f'{index}.jpg')], shard=(index, 2))
     assert [name for name in names_in(tmp_path) if '00001-of-00002' in name] == [
@@ -204,7 +205,7 @@ def test_shards_have_their_own_files(tmp_path):
             ResultWriter(tmp_path, ['parquet'], **kwargs)
         with pytest.raises(ValueError, match='resume'):
             ResultWriter(tmp_path, ['tar'], **kwargs)
-    writer = ResultWriter(tmp_path, ['parquet', 'tar'], resume=True)  # as one run
+    writer = ResultWriter(tmp_path, ['parquet', 'tar', 'coco'], resume=True)  # as one run
     assert all(writer.is_done(Source('', f'{index}.jpg')) for index in range(2))
 
 

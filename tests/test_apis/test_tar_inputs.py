@@ -2,6 +2,7 @@
 import http.server
 import io
 import json
+import pickle
 import tarfile
 import threading
 from functools import partial
@@ -136,6 +137,14 @@ def test_a_killed_run_over_tar_files_is_resumed(shards, tmp_path, save):
         with tarfile.open(out / 'samples-00000.tar') as archive:
             assert archive.getnames() == [f'{name[:-4]}.json' for name in names]
     assert not (out / '.unfinished').exists()
+
+
+def test_a_worker_tells_its_parent_what_ended(shards, tmp_path):
+    (shards / '00000.tar').write_bytes(b'')
+    worker = ResultWriter(tmp_path / 'out', ['tar']).for_worker()
+    summary = process(Drawn(), find_sources([f'{shards}/*.tar']), None, worker, threading.Event())
+    ended = pickle.loads(pickle.dumps(summary)).ended
+    assert [(entry.source.name, bool(entry.error)) for entry in ended] == [('00000.tar', True), ('00001.tar', False)]
 
 
 def test_a_truncated_tar_file_and_the_repaired_one(tmp_path):

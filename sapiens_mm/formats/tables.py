@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from ..utils.files import replacing
 from .results import people_rows
 
-_ROWS = 2000  # results of a row group
+_ROWS, _BATCH = 2000, 100  # results of a row group; of those at a time as Python objects, which take ten times more
 
 
 @dataclass
@@ -55,14 +55,22 @@ def write_part(people: str | os.PathLike, images: str | os.PathLike, rows: Itera
     pa, parquet = import_pyarrow()
     metadata = {'keypoint_names': json.dumps(keypoint_names)}
     schemas = [schema.with_metadata(metadata) for schema in (people_schema(keypoint_names), _images_schema())]
-    rows = iter(rows)
     with replacing(images) as images_file, replacing(people) as people_file, \
             parquet.ParquetWriter(people_file, schemas[0], compression='zstd') as people_writer, \
             parquet.ParquetWriter(images_file, schemas[1], compression='zstd') as images_writer:
-        while group := list(islice(rows, _ROWS)):
-            persons = [person for row in group if row.content for person in people_rows(row.content, row.image)]
-            people_writer.write_table(people_table(persons, keypoint_names).cast(schemas[0]))
-            images_writer.write_table(pa.Table.from_pylist(list(map(_image_row, group)), schemas[1]))
+        rows = iter(rows)
+        while group := list(islice(_batch_tables(rows, schemas), _ROWS // _BATCH)):
+            for writer, batches in zip((people_writer, images_writer), zip(*group)):
+                writer.write_table(pa.concat_tables(batches))
+
+
+def _batch_tables(rows: Iterator[Row], schemas: Sequence) -> Iterator[tuple]:
+    """Yields tables of people and of images."""
+    pa, _ = import_pyarrow()
+    while batch := list(islice(rows, _BATCH)):
+        persons = [person for row in batch if row.content for person in people_rows(row.content, row.image)]
+        yield (pa.Table.from_pylist(persons, schemas[0]),
+               pa.Table.from_pylist(list(map(_image_row, batch)), schemas[1]))
 
 
 def merge(parts: Sequence[tuple[str, str]], people: str | os.PathLike, images: str | os.PathLike, **metadata) -> None:

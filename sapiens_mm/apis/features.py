@@ -34,14 +34,14 @@ class FeatureOptions:
                              'load its checkpoint')
         for name, value, known in (('of', self.of, ('frame', 'person')), ('pool', self.pool, (None, 'mean', 'mask'))):
             if value not in known:
-                raise ValueError(f'features, {name}: got {value!r}, expected one of {", ".join(map(str, known))}')
+                raise ValueError(f'features_{name}: got {value!r}, expected one of {", ".join(map(str, known))}')
         number = model.network.number_of_layers
         if wrong := [layer for layer in self.layers if not -number <= layer < number]:
-            raise ValueError(f'features, layers: got {wrong[0]}, expected {-number} to {number - 1}')
+            raise ValueError(f'features_layers: got {wrong[0]}, expected {-number} to {number - 1}')
         if not self.layers:
-            raise ValueError('features, layers: got none, expected some; -1 is the last')
+            raise ValueError('features_layers: got none, expected some; -1 is the last')
         if self.pool == 'mask' and 'seg' not in tasks:
-            raise ValueError(f"features, pool: got 'mask' with the tasks {', '.join(tasks)}, expected seg among them")
+            raise ValueError(f"features_pool: got 'mask' with the tasks {', '.join(tasks)}, expected seg among them")
 
 
 @torch.inference_mode()

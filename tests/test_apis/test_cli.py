@@ -79,7 +79,10 @@ def test_help_and_wrong_options_need_no_torch(start, args, text):
     ('. --tasks parts,depth --keypoint-format openpose', ["--keypoint-format: got 'openpose'"]),
     ('. --tasks depth --save json', ['--save: got json', 'depth']),
     ('. --tasks depth --save coco', ['--save: got coco']),
-    ('. --save coco --keypoint-format openpose', ['--save: got coco'])])
+    ('. --save coco --keypoint-format openpose', ['--save: got coco']),
+    ('. --save masks --keypoint-format pose2sim', ['--save', 'masks', 'pose2sim']),
+    ('. --save masks --tasks pose-17', ['--save: got masks', 'seg']),
+    ('. --features-layers a', ['--features-layers', "'a'"])])
 def test_options_that_are_refused_before_imports(monkeypatch, capsys, args, values):
     monkeypatch.setattr('sapiens_mm_cli._import', lambda command: pytest.fail('imported'))
     with pytest.raises(SystemExit) as info:

@@ -32,8 +32,8 @@ def backbone_output(inferencer, crop):
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (dict(of='people'), 'features_of.*people'), (dict(pool='max'), 'max'), (dict(layers=6), '6'), (dict(layers=[0, -7]), '-7'),
-    (dict(layers=[]), 'layers')])
+    (dict(of='people'), 'features_of.*people'), (dict(pool='max'), 'max'), (dict(layers=6), '6'),
+    (dict(layers=[0, -7]), '-7'), (dict(layers=[]), 'layers')])
 def test_invalid_options(inferencer, image, options, message):
     with pytest.raises(ValueError, match=message):
         inferencer.features(image, **options)

@@ -122,6 +122,7 @@ def test_openpose_for_other_programs():
 
 
 def test_table_equals_json():
+    pytest.importorskip('pandas')
     result = make_result(17, track_ids=np.array([7, 3]), index=5, rate=25.)
     content, rows = result.to_json(), result.to_df().to_dict('records')
     for person, (row, entry) in enumerate(zip(rows, content['instances'], strict=True)):
@@ -135,6 +136,7 @@ def test_table_equals_json():
 
 
 def test_tables_have_the_same_columns():
+    pytest.importorskip('pandas')
     tables = [make_result(17).to_df(), make_result(persons=0, maps=()).to_df(), make_result(keypoints=None).to_df(),
               make_result(17, track_ids=np.array([7, 3]), index=5, rate=25.).to_df()]
     assert [len(table) for table in tables] == [2, 0, 2, 2]

@@ -256,7 +256,7 @@ def _check_kept(tasks: Sequence[str], kinds: set[str], images_only: bool, warn: 
         keeping = [kind for kind in (*KINDS, '--show') if kind in kinds]
         ways = [kind for kind in KINDS if set(dropped) <= set(kept_tasks(tasks, {kind}))
                 and not (images_only and kind == 'video')]
-        text = (f'{", ".join(dropped)}: results are not kept by {" and ".join(keeping)}; add '
+        text = (f'{", ".join(dropped)}: results are not kept by {", ".join(keeping)}; add '
                 f'{", ".join(ways[:-1])} or {ways[-1]} to --save')
         if not kept:
             raise ValueError(f'nothing to do for {text}')

@@ -166,7 +166,7 @@ def test_default_kinds(run, tmp_path, write_video, capsys):
     assert run(*args, '--resume') == 0
     assert '1 image in' in capsys.readouterr().out
     assert run(*args[1:]) == 0
-    assert 'depth, normal: results are not kept by json and video; add npz, png or sheet' in (
+    assert 'depth, normal: results are not kept by json, video; add npz, png or sheet' in (
         capsys.readouterr().err)
 
 

@@ -167,6 +167,8 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         'into one folder')
     add('--dtype', choices=('fp32', 'bf16', 'fp16'), help="by default the device's fastest")
     add('--compile', action='store_true', help='compile the models; the first batches are slow')
+    add('--runtime', default='torch', choices=('torch', 'openvino'), help='what runs the models; openvino, on the CPU, '
+        'converts them at the first start (%(default)s)')
     add('--batch-size', type=_count, default=4, help='people in a batch (%(default)s)')
     add('--flip-test', action='store_true', help='average with the mirror image, at twice the time; published results '
         'of keypoints use it, those of segmentation, depth and normals do not')
@@ -247,6 +249,8 @@ def _run_problems(args: argparse.Namespace) -> list[str]:
     if args.devices and (args.device or args.show):
         problems.append(f'--devices: got {",".join(args.devices)} with {"--device" if args.device else "--show"}, '
                         'expected one of them')
+    if args.compile and args.runtime != 'torch':
+        problems.append(f'--compile: got it with --runtime {args.runtime}, expected --runtime torch; omit one of them')
     if args.smooth and not args.track:
         problems.append(f'--smooth: got {args.smooth} without --track; add --track')
     if args.config and len(args.config) != len(args.checkpoint):

@@ -51,6 +51,7 @@ setup(
         'export': requirements('export'),
         'interop': requirements('interop'),
         'openmmlab': requirements('openmmlab'),
+        'openvino': requirements('openvino'),
         'pretrain': requirements('pretrain'),
         'ray': requirements('ray'),
         'scale': requirements('scale'),

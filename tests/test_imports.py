@@ -29,8 +29,8 @@ ALLOWED = {
     'pose': (BASE | {'mmpose', 'xtcocotools', 'cv2'}, {'backbones', 'engine', *DRAWING}),
     'dense': (BASE | {'mmseg', 'cv2', 'PIL'}, {'backbones', 'engine', *DRAWING}),
     'apis': (BASE | HOSTS | {'torchvision', 'cv2', 'PIL', 'av', 'safetensors', 'onnxruntime', 'onnxscript', 'gradio',
-                             'scipy', 'starlette', 'tqdm', 'cvat_sdk', 'fsspec', 'huggingface_hub', 'pandas',
-                             'supervision'},
+                             'scipy', 'starlette', 'tqdm', 'cvat_sdk', 'fsspec', 'huggingface_hub', 'openvino',
+                             'pandas', 'supervision'},
              {'backbones', 'dense', 'engine', 'formats', 'pose', 'pretrain', 'synth', *DRAWING}),
 }
 TREES = {}

@@ -19,6 +19,7 @@ from PIL import Image
 from ..engine.checkpoint import CheckpointError
 from ..engine.fetch import is_cached
 from ..tasks import canonical_name, dense_tasks, is_pose
+from ..utils.files import cache_folder
 from ..utils.text import count, with_option
 from .boxes import FindBoxes
 from .clients import Clients, client_of
@@ -347,7 +348,7 @@ def _save_image(image: np.ndarray, folder: str, name: str) -> str:
 def find_examples(folder: str | None, number: int = 5) -> list[str]:
     """Returns the images of a folder (InputError without any), by default synthetic people, which are cached."""
     if folder is None:
-        cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'sapiens_mm', 'examples')
+        cache = cache_folder('examples')
         try:
             from ..synth.generate import Settings, generate
             print(f'examples: {number} images of synthetic people in {cache}, drawn at the first start')

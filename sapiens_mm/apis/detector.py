@@ -19,6 +19,7 @@ from .frames import Frame
 from .model_config import read_config
 from .models import load_released, weights_of
 from .network import TaskModel
+from .openvino_model import use_openvino
 
 #: Name -> mmdet's config and the URL of the weights.
 DETECTORS = {
@@ -34,7 +35,8 @@ def default_detector(size: str, own_weights: bool) -> str:
 
 
 def make_detector(detector: str | tuple | FindBoxes, models: Sequence[TaskModel], score_threshold: float,
-                  batch_size: int, device: torch.device, dtype: torch.dtype) -> tuple[str, FindBoxes]:
+                  batch_size: int, device: torch.device, dtype: torch.dtype, runtime: str = 'torch'
+                  ) -> tuple[str, FindBoxes]:
     """Returns the name of a detector and its function from frames to boxes.
 
     The detector ``parts`` uses the segmentation of ``models``, or loads the embedded one.
@@ -48,7 +50,12 @@ def make_detector(detector: str | tuple | FindBoxes, models: Sequence[TaskModel]
         return function_name(detector), detector
     if detector == 'parts':
         model = next((model for model in models if 'seg' in model.tasks), None)
-        return 'parts', SegDetector(model or load_released('tiny', 'seg', device=device, dtype=dtype))
+        if model is None:
+            model = load_released('tiny', 'seg', device=device,
+                                  dtype=torch.float32 if runtime == 'openvino' else dtype)
+            if runtime == 'openvino':
+                use_openvino(model, dtype)
+        return 'parts', SegDetector(model)
     if isinstance(detector, str) and detector not in DETECTORS:
         raise ValueError(f"detector: got '{detector}', expected {', '.join(DETECTORS)}, parts, none, or a config and "
                          'checkpoint of mmdet')

@@ -30,8 +30,8 @@ class FeatureOptions:
     def check(self, model: TaskModel, tasks: Sequence[str]) -> None:
         """Raises a ValueError if the options are invalid, or the model has no such features."""
         if not isinstance(model.network, SapiensNetwork):
-            raise ValueError(f'features: got {model.source}, which has no backbone here, expected a model in PyTorch; '
-                             'load its checkpoint')
+            raise ValueError(f'features: got {model.source}, run by {model.runtime}, expected a model in PyTorch; load '
+                             'its checkpoint with the runtime torch')
         for name, value, known in (('of', self.of, ('frame', 'person')), ('pool', self.pool, (None, 'mean', 'mask'))):
             if value not in known:
                 raise ValueError(f'features_{name}: got {value!r}, expected one of {", ".join(map(str, known))}')

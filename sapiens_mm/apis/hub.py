@@ -88,7 +88,8 @@ def write_folder(folder: str | os.PathLike, models: Sequence[TaskModel], facts: 
     license, name = license or _known_license(models), name or os.path.basename(os.path.abspath(folder))
     for model in models:
         if not isinstance(model.network, SapiensNetwork):
-            raise ValueError(f'save_pretrained: got {model.source}, expected a model in PyTorch; load its checkpoint')
+            raise ValueError(f'save_pretrained: got {model.source}, run by {model.runtime}, expected a model in '
+                             'PyTorch; load its checkpoint with the runtime torch')
         if model.network.dtype != torch.float32:
             raise ValueError(f'save_pretrained: got weights that were rounded to {facts["dtype"]}, expected float32; '
                              "load them with dtype='fp32'")

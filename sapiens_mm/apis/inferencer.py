@@ -33,11 +33,14 @@ from .frames import Frame, InputError, Source
 from .hub import find_pretrained, push, write_folder
 from .models import load_models
 from .network import SapiensNetwork, TaskModel, choose_device, choose_dtype
+from .openvino_model import check_openvino, use_openvino
 from .result import Result
 from .smoothing import OneEuro, smooth, steady
 from .sources import frames_of_inputs, known_sources
 from .streams import MAX_WAITING, groups, prefetch
 from .tracker import track
+
+RUNTIMES = 'torch', 'openvino'
 
 
 @dataclass
@@ -73,6 +76,8 @@ class SapiensInferencer:
         device: Such as ``'cuda:0'``; by default the GPU.
         dtype: ``'fp32'``, ``'bf16'``, ``'fp16'`` or torch's; by default the device's fastest.
         compile: Whether to compile the transformer blocks; the first batches are slow.
+        runtime: ``'torch'``, or ``'openvino'`` on the CPU, which also runs the detector ``'parts'``; its conversion of
+            a model is cached. ONNX files are run by ONNX Runtime.
         detector: ``'rtmdet-m'``; a config and checkpoint of mmdet; a function from frames to boxes; ``'parts'``, the
             foreground regions of the segmentation (of the embedded model if no other is loaded); or None: each whole
             frame is one person. ``'auto'`` is ``'parts'`` with the embedded model, else ``'rtmdet-m'``.
@@ -111,7 +116,8 @@ class SapiensInferencer:
                  track: bool = False,
                  detect_every: int = 1,
                  smooth: OneEuro | None = None,
-                 steady: bool = False):
+                 steady: bool = False,
+                 runtime: str = 'torch'):
         check_count('batch_size', batch_size)
         check_count('detect_every', detect_every)
         for name, value in (('score_threshold', score_threshold), ('nms_threshold', nms_threshold)):
@@ -127,11 +133,17 @@ class SapiensInferencer:
             raise ValueError('tasks: got none, expected some; pass None to run every available task')
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
+        self.runtime = runtime
+        self._check_runtime(compile)
         self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
         self.per_person, self.flip_test, self.batch_size = per_person, flip_test, batch_size
         self.track, self.detect_every, self.smooth, self.steady = track, detect_every, smooth, steady
         self.feature_options: FeatureOptions | None = None
-        self._set_models(load_models(tasks, size, weights, device=self.device, dtype=self.dtype))
+        loaded = torch.float32 if runtime == 'openvino' else self.dtype
+        self._set_models(load_models(tasks, size, weights, device=self.device, dtype=loaded))
+        if runtime == 'openvino':
+            for model in self.models:
+                use_openvino(model, self.dtype)
         self.metainfo = {get_task(task).name: model.metainfo[task] for model in self.models for task in model.tasks}
         if flip_test:
             self._check_flip_indices()
@@ -145,7 +157,15 @@ class SapiensInferencer:
         self.boxes_of, self.find_boxes = 'none', whole_frames
         if detector not in (None, 'none') and (self.pose or self.per_person):
             self.boxes_of, self.find_boxes = make_detector(detector, self.dense, score_threshold, batch_size,
-                                                           self.device, self.dtype)
+                                                           self.device, self.dtype, runtime)
+
+    def _check_runtime(self, compile: bool) -> None:
+        if self.runtime not in RUNTIMES:
+            raise ValueError(f'runtime: got {self.runtime!r}, expected one of {", ".join(RUNTIMES)}')
+        if self.runtime == 'openvino':
+            if compile:
+                raise ValueError('compile: got True with the runtime openvino, expected False')
+            check_openvino(self.device, self.dtype)
 
     def _set_models(self, models: list[TaskModel]) -> None:
         self.models = models
@@ -422,7 +442,8 @@ class SapiensInferencer:
             sapiens_mm=__version__, torch=torch.__version__, device=str(self.device),
             dtype=str(self.dtype).removeprefix('torch.'),
             models=sorted((dict(tasks=sorted(model.tasks, key=_place), source=model.source, sha256=model.sha256,
-                                input_size=list(model.input_size)) for model in self.models),
+                                input_size=list(model.input_size), runtime=model.runtime,
+                                dtype=str(model.dtype).removeprefix('torch.')) for model in self.models),
                           key=lambda model: _place(model['tasks'][0])),
             protocol=dict(
                 box_padding=PADDING, flip_test=self.flip_test, maps_of='persons' if self.per_person else 'frame',

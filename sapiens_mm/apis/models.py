@@ -85,7 +85,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     if not set(tasks) & set(available):
         raise ValueError(f'tasks: got {", ".join(tasks)}, expected some of {", ".join(available)} for {source}')
     loaded = TaskModel(available, input_size, metainfo, network, source, path, torch.device(device), codec,
-                       dict(model=model_cfg))
+                       dict(model=model_cfg), dtype=dtype)
     loaded.keep(tasks)
     network.to(device).cast(dtype)
     return loaded

@@ -94,6 +94,8 @@ class TaskModel:
         source, path: Path or address of the weights, and their local file.
         codec: Decoder of heatmaps, a ``SapiensUDPHeatmap``; None without keypoints.
         config: The model's config, None for ONNX.
+        runtime: What runs it: ``'torch'``, ``'onnx'`` or ``'openvino'``.
+        dtype: Of its computations.
     """
     tasks: tuple[str, ...]
     input_size: tuple[int, int]
@@ -104,6 +106,8 @@ class TaskModel:
     device: torch.device
     codec: Any = None
     config: dict | None = None
+    runtime: str = 'torch'
+    dtype: torch.dtype = torch.float32
 
     @cached_property
     def sha256(self) -> str | None:

@@ -5,7 +5,7 @@ from torch import Tensor
 from ..engine.checkpoint import CheckpointError
 from ..tasks import canonical_name, get_task
 from ..utils.files import parse_json
-from .network import TaskModel
+from .network import DTYPES, TaskModel
 
 #: Name of the input.
 INPUT = 'images'
@@ -33,6 +33,7 @@ class OnnxNetwork:
         stored = self._session.get_modelmeta().custom_metadata_map
         try:
             self.metadata = {name: parse_json(stored[name]) for name in METADATA}
+            self.dtype = DTYPES[parse_json(stored['dtype'])]
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"{path} has no valid metadata; export it with 'sapiens-mm export'") from error
         self.device = device
@@ -76,4 +77,5 @@ def load_onnx_model(path: str, device: str | torch.device = 'cpu') -> TaskModel:
         outputs = network(images)
         return {task: outputs[name] for task, name in names.items()}
 
-    return TaskModel(tasks, (height, width), metainfo, by_task, path, path, device, codec)
+    return TaskModel(tasks, (height, width), metainfo, by_task, path, path, device, codec, runtime='onnx',
+                     dtype=network.dtype)

@@ -46,6 +46,7 @@ class RunOptions:
     shard: tuple[int, int] | None = None
     dtype: str | None = None
     compile: bool = False
+    runtime: str = 'torch'
     batch_size: int = 4
     flip_test: bool = False
     detector: str = 'auto'
@@ -228,7 +229,7 @@ def _load(options: RunOptions, kinds: set[str], images_only: bool, warn: Callabl
         kept and [*kept, *extra], options.size, weights, options.device, options.dtype, options.compile, detector,
         per_person=options.per_person, flip_test=options.flip_test, batch_size=options.batch_size,
         track=options.track, detect_every=options.detect_every, smooth=options.one_euro, steady=options.steady,
-        **({} if options.boxes else options.limits))
+        runtime=options.runtime, **({} if options.boxes else options.limits))
     if options.compile:
         warn('compiling the models; the first batches take minutes')
     kept = kept or _check_kept(inferencer.tasks, kinds, images_only, warn)

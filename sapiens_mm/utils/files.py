@@ -5,6 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 
@@ -28,6 +29,11 @@ def read_json(path: str | os.PathLike) -> Any:
     except ValueError as error:
         raise ValueError(f'{os.fspath(path)}: got damaged JSON ({error}), expected complete JSON; replace the file'
                          ) from error
+
+
+def cache_folder(name: str) -> Path:
+    """Returns the path of this package's folder ``name`` in the user's cache."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'sapiens_mm', name)
 
 
 @contextlib.contextmanager

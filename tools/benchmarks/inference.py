@@ -4,6 +4,7 @@
     python tools/benchmarks/inference.py --persons 1 --dtype bfloat16
     python tools/benchmarks/inference.py --arch sapiens_0.3b --size 1024x768 --frames 2
     python tools/benchmarks/inference.py --only dense --out inference.json
+    python tools/benchmarks/inference.py --runtime openvino --threads 1
 
 * pose: JPEGs of `--frame-size` with `--persons` boxes each. Plain is mmpose's `inference_topdown`, called for one
   person after the other; its `UDPHeatmap` decodes on the host.
@@ -11,9 +12,10 @@
   image again, copies its outputs to the host, resizes them there to the frame and, for parts, takes the argmax.
 
 Both have the same random weights and the same dtype. `batched` is the inferencer with `--batch-size`, `one by one` the
-same with batches of one. The three take turns, and the time is that of the fastest round, the one that other programs
-disturbed least. `ratio` is the speed of the batched inferencer relative to plain; `difference` is the median distance
-of its keypoints from the plain ones in pixels of the frame, or the share of pixels with another part.
+same with batches of one; with `--runtime openvino`, `torch` is `batched` in PyTorch. They take turns, and the time is
+that of the fastest round, the one that other programs disturbed least. `ratio` is the speed of the batched inferencer
+relative to plain; `difference` is the median distance of its keypoints from the plain ones in pixels of the frame, or
+the share of pixels with another part.
 
 The next lines time the inferencer's stages one after the other, without the overlap of its threads. `host share` is the
 share of the batched time in which neither the model nor the decoding (pasting, for maps) runs, if these are as fast as
@@ -40,7 +42,7 @@ from pose import StockPoseHead, stock_codec
 from sapiens_mm.apis.boxes import best_boxes
 from sapiens_mm.apis.crops import crop_for_pose, resize_frame
 from sapiens_mm.apis.frames import read_frames
-from sapiens_mm.apis.inferencer import SapiensInferencer
+from sapiens_mm.apis.inferencer import RUNTIMES, SapiensInferencer
 from sapiens_mm.apis.sources import find_sources
 from sapiens_mm.backbones import SapiensViT
 from sapiens_mm.dense.estimators import restore
@@ -58,6 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--arch', default='sapiens_tiny', help='of the backbone')
     parser.add_argument('--size', choices=['1024x768', '256x192'], default='256x192', help='input size (HxW)')
     parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], default='float32')
+    parser.add_argument('--runtime', choices=RUNTIMES, default='torch', help='of the inferencer; plain is in PyTorch')
     parser.add_argument('--frames', type=int, default=8)
     parser.add_argument('--frame-size', default='960x1280', help='HxW (%(default)s)')
     parser.add_argument('--persons', type=int, default=4, help='in each frame')
@@ -139,17 +142,22 @@ def time_all(args: argparse.Namespace, part: str, inferencers: list[SapiensInfer
              inputs: tuple, stages: dict[str, Callable], difference: Callable) -> tuple[dict, dict]:
     """Returns the table row of a part and the times of its stages, in seconds per frame."""
     functions = [lambda inferencer=inferencer: inferencer(*inputs) for inferencer in inferencers] + [plain]
-    batched, single, stock = (seconds / args.frames for seconds in take_turns(functions, args.rounds))
+    batched, single, *others, stock = (seconds / args.frames for seconds in take_turns(functions, args.rounds))
     stages = {name: take_turns([stage], args.rounds)[0] / args.frames for name, stage in stages.items()}
     host = 1 - min(1, sum(stages[name] for name in ('model', 'decode')) / batched)
-    case = f'{args.frames} frames {args.frame_size}, {args.persons} persons, {args.size}, {args.dtype}, {args.device}'
-    return dict(part=part, case=case, batched=batched, one_by_one=single, plain=stock, ratio=stock / batched,
+    case = f'{args.frames} frames {args.frame_size}, {args.persons} persons, {args.size}, {args.dtype}, {args.device}, '
+    case += args.runtime
+    return dict(part=part, case=case, batched=batched, one_by_one=single, **({'torch': others[0]} if others else {}),
+                plain=stock, ratio=stock / batched,
                 goal=GOALS[part], difference=float(difference()), host_share=host, stages=stages)
 
 
-def two_inferencers(args: argparse.Namespace, weights: list) -> list[SapiensInferencer]:
+def make_inferencers(args: argparse.Namespace, weights: list) -> list[SapiensInferencer]:
+    """Returns those of `batched` and `one by one`, and of `torch` with another runtime."""
+    cases = [(args.runtime, args.batch_size), (args.runtime, 1)]
+    cases += [] if args.runtime == 'torch' else [('torch', args.batch_size)]
     return [SapiensInferencer(weights=weights, detector=None, device=args.device, dtype=getattr(torch, args.dtype),
-                              score_threshold=0, batch_size=size) for size in (args.batch_size, 1)]
+                              score_threshold=0, batch_size=size, runtime=runtime) for runtime, size in cases]
 
 
 def read_all(paths: list[str]) -> list[np.ndarray]:
@@ -173,7 +181,7 @@ def benchmark_pose(args: argparse.Namespace, folder: Path) -> dict:
     cfg.model.test_cfg = dict(flip_test=False)
     cfg.test_dataloader.dataset.pipeline = pipelines.test_pipeline
     weights = own_weights(cfg, 'pose', folder)
-    inferencers = two_inferencers(args, [weights])
+    inferencers = make_inferencers(args, [weights])
 
     stock = Config(cfg.to_dict())
     stock.model.type = 'TopdownPoseEstimator'
@@ -237,15 +245,15 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
             narrow(cfg.model.decode_head)
         cfg.model.data_preprocessor.size = size
         weights.append(own_weights(cfg, task, folder))
-    inferencers = two_inferencers(args, weights)
-    models = {model.tasks[0]: model for model in inferencers[0].dense}
+    inferencers = make_inferencers(args, weights)
+    models, plain_models = ({model.tasks[0]: model for model in inferencers[i].dense} for i in (0, -1))
 
     @torch.inference_mode()
     def plain() -> list[dict[str, np.ndarray]]:
         results = []
         for path in paths:
             maps = {}
-            for task, model in models.items():
+            for task, model in plain_models.items():
                 image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
                 crop = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
                 output = model(batches_of([crop], args)[0])[task].cpu()
@@ -291,7 +299,7 @@ def show(row: dict) -> None:
     goal = f' (goal {row["goal"]:g})' if row['goal'] else ''
     print(f'{row["part"]}: {row["case"]}')
     print('  ms per frame     ' + ', '.join(f'{name.replace("_", " ")} {row[name] * 1000:.1f}'
-                                            for name in ('batched', 'one_by_one', 'plain')))
+                                            for name in ('batched', 'one_by_one', 'torch', 'plain') if name in row))
     print(f'  ratio            {row["ratio"]:.2f}{goal}; difference {row["difference"]:.2g}')
     print('  stages, ms       ' + ', '.join(f'{name} {seconds * 1000:.1f}' for name, seconds in row['stages'].items()))
     print(f'  host share       {row["host_share"]:.0%} (goal 15 %)', flush=True)

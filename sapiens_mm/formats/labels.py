@@ -223,6 +223,24 @@ def of_one_set(labels: Iterable[Labels]) -> Iterator[Labels]:
         yield image
 
 
+def place(image: Labels, folder: Path, suffix: str, taken: dict[Path, str]) -> Path:
+    """Returns the path of an image's file below a folder, and adds it to ``taken``, file name by path.
+
+    Raises a ValueError for a file name that leads out of the folder, or that is taken but for the suffix.
+    """
+    name = Path(image.file_name)
+    if name.is_absolute() or '..' in name.parts:
+        raise ValueError(f'{image.file_name}: got a path outside of the folder of images, expected one below it; make '
+                         'the file names in the labels relative')
+    path = (folder / name).with_suffix(suffix)
+    if other := taken.get(path):
+        raise ValueError(f'{image.file_name}: got the same name as {other} but for the suffix, expected different '
+                         'names; rename one')
+    taken[path] = image.file_name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def labeled(person: Person) -> np.ndarray:
     """Returns the indices of a person's labeled keypoints."""
     return np.zeros(0, int) if person.visible is None else np.flatnonzero(person.visible)

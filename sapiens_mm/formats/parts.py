@@ -10,14 +10,14 @@ from PIL import Image
 from ..utils.files import replacing
 from ..utils.text import count
 from ..vocabularies.body_parts import PART_COLORS
-from .labels import Labels
+from .labels import Labels, place
 
 
 def write(labels: Iterable[Labels], path: str | os.PathLike) -> list[Path]:
     """Writes a new folder with an indexed ``NAME.png``, without the image's suffix, for each image; returns it.
 
-    Images without parts are left out with a warning. Raises a ValueError for images of the same name but for the
-    suffix, or of other classes than those before.
+    Images without parts are left out with a warning. Raises a ValueError for names that :func:`~.labels.place` refuses,
+    or other classes than those before.
     """
     path, names, files, without = Path(path), None, {}, 0
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -32,12 +32,7 @@ def write(labels: Iterable[Labels], path: str | os.PathLike) -> list[Path]:
             if image.part_names != names:
                 raise ValueError(f'{image.file_name}: got {len(image.part_names)} classes, expected the {len(names)} '
                                  'of earlier images; convert them separately')
-            target = Path(part, image.file_name).with_suffix('.png')
-            if other := files.get(target):
-                raise ValueError(f'{image.file_name}: got the same name as {other} but for the suffix, expected '
-                                 'different names')
-            files[target] = image.file_name
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target = place(image, Path(part), '.png', files)
             classes = Image.fromarray(image.parts)
             classes.putpalette(np.array(PART_COLORS, np.uint8).tobytes())
             classes.save(target)

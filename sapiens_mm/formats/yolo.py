@@ -21,6 +21,7 @@ from .labels import (
     naming,
     numbers,
     of_one_set,
+    place,
     set_of_size,
 )
 
@@ -42,14 +43,9 @@ def write(labels: Iterable[Labels], path: str | os.PathLike, image_root: str = '
             if image.people and image.keypoint_set is None:
                 raise ValueError(f'{image.file_name}: got no keypoints, expected a keypoint set')
             keypoints = keypoints or image.keypoint_set
-            target = folder / 'labels/train' / Path(image.file_name).with_suffix('.txt')
-            if other := files.get(target):
-                raise ValueError(f'{image.file_name}: got the same name as {other} but for the suffix, expected '
-                                 'different names, since YOLO replaces suffixes')
-            files[target] = image.file_name
+            target = place(image, folder / 'labels/train', '.txt', files)
             lines = list(filter(None, (_line(person, image) for person in image.people)))
             outside += len(image.people) - len(lines)
-            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(''.join(lines), encoding='utf-8')
         if keypoints is None:
             raise ValueError('labels: got no keypoints, expected a keypoint set')

@@ -23,6 +23,13 @@ def test_invalid_labels(tmp_path):
     other = Labels('b.jpg', image.width, image.height, parts=image.parts, part_names=('Background', 'a'))
     with pytest.raises(ValueError, match=r'b\.jpg'):
         parts.write([image, other], tmp_path / 'parts')
+    photo = tmp_path / 'photo.png'
+    photo.touch()
+    for name in (str(photo), '../photo.png', 'a/../../photo.png'):
+        outside = Labels(name, image.width, image.height, parts=image.parts, part_names=PART_NAMES)
+        with pytest.raises(ValueError, match=r'photo\.png'):
+            parts.write([outside], tmp_path / 'parts')
+    assert photo.stat().st_size == 0
     assert not (tmp_path / 'parts').exists()
     (tmp_path / 'parts').mkdir()
     (tmp_path / 'parts/a.png').touch()

@@ -121,16 +121,22 @@ def _url_sources(entry: str, allow_urls: bool) -> list[Source]:
 
 
 def _url_source(entry: str) -> Source:
+    if not is_web(entry):  # '?' and '#' are characters of a store's keys
+        path = entry.partition('://')[2]
+        return Source(entry, '/'.join(_safe_parts(path)), _kind(path))
     try:
         url = urllib.parse.urlsplit(entry)
     except ValueError as error:
         raise InputError(f'input: got {entry}, expected a valid URL ({error})') from error
-    path = f'{url.netloc}{url.path}'.replace(':', '_')
-    parts = [part for part in path.split('/') if part not in ('', '.', '..')]
+    parts = _safe_parts(f'{url.netloc}{url.path}')
     if url.query:  # the only difference of some URLs, hashed as it may be too long for a file name
         *folders, base = parts or ['']
         parts = [*folders, f'{hashlib.sha256(url.query.encode()).hexdigest()[:8]}_{base}']
     return Source(entry, '/'.join(parts), _kind(url.path))
+
+
+def _safe_parts(path: str) -> list[str]:
+    return [part for part in path.replace(':', '_').split('/') if part not in ('', '.', '..')]
 
 
 def _walk(entry: str, on_error: Callable[[InputError], None] | None) -> Iterator[str]:

@@ -78,6 +78,7 @@ class ResultWriter:
         self.ended: list[Ended] = []
         self._stopped = False
         self._broken: set[str] = set()  # names of sources that were not read or written completely
+        self._unwritten: set[str] = set()  # names of tar files with images that could not be written
         self._video: VideoWriter | None = None
         self._source: Source | None = None
         self._frames, self._last, self._resume = 0, '', resume
@@ -251,7 +252,9 @@ class ResultWriter:
         return replace(source, skip=skip)
 
     def end_tar(self, source: Source) -> None:
-        """Records that all images of a tar file were written or are broken."""
+        """Records that all images of a tar file were written or are broken; else a resumed run reads it again."""
+        if source.name in self._unwritten:
+            self.mark_broken(source, 'some images could not be written')
         self._end(source, dict(tar=dict(file=source.path, last=self._last)))
 
     def _end(self, source: Source, content: dict) -> None:
@@ -304,6 +307,8 @@ class ResultWriter:
             yield
         except OSError as error:
             self.mark_broken(source, error.strerror or str(error))
+            if source.tar:
+                self._unwritten.add(source.tar)
             if self.on_error is None:
                 raise
             self.on_error(source, error)

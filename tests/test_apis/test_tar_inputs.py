@@ -168,6 +168,29 @@ def test_a_truncated_tar_file_and_the_repaired_one(tmp_path):
     assert job([path], out, ['parquet', 'tar'], resume=True)[0] == []
 
 
+@pytest.mark.parametrize('save', [['json'], ['tar'], ['parquet', 'tar', 'coco']])
+def test_an_image_that_cannot_be_written_is_done_by_the_resumed_run(shards, tmp_path, save, monkeypatch):
+    if 'parquet' in save:
+        parquet = pytest.importorskip('pyarrow.parquet')
+    out, write, inputs = tmp_path / 'out', ResultWriter._write_to, [f'{shards}/*.tar']
+
+    def fail(path, *values):
+        if path.endswith('00000.tar/1.png.json'):
+            raise OSError(5, 'Input/output error')
+        write(path, *values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultWriter, '_write_to', staticmethod(fail))
+        _, summary = job(inputs, out, save)
+    assert list(summary.unwritten) == ['00000.tar/1.png']
+    assert job(inputs, out, save, resume=True)[1].done['image'] == 1
+    if 'parquet' in save:
+        rows = parquet.read_table(out / 'images.parquet').to_pylist()
+        assert sorted((row['image'], row['error']) for row in rows) == [
+            (f'0000{i}.tar/{j}.png', None) for i in range(2) for j in range(2)]
+    assert job(inputs, out, save, resume=True)[0] == []
+
+
 def test_web(shards):
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=shards)
     handler.log_message = lambda *args: None
@@ -199,6 +222,10 @@ def test_stores(shards, monkeypatch):
             find_sources([entry])
         frames = list(frames_of(find_sources([entry], allow_urls=True)))
         assert [frame.image[0, 0, 0] for frame in frames] == expected, entry
+    store.pipe({f'/odd/a{mark}1.png': png(9) for mark in '#?'})
+    sources = find_sources(['memory://odd/'], allow_urls=True)
+    assert [source.name for source in sources] == ['odd/a#1.png', 'odd/a?1.png']
+    assert [frame.image[0, 0, 0] for frame in frames_of(sources)] == [9, 9]
     for entry in ('memory://bucket/none.png', 'memory://bucket/none.tar', 'nostore://a/a.png', 'memory://bucket/*.gif'):
         with pytest.raises(InputError, match=entry.partition('://')[2].replace('*', r'\*')):
             list(frames_of(find_sources([entry], allow_urls=True)))

@@ -9,6 +9,7 @@ from ..formats.results import people_rows
 from ..formats.tables import people_table
 from .frames import InputError, read_image, to_rgb
 from .inferencer import SapiensInferencer
+from .result import check_keypoint_format, check_one_list
 
 
 class SapiensBatch:
@@ -25,6 +26,8 @@ class SapiensBatch:
     """
 
     def __init__(self, *args, keypoint_format: str = 'model', skip_broken: bool = False, **kwargs):
+        check_keypoint_format(keypoint_format)
+        check_one_list(keypoint_format, 'SapiensBatch')
         self.inferencer = SapiensInferencer(*args, **kwargs)
         self.keypoint_names = self.inferencer.check_keypoint_format(keypoint_format)
         self.keypoint_format, self.skip_broken = keypoint_format, skip_broken

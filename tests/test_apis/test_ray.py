@@ -50,6 +50,8 @@ def test_batches_give_the_table_of_a_run(photos, expected):
     arrays[:] = [np.array(Image.open(io.BytesIO(data))) for data in encoded['bytes']]
     check(batch(dict(path=encoded['path'], image=arrays)), expected)
     assert batch(dict(path=['gray.png'], image=[arrays[0][..., 0]])).num_rows == 1
+    with pytest.raises(ValueError, match='openpose'):
+        SapiensBatch(**MODEL, keypoint_format='openpose')
     with pytest.raises(ValueError, match='include_paths'):
         batch(dict(image=arrays))
     for broken in (dict(path=['no.png'], bytes=[b'no']), dict(path=['no.png'], image=[np.zeros((3, 4, 5, 6))])):

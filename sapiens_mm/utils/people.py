@@ -25,7 +25,7 @@ def owners(foreground: np.ndarray, boxes: np.ndarray, strokes: Sequence[np.ndarr
     number, regions = cv2.connectedComponents(foreground.astype(np.uint8))
     windows = [_window(box, _PADDING, foreground.shape) for box in boxes]
     drawings = [_drawn(lines, window) for lines, window in zip(strokes, windows, strict=True)]
-    all_drawn = all(drawing.size and not drawing.all() for drawing in drawings)
+    all_drawn = not any(drawing.size and drawing.all() for drawing in drawings)
     for person, (box, window, drawing) in enumerate(zip(boxes, windows, drawings)):
         met = np.zeros(number, bool)
         met[regions[_window(box, 1, foreground.shape)]] = True

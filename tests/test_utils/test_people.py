@@ -38,6 +38,7 @@ def test_people_who_touch_are_divided_by_their_skeletons():
     assert (owner[30:35, 60:74] == 0).all()
     assert (owner[10:50, 20:60] == 0).all()
     assert (owner[12:20, 75:90] == 1).all()
+    assert (owners(foreground, [*boxes, [5, 5, 5, 5]], [left, right, NO_LINES]) == owner).all()
     by_center = owners(foreground, boxes, [left, NO_LINES])
     assert (by_center[10:50, 20:55] == 0).all()
     assert (by_center[10:50, 75:90] == 1).all()

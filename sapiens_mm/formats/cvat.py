@@ -176,9 +176,9 @@ def _person_of(entry: dict, bodies: list[dict]) -> tuple:
     """Returns the image and the person of a skeleton: its attribute, else the one of the image's bodies whose box
     overlaps its box most.
     """
-    number = (entry.get('attributes') or {}).get('person')
+    number = int(float((entry.get('attributes') or {}).get('person') or 0))  # 0 is what a new skeleton has
     if number:
-        return entry['image_id'], int(number)
+        return entry['image_id'], number
     x0, y0, width, height = entry['bbox']
 
     def overlap(body: dict) -> float:

@@ -90,7 +90,9 @@ def test_skeletons_of_body_face_and_hands(tmp_path, number):
     content['annotations'].reverse()
     for entry in content['annotations']:
         if entry['attributes']['person'] == 1:
-            entry['attributes'] = {} if entry['category_id'] > 1 else dict(person=0)
+            entry['attributes'] = {} if entry['category_id'] > 1 else dict(person='0')
+        else:
+            entry['attributes'] = dict(person='2.0')
             entry['bbox'] = [20, 30, 100, 100] if entry['category_id'] > 1 else entry['bbox']
     (tmp_path / 'export.json').write_text(json.dumps(content))
     image, _ = cvat.read(tmp_path / 'export.json')

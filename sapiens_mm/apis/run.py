@@ -242,8 +242,12 @@ def _load(options: RunOptions, kinds: set[str], images_only: bool, warn: Callabl
 
 def _expect_keypoints(options: RunOptions, inferencer: SapiensInferencer, writer: ResultWriter, kinds: set[str]
                       ) -> None:
-    for keypoint_format in kinds & {'controlnet'}:
-        inferencer.check_keypoint_format(keypoint_format)
+    if 'controlnet' in kinds:
+        try:
+            inferencer.check_keypoint_format('controlnet')
+        except ValueError as error:
+            raise ValueError(f'save: got controlnet with the tasks {", ".join(inferencer.tasks)}, expected pose-17, '
+                             'pose-133 or pose-308 among them') from error
     names = inferencer.check_keypoint_format(options.keypoint_format)
     if writer.collector is not None:
         own = names is not None and options.keypoint_format == 'model'

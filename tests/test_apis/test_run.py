@@ -16,6 +16,15 @@ def test_invalid_options(tmp_path, capsys, options):
     assert str(value[0] if isinstance(value, list) else value) in capsys.readouterr().err
 
 
+def test_controlnet_without_keypoints(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
+    assert run(RunOptions([str(tmp_path / 'a.png')], str(tmp_path / 'out'), ['seg'], 'tiny', device='cpu',
+                          save=['controlnet', 'png'])) == 2
+    error = capsys.readouterr().err
+    assert '--save: got controlnet' in error
+    assert 'seg' in error
+
+
 def test_former_task_names(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((60, 50, 3), np.uint8))
     out = tmp_path / 'out'

@@ -390,14 +390,14 @@ def _with_implied(kinds: set[str]) -> set[str]:
     return kinds if kinds & {'parquet', 'tar'} and 'masks' not in kinds else kinds | {'json'}
 
 
-def save(result: Result, folder: str | os.PathLike, kinds: Collection[str] | None = None,
+def save(result: Result, folder: str | os.PathLike, kinds: str | Collection[str] | None = None,
          keypoint_format: str = 'model', threshold: float = .3) -> None:
     """Writes the files of an image or a frame below a folder, as ``sapiens-mm run`` does.
 
     ``kinds`` are some of `KINDS` but those of a whole run or video; by default JSON, overlay and sheet. Raises a
     ValueError for others, and an OSError if a file cannot be written.
     """
-    kinds = DEFAULT_KINDS['image'] if kinds is None else kinds
+    kinds = DEFAULT_KINDS['image'] if kinds is None else [kinds] if isinstance(kinds, str) else kinds
     if whole := [kind for kind in kinds if kind in (*collect.KINDS, 'video')]:
         raise ValueError(f'save: got {whole[0]}, which is a file of several images, expected other kinds; use a '
                          'ResultWriter')

@@ -392,7 +392,7 @@ def test_a_result_is_saved_by_itself(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob('*') if path.is_file()) == ['a.jpg.json', 'a.jpg.npz']
     make_result().save(tmp_path)
     assert (tmp_path / 'x/a.jpg.sheet.jpg').exists()
-    make_result('clip.mp4', 'video', 3).save(tmp_path / 'frames', ['json'])
+    make_result('clip.mp4', 'video', 3).save(tmp_path / 'frames', 'json')
     assert [path.name for path in (tmp_path / 'frames').rglob('*.json')] == ['000003.json']
     for kind in ('coco', 'video', 'gif'):
         with pytest.raises(ValueError, match=kind):

@@ -172,7 +172,7 @@ def test_default_kinds(run, tmp_path, write_video, capsys):
 
 @pytest.mark.parametrize(('save', 'tasks', 'value'), [
     ('json', [['pose-17']], 'seg, depth, normal: results are not kept by json; add npz, png or sheet'),
-    ('overlay', [['pose-17'], ['seg']], 'depth, normal: results are not kept by json and overlay'),
+    ('overlay', [['pose-17'], ['seg']], 'depth, normal: results are not kept by json, overlay'),
     ('sheet', [['pose-17'], ['seg', 'depth', 'normal']], None)])
 @pytest.mark.parametrize('named', [False, True])
 def test_tasks_without_kept_results_are_skipped(run, photos, tmp_path, capsys, named, save, tasks, value):
@@ -189,7 +189,7 @@ def test_show(run, photos, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(run_module, 'check_display', lambda: None)
     monkeypatch.setattr(run_module, 'show', lambda result, threshold: True)
     assert run(photos, '--detector', 'none', '--save', 'json', '--show') == 0
-    assert 'depth, normal: results are not kept by json and --show; add npz, png or sheet' in (
+    assert 'depth, normal: results are not kept by json, --show; add npz, png or sheet' in (
         capsys.readouterr().err)
     models = json.loads((tmp_path / 'out/meta.json').read_text())['models']
     assert [model['tasks'] for model in models] == [['pose-17'], ['seg']]

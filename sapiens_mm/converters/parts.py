@@ -83,7 +83,11 @@ def convert_human_segmentation(source: str | os.PathLike, out: str | os.PathLike
         mask = _read_indices(path)
         if mask.ndim != 2 or mask.dtype != np.uint8:
             raise ValueError(f'{path}: got {mask.dtype} of shape {mask.shape}, expected a gray mask; download it again')
-        height, width, _ = header_of((images / f'{path.stem}.jpg').read_bytes())
+        photo = images / f'{path.stem}.jpg'
+        try:
+            height, width, _ = header_of(photo.read_bytes())
+        except (ValueError, TypeError) as error:
+            raise ValueError(f'{photo}: got {first_line(error)}, expected a whole image; download it again') from error
         if abs(mask.shape[1] * height / (mask.shape[0] * width) - 1) > 0.02:
             raise ValueError(f'{path}: got (H, W) of {mask.shape}, expected the proportions of its image, '
                              f'{(height, width)}; take both from the same source')

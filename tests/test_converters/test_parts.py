@@ -169,6 +169,12 @@ def test_other_masks_of_persons(persons, tmp_path, mask):
         convert_human_segmentation(persons, tmp_path / 'out')
 
 
+def test_a_damaged_photo_of_persons(persons, tmp_path):
+    (persons / 'Training_Images/3.jpg').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'3\.jpg'):
+        convert_human_segmentation(persons, tmp_path / 'out')
+
+
 def test_human_segmentation(persons, tmp_path):
     out = tmp_path / 'out'
     counts, empty = convert_human_segmentation(persons, out)

@@ -213,10 +213,9 @@ class Collector:
     def _frames_of(self, ended: Ended) -> Iterable[int]:
         if not ended.error:
             return range(read_json(self._base(ended.source.name) + '.json')['video']['frames'])
-        count = 0
-        while osp.exists(self._base(frame_name(ended.source.name, count)) + '.json'):
-            count += 1
-        return range(count)
+        # Frames may be missing, if they could not be written.
+        paths = glob.iglob(osp.join(glob.escape(osp.dirname(self._base(frame_name(ended.source.name, 0)))), '*.json'))
+        return sorted(int(osp.basename(path)[:-5]) for path in paths)
 
     def _base(self, name: str) -> str:
         return osp.join(self.staging, *name.split('/'))

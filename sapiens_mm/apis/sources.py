@@ -4,7 +4,7 @@ import hashlib
 import os
 import os.path as osp
 import urllib.parse
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -109,6 +109,8 @@ def _url_sources(entry: str, allow_urls: bool) -> list[Source]:
     try:
         import fsspec
         store, path = fsspec.core.url_to_fs(entry)
+        if not entry.endswith('/') and store.isfile(path):  # a key may have '[' or '*'
+            return [_url_source(entry)]
         found = store.find(path) if entry.endswith('/') else store.glob(path)
         urls = [store.unstrip_protocol(path) for path in sorted(found)]
     except Exception as error:  # of the store's library
@@ -123,7 +125,7 @@ def _url_sources(entry: str, allow_urls: bool) -> list[Source]:
 def _url_source(entry: str) -> Source:
     if not is_web(entry):  # '?' and '#' are characters of a store's keys
         path = entry.partition('://')[2]
-        return Source(entry, '/'.join(_safe_parts(path)), _kind(path))
+        return Source(entry, '/'.join(_safe_parts(path)), _kind_of_name(path))
     try:
         url = urllib.parse.urlsplit(entry)
     except ValueError as error:
@@ -132,7 +134,7 @@ def _url_source(entry: str) -> Source:
     if url.query:  # the only difference of some URLs, hashed as it may be too long for a file name
         *folders, base = parts or ['']
         parts = [*folders, f'{hashlib.sha256(url.query.encode()).hexdigest()[:8]}_{base}']
-    return Source(entry, '/'.join(parts), _kind(url.path))
+    return Source(entry, '/'.join(parts), _kind_of_name(url.path))
 
 
 def _safe_parts(path: str) -> list[str]:
@@ -187,12 +189,14 @@ def _is_meta(path: str) -> bool:
     return False
 
 
+def _kind_of_name(name: str) -> str:
+    name = name.lower()
+    return 'tar' if name.endswith('.tar') else 'video' if name.endswith(VIDEOS) else 'image'
+
+
 def _kind(path: str) -> str:
-    name = path.lower()
-    if name.endswith('.tar'):
-        return 'tar'
-    unknown = not name.endswith(IMAGES) and osp.isfile(path)
-    return 'video' if name.endswith(VIDEOS) or unknown and has_video(path) else 'image'
+    kind = _kind_of_name(path)
+    return 'video' if kind == 'image' and not path.lower().endswith(IMAGES) and has_video(path) else kind
 
 
 def file_source(path: str) -> Source:
@@ -255,7 +259,7 @@ def _frames_of_tar(source: Source, on_error: SourceErrorHandler | None) -> Itera
     for member, data in _members(source):
         try:
             if data is None:
-                raise InputError(f'{member.path}: got two images of this name, expected different names')
+                raise InputError(f'{member.path}: got a further image of this name, expected different names')
             if source.skip is None or not source.skip(member):
                 yield Frame(member, read_image(member.path, file=BytesIO(data)))
         except InputError as error:
@@ -265,19 +269,20 @@ def _frames_of_tar(source: Source, on_error: SourceErrorHandler | None) -> Itera
 
 
 def _members(source: Source) -> Iterator[tuple[Source, bytes | None]]:
-    """Yields the images in a tar file, encoded, or None for a name that was there before.
+    """Yields the images in a tar file, encoded; a name that was there before gets a number, and None as its content.
 
     Raises an InputError if the file is damaged, has no images, or cannot be fetched.
     """
     from ..pretrain.sources import SourceError, tar_members
-    names: set[str] = set()
+    names = Counter()
     store = is_url(source.path) and not is_web(source.path)
     try:
         for member, data in tar_members(source.path, select=_is_image, open_stream=open_store if store else None):
             name = '/'.join(part for part in member.split('/') if part not in ('', '.', '..'))
-            yield (Source(f'{source.path}/{member}', f'{source.name}/{name}', tar=source.name),
-                   None if name in names else data)
-            names.add(name)
+            names[name] += 1
+            again = f' ({names[name]})' if names[name] > 1 else ''  # else the row of its error would be the first's
+            yield (Source(f'{source.path}/{member}', f'{source.name}/{name}{again}', tar=source.name),
+                   None if again else data)
     except SourceError as error:
         raise InputError(str(error)) from error
     except Exception as error:

@@ -113,7 +113,7 @@ class ResultWriter:
             return
         stems: dict[str, str] = {}
         for source in sources:
-            other = stems.setdefault(osp.splitext(source.name)[0], source.name) if source.kind != 'image' else ''
+            other = stems.setdefault(osp.splitext(source.name)[0], source.name) if source.kind == 'video' else ''
             if other not in ('', source.name):
                 raise ValueError(f'keypoint_format: got pose2sim for {other} and {source.name}, expected names that '
                                  'differ without their suffixes; rename one')

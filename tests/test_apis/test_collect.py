@@ -47,6 +47,24 @@ def write(folder, kinds, results, broken=(), **kwargs):
             writer.mark_broken(Source(f'/data/{name}', name), 'no image')
 
 
+def test_frames_after_one_that_cannot_be_written_are_in_the_tables(tmp_path, monkeypatch):
+    write_to = ResultWriter._write_to
+
+    def fail(path, *values):
+        if path.endswith('000001.json'):
+            raise OSError(5, 'Input/output error')
+        write_to(path, *values)
+
+    monkeypatch.setattr(ResultWriter, '_write_to', staticmethod(fail))
+    errors = []
+    write(tmp_path, ['parquet'], video(4), on_error=lambda source, error: errors.append(source.name))
+    people, images = read(tmp_path)
+    assert errors == ['clip.mp4']
+    assert sorted(row['frame'] for row in people) == [0, 0, 2, 2, 3, 3]
+    assert [(row['frame'], row['error']) for row in images] == [
+        (0, None), (2, None), (3, None), (None, 'Input/output error')]
+
+
 def names_in(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
 

@@ -111,6 +111,9 @@ def test_kinds_of_unknown_suffixes_are_found_by_content(tmp_path, write_video):
     save(tmp_path / 'photo.png').rename(tmp_path / 'photo')
     assert {source.name: source.kind for source in find_sources([tmp_path / name for name in names])} == names
     assert len(list(frames_of(find_sources([tmp_path / 'clip'])))) == 5
+    # The path of an address is none of this machine.
+    addresses = [f'{scheme}://{tmp_path}/clip' for scheme in ('https', 'memory')]
+    assert {source.kind for source in find_sources(addresses, allow_urls=True)} == {'image'}
     assert [source.name for source in find_sources([tmp_path])] == ['clip.jpg', 'clip.mxf', 'whole.mp4']
     with pytest.raises(InputError, match='clip.jpg: .*video'):
         list(frames_of(find_sources([tmp_path / 'clip.jpg'])))

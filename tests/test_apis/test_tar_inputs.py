@@ -76,8 +76,18 @@ def test_odd_members(tmp_path):
     start = 'a b ü.tar/'
     assert [frame.source.name for frame in frames] == [
         f'{start}{name}' for name in ('out.png', 'etc/abs.png', 'x/ü b.png', 'UPPER.PNG')]
-    assert [name for name, _ in errors] == [f'{start}broken.png', f'{start}x/ü b.png']
-    assert 'two images' in errors[1][1]
+    assert [name for name, _ in errors] == [f'{start}broken.png', f'{start}x/ü b.png (2)']
+    assert 'x/ü b.png' in errors[1][1]
+
+
+def test_each_member_has_one_row(tmp_path):
+    parquet = pytest.importorskip('pyarrow.parquet')
+    path = write_tar(tmp_path / 'a.tar', [(name, png(1)) for name in ('x.png', './x.png', 'y.png', 'x.png')])
+    _, summary = job([path], tmp_path / 'out', ['parquet'])
+    assert (summary.done['image'], len(summary.unread)) == (2, 2)
+    rows = parquet.read_table(tmp_path / 'out/images.parquet').to_pylist()
+    assert [(row['image'], row['error'] is None) for row in rows] == [
+        ('a.tar/x.png (2)', False), ('a.tar/x.png (3)', False), ('a.tar/x.png', True), ('a.tar/y.png', True)]
 
 
 @pytest.mark.parametrize('content', [b'', b'no tar', bytes(10240), None, 'cut'])
@@ -226,6 +236,12 @@ def test_stores(shards, monkeypatch):
     sources = find_sources(['memory://odd/'], allow_urls=True)
     assert [source.name for source in sources] == ['odd/a#1.png', 'odd/a?1.png']
     assert [frame.image[0, 0, 0] for frame in frames_of(sources)] == [9, 9]
+    store.pipe({f'/magic/{name}': png(3) for name in ('a[1].png', 'a1.png', 'b*.png', 'b2.png')})
+    for entry, names in (('a[1].png', ['a[1].png']), ('b*.png', ['b*.png']), ('a[1]*', ['a1.png']),
+                         ('b?.png', ['b*.png', 'b2.png'])):
+        sources = find_sources([f'memory://magic/{entry}'], allow_urls=True)
+        assert [source.name for source in sources] == [f'magic/{name}' for name in names]
+        assert len(list(frames_of(sources))) == len(names)
     for entry in ('memory://bucket/none.png', 'memory://bucket/none.tar', 'nostore://a/a.png', 'memory://bucket/*.gif'):
         with pytest.raises(InputError, match=entry.partition('://')[2].replace('*', r'\*')):
             list(frames_of(find_sources([entry], allow_urls=True)))

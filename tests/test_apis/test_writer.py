@@ -346,7 +346,7 @@ def test_a_coco_file_has_one_keypoint_set(tmp_path):
 def test_names_for_pose2sim(tmp_path):
     frames = [make_result('x/cam01.mp4', 'video', index) for index in (0, 12)]
     with ResultWriter(tmp_path, ['json'], 'pose2sim') as writer:
-        writer.check_names([frame.source for frame in frames])
+        writer.check_names([*(frame.source for frame in frames), Source('/b', 'x/cam01.tar', 'tar')])
         for frame in frames:
             writer.write(frame)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*.json')) == [

@@ -78,7 +78,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         elif name in _ADD_THEIR_OWN and argv[:1] == [name]:
             _import(name).add_arguments(command)
     args = parser.parse_args(argv)
-    problems = _run_problems(args) if args.command == 'run' else []
+    problems = _run_problems(args, commands.choices['run'].get_default) if args.command == 'run' else []
     if args.command == 'convert' and args.split_parts and args.target_format != 'cvat':
         problems.append(f'--split-parts: got --to {args.target_format}, expected cvat')
     if problems:
@@ -240,19 +240,15 @@ def _add_smooth_arguments(parser: argparse.ArgumentParser) -> None:
     add('--rate', type=_positive, help="frames per second; by default that of the files' times")
 
 
-def _run_problems(args: argparse.Namespace) -> list[str]:
+def _run_problems(args: argparse.Namespace, default: Callable) -> list[str]:
     """Returns what is wrong with the options of ``run`` together, and with the inputs if none can be read."""
-    problems, tasks = [], args.tasks or ()
+    problems, tasks = _without_effect(args, default), args.tasks or ()
     poses = sorted({task for task in tasks if task.startswith('pose-')})
-    if args.detect_every > 1 and not args.track:
-        problems.append(f'--detect-every: got {args.detect_every}, expected 1 without --track; add --track')
     if args.devices and (args.device or args.show):
         problems.append(f'--devices: got {",".join(args.devices)} with {"--device" if args.device else "--show"}, '
                         'expected one of them')
     if args.compile and args.runtime != 'torch':
         problems.append(f'--compile: got it with --runtime {args.runtime}, expected --runtime torch; omit one of them')
-    if args.smooth and not args.track:
-        problems.append(f'--smooth: got {args.smooth} without --track; add --track')
     if args.config and len(args.config) != len(args.checkpoint):
         problems.append(f'--config, --checkpoint: got {len(args.config)} and {len(args.checkpoint)}, expected pairs, '
                         'or only checkpoints that contain their configs')
@@ -273,6 +269,34 @@ def _run_problems(args: argparse.Namespace) -> list[str]:
         problems.append(f'--save: got masks with --tasks {",".join(tasks)}, expected seg among them')
     unusable = [_input_problem(entry, args.allow_urls) for entry in args.inputs]
     return problems or (unusable if all(unusable) else [])
+
+
+def _without_effect(args: argparse.Namespace, default: Callable) -> list[str]:
+    """Returns what is wrong with options that differ from their defaults, but have no effect beside the others."""
+    save, tasks = set(args.save or ()), set(args.tasks or ())
+    poses = {task for task in tasks if task.startswith('pose-')}
+    limits = 'score_threshold', 'nms_threshold', 'max_persons'
+    shown = {'coco', 'overlay', 'sheet', 'controlnet', 'video'}
+    idle = [
+        (not args.track, 'without --track', ('detect_every', 'smooth')),
+        (not args.smooth, 'without --smooth', ('smooth_min_cutoff', 'smooth_beta')),
+        ('features' not in save, 'without --save features', ('features_of', 'features_pool', 'features_layers')),
+        (not args.allow_urls, 'without --allow-urls', ('url_timeout', )),
+        (args.checkpoint, 'with --checkpoint', ('size', )),
+        (args.boxes, 'with --boxes', ('detector', 'detector_checkpoint')),
+        (args.detector in ('none', 'parts'), f'with --detector {args.detector}', ('detector_checkpoint', )),
+        (args.detector == 'none' and not args.boxes, 'with --detector none', limits),
+        (tasks and not poses and not args.per_person and args.detector != 'none',
+         'without --per-person or a keypoint set in --tasks', ('detector', 'detector_checkpoint')),
+        (tasks and tasks == poses, 'without seg, depth or normal in --tasks', ('per_person', )),
+        (tasks and 'depth' not in tasks, 'without depth in --tasks', ('steady', )),
+        (save and not (save & shown or args.keypoint_format == 'controlnet' or args.show),
+         f'with --save {",".join(sorted(save))}', ('keypoint_threshold', )),
+    ]
+    problems = {name: (getattr(args, name), why) for is_idle, why, names in idle if is_idle for name in names
+                if getattr(args, name) != default(name)}
+    return [f'--{name.replace("_", "-")}: got {"it" if value is True else value} {why}, where it has no effect; omit it'
+            for name, (value, why) in problems.items()]
 
 
 def _input_problem(entry: str, allow_urls: bool) -> str:

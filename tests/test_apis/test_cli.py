@@ -82,7 +82,17 @@ def test_help_and_wrong_options_need_no_torch(start, args, text):
     ('. --save coco --keypoint-format openpose', ['--save: got coco']),
     ('. --save masks --keypoint-format pose2sim', ['--save', 'masks', 'pose2sim']),
     ('. --save masks --tasks pose-17', ['--save: got masks', 'seg']),
-    ('. --features-layers a', ['--features-layers', "'a'"])])
+    ('. --features-layers a', ['--features-layers', "'a'"]),
+    *((f'. {args}', [args.split()[0], value]) for args, value in (
+        ('--features-of person', '--save features'), ('--features-pool mean --save json', '--save features'),
+        ('--features-layers 3', '--save features'), ('--smooth-beta 2', '--smooth'),
+        ('--smooth-min-cutoff 2 --track', '--smooth'), ('--url-timeout 5', '--allow-urls'),
+        ('--size 2b --checkpoint a.pth', '--checkpoint'), (f'--detector parts --boxes {__file__}', '--boxes'),
+        (f'--detector-checkpoint a.pth --boxes {__file__}', '--boxes'),
+        ('--detector-checkpoint a.pth --detector parts', '--detector parts'),
+        ('--score-threshold .5 --detector none', '--detector none'), ('--max-persons 2 --detector none', 'none'),
+        ('--detector parts --tasks depth', '--per-person'), ('--per-person --tasks pose-17', '--per-person'),
+        ('--steady --tasks normal', 'depth'), ('--keypoint-threshold .5 --save json,png', '--save json,png')))])
 def test_options_that_are_refused_before_imports(monkeypatch, capsys, args, values):
     monkeypatch.setattr('sapiens_mm_cli._import', lambda command: pytest.fail('imported'))
     with pytest.raises(SystemExit) as info:
@@ -261,10 +271,10 @@ def test_resume_skips_finished_inputs(run, photos, tmp_path, capsys):
     (['--batch-size', '2'], 'pose-17', ''), (['--tasks', 'pose-17'], 'pose-17', ''),
     (['--score-threshold', '.5', '--flip-test'], 'pose-17',
      'flip_test False instead of True; score_threshold 0.3 instead of 0.5'),
-    (['--tasks', 'pose-133', '--per-person', '--keypoint-format', 'coco-17'], 'pose-133',
-     'tasks pose-17 instead of pose-133; maps_of frame instead of persons; keypoint_format model instead of coco-17')])
+    (['--tasks', 'pose-133', '--keypoint-format', 'coco-17'], 'pose-133',
+     'tasks pose-17 instead of pose-133; keypoint_format model instead of coco-17')])
 def test_resume_reports_changed_options(run, photos, tmp_path, capsys, more, name, changes):
-    args = photos / 'a.png', photos / 'b.jpg', '--detector', 'none', '--save', 'json'
+    args = photos / 'a.png', photos / 'b.jpg', '--detector', 'parts', '--save', 'json'
     assert run(*args, names=['pose-17']) == 0
     meta = (tmp_path / 'out/meta.json').read_bytes()
     for done in (True, False):  # before any model is loaded, and after
@@ -308,7 +318,7 @@ def test_resume_writes_new_kinds(run, photos, tmp_path, write_video, capsys):
 
 
 def test_meta_keeps_earlier_runs(run, photos, tmp_path, capsys):
-    args = photos, '--detector', 'none', '--save', 'json'
+    args = photos, '--detector', 'parts', '--save', 'json'
     for threshold in (.3, .5, .5, .4):
         assert run(*args, '--score-threshold', threshold, '--resume', names=['pose-17']) == 0
         (tmp_path / 'out/b.jpg.json').unlink()
@@ -518,13 +528,13 @@ sys.meta_path.insert(0, Finder())
 @pytest.mark.parametrize('name', ['meta.json', 'clip.mp4.json', 'boxes.json'])
 def test_deeply_nested_json(run, photos, tmp_path, write_video, capsys, name):
     clip = write_video(tmp_path / 'clip.mp4', frames=2)
-    args = photos, clip, '--detector', 'none', '--save', 'json'
-    assert run(*args, names=['pose-17']) == 0
+    args, more = (photos, clip, '--save', 'json'), ('--detector', 'none')
+    assert run(*args, *more, names=['pose-17']) == 0
     path = tmp_path / ('out' if name != 'boxes.json' else '') / name
     path.write_text('[' * 100_000)
     capsys.readouterr()
-    more = ['--boxes', path] if name == 'boxes.json' else []
-    assert run(*args, '--resume', *more, names=['pose-17']) == (2 if more else 0)
+    more = ('--boxes', path) if name == 'boxes.json' else more
+    assert run(*args, '--resume', *more, names=['pose-17']) == (2 if name == 'boxes.json' else 0)
     err = capsys.readouterr().err
     assert 'Traceback' not in err
     assert name in err or name == 'clip.mp4.json'  # that is written anew

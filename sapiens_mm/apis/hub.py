@@ -13,6 +13,7 @@ from ..tasks import get_task
 from ..utils.files import read_json, replacing
 from ..utils.text import count, some
 from ..version import __version__
+from .boxes import check_limits
 from .detector import DETECTORS
 from .model_zoo import EMBEDDED, LICENSE, RELEASED, RELEASED_TASKS, find_released
 from .models import save_model
@@ -20,7 +21,8 @@ from .network import SapiensNetwork, TaskModel
 
 #: File of a folder that names its weights and has options of the inferencer.
 CONFIG = 'config.json'
-_NUMBERS = ('score_threshold', 'nms_threshold', 'max_persons')
+_THRESHOLDS = ('score_threshold', 'nms_threshold')
+_NUMBERS = (*_THRESHOLDS, 'max_persons')
 _FLAGS = ('per_person', 'flip_test')
 _DETECTORS = (*DETECTORS, 'parts', 'none')
 _PIPELINES = dict(keypoints='keypoint-detection', classes='image-segmentation', depth='depth-estimation')
@@ -37,10 +39,14 @@ def find_pretrained(name: str | os.PathLike, revision: str | None = None) -> tup
     """Returns weights and options of a ``SapiensInferencer`` by the name of a folder or of a repository of the Hub.
 
     Raises a FileNotFoundError if there is no such folder and the name is none of a repository, a ValueError if weights
-    are missing or several models fit, and a CheckpointError if a repository cannot be fetched.
+    are missing, several models fit, or there are no revisions, and a CheckpointError if a repository cannot be fetched.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise ValueError(f'pretrained: got {name!r}, expected the path of a folder, or OWNER/NAME')
     name = os.fspath(name)
+    _check_text('revision', revision)
     if os.path.isdir(name):
+        _check_no_revision(name, revision)
         return _read_folder(name)
     if not re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', name):
         raise FileNotFoundError(f"pretrained: got '{name}', which is no folder, expected one, or OWNER/NAME of the "
@@ -49,7 +55,20 @@ def find_pretrained(name: str | os.PathLike, revision: str | None = None) -> tup
     if len(released) > 1:
         raise ValueError(f'pretrained: got {name}, which has {count(len(released), "model")} ({some(released)}), '
                          'expected a repository of one; pass tasks and size, or weights, to SapiensInferencer')
-    return (released, {}) if released else _read_folder(fetch_repository(name, revision, [CONFIG, '*.safetensors']))
+    if released:
+        _check_no_revision(name, revision)
+        return released, {}
+    return _read_folder(fetch_repository(name, revision, [CONFIG, '*.safetensors']))
+
+
+def _check_text(name: str, value: str | None) -> None:
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise ValueError(f'{name}: got {value!r}, expected text, or None')
+
+
+def _check_no_revision(name: str, revision: str | None) -> None:
+    if revision is not None:
+        raise ValueError(f"revision: got '{revision}' for {name}, which has none, expected None")
 
 
 def _read_folder(folder: str) -> tuple[list[str], dict]:
@@ -58,18 +77,22 @@ def _read_folder(folder: str) -> tuple[list[str], dict]:
     if not isinstance(content, dict) or 'sapiens_mm' not in content:  # of another library
         content = {}
     named = content.get('weights', files)
-    if not isinstance(named, list) or not named or not set(named) <= set(files):
-        raise ValueError(f'{folder}: got the weights {some(files) or "none"}, expected '
-                         f'{some(map(str, named)) if named and isinstance(named, list) else "*.safetensors"}; write '
-                         'the folder by save_pretrained')
+    if not isinstance(named, list) or not named or any(name not in files for name in named):
+        raise ValueError(f'{folder}: got the weights {some(files)}, expected '
+                         f'{some(named) if named and isinstance(named, list) else "*.safetensors"}; write the folder '
+                         'by save_pretrained')
     # A repository is another's: its options neither name files nor configs, which are programs.
     options = content.get('options', {})
     valid = isinstance(options, dict) and all(
         name in _FLAGS and isinstance(value, bool) or name == 'detector' and value in _DETECTORS
-        or name in _NUMBERS and isinstance(value, (int, float, type(None))) for name, value in options.items())
+        or name == 'max_persons' or name in _THRESHOLDS and value is not None for name, value in options.items())
     if not valid:
         raise ValueError(f'{path}: got the options {options}, expected some of '
                          f'{", ".join((*_NUMBERS, *_FLAGS, "detector"))}; write the folder by save_pretrained')
+    try:
+        check_limits(*(options.get(name) for name in _NUMBERS))
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
     return [str(Path(folder, name)) for name in named], options
 
 
@@ -85,6 +108,8 @@ def write_folder(folder: str | os.PathLike, models: Sequence[TaskModel], facts: 
     Raises a ValueError for ONNX models, for weights that were rounded to another dtype, and without a license of own
     weights.
     """
+    if license is not None and not (isinstance(license, str) and re.fullmatch(r'[\w.+-]+', license)):
+        raise ValueError(f"license: got {license!r}, expected a name of the Hub, such as 'apache-2.0'")
     license, name = license or _known_license(models), name or os.path.basename(os.path.abspath(folder))
     for model in models:
         if not isinstance(model.network, SapiensNetwork):
@@ -113,6 +138,14 @@ def push(repo: str, models: Sequence[TaskModel], facts: dict, license: str | Non
          revision: str | None, message: str, token: str | None) -> str:
     """Uploads what :func:`write_folder` writes to a repository, which is created if missing; returns its address."""
     from huggingface_hub import HfApi
+    from huggingface_hub.utils import validate_repo_id
+    if not isinstance(repo, str):
+        raise ValueError(f"repo: got {repo!r}, expected 'owner/name'")
+    validate_repo_id(repo)  # before the weights are written
+    for argument, value in (('revision', revision), ('commit_message', message), ('token', token)):
+        _check_text(argument, value)
+    if private not in (None, True, False):
+        raise ValueError(f'private: got {private!r}, expected True, False or None')
     with tempfile.TemporaryDirectory() as folder:
         write_folder(folder, models, facts, license, repo)  # first, so that an error leaves no repository
         api = HfApi(token=token)

@@ -198,6 +198,9 @@ class SapiensInferencer:
 
         Raises a FileNotFoundError if there is no such folder, and errors as the class.
         """
+        if taken := {'size', 'weights'} & options.keys():
+            raise ValueError(f'from_pretrained: got {min(taken)}, which {name} determines, expected other options; '
+                             'call SapiensInferencer for other weights')
         weights, saved = find_pretrained(name, revision)
         return cls(weights=weights, **{**saved, **options})
 

@@ -34,6 +34,9 @@ def test_invalid_names(tmp_path, monkeypatch):
         find_pretrained(tmp_path)
     with pytest.raises(ValueError, match='sapiens-pose-coco'):
         find_pretrained('noahcao/sapiens-pose-coco')
+    for name in (None, 3, b'me/mine'):
+        with pytest.raises(ValueError, match=repr(name)):
+            find_pretrained(name)
     monkeypatch.setattr('sapiens_mm.engine.fetch.why_no_hub', lambda: 'no network here')
     with pytest.raises(CheckpointError, match='me/mine'):
         find_pretrained('me/mine')
@@ -41,7 +44,10 @@ def test_invalid_names(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('changes', [
     dict(weights=['/etc/passwd']), dict(weights=[]), dict(weights=3), dict(options=dict(size='1b')), dict(options=3),
-    dict(options=dict(detector='rtmdet.py')), dict(options=dict(flip_test='yes'))])
+    dict(weights=[['seg.safetensors']]), dict(weights=[None]), dict(options=dict(detector='rtmdet.py')),
+    dict(options=dict(flip_test='yes')), dict(options=dict(flip_test=1)), dict(options=dict(max_persons=True)),
+    dict(options=dict(max_persons=1.5)), dict(options=dict(score_threshold=True)),
+    dict(options=dict(score_threshold=None)), dict(options=dict(nms_threshold=float('nan')))])
 def test_foreign_options(folder, tmp_path, changes):
     shutil.copytree(folder, tmp_path / 'copy')
     path = tmp_path / 'copy' / CONFIG
@@ -76,6 +82,24 @@ def test_the_card(folder):
     assert front['pipeline_tag'] == 'keypoint-detection'
     assert "from_pretrained('schönes Modell')" in text
     assert all(name in text for name in (*PART_NAMES, 'left_shoulder', '"flip_test": true', '"box_padding": 1.25'))
+
+
+@pytest.mark.parametrize(('arguments', 'value'), [
+    (dict(license=True), 'True'), (dict(license='mit\ntags: []'), 'tags'), (dict(license=''), "''"),
+    (dict(private='no'), "'no'"), (dict(revision=1), '1'), (dict(revision=' '), "' '"), (dict(commit_message=b'a'), 'a'),
+    (dict(token=True), 'True'), (dict(repo=None), 'None'), (dict(repo='a/b/c'), 'a/b/c')])
+def test_invalid_uploads(inferencer, monkeypatch, arguments, value):
+    monkeypatch.setattr('huggingface_hub.HfApi', lambda **kwargs: pytest.fail('reached the Hub'))
+    with pytest.raises(ValueError, match=re.escape(value)):
+        inferencer.push_to_hub(**{'repo': 'me/mine', **arguments})
+
+
+def test_invalid_arguments_of_loading(folder):
+    for options in (dict(weights='a.pth'), dict(size='1b'), dict(revision=True), dict(revision='main')):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            SapiensInferencer.from_pretrained(folder, **options)
+    with pytest.raises(ValueError, match='main'):
+        find_pretrained('facebook/sapiens-pose-1b', 'main')
 
 
 def test_what_is_not_saved(folder, tmp_path):

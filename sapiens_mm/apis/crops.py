@@ -26,11 +26,15 @@ def crop_for_pose(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> 
     return Crop(crop, (*(center - scale / 2).tolist(), *(center + scale / 2).tolist()))
 
 
-def crop_for_dense(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Crop:
-    """Crops a person as ``SapiensCropPerson``: area-averaged when it shrinks, the mean color outside the image."""
+def crop_for_dense(image: np.ndarray, box: np.ndarray, size: tuple[int, int],
+                   outside: tuple[int, int, int] | None = None) -> Crop:
+    """Crops a person as ``SapiensCropPerson``: area-averaged when it shrinks, the mean color outside the image.
+
+    ``outside`` is another color there.
+    """
     from ..dense.transforms.geometry import MEAN_COLOR, crop_box
     low, high = np.asarray(box[:2], np.float64), np.asarray(box[2:4], np.float64)
-    return Crop(*crop_box(image, low, high, size, PADDING, MEAN_COLOR[::-1]))
+    return Crop(*crop_box(image, low, high, size, PADDING, outside or MEAN_COLOR[::-1]))
 
 
 def resize_frame(image: np.ndarray, size: tuple[int, int]) -> Crop:

@@ -55,11 +55,10 @@ def features_of(model: TaskModel, result: Result, options: FeatureOptions, to_de
     if options.of == 'frame':
         crops = [resize_frame(image, model.input_size)]
     else:
-        crop = crop_for_dense if model.codec is None else crop_for_pose
         known = have_area(boxes, image.shape[:2])
         # Without people a black image tells the shapes.
         black = Crop(np.zeros((*model.input_size, 3), np.uint8), (0., 0., 1., 1.))
-        crops = [crop(image, box[:4], model.input_size) if has_area else black
+        crops = [_crop_person(model, image, box) if has_area else black
                  for box, has_area in zip(boxes, known)] or [black]
     maps = []
     for crop in crops:
@@ -71,11 +70,17 @@ def features_of(model: TaskModel, result: Result, options: FeatureOptions, to_de
         for array in arrays:
             array[~known] = np.nan
     if options.pool is not None:
-        arrays = [_pooled(array, result, options, model.input_size) for array in arrays]
+        arrays = [_pooled(array, result, options, model) for array in arrays]
     return {layer: array[0] if options.of == 'frame' else array for layer, array in zip(options.layers, arrays)}
 
 
-def _pooled(maps: np.ndarray, result: Result, options: FeatureOptions, input_size: tuple[int, int]) -> np.ndarray:
+def _crop_person(model: TaskModel, image: np.ndarray, box: np.ndarray, outside: tuple | None = None) -> Crop:
+    if model.codec is None:
+        return crop_for_dense(image, box[:4], model.input_size, outside)
+    return crop_for_pose(image, box[:4], model.input_size)
+
+
+def _pooled(maps: np.ndarray, result: Result, options: FeatureOptions, model: TaskModel) -> np.ndarray:
     """Averages maps (N, h, w, C) to (N, C)."""
     if options.pool == 'mean':
         return maps.mean((1, 2))
@@ -83,7 +88,7 @@ def _pooled(maps: np.ndarray, result: Result, options: FeatureOptions, input_siz
     if options.of == 'frame':
         masks = [result.parts != 0]
     else:
-        masks = [crop_for_pose(mask.astype(np.uint8) * 255, box[:4], input_size).image if has_area else mask
+        masks = [_crop_person(model, mask.astype(np.uint8) * 255, box, (0, 0, 0)).image if has_area else mask
                  for mask, box, has_area in zip(result.person_masks, result.boxes, have_area(
                      result.boxes, result.image.shape[:2]))]
     vectors = np.full((len(maps), maps.shape[3]), np.nan, np.float32)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sapiens_mm.apis import SapiensInferencer
-from sapiens_mm.apis.crops import crop_for_pose, resize_frame
+from sapiens_mm.apis.crops import crop_for_dense, crop_for_pose, resize_frame
 from sapiens_mm.apis.features import FeatureOptions
 from sapiens_mm.apis.frames import InputError
 from sapiens_mm.apis.run import RunOptions, run
@@ -101,6 +101,20 @@ def test_vectors_of_masked_people(inferencer, image):
     means = [maps[-1][0][inside].mean(0), maps[-1][0].mean((0, 1))]
     distances = [np.linalg.norm(vectors[-1][0] - mean) for mean in means]
     assert distances[0] < distances[1]
+
+
+def test_masks_are_cropped_as_the_person(inferencer, image):
+    seg, image = inferencer.only(['seg']), image[:, 300:]
+    box = np.float32([[-130, 20, 130, 420, .9]])  # half of its crop is outside the image
+    (result, vectors), = seg.features(image, of='person', pool='mask', boxes=[box])
+    (_, maps), = seg.features(image, of='person', boxes=[box])
+    crop = crop_for_dense(result.person_masks[0].astype(np.uint8) * 255, box[0, :4], seg.models[0].input_size,
+                          (0, 0, 0)).image
+    assert 0 < crop.mean() < 255
+    assert not crop[:, :crop.shape[1] * 2 // 5].any()
+    weights = cv2.resize(crop.astype(np.float32), maps[-1].shape[2:0:-1], interpolation=cv2.INTER_AREA)
+    expected = (maps[-1][0] * weights[..., None]).sum((0, 1)) / weights.sum()
+    np.testing.assert_allclose(vectors[-1][0], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_saved_features(inferencer, image, tmp_path):

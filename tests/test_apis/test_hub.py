@@ -86,8 +86,9 @@ def test_the_card(folder):
 
 @pytest.mark.parametrize(('arguments', 'value'), [
     (dict(license=True), 'True'), (dict(license='mit\ntags: []'), 'tags'), (dict(license=''), "''"),
-    (dict(private='no'), "'no'"), (dict(revision=1), '1'), (dict(revision=' '), "' '"), (dict(commit_message=b'a'), 'a'),
-    (dict(token=True), 'True'), (dict(repo=None), 'None'), (dict(repo='a/b/c'), 'a/b/c')])
+    (dict(private='no'), "'no'"), (dict(revision=1), '1'), (dict(revision=' '), "' '"),
+    (dict(commit_message=b'a'), 'a'), (dict(token=True), 'True'), (dict(repo=None), 'None'),
+    (dict(repo='a/b/c'), 'a/b/c')])
 def test_invalid_uploads(inferencer, monkeypatch, arguments, value):
     monkeypatch.setattr('huggingface_hub.HfApi', lambda **kwargs: pytest.fail('reached the Hub'))
     with pytest.raises(ValueError, match=re.escape(value)):

@@ -5,13 +5,15 @@ needs no model must wait for that.
 """
 import argparse
 import glob
-import importlib
+import importlib.util
 import os
 import re
+import runpy
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 #: Command -> its module in `sapiens_mm.apis`, which has ``main(args)``, and its help.
 _COMMANDS = {
@@ -25,11 +27,17 @@ _COMMANDS = {
 }
 #: Commands whose modules have ``add_arguments(parser)``.
 _ADD_THEIR_OWN = ('app', 'export')
-_SAVE = ('json', 'coco', 'parquet', 'npz', 'png', 'overlay', 'sheet', 'controlnet', 'masks', 'features', 'video', 'tar')
-_FORMATS = ('coco', 'label-studio', 'cvat', 'yolo')
-_KEYPOINT_FORMATS = ('model', 'coco-17', 'wholebody-133', 'halpe26', 'openpose18', 'openpose25')
-_OPENPOSE_FILES = ('openpose', 'controlnet', 'pose2sim')
-_TASKS = r'pose-\d+|seg|depth|normal|parts|seg-28'  # the last two are former names
+
+
+def _read(module: str) -> SimpleNamespace:
+    """Returns the names in a module of the package that imports no other one."""
+    folder, = importlib.util.find_spec('sapiens_mm').submodule_search_locations
+    return SimpleNamespace(**runpy.run_path(os.path.join(folder, f'{module}.py')))
+
+
+_known, _tasks = _read('names'), _read('tasks')
+_DENSE_TASKS = [name for name, task in _tasks.TASKS.items() if task.label]
+_TASKS = '|'.join([r'pose-\d+', *_DENSE_TASKS, *_tasks.ALIASES])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,14 +157,13 @@ def _names(pattern: str, expected: str) -> Callable:
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    add, kinds = parser.add_argument, ', '.join(_known.KINDS)
     add('inputs', nargs='+', metavar='INPUT', help='image, video, folder, pattern, tar file of images, URL or '
         'camera number')
     add('--out', default='sapiens_out', help='output folder (%(default)s)')
-    add('--tasks', type=_names(_TASKS, 'pose-<keypoints>, seg, depth, normal'), help='comma-separated: one of '
+    add('--tasks', type=_names(_TASKS, ', '.join(['pose-<keypoints>', *_DENSE_TASKS])), help='comma-separated: one of '
         'pose-308, pose-133, pose-17, and seg, depth, normal; by default all tasks of the models')
-    add('--size', default='1b', choices=('tiny', '0.3b', '0.6b', '1b', '2b'), help='size of the released models; tiny '
-        'is embedded in the package (%(default)s)')
+    add('--size', default='1b', choices=_known.SIZES, help='size of the models; tiny is embedded (%(default)s)')
     add('--config', type=_file, action='append', default=[], help='config of your own model, for a --checkpoint; '
         'repeatable')
     add('--checkpoint', action='append', default=[], help='weights to use instead of released ones; repeatable')
@@ -191,7 +198,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add('--smooth-beta', type=_not_negative, default=.05, metavar='BETA', help='growth of the cutoff, in Hz, with the '
         'speed in pixels per second; a higher one lags less (%(default)s)')
     add('--steady', action='store_true', help='fit the depth of each frame of a video to that of the frame before')
-    add('--save', type=_names('|'.join(_SAVE), ', '.join(_SAVE)), help=f'comma-separated: {", ".join(_SAVE)}; by '
+    add('--save', type=_names('|'.join(_known.KINDS), kinds), help=f'comma-separated: {kinds}; by '
         'default json, overlay and sheet of images, json and video of videos and cameras; tasks whose results are not '
         'kept are skipped')
     add('--features-of', default='frame', choices=('frame', 'person'), help='with --save features, of whole frames or '
@@ -200,8 +207,9 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         'pixels of people by the segmentation')
     add('--features-layers', type=_layers, default=[-1], metavar='N,...', help='blocks of the backbone, from 0 or '
         'negative from the end (-1)')
-    add('--keypoint-format', default='model', choices=(*_KEYPOINT_FORMATS, *_OPENPOSE_FILES), help='keypoint set of '
-        f"the JSON files (%(default)s); {', '.join(_OPENPOSE_FILES)}: in OpenPose's layout, for the program")
+    add('--keypoint-format', default='model', choices=(*_known.KEYPOINT_FORMATS, *_known.OPENPOSE_FILES),
+        help=f"keypoint set of the JSON files (%(default)s); {', '.join(_known.OPENPOSE_FILES)}: in "
+        "OpenPose's layout, for the program")
     add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of drawn keypoints, and of those in '
         'coco.json and for ControlNet (%(default)s)')
     add('--resume', action='store_true', help='skip inputs whose results exist')
@@ -214,16 +222,16 @@ def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('source', type=_checked(str, os.path.exists, 'an existing file or folder'), metavar='SOURCE', help='folder of '
         'results of `sapiens-mm run`, or the file or folder of --from')
-    add('--from', dest='source_format', default='results', choices=('results', *_FORMATS),
+    add('--from', dest='source_format', default='results', choices=('results', *_known.LABEL_FORMATS),
         help='format of the source (%(default)s)')
-    add('--to', dest='target_format', required=True, choices=(*_FORMATS, 'parts'), help='format to write; parts: PNGs '
-        'of class ids')
+    add('--to', dest='target_format', required=True, choices=(*_known.LABEL_FORMATS, 'parts'),
+        help='format to write; parts: PNGs of class ids')
     add('--out', required=True, help='file to write, or new folder for yolo and parts')
     add('--split-parts', action='store_true', help='of cvat, write one skeleton each for body, face and hands')
     add('--image-root', help='of label-studio, what precedes file names in the URLs of images; of yolo, their folder')
     add('--keypoints', type=_file, metavar='FILE', help='names of your own keypoints: a config with metainfo, COCO '
         'annotations, or a JSON list')
-    add('--keypoint-format', choices=_KEYPOINT_FORMATS, help='keypoint set to write ('
+    add('--keypoint-format', choices=_known.KEYPOINT_FORMATS, help='keypoint set to write ('
         'model, which keeps it; for cvat wholebody-133 instead of 308 keypoints)')
     add('--keypoint-threshold', type=_fraction, default=.3, help='minimum score of labeled keypoints (%(default)s)')
     add('--min-score', type=_fraction, default=0., help='minimum score of people (%(default)s)')
@@ -262,10 +270,10 @@ def _run_problems(args: argparse.Namespace, default: Callable) -> list[str]:
         problems.append(f'--save: got {", ".join(args.save)}, which does not keep {", ".join(tasks)}; add npz, png, '
                         'overlay or sheet')
     one_list = sorted({'coco', 'masks', 'parquet'} & set(args.save or ()))
-    if one_list and args.keypoint_format in _OPENPOSE_FILES:
+    if one_list and args.keypoint_format in _known.OPENPOSE_FILES:
         problems.append(f'--save: got {", ".join(one_list)} with --keypoint-format {args.keypoint_format}, expected '
-                        f'one of {", ".join(_KEYPOINT_FORMATS)}')
-    if tasks and 'masks' in (args.save or ()) and not {'seg', 'parts', 'seg-28'} & set(tasks):
+                        f'one of {", ".join(_known.KEYPOINT_FORMATS)}')
+    if tasks and 'masks' in (args.save or ()) and not {'seg', *_tasks.ALIASES} & set(tasks):
         problems.append(f'--save: got masks with --tasks {",".join(tasks)}, expected seg among them')
     unusable = [_input_problem(entry, args.allow_urls) for entry in args.inputs]
     return problems or (unusable if all(unusable) else [])

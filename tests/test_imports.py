@@ -14,13 +14,14 @@ DRAWING = {'tasks', 'utils', 'visualization', 'vocabularies'}
 #: Room -> libraries and rooms that it may import; each room stands below those that it may import.
 ALLOWED = {
     'version': (BASE, set()),
+    'names': (set(), set()),
     'tasks': (STDLIB, set()),
-    'utils': (STDLIB | {'PIL', 'cv2', 'mmengine', 'numpy', 'ray'}, {'tasks'}),
+    'utils': (STDLIB | {'PIL', 'cv2', 'mmengine', 'numpy', 'ray', 'webdataset'}, {'tasks'}),
     'vocabularies': (STDLIB | {'numpy'}, {'tasks', 'utils'}),
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, {'tasks', 'utils'}),
     'backbones': (BASE, {'engine', 'tasks', 'utils'}),
     'visualization': (STDLIB | {'numpy', 'cv2'}, {'tasks', 'utils', 'vocabularies'}),
-    'formats': (STDLIB | {'numpy', 'PIL', 'yaml', 'pyarrow'}, {'tasks', 'utils', 'vocabularies'}),
+    'formats': (STDLIB | {'numpy', 'PIL', 'yaml', 'pyarrow'}, {'names', 'tasks', 'utils', 'vocabularies'}),
     'converters': (STDLIB | {'numpy', 'cv2', 'PIL', 'scipy'}, {'tasks', 'utils', 'vocabularies'}),
     'synth': (STDLIB | {'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'mitsuba_oidn',
                         'drjit', 'trimesh', 'xtcocotools'}, DRAWING),
@@ -31,7 +32,7 @@ ALLOWED = {
     'apis': (BASE | HOSTS | {'torchvision', 'cv2', 'PIL', 'av', 'safetensors', 'onnxruntime', 'onnxscript', 'gradio',
                              'scipy', 'starlette', 'tqdm', 'cvat_sdk', 'fsspec', 'huggingface_hub', 'openvino',
                              'pandas', 'supervision'},
-             {'backbones', 'dense', 'engine', 'formats', 'pose', 'pretrain', 'synth', *DRAWING}),
+             {'backbones', 'dense', 'engine', 'formats', 'names', 'pose', 'pretrain', 'synth', *DRAWING}),
 }
 TREES = {}
 for path in (*PACKAGE.rglob('*.py'), PACKAGE.parent / 'sapiens_mm_cli.py'):

@@ -28,7 +28,8 @@ from sapiens_mm.pretrain.curation import (
     merge_reports,
     read_boxes,
 )
-from sapiens_mm.pretrain.sources import SourceError, TarSource
+from sapiens_mm.pretrain.sources import TarSource
+from sapiens_mm.utils.tar_files import SourceError
 
 
 def parse_args() -> argparse.Namespace:

@@ -22,7 +22,8 @@ from sapiens_mm.engine.weights import check_complete
 from sapiens_mm.pretrain import SapiensMAE
 from sapiens_mm.pretrain.images import decode
 from sapiens_mm.pretrain.reconstruction import reconstruction_sheet
-from sapiens_mm.pretrain.sources import SourceError, folder_source
+from sapiens_mm.pretrain.sources import folder_source
+from sapiens_mm.utils.tar_files import SourceError
 
 
 def parse_args() -> argparse.Namespace:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ..engine.checkpoint import CheckpointError
 from ..engine.fetch import is_cached
+from ..names import FILE_KINDS, SIZES
 from ..tasks import canonical_name, dense_tasks, is_pose
 from ..utils.files import cache_folder
 from ..utils.text import count, with_option
@@ -26,11 +27,13 @@ from .clients import Clients, client_of
 from .detector import DETECTORS
 from .frames import InputError, Source, pixels_of
 from .inferencer import SapiensInferencer
-from .model_zoo import RELEASED, RELEASED_TASKS, SIZES, embedded_tasks, released_tasks
+from .meta import write_meta
+from .model_zoo import RELEASED, RELEASED_TASKS, embedded_tasks, released_tasks
 from .models import pair_weights
 from .result import Result
+from .result_files import ResultFiles
 from .sources import IMAGES, file_source, find_sources
-from .writer import FILE_KINDS, ResultWriter
+from .writer import ResultWriter
 
 # Errors whose messages are for users.
 _EXPECTED = (CheckpointError, ImportError, OSError, ValueError)
@@ -97,7 +100,7 @@ class App:
             folder: An existing folder for the zip and the video.
             whole: Whether the whole frame is one person, without a detector.
             person_threshold, keypoint_threshold: Minimum scores of a person and of a drawn keypoint, 0 to 1.
-            kinds: Content of the zip besides JSON, see :data:`sapiens_mm.apis.writer.FILE_KINDS`.
+            kinds: Content of the zip besides JSON, see :data:`sapiens_mm.names.FILE_KINDS`.
             progress: Called with a pair, the numbers of finished frames and of all.
 
         Raises:
@@ -118,7 +121,7 @@ class App:
             inferencer.score_threshold = person_threshold
             base = Path(folder, f'{source.name}.sapiens')
             with ResultWriter(base, kinds, threshold=keypoint_threshold) as writer:
-                writer.write_meta(inferencer.describe())
+                write_meta(writer.meta_path, inferencer.describe())
                 for number, result in enumerate(inferencer.stream(source)):
                     pixels += result.image.shape[0] * result.image.shape[1]
                     self._check_limits(source, *result.image.shape[1::-1], number + 1, pixels)
@@ -405,7 +408,7 @@ def main(args: argparse.Namespace) -> int:
         if weights and args.size:
             raise ValueError('--size and --checkpoint: got both, expected one of them; --size chooses a released model')
         kinds = [kind for kind in args.save.split(',') if kind not in ('', 'json')]
-        ResultWriter('', kinds)  # checks them
+        ResultFiles('', kinds)  # checks them
         app = App(weights, args.device, None if args.detector == 'none' else args.detector,
                   args.max_pixels * 1_000_000, args.max_frames, args.max_video_pixels * 1_000_000)
         examples = find_examples(args.examples) if args.examples != 'none' else []

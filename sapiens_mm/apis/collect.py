@@ -23,8 +23,6 @@ from .frames import Source
 from .result import frame_name
 from .sources import IMAGES
 
-#: Kinds of files that hold many images.
-KINDS = ('coco', 'parquet', 'tar')
 #: Results and bytes of files that are collected at once. An archive has about as many.
 _MOST_RESULTS, _MOST_BYTES = 4096, 2**29
 _STAGING = '.unfinished'
@@ -57,7 +55,7 @@ class Collector:
     """Collects results below a folder; a ValueError if it has those of a run that is not resumed.
 
     Args:
-        kinds: Some of `KINDS`.
+        kinds: Some of :data:`sapiens_mm.names.COLLECTED_KINDS`.
         shard: (index, number) of a run that shares the folder with other shards: its files have other names.
         threshold: Minimum score of keypoints that are labeled in COCO annotations.
     """

@@ -47,7 +47,7 @@ def create(size: str = '1b', config: str = '', checkpoint: str = '', device: str
     """Returns the function for parameters of ``cvat-cli``, such as ``-p size=str:tiny -p device=str:cpu``.
 
     ``config`` and ``checkpoint`` are of your own model; ``keypoint_format`` is one of
-    :data:`sapiens_mm.formats.labels.KEYPOINT_FORMATS`, by default that of ``sapiens-mm convert --to cvat``.
+    :data:`sapiens_mm.names.KEYPOINT_FORMATS`, by default that of ``sapiens-mm convert --to cvat``.
     """
     weights = (config, checkpoint) if config else checkpoint or None
     inferencer = SapiensInferencer(None if weights else default_tasks(size)[:1], size, weights, device or None)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..tasks import MASK_LABEL, TASKS, Label, labels
 from ..utils.images import decode
 from ..utils.problems import Problem, collect_problems, report
+from ..utils.tar_files import SourceError
 from ..utils.text import some
 from .duplicates import Duplicates, look_of
 
@@ -315,7 +316,6 @@ class _DenseSamples(_Items):
 class _Stream(_Items):
     def __getitem__(self, index: int) -> list[Record]:
         from ..pretrain.images import decode as decode_stream
-        from ..pretrain.sources import SourceError
         records = []
         try:
             for name, read in self.items.read(index, 0, 0):

@@ -10,20 +10,19 @@ from typing import NamedTuple
 
 from ..backbones import SapiensViT
 from ..engine.fetch import is_cached
+from ..names import SIZES
 from ..tasks import canonical_name, get_task, is_pose
 from ..utils.files import parse_json
 
 __all__ = [
-    'EMBEDDED', 'LICENSE', 'PADDED_TASKS', 'PARAMETERS', 'RELEASED', 'RELEASED_TASKS', 'SIZES',
-    'ReleasedFile', 'default_tasks', 'embedded_tasks', 'find_released', 'released_config', 'released_file',
-    'released_tasks'
+    'EMBEDDED', 'LICENSE', 'PADDED_TASKS', 'PARAMETERS', 'RELEASED', 'RELEASED_TASKS', 'ReleasedFile', 'default_tasks',
+    'embedded_tasks', 'find_released', 'released_config', 'released_file', 'released_tasks'
 ]
 
 #: License of the released weights, and of the embedded ones, some of whose photos are for non-commercial research only.
 LICENSE = 'CC-BY-NC 4.0'
 #: Folder of the embedded model, ``--size tiny``; the metadata of its files name their tasks.
 EMBEDDED = Path(__file__).resolve().parents[1] / 'weights'
-SIZES = ('tiny', '0.3b', '0.6b', '1b', '2b')
 #: Released tasks whose backbones have `patch_cfg=dict(padding=2)`, which their files do not state.
 PADDED_TASKS = ('pose-17', 'pose-133', 'pose-308', 'normal')
 #: Task -> size -> number of parameters. Counting them would import the hosts and build every model.

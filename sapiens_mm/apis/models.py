@@ -16,6 +16,7 @@ from torch import Tensor
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file
 from ..engine.fetch import fetch_file
 from ..engine.weights import fill_model, save_weights
+from ..names import SIZES
 from ..tasks import canonical_name, get_task, is_pose
 from ..utils.text import count, some
 from . import model_zoo
@@ -111,7 +112,7 @@ def _embedded_file(task: str) -> Path:
 
 
 def _released_source(size: str, task: str) -> str:
-    for name, value, known in (('size', size, model_zoo.SIZES), ('task', task, model_zoo.RELEASED_TASKS)):
+    for name, value, known in (('size', size, SIZES), ('task', task, model_zoo.RELEASED_TASKS)):
         if value not in known:
             raise ValueError(f"{name}: got '{value}', expected one of {', '.join(known)}")
     return model_zoo.released_file(size, task).source

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from ..formats.labels import HALF_PIXEL, KEYPOINT_FORMATS, OPENPOSE_FILES
+from ..formats.labels import HALF_PIXEL
 from ..formats.results import PEOPLE_COLUMNS, people_rows
 from ..formats.rle import encode_coco
+from ..names import KEYPOINT_FORMATS, OPENPOSE_FILES
 from ..tasks import TASKS, Task, dense_tasks
 from ..utils.people import owners
 from ..vocabularies.keypoints import KEYPOINT_NAMES, TARGETS, convert_keypoints, get_vocabulary
@@ -120,7 +121,7 @@ class Result:
         """Returns the people as JSON values; docs/outputs.md describes the fields.
 
         Args:
-            keypoint_format: One of ``KEYPOINT_FORMATS`` or ``OPENPOSE_FILES`` of :mod:`sapiens_mm.formats.labels`.
+            keypoint_format: One of ``KEYPOINT_FORMATS`` or ``OPENPOSE_FILES`` of :mod:`sapiens_mm.names`.
             threshold: Minimum score of keypoints for ControlNet, which has no scores.
             masks: Whether people get :attr:`person_masks` as ``segmentation``, COCO's RLE, if there are parts.
 

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from tqdm import tqdm
 
 from ..engine.checkpoint import CheckpointError
+from ..names import KINDS
 from ..tasks import canonical_name, is_pose
 from ..utils.files import locked
 from ..utils.text import some, with_option
@@ -24,13 +25,15 @@ from .features import FeatureOptions
 from .frames import URL_TIMEOUT, InputError, Source
 from .inferencer import SapiensInferencer
 from .job import Summary, process, process_on_devices, report_unwritten
+from .meta import meta_differences, read_meta, write_meta
 from .model_zoo import default_tasks
 from .models import pair_weights
 from .network import choose_devices
 from .result import Result
+from .result_files import kept_tasks
 from .smoothing import OneEuro
 from .sources import find_sources
-from .writer import KINDS, ResultWriter, kept_tasks, meta_differences
+from .writer import ResultWriter
 
 
 @dataclass
@@ -122,7 +125,7 @@ def run(options: RunOptions) -> int:
                 stack.enter_context(locked(options.out, shared=options.shard is not None))
             writer = ResultWriter(options.out, options.save, options.keypoint_format, options.keypoint_threshold,
                                   resume=options.resume, shard=options.shard)
-            writer.check_names(sources)
+            writer.files.check_names(sources)
             before = _read_meta(writer, _warn if options.resume else lambda message: None)
             kinds = _kinds(options, writer, sources)
             planned = _planned_meta(options, before if options.resume else {}, kinds)
@@ -132,7 +135,7 @@ def run(options: RunOptions) -> int:
             todo = [source for source in sources if source.name not in names]
             summary.skipped = len(done)
             boxes = _read_boxes(options, sources, todo) if options.boxes else None
-            writer.ended += [Ended(source) for source in done if writer.is_staged(source, tasks)]
+            writer.ended += [Ended(source) for source in done if writer.files.is_staged(source, tasks)]
             if not todo:
                 writer.finish()
                 return _report_all_done(options, before, planned, summary)
@@ -158,7 +161,7 @@ def _warn(message) -> None:
 
 
 def _kinds(options: RunOptions, writer: ResultWriter, sources: Sequence[Source]) -> set[str]:
-    kinds = set().union(*map(writer.kinds_of, sources)) | ({'--show'} if options.show else set())
+    kinds = set().union(*map(writer.files.kinds_of, sources)) | ({'--show'} if options.show else set())
     return kinds | ({'masks'} if 'features' in kinds and options.features_pool == 'mask' else set())
 
 
@@ -168,7 +171,7 @@ def _kept(tasks: Sequence[str], kinds: set[str]) -> list[str]:
 
 def _read_meta(writer: ResultWriter, warn: Callable[[str], None]) -> dict:
     try:
-        return writer.read_meta()
+        return read_meta(writer.meta_path)
     except ValueError as error:
         warn(f'{error}; they are not compared with this run')
         return {}
@@ -278,7 +281,7 @@ def _write_meta(options: RunOptions, inferencer: SapiensInferencer, writer: Resu
     if differ and options.resume:
         _warn(f'finished inputs in {options.out} keep their files, but the earlier run had {differ}')
     earlier = list(before.pop('earlier', ())) + [before] * bool(differ)
-    writer.write_meta({**meta, **(dict(earlier=earlier) if earlier else {})})
+    write_meta(writer.meta_path, {**meta, **(dict(earlier=earlier) if earlier else {})})
 
 
 def _process(options: RunOptions, inferencer: SapiensInferencer, sources: Sequence[Source], boxes: BoxFile | None,

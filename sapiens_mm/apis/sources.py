@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from ..tasks import dense_tasks
 from ..utils.files import read_json
+from ..utils.tar_files import SourceError, expand, tar_members
 from ..utils.text import first_line
 from .frames import (
     URL_TIMEOUT,
@@ -33,7 +34,7 @@ from .frames import (
 IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif')
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.mts', '.m2ts', '.3gp', '.wmv',
           '.flv', '.ogv', '.mxf')  # without .ts, which in folders may be TypeScript
-#: Suffixes of results that are images or videos; see :class:`~sapiens_mm.apis.writer.ResultWriter`.
+#: Suffixes of results that are images or videos; see :class:`~sapiens_mm.apis.result_files.ResultFiles`.
 RESULTS = ('.overlay.jpg', '.sheet.jpg', '.overlay.mp4', *(f'.{task.result}.png' for task in dense_tasks().values()))
 
 SourceErrorHandler = Callable[[Source, InputError], None]
@@ -91,7 +92,6 @@ def _camera_source(number: int | str) -> Source:
 def _expanded(entries: Iterable[str]) -> Iterator[str]:
     for entry in entries:
         if '{' in entry and entry.endswith('.tar') and not osp.exists(entry):
-            from ..pretrain.sources import SourceError, expand
             try:
                 yield from expand(entry)
             except SourceError as error:
@@ -273,7 +273,6 @@ def _members(source: Source) -> Iterator[tuple[Source, bytes | None]]:
 
     Raises an InputError if the file is damaged, has no images, or cannot be fetched.
     """
-    from ..pretrain.sources import SourceError, tar_members
     names = Counter()
     store = is_url(source.path) and not is_web(source.path)
     try:

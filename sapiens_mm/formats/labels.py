@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..names import KEYPOINT_FORMATS
 from ..utils.files import read_json
 from ..utils.images import header_of
 from ..utils.text import some
@@ -17,11 +18,6 @@ from ..vocabularies.goliath import METAINFO_308, mirror_name
 from ..vocabularies.keypoints import KEYPOINT_NAMES, TARGETS, convert_keypoints
 from ..vocabularies.mirror import mirrored_name
 
-#: Keypoint format -> keypoint set of :mod:`sapiens_mm.vocabularies.keypoints`; None keeps that of the labels.
-KEYPOINT_FORMATS = {'model': None, 'coco-17': 'coco', 'wholebody-133': 'coco_wholebody', 'halpe26': 'halpe26',
-                    'openpose18': 'openpose18', 'openpose25': 'openpose25'}
-#: File in OpenPose's layout, for a program -> keypoint set of its bodies.
-OPENPOSE_FILES = {'openpose': 'openpose25', 'controlnet': 'openpose18', 'pose2sim': 'halpe26'}
 #: Added to keypoints for tools that count from the image's corner; here (0, 0) is the center of the first pixel.
 HALF_PIXEL = .5
 

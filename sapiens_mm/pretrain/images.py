@@ -17,7 +17,8 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import InterpolationMode, v2
 
 from ..utils.images import ends_in_zeros, header_of, open_image, turn
-from .sources import SourceError, build_source, permutation
+from ..utils.tar_files import SourceError
+from .sources import build_source, permutation
 
 _FINISHED = 2**62  # images taken from a shard that is finished
 

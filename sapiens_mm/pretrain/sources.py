@@ -2,37 +2,23 @@
 
 A data worker reads one shard at a time, in an order that depends only on the seed, the epoch and the shard.
 """
-import contextlib
 import functools
 import hashlib
-import http.client
 import itertools
 import os
 import random
-import re
-import tarfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from ..utils.tar_files import ALLOW, WEB, SourceError, expand, is_local, tar_members
+
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp')
 _COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst')
-_WAIT = 2.  # seconds before the first retry of a broken connection, four times as long before each further one
-_WEB = ('http://', 'https://')
-_ALLOW = 'set allow_pipes=True (tools: --allow-pipes) if you trust the origin of the address'
-_MOST_ZEROS = 1 << 20  # at the end of an archive; tar pads to 10 kB
-_DAMAGED = (OSError, EOFError, tarfile.TarError, http.client.HTTPException)
 
 Reader = Callable[[], bytes]
-
-
-class SourceError(RuntimeError):
-    """Images are missing or cannot be read."""
 
 
 @functools.lru_cache(maxsize=2)  # for the shards and the images of an epoch
@@ -122,8 +108,8 @@ class TarSource:
         _check(self.urls, [url for url, after in itertools.pairwise(sorted(self.urls)) if url == after],
                'listed twice', 'list each once')
         if not allow_pipes:
-            _check(self.urls, [url for url in self.urls if not is_local(url) and not url.startswith(_WEB)],
-                   'read by a command', f'{_ALLOW}, or get them as files')
+            _check(self.urls, [url for url in self.urls if not is_local(url) and not url.startswith(WEB)],
+                   'read by a command', f'{ALLOW}, or get them as files')
         # Names without the common folder, so that the shards may move.
         common = os.path.commonprefix(self.urls).rpartition('/')
         self.names = [url[len(common[0] + common[1]):] for url in self.urls]
@@ -150,34 +136,6 @@ class TarSource:
             raise SourceError(f'shard {url}: got no image, expected members named {_expected()}')
 
 
-def tar_members(url: str, retries: int = 3, select: Callable[[str], bool] | None = None, allow_pipes: bool = False,
-                open_stream: Callable[[str], BinaryIO] | None = None) -> Iterator[tuple[str, bytes]]:
-    """Yields name and content of a tar file's selected members (:class:`TarSource`), or raises a SourceError.
-
-    ``open_stream`` opens the address, by default :func:`open_url`.
-    """
-    try:
-        from webdataset.tariterators import tar_file_iterator
-    except ImportError as error:
-        raise _without_webdataset(error) from error
-    given = images = 0
-    for attempt in itertools.count():
-        try:
-            with contextlib.closing(_Stream(open_stream(url) if open_stream else open_url(url, allow_pipes))) as stream:
-                for member in itertools.islice(tar_file_iterator(stream, select_files=select), given, None):
-                    given += 1
-                    images += is_image(member['fname'])
-                    yield member['fname'], member['data']
-                stream.check_end()
-            return
-        except _DAMAGED as error:
-            refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if is_local(url) or not url.startswith(_WEB) or refused or attempt == retries:
-                raise SourceError(f'shard {url}: got {_reason(error)} after {images} images, expected a complete tar '
-                                  'file; get it again or remove it from the source, then resume') from error
-            time.sleep(_WAIT * 4**attempt)
-
-
 def build_source(cfg: dict) -> FileSource | TarSource:
     """Builds a source from ``dict(type='folder' | 'list' | 'shards', ...)``."""
     kinds = dict(folder=folder_source, list=list_source, shards=TarSource)
@@ -186,70 +144,6 @@ def build_source(cfg: dict) -> FileSource | TarSource:
     if kind not in kinds:
         raise ValueError(f"image source: got type {kind!r}, expected one of {', '.join(map(repr, kinds))}")
     return kinds[kind](**cfg)
-
-
-class _Stream:
-    """A tar file that is read once; checks its end, since tarfile accepts a file that ends between two members."""
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self._size = self._zeros = 0  # bytes read so far, and zeros at their end
-
-    def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        content = len(data.rstrip(b'\0'))
-        self._size += len(data)
-        self._zeros = len(data) - content + (0 if content else self._zeros)
-        return data
-
-    def check_end(self) -> None:
-        """Reads the rest, and raises a ReadError unless it is the end of an archive with members."""
-        while self.read(1 << 20):
-            pass
-        if self._zeros == self._size:
-            raise tarfile.ReadError('only zeros')
-        if self._zeros < 512:  # an archive ends with at least two blocks of zeros
-            raise tarfile.ReadError('no end-of-archive mark')
-        if self._zeros > _MOST_ZEROS:
-            raise tarfile.ReadError(f'{self._zeros} zeros at the end')
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # of a command that is still writing
-            self._file.close()
-
-
-def is_local(url: str) -> bool:
-    """Returns whether a shard is a file: an existing path, or one that does not look like an address."""
-    return os.path.exists(url) or not re.match(r'pipe:|[A-Za-z][A-Za-z0-9+.-]*://', url)
-
-
-def open_url(url: str, allow_pipes: bool = False) -> BinaryIO:
-    """Opens a path or address for reading once; OSError if that fails, SourceError if it needs a forbidden command."""
-    if is_local(url):
-        return open(os.path.abspath(url), 'rb')  # WebDataset would run a file named 'pipe:...'
-    if url.startswith(_WEB):
-        # WebDataset runs curl, which hides the server's answer.
-        return urllib.request.urlopen(url, timeout=60)
-    if not allow_pipes:
-        raise SourceError(f'{url} is read by a command; {_ALLOW}, or get it as a file')
-    from webdataset.gopen import gopen
-    return gopen(url)
-
-
-def expand(url: str) -> list[str]:
-    """Returns the tar files of a folder, or of a path or address with braces; an existing path is returned as it is."""
-    try:
-        from webdataset.shardlists import expand_urls
-    except ImportError as error:
-        raise _without_webdataset(error) from error
-    if os.path.isdir(url):
-        return sorted(str(path) for path in Path(url).glob('*.tar'))
-    return [url] if os.path.exists(url) else expand_urls(url)
-
-
-def _without_webdataset(error: ImportError) -> SourceError:
-    return SourceError(f"tar shards need the webdataset library ({error}): pip install 'sapiens_mm[pretrain]' or "
-                       "'sapiens_mm[scale]'")
 
 
 def _check(urls: list[str], wrong: list[str], what: str, remedy: str) -> None:
@@ -275,13 +169,6 @@ def is_image(name: str) -> bool:
 
 def _expected() -> str:
     return ', '.join(f'*{extension}' for extension in EXTENSIONS)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f'HTTP {error.code} {error.reason}'
-    # WebDataset appends the repr of the stream.
-    return f'{type(error).__name__}: {str(error).partition(" @ ")[0]}'
 
 
 def _digest(*texts: str) -> str:

@@ -6,8 +6,8 @@ from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from mmengine.runner.utils import calc_dynamic_intervals
 from torch.utils.data import DataLoader
 
+from ..utils.tar_files import SourceError
 from .images import SapiensImages
-from .sources import SourceError
 
 
 @LOOPS.register_module()

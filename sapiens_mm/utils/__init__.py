@@ -1,1 +1,1 @@
-"""Shared helpers: files, images, problems of datasets, text, running over shards."""
+"""Shared helpers: files, tar files, images, problems of datasets, text, running over shards."""

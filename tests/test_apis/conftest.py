@@ -1,8 +1,13 @@
-"""Small models of random weights, as a training leaves them: a config and a checkpoint each."""
+"""A result, and small models of random weights, as a training leaves them: a config and a checkpoint each."""
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+
+from sapiens_mm.apis import Result
+from sapiens_mm.apis.frames import Source
+from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
 
 SMALL = """
 model = dict(
@@ -15,6 +20,21 @@ DENSE_HEAD = ("dict(type='SapiensDenseHead', in_channels=32, deconv_out_channels
               'conv_out_channels=(8, ), conv_kernel_sizes=(1, )')
 RESIZE = "test_dataloader = dict(dataset=dict(type='SapiensDenseDataset', pipeline=[dict(type='SapiensLoadImage'), " \
          "dict(type='SapiensResize', size=(64, 48)), dict(type='SapiensPackDense')]))\n"
+
+
+def make_result(name='x/a.jpg', kind='image', index=None):
+    """A result of noise with a person and all maps."""
+    rng = np.random.default_rng(index or 0)
+    parts = np.zeros((61, 81), np.uint8)
+    parts[10:50, 20:60] = rng.integers(1, 28, (40, 40))
+    normal = rng.normal(size=(61, 81, 3)).astype(np.float32)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    mask = parts != 0
+    return Result(Source(f'/data/{name}', name, kind), rng.integers(0, 256, (61, 81, 3), dtype=np.uint8), index, 10.,
+                  boxes=np.array([[20, 10, 60, 50, .9]], np.float32), maps=dict(
+                      parts=parts, depth=(rng.uniform(.2, .9, parts.shape) * mask).astype(np.float32),
+                      normal=normal * mask[..., None]),
+                  metainfo=dict(seg=dict(classes=PART_NAMES, palette=PART_COLORS)))
 
 
 def _pose(root, number, folder):

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sapiens_mm.apis import convert, model_zoo, models, writer
+from sapiens_mm.apis import convert, meta, model_zoo, models, result_files, writer
 from sapiens_mm.apis import run as run_module
-from sapiens_mm.formats.labels import KEYPOINT_FORMATS, OPENPOSE_FILES
+from sapiens_mm.names import KINDS
 from sapiens_mm.tasks import ALIASES, dense_tasks
 from sapiens_mm_cli import main
 
@@ -105,21 +105,14 @@ def test_options_that_are_refused_before_imports(monkeypatch, capsys, args, valu
 def test_names_that_the_launcher_knows(monkeypatch):
     seen = []
     monkeypatch.setattr('sapiens_mm_cli._import', lambda command: SimpleNamespace(main=seen.append))
-    assert main(['run', '.', '--save', ','.join(writer.KINDS), '--tasks', ','.join([*dense_tasks(), *ALIASES])]) == 0
+    assert main(['run', '.', '--save', ','.join(KINDS), '--tasks', ','.join([*dense_tasks(), *ALIASES])]) == 0
     for task in model_zoo.RELEASED_TASKS:
         assert main(['run', '.', '--tasks', task]) == 0
-    for size in model_zoo.SIZES:
-        assert main(['run', '.', '--size', size]) == 0
-    for name in (*KEYPOINT_FORMATS, *OPENPOSE_FILES):
-        assert main(['run', '.', '--keypoint-format', name]) == 0
     for name in convert.READERS:
         assert main(['convert', '.', '--from', name, '--to', 'coco', '--out', 'a']) == 0
     for name in convert.WRITERS:
         assert main(['convert', '.', '--to', name, '--out', 'a']) == 0
-    for name in KEYPOINT_FORMATS:
-        assert main(['convert', '.', '--to', 'coco', '--out', 'a', '--keypoint-format', name]) == 0
-    seen = [args for args in seen if args.command == 'run']
-    assert len(seen) == 1 + sum(map(len, (model_zoo.RELEASED_TASKS, model_zoo.SIZES, KEYPOINT_FORMATS, OPENPOSE_FILES)))
+    assert len(seen) == 1 + sum(map(len, (model_zoo.RELEASED_TASKS, convert.READERS, convert.WRITERS)))
 
 
 @pytest.mark.parametrize(('args', 'value'), [
@@ -295,7 +288,7 @@ def test_planned_meta(tmp_path, capsys, monkeypatch, args):
     args = ['run', str(tmp_path / 'a.png'), '--size', 'tiny', '--device', 'cpu', '--out', str(tmp_path / 'out'), *args]
     assert main(args) == 0
     before, known = json.loads((tmp_path / 'out/meta.json').read_text()), []
-    compare = writer.meta_differences
+    compare = meta.meta_differences
     monkeypatch.setattr(run_module, 'meta_differences', lambda before, now: known.append(now) or compare(before, now))
     assert main([*args, '--resume']) == 0
     assert 'instead of' not in capsys.readouterr().err
@@ -576,9 +569,9 @@ def test_a_full_or_read_only_disk(run, photos, tmp_path, capsys, monkeypatch, co
     def refuse(*args, **kwargs):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(writer.ResultWriter, '_write_sheet', refuse)
+    monkeypatch.setattr(result_files.ResultFiles, '_write_sheet', refuse)
     if code == errno.EACCES:
-        monkeypatch.setattr(writer.ResultWriter, '_write_sheet', lambda *args: monkeypatch.setattr(
+        monkeypatch.setattr(result_files.ResultFiles, '_write_sheet', lambda *args: monkeypatch.setattr(
             'tempfile.TemporaryFile', refuse) or refuse())
     assert run(photos, '--detector', 'none', names=['pose-17']) == 1
     out, err = capsys.readouterr()

@@ -10,6 +10,7 @@ import pytest
 from sapiens_mm.apis import Result, collect
 from sapiens_mm.apis.collect import Ended
 from sapiens_mm.apis.frames import Source
+from sapiens_mm.apis.result_files import ResultFiles
 from sapiens_mm.apis.writer import ResultWriter
 from sapiens_mm.formats import coco
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
@@ -48,14 +49,14 @@ def write(folder, kinds, results, broken=(), **kwargs):
 
 
 def test_frames_after_one_that_cannot_be_written_are_in_the_tables(tmp_path, monkeypatch):
-    write_to = ResultWriter._write_to
+    write_to = ResultFiles._write_to
 
     def fail(path, *values):
         if path.endswith('000001.json'):
             raise OSError(5, 'Input/output error')
         write_to(path, *values)
 
-    monkeypatch.setattr(ResultWriter, '_write_to', staticmethod(fail))
+    monkeypatch.setattr(ResultFiles, '_write_to', staticmethod(fail))
     errors = []
     write(tmp_path, ['parquet'], video(4), on_error=lambda source, error: errors.append(source.name))
     people, images = read(tmp_path)
@@ -149,7 +150,7 @@ def test_a_killed_run_is_resumed(tmp_path, monkeypatch, kinds, moment):
     sources = {result.source.name: result.source for result in first}.values()
     assert all(map(writer.is_done, sources))
     with ResultWriter(tmp_path, kinds, resume=True) as writer:
-        writer.ended += [Ended(source) for source in sources if writer.is_staged(source)]
+        writer.ended += [Ended(source) for source in sources if writer.files.is_staged(source)]
         for result in second:
             writer.write(result)
     if 'parquet' in kinds:
@@ -279,7 +280,7 @@ def test_a_full_disk_keeps_what_is_staged(tmp_path, monkeypatch):
         write(tmp_path, ['parquet'], [make_result('a.jpg')], on_error=lambda source, error: errors.append(error.errno))
     assert set(errors) == {28}
     assert not (tmp_path / 'people.parquet').exists()
-    assert ResultWriter(tmp_path, ['parquet'], resume=True).is_staged(Source('', 'a.jpg'))
+    assert ResultWriter(tmp_path, ['parquet'], resume=True).files.is_staged(Source('', 'a.jpg'))
 
 
 def test_without_pyarrow(tmp_path, monkeypatch):

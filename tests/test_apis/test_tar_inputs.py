@@ -15,6 +15,7 @@ from sapiens_mm.apis import Result
 from sapiens_mm.apis.collect import Ended
 from sapiens_mm.apis.frames import InputError
 from sapiens_mm.apis.job import chunks, process
+from sapiens_mm.apis.result_files import ResultFiles
 from sapiens_mm.apis.sources import find_sources, frames_of
 from sapiens_mm.apis.writer import ResultWriter
 
@@ -119,7 +120,7 @@ def job(inputs, out, save, resume=False, fail_at=None):
     inferencer, sources = Drawn(fail_at), find_sources(inputs)
     writer = ResultWriter(out, save, resume=resume)
     done = [source for source in sources if resume and writer.is_done(source)]
-    writer.ended += [Ended(source) for source in done if writer.is_staged(source)]
+    writer.ended += [Ended(source) for source in done if writer.files.is_staged(source)]
     todo = [source for source in sources if source not in done]
     summary = process(inferencer, todo, None, writer, threading.Event())
     return inferencer.read, summary
@@ -182,7 +183,7 @@ def test_a_truncated_tar_file_and_the_repaired_one(tmp_path):
 def test_an_image_that_cannot_be_written_is_done_by_the_resumed_run(shards, tmp_path, save, monkeypatch):
     if 'parquet' in save:
         parquet = pytest.importorskip('pyarrow.parquet')
-    out, write, inputs = tmp_path / 'out', ResultWriter._write_to, [f'{shards}/*.tar']
+    out, write, inputs = tmp_path / 'out', ResultFiles._write_to, [f'{shards}/*.tar']
 
     def fail(path, *values):
         if path.endswith('00000.tar/1.png.json'):
@@ -190,7 +191,7 @@ def test_an_image_that_cannot_be_written_is_done_by_the_resumed_run(shards, tmp_
         write(path, *values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ResultWriter, '_write_to', staticmethod(fail))
+        patch.setattr(ResultFiles, '_write_to', staticmethod(fail))
         _, summary = job(inputs, out, save)
     assert list(summary.unwritten) == ['00000.tar/1.png']
     assert job(inputs, out, save, resume=True)[1].done['image'] == 1

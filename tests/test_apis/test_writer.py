@@ -1,193 +1,31 @@
 """Tests of result files."""
 import errno
 import json
-import sys
 from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from sapiens_mm.apis import Result
 from sapiens_mm.apis.frames import Source, read_frames
+from sapiens_mm.apis.meta import read_meta, write_meta
+from sapiens_mm.apis.result_files import kept_tasks
 from sapiens_mm.apis.sources import find_sources
-from sapiens_mm.apis.writer import ResultWriter, encode_depth, kept_tasks, meta_differences
+from sapiens_mm.apis.writer import ResultWriter
 from sapiens_mm.formats import coco
 from sapiens_mm.formats.rle import decode_coco
-from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
 from sapiens_mm.vocabularies.keypoints import KEYPOINT_NAMES
 
-ALL = ('json', 'npz', 'png', 'overlay', 'sheet')
-
-
-def make_result(name='x/a.jpg', kind='image', index=None):
-    rng = np.random.default_rng(index or 0)
-    parts = np.zeros((61, 81), np.uint8)
-    parts[10:50, 20:60] = rng.integers(1, 28, (40, 40))
-    normal = rng.normal(size=(61, 81, 3)).astype(np.float32)
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    mask = parts != 0
-    return Result(Source(f'/data/{name}', name, kind), rng.integers(0, 256, (61, 81, 3), dtype=np.uint8), index, 10.,
-                  boxes=np.array([[20, 10, 60, 50, .9]], np.float32), maps=dict(
-                      parts=parts, depth=(rng.uniform(.2, .9, parts.shape) * mask).astype(np.float32),
-                      normal=normal * mask[..., None]),
-                  metainfo=dict(seg=dict(classes=PART_NAMES, palette=PART_COLORS)))
-
-
-def test_invalid_arguments(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match='gif'):
-        ResultWriter(tmp_path, ['json', 'gif'])
-    with pytest.raises(ValueError, match='h36m'):
-        ResultWriter(tmp_path, ['json'], 'h36m')
-    monkeypatch.setitem(sys.modules, 'av', None)
-    with pytest.raises(ValueError, match='pip install av'):
-        ResultWriter(tmp_path, ['video'])
-
-
-def test_files_hold_the_result(tmp_path):
-    result = make_result()
-    with ResultWriter(tmp_path, ALL) as writer:
-        writer.write(result)
-    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*') if path.is_file())
-    assert names == [f'x/a.jpg.{ending}' for ending in (
-        'depth.png', 'json', 'normal.png', 'npz', 'overlay.jpg', 'parts.png', 'sheet.jpg')]
-    base = str(tmp_path / 'x/a.jpg')
-    with np.load(f'{base}.npz') as maps:
-        for task in ('parts', 'depth', 'normal'):
-            assert np.array_equal(maps[task], getattr(result, task))
-            assert maps[task].dtype == getattr(result, task).dtype
-    with Image.open(f'{base}.parts.png') as parts:
-        assert parts.mode == 'P'
-        assert np.array_equal(np.array(parts), result.parts)
-        assert tuple(parts.getpalette()[3:6]) == PART_COLORS[1]
-    content = json.loads((tmp_path / 'x/a.jpg.json').read_text())
-    assert content['part_names'] == list(PART_NAMES)
-    with Image.open(f'{base}.depth.png') as depth:
-        values = np.array(depth)
-        near, step = float(depth.text['near']), float(depth.text['step'])
-    assert content['depth'] == dict(near=near, step=step)
-    mask = result.depth != 0
-    assert np.array_equal(values != 0, mask)
-    restored = near + (values.astype(np.float64) - 1) * step
-    assert np.abs(restored - result.depth)[mask].max() < 1e-5
-    with Image.open(f'{base}.normal.png') as normal:
-        restored = np.array(normal) / 127.5 - 1
-    assert np.abs(restored - result.normal)[mask].max() < 1 / 127
-    with Image.open(f'{base}.overlay.jpg') as overlay:
-        assert overlay.size == (81, 61)
+from .conftest import make_result
 
 
 def test_an_image_that_is_called_meta(tmp_path):
     with ResultWriter(tmp_path, ['json']) as writer:
-        writer.write_meta(dict(sapiens_mm='0'))
+        write_meta(writer.meta_path, dict(sapiens_mm='0'))
         writer.write(make_result('meta'))
-    assert writer.read_meta() == dict(sapiens_mm='0')
+    assert read_meta(writer.meta_path) == dict(sapiens_mm='0')
     assert json.loads((tmp_path / 'meta_.json').read_text())['image']['file'] == '/data/meta'
     assert writer.is_done(make_result('meta').source)
-
-
-def test_depth_of_nobody_and_of_a_plane():
-    values, near, step = encode_depth(np.zeros((3, 4), np.float32))
-    assert (values.any(), near, step) == (False, 0, 0)
-    values, near, step = encode_depth(np.full((3, 4), .5, np.float32))
-    assert (values == 1).all()
-    assert (near, step) == (.5, 0)
-
-
-def test_a_large_depth_is_encoded_in_bands(monkeypatch):
-    rng = np.random.default_rng(0)
-    depth = (rng.uniform(-1, 2, (50, 7)) * (rng.random((50, 7)) > .3)).astype(np.float32)
-    values, near, step = encode_depth(depth)
-    monkeypatch.setattr('sapiens_mm.visualization.maps._BAND', 30)
-    np.testing.assert_array_equal(encode_depth(depth)[0], values)
-    np.testing.assert_allclose((near + (values - 1.) * step)[depth != 0], depth[depth != 0], atol=step)
-    assert not values[depth == 0].any()
-
-
-def test_nothing_half_written_is_left(tmp_path, monkeypatch):
-    writer = ResultWriter(tmp_path, ['npz'])
-    monkeypatch.setattr(np, 'savez_compressed', lambda *args, **kwargs: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        writer.write(make_result())
-    assert not [path for path in tmp_path.rglob('*') if path.is_file()]
-    assert not writer.is_done(make_result().source)
-
-
-def test_what_is_done(tmp_path):
-    result = make_result()
-    assert not ResultWriter(tmp_path, ['json']).is_done(result.source)
-    with ResultWriter(tmp_path, ['json']) as writer:
-        writer.write(result)
-    assert ResultWriter(tmp_path, ['json', 'png', 'video']).is_done(result.source)
-    assert not ResultWriter(tmp_path, ['json', 'npz']).is_done(result.source)
-
-
-def test_an_empty_file_is_not_done(tmp_path):
-    writer, result = ResultWriter(tmp_path, ['overlay']), make_result()
-    writer.write(result)
-    assert writer.is_done(result.source)
-    (tmp_path / f'{result.name}.overlay.jpg').write_bytes(b'')  # left by a failure of power
-    assert not writer.is_done(result.source)
-
-
-def test_pngs_and_files_of_the_last_frame_that_are_not_there(tmp_path):
-    frames = [make_result('clip.mp4', 'video', index) for index in range(2)]
-    frames[1].source, image = frames[0].source, make_result()
-    with ResultWriter(tmp_path, ['png']) as writer:
-        for result in (*frames, image):
-            writer.write(result)
-    for source, name in ((image.source, 'x/a.jpg'), (frames[0].source, 'clip.mp4.frames/000001')):
-        assert writer.is_done(source, ['depth', 'pose-17'])
-        assert not ResultWriter(tmp_path, ['npz']).is_done(source)
-        (tmp_path / f'{name}.depth.png').unlink()
-        assert not writer.is_done(source, ['depth'])
-        assert writer.is_done(source, ['normal'])
-    (tmp_path / 'clip.mp4.json').write_text('[]')
-    assert not writer.is_done(frames[0].source, ['normal'])
-
-
-@pytest.mark.parametrize('content', ['[1]', '{"models": 5, "protocol": null}', 'no', '{"models": [{}]}',
-                                     '{"earlier": 1}'])
-def test_a_foreign_meta(tmp_path, content):
-    (tmp_path / 'meta.json').write_text(content)
-    with pytest.raises(ValueError, match='meta.json'):
-        ResultWriter(tmp_path).read_meta()
-
-
-def test_default_kinds(tmp_path, monkeypatch):
-    writer = ResultWriter(tmp_path)
-    with writer:
-        writer.write(make_result())
-    assert sorted(path.name for path in (tmp_path / 'x').iterdir()) == [
-        'a.jpg.json', 'a.jpg.overlay.jpg', 'a.jpg.sheet.jpg']
-    assert writer.is_done(make_result().source)
-    (tmp_path / 'x/a.jpg.sheet.jpg').unlink()
-    assert not writer.is_done(make_result().source)
-    assert writer.kinds_of(Source('a.mp4', 'a.mp4', 'video')) == {'json', 'video'}
-    monkeypatch.setitem(sys.modules, 'av', None)
-    with pytest.raises(ValueError, match='pip install av'):
-        writer.kinds_of(Source('0', 'camera0', 'camera'))
-
-
-@pytest.mark.parametrize(('kinds', 'kept'), [
-    (['json'], ['pose-17']), (['overlay'], ['depth', 'pose-17']), (['video', 'json'], ['depth', 'pose-17']),
-    (['npz'], ['normal', 'depth', 'pose-17']), (['masks'], ['pose-17']), (['sheet'], ['normal', 'depth', 'pose-17'])])
-def test_kept_tasks(kinds, kept):
-    assert kept_tasks(['normal', 'depth', 'pose-17'], kinds) == kept
-
-
-def test_meta_differences():
-    def meta(sha256='a' * 64, **protocol):
-        return dict(models=[dict(tasks=['parts', 'depth'], source='x.pth', sha256=sha256)], boxes_of='none',
-                    protocol=dict(flip_test=False, batch_size=4, **protocol))
-
-    assert meta_differences({}, meta()) == ''
-    assert meta_differences(meta(), {**meta(batch=2), 'device': 'cpu'}) == ''
-    assert meta_differences(meta(), meta('b' * 64)) == (
-        'weights of seg aaaaaaaa instead of bbbbbbbb; weights of depth aaaaaaaa instead of bbbbbbbb')
-    assert meta_differences(meta(), {**meta(None), 'boxes_of': 'parts'}).endswith(
-        'weights of depth aaaaaaaa instead of x.pth; boxes_of none instead of parts')
 
 
 def test_a_video(tmp_path):
@@ -343,20 +181,6 @@ def test_a_coco_file_has_one_keypoint_set(tmp_path):
     assert [image.file_name for image in coco.read(tmp_path / 'coco.json')] == ['a.jpg', 'coco']
 
 
-def test_names_for_pose2sim(tmp_path):
-    frames = [make_result('x/cam01.mp4', 'video', index) for index in (0, 12)]
-    with ResultWriter(tmp_path, ['json'], 'pose2sim') as writer:
-        writer.check_names([*(frame.source for frame in frames), Source('/b', 'x/cam01.tar', 'tar')])
-        for frame in frames:
-            writer.write(frame)
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*.json')) == [
-        'x/cam01.mp4.json', 'x/cam01_json/cam01_000000.json', 'x/cam01_json/cam01_000012.json']
-    with pytest.raises(ValueError, match=r'x/cam01\.mp4.*x/cam01\.avi'):
-        writer.check_names([frames[0].source, Source('/b', 'x/cam01.avi', 'video')])
-    with pytest.raises(ValueError, match='pose2sim'):
-        ResultWriter(tmp_path, ['coco'], 'pose2sim')
-
-
 def test_masks_in_json_and_coco(tmp_path):
     result = make_result()
     assert kept_tasks(['depth', 'seg'], ['masks']) == ['seg']
@@ -372,28 +196,3 @@ def test_masks_in_json_and_coco(tmp_path):
         writer.write(result)
     assert ResultWriter(tmp_path, ['json']).is_done(result.source)
     assert not ResultWriter(tmp_path, ['masks']).is_done(result.source)
-
-
-def test_a_drawing_for_controlnet(tmp_path):
-    result = make_result()
-    result.keypoints = np.full((1, 17, 2), 30, np.float32)
-    result.keypoint_scores = np.ones((1, 17), np.float32)
-    result.metainfo['pose'] = dict(keypoint_id2name=dict(enumerate(KEYPOINT_NAMES['coco'])))
-    with ResultWriter(tmp_path, ['controlnet']) as writer:
-        writer.write(result)
-        assert writer.is_done(result.source)
-    with Image.open(tmp_path / 'x/a.jpg.controlnet.png') as image:
-        assert np.array_equal(np.array(image), result.draw_openpose())
-        assert np.array(image)[30, 30].any()
-
-
-def test_a_result_is_saved_by_itself(tmp_path):
-    make_result().save(tmp_path, ['npz', 'masks'])
-    assert sorted(path.name for path in tmp_path.rglob('*') if path.is_file()) == ['a.jpg.json', 'a.jpg.npz']
-    make_result().save(tmp_path)
-    assert (tmp_path / 'x/a.jpg.sheet.jpg').exists()
-    make_result('clip.mp4', 'video', 3).save(tmp_path / 'frames', 'json')
-    assert [path.name for path in (tmp_path / 'frames').rglob('*.json')] == ['000003.json']
-    for kind in ('coco', 'video', 'gif'):
-        with pytest.raises(ValueError, match=kind):
-            make_result().save(tmp_path, [kind])

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 import sapiens_mm.pretrain  # noqa: F401  (registers)
 from sapiens_mm.pretrain.images import decode
-from sapiens_mm.pretrain.sources import SourceError
+from sapiens_mm.utils.tar_files import SourceError
 
 from .conftest import encode
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import sapiens_mm.pretrain.sources
-from sapiens_mm.pretrain.sources import SourceError, build_source, permutation
+from sapiens_mm.pretrain.sources import build_source, permutation
+from sapiens_mm.utils.tar_files import SourceError
 
 from .conftest import tar_bytes
 
@@ -55,7 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(sapiens_mm.pretrain.sources, '_WAIT', 0)
+    monkeypatch.setattr('sapiens_mm.utils.tar_files._WAIT', 0)
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     server.files, server.cut, server.paths = {}, collections.defaultdict(list), []
     server.url = f'http://127.0.0.1:{server.server_port}'
@@ -116,7 +117,7 @@ def whole(num=6):
 def test_refuses_damaged_tar_files(tmp_path, data, reason, images):
     path = tmp_path / '0.tar'
     path.write_bytes(data)
-    with pytest.raises(SourceError, match=f'{path}.*{reason}.*{"" if images is None else f"after {images} images"}'):
+    with pytest.raises(SourceError, match=f'{path}.*{reason}.*{"" if images is None else f"after {images} files"}'):
         read(build_source(dict(type='shards', urls=str(path))), 0)
 
 
@@ -129,7 +130,7 @@ def test_an_address_that_answers_404_is_asked_once(server):
 def test_a_connection_that_keeps_breaking(server):
     server.files['/0.tar'] = 200, whole()
     server.cut['/0.tar'] = [3000] * 9
-    with pytest.raises(SourceError, match='/0.tar.* after 1 images'):
+    with pytest.raises(SourceError, match='/0.tar.* after 1 files'):
         read(build_source(dict(type='shards', urls=f'{server.url}/0.tar', retries=2)), 0)
     assert len(server.paths) == 3
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 import sapiens_mm.pretrain  # noqa: F401  (registers)
 from sapiens_mm.engine import load_checkpoint_file
 from sapiens_mm.pretrain import SapiensStreamHook
-from sapiens_mm.pretrain.sources import SourceError
+from sapiens_mm.utils.tar_files import SourceError
 
 from .conftest import gray_png, write_tar
 

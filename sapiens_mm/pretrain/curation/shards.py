@@ -17,8 +17,9 @@ import numpy as np
 
 from ...utils.files import parse_json, replacing
 from ...utils.shards import run_on_ray
+from ...utils.tar_files import SourceError, is_local, tar_members
 from ..images import decode
-from ..sources import SourceError, is_image, is_local, tar_members
+from ..sources import is_image
 from .report import check_settings, read_report, sorted_counts, write_report
 from .rules import MISSING, Rules, is_number
 from .tables import bare_key, read_scores, score_files

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...utils.files import parse_json
-from ..sources import SourceError, is_local, open_url
+from ...utils.tar_files import SourceError, is_local, open_url
 
 
 def score_files(url: str) -> list[str]:

@@ -50,6 +50,7 @@ setup(
         'app': requirements('app'),
         'export': requirements('export'),
         'interop': requirements('interop'),
+        'mesh': requirements('mesh'),
         'openmmlab': requirements('openmmlab'),
         'openvino': requirements('openvino'),
         'pretrain': requirements('pretrain'),

@@ -21,7 +21,7 @@ ALLOWED = {
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, {'tasks', 'utils'}),
     'backbones': (BASE, {'engine', 'tasks', 'utils'}),
     'visualization': (STDLIB | {'numpy', 'cv2'}, {'tasks', 'utils', 'vocabularies'}),
-    'formats': (STDLIB | {'numpy', 'PIL', 'yaml', 'pyarrow'}, {'names', 'tasks', 'utils', 'vocabularies'}),
+    'formats': (STDLIB | {'numpy', 'PIL', 'yaml', 'pyarrow', 'trimesh'}, {'names', 'tasks', 'utils', 'vocabularies'}),
     'converters': (STDLIB | {'numpy', 'cv2', 'PIL', 'scipy'}, {'tasks', 'utils', 'vocabularies'}),
     'synth': (STDLIB | {'numpy', 'cv2', 'torch', 'scipy', 'PIL', 'matplotlib', 'anny', 'mitsuba', 'mitsuba_oidn',
                         'drjit', 'trimesh', 'xtcocotools'}, DRAWING),

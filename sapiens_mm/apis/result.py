@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from ..formats.labels import HALF_PIXEL
+from ..formats.mesh import EDGE, Surface
 from ..formats.results import PEOPLE_COLUMNS, people_rows
 from ..formats.rle import encode_coco
 from ..names import KEYPOINT_FORMATS, OPENPOSE_FILES
@@ -14,6 +15,7 @@ from ..tasks import TASKS, Task, dense_tasks
 from ..utils.people import owners
 from ..vocabularies.keypoints import KEYPOINT_NAMES, TARGETS, convert_keypoints, get_vocabulary
 from .frames import Source
+from .space import Space, surface
 
 # Default of the minimum score of keypoints that are shown.
 _THRESHOLD = .3
@@ -237,6 +239,38 @@ class Result:
             yield dict(pose_keypoints_2d=(body[person], body_scores[person]), **{
                 name: (whole[person, part].reshape(-1, 2), whole_scores[person, part])
                 for name, part in _OPENPOSE_PARTS.items()})
+
+    def points(self, **space) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Returns points (N, 3) float32 of people's pixels, colors (N, 3) uint8 and normals (N, 3) or None.
+
+        Points are in meters: x right, y up, z to the viewer, the camera at 0. Depth has no scale; options are those of
+        :class:`~sapiens_mm.apis.space.Space`. Raises a ValueError without depth, and errors as ``Space.fit``.
+        """
+        return self.surface(**space).cloud()
+
+    def mesh(self, edge: float = EDGE, **space):
+        """Returns a ``trimesh.Scene`` with a textured mesh of each person, in the axes of :meth:`points`.
+
+        Neighboring pixels whose depths differ by more than ``edge`` meters are not connected. Raises a ValueError
+        without trimesh, and errors as :meth:`points`.
+        """
+        return self.surface(**space).scene(edge)
+
+    def surface(self, **space) -> Surface:
+        """Returns the points on the grid of the image's pixels; options and errors as for :meth:`points`."""
+        depth, owner, *others = self.depth_of_people()
+        return surface(Space(**space).fit(depth, owner, self.name), depth, owner, *others)
+
+    def depth_of_people(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Returns depth (H, W), the number of the person (H, W), the image, and normals (H, W, 3) or None.
+
+        The number is -1 off people; without parts it is 0 wherever there is depth. Raises a ValueError without depth.
+        """
+        if self.depth is None:
+            raise ValueError(f'{self.name}: got a result with {", ".join(self.maps) or "no maps"}, expected depth; add '
+                             'the task depth')
+        owner = np.where(self.depth != 0, 0, -1) if self.parts is None else self._owners()
+        return self.depth, np.where(self.depth != 0, owner, -1), self.image, self.normal
 
     def draw(self, threshold: float = _THRESHOLD) -> np.ndarray:
         """Draws the first map (parts, else depth, else normals) and skeletons over the image, (H, W, 3) uint8 RGB."""

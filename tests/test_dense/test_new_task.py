@@ -11,10 +11,11 @@ from mmseg.structures import SegDataSample
 import sapiens_mm.dense  # noqa: F401
 from sapiens_mm.dense.datasets import SapiensDenseDataset
 from sapiens_mm.dense.metrics import SapiensWorstSamples
-from sapiens_mm.dense.metrics.streaming import ScoringMetric, dot, get_map
+from sapiens_mm.dense.metrics.streaming import ScoringMetric, get_map
 from sapiens_mm.dense.metrics.table import paper_table
 from sapiens_mm.dense.visualization import SapiensDenseVisualizer
 from sapiens_mm.tasks import TASKS, Label, Task
+from sapiens_mm.utils.alignment import dot
 from sapiens_mm.visualization.maps import DRAWINGS
 
 from .conftest import BACKBONE, HEADS

@@ -4,9 +4,8 @@ import math
 import numpy as np
 from mmseg.registry import METRICS
 
-from .streaming import ScoringMetric, dot, get_map, name_of
-
-ALIGNMENTS = ('none', 'scale', 'scale-shift', 'scale-shift-inverse')
+from ...utils.alignment import ALIGNMENTS, align_depth, dot, fit_depth
+from .streaming import ScoringMetric, get_map, name_of
 
 
 @METRICS.register_module()
@@ -107,28 +106,8 @@ class SapiensDepthMetric(ScoringMetric):
 
     def _align(self, p: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, bool]:
         """Returns depth in meters within the bounds, and whether the fit swapped near and far."""
-        swapped = False
-        if self.alignment == 'scale':
-            power = dot(p, p)
-            scale = dot(p, z) / power if power > 0 else 0.0
-            p, swapped = scale * p, scale < 0
-        elif self.alignment == 'scale-shift':
-            scale, shift = fit_line(p, z)
-            p, swapped = scale * p + shift, scale < 0
-        elif self.alignment == 'scale-shift-inverse':
-            scale, shift = fit_line(p, 1 / z)
-            swapped = scale > 0
-            p = 1 / (scale * p + shift).clip(1 / self.max_depth, 1 / self.min_depth)
-        return p.clip(self.min_depth, self.max_depth), bool(swapped)
-
-
-def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Returns slope and offset of the least-squares line; slope 0 where x is constant (to six digits)."""
-    mean_x, mean_y = x.mean(), y.mean()
-    offset = x - mean_x
-    spread = dot(offset, offset)
-    slope = dot(offset, y - mean_y) / spread if spread > 1e-12 * dot(x, x) else 0.0
-    return slope, mean_y - slope * mean_x
+        scale, shift, swapped = fit_depth(p, z, self.alignment)
+        return align_depth(p, scale, shift, self.alignment, self.min_depth, self.max_depth), swapped
 
 
 def _sums(p: np.ndarray, z: np.ndarray) -> dict[str, int | float]:

@@ -4,7 +4,8 @@ import math
 import numpy as np
 from mmseg.registry import METRICS
 
-from .streaming import ScoringMetric, dot, get_map
+from ...utils.alignment import dot
+from .streaming import ScoringMetric, get_map
 
 _BLOCK = 1 << 16  # pixels; working arrays of this size stay in the processor's cache
 _WITHIN = (5, 7.5, 11.25, 22.5, 30)

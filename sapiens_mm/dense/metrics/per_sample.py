@@ -12,11 +12,11 @@ from mmengine.dist import is_main_process
 from mmseg.registry import METRICS
 
 from ...tasks import Task, dense_tasks
+from ...utils.alignment import fit_line
 from ...visualization.maps import depth_limits, draw_map, legend
 from ...vocabularies.body_parts import IGNORED_PART, PART_COLORS, PART_NAMES
 from ..label_files import read_image
 from ..visualization import color_bar
-from .depth import fit_line
 from .normal import angles_between
 from .streaming import ScoringMetric, StreamingMetric, get_map, name_of
 

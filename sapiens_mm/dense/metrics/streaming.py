@@ -37,11 +37,6 @@ def name_of(sample: dict) -> str:
     return str(sample.get('sample_name') or sample.get('img_path') or '?')
 
 
-def dot(a: np.ndarray, b: np.ndarray) -> float:
-    """Returns the sum of products of two arrays; with BLAS (``a @ b``) its digits would depend on the threads."""
-    return float((a * b).sum())
-
-
 def add_tally(total: dict, more: dict) -> None:
     """Adds counts to those of ``total`` and appends floats, which :func:`sums_of` alone sums, whatever their order."""
     for name, value in more.items():

@@ -3,9 +3,9 @@
 Importing this module registers its reader with MMEngine's ``CheckpointLoader``, so ``init_cfg=dict(type='Pretrained',
 ...)``, ``load_from``, ``--resume`` and ``load_checkpoint`` accept local paths, ``http(s)://`` and ``hf://`` addresses
 in any host. The loader that was registered before is tried first, so a host's own files load and fail as before; ours
-reads what that one cannot (``.safetensors``, folders, MMEngine's own runs with torch 2.6 or later). In our tools
-(:func:`refuse_foreign_files`) only ours is used. Other schemes (``s3://``, ``torchvision://``, ``openmmlab://``) stay
-MMEngine's.
+reads what that one cannot (``.safetensors``, TorchScript, folders, MMEngine's own runs with torch 2.6 or later). In our
+tools (:func:`refuse_foreign_files`) only ours is used. Other schemes (``s3://``, ``torchvision://``,
+``openmmlab://``) stay MMEngine's.
 """
 import contextlib
 import os
@@ -18,6 +18,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from .checkpoint_file import read_checkpoint_file
 from .fetch import fetch_file
 from .safe_pickle import CheckpointError, MapLocation, UnsafeCheckpointError
+from .torchscript import is_torchscript
 
 __all__ = ['CheckpointError', 'UnsafeCheckpointError', 'load_checkpoint_file', 'refuse_foreign_files']
 
@@ -29,8 +30,8 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
 
     Args:
         source: A path, ``http(s)://`` or ``hf://`` address.
-        map_location: Where the tensors go, as for :func:`torch.load`; for ``.safetensors`` a device. The tensors of a
-            folder stay on the CPU.
+        map_location: Where the tensors go, as for :func:`torch.load`; for ``.safetensors`` and TorchScript a device.
+            The tensors of a folder stay on the CPU.
 
     Returns:
         The dict that was saved (of a folder without the optimizer's tensors), with what it has under ``'model'`` under
@@ -129,9 +130,10 @@ def _register(name: str, *prefixes: str) -> None:
 
 
 def _is_ours(filename: str) -> bool:
-    """Whether MMEngine has no reader for a file: ``.safetensors``, and folders of shards."""
-    return filename.partition('?')[0].endswith('.safetensors') or osp.isfile(
-        osp.join(osp.expanduser(filename), '.metadata'))
+    """Whether MMEngine has no reader for a file: ``.safetensors``, TorchScript, and folders of shards."""
+    path = osp.expanduser(filename)
+    return (filename.partition('?')[0].endswith('.safetensors') or osp.isfile(osp.join(path, '.metadata'))
+            or is_torchscript(path))
 
 
 def _has_backbone(checkpoint: Any) -> bool:

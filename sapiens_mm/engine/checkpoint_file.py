@@ -1,4 +1,4 @@
-"""Checkpoint files: checks of what a file is, and safe reading of ``torch.save`` and ``.safetensors`` files."""
+"""Checkpoint files: checks of what a file is, and safe reading of those of torch.save, safetensors and TorchScript."""
 import os.path as osp
 import zipfile
 from typing import Any
@@ -8,6 +8,7 @@ import torch
 
 from ..utils.text import first_line
 from .safe_pickle import CheckpointError, MapLocation, UnsafeCheckpointError, load_pickle
+from .torchscript import read_torchscript
 
 __all__ = ['check_signature', 'check_whole', 'read_checkpoint_file']
 
@@ -15,7 +16,8 @@ _LEGACY_MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # how torch.save be
 
 
 def read_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> dict:
-    """Returns the dict in a file of ``torch.save`` (zip, or the format before torch 1.6) or a ``.safetensors`` file.
+    """Returns the dict in a file of ``torch.save`` (zip, or the format before torch 1.6) or a ``.safetensors`` file, or
+    that of :func:`~.torchscript.read_torchscript`.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -102,6 +104,8 @@ def _read_pickle(path: str, map_location: MapLocation) -> Any:
         if 'data.pkl' not in members:
             raise CheckpointError(f'{path} is a zip archive, but not one of torch.save; if the checkpoint is packed in '
                                   'it, unpack it')
+        if 'constants.pkl' in members:
+            return read_torchscript(path, map_location)
     elif head != _LEGACY_MAGIC:
         raise CheckpointError(f'{path}: got a file that begins with {head[:8]!r}, expected one of torch.save or a '
                               '.safetensors file; get it again, or convert it')
@@ -114,7 +118,7 @@ def _read_pickle(path: str, map_location: MapLocation) -> Any:
 
 
 def _zip_members(path: str) -> list[str]:
-    """Names of the members of a zip archive as torch.save writes it: one behind the other, not compressed."""
+    """Names of the members of a zip archive as torch writes it: one behind the other, only code compressed."""
     try:
         with zipfile.ZipFile(path) as archive, open(path, 'rb') as file:
             members = archive.infolist()
@@ -123,13 +127,17 @@ def _zip_members(path: str) -> list[str]:
     except Exception as error:  # a damaged table of contents raises nearly anything
         raise CheckpointError(f'{path} is truncated: the table of contents at its end is missing ({first_line(error)})'
                               '; get it again') from error
-    if any(member.filename.partition('/')[2] == 'constants.pkl' for member in members):
-        raise CheckpointError(f'{path} is a TorchScript program, not a checkpoint; get the .pth file of this model')
-    if packed := [member.filename for member in members if member.compress_type]:
-        # A few MB could become any number of GB.
-        raise CheckpointError(f'{path} has a compressed {packed[0]}, and torch.save compresses nothing; get the '
+    names = [member.filename.partition('/')[2] or member.filename for member in members]
+    if any(name in ('archive_format', 'models/model.json', 'serialized_exported_program.json') for name in names):
+        raise CheckpointError(f'{path}: got a program of torch.export, expected a checkpoint or a TorchScript archive; '
+                              'get the .pth file of this model')
+    # A few MB could become any number of GB. TorchScript compresses its code, which is read up to a limit.
+    if packed := [name for name, member in zip(names, members)
+                  if member.compress_type and not name.startswith('code/')]:
+        raise CheckpointError(f'{path} has a compressed {packed[0]}, and torch compresses no tensors; get the '
                               'original file')
-    if sum(member.file_size for member in members) > osp.getsize(path):
+    sizes = [member.compress_size if member.compress_type else member.file_size for member in members]
+    if sum(sizes) > osp.getsize(path):
         raise CheckpointError(f'{path} has members larger than the file; get it again')
     if members and first != members[0].header_offset:  # torch would read another table than the one checked here
         raise CheckpointError(f'{path} has data before or inside its zip archive; get the original file')

@@ -89,11 +89,6 @@ def test_other_zip(tmp_path):
     assert 'not one of torch.save' in error_of(str(tmp_path / 'weights.npz'))
 
 
-def test_torchscript(tmp_path):
-    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / 'script.pth'))
-    assert 'TorchScript' in error_of(str(tmp_path / 'script.pth'))
-
-
 def test_no_dict(tmp_path):
     torch.save([torch.zeros(2)], tmp_path / 'list.pth')
     assert 'got a list' in error_of(str(tmp_path / 'list.pth'))

@@ -162,7 +162,10 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         'camera number')
     add('--out', default='sapiens_out', help='output folder (%(default)s)')
     add('--tasks', type=_names(_TASKS, ', '.join(['pose-<keypoints>', *_DENSE_TASKS])), help='comma-separated: one of '
-        'pose-308, pose-133, pose-17, and seg, depth, normal; by default all tasks of the models')
+        'pose-308, pose-133, pose-17, and seg, depth, normal, foreground (1b only); by default all tasks of the models '
+        'but foreground')
+    add('--mask', choices=_tasks.MASKING, help='task whose prediction bounds depth and normals; it is run, too; by '
+        'default the first of these among the tasks')
     add('--size', default='1b', choices=_known.SIZES, help='size of the models; tiny is embedded (%(default)s)')
     add('--config', type=_file, action='append', default=[], help='config of your own model, for a --checkpoint; '
         'repeatable')
@@ -296,7 +299,8 @@ def _without_effect(args: argparse.Namespace, default: Callable) -> list[str]:
         (args.detector == 'none' and not args.boxes, 'with --detector none', limits),
         (tasks and not poses and not args.per_person and args.detector != 'none',
          'without --per-person or a keypoint set in --tasks', ('detector', 'detector_checkpoint')),
-        (tasks and tasks == poses, 'without seg, depth or normal in --tasks', ('per_person', )),
+        (tasks and tasks == poses, 'without seg, depth, normal or foreground in --tasks', ('per_person', )),
+        (tasks and not tasks & {'depth', 'normal'}, 'without depth or normal in --tasks', ('mask', )),
         (tasks and 'depth' not in tasks, 'without depth in --tasks', ('steady', )),
         (save and not (save & shown or args.keypoint_format == 'controlnet' or args.show),
          f'with --save {",".join(sorted(save))}', ('keypoint_threshold', )),

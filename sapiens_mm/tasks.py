@@ -1,8 +1,8 @@
 """Table of tasks: what a model predicts, and how its labels and predictions are named, stored and filled."""
 from dataclasses import dataclass
 
-__all__ = ['ALIASES', 'INSTANCE_LABEL', 'MASK_LABEL', 'TASKS', 'Label', 'Task', 'canonical_name', 'dense_tasks',
-           'get_task', 'is_pose', 'labels']
+__all__ = ['ALIASES', 'INSTANCE_LABEL', 'MASKING', 'MASK_LABEL', 'TASKS', 'Label', 'Task', 'canonical_name',
+           'dense_tasks', 'get_task', 'is_pose', 'labels']
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class Task:
     """What a head predicts.
 
     Attributes:
-        name: The release's name: ``'pose'``, ``'seg'``, ``'depth'``, ``'normal'``.
-        kind: ``'keypoints'``, ``'classes'`` (argmax over channels), ``'depth'`` (of unknown scale, small is near, 0 off
-            the person), ``'vectors'`` (of unit length, 0 off the person) or ``'values'`` (one channel from 0 to 1).
+        name: The release's name: ``'pose'``, ``'seg'``, ``'depth'``, ``'normal'``, ``'foreground'``.
+        kind: ``'keypoints'``, ``'classes'`` (argmax over channels), ``'mask'`` (argmax over two channels: 1 on people),
+            ``'depth'`` (of unknown scale, small is near, 0 off the person), ``'vectors'`` (of unit length, 0 off the
+            person) or ``'values'`` (one channel from 0 to 1).
         result: Attribute of a :class:`~sapiens_mm.apis.result.Result`, key of its maps and drawings, and part of the
             names of saved files.
         raw_output: Name of the exported output before decoding.
@@ -62,7 +63,15 @@ class Task:
     bias: float = 0.
     flip_signs: tuple[int, ...] | None = None
 
+    @property
+    def is_integer(self) -> bool:
+        """Whether predictions are uint8, the argmax of the channels: classes, or 1 on people."""
+        return self.kind in ('classes', 'mask')
 
+
+#: Labels that several tasks use.
+MASK_LABEL = Label('mask_path', 'gt_person_mask', 'gt_person_mask', 'masks', 0, 'mask', arrays=False)
+INSTANCE_LABEL = Label('instance_map_path', 'gt_instance_map', 'gt_instance_map', 'instances', 0, 'instances')
 TASKS = {task.name: task for task in (
     Task('pose', 'keypoints', 'keypoints', 'heatmaps', 'keypoints', 'left orange, right blue',
          estimator='SapiensPoseEstimator'),
@@ -76,22 +85,24 @@ TASKS = {task.name: task for task in (
     Task('normal', 'vectors', 'normal', 'normals', 'normals', 'normals', channels=3, flip_signs=(-1, 1, 1),
          label=Label('normal_map_path', 'gt_normal_map', 'gt_normal_map', 'normals', 0, 'normals'),
          pred_field='pred_normal_map', loss='mmseg.SapiensNormalLoss', estimator='SapiensNormalEstimator'),
+    Task('foreground', 'mask', 'foreground', 'foreground_logits', 'foreground', 'foreground', channels=2,
+         label=MASK_LABEL, pred_field='pred_foreground', loss='mmseg.SapiensWeightedCrossEntropyLoss',
+         estimator='SapiensForegroundSegmentor'),
 )}
-#: Labels that several tasks use.
-MASK_LABEL = Label('mask_path', 'gt_person_mask', 'gt_person_mask', 'masks', 0, 'mask', arrays=False)
-INSTANCE_LABEL = Label('instance_map_path', 'gt_instance_map', 'gt_instance_map', 'instances', 0, 'instances')
+#: Tasks whose predictions bound those of depth and normals, the preferred one first.
+MASKING = ('foreground', 'seg')
 #: Former names, which configs, checkpoints and commands may still use.
 ALIASES = {'parts': 'seg', 'seg-28': 'seg'}
 
 
 def dense_tasks() -> dict[str, Task]:
-    """Returns the tasks with one prediction per pixel by name, in the order in which they are computed and drawn."""
+    """Returns the tasks with one prediction per pixel by name, in the order in which they are drawn."""
     return {name: task for name, task in TASKS.items() if task.label}
 
 
 def labels() -> tuple[Label, ...]:
     """Returns all labels: those that several tasks use, then one per dense task."""
-    return MASK_LABEL, INSTANCE_LABEL, *(task.label for task in dense_tasks().values())
+    return tuple(dict.fromkeys((MASK_LABEL, INSTANCE_LABEL, *(task.label for task in dense_tasks().values()))))
 
 
 def canonical_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """Table of tasks: consistent entries, aliases, and the parts that each task needs elsewhere."""
 import pytest
 
-from sapiens_mm.tasks import ALIASES, TASKS, canonical_name, dense_tasks, get_task, labels
+from sapiens_mm.tasks import ALIASES, MASKING, TASKS, canonical_name, dense_tasks, get_task, labels
 
 
 @pytest.mark.parametrize('name', ['poses', '', 'seg-20', 'part'])
@@ -16,6 +16,7 @@ def test_names_and_aliases():
     assert [canonical_name(name) for name in ('parts', 'seg', 'pose-17')] == ['seg', 'seg', 'pose-17']
     assert not ALIASES.keys() & TASKS.keys()
     assert set(ALIASES.values()) <= TASKS.keys()
+    assert all(TASKS[name].is_integer for name in MASKING)
 
 
 @pytest.mark.parametrize('attribute', ['path_key', 'key', 'field', 'folder', 'noun'])
@@ -31,7 +32,7 @@ def test_a_dense_task_has_all_its_parts(name):
     from sapiens_mm.dense.metrics.streaming import ScoringMetric
     from sapiens_mm.visualization.maps import DRAWINGS
     task = get_task(name)
-    assert task.kind in ('classes', 'depth', 'vectors', 'values')
+    assert task.kind in ('classes', 'mask', 'depth', 'vectors', 'values')
     assert (task.channels is None) == (task.kind == 'classes')
     assert MODELS.get(task.estimator).task in (None, name)
     assert MODELS.get(task.loss)

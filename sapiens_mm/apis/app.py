@@ -221,7 +221,8 @@ def _add_inputs(app: App, examples: Sequence[str], kinds: Sequence[str], size: s
     def tasks_of(size: str):
         tasks = app.tasks(size) if size in app.sizes() else []
         poses = [task for task in tasks if is_pose(task)]
-        return gr.CheckboxGroup(tasks, value=[task for task in tasks if task not in poses[1:]], label='Tasks')
+        chosen = [task for task in tasks if task not in (*poses[1:], 'foreground')]
+        return gr.CheckboxGroup(tasks, value=chosen or tasks, label='Tasks')
 
     kind = gr.State('image')
     with gr.Tab('Image') as image_tab:

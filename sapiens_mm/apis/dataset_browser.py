@@ -119,7 +119,7 @@ def _draw_keypoints(image: np.ndarray, points: np.ndarray, visible: np.ndarray, 
 def _label_panels(image: np.ndarray, maps: dict[str, np.ndarray], metainfo: dict) -> dict[str, np.ndarray]:
     panels = {}
     for task in dense_tasks().values():
-        if task.label.key in maps:
+        if task.label.key in maps and task.label is not MASK_LABEL:
             values = maps[task.label.key]
             panel = _scaled(draw_label(task, values, image, metainfo.get('palette')), True)
             panels[task.title] = _with_legend(panel, values, metainfo) if task.kind == 'classes' else panel

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..tasks import dense_tasks, get_task
+from ..tasks import MASKING, dense_tasks, get_task
 from .crops import Crop
 from .network import TaskModel
 
@@ -44,19 +44,20 @@ def run_dense(model: TaskModel, images: Tensor, outputs: dict[str, Tensor] | Non
 
 @torch.inference_mode()
 def paste_maps(maps: dict[str, Tensor], outputs: dict[str, tuple[Tensor, Size]], crops: dict[Size, Crop],
-               frame_size: Size, box: np.ndarray | None = None) -> None:
-    """Pastes a crop's decoded outputs into the frame's maps, within the foreground of its segmentation or the box.
+               frame_size: Size, box: np.ndarray | None = None, masking: str | None = None) -> None:
+    """Pastes a crop's decoded outputs into the frame's maps, within their own foreground, that of a task, or the box.
 
     Args:
         maps: Task -> map (C, H, W) of the frame of size (H, W), changed in place.
         outputs: Task -> head output (C, h, w) and the model's input size.
         crops: The crop by input size.
         box: x0, y0, x1, y1 of the person in pixels; None for the whole frame.
+        masking: Task whose prediction bounds depth and normals, by default the first of `MASKING` among the outputs.
     """
     from ..dense.estimators import restore
     from ..dense.resize import placement
-    mask = None
-    for task in dense_tasks().values():
+    mask, masking = None, masking or next((name for name in MASKING if name in outputs), None)
+    for task in sorted(dense_tasks().values(), key=lambda task: task.name != masking):
         if task.name not in outputs:
             continue
         output, input_size = outputs[task.name]
@@ -68,21 +69,23 @@ def paste_maps(maps: dict[str, Tensor], outputs: dict[str, tuple[Tensor, Size]],
             output.shape[-2:], input_size)
         values = restore(task, output, place)
         window = slice(low[1], high[1]), slice(low[0], high[0])
-        if task.kind == 'classes':
-            mask = torch.zeros(frame_size, dtype=torch.bool, device=values.device)
-            mask[window] = values[0] != 0
+        own = None
+        if task.is_integer:
+            own = torch.zeros(frame_size, dtype=torch.bool, device=values.device)
+            own[window] = values[0] != 0
+            mask = own if task.name == masking else mask
         if box is None:
             masked = mask is not None and task.kind in ('depth', 'vectors')
             maps[task.name] = values.mul_(mask) if masked else values
             continue
-        if mask is None:
+        if own is None and mask is None:
             mask = torch.zeros(frame_size, dtype=torch.bool, device=values.device)
             x0, y0, x1, y1 = np.maximum(np.rint(box[:4]), 0).astype(int)
             mask[y0:y1, x0:x1] = True
         if task.name not in maps:
             maps[task.name] = values.new_zeros((len(values), *frame_size))
         canvas = maps[task.name][:, window[0], window[1]]
-        canvas.copy_(torch.where(mask[window], values, canvas))
+        canvas.copy_(torch.where((mask if own is None else own)[window], values, canvas))
 
 
 def finish_maps(maps: dict[str, Tensor], tasks: Sequence[str], frame_size: Size) -> dict[str, np.ndarray]:
@@ -93,7 +96,7 @@ def finish_maps(maps: dict[str, Tensor], tasks: Sequence[str], frame_size: Size)
             continue
         values = maps.pop(task.name, None)
         if values is None:
-            dtype = np.uint8 if task.kind == 'classes' else np.float32
+            dtype = np.uint8 if task.is_integer else np.float32
             values = np.zeros((task.channels if task.kind == 'vectors' else 1, *frame_size), dtype)
         else:
             values = values.cpu().numpy()

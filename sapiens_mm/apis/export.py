@@ -54,8 +54,8 @@ class ExportedModel(nn.Module):
 def decode(model: TaskModel, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Decodes raw outputs by task, at the size of the input (H, W).
 
-    Returns by name ``keypoints`` (B, K, 2) in pixels of the input and their ``scores`` (B, K); ``labels`` (B, H, W)
-    uint8; ``depth`` (B, 1, H, W); unit ``normals`` (B, 3, H, W).
+    Returns by name ``keypoints`` (B, K, 2) in pixels of the input and their ``scores`` (B, K); ``labels`` and
+    ``foreground`` (B, H, W) uint8; ``depth`` (B, 1, H, W); unit ``normals`` (B, 3, H, W).
     """
     decoded = {}
     for name, output in outputs.items():
@@ -64,7 +64,7 @@ def decode(model: TaskModel, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
             decoded[task.decoded_output], decoded['scores'] = model.codec.decode_heatmaps(output)
             continue
         output = F.interpolate(output, model.input_size, mode='bilinear', align_corners=False)
-        if task.kind == 'classes':
+        if task.is_integer:
             output = output.argmax(1).to(torch.uint8)
         elif task.kind == 'vectors':
             output = F.normalize(output, dim=1)

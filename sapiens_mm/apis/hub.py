@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..engine.fetch import fetch_repository
-from ..tasks import get_task
+from ..tasks import MASKING, get_task
 from ..utils.files import read_json, replacing
 from ..utils.text import count, some
 from ..version import __version__
@@ -25,7 +25,8 @@ _THRESHOLDS = ('score_threshold', 'nms_threshold')
 _NUMBERS = (*_THRESHOLDS, 'max_persons')
 _FLAGS = ('per_person', 'flip_test')
 _DETECTORS = (*DETECTORS, 'parts', 'none')
-_PIPELINES = dict(keypoints='keypoint-detection', classes='image-segmentation', depth='depth-estimation')
+_PIPELINES = dict(keypoints='keypoint-detection', classes='image-segmentation', mask='image-segmentation',
+                  depth='depth-estimation')
 _USE = """```python
 from sapiens_mm.apis import SapiensInferencer
 
@@ -85,10 +86,11 @@ def _read_folder(folder: str) -> tuple[list[str], dict]:
     options = content.get('options', {})
     valid = isinstance(options, dict) and all(
         name in _FLAGS and isinstance(value, bool) or name == 'detector' and value in _DETECTORS
-        or name == 'max_persons' or name in _THRESHOLDS and value is not None for name, value in options.items())
+        or name == 'mask' and value in MASKING or name == 'max_persons'
+        or name in _THRESHOLDS and value is not None for name, value in options.items())
     if not valid:
         raise ValueError(f'{path}: got the options {options}, expected some of '
-                         f'{", ".join((*_NUMBERS, *_FLAGS, "detector"))}; write the folder by save_pretrained')
+                         f'{", ".join((*_NUMBERS, *_FLAGS, "detector", "mask"))}; write the folder by save_pretrained')
     try:
         check_limits(*(options.get(name) for name in _NUMBERS))
     except ValueError as error:
@@ -125,6 +127,8 @@ def write_folder(folder: str | os.PathLike, models: Sequence[TaskModel], facts: 
     protocol = facts['protocol']
     options = {key: protocol[key] for key in (*_NUMBERS, 'flip_test')}
     options['per_person'] = protocol['maps_of'] == 'persons'
+    if protocol['mask']:
+        options['mask'] = protocol['mask']
     if facts['boxes_of'] in _DETECTORS and (facts['boxes_of'] != 'none' or options['per_person'] or any(
             model.codec for model in models)):
         options['detector'] = facts['boxes_of']

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..engine.parallel import blocks_of
-from ..tasks import TASKS, canonical_name, get_task
+from ..tasks import MASKING, TASKS, canonical_name, get_task
 from ..version import __version__
 from .boxes import (
     NMS_THRESHOLD,
@@ -31,6 +31,7 @@ from .detector import default_detector, function_name, make_detector, whole_fram
 from .features import FeatureOptions, features_of
 from .frames import Frame, InputError, Source
 from .hub import find_pretrained, push, write_folder
+from .model_zoo import default_tasks
 from .models import load_models
 from .network import SapiensNetwork, TaskModel, choose_device, choose_dtype
 from .openvino_model import check_openvino, use_openvino
@@ -68,8 +69,8 @@ class SapiensInferencer:
 
     Args:
         tasks: At most one of ``'pose-308'``, ``'pose-133'``, ``'pose-17'``, and dense tasks: ``'seg'``, ``'depth'``,
-            ``'normal'``. By default all tasks of the weights; of the released models pose-308 (2b: pose-133) and the
-            dense tasks.
+            ``'normal'``, ``'foreground'``. By default all tasks of the weights; of the released models pose-308 (2b:
+            pose-133) and the dense tasks but the foreground.
         size: Size of the released models: ``'0.3b'``, ``'0.6b'``, ``'1b'``, ``'2b'``; ``'tiny'`` is the embedded one.
         weights: Used instead of released models: a checkpoint, a pair of config and checkpoint, or a list of both; see
             :func:`sapiens_mm.apis.models.load_model`.
@@ -92,6 +93,8 @@ class SapiensInferencer:
         detect_every: With ``track``, detect people in every n-th frame and keep their boxes in between.
         smooth: With ``track``, smooths the keypoints of videos: a :class:`~sapiens_mm.apis.smoothing.OneEuro`.
         steady: Whether to fit the depth of each frame of a video to that of the frame before.
+        mask: Task whose prediction bounds depth and normals, ``'foreground'`` or ``'seg'``; it is added to the tasks.
+            By default the first of these among the tasks, if any.
 
     Raises:
         ValueError: An argument is invalid.
@@ -117,7 +120,8 @@ class SapiensInferencer:
                  detect_every: int = 1,
                  smooth: OneEuro | None = None,
                  steady: bool = False,
-                 runtime: str = 'torch'):
+                 runtime: str = 'torch',
+                 mask: str | None = None):
         check_count('batch_size', batch_size)
         check_count('detect_every', detect_every)
         for name, value in (('score_threshold', score_threshold), ('nms_threshold', nms_threshold)):
@@ -131,6 +135,8 @@ class SapiensInferencer:
         tasks = _task_names(tasks)
         if tasks is not None and not tasks:
             raise ValueError('tasks: got none, expected some; pass None to run every available task')
+        self.mask = canonical_name(mask) if mask else None
+        tasks = with_mask(tasks, self.mask, size if weights is None else None)
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.runtime = runtime
@@ -141,6 +147,7 @@ class SapiensInferencer:
         self.feature_options: FeatureOptions | None = None
         loaded = torch.float32 if runtime == 'openvino' else self.dtype
         self._set_models(load_models(tasks, size, weights, device=self.device, dtype=loaded))
+        self._check_mask()
         if runtime == 'openvino':
             for model in self.models:
                 use_openvino(model, self.dtype)
@@ -148,10 +155,7 @@ class SapiensInferencer:
         if flip_test:
             self._check_flip_indices()
         if compile:
-            for model in self.models:
-                if isinstance(model.network, SapiensNetwork):
-                    for block in blocks_of(model.network, ('Block', )):
-                        block.compile()
+            self._compile()
         if detector == 'auto':
             detector = default_detector(size, own_weights=weights is not None)
         self.boxes_of, self.find_boxes = 'none', whole_frames
@@ -166,6 +170,17 @@ class SapiensInferencer:
             if compile:
                 raise ValueError('compile: got True with the runtime openvino, expected False')
             check_openvino(self.device, self.dtype)
+
+    def _check_mask(self) -> None:
+        if self.mask and self.mask not in self.tasks:
+            raise ValueError(f"mask: got '{self.mask}' for weights of {', '.join(self.tasks)}, expected it among them; "
+                             'add a checkpoint of it')
+
+    def _compile(self) -> None:
+        for model in self.models:
+            if isinstance(model.network, SapiensNetwork):
+                for block in blocks_of(model.network, ('Block', )):
+                    block.compile()
 
     def _set_models(self, models: list[TaskModel]) -> None:
         self.models = models
@@ -224,11 +239,14 @@ class SapiensInferencer:
     def only(self, tasks: Sequence[str], whole: bool = False) -> 'SapiensInferencer':
         """Returns an inferencer with the same weights for some of :attr:`tasks`.
 
-        With ``whole`` each frame is one person. Raises a ValueError if a task is unavailable, or the list is empty.
+        With ``whole`` each frame is one person. The task of ``mask`` is kept for depth and normals. Raises a ValueError
+        if a task is unavailable, or the list is empty.
         """
         tasks = _task_names(tasks)
         if not tasks or set(tasks) - set(self.tasks):
             raise ValueError(f'tasks: got {", ".join(tasks) or "none"}, expected some of {", ".join(self.tasks)}')
+        if {'depth', 'normal'} & set(tasks):
+            tasks = with_mask(tasks, self.mask)
         chosen = copy.copy(self)
         models = [copy.copy(model) for model in self.models]
         for model in models:
@@ -360,7 +378,7 @@ class SapiensInferencer:
             frame_size = entry.frame.image.shape[:2]
             for person, crops in entry.regions:
                 box = None if person is None else entry.frame.boxes[person]
-                paste_maps(entry.maps, next(outputs), crops, frame_size, box)
+                paste_maps(entry.maps, next(outputs), crops, frame_size, box, self.mask)
             if entry.last:
                 entry.result.maps = finish_maps(entry.maps, self.tasks, frame_size)
                 yield entry.result
@@ -452,7 +470,7 @@ class SapiensInferencer:
                 box_padding=PADDING, flip_test=self.flip_test, maps_of='persons' if self.per_person else 'frame',
                 score_threshold=self.score_threshold, nms_threshold=self.nms_threshold, max_persons=self.max_persons,
                 track=self.track, detect_every=self.detect_every, smooth=self.smooth and asdict(self.smooth),
-                steady=self.steady, batch_size=self.batch_size,
+                steady=self.steady, mask=self.mask, batch_size=self.batch_size,
                 **({} if self.feature_options is None else dict(features=asdict(self.feature_options)))),
             boxes_of=self.boxes_of)
 
@@ -460,6 +478,20 @@ class SapiensInferencer:
 def _task_names(tasks: Sequence[str] | str | None) -> list[str] | None:
     tasks = [tasks] if isinstance(tasks, str) else tasks
     return tasks if tasks is None else [canonical_name(task) for task in tasks]
+
+
+def with_mask(tasks: Sequence[str] | None, mask: str | None, size: str | None = None) -> list[str] | None:
+    """Returns tasks and the one that bounds depth and normals; of none the default tasks of a size, if that is given.
+
+    Raises a ValueError if the task is no mask.
+    """
+    if mask is None:
+        return tasks
+    if mask not in MASKING:
+        raise ValueError(f"mask: got '{mask}', expected one of {', '.join(MASKING)}")
+    if tasks is None and size is not None:
+        tasks = default_tasks(size)
+    return tasks if tasks is None or mask in tasks else [*tasks, mask]
 
 
 def _place(task: str) -> int:

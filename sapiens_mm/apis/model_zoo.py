@@ -23,7 +23,7 @@ __all__ = [
 LICENSE = 'CC-BY-NC 4.0'
 #: Folder of the embedded model, ``--size tiny``; the metadata of its files name their tasks.
 EMBEDDED = Path(__file__).resolve().parents[1] / 'weights'
-#: Released tasks whose backbones have `patch_cfg=dict(padding=2)`, which their files do not state.
+#: Released tasks whose backbones have `patch_cfg=dict(padding=2)`, which only TorchScript archives state.
 PADDED_TASKS = ('pose-17', 'pose-133', 'pose-308', 'normal')
 #: Task -> size -> number of parameters. Counting them would import the hosts and build every model.
 PARAMETERS = {
@@ -33,7 +33,10 @@ PARAMETERS = {
     'seg': {'0.3b': 339_495_196, '0.6b': 670_993_436, '1b': 1_178_705_692},
     'depth': {'0.3b': 319_910_017, '0.6b': 649_835_393, '1b': 1_155_974_785, '2b': 2_151_113_473},
     'normal': {'0.3b': 339_475_971, '0.6b': 670_974_211, '1b': 1_178_686_467, '2b': 2_176_184_451},
+    'foreground': {'1b': 1_178_685_698},
 }
+#: How the names of TorchScript archives end, which were also released of most models.
+_TORCHSCRIPT = '_torchscript.pt2'
 #: Released tasks that run on images, the preferred keypoint set first.
 RELEASED_TASKS = tuple(PARAMETERS)
 
@@ -62,11 +65,15 @@ _NAMES = {
               for size, epoch in (('0.3b', 100), ('0.6b', 70), ('1b', 88), ('2b', 25))},
     'normal': {size: f'normal_render_people_epoch_{epoch}'
                for size, epoch in (('0.3b', 66), ('0.6b', 200), ('1b', 115), ('2b', 70))},
+    'foreground': {'1b': 'seg_foreground_epoch_8'},
 }
 
 
 def _locate(task: str, size: str, name: str) -> ReleasedFile:
     filename = f'sapiens_{size}_{name}.pth'
+    if task == 'foreground':  # released as TorchScript only
+        return ReleasedFile(f'facebook/sapiens-seg-foreground-{size}-torchscript',
+                            f'sapiens_{size}_{name}{_TORCHSCRIPT}')
     if task in ('pose-17', 'pose-133'):
         # One repository holds both tasks and all sizes; its folder names are unverified.
         return ReleasedFile('noahcao/sapiens-pose-coco', f'sapiens_host/pose/checkpoints/sapiens_{size}/{filename}')
@@ -93,9 +100,15 @@ def released_file(size: str, task: str) -> ReleasedFile:
 
 def find_released(source: str) -> tuple[str, str] | None:
     """Returns size and task of a released model for images, by its file name; None for other files."""
+    size, task = find_public(source) or (None, None)
+    return (size, task) if task in RELEASED_TASKS else None
+
+
+def find_public(source: str) -> tuple[str, str] | None:
+    """Returns size and task of a released file, also of the TorchScript archive of a model, by its name."""
     name = os.path.basename(source)
-    return next((key for key, file in RELEASED.items()
-                 if key[1] in RELEASED_TASKS and os.path.basename(file.path) == name), None)
+    names = name, f'{name.removesuffix(_TORCHSCRIPT)}.pth'
+    return next((key for key, file in RELEASED.items() if os.path.basename(file.path) in names), None)
 
 
 def released_tasks(size: str) -> list[str]:
@@ -105,9 +118,10 @@ def released_tasks(size: str) -> list[str]:
 
 
 def default_tasks(size: str) -> list[str]:
+    """Returns the preferred keypoint task and all dense tasks but the foreground, which is for ``mask``."""
     tasks = released_tasks(size)
     keypoints = [task for task in tasks if get_task(task).kind == 'keypoints']
-    return [*keypoints[:1], *(task for task in tasks if task not in keypoints)]
+    return [*keypoints[:1], *(task for task in tasks if task not in (*keypoints, 'foreground'))]
 
 
 def embedded_tasks() -> dict[str, Path]:
@@ -119,11 +133,16 @@ def embedded_tasks() -> dict[str, Path]:
     return tasks
 
 
-def released_config(size: str, task: str) -> dict:
-    """Returns the config of a released model without config files, which an installed package may lack."""
+def released_config(size: str, task: str, padding: int | None = None) -> dict:
+    """Returns the config of a released model without config files, which an installed package may lack.
+
+    ``padding`` is that of the patch embedding, by default that of `PADDED_TASKS`.
+    """
+    if padding is None:
+        padding = 2 if task in PADDED_TASKS else 0
     width = SapiensViT.arch_zoo[f'sapiens_{size}']['embed_dims']
     backbone = dict(type='SapiensViT', arch=f'sapiens_{size}', img_size=(1024, 768), patch_size=16,
-                    patch_cfg=dict(padding=2 if task in PADDED_TASKS else 0))
+                    patch_cfg=dict(padding=padding))
     model = dict(type=get_task(task).estimator, backbone=backbone, data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True))
     if is_pose(task):
@@ -140,7 +159,7 @@ def released_config(size: str, task: str) -> dict:
 
 
 def main(args: argparse.Namespace) -> int:
-    row = '{:6} {:9} {:>8} {:>8}  {:13} {:7} {}'.format
+    row = '{:6} {:10} {:>8} {:>8}  {:13} {:7} {}'.format
     print(row('size', 'task', 'params', 'file', 'license', 'cached', 'weights'))
     for task, path in embedded_tasks().items():
         print(row('tiny', task, '', f'{path.stat().st_size / 1e6:.1f} MB', LICENSE, 'yes', path.name))

@@ -64,7 +64,8 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     dataset_meta = metadata.get('dataset_meta')
     if config is None:
         released = None if isinstance(metadata.get('cfg'), str) else model_zoo.find_released(source)
-        cfg = Config(model_zoo.released_config(*released)) if released else stored_config(metadata, source)
+        cfg = (Config(model_zoo.released_config(*released, metadata.get('patch_padding'))) if released
+               else stored_config(metadata, source))
         dataset_meta = dataset_meta or released and released_names(released[1])
     elif isinstance(config, dict):
         cfg = Config(copy.deepcopy(dict(config)))
@@ -75,6 +76,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     weights = weights_of(content, source)
     with config_errors(source):
         model, model_cfg = build_model(cfg, source, trusted=config is not None)
+    _check_padding(model, metadata, source)
     fill_model(model, weights, source, assign=True)
     model.float().requires_grad_(False).eval()
     with config_errors(source):
@@ -90,6 +92,15 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     loaded.keep(tasks)
     network.to(device).cast(dtype)
     return loaded
+
+
+def _check_padding(model: torch.nn.Module, metadata: dict, source: str) -> None:
+    """Raises a ValueError for a backbone with another padding than a trace's: weights of both have the same shapes."""
+    traced = metadata.get('patch_padding')
+    embedding = getattr(getattr(model.backbone, 'patch_embed', None), 'projection', None)
+    if traced is not None and embedding is not None and embedding.padding != (traced, traced):
+        raise ValueError(f'backbone.patch_cfg.padding: got {embedding.padding[0]}, expected {traced}, with which '
+                         f'{source} was traced; set it in the config')
 
 
 def load_released(size: str, task: str, **kwargs) -> TaskModel:

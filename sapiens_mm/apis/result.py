@@ -58,8 +58,13 @@ class Result:
         return self.maps.get('parts')
 
     @property
+    def foreground(self) -> np.ndarray | None:
+        """(H, W) uint8, 1 on people with clothes, hair and what they carry, else 0; None if not predicted."""
+        return self.maps.get('foreground')
+
+    @property
     def depth(self) -> np.ndarray | None:
-        """(H, W) float32 relative depth, small is near, 0 outside people (by parts or boxes); None if not predicted."""
+        """(H, W) float32 relative depth, small is near, 0 off people (by a mask or boxes); None if not predicted."""
         return self.maps.get('depth')
 
     @property
@@ -107,13 +112,13 @@ class Result:
 
     @property
     def mask(self) -> np.ndarray | None:
-        """(H, W) bool, True on people; None without a map that is 0 off people."""
-        for task in self._dense_tasks():
-            if task.kind == 'values':
-                continue
-            mask = self.maps[task.result] != 0
-            return mask.any(axis=-1) if mask.ndim == 3 else mask
-        return None
+        """(H, W) bool, True on people, by the foreground, else parts, depth, normals; None without such a map."""
+        tasks = sorted(self._dense_tasks(), key=lambda task: task.kind != 'mask')
+        return next((self._mask_of(task) for task in tasks if task.kind != 'values'), None)
+
+    def _mask_of(self, task: Task) -> np.ndarray:
+        mask = self.maps[task.result] != 0
+        return mask.any(axis=-1) if mask.ndim == 3 else mask
 
     def _dense_tasks(self) -> list[Task]:
         return [task for task in dense_tasks().values() if task.result in self.maps]
@@ -273,13 +278,13 @@ class Result:
         return self.depth, np.where(self.depth != 0, owner, -1), self.image, self.normal
 
     def draw(self, threshold: float = _THRESHOLD) -> np.ndarray:
-        """Draws the first map (parts, else depth, else normals) and skeletons over the image, (H, W, 3) uint8 RGB."""
+        """Draws a map (parts, else depth, normals, foreground) and skeletons over the image, (H, W, 3) uint8 RGB."""
         drawing, tasks = self.image, self._dense_tasks()
         if tasks:
             drawing = self._draw_map(tasks[0])
             if tasks[0].kind in ('depth', 'vectors'):  # others are drawn over the image already
                 from ..visualization.maps import overlay
-                drawing = overlay(self.image, drawing, self.mask)
+                drawing = overlay(self.image, drawing, self._mask_of(tasks[0]))
         return self.draw_skeletons(drawing, threshold)
 
     def sheet(self, threshold: float = _THRESHOLD) -> np.ndarray:
@@ -338,7 +343,8 @@ class Result:
     def _draw_map(self, task: Task) -> np.ndarray:
         from ..visualization.maps import draw_map
         palette = self.metainfo.get(task.name, {}).get('palette')
-        return draw_map(task.name, self.maps[task.result], self.image, self.mask, palette)
+        mask = self._mask_of(task) if task.kind in ('depth', 'vectors') else self.mask  # --mask may name another
+        return draw_map(task.name, self.maps[task.result], self.image, mask, palette)
 
 
 def check_keypoint_format(keypoint_format: str) -> None:

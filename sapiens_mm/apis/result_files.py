@@ -202,7 +202,7 @@ class ResultFiles:
             elif task.kind == 'vectors':
                 image = Image.fromarray(color_normals(values))
             else:
-                image = Image.fromarray(np.rint(values.clip(0, 1) * 255).astype(np.uint8))
+                image = Image.fromarray(np.rint(values.clip(0, 1) * 255).astype(np.uint8))  # values, and masks
             info = PngInfo()
             for name, value in notes.items():
                 info.add_text(name, repr(value))

@@ -23,7 +23,7 @@ from .collect import Ended
 from .detector import default_detector
 from .features import FeatureOptions
 from .frames import URL_TIMEOUT, InputError, Source
-from .inferencer import SapiensInferencer
+from .inferencer import SapiensInferencer, with_mask
 from .job import Summary, process, process_on_devices, report_unwritten
 from .meta import meta_differences, read_meta, write_meta
 from .model_zoo import default_tasks
@@ -65,6 +65,7 @@ class RunOptions:
     smooth_min_cutoff: float = 1.
     smooth_beta: float = .05
     steady: bool = False
+    mask: str | None = None
     save: Sequence[str] | None = None
     features_of: str = 'frame'
     features_pool: str | None = None
@@ -79,6 +80,7 @@ class RunOptions:
     def __post_init__(self):
         if self.tasks:
             self.tasks = [canonical_name(task) for task in self.tasks]
+        self.tasks = with_mask(self.tasks, self.mask, None if self.checkpoint else self.size)
 
     @property
     def one_euro(self) -> OneEuro | None:
@@ -165,8 +167,11 @@ def _kinds(options: RunOptions, writer: ResultWriter, sources: Sequence[Source])
     return kinds | ({'masks'} if 'features' in kinds and options.features_pool == 'mask' else set())
 
 
-def _kept(tasks: Sequence[str], kinds: set[str]) -> list[str]:
-    return kept_tasks(tasks, {'overlay' if kind == '--show' else kind for kind in kinds})
+def _kept(tasks: Sequence[str], kinds: set[str], mask: str | None) -> list[str]:
+    """Returns the tasks whose results are kept, and that of the mask if it bounds some of these."""
+    kept = kept_tasks(tasks, {'overlay' if kind == '--show' else kind for kind in kinds})
+    needed = {'depth', 'normal'} & set(kept)
+    return [task for task in tasks if task in kept or needed and task == mask]
 
 
 def _read_meta(writer: ResultWriter, warn: Callable[[str], None]) -> dict:
@@ -179,7 +184,7 @@ def _read_meta(writer: ResultWriter, warn: Callable[[str], None]) -> dict:
 
 def _planned_meta(options: RunOptions, before: dict, kinds: set[str]) -> dict:
     tasks = options.tasks or (() if options.checkpoint else default_tasks(options.size))
-    tasks = _kept(tasks, kinds) or [canonical_name(task) for model in before.get('models', ())
+    tasks = _kept(tasks, kinds, options.mask) or [canonical_name(task) for model in before.get('models', ())
                                     for task in model['tasks']]
     detector = options.detector
     if not options.per_person and not any(map(is_pose, tasks)):
@@ -192,7 +197,7 @@ def _planned_meta(options: RunOptions, before: dict, kinds: set[str]) -> dict:
                 protocol=dict(
                     flip_test=options.flip_test, maps_of='persons' if options.per_person else 'frame',
                     **options.limits, track=options.track, detect_every=options.detect_every,
-                    smooth=options.one_euro and asdict(options.one_euro), steady=options.steady))
+                    smooth=options.one_euro and asdict(options.one_euro), steady=options.steady, mask=options.mask))
 
 
 def _report_all_done(options: RunOptions, before: dict, planned: dict, summary: Summary) -> int:
@@ -222,7 +227,7 @@ def _read_boxes(options: RunOptions, sources: Sequence[Source], todo: Sequence[S
 def _load(options: RunOptions, kinds: set[str], images_only: bool, warn: Callable[[str], None]) -> SapiensInferencer:
     weights = pair_weights(options.config, options.checkpoint)
     tasks = options.tasks or (default_tasks(options.size) if weights is None else None)
-    kept = _check_kept(tasks, kinds, images_only, warn) if tasks else None
+    kept = _check_kept(tasks, kinds, options.mask, images_only, warn) if tasks else None
     detector = None if options.boxes else options.detector
     if detector and options.detector_checkpoint:
         detector = 'rtmdet-m' if detector == 'auto' else detector, options.detector_checkpoint
@@ -232,10 +237,10 @@ def _load(options: RunOptions, kinds: set[str], images_only: bool, warn: Callabl
         kept and [*kept, *extra], options.size, weights, options.device, options.dtype, options.compile, detector,
         per_person=options.per_person, flip_test=options.flip_test, batch_size=options.batch_size,
         track=options.track, detect_every=options.detect_every, smooth=options.one_euro, steady=options.steady,
-        runtime=options.runtime, **({} if options.boxes else options.limits))
+        runtime=options.runtime, mask=options.mask, **({} if options.boxes else options.limits))
     if options.compile:
         warn('compiling the models; the first batches take minutes')
-    kept = kept or _check_kept(inferencer.tasks, kinds, images_only, warn)
+    kept = kept or _check_kept(inferencer.tasks, kinds, options.mask, images_only, warn)
     inferencer = inferencer if set(kept) == set(inferencer.tasks) else inferencer.only(kept)
     if 'features' in kinds:
         inferencer.add_features(FeatureOptions(tuple(options.features_layers), options.features_of,
@@ -257,8 +262,9 @@ def _expect_keypoints(options: RunOptions, inferencer: SapiensInferencer, writer
         writer.collector.expect(names, inferencer.metainfo['pose']['skeleton_links'] if own else None)
 
 
-def _check_kept(tasks: Sequence[str], kinds: set[str], images_only: bool, warn: Callable[[str], None]) -> list[str]:
-    kept = _kept(tasks, kinds)
+def _check_kept(tasks: Sequence[str], kinds: set[str], mask: str | None, images_only: bool,
+                warn: Callable[[str], None]) -> list[str]:
+    kept = _kept(tasks, kinds, mask)
     dropped = [task for task in tasks if task not in kept]
     if dropped:
         keeping = [kind for kind in (*KINDS, '--show') if kind in kinds]

@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS
 
-from ..tasks import INSTANCE_LABEL, canonical_name, dense_tasks, labels
+from ..tasks import INSTANCE_LABEL, MASK_LABEL, canonical_name, dense_tasks, labels
 from ..utils.problems import Problem, guide, report
 from ..vocabularies.body_parts import FLIPPED_PARTS, PART_COLORS, PART_NAMES
 from ..vocabularies.lip import CIHP_NAMES, FLIPPED_LIP, LIP_COLORS, LIP_NAMES
@@ -38,7 +38,8 @@ class SapiensDenseDataset(BaseDataset):
 
     Args:
         data_prefix: Folder of each kind of file, instead of the default; None for a kind that is missing.
-        tasks: Labels to load: ``seg``, ``depth``, ``normal``; () for masks alone.
+        tasks: Labels to load: ``seg``, ``depth``, ``normal``; () for masks alone, which are also those of
+            ``foreground``.
         ann_file: Text file with the name of one sample per line, to use only these; all by default.
         depth_scale: Unit of the depth files, in the dataset's unit (16-bit PNG in millimeters: 0.001 for meters).
         max_depth: Largest valid depth of a person, in the dataset's unit. By default 1000, and a constant background
@@ -81,7 +82,8 @@ class SapiensDenseDataset(BaseDataset):
             raise ValueError(self._message(f'data_prefix: got {", ".join(unknown)}, expected some of '
                                            f'{", ".join(defaults)}'))
         folders = {**defaults, **self.FOLDERS, **(data_prefix or {})}
-        unused = {task.label.path_key for name, task in known.items() if name not in self.tasks}
+        unused = {task.label.path_key for name, task in known.items()
+                  if name not in self.tasks and task.label is not MASK_LABEL}
         folders = {kind: path for kind, path in folders.items() if path is not None and kind not in unused}
         missing = [known[task].label.path_key for task in self.tasks if known[task].label.path_key not in folders]
         if missing:

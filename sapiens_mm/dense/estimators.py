@@ -32,10 +32,11 @@ def unmirror(task: Task, outputs: Tensor, flip_indices: Sequence[int] | None = N
 def restore(task: Task, outputs: Tensor, place: dict) -> Tensor:
     """Returns the prediction at the size of the original image, from head outputs (C, h, w) of one image.
 
-    ``place`` is from :func:`sapiens_mm.dense.resize.placement`. Returns class indices (1, H, W) uint8, values (1, H, W)
+    ``place`` is from :func:`sapiens_mm.dense.resize.placement`. Returns class indices (1, H, W) uint8, of a mask 1 on
+    people, values (1, H, W)
     float32, or unit vectors (3, H, W) float32; 0 outside of the crop.
     """
-    if task.kind == 'classes':
+    if task.is_integer:
         return resize_argmax(outputs, **place)[None]
     values = resize_map(outputs, **place)
     if task.kind == 'vectors':
@@ -72,7 +73,7 @@ class SapiensDenseEstimator(EncoderDecoder):
         """Predicts a batch of normalized images (B, 3, H, W).
 
         The data samples have the metainfo that :func:`sapiens_mm.dense.resize.placement` reads (default: size of the
-        inputs) and get the result of :func:`restore` in ``pred_sem_seg``, ``pred_depth_map`` or ``pred_normal_map``.
+        inputs) and get the result of :func:`restore` in the ``pred_field`` of the task.
         """
         data_samples = with_samples(inputs, data_samples)
         test_cfg = self.test_cfg or {}
@@ -102,6 +103,12 @@ class SapiensDepthEstimator(SapiensDenseEstimator):
 class SapiensNormalEstimator(SapiensDenseEstimator):
     """Unit surface normals, ``pred_normal_map`` (3, H, W) float32, in camera space: x right, y up, z to the viewer."""
     task = 'normal'
+
+
+@MODELS.register_module()
+class SapiensForegroundSegmentor(SapiensDenseEstimator):
+    """People with clothes, hair and what they carry, ``pred_foreground`` (1, H, W) uint8, 1 on people."""
+    task = 'foreground'
 
 
 def with_samples(inputs: Tensor, data_samples: list | None) -> list:

@@ -25,7 +25,7 @@ class SapiensDenseHead(BaseDecodeHead):
     Args:
         in_channels: Channels of the backbone's map, number ``in_index``.
         num_classes: Number of classes, also as ``out_channels``; other tasks need neither.
-        task: ``'seg'``, ``'depth'`` or ``'normal'``. Our estimators set it.
+        task: ``'seg'``, ``'depth'``, ``'normal'`` or ``'foreground'``. Our estimators set it.
         deconv_out_channels: Channels of the transposed convolutions (``deconv_kernel_sizes``); each doubles the size.
         conv_out_channels: Channels of the convolutions after them (``conv_kernel_sizes``).
         loss_decode: Config of the loss, or a list of them; by default the task's. A loss takes outputs and labels and
@@ -121,16 +121,16 @@ class SapiensDenseHead(BaseDecodeHead):
         """Computes the losses and, for classes in logged iterations, ``acc_seg``: % of correct pixels.
 
         ``seg_logits`` are outputs (B, out_channels, h, w); the B data samples of one size have ``gt_sem_seg`` (1, H, W)
-        int64, ``gt_depth_map`` (1, H, W) or ``gt_normal_map`` (3, H, W).
+        int64, ``gt_depth_map`` or ``gt_person_mask`` (1, H, W), or ``gt_normal_map`` (3, H, W).
         """
         task = dense_tasks()[self.task]
-        field, classes = task.label.field, task.kind == 'classes'
+        field, classes = task.label.field, task.is_integer
         missing = [i for i, sample in enumerate(batch_data_samples) if field not in sample]
         if missing:
             raise ValueError(f"data samples {missing} of the batch: got no {field}, expected the label of "
                              f"task='{self.task}'; load it in the pipeline, or train with SapiensMultiTask, which "
                              'skips them')
-        if classes:
+        if task.kind == 'classes':
             _check_vocabulary(batch_data_samples[0], self.num_classes)
         labels = torch.stack([sample.get(field).data for sample in batch_data_samples])
         outputs = seg_logits.float()  # before resizing, so that values are not rounded twice

@@ -18,7 +18,7 @@ class SapiensMultiTask(BaseSegmentor):
     ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='decode_head.')`` in a head.
 
     Args:
-        heads: Task (``seg``, ``depth``, ``normal``) -> config of its ``SapiensDenseHead``.
+        heads: Task (``seg``, ``depth``, ``normal``, ``foreground``) -> config of its ``SapiensDenseHead``.
         loss_weights: Task -> factor of its losses, above 0; 1 by default.
         test_cfg: ``flip_test``, ``flip_indices`` (see :class:`SapiensPartsSegmentor`). Images are predicted whole.
     """

@@ -10,7 +10,7 @@ from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
-from ..tasks import Task, dense_tasks
+from ..tasks import MASK_LABEL, Task, dense_tasks
 from ..visualization.maps import depth_limits, draw_map, legend
 from ..visualization.sheet import MAX_HEIGHT, resize_to_height, sheet
 
@@ -89,7 +89,9 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
         image, maps = _resized(image, _numpy_maps(data_sample))
         sides = [side for side, draws in (('label', draw_gt), ('predicted', draw_pred)) if draws and any(
             _field(task, side) in maps for task in dense_tasks().values())]
-        tasks = [task for task in dense_tasks().values() if any(_field(task, side) in maps for side in sides)]
+        # The mask of people is a label of other tasks too.
+        tasks = [task for task in dense_tasks().values() if any(_field(task, side) in maps for side in sides)
+                 and (task.label is not MASK_LABEL or task.pred_field in maps)]
         rows = [self._draw_row(image, maps, side, tasks, with_labels) for side in sides]
         return sheet(itertools.chain(*rows), columns=len(rows[0])) if rows else image
 

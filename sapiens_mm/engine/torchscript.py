@@ -17,6 +17,8 @@ _DTYPES = {f'torch.{name}Storage': dtype for name, dtype in (
     ('Bool', torch.bool))}
 _MAX_VALUES, _MAX_NAME = 100_000, 1000  # modules that share others could have endlessly many, or endless names
 _MAX_CODE = 1 << 20  # bytes of one file
+#: Modules of MMEngine's models whose buffers no state dict has, though a trace does.
+_NOT_SAVED = {'data_preprocessor', 'loss_decode'}
 # Stride and padding of a convolution that is not transposed, as a trace writes it.
 _CONVOLUTION = re.compile(r'torch\._convolution\([^\[\]()]*, \[(\d+), \1\], \[(\d+), \2\], \[1, 1\], False')
 
@@ -124,7 +126,8 @@ def _named_tensors(module: Any) -> dict[str, _Tensor]:
             tensors[name] = value
         elif isinstance(value, _Module):
             prefix = f'{name}.' if name else ''
-            rest += [(prefix + key, item) for key, item in reversed(getattr(value, 'values', {}).items())]
+            rest += [(prefix + key, item) for key, item in reversed(getattr(value, 'values', {}).items())
+                     if key not in _NOT_SAVED]
     if rest:
         raise ValueError(f'it has over {_MAX_VALUES} values')
     return tensors

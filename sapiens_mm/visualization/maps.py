@@ -9,13 +9,16 @@ from ..vocabularies.body_parts import PART_COLORS
 
 #: Width in pixels below which images get no title.
 MIN_TITLE_WIDTH = 96
+#: Colors of the background, which is not drawn, and of people.
+FOREGROUND_COLORS = (0, 0, 0), (40, 200, 120)
 _BAND = 2**22  # pixels that are colored at a time; floating-point copies of a large map would take gigabytes
 
 #: Drawing of each dense task: (map, image, mask or None, palette) -> (H, W, 3) uint8 RGB.
 DRAWINGS = dict(
     seg=lambda classes, image, mask, palette: draw_parts(image, classes, palette),
     depth=lambda depth, image, mask, palette: draw_depth(depth, mask),
-    normal=lambda normals, image, mask, palette: color_normals(normals, mask))
+    normal=lambda normals, image, mask, palette: color_normals(normals, mask),
+    foreground=lambda foreground, image, mask, palette: draw_parts(image, foreground, FOREGROUND_COLORS))
 
 
 def draw_map(task: str, values: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None,

@@ -53,7 +53,7 @@ _base_ = ['{root}/configs/_base_/dense_runtime.py', '{root}/configs/_base_/model
 
 @pytest.fixture(scope='session')
 def small_models(root, tmp_path_factory):
-    """Name (pose-17, pose-133, pose-308, seg, depth, normal, multi) -> config and checkpoint."""
+    """Name (pose-17, pose-133, pose-308, seg, depth, normal, foreground, multi) -> config and checkpoint."""
     folder = tmp_path_factory.mktemp('models')
     heads = DENSE_HEAD + '{more})'
     texts = {
@@ -63,7 +63,8 @@ def small_models(root, tmp_path_factory):
         'seg': _dense(root, 'seg', 'decode_head=' + heads.format(
             more=", num_classes=28, loss_decode=dict(type='SapiensWeightedCrossEntropyLoss'), _delete_=True")),
         'depth': _dense(root, 'depth', 'decode_head=' + heads.format(more=', _delete_=True')),
-        'normal': _dense(root, 'normal', 'decode_head=' + heads.format(more=', _delete_=True')),
+        **{task: _dense(root, task, 'decode_head=' + heads.format(more=', _delete_=True'))
+           for task in ('normal', 'foreground')},
         'multi': _dense(root, 'multitask', f"heads=dict(_delete_=True, seg={heads.format(more=', num_classes=28')}, "
                         f"depth={heads.format(more='')}, normal={heads.format(more='')})"),
     }
@@ -111,6 +112,22 @@ def _host_results(config, checkpoint, path, boxes=None, flip=False):
     with torch.no_grad():
         return [model.test_step(dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']]))[0]
                 for sample in samples]
+
+
+@pytest.fixture
+def trace():
+    return _trace
+
+
+def _trace(model, path, dtype=torch.float32):
+    """Writes a model of :func:`sapiens_mm.apis.models.load_model` as the TorchScript archive of its estimator."""
+    net, images = model.network.model.to(dtype), torch.zeros(1, 3, *model.input_size, dtype=dtype)
+    for layer in model.network.last_layers():
+        layer._forward_pre_hooks.clear()  # which make its input float32
+    forward = net.forward
+    net.forward = lambda images: forward(images, None)
+    torch.jit.trace(net, images, strict=False, check_trace=False).save(str(path))
+    return path
 
 
 def random_weights(cfg, seed=0):

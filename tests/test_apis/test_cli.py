@@ -92,7 +92,8 @@ def test_help_and_wrong_options_need_no_torch(start, args, text):
         ('--detector-checkpoint a.pth --detector parts', '--detector parts'),
         ('--score-threshold .5 --detector none', '--detector none'), ('--max-persons 2 --detector none', 'none'),
         ('--detector parts --tasks depth', '--per-person'), ('--per-person --tasks pose-17', '--per-person'),
-        ('--steady --tasks normal', 'depth'), ('--keypoint-threshold .5 --save json,png', '--save json,png')))])
+        ('--steady --tasks normal', 'depth'), ('--mask seg --tasks seg', 'or normal'),
+        ('--keypoint-threshold .5 --save json,png', '--save json,png')))])
 def test_options_that_are_refused_before_imports(monkeypatch, capsys, args, values):
     monkeypatch.setattr('sapiens_mm_cli._import', lambda command: pytest.fail('imported'))
     with pytest.raises(SystemExit) as info:

@@ -55,6 +55,9 @@ IMAGE = np.zeros((64, 48, 3), np.uint8)
 
 
 @pytest.mark.parametrize(('model', 'options', 'value'), [
+    ('depth', dict(mask='hair'), "mask: got 'hair'"), ('depth', dict(mask='depth'), "mask: got 'depth'"),
+    ('depth', dict(mask='foreground'), "mask: got 'foreground' for weights of depth"),
+    ('depth', dict(mask='seg', tasks=['depth']), 'seg'), (None, dict(size='2b', mask='foreground'), 'foreground .* 2b'),
     ('depth', dict(batch_size=0), 'batch_size: got 0'), ('depth', dict(batch_size='4'), "batch_size: got '4'"),
     ('depth', dict(batch_size=None), 'batch_size: got None'), ('depth', dict(batch_size=True), 'batch_size: got True'),
     ('depth', dict(detect_every=True, track=True), 'detect_every: got True'),
@@ -490,6 +493,46 @@ def test_depth_alone_stays_in_the_boxes(make, crowd):
     assert (result.depth[5:height // 2, 5:width // 2] != 0).all()
     assert not result.depth[height // 2:].any()
     assert not result.depth[:, :5].any()
+
+
+@pytest.mark.parametrize('per_person', [False, True])
+@pytest.mark.parametrize(('mask', 'bound'), [(None, 'foreground'), ('foreground', 'foreground'), ('parts', 'parts')])
+def test_depth_and_normals_end_where_the_mask_ends(make, crowd, mask, bound, per_person):
+    images, boxes = (values[3:5] for values in crowd)
+    inferencer = make('seg', 'foreground', 'depth', 'normal', mask=mask, per_person=per_person)
+    for result in inferencer.stream(images, boxes):
+        inside = result.maps[bound] != 0
+        assert 0 < inside.mean() < 1
+        assert ((result.depth != 0) == inside).all()
+        assert (result.normal.any(-1) == inside).all()
+        assert set(np.unique(result.foreground)) <= {0, 1}
+        assert (result.foreground != (result.parts != 0)).any()
+        drawn = result.draw_maps()
+        assert not drawn['depth'][~inside].any()
+        assert (result.mask == (result.foreground != 0)).all()
+
+
+def test_the_task_of_the_mask_is_added(make, crowd):
+    inferencer = make('foreground', 'depth', 'seg', tasks=['depth'], mask='foreground')
+    assert set(inferencer.tasks) == {'depth', 'foreground'}
+    assert set(inferencer.only(['depth']).tasks) == {'depth', 'foreground'}
+    assert set(inferencer.only(['foreground']).tasks) == {'foreground'}
+    result, = inferencer.only(['depth'])(crowd[0][3])
+    assert ((result.depth != 0) == (result.foreground != 0)).all()
+    assert inferencer.describe()['protocol']['mask'] == 'foreground'
+
+
+def test_foreground_alone(make, crowd, tmp_path):
+    result, = make('foreground')(crowd[0][3])
+    assert set(result.maps) == {'foreground'}
+    shown = result.draw()
+    assert (shown[result.foreground == 0] == result.image[result.foreground == 0]).all()
+    assert (shown[result.foreground == 1] != result.image[result.foreground == 1]).any()
+    result.save(tmp_path, ['png', 'npz', 'sheet', 'overlay'])
+    file = tmp_path / f'{result.name}.foreground.png'
+    assert (np.array(Image.open(file)) == result.foreground * 255).all()
+    with np.load(tmp_path / f'{result.name}.npz') as maps:
+        assert (maps['foreground'] == result.foreground).all()
 
 
 def test_numbers_of_people_in_a_video(make, tmp_path, write_video):

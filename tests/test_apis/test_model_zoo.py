@@ -22,12 +22,13 @@ CONFIGS = {
     'seg': 'sapiens_seg/goliath/sapiens_{}-200e_goliath-1024x768.py',
     'depth': 'sapiens_depth/render_people/sapiens_{}-200e_render_people-1024x768.py',
     'normal': 'sapiens_normal/render_people/sapiens_{}-200e_render_people-1024x768.py',
+    'foreground': 'sapiens_foreground/masks/sapiens_{}-200e_masks-1024x768.py',
 }
 
 
 @pytest.mark.parametrize(('size', 'task', 'value'), [
     ('0.4b', 'depth', "size: got '0.4b'"), ('0.3b', 'pose', "task: got 'pose'"), ('2b', 'pose-308', 'pose-308 .* 2b'),
-    ('2b', 'seg-28', 'seg .* 2b')])
+    ('2b', 'seg-28', 'seg .* 2b'), ('0.3b', 'foreground', 'foreground .* 0.3b')])
 def test_not_released(size, task, value):
     with pytest.raises(ValueError, match=value):
         released_file(size, task)
@@ -47,6 +48,8 @@ def test_unknown_sizes():
     ('1b', 'parts', 'facebook/sapiens-seg-1b/sapiens_1b_goliath_best_goliath_mIoU_7994_epoch_151.pth'),
     ('0.6b', 'depth', 'facebook/sapiens-depth-0.6b/sapiens_0.6b_render_people_epoch_70.pth'),
     ('1b', 'normal', 'facebook/sapiens-normal-1b/sapiens_1b_normal_render_people_epoch_115.pth'),
+    ('1b', 'foreground', 'facebook/sapiens-seg-foreground-1b-torchscript/'
+     'sapiens_1b_seg_foreground_epoch_8_torchscript.pt2'),
     ('1b', 'pose-17', 'noahcao/sapiens-pose-coco/sapiens_host/pose/checkpoints/sapiens_1b/'
      'sapiens_1b_coco_best_coco_AP_821.pth'),
     ('0.3b', 'pose-133', 'noahcao/sapiens-pose-coco/sapiens_host/pose/checkpoints/sapiens_0.3b/'
@@ -56,13 +59,18 @@ def test_released_file(size, task, source):
 
 
 def test_table():
-    assert len(RELEASED) == len(set(RELEASED.values())) == 26
+    assert len(RELEASED) == len(set(RELEASED.values())) == 27
     for (size, task), file in RELEASED.items():
         assert f'sapiens_{size}' in SapiensViT.arch_zoo
         assert find_released(f'/somewhere/{file.path}') == ((size, task) if task in RELEASED_TASKS else None)
+        archive = f'{file.path.removesuffix(".pth")}_torchscript.pt2'
+        if task in RELEASED_TASKS and task != 'foreground':
+            assert find_released(archive) == (size, task)
+    assert find_released('sapiens_1b_seg_foreground_epoch_8.pth') is None
 
 
 def test_default_tasks():
+    assert 'foreground' in released_tasks('1b')
     assert default_tasks('1b') == default_tasks('0.3b') == ['pose-308', 'seg', 'depth', 'normal']
     assert default_tasks('2b') == ['pose-133', 'depth', 'normal']  # the others were not released
     assert set(default_tasks('tiny')) == {'pose-17', 'seg', 'depth', 'normal'}

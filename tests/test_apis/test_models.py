@@ -8,8 +8,10 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
 from sapiens_mm.apis import model_zoo
+from sapiens_mm.apis.model_config import build_model
 from sapiens_mm.apis.model_zoo import released_config
 from sapiens_mm.apis.models import load_model, load_released, save_model
+from sapiens_mm.backbones import SapiensViT
 from sapiens_mm.engine.checkpoint import CheckpointError
 
 IMAGES = torch.randint(0, 256, (2, 3, 64, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -112,6 +114,52 @@ def test_odd_metainfo_of_checkpoints(small_models, tmp_path, meta):
     with pytest.raises((CheckpointError, ValueError), match='odd.pth') as error:
         load_model(tmp_path / 'odd.pth', config)
     assert '\n' not in str(error.value)
+
+
+def test_archives_of_torchscript_that_do_not_fit(small_models, tmp_path, trace):
+    config, checkpoint = small_models['normal']  # its padding is 2
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / 'other.pt2'))
+    with pytest.raises(CheckpointError, match=r'other\.pt2 does not fill Sapiens'):
+        load_model(tmp_path / 'other.pt2', config)
+    path = trace(load_model(checkpoint, config), tmp_path / 'normal.pt2')
+    with pytest.raises(CheckpointError, match=r'normal\.pt2 has no config'):
+        load_model(path)
+    cfg = Config.fromfile(config)
+    cfg.model.backbone.patch_cfg = dict(padding=0)
+    with pytest.raises(ValueError, match=r'padding: got 0, expected 2.*normal\.pt2'):
+        load_model(path, dict(cfg))
+
+
+@pytest.mark.parametrize('name', ['pose-17', 'pose-308', 'seg', 'depth', 'normal', 'foreground', 'multi'])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_archives_of_torchscript_equal_the_checkpoint(small_models, tmp_path, trace, name, dtype):
+    config, checkpoint = small_models[name]
+    expected = load_model(checkpoint, config)
+    loaded = load_model(trace(load_model(checkpoint, config), tmp_path / f'{name}.pt2', dtype), config)
+    assert loaded.tasks == expected.tasks
+    weights = loaded.network.model.state_dict()
+    assert weights.keys() == expected.network.model.state_dict().keys()
+    for key, value in expected.network.model.state_dict().items():
+        assert torch.equal(weights[key], value.to(dtype).float())
+
+
+@pytest.mark.parametrize('padding', [0, 2])
+def test_the_foreground_model_by_its_name(tmp_path, monkeypatch, trace, padding):
+    """A narrow backbone in the place of 1b; the archive alone tells the padding of the patch embedding."""
+    monkeypatch.setitem(SapiensViT.arch_zoo, 'sapiens_1b', dict(
+        embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64))
+    cfg = Config(released_config('1b', 'foreground', padding))
+    weights = build_model(cfg, 'this')[0].state_dict()
+    torch.save({name: torch.randn(value.shape) for name, value in weights.items()}, tmp_path / 'a.pth')
+    path = tmp_path / 'sapiens_1b_seg_foreground_epoch_8_torchscript.pt2'
+    model = load_model(tmp_path / 'a.pth', dict(cfg))
+    model.input_size = 64, 48
+    trace(model, path)
+    loaded = load_model(path)
+    assert loaded.tasks == ('foreground', )
+    assert loaded.input_size == (1024, 768)
+    assert loaded.network.model.backbone.patch_embed.projection.padding == (padding, padding)
+    assert loaded.network.model.decode_head.conv_seg.out_channels == 2
 
 
 def test_a_checkpoint_without_a_config(small_models):

@@ -203,6 +203,14 @@ def test_padding_of_the_patch_embedding(tmp_path, padding):
     assert load_checkpoint_file(tmp_path / 'net.pt')['meta'] == dict(patch_padding=padding)
 
 
+def test_buffers_that_models_do_not_save(tmp_path):
+    net = Net()
+    net.data_preprocessor = nn.Module()
+    net.data_preprocessor.register_buffer('mean', torch.ones(3), persistent=False)
+    trace(tmp_path / 'net.pt', net)
+    assert load_checkpoint_file(tmp_path / 'net.pt')['state_dict'].keys() == net.state_dict().keys()
+
+
 def test_a_scripted_module(tmp_path):
     net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
     torch.jit.script(net).save(str(tmp_path / 'script.pt'))

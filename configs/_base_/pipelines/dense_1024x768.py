@@ -21,6 +21,13 @@ seg_20_pipeline = [
     dict(type='SapiensPhotometricDistortion'),
     dict(type='SapiensPackDense'),
 ]
+# Photos of people and their masks, with the backgrounds that the model has to tell from people.
+foreground_pipeline = [
+    *load_labels,
+    dict(warp, **rotation, rotate_range=45.),
+    dict(type='SapiensPhotometricDistortion'),
+    dict(type='SapiensPackDense'),
+]
 # The plain pipelines keep the background, for SynthHuman's rendered ones.
 background = dict(type='SapiensRandomBackground', folder=backgrounds, prob=0.5)
 depth_steps = [

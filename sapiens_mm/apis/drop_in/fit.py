@@ -7,7 +7,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 
 from ...backbones import SapiensViT
-from ..model_zoo import PADDED_TASKS, RELEASED
+from ..model_zoo import PADDED_TASKS, RELEASED, find_public
 from .plan import Plan, as_list, parts_of, type_name
 from .stock import Measured, input_size
 
@@ -30,8 +30,7 @@ def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
         plan.note(f'the backbone starts from random weights: none are public for {arch}')
     else:
         backbone['init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
-        public = {osp.basename(file.path): key for key, file in RELEASED.items()}
-        their_size, task = public.get(osp.basename(checkpoint), (size, None))
+        their_size, task = find_public(checkpoint) or (size, None)
         if their_size != size:
             raise ValueError(f"checkpoint '{checkpoint}' is of the size {their_size}, expected {arch}; name "
                              'another, or leave it out')

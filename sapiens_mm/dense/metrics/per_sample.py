@@ -138,7 +138,7 @@ class SapiensWorstSamples(StreamingMetric):
 
         def shrink(array):
             array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
-            array = array.astype(np.uint8 if task.kind == 'classes' else np.float32)
+            array = array.astype(np.uint8 if task.is_integer else np.float32)
             return cv2.resize(array, size, interpolation=cv2.INTER_NEAREST)
 
         truth, predicted = shrink(truth), shrink(predicted)
@@ -151,7 +151,8 @@ class SapiensWorstSamples(StreamingMetric):
                 get_map(sample, 'gt_person_mask').astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         meta = self.dataset_meta or {}
         draw_panels = dict(
-            classes=_class_panels, depth=_depth_panels, vectors=_vector_panels, values=_value_panels)[task.kind]
+            classes=_class_panels, depth=_depth_panels, vectors=_vector_panels, values=_value_panels,
+            mask=_mask_panels)[task.kind]
         panels = draw_panels(truth, predicted, mask, meta, lambda values, mask: draw_map(
             task.name, values, image, mask, meta.get('palette') or PART_COLORS))
         sheet = np.concatenate([image, *panels], axis=1)
@@ -189,7 +190,11 @@ def _depth_panels(truth, predicted, mask, meta, draw):
 
 
 def _value_panels(truth, predicted, mask, meta, draw):
-    return draw(truth, mask), draw(predicted, mask), _heat(np.abs(predicted - truth), mask)
+    return draw(truth, mask), draw(predicted, mask), _heat(np.abs(predicted.astype(np.float32) - truth), mask)
+
+
+def _mask_panels(truth, predicted, mask, meta, draw):
+    return _value_panels(truth, predicted, np.ones_like(mask), meta, draw)
 
 
 def _vector_panels(truth, predicted, mask, meta, draw):
@@ -211,11 +216,12 @@ def _heat(share: np.ndarray, mask: np.ndarray) -> np.ndarray:
 class SapiensDumpPredictions(StreamingMetric):
     """Writes the predictions of each sample as the model returns them, at the size of the original image.
 
-    * ``npz``: ``000012_NAME.npz`` (12: place in the dataset) with ``pred_sem_seg`` (H, W) uint8, ``pred_depth_map``
-      (H, W) float32 and ``pred_normal_map`` (3, H, W) float32, as far as predicted, and ``img_path``.
-    * ``png16``: ``000012_NAME_parts.png`` (8 bits), ``_depth.png`` (16 bits), ``_normal.png`` (16 bits, RGB = x, y, z),
-      and ``000012_NAME.json`` with ``scale`` and ``offset`` of ``value = code * scale + offset`` for the latter two,
-      and the code of pixels that are not finite.
+    * ``npz``: ``000012_NAME.npz`` (12: place in the dataset) with ``pred_sem_seg`` and ``pred_foreground`` (H, W)
+      uint8, ``pred_depth_map`` (H, W) float32 and ``pred_normal_map`` (3, H, W) float32, as far as predicted, and
+      ``img_path``.
+    * ``png16``: ``000012_NAME_parts.png`` and ``_foreground.png`` (8 bits), ``_depth.png`` (16 bits), ``_normal.png``
+      (16 bits, RGB = x, y, z), and ``000012_NAME.json`` with ``scale`` and ``offset`` of
+      ``value = code * scale + offset`` for the latter two, and the code of pixels that are not finite.
 
     ``out_dir`` is the folder for the files, ``format`` one of these two.
     """
@@ -235,7 +241,7 @@ class SapiensDumpPredictions(StreamingMetric):
             fields = ', '.join(task.pred_field for task in dense_tasks().values())
             raise ValueError(f"predictions of sample '{name_of(sample)}': got none, expected one of {fields}")
         arrays = {task: get_map(sample, task.pred_field) for task in tasks}
-        arrays = {task: array.astype(np.uint8) if task.kind == 'classes' else array for task, array in arrays.items()}
+        arrays = {task: array.astype(np.uint8) if task.is_integer else array for task, array in arrays.items()}
         mmengine.mkdir_or_exist(self.out_dir)
         path = osp.join(self.out_dir, f'{index:06d}_{_stem(sample)}')
         if self.format == 'npz':
@@ -245,7 +251,7 @@ class SapiensDumpPredictions(StreamingMetric):
         files, notes = [f'{path}.json'], dict(img_path=sample.get('img_path'), sample_name=name_of(sample))
         for task, array in arrays.items():
             file = f'{path}_{task.result}.png'
-            codes, note = (array, {}) if task.kind == 'classes' else _to_16_bits(array, task)
+            codes, note = (array, {}) if task.is_integer else _to_16_bits(array, task)
             if not cv2.imwrite(file, codes):
                 raise OSError(f'{file}: OpenCV cannot write it; check the disk')
             notes[task.result] = dict(file=osp.basename(file), **note)

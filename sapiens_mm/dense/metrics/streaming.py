@@ -19,8 +19,8 @@ def get_map(sample: dict, key: str, shape: tuple[int, ...] | None = None) -> np.
         expected = 'a label; load and pack it in the test pipeline' if key.startswith('gt') else 'a prediction'
         raise KeyError(f'{name}: got None, expected {expected}')
     data = sample[key]['data'] if isinstance(sample[key], dict) else sample[key].data
-    channels = next((task.channels for task in dense_tasks().values() if key in (task.label.field, task.pred_field)), 1)
-    channels = channels or 1
+    channels = next((task.channels for task in dense_tasks().values()
+                     if not task.is_integer and key in (task.label.field, task.pred_field)), 1)
     if data.ndim != 3 or data.shape[0] != channels:
         raise ValueError(f'{name}: got shape {tuple(data.shape)}, expected ({channels}, height, width)')
     if isinstance(data, torch.Tensor):

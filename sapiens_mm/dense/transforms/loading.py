@@ -77,7 +77,7 @@ class SapiensLoadLabels(SapiensTransform):
         if 'ori_shape' not in results:
             results['ori_shape'] = file_size(results['img_path'])
         readers = {MASK_LABEL: self._mask, INSTANCE_LABEL: self._instances}
-        by_kind = dict(classes=self._classes, values=self._values, vectors=self._normals)
+        by_kind = dict(classes=self._classes, values=self._values, vectors=self._normals, mask=self._mask)
         for task in dense_tasks().values():
             readers[task.label] = self._depth if task.name == 'depth' else by_kind[task.kind]
         for label, read in readers.items():

@@ -1,0 +1,14 @@
+"""Sapiens 0.3B on masks of people, with the schedule of the body parts.
+
+Published: no metric; the release has a model of 1B without its data and settings.
+Train:     tools/dist_train.sh configs/sapiens_foreground/masks/sapiens_0.3b-200e_masks-1024x768.py 8 --amp
+Test:      tools/dist_test.sh configs/sapiens_foreground/masks/sapiens_0.3b-200e_masks-1024x768.py CHECKPOINT 8
+"""
+_base_ = [
+    '../../_base_/tasks/foreground.py',
+    '../../_base_/schedules/dense_200e.py',
+    '../../_base_/datasets/foreground_masks.py',
+    '../../_base_/sizes/0.3b.py',
+]
+
+model = dict(backbone=_base_.size.backbone, decode_head=_base_.size.head)

@@ -87,11 +87,11 @@ class SapiensDenseVisualizer(SegLocalVisualizer):
              with_labels: bool = True) -> np.ndarray:
         """Returns what :meth:`add_datasample` stores, (H', W', 3) uint8 RGB; panels at most MAX_HEIGHT pixels high."""
         image, maps = _resized(image, _numpy_maps(data_sample))
+        # The mask of people, the label of the foreground, is there for other tasks too.
+        tasks = [task for task in dense_tasks().values() if task.label is not MASK_LABEL or task.pred_field in maps]
         sides = [side for side, draws in (('label', draw_gt), ('predicted', draw_pred)) if draws and any(
-            _field(task, side) in maps for task in dense_tasks().values())]
-        # The mask of people is a label of other tasks too.
-        tasks = [task for task in dense_tasks().values() if any(_field(task, side) in maps for side in sides)
-                 and (task.label is not MASK_LABEL or task.pred_field in maps)]
+            _field(task, side) in maps for task in tasks)]
+        tasks = [task for task in tasks if any(_field(task, side) in maps for side in sides)]
         rows = [self._draw_row(image, maps, side, tasks, with_labels) for side in sides]
         return sheet(itertools.chain(*rows), columns=len(rows[0])) if rows else image
 

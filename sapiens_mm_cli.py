@@ -86,9 +86,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         elif name in _ADD_THEIR_OWN and argv[:1] == [name]:
             _import(name).add_arguments(command)
     args = parser.parse_args(argv)
-    problems = _run_problems(args, commands.choices['run'].get_default) if args.command == 'run' else []
-    if args.command == 'convert' and args.split_parts and args.target_format != 'cvat':
-        problems.append(f'--split-parts: got --to {args.target_format}, expected cvat')
+    problems = []
+    if args.command == 'run':
+        problems = _run_problems(args, commands.choices['run'].get_default)
+    elif args.command == 'convert':
+        problems = _convert_problems(args)
     if problems:
         parser.exit(2, ''.join(f'sapiens-mm: {problem}\n' for problem in problems))
     return args
@@ -249,6 +251,16 @@ def _add_smooth_arguments(parser: argparse.ArgumentParser) -> None:
         'forwards and backwards (%(default)s)')
     add('--order', type=_count, default=4, help='order of both passes together, even (%(default)s)')
     add('--rate', type=_positive, help="frames per second; by default that of the files' times")
+
+
+def _convert_problems(args: argparse.Namespace) -> list[str]:
+    problems = []
+    if args.split_parts and args.target_format != 'cvat':
+        problems.append(f'--split-parts: got --to {args.target_format}, expected cvat')
+    if args.image_root and not {args.source_format, args.target_format} & set(_known.WITH_IMAGE_ROOT):
+        problems.append(f'--image-root: got --from {args.source_format} --to {args.target_format}, expected '
+                        f'{" or ".join(_known.WITH_IMAGE_ROOT)}')
+    return problems
 
 
 def _run_problems(args: argparse.Namespace, default: Callable) -> list[str]:

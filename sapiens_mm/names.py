@@ -10,6 +10,8 @@ COLLECTED_KINDS = ('coco', 'parquet', 'tar')
 FILE_KINDS = tuple(kind for kind in KINDS if kind not in COLLECTED_KINDS)
 #: Formats of labeling tools, which are written and read.
 LABEL_FORMATS = ('coco', 'label-studio', 'cvat', 'yolo')
+#: Those that say where the images are.
+WITH_IMAGE_ROOT = ('label-studio', 'yolo')
 #: Keypoint format -> keypoint set of :mod:`sapiens_mm.vocabularies.keypoints`; None keeps that of the labels.
 KEYPOINT_FORMATS = {'model': None, 'coco-17': 'coco', 'wholebody-133': 'coco_wholebody', 'halpe26': 'halpe26',
                     'openpose18': 'openpose18', 'openpose25': 'openpose25'}

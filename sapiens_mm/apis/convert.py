@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ..formats import coco, cvat, label_studio, parts, results, yolo
 from ..formats.labels import KeypointSet, Labels, from_metainfo, read_keypoint_set, select
+from ..names import WITH_IMAGE_ROOT
 from ..utils.files import read_json
-from ..utils.text import count
+from ..utils.text import count, with_option
 
 READERS = {'results': results, 'coco': coco, 'label-studio': label_studio, 'cvat': cvat, 'yolo': yolo}
 WRITERS = {name: module for name, module in READERS.items() if name != 'results'} | {'parts': parts}
-_WITH_ROOT = ('label-studio', 'yolo')
 #: Most keypoints of a skeleton that CVAT's editor can be used with; more are converted to 133 by default.
 _MOST_IN_CVAT = 133
 
@@ -27,7 +27,8 @@ def main(args: argparse.Namespace) -> int:
             files = _convert(args, done)
         except (OSError, ValueError) as error:
             files = None
-            message = f'{error.strerror}: {error.filename}' if isinstance(error, OSError) and error.filename else error
+            message = f'{error.strerror}: {error.filename}' if isinstance(error, OSError) and error.filename else \
+                with_option(error, ('image_root', ))
     for warning in caught:
         print(f'sapiens-mm: {warning.message}', file=sys.stderr)
     if files is None:
@@ -40,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace, done: dict[str, int]) -> list[Path]:
     source, target = args.source_format, args.target_format
     keypoints = read_keypoints(args.keypoints) if args.keypoints else None
-    roots = {name: dict(image_root=args.image_root or '') for name in _WITH_ROOT}
+    roots = {name: dict(image_root=args.image_root or '') for name in WITH_IMAGE_ROOT}
     labels = READERS[source].read(args.source, keypoints, **roots.get(source, {}))
 
     def counted() -> Iterator[Labels]:

@@ -165,7 +165,8 @@ class _Task:
             keypoints = keypoint_set(tuple(KEYPOINT_NAMES[names] if isinstance(names, str) else names))
         self.keypoints = keypoints or known_set(used)
         if unknown := used - set(self.keypoints.names if self.keypoints else ()):
-            raise ValueError(f'got the keypoints {some(sorted(unknown))}, expected those of one known set; give the '
+            expected = f'the keypoint set ({some(keypoints.names)})' if keypoints else 'one known set'
+            raise ValueError(f'got the keypoints {some(sorted(unknown))}, expected those of {expected}; give their '
                              'set with --keypoints')
         self.part_names = tuple(data.get('parts') or PART_NAMES)
 

@@ -37,6 +37,8 @@ def write(labels: Iterable[Labels], path: str | os.PathLike, image_root: str = '
     path, keypoints, outside, files = Path(path), None, 0, {}
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f'{path}: got a folder with files, expected a new one')
+    if image_root and not Path(image_root).is_dir():
+        raise ValueError(f"image_root: got '{image_root}', expected the folder of the images")
     with replacing(path) as part:
         folder = Path(part)
         for image in of_one_set(labels):

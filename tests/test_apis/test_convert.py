@@ -97,6 +97,17 @@ def test_bad_input(tmp_path, capsys, content, args, value):
         assert value in err
 
 
+def test_folders_of_images(tmp_path, labels, capsys):
+    args = ['convert', str(tmp_path / 'results'), '--image-root', 'nowhere', '--out', str(tmp_path / 'out'), '--to']
+    assert main([*args, 'yolo']) == 1
+    assert "--image-root: got 'nowhere'" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as info:
+        main([*args, 'cvat'])
+    assert info.value.code == 2
+    assert '--image-root' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
 def test_keypoints_that_cannot_be_converted_and_a_full_disk(tmp_path, labels, capsys, monkeypatch):
     out = tmp_path / 'out.json'
     args = ['convert', str(tmp_path / 'results'), '--to', 'coco', '--out', str(out)]

@@ -60,6 +60,8 @@ def test_own_keypoints_need_their_set(tmp_path):
     regions = box('a', 0, 0, 10, 10), point('left_foot', 3, 4)
     with pytest.raises(ValueError, match='left_foot'):
         read(tmp_path, *regions)
+    with pytest.raises(ValueError, match='left_foot.*right_wing'):
+        read(tmp_path, *regions, keypoints=keypoint_set(('left_wing', 'right_wing')))
     image, = read(tmp_path, *regions, keypoints=keypoint_set(FIVE))
     assert image.people[0].visible.tolist() == [0, 0, 0, 2, 0]
 

@@ -39,6 +39,9 @@ def test_invalid_lines(tmp_path, photos, line):
 def test_missing_images(tmp_path, photos):
     with pytest.raises(OSError, match='nowhere'):
         list(yolo.read(tmp_path / 'nowhere'))
+    with pytest.raises(ValueError, match='image_root.*nowhere'):
+        yolo.write(make_labels(), tmp_path / 'yolo', tmp_path / 'nowhere')
+    assert not (tmp_path / 'yolo').exists()
     yolo.write(make_labels(), tmp_path / 'yolo')
     with pytest.raises(OSError, match=r'schöne Grüße\.jpg'):
         list(yolo.read(tmp_path / 'yolo'))

@@ -47,7 +47,8 @@ def read(path: str | os.PathLike, keypoints: KeypointSet | None = None) -> Itera
             labels = parse(content, file.relative_to(root).as_posix().removesuffix('.json'), str(file), keypoints)
             yield _with_parts(labels, content, file)
     if not found:
-        raise ValueError(f'{path}: got no results, expected a folder of sapiens-mm run')
+        raise ValueError(f'{path}: got no JSON files of people, expected a folder of sapiens-mm run; tables and '
+                         'archives are not converted, so add json to --save')
 
 
 def parse(content: dict, name: str, where: str, keypoints: KeypointSet | None = None) -> Labels:

@@ -60,7 +60,8 @@ def write(labels: Iterable[Labels], path: str | os.PathLike, image_root: str = '
             (folder / 'images').mkdir()
             (folder / 'images/train').symlink_to(Path(image_root).absolute(), target_is_directory=True)
     if outside:
-        warnings.warn(f'{path}: left out {count(outside, "person", "people")} outside of the image', stacklevel=2)
+        warnings.warn(f'{path}: left out {count(outside, "person", "people")} without a box inside the image',
+                      stacklevel=2)
     return [path]
 
 

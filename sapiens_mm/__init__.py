@@ -3,6 +3,7 @@
 Importing the package registers backbones, checkpoint reader, optimizer constructor and hooks in MMEngine's root
 registries, for every host. Import ``sapiens_mm.pose`` for mmpose and ``sapiens_mm.dense`` for mmsegmentation.
 """
+import os
 import signal
 import sys
 
@@ -14,6 +15,11 @@ if sys.argv[:1] == ['-m'] and sys.orig_argv[-len(sys.argv)] == 'sapiens_mm':
     from sapiens_mm_cli import end_at_ctrl_c, parse_without_torch
     parse_without_torch(sys.argv[1:])
     _at_ctrl_c = end_at_ctrl_c()
+
+# By default torch's idle threads spin for milliseconds after each operation; where more threads run than there are
+# cores, they hold up those that work. OpenMP reads this when torch is imported.
+if 'OMP_WAIT_POLICY' not in os.environ:
+    os.environ.setdefault('GOMP_SPINCOUNT', '1000')
 
 for package in ('torch', 'mmengine', 'mmcv'):
     require(package)

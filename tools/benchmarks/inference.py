@@ -5,17 +5,19 @@
     python tools/benchmarks/inference.py --arch sapiens_0.3b --size 1024x768 --frames 2
     python tools/benchmarks/inference.py --only dense --out inference.json
     python tools/benchmarks/inference.py --runtime openvino --threads 1
+    python tools/benchmarks/inference.py --only embedded --runtime openvino --threads 2
 
 * pose: JPEGs of `--frame-size` with `--persons` boxes each. Plain is mmpose's `inference_topdown`, called for one
   person after the other; its `UDPHeatmap` decodes on the host.
 * dense: parts, depth and normals of whole frames. Plain runs one model after the other. Each reads and preprocesses the
   image again, copies its outputs to the host, resizes them there to the frame and, for parts, takes the argmax.
+* embedded: the embedded model in torch and in `--runtime`: its networks alone, and all tasks of a 640x480 photo.
 
-Both have the same random weights and the same dtype. `batched` is the inferencer with `--batch-size`, `one by one` the
-same with batches of one; with `--runtime openvino`, `torch` is `batched` in PyTorch. They take turns, and the time is
-that of the fastest round, the one that other programs disturbed least. `ratio` is the speed of the batched inferencer
-relative to plain; `difference` is the median distance of its keypoints from the plain ones in pixels of the frame, or
-the share of pixels with another part.
+In pose and dense both have the same random weights and the same dtype. `batched` is the inferencer with
+`--batch-size`, `one by one` the same with batches of one; with `--runtime openvino`, `torch` is `batched` in PyTorch.
+They take turns, and the time is that of the fastest round, the one that other programs disturbed least. `ratio` is the
+speed of the batched inferencer relative to plain; `difference` is the median distance of its keypoints from the plain
+ones in pixels of the frame, or the share of pixels with another part.
 
 The next lines time the inferencer's stages one after the other, without the overlap of its threads. `host share` is the
 share of the batched time in which neither the model nor the decoding (pasting, for maps) runs, if these are as fast as
@@ -42,7 +44,8 @@ from pose import StockPoseHead, stock_codec
 from sapiens_mm.apis.boxes import best_boxes
 from sapiens_mm.apis.crops import crop_for_pose, resize_frame
 from sapiens_mm.apis.frames import read_frames
-from sapiens_mm.apis.inferencer import RUNTIMES, SapiensInferencer
+from sapiens_mm.apis.inferencer import SapiensInferencer
+from sapiens_mm.apis.openvino_model import RUNTIMES
 from sapiens_mm.apis.sources import find_sources
 from sapiens_mm.backbones import SapiensViT
 from sapiens_mm.dense.estimators import restore
@@ -291,11 +294,47 @@ def benchmark_dense(args: argparse.Namespace, folder: Path) -> dict:
     return time_all(args, 'dense', inferencers, plain, (paths, ), stages, difference)
 
 
+def benchmark_embedded(args: argparse.Namespace, folder: Path) -> dict:
+    args.frames, args.frame_size = 1, '480x640'
+    image, = read_all(write_frames(folder, args)[0])
+    runtimes = list(dict.fromkeys(['torch', args.runtime]))
+    inferencers = [SapiensInferencer(size='tiny', device=args.device, dtype=getattr(torch, args.dtype), runtime=runtime)
+                   for runtime in runtimes]
+
+    @torch.inference_mode()
+    def run(models: list, crops: list[np.ndarray]) -> list[torch.Tensor]:
+        return [output for model in models for batch in batches_of(crops, args) for output in model(batch).values()]
+
+    people = [crop_for_pose(image, [0, 0, *image.shape[1::-1]], inferencers[0].pose.input_size).image] * 4
+    frame = [resize_frame(image, inferencers[0].dense[0].input_size).image]
+    box = [np.array([[0, 0, *image.shape[1::-1], 1]], np.float32)]
+    cases = {'pose, 1 person': lambda inferencer: run([inferencer.pose], people[:1]),
+             'pose, 4 people': lambda inferencer: run([inferencer.pose], people),
+             'seg, depth, normal': lambda inferencer: run(inferencer.dense, frame),
+             'all of a photo': lambda inferencer: inferencer([image], box)}
+    seconds = {name: dict(zip(runtimes, take_turns([lambda inferencer=inferencer, case=case: case(inferencer)
+                                                    for inferencer in inferencers], args.rounds)))
+               for name, case in cases.items()}
+    crops = {'pose, 4 people': people, 'seg, depth, normal': frame}
+    differences = [((one - other).abs().max() / one.abs().max()).item()
+                   for name, models in (('pose, 4 people', [[i.pose] for i in inferencers]),
+                                        ('seg, depth, normal', [i.dense for i in inferencers]))
+                   for one, other in zip(run(models[0], crops[name]), run(models[-1], crops[name]), strict=True)]
+    return dict(part='embedded', case=f'{args.dtype}, {args.device}, {args.threads} threads', seconds=seconds,
+                difference=max(differences))
+
+
 def width_of(arch: str | dict) -> int:
     return (SapiensViT.arch_zoo[arch] if isinstance(arch, str) else arch)['embed_dims']
 
 
 def show(row: dict) -> None:
+    if row['part'] == 'embedded':
+        print(f'{row["part"]}: {row["case"]}; difference {row["difference"]:.2g}')
+        for name, times in row['seconds'].items():
+            print(f'  {name:18} ' + ', '.join(f'{runtime} {value * 1000:.1f} ms' for runtime, value in times.items())
+                  + f'; ratio {times["torch"] / list(times.values())[-1]:.2f}', flush=True)
+        return
     goal = f' (goal {row["goal"]:g})' if row['goal'] else ''
     print(f'{row["part"]}: {row["case"]}')
     print('  ms per frame     ' + ', '.join(f'{name.replace("_", " ")} {row[name] * 1000:.1f}'
@@ -305,7 +344,7 @@ def show(row: dict) -> None:
     print(f'  host share       {row["host_share"]:.0%} (goal 15 %)', flush=True)
 
 
-PARTS = dict(pose=benchmark_pose, dense=benchmark_dense)
+PARTS = dict(pose=benchmark_pose, dense=benchmark_dense, embedded=benchmark_embedded)
 
 
 def main(argv: list[str] | None = None) -> list[dict]:

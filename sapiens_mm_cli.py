@@ -179,8 +179,8 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         'into one folder')
     add('--dtype', choices=('fp32', 'bf16', 'fp16'), help="by default the device's fastest")
     add('--compile', action='store_true', help='compile the models; the first batches are slow')
-    add('--runtime', default='torch', choices=('torch', 'openvino'), help='what runs the models; openvino, on the CPU, '
-        'converts them at the first start (%(default)s)')
+    add('--runtime', default='torch', choices=('torch', 'openvino', 'auto'), help='what runs the models; openvino, on '
+        'the CPU, converts them at the first start; auto is openvino where it is installed (%(default)s)')
     add('--batch-size', type=_count, default=4, help='people in a batch (%(default)s)')
     add('--flip-test', action='store_true', help='average with the mirror image, at twice the time; published results '
         'of keypoints use it, those of segmentation, depth and normals do not')
@@ -270,7 +270,7 @@ def _run_problems(args: argparse.Namespace, default: Callable) -> list[str]:
     if args.devices and (args.device or args.show):
         problems.append(f'--devices: got {",".join(args.devices)} with {"--device" if args.device else "--show"}, '
                         'expected one of them')
-    if args.compile and args.runtime != 'torch':
+    if args.compile and args.runtime == 'openvino':
         problems.append(f'--compile: got it with --runtime {args.runtime}, expected --runtime torch; omit one of them')
     if args.config and len(args.config) != len(args.checkpoint):
         problems.append(f'--config, --checkpoint: got {len(args.config)} and {len(args.checkpoint)}, expected pairs, '

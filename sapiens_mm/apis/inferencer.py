@@ -34,14 +34,12 @@ from .hub import find_pretrained, push, write_folder
 from .model_zoo import default_tasks
 from .models import load_models
 from .network import SapiensNetwork, TaskModel, choose_device, choose_dtype
-from .openvino_model import check_openvino, use_openvino
+from .openvino_model import choose_runtime, use_openvino
 from .result import Result
 from .smoothing import OneEuro, smooth, steady
 from .sources import frames_of_inputs, known_sources
 from .streams import MAX_WAITING, groups, prefetch
 from .tracker import track
-
-RUNTIMES = 'torch', 'openvino'
 
 
 @dataclass
@@ -78,7 +76,8 @@ class SapiensInferencer:
         dtype: ``'fp32'``, ``'bf16'``, ``'fp16'`` or torch's; by default the device's fastest.
         compile: Whether to compile the transformer blocks; the first batches are slow.
         runtime: ``'torch'``, or ``'openvino'`` on the CPU, which also runs the detector ``'parts'``; its conversion of
-            a model is cached. ONNX files are run by ONNX Runtime.
+            a model is cached. ``'auto'`` is OpenVINO where it is installed and supports the options. ONNX files are run
+            by ONNX Runtime.
         detector: ``'rtmdet-m'``; a config and checkpoint of mmdet; a function from frames to boxes; ``'parts'``, the
             foreground regions of the segmentation (of the embedded model if no other is loaded); or None: each whole
             frame is one person. ``'auto'`` is ``'parts'`` with the embedded model, else ``'rtmdet-m'``.
@@ -139,17 +138,16 @@ class SapiensInferencer:
         tasks = with_mask(tasks, self.mask, size if weights is None else None)
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
-        self.runtime = runtime
-        self._check_runtime(compile)
+        self.runtime = choose_runtime(runtime, self.device, self.dtype, compile)
         self.score_threshold, self.nms_threshold, self.max_persons = score_threshold, nms_threshold, max_persons
         self.per_person, self.flip_test, self.batch_size = per_person, flip_test, batch_size
         self.track, self.detect_every, self.smooth, self.steady = track, detect_every, smooth, steady
         self.feature_options: FeatureOptions | None = None
-        loaded = torch.float32 if runtime == 'openvino' else self.dtype
+        loaded = torch.float32 if self.runtime == 'openvino' else self.dtype
         self._set_models(load_models(tasks, size, weights, device=self.device, dtype=loaded))
         self._check_mask()
-        if runtime == 'openvino':
-            for model in self.models:
+        for model in self.models if self.runtime == 'openvino' else ():
+            if runtime != 'auto' or model.runtime == 'torch':
                 use_openvino(model, self.dtype)
         self.metainfo = {get_task(task).name: model.metainfo[task] for model in self.models for task in model.tasks}
         if flip_test:
@@ -161,15 +159,7 @@ class SapiensInferencer:
         self.boxes_of, self.find_boxes = 'none', whole_frames
         if detector not in (None, 'none') and (self.pose or self.per_person):
             self.boxes_of, self.find_boxes = make_detector(detector, self.dense, score_threshold, batch_size,
-                                                           self.device, self.dtype, runtime)
-
-    def _check_runtime(self, compile: bool) -> None:
-        if self.runtime not in RUNTIMES:
-            raise ValueError(f'runtime: got {self.runtime!r}, expected one of {", ".join(RUNTIMES)}')
-        if self.runtime == 'openvino':
-            if compile:
-                raise ValueError('compile: got True with the runtime openvino, expected False')
-            check_openvino(self.device, self.dtype)
+                                                           self.device, self.dtype, self.runtime)
 
     def _check_mask(self) -> None:
         if self.mask and self.mask not in self.tasks:

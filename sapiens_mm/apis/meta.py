@@ -45,5 +45,7 @@ def _facts(meta: dict) -> dict:
     facts = {'tasks': ', '.join(sorted(models))} if models else {}
     facts |= {f'weights of {task}': (model['sha256'] or '')[:8] or model['source']
               for task, model in models.items() if 'source' in model}
+    facts |= {f'runtime of {task}': f'{model["runtime"]} in {model["dtype"]}'
+              for task, model in models.items() if 'runtime' in model}
     facts |= {name: value for name, value in meta.get('protocol', {}).items() if name != 'batch_size'}
     return facts | {name: meta[name] for name in ('boxes_of', 'keypoint_format') if name in meta}

@@ -1,7 +1,9 @@
 """Models run by OpenVINO on the CPU: conversion from PyTorch, cached on disk."""
+import functools
 import hashlib
 import inspect
 import json
+import os
 import sys
 import threading
 import warnings
@@ -12,13 +14,16 @@ import torch.nn as nn
 from torch import Tensor
 
 from ..engine.fetch import sha256_of
-from ..utils.files import cache_folder, read_json, replacing
+from ..utils.files import cache_folder, read_json, remove, replacing
 from ..utils.text import first_line
 from .network import SapiensNetwork, TaskModel
 
+RUNTIMES = 'torch', 'openvino', 'auto'
 #: Dtype -> OpenVINO's name of the precision.
 PRECISIONS = {torch.float32: 'f32', torch.bfloat16: 'bf16'}
 MODEL, WEIGHTS, SUMS = 'model.xml', 'model.bin', 'sha256.json'
+#: Bytes of conversions in the cache folder; beyond, those unused the longest are removed.
+MAX_CACHED = 20 * 2**30
 
 
 class OpenvinoNetwork:
@@ -31,7 +36,7 @@ class OpenvinoNetwork:
         openvino = import_openvino()
         self.tasks = tasks
         # Threads on fixed cores would meet those of other processes there.
-        self._compiled = openvino.Core().compile_model(model, 'CPU', {
+        self._compiled = _core().compile_model(model, 'CPU', {
             'INFERENCE_PRECISION_HINT': PRECISIONS[dtype], 'INFERENCE_NUM_THREADS': torch.get_num_threads(),
             'PERFORMANCE_HINT': 'LATENCY', 'ENABLE_CPU_PINNING': False})
         precision = self._compiled.get_property('INFERENCE_PRECISION_HINT')
@@ -64,8 +69,37 @@ def import_openvino():
     return openvino
 
 
-def check_openvino(device: torch.device, dtype: torch.dtype) -> None:
-    """Raises an ImportError without OpenVINO, and a ValueError for a device or dtype that it does not support here."""
+@functools.cache
+def _core():
+    """Returns the process's only Core, which keeps OpenVINO's CPU plugin loaded.
+
+    The plugin gives the thread that loads it a stack for signals, on CPUs with AMX. Unloaded by another thread, as by
+    garbage collection, it would free that stack, and the next Ctrl-C would end the process.
+    """
+    return import_openvino().Core()
+
+
+def choose_runtime(runtime: str, device: torch.device, dtype: torch.dtype, compile: bool = False) -> str:
+    """Returns ``'torch'`` or ``'openvino'``; ``'auto'`` is OpenVINO where it is installed and supports the options.
+
+    It times nothing, so that equal processes choose alike. Raises an ImportError without OpenVINO, and a ValueError for
+    an unknown runtime, and for options that it does not support.
+    """
+    if runtime not in RUNTIMES:
+        raise ValueError(f'runtime: got {runtime!r}, expected one of {", ".join(RUNTIMES)}')
+    if runtime == 'auto':
+        try:
+            return choose_runtime('openvino', device, dtype, compile)
+        except (ImportError, ValueError):
+            return 'torch'
+    if runtime == 'openvino':
+        if compile:
+            raise ValueError('compile: got True with the runtime openvino, expected False')
+        _check_openvino(device, dtype)
+    return runtime
+
+
+def _check_openvino(device: torch.device, dtype: torch.dtype) -> None:
     if device.type != 'cpu':
         raise ValueError(f'runtime: got openvino on {device}, expected torch; or set the device to cpu')
     if dtype not in PRECISIONS:
@@ -119,20 +153,21 @@ def _key(model: TaskModel) -> str | None:
 
 def _convert(model: TaskModel):
     openvino = import_openvino()
-    example = torch.zeros(2, 3, *model.input_size)
+    example = torch.zeros(1, 3, *model.input_size)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the tracer's, of sizes that are constants on purpose
-        return openvino.convert_model(_Outputs(model).eval(), example_input=example,
-                                      input=[(-1, 3, *model.input_size)])
+        # OpenVINO's own tracing runs the model three times, which takes minutes for the large ones.
+        traced = torch.jit.trace(_Outputs(model).eval(), example, strict=False, check_trace=False)
+        return openvino.convert_model(traced, input=[(-1, 3, *model.input_size)])
 
 
 def _read(folder: Path):
     """Returns a cached conversion, None if it is missing or damaged."""
-    openvino = import_openvino()
     try:
         sums = read_json(folder / SUMS)
         if sums == {name: sha256_of(str(folder / name)) for name in (MODEL, WEIGHTS)}:
-            return openvino.Core().read_model(folder / MODEL)
+            os.utime(folder)  # states its last use
+            return _core().read_model(folder / MODEL)
     except (OSError, RuntimeError, ValueError):  # OpenVINO's errors are RuntimeErrors
         pass
     return None
@@ -148,8 +183,23 @@ def _write(converted, folder: Path) -> None:
             openvino.save_model(converted, part / MODEL, compress_to_fp16=False)
             sums = {name: sha256_of(str(part / name)) for name in (MODEL, WEIGHTS)}
             (part / SUMS).write_text(json.dumps(sums))
+        _remove_unused(folder)
     except (OSError, RuntimeError) as error:
         if (folder / SUMS).exists():  # of another process
             return
         warnings.warn(f'{folder} cannot be written ({first_line(error)}); the next start converts the model again',
                       stacklevel=2)
+
+
+def _remove_unused(newest: Path) -> None:
+    """Keeps the newest conversion, and those used last as long as all have at most `MAX_CACHED` bytes."""
+    total = _size(newest)
+    others = [(path.stat().st_mtime, path) for path in newest.parent.iterdir() if path != newest]
+    for _, path in sorted(others, reverse=True):
+        total += _size(path)
+        if total > MAX_CACHED:
+            remove(path)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob('*'))

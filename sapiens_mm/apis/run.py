@@ -231,13 +231,14 @@ def _load(options: RunOptions, kinds: set[str], images_only: bool, warn: Callabl
     detector = None if options.boxes else options.detector
     if detector and options.detector_checkpoint:
         detector = 'rtmdet-m' if detector == 'auto' else detector, options.detector_checkpoint
+    runtime = 'torch' if options.runtime == 'auto' and 'features' in kinds else options.runtime
     # Detection by segmentation uses the model of a task whose results are dropped.
     extra = ['seg'] if detector == 'parts' and 'seg' in set(tasks or ()) - set(kept or ()) else []
     inferencer = SapiensInferencer(
         kept and [*kept, *extra], options.size, weights, options.device, options.dtype, options.compile, detector,
         per_person=options.per_person, flip_test=options.flip_test, batch_size=options.batch_size,
         track=options.track, detect_every=options.detect_every, smooth=options.one_euro, steady=options.steady,
-        runtime=options.runtime, mask=options.mask, **({} if options.boxes else options.limits))
+        runtime=runtime, mask=options.mask, **({} if options.boxes else options.limits))
     if options.compile:
         warn('compiling the models; the first batches take minutes')
     kept = kept or _check_kept(inferencer.tasks, kinds, options.mask, images_only, warn)

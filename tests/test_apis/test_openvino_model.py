@@ -1,7 +1,10 @@
 """OpenVINO in place of PyTorch."""
 import json
 import os
+import shutil
+import signal
 import sys
+import threading
 
 import cv2
 import numpy as np
@@ -11,6 +14,8 @@ import torch
 from sapiens_mm.apis import SapiensInferencer, openvino_model
 from sapiens_mm.apis.export import TOLERANCES, export_model
 from sapiens_mm.apis.models import load_model
+from sapiens_mm.apis.network import DTYPES
+from sapiens_mm.apis.openvino_model import choose_runtime
 from sapiens_mm_cli import main
 
 BOXES = [np.array([[10, 5, 80, 115, 1], [30, 0, 90, 120, 1]], np.float32)]
@@ -127,6 +132,34 @@ def test_a_cache_that_cannot_be_written(has_openvino, small_models, tmp_path, mo
         assert make(small_models, 'depth', runtime='openvino')([image()])[0].depth.shape == (120, 90)
 
 
+def test_a_full_cache_loses_the_conversion_unused_the_longest(cache, small_models, monkeypatch):
+    shutil.rmtree(cache, ignore_errors=True)
+    make(small_models, 'seg', runtime='openvino')
+    first, = cache.iterdir()
+    os.utime(first, (0, 0))
+    make(small_models, 'normal', runtime='openvino')
+    second, = set(cache.iterdir()) - {first}
+    os.utime(second, (1, 1))
+    make(small_models, 'seg', runtime='openvino')  # now used last
+    newest = openvino_model._key(make(small_models, 'depth').models[0])
+    monkeypatch.setattr(openvino_model, 'MAX_CACHED', 2.5 * openvino_model._size(first))
+    make(small_models, 'depth', runtime='openvino')
+    assert {path.name for path in cache.iterdir()} == {first.name, newest}
+
+
+def test_a_signal_after_another_thread_drops_the_models(cache, small_models):
+    held, signals = [make(small_models, 'depth', runtime='openvino')], []
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    before = signal.signal(signal.SIGINT, lambda *args: signals.append(args[0]))
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert signals == [signal.SIGINT]
+
+
 def test_another_config_or_other_weights_are_other_conversions(has_openvino, small_models):
     models = [make(small_models, name).models[0] for name in ('depth', 'depth', 'normal', 'multi', 'multi')]
     models[1].input_size = 32, 32
@@ -144,6 +177,35 @@ def test_meta_states_what_ran(cache, tmp_path):
         assert model['runtime'] == runtime
         assert model['dtype'] in ('float32', 'bfloat16')  # float32 where the CPU has no bfloat16
     assert list(cache.iterdir())
+
+
+def test_resume_names_the_other_runtime(cache, tmp_path, capsys):
+    args = ['run', str(tmp_path), '--size', 'tiny', '--tasks', 'pose-17', '--device', 'cpu', '--dtype', 'fp32', '--out',
+            str(tmp_path / 'out'), '--save', 'json', '--resume']
+    for name, runtime in (('a', 'torch'), ('b', 'auto')):
+        cv2.imwrite(str(tmp_path / f'{name}.png'), image())
+        assert main([*args, '--runtime', runtime]) == 0
+    assert 'torch in float32' in capsys.readouterr().err
+    meta = json.loads((tmp_path / 'out/meta.json').read_text())
+    assert [part['models'][0]['runtime'] for part in (meta, *meta['earlier'])] == ['openvino', 'torch']
+
+
+@pytest.mark.parametrize('options', [dict(device='meta'), dict(dtype='fp16'), dict(compile=True), dict(missing=True)])
+def test_auto_is_torch_where_openvino_cannot_run(options, monkeypatch):
+    if options.pop('missing', False):
+        monkeypatch.setitem(sys.modules, 'openvino', None)
+    device, dtype = options.get('device', 'cpu'), DTYPES[options.get('dtype', 'fp32')]
+    assert choose_runtime('auto', torch.device(device), dtype, options.get('compile', False)) == 'torch'
+
+
+@pytest.mark.usefixtures('can_export')
+def test_auto_leaves_onnx_files_to_onnx_runtime(has_openvino, small_models, tmp_path):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    config, checkpoint = small_models['depth']
+    export_model(load_model(checkpoint, config), tmp_path / 'a.onnx')
+    facts, = SapiensInferencer(weights=str(tmp_path / 'a.onnx'), device='cpu', runtime='auto').describe()['models']
+    assert facts['runtime'] == 'onnx'
 
 
 def test_without_openvino(monkeypatch, tmp_path, capsys):

@@ -16,6 +16,7 @@ from sapiens_mm.tasks import canonical_name
 
 try:
     from sapiens_mm.synth.generate import FRAMINGS, TASKS, Settings, generate
+    from sapiens_mm.synth.poses import POSES
     from sapiens_mm.synth.preview import write_preview
 except ImportError as error:
     sys.exit(f"synthetic humans need the optional extra synth ({error}): pip install 'sapiens_mm[synth]'")
@@ -33,6 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--tasks', nargs='+', type=canonical_name, choices=TASKS, default=TASKS,
                         help='labels to write')
     parser.add_argument('--framing', nargs='+', choices=FRAMINGS, default=tuple(FRAMINGS), help='framings to draw from')
+    parser.add_argument('--poses', nargs='+', choices=POSES, default=('everyday', ), help='poses to draw from')
     parser.add_argument('--max-persons', type=int, default=4, help='maximum persons in an image, 1 to 4; 0: none')
     parser.add_argument('--backgrounds', help='folder of images without people')
     parser.add_argument('--hdris', help='folder of environment maps (.hdr, .exr)')
@@ -51,7 +53,8 @@ def main() -> None:
     try:
         settings = Settings(
             seed=args.seed, size=tuple(args.size), samples=args.samples, denoise=not args.no_denoise,
-            tasks=tuple(args.tasks), framings=tuple(args.framing), max_persons=args.max_persons,
+            tasks=tuple(args.tasks), framings=tuple(args.framing), poses=tuple(args.poses),
+            max_persons=args.max_persons,
             backgrounds=args.backgrounds, hdris=args.hdris, assets=args.assets)
         total, made = {}, 0
         mine = range(args.shard[0], args.num, args.shard[1])

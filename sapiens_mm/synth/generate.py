@@ -26,6 +26,7 @@ from .extra import denoiser, mitsuba, set_threads
 from .labels import annotate, category, coco_annotation
 from .mesh import Mesh, rotation_z
 from .people import Person, build_person, sample_person
+from .poses import POSES
 from .render import Buffers, render
 from .scenery import Assets, block, draw_scenery
 from .surfaces import draw_texture
@@ -51,6 +52,7 @@ class Settings:
         samples: Light paths per pixel.
         denoise: Whether to remove their noise.
         tasks, framings: Labels to write, of :data:`TASKS`, and framings to draw from, of :data:`FRAMINGS`.
+        poses: Groups of poses to draw from with equal probability, of :data:`sapiens_mm.synth.poses.POSES`.
         max_persons: Maximum number of persons in an image, at most 4. 0 renders the scenes without people.
         backgrounds, hdris: Folders with images without people and with environment maps, or None for procedural ones.
         assets: A folder with MakeHuman's clothes, hair and skins, or None for procedural ones alone.
@@ -61,6 +63,7 @@ class Settings:
     denoise: bool = True
     tasks: tuple[str, ...] = TASKS
     framings: tuple[str, ...] = tuple(FRAMINGS)
+    poses: tuple[str, ...] = ('everyday', )
     max_persons: int = 4
     backgrounds: str | None = None
     hdris: str | None = None
@@ -76,7 +79,8 @@ class Settings:
             raise ValueError(f'--max-persons: got {self.max_persons}, expected 1 to 4, or 0 for images without people')
         if self.seed < 0:
             raise ValueError(f'--seed: got {self.seed}, expected at least 0')
-        for name, values, known in (('tasks', self.tasks, TASKS), ('framing', self.framings, FRAMINGS)):
+        for name, values, known in (('tasks', self.tasks, TASKS), ('framing', self.framings, FRAMINGS),
+                                    ('poses', self.poses, POSES)):
             if not values or set(values) - set(known):
                 raise ValueError(f"--{name}: got {', '.join(values) or 'none'}, expected some of {', '.join(known)}")
 
@@ -102,7 +106,7 @@ def make_sample(index: int, settings: Settings, body: Body, wardrobe: Wardrobe, 
     count = int(rng.choice(len(chances), p=chances / chances.sum())) + 1
     people, drawn, props = [], [], []
     for number in range(1, count + 1):
-        parameters = sample_person(body, wardrobe, rng)
+        parameters = sample_person(body, wardrobe, rng, settings.poses)
         person, place = _place_person(body, wardrobe, rng, parameters, people, number)
         people.append(person)
         drawn.append(dict(parameters, **place))
@@ -280,6 +284,7 @@ def _check_settings(folder: Path, settings: Settings, assets: Assets) -> None:
     before['tasks'] = [canonical_name(task) for task in before.get('tasks', [])]
     before.setdefault('denoise', False)  # sets made before the denoiser
     before.setdefault('assets', None)
+    before.setdefault('poses', ['everyday'])
     if differ := differences(before, mine):
         raise ValueError(f'{folder}: got a set made with {differ}; give another folder, or the same settings to '
                          'continue it')

@@ -1,7 +1,9 @@
 """People with pose, face, clothes and colors, sampled as plain numbers and built as meshes."""
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import cv2
 import numpy as np
 
 from ..vocabularies.body_parts import PART_IDS
@@ -38,8 +40,12 @@ class Person:
     body: PosedBody
 
 
-def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> dict:
-    """Samples the parameters of :func:`build_person`, again if limbs intersect; ``penetration`` is the depth in m."""
+def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator,
+                  poses: Sequence[str] = ('everyday', )) -> dict:
+    """Samples the parameters of :func:`build_person`, again if limbs intersect; ``penetration`` is the depth in m.
+
+    ``poses`` are groups of :data:`sapiens_mm.synth.poses.POSES`.
+    """
     phenotypes = dict(
         gender=float(np.clip(rng.choice([0.1, 0.9]) + rng.normal(0, 0.1), 0, 1)), age=float(rng.uniform(0.3, 1.)),
         muscle=float(rng.beta(3, 3)), weight=float(rng.beta(3, 3)), height=float(rng.beta(3, 3)),
@@ -49,7 +55,7 @@ def sample_person(body: Body, wardrobe: Wardrobe, rng: np.random.Generator) -> d
     face = _sample_face(rng)
     best = None
     for _ in range(_ATTEMPTS):
-        pose = sample_pose(body, rng)
+        pose = sample_pose(body, rng, groups=poses)
         depth = penetration(body, body.pose(phenotypes, face, pose['rotations']))
         if best is None or depth < best['penetration']:
             best = dict(pose, penetration=round(depth, 4))
@@ -82,10 +88,12 @@ def build_person(body: Body, wardrobe: Wardrobe, parameters: dict, rotation: np.
                  instance: int) -> Person:
     """Builds the meshes and landmarks of person ``instance`` (from 1) from :func:`sample_person`.
 
-    The person looks to -y, with the pelvis at x = y = 0 and the lowest point at z = 0, and is rotated by ``rotation``
-    (3, 3) about the origin and moved by ``translation`` (3,) meters.
+    Unless its pose turns it, the person looks to -y. The pelvis is at x = y = 0 and the lowest point at z = 0. Then
+    the person is rotated by ``rotation`` (3, 3) about the origin and moved by ``translation`` (3,) meters.
     """
     posed = body.pose(parameters['phenotypes'], parameters['face'], parameters['pose']['rotations'])
+    if 'turn' in parameters['pose']:
+        posed = posed.moved(cv2.Rodrigues(np.array(parameters['pose']['turn']))[0], np.zeros(3))
     pelvis = posed.bone_heads['root']
     ground = np.array([pelvis[0], pelvis[1], posed.vertices[body.skin_vertices, 2].min()])
     posed = posed.moved(np.eye(3), -ground).moved(rotation, translation)

@@ -3,6 +3,7 @@
 A pose is a rotation vector for each rotated bone, in the axes of the rest pose (see
 :meth:`sapiens_mm.synth.body.Body.pose`): +x is the person's left, -y forward, z up.
 """
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
@@ -36,9 +37,42 @@ JOINT_LIMITS = {
 _SPINE = ('spine05', 'spine04', 'spine03', 'spine02', 'spine01')
 _NECK = ('neck01', 'neck02', 'neck03', 'head')
 #: Probability of each kind. Poses in which a limb sinks into the body are drawn again, so difficult ones become rarer.
-KINDS = dict(standing=0.26, walking=0.16, sitting=0.12, reaching=0.14, crossed_arms=0.08, hands_on_hips=0.08,
-             arms_raised=0.08, crouching=0.08)
-
+EVERYDAY = dict(standing=0.26, walking=0.16, sitting=0.12, reaching=0.14, crossed_arms=0.08, hands_on_hips=0.08,
+                arms_raised=0.08, crouching=0.08)
+_FREE_LEG = (-10, 15), (0, 18), (-10, 20), (3, 25)
+_FREE_ARM = (15, 130), (-40, 90), (5, 110), (-40, 40)
+_HANDS_DOWN = (140, 165), (-10, 60), (5, 25), (-30, 30)
+#: Sport, dance and floor work. A kind has its probability; ranges of degrees by which the whole body falls forward and
+#: to a random side; and those of the limbs as in :func:`_joints`: the first ones, on a random side, the second or both.
+_ATHLETIC = dict(
+    running=(0.16, (0, 25), (-8, 12), dict(
+        leg1=((35, 85), (-2, 8), (-5, 10), (40, 110)), leg2=((-20, 5), (-2, 8), (-5, 10), (5, 100)),
+        arm1=((25, 55), (-90, -60), (60, 115), (-20, 20)), arm2=((25, 60), (60, 90), (60, 115), (-20, 20)))),
+    kicking=(0.12, (-30, 10), (-25, 25), dict(
+        leg1=((45, 110), (0, 35), (-10, 25), (5, 70)), leg2=((-15, 10), (0, 15), (-5, 20), (5, 35)))),
+    lunging=(0.12, (-5, 35), (-15, 15), dict(
+        leg1=((50, 100), (0, 25), (-10, 25), (50, 110)), leg2=((-20, 10), (0, 30), (-10, 25), (5, 80)))),
+    throwing=(0.12, (-20, 25), (-20, 20), dict(
+        arm1=((80, 165), (-40, 70), (10, 120), (-50, 50)), leg1=((-20, 20), (5, 30), (-10, 25), (5, 60)),
+        leg2=((0, 60), (5, 30), (-10, 25), (5, 70)), spine=((-20, 25), (-30, 30), (-40, 40)))),
+    stooping=(0.1, (30, 65), (-8, 8), dict(  # as golfers, fielders and skaters stand
+        legs=((50, 90), (2, 22), (-5, 25), (10, 90)), arms=((25, 95), (40, 90), (5, 70), (-30, 30)),
+        neck=((-40, 0), (-12, 12), (-30, 30)))),
+    jumping=(0.12, (-25, 35), (-30, 30), dict(
+        legs=((-20, 95), (0, 40), (-15, 30), (5, 110)), arms=((50, 165), (-40, 90), (5, 80), (-40, 40)))),
+    handstand=(0.06, (150, 210), (-10, 10), dict(
+        arms=_HANDS_DOWN, legs=((-20, 70), (0, 40), (-10, 25), (5, 60)), neck=((-40, 0), (-10, 10), (-15, 15)))),
+    cartwheel=(0.06, (-10, 10), (60, 180), dict(
+        arms=_HANDS_DOWN, legs=((-20, 40), (15, 40), (-10, 25), (5, 40)), neck=((-40, 0), (-10, 10), (-15, 15)))),
+    somersault=(0.04, (-180, 180), (-40, 90), dict(legs=((20, 110), (0, 25), (-10, 20), (10, 125)))),
+    prone=(0.02, (75, 100), (-20, 20), dict(legs=((-5, 30), (0, 25), (-10, 25), (5, 90)))),
+    supine=(0.03, (-100, -75), (-20, 20), dict(legs=((-5, 80), (0, 25), (-10, 25), (5, 110)))),
+    push_up=(0.02, (60, 85), (-15, 15), dict(
+        arms=((75, 100), (75, 95), (5, 80), (-30, 30)), neck=((-40, 0), (-10, 10), (-20, 20)))),
+    floor_sitting=(0.03, (-30, 10), (-8, 8), dict(
+        legs=((75, 110), (0, 40), (-10, 30), (5, 110)), arm1=((20, 60), (-70, 0), (5, 50), (-30, 30)))))
+ATHLETIC = {kind: values[0] for kind, values in _ATHLETIC.items()}
+POSES = dict(everyday=EVERYDAY, athletic=ATHLETIC)
 
 #: Probability of each gesture of a hand, the degrees by which its fingers curl (thumb to little finger), and those by
 #: which neighbors spread further.
@@ -47,17 +81,25 @@ GESTURES = dict(
     fist=(0.18, (75, 94, 94, 94, 94), -5), pointing=(0.12, (70, 4, 88, 92, 92), -4))
 
 
-def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None) -> dict:
-    """Samples a pose of a kind (default: any): ``kind``, ``joints`` (degrees), ``rotations`` (radians by bone)."""
+def sample_pose(body: Body, rng: np.random.Generator, kind: str | None = None,
+                groups: Sequence[str] = ('everyday', )) -> dict:
+    """Samples a pose of a kind, by default any of ``groups`` of :data:`POSES`, which are equally likely.
+
+    Returns ``kind``, ``joints`` (degrees) and ``rotations`` (radians by bone); athletic ones have ``turn`` too, the
+    rotation vector of the whole body in radians.
+    """
     if kind is None:
-        kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
-    if kind not in KINDS:
-        raise ValueError(f"kind of pose: got '{kind}', expected one of {', '.join(KINDS)}")
-    joints = _joints(kind, rng)
+        # One group leaves the generator as it is, so that the people of a seed stay as they were.
+        chances = POSES[groups[rng.integers(len(groups)) if len(groups) > 1 else 0]]
+        kind = str(rng.choice(list(chances), p=np.array(list(chances.values())) / sum(chances.values())))
+    if kind not in EVERYDAY and kind not in ATHLETIC:
+        raise ValueError(f"kind of pose: got '{kind}', expected one of {', '.join([*EVERYDAY, *ATHLETIC])}")
+    joints, turn = (_joints(kind, rng), None) if kind in EVERYDAY else _athletic_joints(kind, rng)
     for side in 'LR':
         _, curls, spread = tuple(GESTURES.values())[rng.choice(len(GESTURES), p=[one[0] for one in GESTURES.values()])]
         joints[f'fingers.{side}'] = [*(curls + rng.normal(0, 4, 5)).tolist(), float(spread)]
-    return dict(kind=kind, joints=joints, rotations=_rotations(body, joints))
+    pose = dict(kind=kind, joints=joints, rotations=_rotations(body, joints))
+    return pose if turn is None else dict(pose, turn=[round(float(value), 6) for value in np.radians(turn)])
 
 
 def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
@@ -107,6 +149,26 @@ def _joints(kind: str, rng: np.random.Generator) -> dict[str, list[float]]:
             joints['spine'] = around(0.35 * bend, 0, 0, spread=5)
             joints['neck'][0] -= 0.25 * bend
     return joints
+
+
+def _athletic_joints(kind: str, rng: np.random.Generator) -> tuple[dict[str, list[float]], list[float]]:
+    """Samples degrees of an athletic kind as :func:`_joints`, and the rotation vector of the whole body in degrees:
+    about +x it falls forward, about +y to its left.
+    """
+
+    def between(limits):
+        return [float(rng.uniform(*limit)) for limit in limits]
+
+    _, forward, aside, ranges = _ATHLETIC[kind]
+    first, second = ('R', 'L') if rng.random() < 0.5 else ('L', 'R')
+    joints = {}
+    for limb, free in (('arm', _FREE_ARM), ('leg', _FREE_LEG)):
+        for side, number in ((first, 1), (second, 2)):
+            joints[f'{limb}.{side}'] = between(ranges.get(f'{limb}{number}', ranges.get(f'{limb}s', free)))
+    joints['spine'] = between(ranges.get('spine', ((-8, 20), (-15, 15), (-25, 25))))
+    joints['neck'] = between(ranges.get('neck', ((-20, 15), (-12, 12), (-30, 30))))
+    falls, leans = between((forward, aside))
+    return joints, [falls, leans if first == 'L' else -leans, 0.]
 
 
 def _rotations(body: Body, joints: dict) -> dict[str, list[float]]:

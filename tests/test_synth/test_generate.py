@@ -40,7 +40,8 @@ def copied(tiny_set, tmp_path):
     (dict(size=(0, 64)), r'--size.*\(0, 64\)'), (dict(size=(64, 9000)), r'--size.*\(64, 9000\)'),
     (dict(samples=0), '--samples.*0'), (dict(max_persons=-1), '--max-persons.*-1'),
     (dict(max_persons=5), '--max-persons.*5'), (dict(seed=-1), '--seed.*-1'), (dict(tasks=()), '--tasks.*none'),
-    (dict(tasks=('color', )), 'color'), (dict(framings=('feet', )), '--framing.*feet')])
+    (dict(tasks=('color', )), 'color'), (dict(framings=('feet', )), '--framing.*feet'),
+    (dict(poses=('flying', )), '--poses.*flying')])
 def test_settings_out_of_range_are_refused_by_name(options, value):
     with pytest.raises(ValueError, match=value):
         Settings(**options)
@@ -93,6 +94,16 @@ def test_a_set_made_before_the_denoiser_is_continued_without_it(copied):
     with pytest.raises(ValueError, match='denoise False instead of True'):
         run(copied)
     assert run(copied, settings=replace(TINY, denoise=False)) == []
+
+
+def test_a_set_made_before_poses_could_be_chosen_is_continued_with_everyday_ones(copied):
+    settings = copied / 'settings.json'
+    content = json.loads(settings.read_text())
+    del content['poses']
+    settings.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='everyday.*athletic'):
+        run(copied, settings=replace(TINY, poses=('athletic', )))
+    assert run(copied) == []
 
 
 def test_a_broken_sample_is_named(copied):

@@ -1,15 +1,17 @@
 """Poses: limits of the joints, and limbs that do not sink into the body."""
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip('anny')
 
 from sapiens_mm.synth.landmarks import LANDMARK_NAMES, place_landmarks  # noqa: E402
-from sapiens_mm.synth.people import sample_person  # noqa: E402
+from sapiens_mm.synth.people import build_person, sample_person  # noqa: E402
 from sapiens_mm.synth.poses import (  # noqa: E402
+    ATHLETIC,
+    EVERYDAY,
     GESTURES,
     JOINT_LIMITS,
-    KINDS,
     PENETRATION_TOLERANCE,
     _joints,
     _rotations,
@@ -53,7 +55,8 @@ def assert_within(value: float, limit: str, kind: str = '', slack: float = 0.5) 
 @pytest.fixture(scope='module')
 def drawn(body) -> list:
     """``(kind, pose, posed)``: 4 draws of each kind."""
-    poses = [sample_pose(body, np.random.default_rng([5, seed]), kind) for kind in KINDS for seed in range(4)]
+    poses = [sample_pose(body, np.random.default_rng([5, seed]), kind) for kind in (*EVERYDAY, *ATHLETIC)
+             for seed in range(4)]
     return [(pose['kind'], pose, body.pose(rotations=pose['rotations'])) for pose in poses]
 
 
@@ -65,8 +68,50 @@ def test_an_unknown_kind_is_refused_by_name(body):
 def test_kinds_are_drawn_by_their_probabilities(body):
     rng = np.random.default_rng(0)
     kinds = [sample_pose(body, rng)['kind'] for _ in range(300)]
-    for kind, chance in KINDS.items():
+    for kind, chance in EVERYDAY.items():
         assert abs(kinds.count(kind) / 300 - chance) < 4 * np.sqrt(chance * (1 - chance) / 300)
+
+
+def test_groups_of_poses_are_equally_likely_and_the_everyday_group_alone_leaves_a_seed_as_it_was(body):
+    rng = np.random.default_rng(0)
+    kinds = [sample_pose(body, rng, groups=('everyday', 'athletic'))['kind'] for _ in range(200)]
+    assert 70 < sum(kind in ATHLETIC for kind in kinds) < 130
+    default, everyday, athletic = (sample_pose(body, np.random.default_rng(1), **groups) for groups in (
+        {}, dict(groups=('everyday', )), dict(groups=('athletic', ))))
+    assert default == everyday
+    assert default['kind'] in EVERYDAY
+    assert athletic['kind'] in ATHLETIC
+
+
+def up(turn: list) -> np.ndarray:
+    """(3,) direction from feet to head of a straight body that is turned."""
+    return cv2.Rodrigues(np.array(turn))[0][:, 2]
+
+
+def test_the_whole_body_turns_as_the_kind_says(body):
+    for seed in range(4):
+        turns = {kind: sample_pose(body, np.random.default_rng([7, seed]), kind).get('turn') for kind in
+                 (*EVERYDAY, *ATHLETIC)}
+        assert all(turns[kind] is None for kind in EVERYDAY)
+        assert up(turns['handstand'])[2] < -0.8
+        assert abs(up(turns['supine'])[2]) < 0.4
+        assert up(turns['push_up'])[1] < -0.8  # face down, head to the front
+        assert up(turns['running'])[2] > 0.8
+
+
+@pytest.mark.parametrize('kind', ['handstand', 'supine'])
+def test_a_turned_person_touches_the_ground_and_its_keypoints_turn_along(body, wardrobe, kind):
+    drawn = sample_person(body, wardrobe, np.random.default_rng(3))
+    drawn.update(outfit={}, pose=sample_pose(body, np.random.default_rng(1), kind))
+    person = build_person(body, wardrobe, drawn, np.eye(3), np.zeros(3), 1)
+    lowest = min(mesh.vertices[:, 2].min() for mesh in person.meshes)
+    assert abs(lowest) < 0.01
+    points = dict(zip(LANDMARK_NAMES, person.landmarks))
+    spine = points['neck'] - (points['left_hip'] + points['right_hip']) / 2
+    assert angle(spine, up(drawn['pose']['turn'])) < 45
+    # The eyes' keypoints lie on their meshes.
+    eyes = np.concatenate([mesh.vertices for mesh in person.meshes if mesh.name == 'eye'])
+    assert np.linalg.norm(eyes - points['l_center_of_pupil'], axis=1).min() < 0.005
 
 
 def test_the_same_seed_gives_the_same_pose_and_another_one_does_not(body):

@@ -41,6 +41,9 @@ from .sources import frames_of_inputs, known_sources
 from .streams import MAX_WAITING, groups, prefetch
 from .tracker import track
 
+#: Tasks that a mask bounds.
+_BOUNDED = {'depth', 'normal'}
+
 
 @dataclass
 class FrameCrops:
@@ -92,7 +95,7 @@ class SapiensInferencer:
         detect_every: With ``track``, detect people in every n-th frame and keep their boxes in between.
         smooth: With ``track``, smooths the keypoints of videos: a :class:`~sapiens_mm.apis.smoothing.OneEuro`.
         steady: Whether to fit the depth of each frame of a video to that of the frame before.
-        mask: Task whose prediction bounds depth and normals, ``'foreground'`` or ``'seg'``; it is added to the tasks.
+        mask: Task whose prediction bounds depth and normals, ``'foreground'`` or ``'seg'``; it is added to these.
             By default the first of these among the tasks, if any.
 
     Raises:
@@ -162,7 +165,7 @@ class SapiensInferencer:
                                                            self.device, self.dtype, self.runtime)
 
     def _check_mask(self) -> None:
-        if self.mask and self.mask not in self.tasks:
+        if self.mask not in (None, *self.tasks) and _BOUNDED & set(self.tasks):
             raise ValueError(f"mask: got '{self.mask}' for weights of {', '.join(self.tasks)}, expected it among them; "
                              'add a checkpoint of it')
 
@@ -235,8 +238,7 @@ class SapiensInferencer:
         tasks = _task_names(tasks)
         if not tasks or set(tasks) - set(self.tasks):
             raise ValueError(f'tasks: got {", ".join(tasks) or "none"}, expected some of {", ".join(self.tasks)}')
-        if {'depth', 'normal'} & set(tasks):
-            tasks = with_mask(tasks, self.mask)
+        tasks = with_mask(tasks, self.mask)
         chosen = copy.copy(self)
         models = [copy.copy(model) for model in self.models]
         for model in models:
@@ -460,7 +462,7 @@ class SapiensInferencer:
                 box_padding=PADDING, flip_test=self.flip_test, maps_of='persons' if self.per_person else 'frame',
                 score_threshold=self.score_threshold, nms_threshold=self.nms_threshold, max_persons=self.max_persons,
                 track=self.track, detect_every=self.detect_every, smooth=self.smooth and asdict(self.smooth),
-                steady=self.steady, mask=self.mask, batch_size=self.batch_size,
+                steady=self.steady, mask=self.mask if self.mask in self.tasks else None, batch_size=self.batch_size,
                 **({} if self.feature_options is None else dict(features=asdict(self.feature_options)))),
             boxes_of=self.boxes_of)
 
@@ -471,7 +473,7 @@ def _task_names(tasks: Sequence[str] | str | None) -> list[str] | None:
 
 
 def with_mask(tasks: Sequence[str] | None, mask: str | None, size: str | None = None) -> list[str] | None:
-    """Returns tasks and the one that bounds depth and normals; of none the default tasks of a size, if that is given.
+    """Returns tasks and, with depth or normals, the one that bounds these; of none the default tasks of a given size.
 
     Raises a ValueError if the task is no mask.
     """
@@ -481,7 +483,9 @@ def with_mask(tasks: Sequence[str] | None, mask: str | None, size: str | None = 
         raise ValueError(f"mask: got '{mask}', expected one of {', '.join(MASKING)}")
     if tasks is None and size is not None:
         tasks = default_tasks(size)
-    return tasks if tasks is None or mask in tasks else [*tasks, mask]
+    if tasks is None or mask in tasks or not _BOUNDED & set(tasks):
+        return tasks
+    return [*tasks, mask]
 
 
 def _place(task: str) -> int:

@@ -197,7 +197,8 @@ def _planned_meta(options: RunOptions, before: dict, kinds: set[str]) -> dict:
                 protocol=dict(
                     flip_test=options.flip_test, maps_of='persons' if options.per_person else 'frame',
                     **options.limits, track=options.track, detect_every=options.detect_every,
-                    smooth=options.one_euro and asdict(options.one_euro), steady=options.steady, mask=options.mask))
+                    smooth=options.one_euro and asdict(options.one_euro), steady=options.steady,
+                    mask=options.mask if options.mask in tasks else None))
 
 
 def _report_all_done(options: RunOptions, before: dict, planned: dict, summary: Summary) -> int:

@@ -205,6 +205,8 @@ def test_show(run, photos, capsys, monkeypatch, tmp_path):
     (['--save', 'json', '--detector', 'none'], ['pose-308']),
     (['--save', 'overlay', '--tasks', 'normal,depth', '--detector', 'none'], ['depth']),
     (['--save', 'json', '--detector', 'parts'], ['pose-308', 'seg']),  # for detection
+    (['--save', 'json', '--detector', 'none', '--mask', 'foreground'], ['pose-308']),
+    (['--save', 'overlay', '--tasks', 'depth,normal', '--mask', 'foreground'], ['depth', 'foreground']),
     (['--save', 'npz', '--detector', 'none'], ['pose-308', 'seg', 'depth', 'normal'])])
 def test_weights_of_skipped_tasks_are_not_fetched(photos, tmp_path, small_models, monkeypatch, args, loaded):
     fetched = []

@@ -55,6 +55,7 @@ setup(
         'openvino': requirements('openvino'),
         'pretrain': requirements('pretrain'),
         'ray': requirements('ray'),
+        'sapiens2': requirements('sapiens2'),
         'scale': requirements('scale'),
         'synth': requirements('synth'),
         'test': requirements('test'),

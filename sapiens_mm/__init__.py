@@ -26,6 +26,9 @@ for package in ('torch', 'mmengine', 'mmcv'):
 del package
 
 from . import backbones, engine  # noqa: E402
+from .utils.host_imports import spare_mmpretrain  # noqa: E402
+
+spare_mmpretrain()
 
 if _at_ctrl_c is not None:
     signal.signal(signal.SIGINT, _at_ctrl_c)

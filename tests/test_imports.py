@@ -19,7 +19,7 @@ ALLOWED = {
     'utils': (STDLIB | {'PIL', 'cv2', 'mmengine', 'numpy', 'ray', 'webdataset'}, {'tasks'}),
     'vocabularies': (STDLIB | {'numpy'}, {'tasks', 'utils'}),
     'engine': (BASE | {'huggingface_hub', 'safetensors', 'tqdm'}, {'tasks', 'utils'}),
-    'backbones': (BASE, {'engine', 'tasks', 'utils'}),
+    'backbones': (BASE | {'transformers'}, {'engine', 'tasks', 'utils'}),
     'visualization': (STDLIB | {'numpy', 'cv2'}, {'tasks', 'utils', 'vocabularies'}),
     'formats': (STDLIB | {'numpy', 'PIL', 'yaml', 'pyarrow', 'trimesh'}, {'names', 'tasks', 'utils', 'vocabularies'}),
     'converters': (STDLIB | {'numpy', 'cv2', 'PIL', 'scipy'}, {'tasks', 'utils', 'vocabularies'}),

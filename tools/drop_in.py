@@ -7,6 +7,8 @@ import os
 import os.path as osp
 import sys
 
+from mmengine.registry import MODELS
+
 from sapiens_mm.apis.drop_in import drop_in
 from sapiens_mm.apis.drop_in.check import check
 from sapiens_mm.utils.files import replacing
@@ -16,7 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='a path, or HOST::FILE of an installed host, with or without folders and suffix')
     parser.add_argument('out', help='file of the new config, which inherits from CONFIG')
-    parser.add_argument('--arch', default='sapiens_0.3b', help='architecture of SapiensViT (default: %(default)s)')
+    parser.add_argument('--arch', default='sapiens_0.3b', help='architecture of SapiensViT, or of Sapiens2ViT: '
+                        'sapiens2_0.4b (default: %(default)s)')
     parser.add_argument('--checkpoint', help='weights of the backbone: a path, http(s):// or hf:// address (default: '
                         'the public pretrained ones of the size)')
     parser.add_argument('--check', action='store_true', help='train three steps and predict with a tiny backbone, on '
@@ -28,7 +31,7 @@ def main() -> None:
         plan = drop_in(args.config, args.arch, args.checkpoint)
         if args.check:
             print('Checking: three steps and a prediction in two processes ...', flush=True)
-            result, = check([args.config])
+            result, = check([args.config], vit=MODELS.get(plan.backbone.type))
             if not result.passed:
                 sys.exit(f'check failed, nothing is written: {result.refused or result.error}')
             print(f'Check passed: strides {result.strides}, losses {[round(loss, 3) for loss in result.losses]}, '

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.parallel import blocks_of
+from ..engine.parallel import BLOCKS, blocks_of
 from ..tasks import MASKING, TASKS, canonical_name, get_task
 from ..version import __version__
 from .boxes import (
@@ -172,7 +172,7 @@ class SapiensInferencer:
     def _compile(self) -> None:
         for model in self.models:
             if isinstance(model.network, SapiensNetwork):
-                for block in blocks_of(model.network, ('Block', )):
+                for block in blocks_of(model.network, BLOCKS):
                     block.compile()
 
     def _set_models(self, models: list[TaskModel]) -> None:

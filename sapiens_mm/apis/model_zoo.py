@@ -10,17 +10,19 @@ from typing import NamedTuple
 
 from ..backbones import SapiensViT
 from ..engine.fetch import is_cached
+from ..engine.licenses import CC_BY_NC, SAPIENS2_LICENSE
 from ..names import SIZES
 from ..tasks import canonical_name, get_task, is_pose
 from ..utils.files import parse_json
 
 __all__ = [
-    'EMBEDDED', 'LICENSE', 'PADDED_TASKS', 'PARAMETERS', 'RELEASED', 'RELEASED_TASKS', 'ReleasedFile', 'default_tasks',
-    'embedded_tasks', 'find_released', 'released_config', 'released_file', 'released_tasks'
+    'EMBEDDED', 'LICENSE', 'PADDED_TASKS', 'PARAMETERS', 'RELEASED', 'RELEASED_TASKS', 'SAPIENS2_PARAMETERS',
+    'SAPIENS2_PRETRAINED', 'ReleasedFile', 'default_tasks', 'embedded_tasks', 'find_released', 'released_config',
+    'released_file', 'released_tasks'
 ]
 
 #: License of the released weights, and of the embedded ones, some of whose photos are for non-commercial research only.
-LICENSE = 'CC-BY-NC 4.0'
+LICENSE = CC_BY_NC
 #: Folder of the embedded model, ``--size tiny``; the metadata of its files name their tasks.
 EMBEDDED = Path(__file__).resolve().parents[1] / 'weights'
 #: Released tasks whose backbones have `patch_cfg=dict(padding=2)`, which only TorchScript archives state.
@@ -37,6 +39,10 @@ PARAMETERS = {
 }
 #: How the names of TorchScript archives end, which were also released of most models.
 _TORCHSCRIPT = '_torchscript.pt2'
+#: Arch of ``Sapiens2ViT`` -> its number of parameters, and the repository of its pretrained weights.
+SAPIENS2_PARAMETERS = {'sapiens2_0.1b': 113_993_472, 'sapiens2_0.4b': 395_450_368, 'sapiens2_0.8b': 814_283_520,
+                       'sapiens2_1b': 1_455_474_176, 'sapiens2_5b': 5_066_902_976}
+SAPIENS2_PRETRAINED = {arch: f'hf://facebook/sapiens2-pretrain-{arch[9:]}' for arch in SAPIENS2_PARAMETERS}
 #: Released tasks that run on images, the preferred keypoint set first.
 RELEASED_TASKS = tuple(PARAMETERS)
 
@@ -159,7 +165,7 @@ def released_config(size: str, task: str, padding: int | None = None) -> dict:
 
 
 def main(args: argparse.Namespace) -> int:
-    row = '{:6} {:10} {:>8} {:>8}  {:13} {:7} {}'.format
+    row = '{:6} {:10} {:>8} {:>8}  {:16} {:7} {}'.format
     print(row('size', 'task', 'params', 'file', 'license', 'cached', 'weights'))
     for task, path in embedded_tasks().items():
         print(row('tiny', task, '', f'{path.stat().st_size / 1e6:.1f} MB', LICENSE, 'yes', path.name))
@@ -168,4 +174,8 @@ def main(args: argparse.Namespace) -> int:
             file = RELEASED[size, task]
             print(row(size, task, f'{parameters / 1e6:.0f} M', f'{parameters * 4 / 1e9:.1f} GB', LICENSE,
                       'yes' if is_cached(*file) else 'no', file.source))
+    for arch, parameters in SAPIENS2_PARAMETERS.items():
+        source = SAPIENS2_PRETRAINED[arch]
+        print(row(arch[7:].replace('_', '-'), 'pretrain', f'{parameters / 1e6:.0f} M', f'{parameters * 4 / 1e9:.1f} GB',
+                  SAPIENS2_LICENSE, 'yes' if is_cached(source[5:], 'model.safetensors') else 'no', source))
     return 0

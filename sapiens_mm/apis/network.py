@@ -12,7 +12,7 @@ import torch.nn as nn
 from mmengine.device import get_device
 from torch import Tensor
 
-from ..backbones import SapiensViT
+from ..backbones import Sapiens2ViT, SapiensViT
 from ..engine.fetch import sha256_of
 from ..tasks import canonical_name
 from ..utils.text import count, first_line
@@ -40,10 +40,11 @@ class SapiensNetwork(nn.Module):
 
     @property
     def number_of_layers(self) -> int:
-        """Number of blocks of a ``SapiensViT``; a ValueError for other backbones."""
+        """Number of blocks of a ``SapiensViT`` or ``Sapiens2ViT``; a ValueError for other backbones."""
         backbone = self.model.backbone
-        if not isinstance(backbone, SapiensViT):
-            raise ValueError(f'features: got the backbone {type(backbone).__name__}, expected SapiensViT')
+        if not isinstance(backbone, (SapiensViT, Sapiens2ViT)):
+            raise ValueError(f'features: got the backbone {type(backbone).__name__}, expected SapiensViT or '
+                             'Sapiens2ViT')
         return backbone.num_layers
 
     def features(self, images: Tensor, layers: Sequence[int] = (-1, )) -> list[Tensor]:

@@ -11,6 +11,7 @@ from mmengine.utils import to_2tuple
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .arch import SAPIENS, block_indices, find_arch
 from .checkpoint import backbone_load_hook, load_pretrained_backbone
 from .pos_embed import resize_pos_embed, sincos_pos_embed
 
@@ -112,14 +113,8 @@ class SapiensViT(BaseModule):
     Raises ValueError (unknown ``arch`` or ``out_type``, out-of-range ``out_indices`` or ``frozen_stages``).
     """
 
-    arch_zoo: dict[str, dict] = {
-        'sapiens_tiny': dict(embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=192 * 4),
-        'sapiens_0.1b': dict(embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=768 * 4),
-        'sapiens_0.3b': dict(embed_dims=1024, num_layers=24, num_heads=16, feedforward_channels=1024 * 4),
-        'sapiens_0.6b': dict(embed_dims=1280, num_layers=32, num_heads=16, feedforward_channels=1280 * 4),
-        'sapiens_1b': dict(embed_dims=1536, num_layers=40, num_heads=24, feedforward_channels=1536 * 4),
-        'sapiens_2b': dict(embed_dims=1920, num_layers=48, num_heads=32, feedforward_channels=1920 * 4),
-    }
+    arch_zoo: dict[str, dict] = SAPIENS
+    to_module_keys = staticmethod(dict)  # the names of files are its own
     out_types = ('featmap', 'raw', 'cls_token', 'avg_featmap')
 
     def __init__(self,
@@ -157,13 +152,7 @@ class SapiensViT(BaseModule):
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("out_type: got 'cls_token' without a cls token; set with_cls_token=True")
         self.out_type = out_type
-        indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-        self.out_indices = sorted(i + self.num_layers if i < 0 else i for i in indices)
-        if len(set(self.out_indices)) < len(indices):
-            raise ValueError(f'out_indices: got {out_indices}, which names a block twice; name each once')
-        if not indices or self.out_indices[0] < 0 or self.out_indices[-1] >= self.num_layers:
-            raise ValueError(f'out_indices: got {out_indices}, expected blocks from 0 to {self.num_layers - 1} '
-                             f'(or -{self.num_layers} to -1)')
+        self.out_indices = block_indices(out_indices, self.num_layers)
         if not -1 <= frozen_stages <= self.num_layers:
             raise ValueError(f'frozen_stages: got {frozen_stages}, expected -1 (nothing frozen) to {self.num_layers}')
 
@@ -181,19 +170,7 @@ class SapiensViT(BaseModule):
 
     @classmethod
     def _arch_settings(cls, arch: str | dict) -> dict:
-        if isinstance(arch, dict):
-            expected = set(cls.arch_zoo['sapiens_0.3b'])
-            if set(arch) != expected:
-                raise ValueError(f'arch: got a dict with {sorted(arch)}, expected exactly {sorted(expected)}')
-            if arch['embed_dims'] % arch['num_heads']:
-                raise ValueError(f"arch: got embed_dims={arch['embed_dims']}, expected a multiple of num_heads, "
-                                 f"{arch['num_heads']}")
-            return arch
-        name = str(arch).lower()
-        name = name if name.startswith('sapiens_') else f'sapiens_{name}'
-        if name not in cls.arch_zoo:
-            raise ValueError(f"arch: got '{arch}', expected one of {', '.join(cls.arch_zoo)} or a dict")
-        return cls.arch_zoo[name]
+        return find_arch(arch, cls.arch_zoo)
 
     def _make_patch_embed(self, in_channels: int, **kwargs) -> nn.Module:
         return PatchEmbed(in_channels, self.embed_dims, self.patch_size, **kwargs)

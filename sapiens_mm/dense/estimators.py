@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ..backbones import SapiensViT
+from ..backbones import Sapiens2ViT, SapiensViT
 from ..tasks import Task, get_task
 from .resize import placement, resize_argmax, resize_map
 
@@ -124,7 +124,7 @@ def batch_of_test(inputs: Tensor, backbone: nn.Module, test_cfg: dict) -> Tensor
 
     The backbone would pad mirror images on the wrong side, so padding comes before mirroring.
     """
-    patch = backbone.patch_size if isinstance(backbone, SapiensViT) else 1
+    patch = backbone.patch_size if isinstance(backbone, (SapiensViT, Sapiens2ViT)) else 1
     images = F.pad(inputs, (0, -inputs.shape[-1] % patch, 0, -inputs.shape[-2] % patch))
     return torch.cat([images, images.flip(-1)]) if test_cfg.get('flip_test', False) else images
 

@@ -8,15 +8,18 @@ tools (:func:`refuse_foreign_files`) only ours is used. Other schemes (``s3://``
 ``openmmlab://``) stay MMEngine's.
 """
 import contextlib
+import glob
 import os
 import os.path as osp
+import re
 from collections import OrderedDict
 from typing import Any
 
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from ..utils.text import some
 from .checkpoint_file import read_checkpoint_file
-from .fetch import fetch_file
+from .fetch import fetch_file, fetch_weights
 from .safe_pickle import CheckpointError, MapLocation, UnsafeCheckpointError
 from .torchscript import is_torchscript
 
@@ -29,9 +32,10 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
     """Reads a checkpoint.
 
     Args:
-        source: A path, ``http(s)://`` or ``hf://`` address.
-        map_location: Where the tensors go, as for :func:`torch.load`; for ``.safetensors`` and TorchScript a device.
-            The tensors of a folder stay on the CPU.
+        source: A path, ``http(s)://`` or ``hf://`` address, of a file, a sharded run's folder, or a folder or
+            repository of transformers.
+        map_location: Where the tensors go, as for :func:`torch.load`; for ``.safetensors`` a device. The tensors of a
+            folder or a TorchScript archive stay on the CPU.
 
     Returns:
         The dict that was saved (of a folder without the optimizer's tensors), with what it has under ``'model'`` under
@@ -43,7 +47,10 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
         CheckpointError: The file cannot be fetched, is damaged or not a checkpoint.
         UnsafeCheckpointError: The file holds a type that is not allowed.
     """
-    path = fetch_file(os.fspath(source))
+    path = fetch_weights(os.fspath(source))
+    if osp.isdir(path) and (files := _weight_files(path)):
+        parts = [read_checkpoint_file(file, map_location) for file in files]
+        return _as_mmengine_expects({name: tensor for part in parts for name, tensor in part.items()})
     if osp.isdir(path):
         from .sharded_checkpoint import is_sharded, read_sharded  # slow to import, and not in every build of torch
         if not is_sharded(path):
@@ -55,6 +62,17 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
     return _as_mmengine_expects(read_checkpoint_file(path, map_location))
 
 
+def _weight_files(folder: str) -> list[str]:
+    """The files in a folder of transformers that make up one model."""
+    found = (sorted(glob.glob(osp.join(glob.escape(folder), pattern)))
+             for pattern in ('model*.safetensors', '*.safetensors'))
+    files = next((files for files in found if files), [])
+    if len({re.sub(r'-\d+-of-\d+', '', file) for file in files}) > 1:
+        raise CheckpointError(f'{folder}: got {len(files)} models ({some(map(osp.basename, files))}), expected one; '
+                              'name its file')
+    return files
+
+
 def _as_mmengine_expects(checkpoint: dict) -> dict:
     """A checkpoint with its weights where MMEngine looks, and those of a bare backbone for any module."""
     if 'state_dict' not in checkpoint and isinstance(checkpoint.get('model'), dict):
@@ -62,6 +80,11 @@ def _as_mmengine_expects(checkpoint: dict) -> dict:
     if isinstance(checkpoint.get('state_dict'), dict):
         return {**checkpoint, 'state_dict': _BareMetadata.attach(checkpoint['state_dict'])}
     return _BareMetadata.attach(checkpoint)
+
+
+#: What tells a backbone: of Sapiens, of Sapiens2 as released, and of Sapiens2 in transformers.
+_BACKBONES = ({'pos_embed', 'patch_embed.projection.weight'}, {'storage_tokens', 'patch_embed.projection.weight'},
+              {'embeddings.register_tokens', 'embeddings.patch_embeddings.weight'})
 
 
 class _BareMetadata(OrderedDict):
@@ -74,7 +97,7 @@ class _BareMetadata(OrderedDict):
 
     @classmethod
     def attach(cls, state_dict: dict) -> dict:
-        if not {'pos_embed', 'patch_embed.projection.weight'} <= state_dict.keys():
+        if not any(names <= state_dict.keys() for names in _BACKBONES):
             return state_dict
         metadata = cls(getattr(state_dict, '_metadata', None) or {})
         metadata.state_dict = dict(state_dict)
@@ -142,8 +165,8 @@ def _has_backbone(checkpoint: Any) -> bool:
         return False
     weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
     return isinstance(weights, dict) and any(
-        {f'{prefix}pos_embed', f'{prefix}patch_embed.projection.weight'} <= weights.keys()
-        for prefix in ('', 'backbone.', 'module.', 'module.backbone.'))
+        {f'{prefix}{name}' for name in names} <= weights.keys() for names in _BACKBONES
+        for prefix in ('', 'backbone.', 'module.', 'module.backbone.', 'vit.', 'backbone.vit.'))
 
 
 _register('local', '')

@@ -23,13 +23,14 @@ from mmengine.logging import print_log
 from ..utils.files import read_json, replacing
 from ..utils.text import first_line
 from .checkpoint_file import check_signature, check_whole
+from .licenses import state_license
 from .safe_pickle import CheckpointError
 
 #: A download fails if fewer bytes than this arrive within this many seconds.
 STALL_BYTES, STALL_SECONDS = 1 << 20, 300.
 
-__all__ = ['CheckpointError', 'Transfer', 'fetch_file', 'fetch_repository', 'fetch_with_record', 'is_cached',
-           'sha256_of', 'why_no_hub']
+__all__ = ['CheckpointError', 'Transfer', 'fetch_file', 'fetch_repository', 'fetch_weights', 'fetch_with_record',
+           'is_cached', 'sha256_of', 'why_no_hub']
 
 
 def fetch_file(source: str) -> str:
@@ -86,6 +87,7 @@ def fetch_with_record(source: str, folder: str) -> str:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
         # First, since without a network it fails at once, while the download retries for half a minute.
         metadata = get_hf_file_metadata(hf_hub_url(repo, filename, revision=revision))
+        state_license(source)
         fetched = hf_hub_download(repo, filename, revision=revision, local_dir=folder, force_download=damaged)
     if osp.dirname(filename):
         os.replace(fetched, path)
@@ -214,6 +216,8 @@ def _fetch_from_hub(source: str) -> str:
     reason = why_no_hub()
     with _hub_errors(source, reason):
         from huggingface_hub import hf_hub_download
+        if not reason and not is_cached(repo, filename, revision):
+            state_license(source)
         return hf_hub_download(repo, filename, revision=revision, local_files_only=bool(reason))
 
 
@@ -226,7 +230,25 @@ def fetch_repository(repo: str, revision: str | None, patterns: list[str]) -> st
     reason = why_no_hub()
     with _hub_errors(f'hf://{repo}/{patterns[0]}', reason):
         from huggingface_hub import snapshot_download
+        if not reason:
+            state_license(f'hf://{repo}')
         return snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=bool(reason))
+
+
+def fetch_weights(source: str) -> str:
+    """Returns what :func:`fetch_file` does; of ``hf://<owner>/<repo>[@<revision>]`` a folder with all its weights.
+
+    These are the ``model*.safetensors`` of transformers, or else all ``.safetensors``.
+    """
+    match = re.fullmatch(r'hf://([^/@]+/[^/@]+)(?:@([^/]+))?', source)
+    if match is None:
+        return fetch_file(source)
+    revision = match[2] and urllib.parse.unquote(match[2])
+    for pattern in ('model*.safetensors', '*.safetensors'):
+        folder = fetch_repository(match[1], revision, [pattern])
+        if glob.glob(osp.join(glob.escape(folder), pattern)):
+            return folder
+    raise CheckpointError(f'{source}: got no .safetensors file, expected one; name a file in it')
 
 
 def why_no_hub(timeout: float | None = None) -> str:
@@ -291,7 +313,7 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
-def is_cached(repo: str, path: str) -> bool:
+def is_cached(repo: str, path: str, revision: str | None = None) -> bool:
     """Whether the Hub's cache on this machine has a file of a repository."""
     from huggingface_hub import try_to_load_from_cache
-    return isinstance(try_to_load_from_cache(repo, path), str)
+    return isinstance(try_to_load_from_cache(repo, path, revision=revision), str)

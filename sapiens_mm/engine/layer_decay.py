@@ -31,7 +31,7 @@ class SapiensLayerDecayConstructor(DefaultOptimWrapperConstructor):
         bias_decay_mult (float): The same for biases outside of norm layers.
         flat_decay_mult (float): The same for every other parameter of at most one dimension, and for norms and biases
             without a factor of their own. Defaults to 0.
-        token_decay_mult (float): The same for ``cls_token``, ``mask_token`` and other tokens. Defaults to 0.
+        token_decay_mult (float): The same for ``cls_token``, ``mask_token``, registers and other tokens. Defaults to 0.
         pos_embed_decay_mult (float): The same for position embeddings. Defaults to 0.
         dwconv_decay_mult (float): The same for the weights of depth-wise convolutions. Defaults to 1.
         bias_lr_mult (float): Factor of the learning rate of biases outside of norm layers. Defaults to 1.
@@ -167,7 +167,7 @@ def _rule(model: nn.Module, name: str, param: nn.Parameter) -> str | None:
     module = model.get_submodule(owner)
     if 'pos_embed' in leaf:
         return 'pos_embed'
-    if leaf.endswith('token'):
+    if leaf.endswith(('token', 'tokens')):
         return 'token'
     if isinstance(module, _NORMS):
         return 'norm'

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from ..version import require_torch
 
+#: Class names of the transformer blocks of this package, and of transformers' Sapiens2.
+BLOCKS = ('Block', 'Sapiens2Layer')
+
 
 def blocks_of(model: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
     """Returns the modules of a class, or a derived one as FSDP makes, in ``names``; a ValueError if there are none."""
@@ -44,7 +47,7 @@ class SapiensFSDPStrategy(DDPStrategy):
     Raises ValueError (bad ``shard_size``, or no blocks), RuntimeError (no launcher) or ImportError (old torch).
     """
 
-    def __init__(self, *, block_names: tuple[str, ...] = ('Block', ), shard_size: int | None = None, **kwargs):
+    def __init__(self, *, block_names: tuple[str, ...] = BLOCKS, shard_size: int | None = None, **kwargs):
         from .sharded_checkpoint import OLDEST_TORCH
 
         require_torch(OLDEST_TORCH, 'SapiensFSDPStrategy')

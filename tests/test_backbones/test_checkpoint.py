@@ -262,7 +262,7 @@ def test_describe(extra, words, arch):
     settings = SapiensViT.arch_zoo[arch]
     state_dict = {'backbone.patch_embed.projection.weight': torch.zeros(settings['embed_dims'], 1), **extra}
     state_dict.update({f'backbone.layers.{i}.ln1.weight': torch.zeros(1) for i in range(settings['num_layers'])})
-    text = describe_checkpoint(state_dict, SapiensViT)
+    text = describe_checkpoint(state_dict)
     assert text.startswith(f'{arch} ({settings["embed_dims"]} wide, {settings["num_layers"]} layers)')
     assert words in text
 

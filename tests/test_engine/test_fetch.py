@@ -191,7 +191,7 @@ def test_http_addresses_that_end_alike_are_two_files(server, weights, hub_folder
 # ---
 
 
-@pytest.mark.parametrize('source', ['hf://owner/w.pth', 'hf://owner/repo', 'hf://owner/repo@/w.pth', 'hf:///repo/w.pth'])
+@pytest.mark.parametrize('source', ['hf://owner', 'hf://owner/w.pth/', 'hf://owner/repo@/w.pth', 'hf:///repo/w.pth'])
 def test_hub_malformed(source):
     with pytest.raises(CheckpointError, match='hf:'):
         load_checkpoint_file(source)

@@ -6,8 +6,8 @@ import tempfile
 from mmengine.config import Config
 from torch import nn
 
-from ...backbones import SapiensViT
-from .fit import FIT, put_backbone
+from ...backbones import Sapiens2ViT, SapiensViT
+from .fit import FIT, num_layers_of, put_backbone
 from .plan import Plan
 from .stock import brief, build_model, find_config, load_stock, measure
 from .training import adapt_hooks, drop_dead_keys, normalize, optimize
@@ -17,7 +17,8 @@ __all__ = ['Plan', 'drop_in', 'find_config']
 _NARROW = dict(embed_dims=32, num_heads=2, feedforward_channels=64)
 
 
-def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | None = None) -> Plan:
+def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | None = None,
+            vit: type | None = None) -> Plan:
     """Puts a Sapiens backbone into a config, with the neck, strides and optimizer that its head needs.
 
     The head needs maps with the channels and strides of the stock model, which are measured on it without weights.
@@ -25,22 +26,25 @@ def drop_in(config: str, arch: str | dict = 'sapiens_0.3b', checkpoint: str | No
     Args:
         config: A path, or ``HOST::FILE`` of an installed host: ``'mmdet::faster-rcnn_r50_fpn_1x_coco'``, with or
             without folders and suffix.
-        arch: Architecture of :class:`SapiensViT`.
+        arch: Architecture of ``vit``.
         checkpoint: Weights of the backbone: a path, ``http(s)://`` or ``hf://`` address; by default the public
             pretrained ones of the size, if any.
+        vit: ``SapiensViT`` or ``Sapiens2ViT``; by default as the name of ``arch`` says.
 
     Raises:
         ConfigError: The config cannot take a plain ViT, or does not build with its own backbone.
         FileNotFoundError: The config does not exist, or its host is not installed.
         ValueError: Several configs match, or ``arch`` is unknown.
     """
-    width = SapiensViT._arch_settings(arch)['embed_dims']
+    if vit is None:
+        vit = Sapiens2ViT if str(arch).startswith('sapiens2_') else SapiensViT
+    width = vit._arch_settings(arch)['embed_dims']
     path, base = find_config(config)
     stock = load_stock(path, config)
     plan = Plan(base, stock, copy.deepcopy(stock))
     measured = measure(stock, config)
     plan.head_strides = measured.head_strides
-    put_backbone(plan, arch, checkpoint)
+    put_backbone(plan, vit, arch, checkpoint)
     FIT[plan.host](plan, measured, width)
     normalize(plan)
     optimize(plan)
@@ -54,7 +58,7 @@ def _build_narrow(plan: Plan) -> nn.Module:
         with tempfile.TemporaryDirectory() as folder:
             written = read_text(plan, osp.join(folder, 'config.py'))
         backbone = Plan(plan.base, plan.stock, written).backbone
-        backbone.arch = dict(_NARROW, num_layers=SapiensViT._arch_settings(backbone.arch)['num_layers'])
+        backbone.arch = dict(_NARROW, num_layers=num_layers_of(backbone))
         return build_model(written)
     except Exception as error:
         raise plan.refusal(f'the new config does not build ({brief(error)})') from error

@@ -18,6 +18,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
 
+from ...backbones import SapiensViT
 from ..config_report import ConfigError
 from . import Plan, drop_in, read_text
 from .plan import as_list, parts_of
@@ -52,13 +53,15 @@ class Check:
         return self.refused is None and self.error is None
 
 
-def check(configs: Sequence[str], report: Callable[[Check], None] | None = None) -> list[Check]:
+def check(configs: Sequence[str], report: Callable[[Check], None] | None = None,
+          vit: type = SapiensViT) -> list[Check]:
     """Trains each config three steps with a tiny backbone in two processes and predicts; reports each result."""
     results = torch.multiprocessing.get_context('spawn').Queue()
     halves: dict[str, dict[int, Check]] = {}
     checks = []
     with tempfile.TemporaryDirectory() as folder:
-        workers = torch.multiprocessing.spawn(_worker, (list(configs), folder, results), 2, join=False, daemon=True)
+        workers = torch.multiprocessing.spawn(_worker, (list(configs), folder, results, vit), 2, join=False,
+                                              daemon=True)
         while len(checks) < len(configs):
             try:
                 rank, half = results.get(timeout=1)
@@ -79,7 +82,7 @@ def check(configs: Sequence[str], report: Callable[[Check], None] | None = None)
     return checks
 
 
-def _worker(rank: int, configs: list[str], folder: str, results) -> None:
+def _worker(rank: int, configs: list[str], folder: str, results, vit: type) -> None:
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     MMLogger.get_instance('check', log_level='ERROR')
@@ -88,7 +91,7 @@ def _worker(rank: int, configs: list[str], folder: str, results) -> None:
         dist.init_process_group('gloo', f'file://{folder}/{i}', world_size=2, rank=rank, timeout=timedelta(seconds=300))
         result = Check(config)
         try:
-            plan = drop_in(config, TINY)
+            plan = drop_in(config, TINY, vit=vit)
             plan.cfg = read_text(plan, osp.join(folder, f'{i}-{rank}.py'))
             _shrink(plan.cfg)
             _run(result, plan, rank)

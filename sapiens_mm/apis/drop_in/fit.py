@@ -6,8 +6,8 @@ import os.path as osp
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 
-from ...backbones import SapiensViT
-from ..model_zoo import PADDED_TASKS, RELEASED, find_public
+from ...engine.licenses import license_of
+from ..model_zoo import PADDED_TASKS, RELEASED, SAPIENS2_PRETRAINED, find_public
 from .plan import Plan, as_list, parts_of, type_name
 from .stock import Measured, input_size
 
@@ -16,20 +16,24 @@ _WIDTH = 256  # channels of the pyramid where the stock maps differ in theirs
 _FIRST_MAP_HEADS = ('DepthwiseSeparableASPPHead', )
 
 
-def put_backbone(plan: Plan, arch: str | dict, checkpoint: str | None) -> None:
+def put_backbone(plan: Plan, vit: type, arch: str | dict, checkpoint: str | None) -> None:
     cfg = plan.cfg
     height, width = input_size(cfg)
-    backbone = dict(type='SapiensViT', arch=arch, img_size=height if height == width else (height, width))
+    backbone = dict(type=vit.__name__, arch=arch, img_size=height if height == width else (height, width))
     if height * width >= 512**2:
         backbone['with_cp'] = True
         plan.note('with_cp=True recomputes activations, since images are 512 x 512 or larger')
     size = arch.removeprefix('sapiens_') if isinstance(arch, str) else None
     if checkpoint is None and (size, 'pretrain') in RELEASED:
         checkpoint = RELEASED[size, 'pretrain'].source
+    elif checkpoint is None:
+        checkpoint = SAPIENS2_PRETRAINED.get(size)
     if checkpoint is None:
         plan.note(f'the backbone starts from random weights: none are public for {arch}')
     else:
         backbone['init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
+        if license := license_of(checkpoint):
+            plan.note(f'init_cfg: weights under the license {license}, and so is what is trained from them')
         their_size, task = find_public(checkpoint) or (size, None)
         if their_size != size:
             raise ValueError(f"checkpoint '{checkpoint}' is of the size {their_size}, expected {arch}; name "
@@ -149,7 +153,7 @@ def _from_pyramid(plan: Plan, measured: Measured, width: int, used: list[int]) -
 def _from_depths(plan: Plan, measured: Measured, width: int, used: list[int]) -> tuple[dict[int, int], int]:
     neck = plan.cfg.model.get('neck')
     backbone = plan.backbone
-    last = SapiensViT._arch_settings(backbone.arch)['num_layers']
+    last = num_layers_of(backbone)
     number = len(measured.maps)
     depths = measured.depths if len(measured.depths) == number else [(i + 1) / number for i in range(number)]
     blocks = [max(round(depth * last), 1) - 1 for depth in depths]
@@ -165,6 +169,10 @@ def _from_depths(plan: Plan, measured: Measured, width: int, used: list[int]) ->
     neck.in_channels = [width] * len(indices) if isinstance(neck.in_channels, (list, tuple)) else width
     plan.note(f'{type_name(neck)}: stays, with in_channels={neck.in_channels}')
     return places, measured.maps[used[0]][0]
+
+
+def num_layers_of(backbone: dict) -> int:
+    return MODELS.get(backbone['type'])._arch_settings(backbone['arch'])['num_layers']
 
 
 def _takes_all(head: dict) -> bool:
@@ -232,9 +240,11 @@ def fit_classifier(plan: Plan, measured: Measured, width: int) -> None:
     kind = type_name(head)
     neck = model.get('neck') if model.get('backbone') is not None else (model.image_encoder[1:] or [None])[0]
     if kind == 'DeiTClsHead':
-        raise plan.refusal(f'{kind} reads a distillation token, which SapiensViT does not have')
+        raise plan.refusal(f'{kind} reads a distillation token, which {backbone.type} does not have')
     if kind == 'VisionTransformerClsHead':
-        backbone.update(out_type='cls_token', with_cls_token=True)
+        backbone.out_type = 'cls_token'
+        if backbone.type == 'SapiensViT':
+            backbone.with_cls_token = True
         plan.note(f"out_type='cls_token': {kind} reads the cls token")
     elif neck is None and not measured.maps:
         backbone.out_type = 'avg_featmap'

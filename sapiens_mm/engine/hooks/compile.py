@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from ...version import require_torch
-from ..parallel import blocks_of
+from ..parallel import BLOCKS, blocks_of
 
 
 @HOOKS.register_module()
@@ -23,7 +23,7 @@ class SapiensCompileBlocksHook(Hook):
         ImportError: torch is too old to compile blocks with activation checkpointing.
     """
 
-    def __init__(self, block_names: tuple[str, ...] = ('Block', ), **options):
+    def __init__(self, block_names: tuple[str, ...] = BLOCKS, **options):
         self.block_names, self.options = tuple(block_names), options
 
     def before_train(self, runner) -> None:

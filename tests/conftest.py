@@ -99,7 +99,10 @@ class ForkedTool:
     The process has imported nothing of this package, so it fails where a tool or a config forgets an import.
     """
     _context = multiprocessing.get_context('forkserver')
-    _context.set_forkserver_preload(['torchvision', 'mmpose.apis', 'mmseg.apis', 'mmdet.apis', 'torch._dynamo'])
+    # The server finds the first of them there.
+    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, (str(ROOT / 'tests/preload'), os.getenv('PYTHONPATH'))))
+    _context.set_forkserver_preload(
+        ['spare_mmpretrain', 'torchvision', 'mmpose.apis', 'mmseg.apis', 'mmdet.apis', 'torch._dynamo'])
 
     def __init__(self, log: Path, tool, *arguments, cwd=ROOT, path=(), **env):
         self.argv = [str(ROOT / tool), *map(str, arguments)]

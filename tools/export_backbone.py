@@ -19,6 +19,9 @@ def main() -> None:
         shapes = export_backbone(args.checkpoint, args.out)
     except (CheckpointError, ValueError, OSError) as error:
         sys.exit(f'{type(error).__name__}: {error}')
+    if 'pos_embed' not in shapes:
+        print(f'{args.out}: {len(shapes)} tensors of a Sapiens2 backbone')
+        return
     width, positions = shapes['patch_embed.projection.weight'][0], shapes['pos_embed'][1]
     layers = len({key.split('.')[1] for key in shapes if key.startswith('layers.')})
     print(f'{args.out}: {len(shapes)} tensors, {width} wide, {layers} layers, {positions} positions'

@@ -164,6 +164,7 @@ def _metadata(model: TaskModel, with_decode: bool) -> dict:
                          for name in ('input_size', 'heatmap_size', 'sigma', 'blur_kernel_size')},
         weights=os.path.basename(model.path),
         weights_sha256=model.sha256,
+        license=model.license,
         versions=dict(sapiens_mm=__version__, torch=torch.__version__))
 
 

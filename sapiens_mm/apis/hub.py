@@ -15,12 +15,13 @@ from ..utils.text import count, some
 from ..version import __version__
 from .boxes import check_limits
 from .detector import DETECTORS
-from .model_zoo import EMBEDDED, LICENSE, RELEASED, RELEASED_TASKS, find_released
+from .model_zoo import LICENSE, RELEASED, RELEASED_TASKS
 from .models import save_model
 from .network import SapiensNetwork, TaskModel
 
 #: File of a folder that names its weights and has options of the inferencer.
 CONFIG = 'config.json'
+SAPIENS2 = 'sapiens2-license'
 _THRESHOLDS = ('score_threshold', 'nms_threshold')
 _NUMBERS = (*_THRESHOLDS, 'max_persons')
 _FLAGS = ('per_person', 'flip_test')
@@ -123,7 +124,7 @@ def write_folder(folder: str | os.PathLike, models: Sequence[TaskModel], facts: 
     os.makedirs(folder, exist_ok=True)
     weights = {f'{"-".join(get_task(task).name for task in model.tasks)}.safetensors': model for model in models}
     for file, model in weights.items():
-        save_model(model, os.path.join(folder, file))
+        save_model(model, os.path.join(folder, file), license=license)
     protocol = facts['protocol']
     options = {key: protocol[key] for key in (*_NUMBERS, 'flip_test')}
     options['per_person'] = protocol['maps_of'] == 'persons'
@@ -160,19 +161,21 @@ def push(repo: str, models: Sequence[TaskModel], facts: dict, license: str | Non
 
 
 def _known_license(models: Sequence[TaskModel]) -> str:
-    own = [model.source for model in models
-           if not find_released(model.source) and EMBEDDED not in Path(model.path).resolve().parents]
+    own = [model.source for model in models if not model.license]
     if own:
         raise ValueError(f'license: got none for {some(own)}, expected one, such as apache-2.0; weights that were '
                          f'trained from the released ones are under {LICENSE}: cc-by-nc-4.0')
-    return LICENSE.lower().replace(' ', '-')
+    return ', '.join(dict.fromkeys(model.license for model in models)).lower().replace(' ', '-')
 
 
 def _card(weights: dict[str, TaskModel], facts: dict, license: str, name: str) -> str:
     tasks = [task for model in weights.values() for task in model.tasks]
     pipeline = next((_PIPELINES[get_task(task).kind] for task in tasks if get_task(task).kind in _PIPELINES),
                     'image-feature-extraction')
-    lines = ['---', f'license: {license}', 'library_name: sapiens_mm', f'pipeline_tag: {pipeline}', 'tags:',
+    # The Hub knows only common licenses by name.
+    named = [f'license: {license}'] if SAPIENS2 not in license else [
+        'license: other', f'license_name: {license}', 'license_link: https://github.com/facebookresearch/sapiens2']
+    lines = ['---', *named, 'library_name: sapiens_mm', f'pipeline_tag: {pipeline}', 'tags:',
              *(f'- {tag}' for tag in ('sapiens', 'human', *tasks)), '---', '', f'# {name}', '',
              f'Sapiens human vision models for sapiens_mm {__version__}: {", ".join(tasks)}. License of the weights: '
              f'{license}.', '', _USE.format(name=name), '', '| file | tasks | input (H x W) | parameters |',

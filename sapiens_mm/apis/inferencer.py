@@ -455,6 +455,7 @@ class SapiensInferencer:
             sapiens_mm=__version__, torch=torch.__version__, device=str(self.device),
             dtype=str(self.dtype).removeprefix('torch.'),
             models=sorted((dict(tasks=sorted(model.tasks, key=_place), source=model.source, sha256=model.sha256,
+                                license=model.license,
                                 input_size=list(model.input_size), runtime=model.runtime,
                                 dtype=str(model.dtype).removeprefix('torch.')) for model in self.models),
                           key=lambda model: _place(model['tasks'][0])),

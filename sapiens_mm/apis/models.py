@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..engine.checkpoint import CheckpointError, load_checkpoint_file
 from ..engine.fetch import fetch_file
+from ..engine.licenses import license_of
 from ..engine.weights import fill_model, save_weights
 from ..names import SIZES
 from ..tasks import canonical_name, get_task, is_pose
@@ -88,7 +89,7 @@ def load_model(checkpoint: str | os.PathLike, config: str | os.PathLike | dict |
     if not set(tasks) & set(available):
         raise ValueError(f'tasks: got {", ".join(tasks)}, expected some of {", ".join(available)} for {source}')
     loaded = TaskModel(available, input_size, metainfo, network, source, path, torch.device(device), codec,
-                       dict(model=model_cfg), dtype=dtype)
+                       dict(model=model_cfg), dtype=dtype, license=_license_of(metadata, source, cfg))
     loaded.keep(tasks)
     network.to(device).cast(dtype)
     return loaded
@@ -199,10 +200,19 @@ def weights_of(content: dict, source: str) -> dict[str, Tensor]:
     return {name.removeprefix('module.'): value for name, value in weights.items()}
 
 
-def save_model(model: TaskModel, path: str | os.PathLike, dtype: torch.dtype = torch.float32) -> None:
+def _license_of(metadata: dict, source: str, cfg: Config) -> str | None:
+    if isinstance(metadata.get('license'), str):
+        return metadata['license']
+    named = [source, cfg.get('load_from'), cfg.model.get('init_cfg'), cfg.model.get('backbone')]
+    return license_of(' '.join(map(str, named)))
+
+
+def save_model(model: TaskModel, path: str | os.PathLike, dtype: torch.dtype = torch.float32,
+               license: str | None = None) -> None:
     """Writes a ``.safetensors`` file, which :func:`load_model` reads without a config.
 
-    Floating-point tensors become ``dtype``; others, such as counters of BatchNorm, stay.
+    Floating-point tensors become ``dtype``; others, such as counters of BatchNorm, stay. ``license`` is that of the
+    weights, by default the model's.
     """
     config = {**model.config, 'test_dataloader': dict(dataset=dict(pipeline=[dict(size=model.input_size)]))}
     # One dataset_meta describes all heads: that of the only task, or of the classes.
@@ -210,6 +220,8 @@ def save_model(model: TaskModel, path: str | os.PathLike, dtype: torch.dtype = t
              if len(model.tasks) == 1 or get_task(task).kind == 'classes']
     metadata = dict(tasks=json.dumps(model.tasks), cfg=json.dumps(config, default=list),
                     dataset_meta=json.dumps(named[0] if named else {}, default=lambda array: array.tolist()))
+    if license or model.license:
+        metadata['license'] = license or model.license
     weights = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor
                for name, tensor in model.network.model.state_dict().items()}
     save_weights(weights, os.fspath(path), metadata)

@@ -97,6 +97,7 @@ class TaskModel:
         config: The model's config, None for ONNX.
         runtime: What runs it: ``'torch'``, ``'onnx'`` or ``'openvino'``.
         dtype: Of its computations.
+        license: Of the weights, where it is known: that in the file, or of the release that it or its config names.
     """
     tasks: tuple[str, ...]
     input_size: tuple[int, int]
@@ -109,6 +110,7 @@ class TaskModel:
     config: dict | None = None
     runtime: str = 'torch'
     dtype: torch.dtype = torch.float32
+    license: str | None = None
 
     @cached_property
     def sha256(self) -> str | None:

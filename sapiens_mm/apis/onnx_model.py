@@ -33,6 +33,7 @@ class OnnxNetwork:
         stored = self._session.get_modelmeta().custom_metadata_map
         try:
             self.metadata = {name: parse_json(stored[name]) for name in METADATA}
+            self.license = parse_json(stored.get('license', 'null'))
             self.dtype = DTYPES[parse_json(stored['dtype'])]
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"{path} has no valid metadata; export it with 'sapiens-mm export'") from error
@@ -78,4 +79,4 @@ def load_onnx_model(path: str, device: str | torch.device = 'cpu') -> TaskModel:
         return {task: outputs[name] for task, name in names.items()}
 
     return TaskModel(tasks, (height, width), metainfo, by_task, path, path, device, codec, runtime='onnx',
-                     dtype=network.dtype)
+                     dtype=network.dtype, license=network.license)

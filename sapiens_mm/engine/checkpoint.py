@@ -34,8 +34,8 @@ def load_checkpoint_file(source: str | os.PathLike, map_location: MapLocation = 
     Args:
         source: A path, ``http(s)://`` or ``hf://`` address, of a file, a sharded run's folder, or a folder or
             repository of transformers.
-        map_location: Where the tensors go, as for :func:`torch.load`; for ``.safetensors`` a device. The tensors of a
-            folder or a TorchScript archive stay on the CPU.
+        map_location: Where the tensors go, as for :func:`torch.load`; for ``.safetensors`` and TorchScript a device.
+            The tensors of a sharded run's folder stay on the CPU.
 
     Returns:
         The dict that was saved (of a folder without the optimizer's tensors), with what it has under ``'model'`` under

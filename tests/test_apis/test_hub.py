@@ -105,6 +105,7 @@ def test_invalid_arguments_of_loading(folder):
 
 def test_what_is_not_saved(folder, tmp_path):
     own = SapiensInferencer(weights=str(folder / 'seg.safetensors'), device='cpu', dtype='fp32', detector=None)
+    own.models[0].license = None
     with pytest.raises(ValueError, match=r'license.*seg\.safetensors'):
         own.save_pretrained(tmp_path / 'a')
     rounded = SapiensInferencer(['seg'], size='tiny', device='cpu', dtype='bf16')

@@ -1,9 +1,9 @@
-"""Quickstart: synthesizes people, trains models of all four tasks on them, tests on others and reports.
+"""Quickstart: synthesizes people, fine-tunes the embedded models on them, tests on others and reports.
 
     make quickstart                                   # or, in an environment of your own:
     python tools/quickstart.py
 
-It trains a small backbone with heads for body parts, depth and normals; the keypoint model starts from that backbone.
+It trains the model of body parts, depth and normals and the model of keypoints that the package ships.
 The same command continues with the interrupted stage. The result is work_dirs/quickstart/report.html.
 """
 import argparse
@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = dict(
-    dense='configs/sapiens_multitask/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py',
-    pose='configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py')
+    dense='configs/sapiens_multitask/synthetic/sapiens_hybrid-10e_synthetic-256x192.py',
+    pose='configs/sapiens_pose/synthetic/sapiens_hybrid-10e_synthetic-256x192.py')
 #: Rows of the report's table: title, format, and name of the metric in the JSON files.
 METRICS = (
     ('keypoints: AP', '.3f', 'coco/AP'),
@@ -39,8 +39,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--train-images', type=int, default=700)
     parser.add_argument('--test-images', type=int, default=60)
     parser.add_argument('--epochs', type=int, help='epochs of both models (default: those of the configs)')
-    parser.add_argument('--dense-config', default=CONFIGS['dense'])
-    parser.add_argument('--pose-config', default=CONFIGS['pose'])
     return parser.parse_args()
 
 
@@ -51,7 +49,6 @@ class Quickstart:
         self.args = args
         self.folder = args.work_dir.resolve()
         self.data = self.folder / 'data'
-        self.configs = dict(dense=args.dense_config, pose=args.pose_config)
         self.seconds_file = self.folder / 'seconds.json'
         self.folder.mkdir(parents=True, exist_ok=True)
         self.seconds = json.loads(self.seconds_file.read_text()) if self.seconds_file.exists() else {}
@@ -96,22 +93,13 @@ class Quickstart:
             '--samples', 6, '--no-denoise', '--workers', self.args.processes, '--framing', 'full_body',
             '--max-persons', 1, '--preview', 0])
 
-    def prepare(self, model: str) -> Path:
-        """Saves the initial weights: the checkpoint after one iteration with a learning rate of 0."""
-        start = self.folder / f'start_{model}'
-        self.stage(f'prepare {model}', start / 'epoch_1.pth', [
-            sys.executable, 'tools/train.py', self.configs[model], '--work-dir', start, '--no-validate',
-            '--cfg-options', 'randomness.seed=0', 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.',
-            'train_dataloader.dataset.indices=1'])
-        return start / 'epoch_1.pth'
-
-    def train(self, model: str, *options: str) -> Path:
+    def train(self, model: str) -> Path:
         run_dir = self.folder / f'run_{model}'
         finished = run_dir / 'finished'
         amp = ['--amp'] if self.gpus else []  # not faster for such small models on a CPU
         self.stage(f'train {model}', finished, [
-            'bash', 'tools/dist_train.sh', self.configs[model], self.ranks, '--work-dir', run_dir, '--resume',
-            '--no-validate', *amp, '--cfg-options', 'randomness.seed=0', *self.options, *options], ['touch', finished])
+            'bash', 'tools/dist_train.sh', CONFIGS[model], self.ranks, '--work-dir', run_dir, '--resume',
+            '--no-validate', *amp, '--cfg-options', 'randomness.seed=0', *self.options], ['touch', finished])
         from sapiens_mm.engine.last_checkpoint import latest_checkpoint
         return Path(latest_checkpoint(str(run_dir))[0])
 
@@ -123,26 +111,23 @@ class Quickstart:
         show = ['--show-dir', self.folder / f'images_{model}'] if state == 'trained' else []
         options = ['--cfg-options', *self.options] if self.options else []
         self.stage(name, out, [
-            'bash', 'tools/dist_test.sh', self.configs[model], checkpoint, self.ranks, '--out', out, '--work-dir',
+            'bash', 'tools/dist_test.sh', CONFIGS[model], checkpoint, self.ranks, '--out', out, '--work-dir',
             self.folder / 'test', *show, *options])
 
     def run(self) -> Path:
         args = self.args
         self.check_settings(dict(
-            configs=self.configs, epochs=args.epochs, train_images=args.train_images,
+            configs=CONFIGS, epochs=args.epochs, train_images=args.train_images,
             test_images=args.test_images))
         self.synthesize('synthesize training people', 'train', args.train_images, 1)
         self.synthesize('synthesize test people', 'test', args.test_images, 2)
-        for model in self.configs:
-            self.test(model, 'untrained', self.prepare(model))
+        for model in CONFIGS:
+            self.test(model, 'embedded', ROOT / f'sapiens_mm/weights/sapiens_hybrid-{model}.safetensors')
         self.stage('measure constants', self.folder / 'test_constant_dense.json', [
-            sys.executable, 'tools/constant_baseline.py', self.configs['dense'], '--out',
+            sys.executable, 'tools/constant_baseline.py', CONFIGS['dense'], '--out',
             self.folder / 'test_constant_dense.json'])
-        dense = self.train('dense')
-        self.test('dense', 'trained', dense)
-        pose = self.train('pose', 'model.backbone.init_cfg.type=Pretrained',
-                          f'model.backbone.init_cfg.checkpoint={dense}')
-        self.test('pose', 'trained', pose)
+        for model in CONFIGS:
+            self.test(model, 'trained', self.train(model))
         return self.report()
 
     def check_settings(self, settings: dict) -> None:
@@ -157,7 +142,7 @@ class Quickstart:
     def report(self) -> Path:
         from quickstart_report import write_report
         columns = {}
-        for name in ('constant', 'untrained', 'trained'):
+        for name in ('constant', 'embedded', 'trained'):
             metrics = {}
             for file in sorted(self.folder.glob(f'test_{name}_*.json')):
                 metrics.update(json.loads(file.read_text())['metrics'])

@@ -23,12 +23,13 @@ figure{{display:inline-block;margin:.4em}}img{{max-width:100%}}figcaption{{color
 <h1>Quickstart: keypoints, parts, depth and normals of synthetic people</h1>
 <p>{summary}</p>
 <h2>Metrics on held-out people</h2>{metrics}
-<p>"constant" ignores the image: it predicts the most frequent class, one depth, and normals to the viewer.
+<p>"constant" ignores the image: it predicts the most frequent class, one depth, and normals to the viewer. "embedded" is
+the model that the package ships, from which training starts.
 Depth is in meters after a scale and shift per image. Depth and normals are measured on the person.</p>
 <h2>Time</h2>{times}
 <h2>Training</h2>
 <p>Parts, depth and normals</p><img alt="losses of parts, depth and normals by iteration" src="{dense_curves}">
-<p>Keypoints, starting from that backbone</p><img alt="loss and accuracy of keypoints by iteration" src="{pose_curves}">
+<p>Keypoints</p><img alt="loss and accuracy of keypoints by iteration" src="{pose_curves}">
 <h2>Parts, depth and normals</h2>
 <p>Each visualization shows the image, with the labels beside it and the predictions below. Near is yellow; normals
 are red to the right, green upwards, blue to the viewer. Depth and normals are shown on the person only.</p>

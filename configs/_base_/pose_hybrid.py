@@ -1,13 +1,13 @@
-# A small model of 17 keypoints (1.7 M parameters) at 192 x 144, that of sapiens_mm/weights/sapiens_hybrid-pose.safetensors.
+# A small model of 17 keypoints (1.7 M parameters) at 256 x 192, that of sapiens_mm/weights/sapiens_hybrid-pose.safetensors.
 _base_ = ['./pose_runtime.py', './models/sapiens_pose.py', './schedules/pose_210e.py']
 
-codec = dict(type='SapiensUDPHeatmap', input_size=(144, 192), heatmap_size=(36, 48), sigma=2, blur_kernel_size=11)
+codec = dict(type='SapiensUDPHeatmap', input_size=(192, 256), heatmap_size=(48, 64), sigma=2, blur_kernel_size=11)
 model = dict(
     backbone=dict(
         _delete_=True,
         type='SapiensHybridViT',
         arch=dict(embed_dims=160, num_layers=6, num_heads=5, feedforward_channels=160 * 2),
-        img_size=(192, 144)),
+        img_size=(256, 192)),
     head=dict(
         in_channels=32,
         out_channels=17,

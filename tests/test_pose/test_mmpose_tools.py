@@ -8,7 +8,7 @@ import pytest
 
 from sapiens_mm.apis import SapiensInferencer
 
-CONFIG = 'configs/sapiens_pose/synthetic/sapiens_hybrid-10e_synthetic-192x144.py'
+CONFIG = 'configs/sapiens_pose/synthetic/sapiens_hybrid-10e_synthetic-256x192.py'
 WEIGHTS = 'sapiens_mm/weights/sapiens_hybrid-pose.safetensors'
 
 

@@ -4,8 +4,8 @@ Photos have labels for 12 keypoints; synthetic people add the five of the face.
 sapiens_mm/weights/README.md has the trained model and its metrics.
 Data:  tools/dataset_converters/lsp.py LSPET_FOLDER LSP_FOLDER PARSE_FOLDER data/lsp (docs/datasets.md)
        tools/synthesize.py data/synthetic/train --num 1337 --size 384 288 --seed 1
-Train: tools/dist_train.sh configs/sapiens_pose/mixed/sapiens_hybrid-22e_mixed-192x144.py 2
-Test:  tools/dist_test.sh configs/sapiens_pose/mixed/sapiens_hybrid-22e_mixed-192x144.py CHECKPOINT 2
+Train: tools/dist_train.sh configs/sapiens_pose/mixed/sapiens_hybrid-28e_mixed-256x192.py 2
+Test:  tools/dist_test.sh configs/sapiens_pose/mixed/sapiens_hybrid-28e_mixed-256x192.py CHECKPOINT 2
 """
 _base_ = ['../../_base_/pose_hybrid.py', '../../_base_/datasets/pose_lsp.py']
 

@@ -2,7 +2,7 @@
 
 docs/human_in_the_loop.md uses it on corrected predictions.
 Data:  data/synthetic/{train,test}/ with images/ and annotations/person_keypoints.json, or SYNTHETIC_ROOT=FOLDER
-Train: python tools/train.py configs/sapiens_pose/synthetic/sapiens_hybrid-10e_synthetic-192x144.py
+Train: python tools/train.py configs/sapiens_pose/synthetic/sapiens_hybrid-10e_synthetic-256x192.py
 """
 _base_ = ['../../_base_/pose_hybrid.py', '../../_base_/datasets/pose_coco.py']
 

@@ -38,7 +38,7 @@ param_scheduler = [
 default_hooks = dict(checkpoint=dict(interval=1000, max_keep_ckpts=1))
 randomness = dict(seed=0)
 """
-FINETUNE = """_base_ = '{root}/configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py'
+FINETUNE = """_base_ = '{root}/configs/sapiens_pose/synthetic/sapiens_tiny-26e_synthetic-192x144.py'
 data_root = '{labeled}/'
 codec = dict(type='SapiensUDPHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=2, blur_kernel_size=11)
 model = dict(backbone=dict(img_size=(128, 96), init_cfg={init}), head=dict(decoder=codec))

@@ -1,6 +1,6 @@
 """Fine-tuning of the embedded model of 17 keypoints on your own labels, or on synthetic people.
 
-docs/human_in_the_loop.md uses it on corrected predictions.
+`make quickstart` trains it, and docs/human_in_the_loop.md uses it on corrected predictions.
 Data:  data/synthetic/{train,test}/ with images/ and annotations/person_keypoints.json, or SYNTHETIC_ROOT=FOLDER
 Train: python tools/train.py configs/sapiens_pose/synthetic/sapiens_hybrid-10e_synthetic-256x192.py
 """

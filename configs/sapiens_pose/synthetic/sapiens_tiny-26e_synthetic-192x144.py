@@ -1,13 +1,12 @@
-"""A small model of 17 keypoints (1.4 M parameters in the backbone) on a few hundred synthetic people.
+"""A small model of 17 keypoints (1.4 M parameters in the backbone) on a few hundred synthetic people, from scratch.
 
-`make quickstart` trains it, from the backbone of its model of parts, depth and normals. On two cores it takes 5
-minutes and reaches AP 0.54, AP50 0.86 on 60 held-out people. Small inputs, a narrow backbone and a high learning rate
-speed up training at the cost of accuracy: it confuses some views from behind with views from the front.
+Small inputs, a narrow backbone and a high learning rate speed up training at the cost of accuracy: the model confuses
+some views from behind with views from the front. On two cores training takes about 5 minutes.
 Data:  tools/synthesize.py data/synthetic/train --num 700 --size 256 192 --samples 6 --no-denoise --seed 1 \
            --framing full_body --max-persons 1
        (and data/synthetic/test with --num 60 --seed 2)
 Train: SYNTHETIC_ROOT=data/synthetic tools/dist_train.sh \
-           configs/sapiens_pose/synthetic/sapiens_tiny-quickstart_synthetic-192x144.py 2
+           configs/sapiens_pose/synthetic/sapiens_tiny-26e_synthetic-192x144.py 2
 """
 _base_ = [
     '../../_base_/pose_runtime.py',

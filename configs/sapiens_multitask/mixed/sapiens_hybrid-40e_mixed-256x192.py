@@ -47,8 +47,8 @@ train_dataloader = dict(
         ],
         weights=[0.45, 0.25, 0.1, 0.2],
         length=3000))
-train_cfg = dict(max_epochs=30, val_interval=30)
+train_cfg = dict(max_epochs=40, val_interval=40)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1]['end'] = 30
+param_scheduler[1]['end'] = 40
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=1, max_keep_ckpts=2))
 custom_hooks = _base_.custom_hooks + [dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.001, gamma=10)]

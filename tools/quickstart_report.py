@@ -23,8 +23,8 @@ figure{{display:inline-block;margin:.4em}}img{{max-width:100%}}figcaption{{color
 <h1>Quickstart: keypoints, parts, depth and normals of synthetic people</h1>
 <p>{summary}</p>
 <h2>Metrics on held-out people</h2>{metrics}
-<p>"constant" ignores the image: it predicts the most frequent class, one depth, and normals to the viewer. "embedded" is
-the model that the package ships, from which training starts.
+<p>"constant" ignores the image: it predicts the most frequent class, one depth, and normals to the viewer. "embedded"
+is the model that the package ships, from which training starts.
 Depth is in meters after a scale and shift per image. Depth and normals are measured on the person.</p>
 <h2>Time</h2>{times}
 <h2>Training</h2>

@@ -212,6 +212,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         'pixels of people by the segmentation')
     add('--features-layers', type=_layers, default=[-1], metavar='N,...', help='blocks of the backbone, from 0 or '
         'negative from the end (-1)')
+    _add_space_arguments(parser)
     add('--keypoint-format', default='model', choices=(*_known.KEYPOINT_FORMATS, *_known.OPENPOSE_FILES),
         help=f"keypoint set of the JSON files (%(default)s); {', '.join(_known.OPENPOSE_FILES)}: in "
         "OpenPose's layout, for the program")
@@ -221,6 +222,24 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add('--allow-urls', action='store_true', help='download inputs that are http(s) URLs, or addresses such as s3://')
     add('--url-timeout', type=_seconds, metavar='SECONDS', help='maximum time of a download (120)')
     add('--show', action='store_true', help='show results in a window')
+
+
+def _add_space_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('--normal-convention', default=_known.NORMAL_CONVENTIONS[0], choices=_known.NORMAL_CONVENTIONS, help='with '
+        '--save png or normal16, whether green is up (opengl) or down (directx) (%(default)s)')
+    add('--focal', type=_positive, metavar='PIXELS', help='with --save ply or glb, the focal length; by default the '
+        "image's longer side")
+    add('--fov', type=_checked(float, lambda angle: 0 < angle < 180, 'degrees between 0 and 180'), metavar='DEGREES',
+        help='instead, the field of view over the longer side')
+    add('--depth-range', type=_positive, nargs=2, metavar=('NEAR', 'FAR'), help='with --save ply or glb, meters from '
+        'the camera to the nearest and farthest points of people; by default the largest person measures 1.7 m')
+    add('--reference', type=_checked(str, os.path.exists, 'an existing file or folder'), help='instead, true depth in '
+        'meters, a .npy file or a folder of them by output names, to which depth is fitted on people')
+    add('--alignment', default=_known.DEPTH_ALIGNMENTS[0], choices=_known.DEPTH_ALIGNMENTS, help='what is fitted: '
+        'depth, or its inverse (%(default)s)')
+    add('--per-frame-scale', action='store_true', help='with --save ply or glb, scale each frame of a video by itself '
+        'instead of all by the median')
 
 
 def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -288,10 +307,24 @@ def _run_problems(args: argparse.Namespace, default: Callable) -> list[str]:
     if one_list and args.keypoint_format in _known.OPENPOSE_FILES:
         problems.append(f'--save: got {", ".join(one_list)} with --keypoint-format {args.keypoint_format}, expected '
                         f'one of {", ".join(_known.KEYPOINT_FORMATS)}')
-    if tasks and 'masks' in (args.save or ()) and not {'seg', *_tasks.ALIASES} & set(tasks):
-        problems.append(f'--save: got masks with --tasks {",".join(tasks)}, expected seg among them')
+    problems += _space_problems(args)
     unusable = [_input_problem(entry, args.allow_urls) for entry in args.inputs]
     return problems or (unusable if all(unusable) else [])
+
+
+def _space_problems(args: argparse.Namespace) -> list[str]:
+    tasks = {_tasks.canonical_name(task) for task in args.tasks or ()}
+    tasks |= {args.mask} - {None} if tasks else set()
+    problems = [f'--save: got {kind} with --tasks {",".join(args.tasks)}, expected {" or ".join(names)} among them'
+                for kind, needed in _known.NEEDED_TASKS.items() for names in needed
+                if tasks and kind in (args.save or ()) and tasks.isdisjoint(names)]
+    if args.focal is not None and args.fov is not None:
+        problems.append(f'--focal, --fov: got {args.focal:g} and {args.fov:g}, expected at most one of them')
+    if args.depth_range and args.reference:
+        problems.append('--depth-range, --reference: got both, expected at most one of them')
+    if args.depth_range and args.depth_range[0] >= args.depth_range[1]:
+        problems.append('--depth-range: got {:g} and {:g}, expected the nearer one first'.format(*args.depth_range))
+    return problems
 
 
 def _without_effect(args: argparse.Namespace, default: Callable) -> list[str]:
@@ -304,6 +337,10 @@ def _without_effect(args: argparse.Namespace, default: Callable) -> list[str]:
         (not args.track, 'without --track', ('detect_every', 'smooth')),
         (not args.smooth, 'without --smooth', ('smooth_min_cutoff', 'smooth_beta')),
         ('features' not in save, 'without --save features', ('features_of', 'features_pool', 'features_layers')),
+        (not {'png', 'normal16'} & save, 'without --save png or normal16', ('normal_convention', )),
+        (not args.reference, 'without --reference', ('alignment', )),
+        (not set(_known.SPACE_KINDS) & save, f'without --save {" or ".join(_known.SPACE_KINDS)}',
+         ('focal', 'fov', 'depth_range', 'reference', 'alignment', 'per_frame_scale')),
         (not args.allow_urls, 'without --allow-urls', ('url_timeout', )),
         (args.checkpoint, 'with --checkpoint', ('size', )),
         (args.boxes, 'with --boxes', ('detector', 'detector_checkpoint')),

@@ -221,7 +221,8 @@ class Collector:
     def _files(self, name: str) -> dict[str, str]:
         """Returns the staged files of a result by their suffixes, the JSON first."""
         base = self._base(name)
-        suffixes = ('.json', '.npz', '.overlay.jpg', '.sheet.jpg', '.controlnet.png', '.features.npz',
+        suffixes = ('.json', '.npz', '.overlay.jpg', '.sheet.jpg', '.controlnet.png', '.features.npz', '.normal16.png',
+                    '.matte.png', '.ply', '.glb',
                     *(f'.{task.result}.png' for task in dense_tasks().values()))
         return {suffix: base + suffix for suffix in suffixes if osp.exists(base + suffix)}
 

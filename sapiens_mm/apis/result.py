@@ -77,9 +77,9 @@ class Result:
         """(N, H, W) bool, the pixels of each person; None without parts. A pixel is of at most one person."""
         if self.parts is None:
             return None
-        return self._owners() == np.arange(len(self.boxes))[:, None, None]
+        return self._owners(self.parts != 0) == np.arange(len(self.boxes))[:, None, None]
 
-    def _owners(self) -> np.ndarray:
+    def _owners(self, people: np.ndarray) -> np.ndarray:
         strokes = [np.zeros((0, 2, 2))] * len(self.boxes)
         if self.keypoints is not None:
             number = self.keypoints.shape[1]
@@ -87,7 +87,7 @@ class Result:
                                                                                   range(number))], (-1, 2))
             shown = self.keypoint_scores >= _THRESHOLD
             strokes = [points[links[seen[links].all(1)]] for points, seen in zip(self.keypoints, shown)]
-        return owners(self.parts != 0, self.boxes, strokes)
+        return owners(people, self.boxes, strokes)
 
     @property
     def xyn(self) -> np.ndarray | None:
@@ -147,7 +147,7 @@ class Result:
         if names is not None:
             content['keypoint_names'] = names
         content['instances'] = []
-        owner = self._owners() if masks and self.parts is not None else None
+        owner = self._owners(self.parts != 0) if masks and self.parts is not None else None
         for person, (x0, y0, x1, y1, score) in enumerate(self.boxes.tolist()):
             instance = dict(category_id=1, bbox=_rounded([x0, y0, x1 - x0, y1 - y0]), score=round(score, 4))
             if self.track_ids is not None:
@@ -269,13 +269,16 @@ class Result:
     def depth_of_people(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """Returns depth (H, W), the number of the person (H, W), the image, and normals (H, W, 3) or None.
 
-        The number is -1 off people; without parts it is 0 wherever there is depth. Raises a ValueError without depth.
+        The number is -1 off people; without parts and foreground it is 0 wherever there is depth. Raises a ValueError
+        without depth.
         """
         if self.depth is None:
             raise ValueError(f'{self.name}: got a result with {", ".join(self.maps) or "no maps"}, expected depth; add '
                              'the task depth')
-        owner = np.where(self.depth != 0, 0, -1) if self.parts is None else self._owners()
-        return self.depth, np.where(self.depth != 0, owner, -1), self.image, self.normal
+        people = self.depth != 0
+        if self.parts is None and self.foreground is None:
+            return self.depth, np.where(people, 0, -1), self.image, self.normal
+        return self.depth, np.where(people, self._owners(self.mask), -1), self.image, self.normal
 
     def draw(self, threshold: float = _THRESHOLD) -> np.ndarray:
         """Draws a map (parts, else depth, normals, foreground) and skeletons over the image, (H, W, 3) uint8 RGB."""

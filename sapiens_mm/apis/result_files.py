@@ -10,21 +10,25 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..names import COLLECTED_KINDS, KINDS
+from ..formats.mesh import Surface, import_trimesh, write_glb, write_ply
+from ..formats.png import write_png16
+from ..names import COLLECTED_KINDS, KINDS, NEEDED_TASKS, NORMAL_CONVENTIONS, SPACE_KINDS
 from ..tasks import dense_tasks
 from ..utils.files import read_json, replacing
 from ..visualization.maps import bands, color_normals
 from .frames import Source
 from .result import Result, check_keypoint_format, check_one_list, frame_name
+from .space import Shot, Space
 from .video_writer import import_av
 
 #: Kinds of files that are written by default.
 DEFAULT_KINDS = dict(image={'json', 'overlay', 'sheet'}, tar={'json', 'overlay', 'sheet'}, video={'json', 'video'},
                      camera={'json', 'video'})
 _SUFFIXES = dict(json='.json', npz='.npz', overlay='.overlay.jpg', sheet='.sheet.jpg', controlnet='.controlnet.png',
-                 features='.features.npz', video='.overlay.mp4')
+                 features='.features.npz', normal16='.normal16.png', matte='.matte.png', ply='.ply', glb='.glb',
+                 video='.overlay.mp4')
 #: Kinds that an archive has instead of the folder.
-_ARCHIVED = {'json', 'npz', 'png', 'overlay', 'sheet', 'controlnet', 'features'}
+_ARCHIVED = {'png', *_SUFFIXES} - {'video'}
 _MAX_VALUE = 65535  # of a 16-bit depth PNG
 
 
@@ -32,25 +36,31 @@ class ResultFiles:
     """Files of images, frames, videos and tar files below a folder; ValueError for unknown kinds and formats.
 
     Args:
-        kinds, keypoint_format, threshold: See :class:`~sapiens_mm.apis.writer.ResultWriter`.
+        kinds, keypoint_format, threshold, space, normal_convention: See :class:`~sapiens_mm.apis.writer.ResultWriter`.
 
     Attributes:
         staging: Folder of the files to be collected; None without kinds that are.
     """
 
     def __init__(self, folder: str, kinds: Collection[str] | None = None, keypoint_format: str = 'model',
-                 threshold: float = .3):
+                 threshold: float = .3, space: Space | None = None, normal_convention: str = NORMAL_CONVENTIONS[0]):
         unknown = [kind for kind in kinds or () if kind not in KINDS]
         if unknown:
             raise ValueError(f"save: got '{unknown[0]}', expected some of {', '.join(KINDS)}")
         check_keypoint_format(keypoint_format)
         if kinds and 'video' in kinds:
             import_av()
+        if set(kinds or ()) & set(SPACE_KINDS):
+            import_trimesh()
+        if normal_convention not in NORMAL_CONVENTIONS:
+            raise ValueError(f"normal_convention: got '{normal_convention}', expected one of "
+                             f'{", ".join(NORMAL_CONVENTIONS)}')
         for kind in ('coco', 'masks', 'parquet'):
             if kinds and kind in kinds:
                 check_one_list(keypoint_format, f'save {kind}')
         self.folder, self.kinds = folder, None if kinds is None else _with_implied(set(kinds))
         self.keypoint_format, self.threshold = keypoint_format, threshold
+        self.space, self.normal_convention = space or Space(), normal_convention
         self.staging: str | None = None
         self._archives = 'tar' in (kinds or ())
 
@@ -60,6 +70,9 @@ class ResultFiles:
             if collected := set(kinds) & set(COLLECTED_KINDS):
                 raise ValueError(f'save: got {min(collected)} for a camera, which has no end, expected '
                                  'other kinds; record a video')
+            if set(kinds) & set(SPACE_KINDS) and not self.space.per_frame_scale:
+                raise ValueError('per_frame_scale: got False for points in space of a camera, which has no end, '
+                                 'expected True')
             if 'video' in kinds:
                 import_av()
         return kinds - {'video'} if source.kind in ('image', 'tar') else kinds
@@ -98,8 +111,7 @@ class ResultFiles:
                 name = content['tar']['last'] if source.kind == 'tar' else \
                     frame_name(name, content['video']['frames'] - 1)
         if name:  # else all images of a tar file are broken
-            files += [self._path(name, kind, folder)
-                      for kind in kinds & {'json', 'npz', 'overlay', 'sheet', 'controlnet', 'features'}]
+            files += [self._path(name, kind, folder) for kind in kinds & _SUFFIXES.keys() - {'video'}]
             if 'png' in kinds:
                 dense = dense_tasks()
                 files += [f'{self._base(name, folder)}.{dense[task].result}.png' for task in tasks if task in dense]
@@ -120,17 +132,30 @@ class ResultFiles:
         staged = self.staging is not None and (kind == 'json' or archived and kind in self.kinds)
         return folders + [self.staging] * staged
 
-    def write(self, result: Result) -> None:
-        """Writes the files of an image or frame, the JSON last."""
+    def write(self, result: Result, shot: Shot | None = None) -> None:
+        """Writes the files of an image or frame, the JSON last; points in space are added to a shot instead."""
         kinds = self.kinds_of(result.source)
         content = result.to_json(self.keypoint_format, self.threshold, 'masks' in kinds)
         writers = dict(npz=self._write_npz, overlay=self._write_overlay, sheet=self._write_sheet,
-                       controlnet=self._write_controlnet, features=self._write_features)
-        for kind in kinds & writers.keys():
+                       controlnet=self._write_controlnet, features=self._write_features, matte=self._write_matte,
+                       normal16=self._write_normal16)
+        missing = {kind for kind in kinds for names in NEEDED_TASKS.get(kind, ())
+                   if all(dense_tasks()[name].result not in result.maps for name in names)}
+        for kind in kinds & writers.keys() - missing:
             self._write(result.name, kind, writers[kind], result)
+        if kinds & set(SPACE_KINDS) - missing:
+            if shot is None:
+                self.write_surface(result.name, result.surface(**vars(self.space)), kinds)
+            else:
+                shot.add(result.name, *result.depth_of_people())
         if 'png' in kinds:
             content |= self._write_pngs(result)
         self._write(result.name, 'json', _write_json, content)
+
+    def write_surface(self, name: str, surface: Surface, kinds: Collection[str]) -> None:
+        for kind, write in (('ply', write_ply), ('glb', write_glb)):
+            if kind in kinds:
+                self._write(name, kind, write, surface)
 
     def write_record(self, source: Source, content: dict) -> None:
         """Writes the JSON of a whole video or tar file."""
@@ -178,6 +203,18 @@ class ResultFiles:
         Image.fromarray(result.draw_openpose(self.threshold)).save(path, 'PNG')
 
     @staticmethod
+    def _write_matte(path: str, result: Result) -> None:
+        alpha = result.mask * np.uint8(255)
+        people = np.where(alpha[..., None] > 0, result.image, np.uint8(0))
+        Image.fromarray(np.dstack([people, alpha])).save(path, 'PNG')
+
+    def _write_normal16(self, path: str, result: Result) -> None:
+        write_png16(path, encode_normals(self._directed(result.normal)), dict(convention=self.normal_convention))
+
+    def _directed(self, normals: np.ndarray) -> np.ndarray:
+        return normals if self.normal_convention == 'opengl' else normals * np.array([1, -1, 1], normals.dtype)
+
+    @staticmethod
     def _write_features(path: str, result: Result) -> None:
         with open(path, 'wb') as file:
             np.savez(file, **{f'layer_{layer}': array.astype(np.float16)
@@ -200,12 +237,13 @@ class ResultFiles:
                 image, notes = Image.fromarray(encoded), dict(near=near, step=step)
                 content[task.result] = notes
             elif task.kind == 'vectors':
-                image = Image.fromarray(color_normals(values))
+                image = Image.fromarray(color_normals(self._directed(values)))
+                notes = dict(convention=self.normal_convention)
             else:
                 image = Image.fromarray(np.rint(values.clip(0, 1) * 255).astype(np.uint8))  # values, and masks
             info = PngInfo()
             for name, value in notes.items():
-                info.add_text(name, repr(value))
+                info.add_text(name, str(value))
             with replacing(f'{base}.{task.result}.png', flush=False) as part:
                 image.save(part, 'PNG', pnginfo=info)
         return content
@@ -239,8 +277,18 @@ def kept_tasks(tasks: Sequence[str], kinds: Collection[str]) -> list[str]:
     dense = dense_tasks()
     first = [name for name in dense if name in tasks][:1]
     maps = dense if {'npz', 'png', 'sheet'} & set(kinds) else first if {'overlay', 'video'} & set(kinds) else ()
-    maps = {*maps, *(['seg'] if 'masks' in kinds else []), *(tasks[:1] if 'features' in kinds else [])}
+    maps = {*maps, *(name for kind in kinds for names in NEEDED_TASKS.get(kind, ()) for name in names),
+            *(['normal'] if set(SPACE_KINDS) & set(kinds) else []), *(tasks[:1] if 'features' in kinds else [])}
     return [task for task in tasks if task not in dense or task in maps]
+
+
+def encode_normals(normals: np.ndarray) -> np.ndarray:
+    """Encodes normals (H, W, 3) as uint16, ``n = value / 32767.5 - 1``; 0 where they are 0."""
+    encoded = np.zeros(normals.shape, np.uint16)
+    for band in bands(normals.shape):
+        values = np.rint((normals[band].astype(np.float64) + 1) * (_MAX_VALUE / 2)).clip(0, _MAX_VALUE)
+        encoded[band] = np.where((normals[band] != 0).any(axis=-1, keepdims=True), np.nan_to_num(values), 0)
+    return encoded
 
 
 def encode_depth(depth: np.ndarray) -> tuple[np.ndarray, float, float]:

@@ -5,7 +5,7 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from tqdm import tqdm
 
 from ..engine.checkpoint import CheckpointError
-from ..names import KINDS
+from ..names import DEPTH_ALIGNMENTS, KINDS, NEEDED_TASKS, NORMAL_CONVENTIONS, SPACE_KINDS
 from ..tasks import canonical_name, is_pose
 from ..utils.files import locked
 from ..utils.text import some, with_option
@@ -33,6 +33,7 @@ from .result import Result
 from .result_files import kept_tasks
 from .smoothing import OneEuro
 from .sources import find_sources
+from .space import Space
 from .writer import ResultWriter
 
 
@@ -70,6 +71,13 @@ class RunOptions:
     features_of: str = 'frame'
     features_pool: str | None = None
     features_layers: Sequence[int] = (-1, )
+    normal_convention: str = NORMAL_CONVENTIONS[0]
+    focal: float | None = None
+    fov: float | None = None
+    depth_range: Sequence[float] | None = None
+    reference: str | None = None
+    alignment: str = DEPTH_ALIGNMENTS[0]
+    per_frame_scale: bool = False
     keypoint_format: str = 'model'
     keypoint_threshold: float = .3
     resume: bool = False
@@ -85,6 +93,17 @@ class RunOptions:
     @property
     def one_euro(self) -> OneEuro | None:
         return OneEuro(self.smooth_min_cutoff, self.smooth_beta) if self.smooth else None
+
+    @property
+    def space(self) -> Space:
+        return Space(self.focal, self.fov, self.depth_range and tuple(self.depth_range), self.reference,
+                     self.alignment, self.per_frame_scale)
+
+    def drawing(self, kinds: Collection[str]) -> dict:
+        """Returns the settings, for ``meta.json``, by which maps become files of some kinds."""
+        settings = dict(space=self.space.describe()) if set(kinds) & set(SPACE_KINDS) else {}
+        return settings | (dict(normal_convention=self.normal_convention) if 'normal16' in kinds or (
+            self.normal_convention != NORMAL_CONVENTIONS[0]) else {})
 
     @property
     def limits(self) -> dict:
@@ -126,7 +145,8 @@ def run(options: RunOptions) -> int:
             if exists:
                 stack.enter_context(locked(options.out, shared=options.shard is not None))
             writer = ResultWriter(options.out, options.save, options.keypoint_format, options.keypoint_threshold,
-                                  resume=options.resume, shard=options.shard)
+                                  resume=options.resume, shard=options.shard, space=options.space,
+                                  normal_convention=options.normal_convention)
             writer.files.check_names(sources)
             before = _read_meta(writer, _warn if options.resume else lambda message: None)
             kinds = _kinds(options, writer, sources)
@@ -143,12 +163,11 @@ def run(options: RunOptions) -> int:
                 return _report_all_done(options, before, planned, summary)
             inferencer = _load(options, kinds, all(source.kind == 'image' for source in sources), _warn)
             _expect_keypoints(options, inferencer, writer, kinds)
-            if 'masks' in (options.save or ()) and 'seg' not in inferencer.tasks:
-                raise ValueError(f'save: got masks without seg ({", ".join(inferencer.tasks)}), expected the task seg')
+            _expect_tasks(options, inferencer)
             writer.make_folder()
             if not exists:
                 stack.enter_context(locked(options.out, shared=options.shard is not None))
-            _write_meta(options, inferencer, writer, before)
+            _write_meta(options, inferencer, writer, before, kinds)
         except (CheckpointError, ImportError, OSError, ValueError) as error:
             _warn(with_option(error, {option.name for option in fields(RunOptions)} - {'inputs'}))
             return 2
@@ -198,7 +217,7 @@ def _planned_meta(options: RunOptions, before: dict, kinds: set[str]) -> dict:
                     flip_test=options.flip_test, maps_of='persons' if options.per_person else 'frame',
                     **options.limits, track=options.track, detect_every=options.detect_every,
                     smooth=options.one_euro and asdict(options.one_euro), steady=options.steady,
-                    mask=options.mask if options.mask in tasks else None))
+                    mask=options.mask if options.mask in tasks else None, **options.drawing(kinds)))
 
 
 def _report_all_done(options: RunOptions, before: dict, planned: dict, summary: Summary) -> int:
@@ -264,13 +283,21 @@ def _expect_keypoints(options: RunOptions, inferencer: SapiensInferencer, writer
         writer.collector.expect(names, inferencer.metainfo['pose']['skeleton_links'] if own else None)
 
 
+def _expect_tasks(options: RunOptions, inferencer: SapiensInferencer) -> None:
+    for kind in options.save or ():
+        for names in NEEDED_TASKS.get(kind, ()):
+            if not set(names) & set(inferencer.tasks):
+                raise ValueError(f'save: got {kind} with the tasks {", ".join(inferencer.tasks)}, expected '
+                                 f'{" or ".join(names)} among them')
+
+
 def _check_kept(tasks: Sequence[str], kinds: set[str], mask: str | None, images_only: bool,
                 warn: Callable[[str], None]) -> list[str]:
     kept = _kept(tasks, kinds, mask)
     dropped = [task for task in tasks if task not in kept]
     if dropped:
         keeping = [kind for kind in (*KINDS, '--show') if kind in kinds]
-        ways = [kind for kind in KINDS if set(dropped) <= set(kept_tasks(tasks, {kind}))
+        ways = [kind for kind in KINDS if kind not in SPACE_KINDS and set(dropped) <= set(kept_tasks(tasks, {kind}))
                 and not (images_only and kind == 'video')]
         text = (f'{", ".join(dropped)}: results are not kept by {", ".join(keeping)}; add '
                 f'{", ".join(ways[:-1])} or {ways[-1]} to --save')
@@ -280,9 +307,11 @@ def _check_kept(tasks: Sequence[str], kinds: set[str], mask: str | None, images_
     return kept
 
 
-def _write_meta(options: RunOptions, inferencer: SapiensInferencer, writer: ResultWriter, before: dict) -> None:
+def _write_meta(options: RunOptions, inferencer: SapiensInferencer, writer: ResultWriter, before: dict,
+                kinds: set[str]) -> None:
     meta = {**inferencer.describe(), 'python': platform.python_version(), 'inputs': list(options.inputs),
             'keypoint_format': options.keypoint_format}
+    meta['protocol'] |= options.drawing(kinds)
     if options.boxes:
         meta |= dict(boxes_of=options.boxes, protocol={**meta['protocol'], **options.limits})
     differ = meta_differences(before, meta)

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ..formats.mesh import Surface
+from ..names import DEPTH_ALIGNMENTS
 from ..utils.alignment import align_depth, fit_depth
+from ..utils.text import first_line
 from ..visualization.maps import depth_limits
 
-#: How a reference is fitted; see :func:`~sapiens_mm.utils.alignment.fit_depth`.
-ALIGNMENTS = 'scale-shift', 'scale-shift-inverse'
 #: Without a reference or a range, the largest person has this size in meters, and people this depth.
 PERSON_SIZE, PERSON_DEPTH = 1.7, .4
 #: Without a focal length or a field of view, the focal length is the image's longer side: 53 degrees.
@@ -22,6 +22,10 @@ _FOV = 2 * math.degrees(math.atan(.5))
 _NEAR, _FAR, _LEAST = .1, 100., 1e-3
 #: Least number of pixels that a scale and a shift are fitted to.
 _LEAST_PIXELS = 10
+
+
+class ReferenceProblem(OSError, ValueError):
+    """A reference that is missing, cannot be read, or does not fit; the input counts as not written."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,14 @@ class Space:
         reference: Instead, true depth in meters: a ``.npy`` file (H, W) of the image's size, or a folder of such files
             by output names (``a.jpg.npy``). Values that are not finite or not above 0 do not count. By default the
             largest person is 1.7 m high or wide, and people are 0.4 m deep.
-        alignment: How the reference is fitted on people, one of `ALIGNMENTS`.
+        alignment: How the reference is fitted on people, one of :data:`~sapiens_mm.names.DEPTH_ALIGNMENTS`.
         per_frame_scale: Whether each frame of a video has its own scale; by default all have the median one.
     """
     focal: float | None = None
     fov: float | None = None
     depth_range: tuple[float, float] | None = None
     reference: str | os.PathLike | None = None
-    alignment: str = ALIGNMENTS[0]
+    alignment: str = DEPTH_ALIGNMENTS[0]
     per_frame_scale: bool = False
 
     def __post_init__(self):
@@ -58,8 +62,8 @@ class Space:
         if self.depth_range is not None and not _NEAR <= self.depth_range[0] < self.depth_range[-1] <= _FAR:
             raise ValueError(f'depth_range: got {self.depth_range}, expected two numbers of meters, the nearer one '
                              f'first, from {_NEAR} to {_FAR:g}')
-        if self.alignment not in ALIGNMENTS:
-            raise ValueError(f"alignment: got '{self.alignment}', expected one of {', '.join(ALIGNMENTS)}")
+        if self.alignment not in DEPTH_ALIGNMENTS:
+            raise ValueError(f"alignment: got '{self.alignment}', expected one of {', '.join(DEPTH_ALIGNMENTS)}")
         if self.reference is not None and not os.path.exists(self.reference):
             raise ValueError(f'reference: got {self.reference}, which does not exist, expected a .npy file or a folder')
 
@@ -67,10 +71,10 @@ class Space:
         return {**asdict(self), 'reference': None if self.reference is None else os.fspath(self.reference)}
 
     def fit(self, depth: np.ndarray, owner: np.ndarray, name: str = '') -> 'Fit | None':
-        """Returns the scale of people's depth (H, W), None without people or, in a folder, without a reference.
+        """Returns the scale of people's depth (H, W), None without people.
 
-        ``owner`` (H, W) is the number of the person, -1 off people; ``name`` is that of the output. Raises a ValueError
-        if the reference does not fit the depth or has another size, and an OSError if it cannot be read.
+        ``owner`` (H, W) is the number of the person, -1 off people; ``name`` is that of the output. Raises a
+        :class:`ReferenceProblem`, an OSError and ValueError.
         """
         people = (owner >= 0) & np.isfinite(depth)
         limits = depth_limits(depth, people)
@@ -83,7 +87,7 @@ class Space:
             focal_length_from='given' if self.focal is not None else
             f'field of view of {fov:.4g} degrees, {"assumed" if self.fov is None else "given"}')
         if self.reference is not None:
-            return self._fit_reference(depth, people, name, focal, notes)
+            return self._fit_reference(self.reference_of(name), depth, people, focal, notes)
         near, far = self.depth_range or _assumed_range(owner, focal)
         notes |= dict(depth_from=f'range from {near:.4g} to {far:.4g} meters, ' + (
             'given' if self.depth_range else f'assumed: the largest person measures {PERSON_SIZE} meters, and people '
@@ -92,24 +96,25 @@ class Space:
         scale = (far - near) / spread if spread > 1e-6 * abs(limits[1]) else 0.
         return Fit(focal, scale, near - scale * limits[0] if scale else (near + far) / 2, 'scale-shift', notes)
 
-    def _fit_reference(self, depth, people, name: str, focal: float, notes: dict) -> 'Fit | None':
+    def reference_of(self, name: str) -> Path:
+        """Returns the path of the reference of an output."""
         path = Path(self.reference)
-        if path.is_dir():
-            path = path / f'{name}.npy'
-            if not path.exists():
-                return None
+        return path / f'{name}.npy' if path.is_dir() else path
+
+    def _fit_reference(self, path: Path, depth, people, focal: float, notes: dict) -> 'Fit':
         true = read_reference(path, depth.shape)
         people = people & (true >= _NEAR) & (true <= _FAR)  # not NaN
         if people.sum() < _LEAST_PIXELS:
-            raise ValueError(f'reference {path}: got {people.sum()} pixels of people from {_NEAR} to {_FAR:g} meters, '
-                             f'expected at least {_LEAST_PIXELS}')
+            raise ReferenceProblem(f'reference {path}: got {people.sum()} pixels of people from {_NEAR} to {_FAR:g} '
+                                   f'meters, expected at least {_LEAST_PIXELS}')
         p = depth[people].astype(np.float64)
         scale, shift, swapped = fit_depth(p, true[people].astype(np.float64), self.alignment)
         fit = Fit(focal, scale, shift, self.alignment, notes)
         spread = np.ptp(fit.meters(np.percentile(p, (1, 99))))
         if swapped or not spread >= _LEAST:
-            raise ValueError(f'reference {path}: got a scale of {scale:.3g}, by which people are {spread:.2g} meters '
-                             f'deep{" and inside out" if swapped else ""}, expected depth in meters of the same image')
+            raise ReferenceProblem(
+                f'reference {path}: got a scale of {scale:.3g}, by which people are {spread:.2g} meters deep'
+                f'{" and inside out" if swapped else ""}, expected depth in meters of the same image')
         return replace(fit, notes={**notes, 'depth_from': f'{self.alignment} fitted on people to {path.name}'})
 
 
@@ -120,14 +125,14 @@ def _assumed_range(owner: np.ndarray, focal: float) -> tuple[float, float]:
 
 
 def read_reference(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
-    """Reads true depth (H, W) in meters; raises a ValueError for another size or content."""
+    """Reads true depth (H, W) in meters; raises a :class:`ReferenceProblem`."""
     try:
         true = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f'reference {path}: got a file that is no .npy array ({error}), expected one') from error
+    except (OSError, ValueError, EOFError) as error:
+        raise ReferenceProblem(f'reference {path}: got {first_line(error)}, expected a .npy array') from error
     if not isinstance(true, np.ndarray) or true.shape != size or true.dtype.kind not in 'fiu':
         got = f'{true.dtype} {true.shape}' if isinstance(true, np.ndarray) else 'several arrays'
-        raise ValueError(f'reference {path}: got {got}, expected numbers {size}, the size of the image')
+        raise ReferenceProblem(f'reference {path}: got {got}, expected numbers {size}, the size of the image')
     return true
 
 
@@ -182,13 +187,19 @@ class Shot:
         self._folder = TemporaryDirectory(prefix='sapiens_mm_')
         self._names: list[str] = []
         self._fits: list[Fit] = []
+        self._people = False
 
     def add(self, name: str, depth: np.ndarray, owner: np.ndarray, image: np.ndarray, normals: np.ndarray | None
             ) -> None:
-        """Adds a frame; see :func:`surface`. Raises errors as :meth:`Space.fit`."""
-        fit = self.space.fit(depth, owner, name)
-        self._fits += [] if fit is None else [fit]
+        """Adds a frame; see :func:`surface`. Raises errors as :meth:`Space.fit`.
+
+        A frame without a reference in a folder of them has the scale of the others.
+        """
+        if self.space.reference is None or self.space.reference_of(name).exists():
+            fit = self.space.fit(depth, owner, name)
+            self._fits += [] if fit is None else [fit]
         people = owner >= 0
+        self._people |= bool(people.any())
         arrays = dict(depth=depth, image=image) | ({} if normals is None else dict(normals=normals))
         np.savez_compressed(self._path(len(self._names)), owner=owner, **{
             key: np.where(people if array.ndim == 2 else people[..., None], array, 0).astype(array.dtype)
@@ -199,8 +210,14 @@ class Shot:
         return os.path.join(self._folder.name, f'{number:06d}.npz')
 
     def finish(self) -> Iterator[tuple[str, Surface]]:
-        """Yields the name and the surface of each frame, all of one scale, and removes the frames."""
+        """Yields the name and the surface of each frame, all of one scale, and removes the frames.
+
+        Raises a :class:`ReferenceProblem` if no frame has a reference.
+        """
         with self._folder:
+            if not self._fits and self._people:
+                raise ReferenceProblem(f'reference {self.space.reference}: got none of {self._names[0]} and other '
+                                       'frames, expected at least one')
             fit = median_fit(self._fits) if self._fits else None
             for number, name in enumerate(self._names):
                 with np.load(self._path(number)) as arrays:

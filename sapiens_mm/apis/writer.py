@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from ..names import COLLECTED_KINDS
+from ..names import COLLECTED_KINDS, NORMAL_CONVENTIONS, SPACE_KINDS
 from .collect import Collector, Ended
 from .frames import Source
 from .meta import meta_path, read_meta
 from .result import Result
 from .result_files import ResultFiles
+from .space import Shot, Space
 from .video_writer import VideoWriter
 
 
@@ -28,6 +29,9 @@ class ResultWriter:
         on_error: Called with a source and the error if a result cannot be written; other results are still written. By
             default the error is raised.
         resume: Keep the images of earlier tables, archives and ``coco.json``.
+        space: Scale and camera of ``'ply'`` and ``'glb'``. Those of a video are written when it is closed, since all of
+            its frames have one scale, unless ``per_frame_scale`` is set.
+        normal_convention: Direction of green in images of normals, ``'opengl'`` (up) or ``'directx'`` (down).
         shard: (index, number) of a run that shares the folder with other shards: its ``meta.json``, tables, archives
             and ``coco.json`` have other names.
 
@@ -39,9 +43,10 @@ class ResultWriter:
 
     def __init__(self, folder: str | os.PathLike, kinds: Collection[str] | None = None, keypoint_format: str = 'model',
                  threshold: float = .3, on_error: Callable[[Source, OSError], None] | None = None,
-                 resume: bool = False, shard: tuple[int, int] | None = None):
+                 resume: bool = False, shard: tuple[int, int] | None = None, space: Space | None = None,
+                 normal_convention: str = NORMAL_CONVENTIONS[0]):
         self.folder, self.on_error = os.fspath(folder), on_error
-        self.files = ResultFiles(self.folder, kinds, keypoint_format, threshold)
+        self.files = ResultFiles(self.folder, kinds, keypoint_format, threshold, space, normal_convention)
         self.meta_path = meta_path(self.folder, shard)
         collected = [kind for kind in COLLECTED_KINDS if kind in (kinds or ())]
         self.collector = Collector(self.folder, collected, shard, resume, threshold) if collected else None
@@ -52,6 +57,7 @@ class ResultWriter:
         self._unwritten: set[str] = set()  # names of tar files with images that could not be written
         self._video: VideoWriter | None = None
         self._source: Source | None = None
+        self._shot: Shot | None = None
         self._frames, self._last, self._resume = 0, '', resume
 
     def __enter__(self) -> 'ResultWriter':
@@ -82,13 +88,16 @@ class ResultWriter:
         if result.source is not self._source:
             self.close()
             self._source, self._frames = result.source, 0
+            in_space = self.files.kinds_of(result.source) & set(SPACE_KINDS)
+            if in_space and result.source.kind == 'video' and not self.files.space.per_frame_scale:
+                self._shot = Shot(self.files.space)
         if 'video' in self.files.kinds_of(result.source):
             with self._reported(result.source):
                 if self._video is None:
                     self._video = VideoWriter(self.files.video_path(result.source), result.rate)
                 self._video.append(result.draw(self.files.threshold), result.time)
         with self._reported(result.source):
-            self.files.write(result)
+            self.files.write(result, self._shot)
             self._frames += 1
             self._last = result.name
             return True
@@ -105,11 +114,15 @@ class ResultWriter:
     def close(self, complete: bool = True) -> None:
         """Finishes the current source; ``complete``: all of its frames were written."""
         self._stopped |= not complete
-        video, source = self._video, self._source
-        self._video = self._source = None
+        video, source, shot = self._video, self._source, self._shot
+        self._video = self._source = self._shot = None
         if video is not None:
             with self._reported(source):
                 video.close()
+        if shot is not None:
+            with self._reported(source):
+                for name, surface in shot.finish():
+                    self.files.write_surface(name, surface, self.files.kinds_of(source))
         if source is not None and complete and not source.tar:
             self._end(source, dict(video=dict(file=source.path, frames=self._frames)))
 

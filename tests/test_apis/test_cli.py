@@ -82,6 +82,15 @@ def test_help_and_wrong_options_need_no_torch(start, args, text):
     ('. --save coco --keypoint-format openpose', ['--save: got coco']),
     ('. --save masks --keypoint-format pose2sim', ['--save', 'masks', 'pose2sim']),
     ('. --save masks --tasks pose-17', ['--save: got masks', 'seg']),
+    *((f'. --save glb {args}', values) for args, values in (
+        ('--tasks pose-17,seg', ['--save: got glb', 'depth']), ('--focal 0', ['--focal', "'0'"]),
+        ('--fov 180', ['--fov', "'180'"]), ('--focal 900 --fov 40', ['--focal', '900', '40']),
+        ('--depth-range 2 1', ['--depth-range', '2 and 1']), ('--depth-range 0 1', ['--depth-range', "'0'"]),
+        (f'--depth-range 1 2 --reference {__file__}', ['--depth-range', '--reference']),
+        ('--reference no.npy', ['--reference', "'no.npy'"]), ('--alignment none', ['--alignment', "'none'"]),
+        ('--normal-convention vulkan', ['--normal-convention', "'vulkan'"]))),
+    ('. --save normal16 --tasks depth', ['--save: got normal16', 'normal']),
+    ('. --save matte --tasks depth', ['--save: got matte', 'seg']),
     ('. --features-layers a', ['--features-layers', "'a'"]),
     *((f'. {args}', [args.split()[0], value]) for args, value in (
         ('--features-of person', '--save features'), ('--features-pool mean --save json', '--save features'),
@@ -92,6 +101,9 @@ def test_help_and_wrong_options_need_no_torch(start, args, text):
         ('--detector-checkpoint a.pth --detector parts', '--detector parts'),
         ('--score-threshold .5 --detector none', '--detector none'), ('--max-persons 2 --detector none', 'none'),
         ('--detector parts --tasks depth', '--per-person'), ('--per-person --tasks pose-17', '--per-person'),
+        ('--focal 900', 'ply'), ('--fov 40 --save png', 'ply'), ('--depth-range 1 2', 'ply'),
+        (f'--reference {__file__} --save matte', 'ply'), ('--per-frame-scale --save json', 'ply'),
+        ('--alignment scale-shift-inverse --save ply', '--reference'), ('--normal-convention directx', 'normal16'),
         ('--steady --tasks normal', 'depth'), ('--mask seg --tasks seg', 'or normal'),
         ('--keypoint-threshold .5 --save json,png', '--save json,png')))])
 def test_options_that_are_refused_before_imports(monkeypatch, capsys, args, values):

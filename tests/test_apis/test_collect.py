@@ -186,7 +186,7 @@ def test_an_archive_has_the_files_of_other_kinds(tmp_path):
     from webdataset.tariterators import group_by_keys, tar_file_iterator
     names = ['a.jpg', 'a.png', 'x/a.jpg', 'v1.2 ü.jpg', '.hidden.jpg', 'nothing', f'{"long" * 30}.jpg']
     write(tmp_path / 'files', ['json', 'png', 'npz'], map(make_result, names))
-    write(tmp_path / 'tar', ['json', 'png', 'npz', 'tar'], map(make_result, names))
+    write(tmp_path / 'tar', ['json', 'png', 'npz', 'matte', 'tar'], map(make_result, names))
     assert names_in(tmp_path / 'tar') == ['samples-00000.jsonl', 'samples-00000.tar']
     found = samples(tmp_path / 'tar')
     assert [(key, image) for key, image, _ in found] == [
@@ -195,6 +195,7 @@ def test_an_archive_has_the_files_of_other_kinds(tmp_path):
     for _, image, files in found:
         for suffix in ('.json', '.parts.png', '.npz'):
             assert files[suffix] == (tmp_path / 'files' / f'{image}{suffix}').read_bytes()
+        assert '.matte.png' in files
     with open(tmp_path / 'tar/samples-00000.tar', 'rb') as file:
         grouped = list(group_by_keys(dict(member, __url__='') for member in tar_file_iterator(file)))
     assert [sample['__key__'] for sample in grouped] == [key for key, _, _ in found]

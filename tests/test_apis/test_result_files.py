@@ -2,12 +2,14 @@
 import json
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from sapiens_mm.apis.frames import Source
 from sapiens_mm.apis.result_files import encode_depth, kept_tasks
+from sapiens_mm.apis.space import Space
 from sapiens_mm.apis.writer import ResultWriter
 from sapiens_mm.vocabularies.body_parts import PART_COLORS, PART_NAMES
 from sapiens_mm.vocabularies.keypoints import KEYPOINT_NAMES
@@ -22,6 +24,12 @@ def test_invalid_arguments(tmp_path, monkeypatch):
         ResultWriter(tmp_path, ['json', 'gif'])
     with pytest.raises(ValueError, match='h36m'):
         ResultWriter(tmp_path, ['json'], 'h36m')
+    with pytest.raises(ValueError, match='vulkan'):
+        ResultWriter(tmp_path, ['png'], normal_convention='vulkan')
+    monkeypatch.setitem(sys.modules, 'trimesh', None)
+    for kind in ('ply', 'glb'):
+        with pytest.raises(ValueError, match=r'sapiens_mm\[mesh\]'):
+            ResultWriter(tmp_path, [kind])
     monkeypatch.setitem(sys.modules, 'av', None)
     with pytest.raises(ValueError, match='pip install av'):
         ResultWriter(tmp_path, ['video'])
@@ -58,6 +66,56 @@ def test_files_hold_the_result(tmp_path):
     assert np.abs(restored - result.normal)[mask].max() < 1 / 127
     with Image.open(f'{base}.overlay.jpg') as overlay:
         assert overlay.size == (81, 61)
+
+
+@pytest.mark.parametrize(('convention', 'green'), [('opengl', 1), ('directx', -1)])
+def test_normals_of_8_and_16_bits_in_both_conventions(convention, green, tmp_path):
+    result = make_result()
+    with ResultWriter(tmp_path, ['png', 'normal16'], normal_convention=convention) as writer:
+        writer.write(result)
+    mask = (result.normal != 0).any(axis=-1)
+    for name, levels in (('normal', 127.5), ('normal16', 32767.5)):
+        path = tmp_path / f'x/a.jpg.{name}.png'
+        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1]
+        np.testing.assert_allclose((values / levels - 1)[mask], result.normal[mask] * [1, green, 1], atol=1 / levels)
+        assert not values[~mask].any()
+        with Image.open(path) as image:
+            assert image.text['convention'] == convention
+
+
+def test_a_matte_shows_people_only(tmp_path):
+    result = make_result()
+    with ResultWriter(tmp_path, ['matte']) as writer:
+        writer.write(result)
+    with Image.open(tmp_path / 'x/a.jpg.matte.png') as matte:
+        assert matte.mode == 'RGBA'
+        white = Image.new('RGBA', matte.size, 'white')
+        white.alpha_composite(matte)
+    expected = np.where((result.parts != 0)[..., None], result.image, 255)
+    np.testing.assert_array_equal(np.asarray(white)[..., :3], expected)
+
+
+def test_points_and_meshes_of_an_image(tmp_path):
+    trimesh = pytest.importorskip('trimesh')
+    result, space = make_result(), Space(fov=40, depth_range=(1, 2))
+    with ResultWriter(tmp_path, ['ply', 'glb'], space=space) as writer:
+        writer.write(result)
+        assert writer.is_done(result.source)
+    (tmp_path / 'x/a.jpg.ply').unlink()
+    assert not writer.is_done(result.source)
+    scene = trimesh.load_scene(tmp_path / 'x/a.jpg.glb', process=False)
+    expected = result.mesh(fov=40, depth_range=(1, 2))
+    assert scene.metadata == expected.metadata
+    for name, mesh in expected.geometry.items():
+        np.testing.assert_array_equal(scene.geometry[name].faces, mesh.faces)
+
+
+def test_kinds_without_their_maps_are_left_out(tmp_path):
+    result = make_result()
+    result.maps = {}
+    with ResultWriter(tmp_path, ['ply', 'glb', 'matte', 'normal16']) as writer:
+        writer.write(result)
+    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['a.jpg.json']
 
 
 def test_depth_of_nobody_and_of_a_plane():

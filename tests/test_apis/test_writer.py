@@ -11,6 +11,7 @@ from sapiens_mm.apis.frames import Source, read_frames
 from sapiens_mm.apis.meta import read_meta, write_meta
 from sapiens_mm.apis.result_files import kept_tasks
 from sapiens_mm.apis.sources import find_sources
+from sapiens_mm.apis.space import Space
 from sapiens_mm.apis.writer import ResultWriter
 from sapiens_mm.formats import coco
 from sapiens_mm.formats.rle import decode_coco
@@ -63,6 +64,73 @@ def test_a_truncated_video_is_not_done(tmp_path):
         raise KeyError
     assert (tmp_path / 'other/clip.mp4.overlay.mp4').exists()
     assert not writer.is_done(frame.source)
+
+
+def shot(depth=(1., 1.2, 3.)):
+    """Frames whose depths differ by factors."""
+    frames = [make_result('clip.mp4', 'video', index) for index in range(len(depth))]
+    for frame, factor in zip(frames, depth):
+        frame.source, frame.maps = frames[0].source, {**make_result('clip.mp4', 'video', 0).maps}
+        frame.maps['depth'] = frame.depth * np.float32(factor)
+    return frames
+
+
+def depths_of(folder, number):
+    trimesh = pytest.importorskip('trimesh')
+    return [-trimesh.load(folder / f'clip.mp4.frames/{index:06d}.ply').vertices[:, 2] for index in range(number)]
+
+
+def test_frames_of_a_video_have_one_scale(tmp_path):
+    frames, space = shot(), Space(depth_range=(1, 2))
+    with ResultWriter(tmp_path, ['ply'], space=space) as writer:
+        for frame in frames:
+            assert writer.write(frame)
+            assert not list(tmp_path.rglob('*.ply'))
+            assert not writer.is_done(frame.source)
+    assert writer.is_done(frames[0].source)
+    first, second, third = depths_of(tmp_path, 3)
+    # One line for all frames: depths keep their ratios of differences.
+    assert np.ptp(second) / np.ptp(first) == pytest.approx(1.2, rel=1e-3)
+    assert np.ptp(third) / np.ptp(first) == pytest.approx(3, rel=1e-3)
+    with ResultWriter(tmp_path / 'each', ['ply'], space=replace(space, per_frame_scale=True)) as writer:
+        for number, frame in enumerate(frames):
+            writer.write(frame)
+            assert len(list((tmp_path / 'each').rglob('*.ply'))) == number + 1
+    for depths in depths_of(tmp_path / 'each', 3):
+        np.testing.assert_allclose(np.percentile(depths, (1, 99)), (1, 2), atol=.01)
+
+
+def test_a_camera_has_no_scale_of_all_frames(tmp_path):
+    pytest.importorskip('trimesh')
+    camera = make_result('camera', 'camera', 0)
+    with pytest.raises(ValueError, match='per_frame_scale'):
+        ResultWriter(tmp_path, ['glb']).write(camera)
+    assert ResultWriter(tmp_path, ['glb'], space=Space(per_frame_scale=True)).write(camera)
+
+
+@pytest.mark.parametrize('kind', ['image', 'video'])
+def test_references_that_do_not_fit_are_errors_of_their_inputs(kind, tmp_path):
+    pytest.importorskip('trimesh')
+    results, errors = [make_result()] if kind == 'image' else shot(), []
+    (tmp_path / 'true').mkdir()
+    with ResultWriter(tmp_path / 'out', ['ply'], space=Space(reference=tmp_path / 'true'),
+                      on_error=lambda source, error: errors.append(str(error))) as writer:
+        for result in results:
+            writer.write(result)
+    assert len(errors) == 1
+    assert results[0].name in errors[0]
+    assert not writer.is_done(results[0].source)
+    # A frame without a reference has the scale of the others.
+    path = tmp_path / f'true/{results[0].name}.npy'
+    path.parent.mkdir(parents=True)
+    np.save(path, np.where(results[0].depth != 0, results[0].depth * 2 + 1, 0))
+    with ResultWriter(tmp_path / 'out', ['ply'], space=Space(reference=tmp_path / 'true')) as writer:
+        for result in results:
+            writer.write(result)
+    assert writer.is_done(results[0].source)
+    if kind == 'video':
+        depth = results[1].depth
+        np.testing.assert_allclose(depths_of(tmp_path / 'out', 2)[1], depth[depth != 0] * 2 + 1, rtol=1e-5)
 
 
 def test_write_errors_can_be_handled(tmp_path):

@@ -22,7 +22,7 @@ def open_folder(out: str | os.PathLike, **settings: Any) -> Path:
         if differ:
             raise ValueError(f'{out}: got a conversion with {differ:.500}, expected equal settings; give another '
                              'folder, or the same settings to continue it')
-    elif out.exists() and any(out.iterdir()):
+    elif out.exists() and any(path.name != 'settings.json.part' for path in out.iterdir()):  # of a killed process
         raise ValueError(f'{out}: got a folder with other files, expected an empty one or an earlier conversion; give '
                          'another folder')
     else:
@@ -52,12 +52,18 @@ def read_mat(path: Path, name: str) -> np.ndarray:
     return content[name]
 
 
-def copy_image(source: Path, target: Path) -> tuple[int, int]:
-    """Copies a whole image unless it is there, and returns its (height, width) as stored.
+def is_current(target: Path, *sources: Path) -> bool:
+    """Whether a file made from ``sources`` exists and none of them is newer; an OSError if one is missing."""
+    return target.exists() and target.stat().st_mtime_ns >= max(source.stat().st_mtime_ns for source in sources)
 
-    An OSError if it is missing, a ValueError if it is damaged or marked as rotated, which labels of its pixels are not.
+
+def copy_image(source: Path, target: Path) -> tuple[int, int]:
+    """Copies a whole image, unless an equally large copy that is not older exists, and returns its (height, width).
+
+    The size is as stored. An OSError if it is missing, a ValueError if it is damaged or marked as rotated, which labels
+    of its pixels are not.
     """
-    done = target.exists()
+    done = is_current(target, source) and target.stat().st_size == source.stat().st_size
     data = (target if done else source).read_bytes()
     try:
         if not done:

@@ -68,6 +68,12 @@ def convert_lsp(folders: Sequence[str | os.PathLike], out: str | os.PathLike,
         for index in progress(np.concatenate(list(splits.values())).tolist(), source.name):
             name = f'{source.name}/{source.images[index].name}'
             height, width = copy_image(source.images[index], out / 'images' / name)
+            points = source.joints[index][source.visible[index] > 0]
+            # In the three datasets at most 2 of 14 joints are.
+            if (outside := ((points < 0) | (points > (width, height))).any(1).sum()) > len(points) / 2:
+                raise ValueError(f'{source.images[index]}: got {outside} of {len(points)} joints outside of its '
+                                 f'{width} x {height} pixels, expected joints of this image; take both from the same '
+                                 'source')
             number = _FIRST_IDS[source.name] + index + 1
             images[index] = dict(id=number, file_name=name, width=width, height=height)
             annotations[index] = dict(id=number, image_id=number, category_id=1, iscrowd=0, **_person(

@@ -19,7 +19,7 @@ from ..utils.files import replacing
 from ..utils.images import header_of, open_image
 from ..utils.text import first_line, some
 from ..vocabularies.body_parts import IGNORED_PART, PART_COLORS, PART_IDS
-from .files import copy_image, open_folder, read_mat
+from .files import copy_image, is_current, open_folder, read_mat
 
 CELEBAMASK_CLASSES = ('background', 'skin', 'nose', 'eyeglasses', 'l_eye', 'r_eye', 'l_brow', 'r_brow', 'l_ear',
                       'r_ear', 'mouth', 'u_lip', 'l_lip', 'hair', 'hat', 'earring', 'necklace', 'neck', 'cloth')
@@ -124,7 +124,7 @@ def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np
     for index, path in enumerate(progress(masks, out.name)):
         targets = [out / f'{kind}/{path.stem}.png' for kind in ('masks', 'parts')[:1 + bool(parts)]]
         image = images / f'{path.stem}.jpg', out / f'images/{path.stem}.jpg'
-        if not all(target.exists() for target in (*targets, image[1])):
+        if not all(is_current(target, path, image[0]) for target in (*targets, image[1])):
             labels = read(path)
             if not labels.any():
                 empty.append(path.stem)
@@ -136,21 +136,28 @@ def convert_parts(masks: Sequence[Path], images: Path, read: Callable[[Path], np
             if parts:
                 _write_png(targets[1], ids[labels], palette=True)
         lists['test' if index % held_out == held_out - 1 else 'train'].append(path.stem)
+    if not any(lists.values()):
+        raise ValueError(f'{masks[0].parent}: got no pixel of a person in any of {len(masks)} label files, expected '
+                         'people in most; take the label files of the dataset')
     for split, names in lists.items():
         with replacing(out / f'{split}.txt') as part:
-            Path(part).write_text('\n'.join(names) + '\n')
+            Path(part).write_text(''.join(f'{name}\n' for name in names))
     return {split: len(names) for split, names in lists.items()}, empty
 
 
 def read_table(path: str | os.PathLike, classes: Sequence[str]) -> dict[str, str]:
     """Reads the part, or ``'ignored'``, of each class from a CSV file with the columns class and part.
 
-    A ValueError if a class is missing, unknown or repeated, or a part is unknown.
+    A ValueError if a class is missing, unknown or repeated, a part is unknown, or the first class is a part of people.
     """
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            rows = list(csv.DictReader(file))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f'{path}: got {first_line(error)}, expected a CSV file in UTF-8; save it as one') from error
     if not rows or not {'class', 'part'} <= rows[0].keys():
         raise ValueError(f'{path}: got the columns {some(rows[0] if rows else ())}, expected class and part')
+    rows = [{key: (row[key] or '').strip() for key in ('class', 'part')} for row in rows]
     names = [row['class'] for row in rows]
     if sorted(names, key=str) != sorted(classes):
         wrong = dict.fromkeys(name for name in (*names, *classes) if names.count(name) != 1 or name not in classes)
@@ -159,13 +166,17 @@ def read_table(path: str | os.PathLike, classes: Sequence[str]) -> dict[str, str
     if unknown := [row['part'] for row in rows if row['part'] != 'ignored' and row['part'] not in PART_IDS]:
         raise ValueError(f'{path}: got the parts {some(unknown)}, expected ignored or one of {", ".join(PART_IDS)}')
     parts = {row['class']: row['part'] for row in rows}
+    # Masks are of all other classes.
+    if parts[classes[0]] not in ('Background', 'ignored'):
+        raise ValueError(f"{path}: got {parts[classes[0]]} as the part of '{classes[0]}', expected Background or "
+                         'ignored, since it is not on people')
     return {name: parts[name] for name in classes}
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f'{folder}: got no such folder, expected the labels in it; give the folder above')
-    files = sorted(path for path in folder.iterdir() if path.suffix == suffix and not path.name.startswith('.'))
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix and not path.name.startswith('.'))
     if not files:
         raise FileNotFoundError(f'{folder}: got no *{suffix}, expected the labels of the dataset')
     return files
@@ -173,11 +184,12 @@ def _files(folder: Path, suffix: str) -> list[Path]:
 
 def _check_labels(labels: np.ndarray, count: int, path: Path) -> np.ndarray:
     """Returns the labels; a ValueError unless they are ``count`` class ids (H, W)."""
-    if labels.dtype.kind not in 'iu' or labels.ndim != 2:
+    if labels.dtype.kind not in 'iu' or labels.ndim != 2 or not labels.size:
         raise ValueError(f'{path}: got {labels.dtype} of shape {labels.shape}, expected class ids (H, W); download it '
                          'again')
     if unknown := sorted(set(np.unique(labels).tolist()) - set(range(count))):
-        raise ValueError(f'{path}: got the classes {some(unknown)}, expected 0 to {count - 1}; add them to the table')
+        raise ValueError(f'{path}: got the classes {some(unknown)}, expected 0 to {count - 1}; take '
+                         'the label files of the dataset')
     return labels
 
 

@@ -2,6 +2,7 @@
 import math
 import zlib
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 from mmengine.dataset import ConcatDataset, force_full_init
@@ -39,7 +40,7 @@ class SapiensMixedDataset(ConcatDataset):
             raise ValueError('datasets: got none, expected one or more')
         if len(weights) != len(datasets):
             raise ValueError(f'weights: got {len(weights)}, expected {len(datasets)}, one per dataset')
-        if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+        if not all(isinstance(weight, Real) and 0 <= weight < math.inf for weight in weights) or not any(weights):
             raise ValueError(f'weights: got {list(weights)}, expected finite numbers of at least 0, not all 0')
         if length is not None and (not isinstance(length, int) or length < 1):
             raise ValueError(f'length: got {length!r}, expected a number of samples above 0')

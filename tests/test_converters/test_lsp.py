@@ -57,6 +57,15 @@ def test_missing_labels_and_images(lspet, tmp_path):
         convert_lsp([lspet], tmp_path / 'out')
 
 
+def test_images_of_another_size(lsp, tmp_path):
+    write_photo(lsp / 'images/im0004.jpg', (6, 4))
+    with pytest.raises(ValueError, match=r'im0004\.jpg'):
+        convert_lsp([lsp], tmp_path / 'out')
+    write_photo(lsp / 'images/im0004.jpg')
+    assert convert_lsp([lsp], tmp_path / 'out') == dict(lsp_train=3, lsp_test=2)
+    assert [image['width'] for image in annotations(tmp_path / 'out', 'lsp_test')['images']] == [40, 40]
+
+
 def test_a_part_of_the_training_images(lsp, tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'TRAINING', dict(lsp=5))
     with pytest.raises(ValueError, match='got 5 images of lsp'):

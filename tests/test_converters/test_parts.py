@@ -15,12 +15,28 @@ from .conftest import files_of, stop_after, write_photo
 @pytest.mark.parametrize(('old', 'new', 'named'), [
     ('class,part', 'name,part', 'name'), ('hair,Hair\n', '', 'hair'), ('hair,Hair', 'hair,Hairs', 'Hairs'),
     ('hair,Hair', 'hair,', 'part'), ('hair,Hair', 'hair', 'part'), ('hair,Hair', 'hat,Apparel', 'hat'),
-    ('hair,Hair', 'skin,Hair', 'skin'), ('class,part', '', 'column')])
+    ('hair,Hair', 'skin,Hair', 'skin'), ('null,Background', 'null,Hair', 'null'), ('class,part', '', 'column')])
 def test_other_tables(ccp, table, tmp_path, old, new, named):
     table.write_text(table.read_text().replace(old, new))
     with pytest.raises(ValueError, match=f'mine.csv.*{named}'):
         convert_ccp(ccp, tmp_path / 'out', table)
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('content', ['class,part\nnull,Grün\n'.encode('latin-1'), b'class,part\n"' + b'x' * 200_000])
+def test_files_that_are_no_table(ccp, tmp_path, content):
+    path = tmp_path / 'mine.csv'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'mine\.csv'):
+        convert_ccp(ccp, tmp_path / 'out', path)
+
+
+def test_labels_without_people(persons, tmp_path):
+    for path in (persons / 'Ground_Truth').iterdir():
+        Image.fromarray(np.ones((30, 20), np.uint8)).save(path)
+    with pytest.raises(ValueError, match='Ground_Truth'):
+        convert_human_segmentation(persons, tmp_path / 'out')
+    assert not (tmp_path / 'out/train.txt').exists()
 
 
 def test_missing_files(ccp, table, tmp_path):
@@ -41,7 +57,7 @@ def test_missing_files(ccp, table, tmp_path):
 
 @pytest.mark.parametrize('labels', [
     np.full((60, 40), 4, np.uint8), np.full((60, 40), -1, np.int16), np.ones((60, 40, 3), np.uint8),
-    np.ones((60, 40)), np.ones((40, 60), np.uint8)])
+    np.ones((60, 40)), np.ones((40, 60), np.uint8), np.zeros((0, 0), np.uint8)])
 def test_other_labels(ccp, table, tmp_path, labels):
     savemat(ccp / 'annotations/pixel-level/0003.mat', dict(groundtruth=labels))
     with pytest.raises(ValueError, match=r'0003\.mat'):
@@ -114,6 +130,31 @@ def test_an_interrupted_run_continues(ccp, table, tmp_path):
     before.pop('masks/0003.png')
     assert before.items() <= after.items()
     assert len(after) == 1 + 5 * 3 + 2
+
+
+def test_names_of_other_case_and_spaces(ccp, table, tmp_path):
+    folder = ccp / 'annotations/pixel-level'
+    (folder / '0001.mat').rename(folder / '0001.MAT')
+    table.write_text(table.read_text().replace('hair,Hair', 'hair , Hair'))
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/settings.json.part').write_bytes(b'half')  # as if it was killed there
+    assert convert_ccp(ccp, tmp_path / 'out', table)[0] == dict(train=4, test=1)
+
+
+def test_changed_sources(ccp, table, tmp_path):
+    out = tmp_path / 'out'
+    write_photo(ccp / 'photos/0001.jpg', (40, 60))
+    with pytest.raises(ValueError, match=r'0001\.mat'):
+        convert_ccp(ccp, out, table)
+    write_photo(ccp / 'photos/0001.jpg', seed=7)
+    assert convert_ccp(ccp, out, table)[0] == dict(train=4, test=1)
+    assert (out / 'images/0001.jpg').read_bytes() == (ccp / 'photos/0001.jpg').read_bytes()
+    before = (out / 'parts/0002.png').read_bytes()
+    savemat(ccp / 'annotations/pixel-level/0001.mat', dict(groundtruth=np.ones((60, 40), np.uint8)))
+    convert_ccp(ccp, out, table)
+    with Image.open(out / 'masks/0001.png') as image:
+        assert np.asarray(image).all()
+    assert (out / 'parts/0002.png').read_bytes() == before
 
 
 def test_another_conversion_in_the_folder(ccp, table, tmp_path):

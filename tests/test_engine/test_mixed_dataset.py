@@ -49,8 +49,8 @@ def drawn(dataset, epoch=0, seed=3):
     return [dataset.get_data_info(i)['value'] for i in range(len(dataset))]
 
 
-@pytest.mark.parametrize('weights', [(1, 1), (1, 1, 1, 1), (1, 1, -1), (0, 0, 0), (1, 1, float('nan')),
-                                     (1, 1, float('inf'))])
+@pytest.mark.parametrize('weights', [(1, 1), (1, 1, 1, 1), (1, 1, '1'), (1, 1, None), (1, 1, -1), (0, 0, 0),
+                                     (1, 1, float('nan')), (1, 1, float('inf'))])
 def test_wrong_weights(weights):
     with pytest.raises(ValueError, match='weights: got'):
         build(weights)

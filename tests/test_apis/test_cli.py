@@ -601,7 +601,7 @@ def test_an_unwritable_meta(run, photos, capsys, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(writer, '_write_json', refuse)
+    monkeypatch.setattr(meta, 'replacing', refuse)
     assert run(photos, '--detector', 'none', names=['pose-17']) == 2
     line, = [line for line in capsys.readouterr().err.splitlines() if line.startswith('sapiens-mm')]
     assert line.endswith('meta.json cannot be written: No space left on device')

@@ -8,6 +8,7 @@ from sapiens_mm.apis.drop_in.fit import put_backbone
 from sapiens_mm.apis.drop_in.plan import Plan
 from sapiens_mm.apis.drop_in.stock import find_config, load_stock
 from sapiens_mm.apis.drop_in.training import adapt_hooks, normalize, optimize
+from sapiens_mm.backbones import SapiensViT
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def adapt(config, arch=TINY, checkpoint=None):
     path, base = find_config(config)
     stock = load_stock(path, config)
     plan = Plan(base, stock, copy.deepcopy(stock))
-    put_backbone(plan, arch, checkpoint)
+    put_backbone(plan, SapiensViT, arch, checkpoint)
     normalize(plan)
     optimize(plan)
     adapt_hooks(plan)

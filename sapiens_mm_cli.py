@@ -195,14 +195,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add('--max-persons', type=_count, help='maximum number of people in a frame, best scores first')
     add('--per-person', action='store_true', help="run segmentation, depth and normals on each person's crop instead "
         'of the whole frame')
-    add('--track', action='store_true', help='track people in videos')
-    add('--detect-every', type=_count, default=1, help='with --track, detect people in every n-th frame (%(default)s)')
-    add('--smooth', choices=('one-euro', ), help='with --track, smooth the keypoints of videos')
-    add('--smooth-min-cutoff', type=_positive, default=1., metavar='HZ', help='cutoff of a keypoint at rest; a lower '
-        'one smooths more (%(default)s)')
-    add('--smooth-beta', type=_not_negative, default=.05, metavar='BETA', help='growth of the cutoff, in Hz, with the '
-        'speed in pixels per second; a higher one lags less (%(default)s)')
-    add('--steady', action='store_true', help='fit the depth of each frame of a video to that of the frame before')
+    _add_video_arguments(parser)
     add('--save', type=_names('|'.join(_known.KINDS), kinds), help=f'comma-separated: {kinds}; by '
         'default json, overlay and sheet of images, json and video of videos and cameras; tasks whose results are not '
         'kept are skipped')
@@ -222,6 +215,18 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add('--allow-urls', action='store_true', help='download inputs that are http(s) URLs, or addresses such as s3://')
     add('--url-timeout', type=_seconds, metavar='SECONDS', help='maximum time of a download (120)')
     add('--show', action='store_true', help='show results in a window')
+
+
+def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('--track', action='store_true', help='track people in videos')
+    add('--detect-every', type=_count, default=1, help='with --track, detect people in every n-th frame (%(default)s)')
+    add('--smooth', choices=('one-euro', ), help='with --track, smooth the keypoints of videos')
+    add('--smooth-min-cutoff', type=_positive, default=1., metavar='HZ', help='cutoff of a keypoint at rest; a lower '
+        'one smooths more (%(default)s)')
+    add('--smooth-beta', type=_not_negative, default=.05, metavar='BETA', help='growth of the cutoff, in Hz, with the '
+        'speed in pixels per second; a higher one lags less (%(default)s)')
+    add('--steady', action='store_true', help='fit the depth of each frame of a video to that of the frame before')
 
 
 def _add_space_arguments(parser: argparse.ArgumentParser) -> None:

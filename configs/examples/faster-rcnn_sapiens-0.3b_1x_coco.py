@@ -1,6 +1,7 @@
 """faster-rcnn_r50_fpn_1x_coco.py with a Sapiens backbone, by tools/drop_in.py:
 
 * with_cp=True recomputes activations, since images are 512 x 512 or larger
+* init_cfg: weights under the license CC-BY-NC 4.0, and so is what is trained from them
 * SapiensFeaturePyramid of strides 4, 8, 16, 32, 64 with 256 channels: in place of FPN, as the anchor or point generator
   of the head states
 * AdamW: lr 0.0001, weight decay 0.1, in place of SGD with lr 0.02; tune it to your batch size

@@ -1,5 +1,6 @@
 """rtmpose-m_8xb256-420e_coco-256x192.py with a Sapiens backbone, by tools/drop_in.py:
 
+* init_cfg: weights under the license CC-BY-NC 4.0, and so is what is trained from them
 * no pyramid: the head takes one map, and gets stride 16 (stock: 32)
 * in_featuremap_size=(12, 16) of stride 16
 * AdamW: lr 0.0005, weight decay 0.1, in place of AdamW with lr 0.004; tune it to your batch size

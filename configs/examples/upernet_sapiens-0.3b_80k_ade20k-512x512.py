@@ -1,6 +1,7 @@
 """upernet_r50_4xb4-80k_ade20k-512x512.py with a Sapiens backbone, by tools/drop_in.py:
 
 * with_cp=True recomputes activations, since images are 512 x 512 or larger
+* init_cfg: weights under the license CC-BY-NC 4.0, and so is what is trained from them
 * model.pretrained=None: its weights are the stock backbone's
 * SapiensFeaturePyramid of strides 4, 8, 16, 32 with 256 channels: the stock maps of the heads have these strides
 * AdamW: lr 0.0001, weight decay 0.1, in place of SGD with lr 0.01; tune it to your batch size

